@@ -1,0 +1,755 @@
+/**
+ * Pairs waiting jobs with workers. `Broker` decides: a synchronous state machine that has no clock and
+ * no socket and sees a body as an opaque handle. `BrokerLoop` feeds it: it owns the two sockets (see
+ * ports/) and waits for them. Neither knows processes: those are pool/'s, and mod.ts translates.
+ *
+ * @module
+ */
+
+import { Backend, type BackendEvents } from "./ports/backend.ts";
+import { type Frames, Frontend, type Request } from "./ports/frontend.ts";
+import { FairQueue } from "./queue/fair_queue.ts";
+import { type Client, type Job, type NewJob, newJob, type Worker } from "./queue/job.ts";
+import { List, noLinks } from "./queue/list.ts";
+import { Code } from "./wire/request.ts";
+import type { LogLevel } from "./wire/job.ts";
+import type { Library } from "./zmq/library.ts";
+import { MessagePool } from "./zmq/message.ts";
+import { Poller } from "./zmq/poller.ts";
+import { Context } from "./zmq/socket.ts";
+
+/** What bounds a `Broker`. */
+export interface BrokerLimits {
+  /** Jobs at a time in one worker. */
+  concurrency: number;
+  /** Jobs assigned to one worker at most, the running ones included. */
+  prefetch: number;
+  /** A job may wait at a busy worker only if the work ahead of it takes less, ms. */
+  prefetchBudget: number;
+  /** Which of several idle workers is taken: the most or the least recently used. */
+  dispatch: "mru" | "lru";
+  /** A job whose workers died this often is given up. */
+  maxAttempts: number;
+  /** Jobs waiting at most. */
+  queueLimit: number;
+  /** Bytes waiting at most. */
+  queueBytes: number;
+  /** What a full queue does: the frontend is not read, or requests are answered 503. */
+  overflow: "block" | "reject";
+}
+
+/** A job that the broker itself ended. */
+export interface Ended<B> {
+  job: Job<B>;
+  /** Why, for the client; undefined: the client has left. */
+  answer: { code: number; message: string } | undefined;
+}
+
+/** A job, and the worker that has it. */
+export interface Assignment<B> {
+  job: Job<B>;
+  worker: Worker<B>;
+}
+
+/** What a `Broker` has counted since its start. */
+export interface BrokerCounters {
+  /** Requests that were well formed. */
+  requests: number;
+  /** Jobs that a worker answered, error replies included. */
+  answered: number;
+  /** Those of them that are error replies. */
+  failed: number;
+  /** Requests answered 503: full, or shutting down. */
+  refused: number;
+  /** Requests answered 4xx before they became a job: too large. */
+  rejected: number;
+  /** Jobs whose deadline passed before they started. */
+  expired: number;
+  /** Jobs whose client left first. */
+  abandoned: number;
+  /** Times a job went back to the queue. */
+  returned: number;
+  /** Jobs given up because their workers died. */
+  lost: number;
+  /** Replies that belong to no job in flight at that worker. */
+  strayReplies: number;
+}
+
+/** Weight of one observation in the running estimate of the service time. */
+const SERVICE_WEIGHT = 1 / 16;
+/** A worker that has shown no progress for this many budgets is given nothing more to hold. */
+const STUCK_BUDGETS = 5;
+const EXPIRY_INTERVAL = 100;
+
+/** Which job goes to which worker, and when a job has ended. */
+export class Broker<B> {
+  #limits: BrokerLimits;
+  readonly #queue = new FairQueue<Job<B>>();
+  readonly #workers = new Set<Worker<B>>();
+  /** Ready workers by the number of jobs that they have. */
+  readonly #levels: List<Worker<B>>[] = [];
+  #lowest = 0;
+  #lastId = 0;
+  #ended: Ended<B>[] = [];
+  #serviceTime: number | undefined;
+  #withDeadline = 0;
+  #expiryAt = 0;
+  #unsentJobs = 0;
+  #unsentBytes = 0;
+  /** open → serving: the queue only → refusing: nothing new is started */
+  #phase: "open" | "serving" | "refusing" = "open";
+  /** When a job was last given to a worker, ms. */
+  lastJobAt = 0;
+  /** What happened so far. */
+  readonly counters: BrokerCounters = {
+    requests: 0,
+    answered: 0,
+    failed: 0,
+    refused: 0,
+    rejected: 0,
+    expired: 0,
+    abandoned: 0,
+    returned: 0,
+    lost: 0,
+    strayReplies: 0,
+  };
+
+  /** Makes an empty broker. */
+  constructor(limits: BrokerLimits) {
+    this.#limits = limits;
+  }
+
+  /** Jobs waiting for a worker. */
+  get queued(): number {
+    return this.#queue.size;
+  }
+
+  /** Their bytes. */
+  get queuedBytes(): number {
+    return this.#queue.bytes;
+  }
+
+  /** Jobs that workers have. */
+  get assigned(): number {
+    let sum = 0;
+    for (const worker of this.#workers) sum += worker.jobs.size;
+    return sum;
+  }
+
+  /** Every worker that is not gone. */
+  get workers(): ReadonlySet<Worker<B>> {
+    return this.#workers;
+  }
+
+  /** The estimated time of the handler, ms; undefined before the first reply. */
+  get serviceTime(): number | undefined {
+    return this.#serviceTime;
+  }
+
+  /** Whether the queue, and what clients have not taken yet, are at their bounds. */
+  get full(): boolean {
+    const { queueLimit, queueBytes } = this.#limits;
+    return this.#queue.size + this.#unsentJobs >= queueLimit ||
+      this.#queue.bytes + this.#unsentBytes >= queueBytes;
+  }
+
+  /** Whether the frontend should not be read now. */
+  get blocked(): boolean {
+    return this.#phase === "open" && this.#limits.overflow === "block" && this.full;
+  }
+
+  /** Works by other bounds from now on. */
+  configure(limits: BrokerLimits): void {
+    this.#limits = limits;
+  }
+
+  /** Counts replies that wait for a slow client; they weigh as if they were queued. */
+  unsent(jobs: number, bytes: number): void {
+    this.#unsentJobs += jobs;
+    this.#unsentBytes += bytes;
+  }
+
+  /** Takes a request in: it waits, or it is refused, which `takeEnded` tells. */
+  submit(client: Client<B>, request: NewJob<B>): Job<B> {
+    const job = this.#newJob(client, request);
+    if (this.#phase !== "open") this.#refuse(job, "The server is shutting down");
+    else if (this.#limits.overflow === "reject" && this.full) {
+      this.#refuse(job, "The queue is full");
+    } else this.#enqueue(job);
+    return job;
+  }
+
+  /** Takes a request in only to answer it with an error at once. */
+  reject(client: Client<B>, request: NewJob<B>, code: number, message: string): void {
+    this.counters.rejected++;
+    this.#answer(this.#newJob(client, request), code, message);
+  }
+
+  /** The next job to send, now assigned to the worker that comes with it. */
+  next(now: number): Assignment<B> | undefined {
+    while (this.#queue.size > 0 && this.#phase !== "refusing") {
+      const worker = this.#chooseWorker(now);
+      if (worker === undefined) return undefined;
+      const job = this.#dequeue();
+      if (job === undefined) return undefined;
+      if (job.deadline > now) return this.#assign(job, worker, now);
+      this.#expire(job);
+    }
+    return undefined;
+  }
+
+  /** A worker's answer: the job that it ends, or undefined if it had no such job. */
+  settle(
+    worker: Worker<B>,
+    id: number,
+    code: number,
+    micros: number,
+    now: number,
+  ): Job<B> | undefined {
+    const job = worker.jobs.get(id);
+    if (job === undefined) {
+      this.counters.strayReplies++;
+      return undefined;
+    }
+    this.#unassign(worker, job, now);
+    this.#observe(micros / 1000);
+    worker.answered++;
+    worker.progressAt = now;
+    this.counters.answered++;
+    if (code !== Code.ok) this.counters.failed++;
+    if (job.state !== "abandoned") job.state = "ended";
+    job.client.live--;
+    return job;
+  }
+
+  /** A worker gives a job back that it has not started. */
+  giveBack(worker: Worker<B>, id: number, now: number): void {
+    const job = worker.jobs.get(id);
+    if (job === undefined) {
+      this.counters.strayReplies++;
+      return;
+    }
+    this.#unassign(worker, job, now);
+    this.#requeue(job);
+  }
+
+  /** A worker that is ready for jobs. */
+  addWorker(id: number, routingId: Uint8Array<ArrayBuffer>, now: number): Worker<B> {
+    const worker: Worker<B> = {
+      id,
+      routingId,
+      links: noLinks(),
+      jobs: new Map(),
+      state: "ready",
+      idleSince: now,
+      progressAt: now,
+      answered: 0,
+    };
+    this.#workers.add(worker);
+    this.#place(worker);
+    return worker;
+  }
+
+  /** Gives a worker no more jobs; it keeps those that it has. */
+  retire(worker: Worker<B>): void {
+    if (worker.state !== "ready") return;
+    this.#level(worker.jobs.size).remove(worker);
+    worker.state = "retiring";
+  }
+
+  /**
+   * A worker is gone. Its jobs go back to the front of the queue. Unless it left in order, those that
+   * it was running count one death each, and are given up at `maxAttempts`.
+   */
+  removeWorker(worker: Worker<B>, end: "left" | "died"): void {
+    if (worker.state === "gone") return;
+    this.retire(worker);
+    worker.state = "gone";
+    this.#workers.delete(worker);
+    const jobs = [...worker.jobs.values()];
+    worker.jobs.clear();
+    const running = end === "died" ? this.#limits.concurrency : 0;
+    for (let index = jobs.length - 1; index >= 0; index--) {
+      const job = jobs[index];
+      if (job === undefined) continue;
+      if (index < running) job.deaths++;
+      if (job.deaths < this.#limits.maxAttempts) this.#requeue(job);
+      else this.#giveUp(job);
+    }
+  }
+
+  /** A client is gone: its waiting jobs end; returns those that workers have, to be cancelled. */
+  disconnect(client: Client<B>): Assignment<B>[] {
+    const running: Assignment<B>[] = [];
+    let dropped = 0;
+    if (client.live === 0) return running;
+    for (const job of this.#queue) {
+      if (job.client !== client) continue;
+      this.#unqueue(job);
+      this.#end(job, undefined);
+      dropped++;
+    }
+    for (const worker of this.#workers) {
+      for (const job of worker.jobs.values()) {
+        if (job.client !== client) continue;
+        job.state = "abandoned";
+        running.push({ job, worker });
+      }
+    }
+    this.counters.abandoned += dropped + running.length;
+    return running;
+  }
+
+  /** Takes no more requests; those that wait are still served, or answered 503. */
+  close(waiting: "serve" | "refuse"): void {
+    this.#phase = waiting === "serve" ? "serving" : "refusing";
+    if (waiting === "serve") return;
+    for (const job of this.#queue) {
+      this.#unqueue(job);
+      this.#refuse(job, "The server is shutting down");
+    }
+  }
+
+  /** Whether no job is left. */
+  get idle(): boolean {
+    return this.#queue.size === 0 && this.assigned === 0;
+  }
+
+  /** Does what is due at `now`; returns ms until it must run again. */
+  tick(now: number): number {
+    if (this.#withDeadline === 0) return Infinity;
+    if (now < this.#expiryAt) return this.#expiryAt - now;
+    for (const job of this.#queue) {
+      if (job.deadline > now) continue;
+      this.#unqueue(job);
+      this.#expire(job);
+    }
+    this.#expiryAt = now + EXPIRY_INTERVAL;
+    return EXPIRY_INTERVAL;
+  }
+
+  /** The jobs that the broker itself has ended since the last call. */
+  takeEnded(): readonly Ended<B>[] {
+    if (this.#ended.length === 0) return NONE;
+    const ended = this.#ended;
+    this.#ended = [];
+    return ended;
+  }
+
+  #newJob(client: Client<B>, request: NewJob<B>): Job<B> {
+    this.counters.requests++;
+    client.live++;
+    return newJob(++this.#lastId, client, request);
+  }
+
+  #enqueue(job: Job<B>): void {
+    if (job.deadline !== Infinity) this.#withDeadline++;
+    this.#queue.push(job);
+  }
+
+  #dequeue(): Job<B> | undefined {
+    const job = this.#queue.shift();
+    if (job !== undefined && job.deadline !== Infinity) this.#withDeadline--;
+    return job;
+  }
+
+  #unqueue(job: Job<B>): void {
+    this.#queue.remove(job);
+    if (job.deadline !== Infinity) this.#withDeadline--;
+  }
+
+  /** Back to the front of the queue, unless nobody waits for it or nothing is started any more. */
+  #requeue(job: Job<B>): void {
+    if (job.state === "abandoned") return this.#end(job, undefined);
+    this.counters.returned++;
+    job.state = "queued";
+    if (this.#phase === "refusing") return this.#refuse(job, "The server is shutting down");
+    if (job.deadline !== Infinity) this.#withDeadline++;
+    this.#queue.unshift(job);
+  }
+
+  #assign(job: Job<B>, worker: Worker<B>, now: number): Assignment<B> {
+    this.#level(worker.jobs.size).remove(worker);
+    if (worker.jobs.size === 0) worker.progressAt = now;
+    worker.jobs.set(job.id, job);
+    this.#place(worker);
+    job.state = "assigned";
+    this.lastJobAt = now;
+    return { job, worker };
+  }
+
+  #unassign(worker: Worker<B>, job: Job<B>, now: number): void {
+    if (worker.state === "ready") this.#level(worker.jobs.size).remove(worker);
+    worker.jobs.delete(job.id);
+    if (worker.jobs.size === 0) worker.idleSince = now;
+    if (worker.state === "ready") this.#place(worker);
+  }
+
+  /** An idle worker; failing that, the least loaded one that will soon be. */
+  #chooseWorker(now: number): Worker<B> | undefined {
+    const { concurrency, prefetch, dispatch } = this.#limits;
+    while (this.#lowest < this.#levels.length && this.#level(this.#lowest).first === undefined) {
+      this.#lowest++;
+    }
+    for (let level = this.#lowest; level < this.#levels.length; level++) {
+      const list = this.#level(level);
+      if (level < concurrency) {
+        const idle = dispatch === "mru" ? list.first : list.last;
+        if (idle !== undefined) return idle;
+      } else {
+        if (level >= prefetch || !this.#soon(level)) return undefined;
+        for (const worker of list) if (!this.#stuck(worker, now)) return worker;
+      }
+    }
+    return undefined;
+  }
+
+  /** Whether a worker that has `level` jobs is expected to be free within the budget. */
+  #soon(level: number): boolean {
+    const { concurrency, prefetchBudget } = this.#limits;
+    if (this.#serviceTime === undefined) return false;
+    return this.#serviceTime * (level + 1 - concurrency) / concurrency < prefetchBudget;
+  }
+
+  #stuck(worker: Worker<B>, now: number): boolean {
+    return now - worker.progressAt > this.#limits.prefetchBudget * STUCK_BUDGETS;
+  }
+
+  /** Puts a ready worker among those that have as many jobs; the newest in front. */
+  #place(worker: Worker<B>): void {
+    const level = worker.jobs.size;
+    this.#level(level).unshift(worker);
+    if (level < this.#lowest) this.#lowest = level;
+  }
+
+  #level(level: number): List<Worker<B>> {
+    return this.#levels[level] ??= new List<Worker<B>>();
+  }
+
+  #observe(serviceTime: number): void {
+    this.#serviceTime ??= serviceTime;
+    this.#serviceTime += (serviceTime - this.#serviceTime) * SERVICE_WEIGHT;
+  }
+
+  #refuse(job: Job<B>, message: string): void {
+    this.counters.refused++;
+    this.#answer(job, Code.unavailable, message);
+  }
+
+  #expire(job: Job<B>): void {
+    this.counters.expired++;
+    this.#answer(job, Code.expired, "The deadline passed before the job was started");
+  }
+
+  #giveUp(job: Job<B>): void {
+    if (job.state === "abandoned") return this.#end(job, undefined);
+    this.counters.lost++;
+    this.#answer(job, Code.workerDied, `The worker died ${job.deaths} times on this job`);
+  }
+
+  #answer(job: Job<B>, code: number, message: string): void {
+    this.#end(job, { code, message });
+  }
+
+  #end(job: Job<B>, answer: Ended<B>["answer"]): void {
+    job.state = "ended";
+    job.client.live--;
+    this.#ended.push({ job, answer });
+  }
+}
+
+const NONE: readonly never[] = [];
+
+/** What a `BrokerLoop` tells of; called from its loop, must not throw. */
+export interface LoopEvents {
+  /** A peer of the backend shows a token: the worker that it was made for, or undefined. */
+  admit(token: string): number | undefined;
+  /** The worker will leave of its own accord. */
+  leaving(worker: number): void;
+  /** The worker that this token was made for can't load the handler. */
+  failed(token: string, message: string): void;
+  /** The worker's connection is gone though nobody asked it to leave. */
+  lost(worker: number): void;
+  /** A line for the log, from a worker or, without a number, from the broker itself. */
+  log(level: LogLevel, message: string, worker?: number): void;
+  /** Runs in every pass: does what is due; returns ms until it must run again. */
+  tick(now: number): number;
+}
+
+/** What a `BrokerLoop` is made of, beside the broker's limits. */
+export interface LoopOptions extends BrokerLimits {
+  /** Endpoints to bind for clients. */
+  frontend: readonly string[];
+  /** Endpoint to bind for workers. */
+  backend: string;
+  /** Bytes of all body frames of one request at most. */
+  maxMessageSize: number;
+}
+
+/** Messages read from one socket before the other has its turn. */
+const BATCH = 500;
+/** Turns before signals and timers have theirs. */
+const ROUNDS = 4;
+const SLOW_CLIENT_RETRY = 5;
+const REPORT_INTERVAL = 1000;
+
+/** The loop between the sockets and a `Broker`. */
+export class BrokerLoop {
+  readonly #events: LoopEvents;
+  readonly #context: Context;
+  readonly #messages: MessagePool;
+  readonly #front: Frontend;
+  readonly #back: Backend;
+  readonly #poller: Poller;
+  readonly #workers = new Map<number, Worker<Frames>>();
+  readonly #maxMessageSize: number;
+  #now = performance.now();
+  #open = true;
+  #reported = { malformed: 0, intruders: 0, undelivered: 0 };
+  #reportAt = 0;
+  /** The state machine, to be read. */
+  readonly broker: Broker<Frames>;
+  /** The endpoint really bound for workers. */
+  readonly backend: string;
+
+  /**
+   * Binds both sockets.
+   *
+   * @throws {ZmqError} when an endpoint can't be bound.
+   */
+  constructor(library: Library, options: LoopOptions, events: LoopEvents) {
+    this.#events = events;
+    this.#maxMessageSize = options.maxMessageSize;
+    this.broker = new Broker(options);
+    this.#context = new Context(library);
+    this.#messages = new MessagePool(library);
+    const ipv6 = [...options.frontend, options.backend].some((endpoint) => endpoint.includes("["));
+    const { maxMessageSize } = options;
+    this.#front = new Frontend(this.#context, this.#messages, { maxMessageSize, ipv6 }, {
+      request: (client, request) => this.#request(client, request),
+      gone: (client) => this.#clientGone(client),
+      unsent: (replies, bytes) => this.broker.unsent(replies, bytes),
+    });
+    this.#back = new Backend(this.#context, this.#messages, { ipv6 }, this.#backendEvents());
+    try {
+      for (const endpoint of options.frontend) this.#front.bind(endpoint);
+      this.backend = this.#back.bind(options.backend);
+    } catch (error) {
+      this.#front.close(0);
+      this.#back.close();
+      this.#context.terminateSync();
+      throw error;
+    }
+    this.#poller = new Poller(this.#context, [this.#front.socket, this.#back.socket]);
+  }
+
+  /** The endpoints really bound for clients. */
+  get frontend(): readonly string[] {
+    return this.#front.endpoints;
+  }
+
+  /** What the sockets have seen. */
+  get counters(): SocketCounters {
+    const { malformed, undelivered, clients } = this.#front;
+    return { malformed, undelivered, clients, intruders: this.#back.intruders };
+  }
+
+  /** The worker of this number, if it is in service. */
+  worker(number: number): Worker<Frames> | undefined {
+    return this.#workers.get(number);
+  }
+
+  /** Serves until `stop`. */
+  async run(): Promise<void> {
+    while (this.#open) {
+      this.#now = performance.now();
+      const sleep = Math.min(this.#events.tick(this.#now), this.broker.tick(this.#now));
+      const busy = this.#pass();
+      const report = this.#report();
+      if (!this.#open) break;
+      // Asked last, after all that was sent: a send can eat a socket's wake-up.
+      const ready = busy || this.#back.socket.readable() ||
+        (!this.broker.blocked && this.#front.socket.readable());
+      const retry = this.#front.blocked ? SLOW_CLIENT_RETRY : Infinity;
+      await this.#poller.wait(ready ? 0 : Math.min(sleep, retry, report));
+    }
+  }
+
+  /** Makes the loop run a pass now. */
+  wake(): void {
+    this.#poller.wake();
+  }
+
+  /** Lets a worker finish what it has, and leave. */
+  retire(number: number): void {
+    const worker = this.#workers.get(number);
+    if (worker === undefined) return;
+    this.broker.retire(worker);
+    this.#back.stop(worker);
+    this.wake();
+  }
+
+  /** A worker's process has ended: what it said before was read, and what it had goes back. */
+  remove(number: number): void {
+    const worker = this.#workers.get(number);
+    if (worker !== undefined) this.#forget(worker, "died");
+    this.wake();
+  }
+
+  /** Stops listening for clients; those that are connected are still read. */
+  unbind(): void {
+    this.#front.unbind();
+  }
+
+  /** Takes no more requests; those that wait are still served, or answered 503. */
+  drain(waiting: "serve" | "refuse"): void {
+    this.broker.close(waiting);
+    this.wake();
+  }
+
+  /** Ends `run`. */
+  stop(): void {
+    this.#open = false;
+    this.wake();
+  }
+
+  /** Closes the sockets after `run` has ended; replies are delivered for up to `linger` ms. */
+  async close(linger: number): Promise<void> {
+    this.#front.flush(performance.now());
+    this.#poller.close();
+    this.#back.close();
+    this.#front.close(linger);
+    await this.#context.terminate();
+  }
+
+  /** Reads and sends all that can be now, up to a bound; true if there is more. */
+  #pass(): boolean {
+    for (let round = 0; round < ROUNDS; round++) {
+      const read = this.#readBackend() + this.#readFrontend();
+      this.#answerEnded();
+      this.#dispatch();
+      if (this.#front.blocked) this.#front.flush(this.#now);
+      if (read === 0) return false;
+    }
+    return true;
+  }
+
+  #readBackend(): number {
+    let read = 0;
+    while (read < BATCH && this.#back.read()) read++;
+    return read;
+  }
+
+  #readFrontend(): number {
+    let read = 0;
+    while (read < BATCH && !this.broker.blocked && this.#front.read()) read++;
+    return read;
+  }
+
+  #dispatch(): void {
+    for (;;) {
+      const next = this.broker.next(this.#now);
+      if (next === undefined) break;
+      if (!this.#back.send(next.worker, next.job, this.#now)) this.#forget(next.worker, "left");
+    }
+    this.#answerEnded();
+  }
+
+  #answerEnded(): void {
+    for (const { job, answer } of this.broker.takeEnded()) {
+      if (answer) this.#front.replyError(job, answer.code, answer.message, this.#now);
+      this.#release(job.body);
+    }
+  }
+
+  #request(client: Client<Frames>, request: Request): void {
+    const { envelope, headed, body, bytes, timeout } = request;
+    const deadline = timeout > 0 ? this.#now + timeout : Infinity;
+    const job = { envelope, headed, body, bytes, deadline };
+    if (bytes <= this.#maxMessageSize) {
+      this.broker.submit(client, job);
+      return;
+    }
+    const rule = `The body must have at most ${this.#maxMessageSize} bytes: it has ${bytes}`;
+    this.broker.reject(client, { ...job, bytes: 0 }, Code.tooLarge, rule);
+  }
+
+  #clientGone(client: Client<Frames>): void {
+    for (const { job, worker } of this.broker.disconnect(client)) {
+      this.#back.cancel(worker, job.id, Code.cancelled);
+    }
+  }
+
+  #backendEvents(): BackendEvents {
+    return {
+      admit: (token, routingId) => this.#admit(token, routingId),
+      reply: (worker, reply, frames) => {
+        const job = this.broker.settle(worker, reply.job, reply.code, reply.micros, this.#now);
+        if (job?.state === "ended") this.#front.reply(job, reply.code, frames, this.#now);
+        else this.#release(frames);
+        if (job !== undefined) this.#release(job.body);
+      },
+      returned: (worker, job) => this.broker.giveBack(worker, job, this.#now),
+      retiring: (worker) => {
+        this.broker.retire(worker);
+        this.#events.leaving(worker.id);
+      },
+      gone: (worker, end) => {
+        const asked = worker.state === "retiring";
+        this.#forget(worker, end);
+        if (end === "died" && !asked) this.#events.lost(worker.id);
+      },
+      failed: (token, message) => this.#events.failed(token, message),
+      log: (worker, level, message) => this.#events.log(level, message, worker.id),
+    };
+  }
+
+  #admit(token: string, routingId: Uint8Array<ArrayBuffer>): Worker<Frames> | undefined {
+    const number = this.#events.admit(token);
+    if (number === undefined) return undefined;
+    const worker = this.broker.addWorker(number, routingId, this.#now);
+    this.#workers.set(number, worker);
+    return worker;
+  }
+
+  #forget(worker: Worker<Frames>, end: "left" | "died"): void {
+    this.broker.removeWorker(worker, end);
+    this.#back.forget(worker);
+    this.#workers.delete(worker.id);
+  }
+
+  #release(frames: Frames): void {
+    for (const frame of frames) this.#messages.release(frame);
+  }
+
+  /** Logs what peers did wrong, at most once a second; returns ms until it wants to again. */
+  #report(): number {
+    const { malformed, intruders, undelivered } = this.counters;
+    const last = this.#reported;
+    const news = malformed + intruders + undelivered -
+      (last.malformed + last.intruders + last.undelivered);
+    if (news === 0) return Infinity;
+    if (this.#now < this.#reportAt) return this.#reportAt - this.#now;
+    const parts = [
+      [malformed - last.malformed, "malformed requests dropped"],
+      [intruders - last.intruders, "messages of no worker dropped"],
+      [undelivered - last.undelivered, "replies not delivered: the client left or took none"],
+    ] as const;
+    for (const [count, what] of parts) if (count > 0) this.#events.log("warn", `${count} ${what}`);
+    this.#reported = { malformed, intruders, undelivered };
+    this.#reportAt = this.#now + REPORT_INTERVAL;
+    return Infinity;
+  }
+}
+
+/** What the two sockets have seen since the start. */
+export interface SocketCounters {
+  /** Clients known now. */
+  clients: number;
+  /** Messages that were no requests. */
+  malformed: number;
+  /** Replies for clients that had left or took none. */
+  undelivered: number;
+  /** Messages to the backend from no worker. */
+  intruders: number;
+}

@@ -1,0 +1,1128 @@
+/**
+ * Asks a server: sends a request, waits for its reply, tries again, gives up. A library, and a command
+ * line when run. It knows what is said (wire/) and sockets (zmq/), nothing of brokers and workers.
+ *
+ * ```ts
+ * import { Client } from "jsr:@zmq/prefork/client";
+ *
+ * await using client = new Client({ endpoint: "tcp://localhost:6660" });
+ * const reply = await client.request("hello");
+ * console.log(reply.text());
+ * ```
+ *
+ * `Client` owns sockets and waits; `LazyPirate` decides what is sent when, and on which of them.
+ *
+ * @module
+ */
+
+import { parseArgs } from "@std/cli/parse-args";
+import {
+  buildRequestHeader,
+  Code,
+  DELIMITER,
+  parseErrorText,
+  parseRequestHeader,
+  parseStatus,
+} from "./wire/request.ts";
+import { type Library, Option, SocketType } from "./zmq/library.ts";
+import { locateLibrary } from "./zmq/locate.ts";
+import { type Message, MessagePool } from "./zmq/message.ts";
+import { Poller } from "./zmq/poller.ts";
+import { Context, type Socket } from "./zmq/socket.ts";
+
+/** What a `Client` may be told. */
+export interface ClientOptions {
+  /**
+   * Where the server is: `tcp://host:port` (a name means its IPv4 address, `[…]` is an IPv6 one) or
+   * `ipc://path`.
+   *
+   * @default {"tcp://localhost:6660"}
+   */
+  endpoint?: string;
+  /**
+   * How long one try waits for its answer, in ms, at least 1.
+   *
+   * @default {10_000}
+   */
+  timeout?: number;
+  /**
+   * How often a request is sent again after its first try went unanswered.
+   *
+   * @default {2}
+   */
+  retries?: number;
+  /**
+   * The name that the server knows the client by: 1 to 255 bytes of UTF-8, the first of them not 0. No
+   * two connected clients may have the same. Without one, ZeroMQ makes one for each connection.
+   */
+  identity?: string;
+  /**
+   * Sends the bare envelope of a REQ socket, which any ZeroMQ server understands. The server then
+   * doesn't learn how long the client waits, and each request under way takes a socket of its own: so
+   * with an identity there can be one at a time.
+   *
+   * @default {false}
+   */
+  plain?: boolean;
+}
+
+/** What one request may be told. */
+export interface RequestOptions {
+  /** Gives the request up when it aborts. */
+  signal?: AbortSignal;
+  /** How long one try waits, in ms. @default {the client's timeout} */
+  timeout?: number;
+  /** How often it is sent again. @default {the client's retries} */
+  retries?: number;
+}
+
+/** A request's body: one frame, or a list of at least one. Text is sent as UTF-8. */
+export type RequestBody = Uint8Array | string | readonly (Uint8Array | string)[];
+
+/** A server's answer. */
+export class Reply {
+  /** All body frames. */
+  readonly frames: Uint8Array[];
+
+  /** Made by `Client.request`. */
+  constructor(frames: Uint8Array[]) {
+    this.frames = frames;
+  }
+
+  /** The first body frame; empty if there is none. */
+  get bytes(): Uint8Array {
+    return this.frames[0] ?? DELIMITER;
+  }
+
+  /** The first body frame as UTF-8 text. */
+  text(): string {
+    return new TextDecoder().decode(this.bytes);
+  }
+
+  /**
+   * The first body frame as JSON. `T` is the caller's claim: nothing checks it.
+   *
+   * @throws {SyntaxError} when it is no JSON.
+   */
+  json<T = unknown>(): T {
+    return JSON.parse(this.text());
+  }
+}
+
+/** An error reply: the server took the request and says why there is no answer. */
+export class ReplyError extends Error {
+  /** Always "ReplyError". */
+  override readonly name = "ReplyError";
+  /** What kind of failure; the numbers are HTTP's. */
+  readonly code: number;
+
+  /** Made of an error reply's code and message. */
+  constructor(code: number, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** All tries went unanswered. The server may yet have done what was asked. */
+export class AbandonedError extends Error {
+  /** Always "AbandonedError". */
+  override readonly name = "AbandonedError";
+  /** Where the answer should have come from. */
+  readonly endpoint: string;
+  /** How often the request was sent. */
+  readonly tries: number;
+  /** How long each try waited, ms. */
+  readonly timeout: number;
+
+  /** Made after the last try. */
+  constructor(endpoint: string, tries: number, timeout: number) {
+    const what = tries === 1 ? "1 try" : `${tries} tries`;
+    super(`Cannot get an answer from "${endpoint}": gave up after ${what} of ${timeout} ms`);
+    this.endpoint = endpoint;
+    this.tries = tries;
+    this.timeout = timeout;
+  }
+}
+
+/** What a `Client` keeps of a request until it ends. */
+interface Ask {
+  readonly frames: readonly Uint8Array<ArrayBuffer>[];
+  resolve(reply: Reply): void;
+  reject(reason: unknown): void;
+}
+
+/** Messages read before signals and timers have their turn. */
+const BATCH = 1000;
+const RECONNECT_INTERVAL = 100;
+const RECONNECT_INTERVAL_MAX = 1000;
+
+/**
+ * A client of one server, for any number of requests at a time.
+ *
+ * A try that got no answer within `timeout` is repeated on a fresh socket. Other requests that still
+ * wait on the old one lose nothing: it is closed when the last of them has ended. Under an identity
+ * there can be only one socket: it is replaced only if nothing at all came through it meanwhile, and the
+ * others are then sent again at once, which doesn't count as a try of theirs.
+ *
+ * A server that is away is looked for about once a second. A request holds the process, an idle client
+ * does not. While requests wait, each client takes a thread: share one rather than make many.
+ *
+ * @example
+ * ```ts
+ * await using client = new Client({ timeout: 2000 });
+ * const [one, two] = await Promise.all([client.request("one"), client.request("two")]);
+ * ```
+ */
+export class Client {
+  readonly #settings: Settings;
+  readonly #library: Library;
+  readonly #pirate: LazyPirate<Ask>;
+  readonly #frame: Message;
+  readonly #sockets = new Map<Link<Ask>, Socket>();
+  #context: Context | undefined;
+  #poller: Poller | undefined;
+  #running: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
+  /** Whether something was asked or withdrawn since the loop last looked. */
+  #stirred = false;
+
+  /**
+   * Loads libzmq and checks the options; connects with the first request.
+   *
+   * @throws {TypeError | RangeError} when an option is unknown or not what it must be.
+   * @throws {Error} when libzmq can't be opened.
+   */
+  constructor(options: ClientOptions = {}) {
+    this.#settings = checkOptions(options);
+    this.#library = locateLibrary(libraryOverride());
+    this.#frame = new MessagePool(this.#library).take();
+    const { plain, identity } = this.#settings;
+    // Not from 0: a server may still answer what an earlier client of this identity asked.
+    const firstId = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+    this.#pirate = new LazyPirate({ plain, named: identity !== undefined, firstId });
+  }
+
+  /**
+   * Asks, and waits for the answer. `body` may be reused as soon as this returns. It rejects with a
+   * {@linkcode ReplyError} if the server answers so, with an {@linkcode AbandonedError} if no try is
+   * answered, with the signal's reason if that aborts, and with a TypeError or RangeError if an argument
+   * is not what it must be.
+   *
+   * @example
+   * ```ts
+   * const reply = await client.request(JSON.stringify({ items: [1, 2] }), { timeout: 500 });
+   * const { sum } = reply.json<{ sum: number }>();
+   * ```
+   */
+  request(body: RequestBody, options: RequestOptions = {}): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      const limits = checkRequestOptions(options, this.#settings);
+      const frames = toFrames(body);
+      if (this.#closing) throw new Error("Cannot send a request: the client is closed");
+      options.signal?.throwIfAborted();
+      this.#refuseSecondPlain();
+      this.#add({ frames, resolve, reject }, limits, options.signal);
+    });
+  }
+
+  /** Closes; requests under way are rejected. */
+  close(): Promise<void> {
+    return this.#closing ??= this.#close();
+  }
+
+  /** Closes: for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #refuseSecondPlain(): void {
+    const { plain, identity } = this.#settings;
+    if (!plain || identity === undefined || this.#pirate.size === 0) return;
+    throw new Error(
+      `Cannot send a request as a plain client with an identity must wait for its last one: ` +
+        `identity is "${identity}"`,
+    );
+  }
+
+  #add(ask: Ask, limits: Limits, signal: AbortSignal | undefined): void {
+    if (signal === undefined) {
+      this.#pirate.add(ask, limits, performance.now());
+    } else {
+      const abort = () => {
+        this.#pirate.drop(pending, performance.now());
+        this.#stir();
+        ask.reject(signal.reason);
+      };
+      const unlisten = () => signal.removeEventListener("abort", abort);
+      const { frames } = ask;
+      const resolve = (reply: Reply) => (unlisten(), ask.resolve(reply));
+      const reject = (reason: unknown) => (unlisten(), ask.reject(reason));
+      const pending = this.#pirate.add({ frames, resolve, reject }, limits, performance.now());
+      signal.addEventListener("abort", abort, { once: true });
+    }
+    this.#stir();
+  }
+
+  /** Makes the loop look at what is to be done. */
+  #stir(): void {
+    if (this.#running === undefined) this.#running = this.#run();
+    if (this.#stirred) return;
+    this.#stirred = true;
+    this.#poller?.wake();
+  }
+
+  /** Receives, decides, sends, waits; until nothing is under way. */
+  async #run(): Promise<void> {
+    try {
+      for (;;) {
+        const more = this.#receive(performance.now());
+        // What is asked in this turn, and by those who have just got an answer, is sent together.
+        await null;
+        this.#stirred = false;
+        const sleep = this.#pirate.tick(performance.now());
+        await this.#carryOut(this.#pirate.take());
+        if (this.#pirate.size === 0) break;
+        // Asked last, after all that was sent: a send can eat a socket's wake-up.
+        await this.#wait(more || this.#stirred || this.#readable() ? 0 : sleep);
+      }
+    } catch (error) {
+      for (const ask of this.#pirate.clear()) ask.reject(error);
+      this.#closeSockets();
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
+  async #wait(timeout: number): Promise<void> {
+    this.#poller ??= new Poller(this.#openContext(), [...this.#sockets.values()]);
+    await this.#poller.wait(timeout);
+  }
+
+  #readable(): boolean {
+    for (const socket of this.#sockets.values()) if (socket.readable()) return true;
+    return false;
+  }
+
+  /** Reads what is there; true if there is more. */
+  #receive(now: number): boolean {
+    let left = BATCH;
+    for (const [link, socket] of this.#sockets) {
+      for (; left > 0; left--) {
+        const frames = this.#receiveMessage(socket);
+        if (frames === undefined) break;
+        this.#take(link, frames, now);
+      }
+    }
+    return left === 0;
+  }
+
+  #receiveMessage(socket: Socket): Uint8Array<ArrayBuffer>[] | undefined {
+    const frames: Uint8Array<ArrayBuffer>[] = [];
+    do {
+      const size = socket.receive(this.#frame);
+      if (size < 0) return undefined;
+      frames.push(this.#frame.bytes(size));
+    } while (this.#frame.more);
+    this.#frame.clear();
+    return frames;
+  }
+
+  /** Takes a message as the answer that it is; anything else, late replies too, is dropped. */
+  #take(link: Link<Ask>, frames: Uint8Array<ArrayBuffer>[], now: number): void {
+    const split = frames.findIndex((frame) => frame.length === 0);
+    if (split < 0) return;
+    const answer = this.#settings.plain
+      ? readPlainAnswer(frames.slice(split + 1))
+      : readAnswer(frames[split - 1], frames.slice(split + 1));
+    if (answer === undefined) return;
+    const { id, code, body, message } = answer;
+    const ask = this.#pirate.answer(link, id, code, now);
+    if (code === Code.ok) ask?.resolve(new Reply(body));
+    else ask?.reject(new ReplyError(code, message));
+  }
+
+  async #carryOut(steps: readonly Step<Ask>[]): Promise<void> {
+    for (const step of steps) {
+      if (this.#closing) return;
+      if (step.do === "open") this.#open(step.link);
+      else if (step.do === "send") this.#send(step);
+      else if (step.do === "close") await this.#shut(step.link);
+      else this.#giveUp(step);
+    }
+  }
+
+  #open(link: Link<Ask>): void {
+    const { endpoint, identity } = this.#settings;
+    const socket = this.#openContext().socket(SocketType.DEALER);
+    this.#sockets.set(link, socket);
+    this.#dropPoller();
+    socket.set(Option.SNDHWM, 0);
+    socket.set(Option.RCVHWM, 0);
+    socket.set(Option.RECONNECT_IVL, RECONNECT_INTERVAL);
+    socket.set(Option.RECONNECT_IVL_MAX, RECONNECT_INTERVAL_MAX);
+    // Not always: libzmq then looks names up as IPv6 only, and localhost as ::1.
+    if (endpoint.includes("[")) socket.set(Option.IPV6, 1);
+    if (identity !== undefined) {
+      socket.setBytes(Option.ROUTING_ID, new TextEncoder().encode(identity));
+    }
+    socket.connect(endpoint);
+  }
+
+  #send({ link, id, timeout, item }: Step<Ask> & { do: "send" }): void {
+    const socket = this.#sockets.get(link);
+    if (socket === undefined) return;
+    if (!this.#settings.plain) socket.sendMore(buildRequestHeader({ id, timeout }));
+    socket.sendMore(DELIMITER);
+    const last = item.frames.length - 1;
+    item.frames.forEach((frame, index) => {
+      if (index < last) socket.sendMore(frame);
+      else socket.sendLast(frame);
+    });
+  }
+
+  async #shut(link: Link<Ask>): Promise<void> {
+    this.#dropPoller();
+    this.#sockets.get(link)?.close(0);
+    this.#sockets.delete(link);
+    // A server ignores a newcomer whose identity is still connected: wait until it is not.
+    if (this.#settings.identity !== undefined) await this.#closeContext();
+  }
+
+  #giveUp({ item, tries, timeout }: Step<Ask> & { do: "giveUp" }): void {
+    item.reject(new AbandonedError(this.#settings.endpoint, tries, timeout));
+  }
+
+  #openContext(): Context {
+    return this.#context ??= new Context(this.#library);
+  }
+
+  async #closeContext(): Promise<void> {
+    const context = this.#context;
+    this.#context = undefined;
+    await context?.terminate();
+  }
+
+  #dropPoller(): void {
+    this.#poller?.close();
+    this.#poller = undefined;
+  }
+
+  #closeSockets(): void {
+    this.#dropPoller();
+    for (const socket of this.#sockets.values()) socket.close(0);
+    this.#sockets.clear();
+  }
+
+  async #close(): Promise<void> {
+    for (const ask of this.#pirate.clear()) {
+      ask.reject(new Error("Cannot wait for a reply: the client was closed"));
+    }
+    if (this.#running) this.#stir();
+    await this.#running;
+    this.#closeSockets();
+    await this.#closeContext();
+  }
+}
+
+/** An answer that was read: `body` if it is one, `message` if it is an error. */
+interface Answer {
+  id: number | undefined;
+  code: number;
+  body: Uint8Array[];
+  message: string;
+}
+
+/** Reads what follows the empty frame: `[status] [body…]`, or `[status] [message]`. */
+function readAnswer(header: Uint8Array | undefined, rest: Uint8Array[]): Answer | undefined {
+  const id = header && parseRequestHeader(header)?.id;
+  const [status, ...body] = rest;
+  const code = status && parseStatus(status);
+  if (id === undefined || code === undefined) return undefined;
+  const message = code === Code.ok ? "" : new TextDecoder().decode(body[0]);
+  return { id, code, body, message };
+}
+
+function readPlainAnswer(body: Uint8Array[]): Answer {
+  const { code, message } = parseErrorText(body) ?? { code: Code.ok, message: "" };
+  return { id: undefined, code, body, message };
+}
+
+/** A socket's life, as the retry logic sees it. */
+export interface Link<T> {
+  /** The requests that wait on it. */
+  readonly requests: Set<Pending<T>>;
+  /** When it was opened, or (under an identity) last heard from, ms. */
+  freshAt: number;
+}
+
+/** What bounds a request. */
+export interface Limits {
+  /** How long a try waits, ms. */
+  timeout: number;
+  /** How many tries follow the first. */
+  retries: number;
+}
+
+/**
+ * A request under way.
+ *
+ * ```text
+ * add → trying ─answer→ (end)
+ *       trying ─timeout→ trying, under a new id and on another link … → (given up)
+ * ```
+ */
+export interface Pending<T> extends Limits {
+  /** What the caller keeps of it. */
+  readonly item: T;
+  /** Its id on the wire: each sending has its own, so a late reply to an earlier one fits nothing. */
+  id: number;
+  /** Tries begun. */
+  tries: number;
+  /** When this try began, ms. */
+  startedAt: number;
+  /** The socket that this try waits on. */
+  link: Link<T>;
+}
+
+/** What is to be done, in this order. */
+export type Step<T> =
+  | { do: "open"; link: Link<T> }
+  | { do: "close"; link: Link<T> }
+  | { do: "send"; link: Link<T>; id: number; timeout: number; item: T }
+  | { do: "giveUp"; item: T; tries: number; timeout: number };
+
+/**
+ * The retry logic, without clock and sockets: the guide's Lazy Pirate, with many requests on one socket.
+ * Times are ms of any clock that never goes back. What it decides is fetched with `take`.
+ *
+ * A link whose request timed out gets no more requests, and is closed once it is empty. A plain link
+ * has one request at a time, since its replies have no id.
+ */
+export class LazyPirate<T> {
+  readonly #plain: boolean;
+  readonly #named: boolean;
+  readonly #requests = new Map<number, Pending<T>>();
+  readonly #links = new Set<Link<T>>();
+  /** Plain links without a request. */
+  readonly #idle: Link<T>[] = [];
+  /** The link for new tries, unless plain. */
+  #current: Link<T> | undefined;
+  #nextId: number;
+  /** No try times out before this: a lower bound, ms. */
+  #dueAt = Infinity;
+  #steps: Step<T>[] = [];
+
+  /** Starts without a link. `named`: there can be one link at a time, for it has an identity. */
+  constructor(options: { plain: boolean; named: boolean; firstId: number }) {
+    this.#plain = options.plain;
+    this.#named = options.named;
+    this.#nextId = options.firstId;
+  }
+
+  /** Requests under way. */
+  get size(): number {
+    return this.#requests.size;
+  }
+
+  /** Takes a request in. */
+  add(item: T, { timeout, retries }: Limits, now: number): Pending<T> {
+    const link = this.#linkFor(now);
+    const request = { item, timeout, retries, id: 0, tries: 1, startedAt: now, link };
+    this.#put(request, link, now);
+    return request;
+  }
+
+  /**
+   * Ends the request that a message from `link` answers and returns its item, or undefined if there is
+   * none: the reply is late, or nobody's. A plain reply has no id.
+   */
+  answer(link: Link<T>, id: number | undefined, code: number, now: number): T | undefined {
+    if (this.#named && !this.#plain) link.freshAt = now;
+    const request = id === undefined ? first(link.requests) : this.#requests.get(id);
+    if (request === undefined) return undefined;
+    // The server has seen this try time out a moment before its `tick` here.
+    if (code === Code.expired && now >= deadline(request) - 1) return undefined;
+    this.#remove(request);
+    if (this.#plain) this.#idle.push(link);
+    else if (link !== this.#current) this.#closeIfEmpty(link);
+    return request.item;
+  }
+
+  /**
+   * Forgets a request that nobody waits for any more. If no other waits on its link, that is closed, so
+   * that the server learns of it.
+   */
+  drop(request: Pending<T>, now: number): void {
+    if (this.#requests.get(request.id) !== request) return;
+    this.#remove(request);
+    if (request.link.requests.size === 0) this.#retire(request.link, now);
+  }
+
+  /** Forgets everything, links and steps too, and returns the items of what was under way. */
+  clear(): T[] {
+    const items = [...this.#requests.values()].map(({ item }) => item);
+    this.#requests.clear();
+    this.#links.clear();
+    this.#idle.length = 0;
+    this.#current = undefined;
+    this.#steps = [];
+    return items;
+  }
+
+  /** Does what is due at `now`; returns ms until it must run again. */
+  tick(now: number): number {
+    if (now >= this.#dueAt) this.#timeOut(now);
+    return this.#requests.size === 0 ? Infinity : this.#dueAt - now;
+  }
+
+  /** What was decided since the last call. */
+  take(): Step<T>[] {
+    const steps = this.#steps.filter((step) => step.do !== "send" || this.#requests.has(step.id));
+    this.#steps = [];
+    return steps;
+  }
+
+  #timeOut(now: number): void {
+    const late = [...this.#requests.values()].filter((request) => deadline(request) <= now);
+    for (const request of late) this.#remove(request);
+    for (const { link, startedAt } of late) if (link.freshAt <= startedAt) this.#retire(link, now);
+    for (const request of late) this.#tryAgain(request, now);
+    this.#dueAt = Infinity;
+    for (const request of this.#requests.values()) this.#expect(request);
+  }
+
+  #tryAgain(request: Pending<T>, now: number): void {
+    const { item, tries, timeout, retries } = request;
+    if (tries > retries) {
+      this.#steps.push({ do: "giveUp", item, tries, timeout });
+      return;
+    }
+    request.tries++;
+    request.startedAt = now;
+    this.#put(request, this.#linkFor(now), now);
+  }
+
+  /** Sends a request on `link`, under a new id. */
+  #put(request: Pending<T>, link: Link<T>, now: number): void {
+    request.link = link;
+    request.id = this.#nextId++;
+    this.#requests.set(request.id, request);
+    link.requests.add(request);
+    this.#expect(request);
+    const { id, item } = request;
+    this.#steps.push({ do: "send", link, id, timeout: deadline(request) - now, item });
+  }
+
+  #remove(request: Pending<T>): void {
+    this.#requests.delete(request.id);
+    request.link.requests.delete(request);
+  }
+
+  #expect(request: Pending<T>): void {
+    this.#dueAt = Math.min(this.#dueAt, deadline(request));
+  }
+
+  #linkFor(now: number): Link<T> {
+    if (this.#plain) return this.#idle.pop() ?? this.#open(now);
+    return this.#current ??= this.#open(now);
+  }
+
+  #open(now: number): Link<T> {
+    const link: Link<T> = { requests: new Set(), freshAt: now };
+    this.#links.add(link);
+    this.#steps.push({ do: "open", link });
+    return link;
+  }
+
+  #retire(link: Link<T>, now: number): void {
+    if (link === this.#current) this.#current = undefined;
+    const moved = this.#named ? [...link.requests] : [];
+    for (const request of moved) this.#remove(request);
+    this.#closeIfEmpty(link);
+    for (const request of moved) this.#put(request, this.#linkFor(now), now);
+  }
+
+  #closeIfEmpty(link: Link<T>): void {
+    if (link.requests.size > 0 || !this.#links.delete(link)) return;
+    this.#steps.push({ do: "close", link });
+  }
+}
+
+function deadline({ startedAt, timeout }: Pending<unknown>): number {
+  return startedAt + timeout;
+}
+
+function first<T>(set: ReadonlySet<T>): T | undefined {
+  for (const value of set) return value;
+  return undefined;
+}
+
+/** A client's options, complete and checked. */
+interface Settings extends Limits {
+  endpoint: string;
+  identity: string | undefined;
+  plain: boolean;
+}
+
+const MAX_TIMEOUT = 0xffffffff;
+const CLIENT_OPTIONS = ["endpoint", "timeout", "retries", "identity", "plain"];
+const REQUEST_OPTIONS = ["signal", "timeout", "retries"];
+
+function checkOptions(options: ClientOptions): Settings {
+  const what = "make a client";
+  checkNames(what, options, CLIENT_OPTIONS);
+  const { endpoint = "tcp://localhost:6660", timeout = 10_000, retries = 2 } = options;
+  const { identity, plain = false } = options;
+  if (typeof endpoint !== "string" || !/^(tcp:\/\/.+:\d+|ipc:\/\/.+)$/.test(endpoint)) {
+    const rule = `a string like "tcp://host:port" or "ipc://path"`;
+    throw wrong(what, "endpoint", rule, endpoint, typeof endpoint === "string");
+  }
+  checkLimits(what, { timeout, retries });
+  if (identity !== undefined) checkIdentity(what, identity);
+  if (typeof plain !== "boolean") throw wrong(what, "plain", "a boolean", plain, false);
+  return { endpoint, timeout, retries, identity, plain };
+}
+
+function checkRequestOptions(options: RequestOptions, defaults: Limits): Limits {
+  const what = "send a request";
+  checkNames(what, options, REQUEST_OPTIONS);
+  const { signal, timeout = defaults.timeout, retries = defaults.retries } = options;
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw wrong(what, "signal", "an AbortSignal", signal, false);
+  }
+  checkLimits(what, { timeout, retries });
+  return { timeout, retries };
+}
+
+function checkNames(what: string, options: object, known: readonly string[]): void {
+  const name = Object.keys(options).find((key) => !known.includes(key));
+  if (name === undefined) return;
+  throw new TypeError(`Cannot ${what} as there is no option "${name}": use ${known.join(", ")}`);
+}
+
+function checkLimits(what: string, { timeout, retries }: Limits): void {
+  if (typeof timeout !== "number" || !(timeout >= 1 && timeout <= MAX_TIMEOUT)) {
+    const rule = `a number of ms from 1 to ${MAX_TIMEOUT}`;
+    throw wrong(what, "timeout", rule, timeout, typeof timeout === "number");
+  }
+  if (!Number.isSafeInteger(retries) || retries < 0) {
+    throw wrong(what, "retries", "an integer >= 0", retries, typeof retries === "number");
+  }
+}
+
+function checkIdentity(what: string, identity: string): void {
+  const bytes = typeof identity === "string" ? new TextEncoder().encode(identity) : DELIMITER;
+  if (bytes.length >= 1 && bytes.length <= 255 && bytes[0] !== 0) return;
+  const rule = "a string of 1 to 255 bytes, the first of them not 0";
+  throw wrong(what, "identity", rule, identity, typeof identity === "string");
+}
+
+/** The error for a value that breaks a rule, though it may have the right type. */
+function wrong(what: string, name: string, rule: string, value: unknown, typed: boolean): Error {
+  const text = Deno.inspect(value, { strAbbreviateSize: 100 });
+  const message = `Cannot ${what} as "${name}" must be ${rule}: current value is ${text}`;
+  return typed ? new RangeError(message) : new TypeError(message);
+}
+
+/** Copies a body, for it may be sent more than once. */
+function toFrames(body: RequestBody): Uint8Array<ArrayBuffer>[] {
+  const frames = typeof body === "string" || body instanceof Uint8Array ? [body] : body;
+  if (!Array.isArray(frames) || frames.length === 0) throw wrongBody(body);
+  return frames.map((frame) => {
+    if (typeof frame === "string") return new TextEncoder().encode(frame);
+    if (frame instanceof Uint8Array) return new Uint8Array(frame);
+    throw wrongBody(body);
+  });
+}
+
+function wrongBody(body: unknown): TypeError {
+  const text = Deno.inspect(body, { depth: 1, iterableLimit: 3, strAbbreviateSize: 100 });
+  return new TypeError(
+    `Cannot send a request as the body must be a Uint8Array, a string, or a list of at least one: ` +
+      `current value is ${text}`,
+  );
+}
+
+/** `ZMQ_LIBRARY`, if this program may read it; never asks for the permission. */
+function libraryOverride(): string | undefined {
+  const { state } = Deno.permissions.querySync({ name: "env", variable: "ZMQ_LIBRARY" });
+  return state === "granted" ? Deno.env.get("ZMQ_LIBRARY") : undefined;
+}
+
+const HELP = `Ask a ZeroMQ job server.
+
+Usage: deno task client [options] [file…]
+
+The request is --data, or what the files contain, or standard input. One newline at the end of the
+files or of standard input is left off. Only replies go to stdout.
+
+Options:
+  -e, --endpoint ENDPOINT  where the server is (tcp://localhost:6660)
+  -t, --timeout TIME       how long one try waits: seconds, or 500ms, 10s, 5m (10s)
+  -r, --retries N          how often an unanswered request is sent again (2)
+  -i, --identity NAME      the name that the server knows this client by
+      --data TEXT          the request
+      --plain              send the bare envelope of a REQ socket
+      --lines              each line is a request; the replies come in the order of the lines
+  -j N                     with --lines: so many requests at a time (1)
+      --raw                print the reply as it is, with no newline after each frame
+  -q, --quiet              show no progress bar
+  -h, --help               show this help
+
+Exit status: 0 answered, 1 error reply, 2 usage or local error, 3 no answer. With --lines, that of
+the worst line.
+`;
+
+/** What the command line asks for. */
+interface Command {
+  client: ClientOptions;
+  /** The request itself; undefined: read `files`, or stdin if there are none. */
+  text: string | undefined;
+  files: string[];
+  lines: boolean;
+  jobs: number;
+  raw: boolean;
+  quiet: boolean;
+  help: boolean;
+}
+
+/** Reads the arguments, or throws a TypeError or RangeError. */
+function readCommand(args: string[]): Command {
+  const unknown: string[] = [];
+  const flags: Record<string, unknown> = parseArgs(args, {
+    string: ["endpoint", "timeout", "retries", "identity", "data", "j", "_"],
+    boolean: ["plain", "lines", "raw", "quiet", "help"],
+    alias: { endpoint: "e", timeout: "t", retries: "r", identity: "i", quiet: "q", help: "h" },
+    unknown: (arg, key) => key === undefined || (unknown.push(arg), false),
+  });
+  if (unknown.length > 0) throw new TypeError(`Cannot run as there is no option "${unknown[0]}"`);
+  const option = (name: string) => typeof flags[name] === "string" ? flags[name] : undefined;
+  const [timeout, retries, jobs] = [option("timeout"), option("retries"), option("j")];
+  const client = {
+    endpoint: option("endpoint"),
+    timeout: timeout === undefined ? undefined : readDuration(timeout),
+    retries: retries === undefined ? undefined : readInteger("--retries", retries, 0),
+    identity: option("identity"),
+    plain: flags.plain === true,
+  };
+  const command = {
+    client,
+    text: option("data"),
+    files: Array.isArray(flags._) ? flags._.map(String) : [],
+    lines: flags.lines === true,
+    jobs: jobs === undefined ? 1 : readInteger("-j", jobs, 1),
+    raw: flags.raw === true,
+    quiet: flags.quiet === true,
+    help: flags.help === true,
+  };
+  checkCombination(command, jobs !== undefined);
+  return command;
+}
+
+function checkCombination({ client, text, files, lines, jobs }: Command, hasJobs: boolean): void {
+  if (text !== undefined && files.length > 0) {
+    throw new TypeError(`Cannot run with "--data" and files: give one or the other`);
+  }
+  if (hasJobs && !lines) throw new TypeError(`Cannot run with "-j" alone: it needs "--lines"`);
+  if (jobs > 1 && client.plain && client.identity !== undefined) {
+    throw new TypeError(`Cannot run with "--plain" and "--identity" and more than one at a time`);
+  }
+}
+
+const UNIT_MS = new Map([["ms", 1], ["s", 1000], ["m", 60_000], ["h", 3_600_000]]);
+
+/** Milliseconds; a bare number is seconds. */
+function readDuration(text: string): number {
+  const [, number, unit = "s"] = /^(\d+\.?\d*|\.\d+)(ms|s|m|h)?$/.exec(text) ?? [];
+  if (number !== undefined) return Number(number) * (UNIT_MS.get(unit) ?? NaN);
+  throw new TypeError(
+    `Cannot run as "--timeout" must be like 10, 500ms, 10s or 5m: current value is "${text}"`,
+  );
+}
+
+function readInteger(name: string, text: string, min: number): number {
+  const number = Number(text);
+  if (/^\d+$/.test(text) && number >= min) return number;
+  throw new RangeError(
+    `Cannot run as "${name}" must be an integer >= ${min}: current value is "${text}"`,
+  );
+}
+
+/** Where a request's bytes come from. */
+interface Input {
+  chunks: AsyncIterable<Uint8Array>;
+  /** Bytes in it, if that is known. */
+  size: number | undefined;
+}
+
+/** Opens all inputs, so that a missing file is found before anything is sent. */
+function openInputs({ text, files }: Command): Input[] {
+  if (text !== undefined) {
+    const bytes = new TextEncoder().encode(text);
+    return [{ chunks: ReadableStream.from([bytes]), size: bytes.length }];
+  }
+  return files.length === 0 ? [openInput("-")] : files.map(openInput);
+}
+
+function openInput(path: string): Input {
+  if (path === "-") return { chunks: Deno.stdin.readable, size: fileSize("/dev/stdin") };
+  return { chunks: Deno.openSync(path).readable, size: fileSize(path) };
+}
+
+function fileSize(path: string): number | undefined {
+  try {
+    const { isFile, size } = Deno.statSync(path);
+    return isFile ? size : undefined;
+  } catch {
+    return undefined; // /dev/stdin does not exist everywhere, and can be a closed pipe
+  }
+}
+
+/** All of the inputs as one body. */
+async function readBody(command: Command): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  for (const input of openInputs(command)) {
+    for await (const chunk of input.chunks) chunks.push(chunk);
+  }
+  const body = concat(chunks);
+  const chomp = command.text === undefined && body.at(-1) === NEWLINE;
+  return chomp ? body.subarray(0, -1) : body;
+}
+
+/** Lines without their newlines; the last one of an input needs none. */
+async function* readLines(inputs: readonly Input[]): AsyncGenerator<Uint8Array> {
+  for (const { chunks } of inputs) {
+    let begun: Uint8Array[] = [];
+    for await (const chunk of chunks) {
+      let start = 0;
+      for (let end; (end = chunk.indexOf(NEWLINE, start)) >= 0; start = end + 1) {
+        yield concat([...begun, chunk.subarray(start, end)]);
+        begun = [];
+      }
+      if (start < chunk.length) begun.push(chunk.subarray(start));
+    }
+    if (begun.length > 0) yield concat(begun);
+  }
+}
+
+const NEWLINE = 10;
+
+function concat(chunks: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(chunks.reduce((sum, { length }) => sum + length, 0));
+  let offset = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return bytes;
+}
+
+/** What is printed of a reply: its frames, each with a newline unless they are wanted raw. */
+function render({ frames }: Reply, { raw }: Command): Uint8Array {
+  if (raw) return concat(frames);
+  return concat(frames.flatMap((frame) => [frame, Uint8Array.of(NEWLINE)]));
+}
+
+/** Admits `free` at a time. */
+class Gate {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(free: number) {
+    this.#free = free;
+  }
+
+  async enter(): Promise<void> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  leave(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free++;
+    else next();
+  }
+}
+
+const BAR_WIDTH = 30;
+const BAR_INTERVAL = 100;
+const ERASE = "\r\x1b[K";
+
+/** A progress bar on stderr. It moves when a line has ended. */
+class ProgressBar {
+  readonly #shown: boolean;
+  readonly #total: number;
+  #bytes = 0;
+  #lines = 0;
+  #failed = 0;
+  #drawnAt = -Infinity;
+  #drawn = false;
+
+  /** `total`: bytes of all lines, or NaN. */
+  constructor(shown: boolean, total: number) {
+    this.#shown = shown;
+    this.#total = total;
+  }
+
+  /** Counts a line of so many bytes. */
+  add(bytes: number, outcome: Reply | Error, now: number): void {
+    this.#bytes += bytes;
+    this.#lines++;
+    if (outcome instanceof Error) this.#failed++;
+    if (!this.#shown || now - this.#drawnAt < BAR_INTERVAL) return;
+    this.#drawnAt = now;
+    this.#drawn = true;
+    complain(`\r${this.#text()}`);
+  }
+
+  /** Makes room for other output. */
+  erase(): void {
+    if (this.#drawn) complain(ERASE);
+    this.#drawn = false;
+  }
+
+  #text(): string {
+    const failed = this.#failed > 0 ? `, ${this.#failed} failed` : "";
+    const counts = `${this.#lines} lines${failed}`;
+    const part = Math.min(1, this.#bytes / this.#total);
+    if (Number.isNaN(part)) return counts;
+    const bar = "#".repeat(Math.floor(part * BAR_WIDTH)).padEnd(BAR_WIDTH, ".");
+    return `[${bar}] ${Math.floor(part * 100)} % ${counts}`;
+  }
+}
+
+type Output = WritableStreamDefaultWriter<Uint8Array>;
+
+async function askOnce(client: Client, command: Command, output: Output): Promise<number> {
+  const reply = await client.request(await readBody(command));
+  await output.write(render(reply, command));
+  return EXIT_OK;
+}
+
+/** Lines that may wait for an earlier one's reply, for each that may be under way. */
+const UNPRINTED_PER_JOB = 16;
+
+/** A line, and what became of it. */
+interface Line {
+  number: number;
+  bytes: number;
+  outcome: Reply | Error;
+}
+
+/** Asks a line at a time, or several, and prints the replies in the order of the lines. */
+class LineRun {
+  readonly #client: Client;
+  readonly #command: Command;
+  readonly #output: Output;
+  readonly #jobs: Gate;
+  readonly #unprinted: Gate;
+  readonly #inputs: Input[];
+  readonly #bar: ProgressBar;
+  #worst = EXIT_OK;
+
+  constructor(client: Client, command: Command, output: Output) {
+    this.#client = client;
+    this.#command = command;
+    this.#output = output;
+    this.#jobs = new Gate(command.jobs);
+    this.#unprinted = new Gate(command.jobs * UNPRINTED_PER_JOB);
+    this.#inputs = openInputs(command);
+    const total = this.#inputs.reduce((sum, { size = NaN }) => sum + size, 0);
+    this.#bar = new ProgressBar(Deno.stderr.isTerminal() && !command.quiet, total);
+  }
+
+  /** Runs to the end of the input, or until stdout is closed; returns the worst line's exit code. */
+  async run(): Promise<number> {
+    const { promise: failed, reject: fail } = Promise.withResolvers<never>();
+    try {
+      await Promise.race([this.#askAll(fail), failed]);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    } finally {
+      this.#bar.erase();
+    }
+    return this.#worst;
+  }
+
+  async #askAll(fail: (reason: unknown) => void): Promise<void> {
+    let printed = Promise.resolve();
+    let number = 0;
+    for await (const line of readLines(this.#inputs)) {
+      await this.#unprinted.enter();
+      await this.#jobs.enter();
+      const asked = this.#ask(line, ++number);
+      printed = printed.then(async () => this.#print(await asked));
+      printed.catch(fail);
+    }
+    await printed;
+  }
+
+  async #ask(line: Uint8Array, number: number): Promise<Line> {
+    const bytes = line.length + 1;
+    try {
+      return { number, bytes, outcome: await this.#client.request(line) };
+    } catch (error) {
+      const outcome = error instanceof Error ? error : new Error(String(error));
+      return { number, bytes, outcome };
+    } finally {
+      this.#jobs.leave();
+    }
+  }
+
+  async #print({ number, bytes, outcome }: Line): Promise<void> {
+    this.#bar.erase();
+    if (outcome instanceof Reply) {
+      await this.#output.write(render(outcome, this.#command));
+    } else {
+      complain(`client: line ${number}: ${explain(outcome)}\n`);
+      this.#worst = Math.max(this.#worst, exitCode(outcome));
+    }
+    this.#bar.add(bytes, outcome, performance.now());
+    this.#unprinted.leave();
+  }
+}
+
+const EXIT_OK = 0;
+const EXIT_ERROR_REPLY = 1;
+const EXIT_USAGE = 2;
+const EXIT_NO_ANSWER = 3;
+
+function exitCode(error: unknown): number {
+  if (error instanceof AbandonedError) return EXIT_NO_ANSWER;
+  return error instanceof ReplyError ? EXIT_ERROR_REPLY : EXIT_USAGE;
+}
+
+function explain(error: unknown): string {
+  if (error instanceof ReplyError) return `error ${error.code}: ${error.message}`;
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Writes to stderr, which may be closed. */
+function complain(text: string): void {
+  try {
+    Deno.stderr.writeSync(new TextEncoder().encode(text));
+  } catch {
+    // nobody listens
+  }
+}
+
+async function main(args: string[]): Promise<number> {
+  const output = Deno.stdout.writable.getWriter();
+  try {
+    const command = readCommand(args);
+    if (command.help) {
+      await output.write(new TextEncoder().encode(HELP));
+      return EXIT_OK;
+    }
+    await using client = new Client(command.client);
+    if (command.lines) return await new LineRun(client, command, output).run();
+    return await askOnce(client, command, output);
+  } catch (error) {
+    if (error instanceof Deno.errors.BrokenPipe) return EXIT_OK;
+    const usage = error instanceof TypeError || error instanceof RangeError;
+    complain(`client: ${explain(error)}${usage ? "; -h shows the options" : ""}\n`);
+    return exitCode(error);
+  }
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

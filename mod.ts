@@ -1,0 +1,887 @@
+/**
+ * A preforking ZeroMQ job server: {@linkcode serve} runs a load-balancing broker in this process and
+ * keeps a pool of worker processes alive that answer requests with your handler module.
+ *
+ * ```ts
+ * import { serve } from "jsr:@zmq/prefork";
+ *
+ * await using server = serve({ handler: new URL("./handler.ts", import.meta.url) });
+ * await server.finished;
+ * ```
+ *
+ * This is the parent: the one place where signals, the broker's events and the pool's meet. Importing
+ * it does nothing; run, it is the command.
+ *
+ * @module
+ */
+
+import { type BrokerCounters, BrokerLoop, type LoopEvents, type SocketCounters } from "./broker.ts";
+import { type Log, openLog } from "./ops/log.ts";
+import {
+  resolveOptions,
+  type ServeOptions,
+  type Settings,
+  type WorkerExitEvent,
+} from "./ops/options.ts";
+import { claimPidFile, type PidFile } from "./ops/pid_file.ts";
+import { helpText, parseCommand, printConfig, UsageError } from "./ops/sources.ts";
+import {
+  type Child,
+  type ChildExit,
+  type ChildSpec,
+  filePath,
+  localModules,
+  readVariable,
+  spawnChild,
+  spawnInBackground,
+} from "./pool/child.ts";
+import { type Action, type ExitReason, type Purpose, Supervisor } from "./pool/supervisor.ts";
+import { cpuTime, isAlive, lookupAccount } from "./pool/system.ts";
+import type { WorkerConfig } from "./wire/worker_config.ts";
+import type { Library } from "./zmq/library.ts";
+import { locateLibrary } from "./zmq/locate.ts";
+
+export type * from "./ops/options.ts";
+export type { BrokerCounters, ExitReason, SocketCounters };
+export type {
+  Handler,
+  HandlerContext,
+  HandlerLog,
+  HandlerModule,
+  HandlerResult,
+} from "./worker.ts";
+
+/** A server that runs. */
+export interface Server {
+  /** The endpoints really bound for clients: ports chosen by the system are filled in. */
+  readonly frontend: readonly string[];
+  /** The endpoint really bound for workers. */
+  readonly backend: string;
+  /** Fulfilled when `minWorkers` are ready; rejected when the handler can't be loaded. */
+  readonly ready: Promise<void>;
+  /** Fulfilled when the server has ended; rejected when it could not start or broke. */
+  readonly finished: Promise<Finished>;
+  /** What there is and what has happened. */
+  stats(): Stats;
+  /**
+   * Changes the bounds of the pool.
+   *
+   * @throws {RangeError} when one is no integer >= 1 or min is above max.
+   */
+  resize(bounds: { min?: number; max?: number }): void;
+  /**
+   * Replaces all workers by fresh ones that load the handler anew; each new one is ready before an old
+   * one leaves. Rejected if new ones can't start: then the old ones stay.
+   *
+   * @param options options to change; those of the sockets, the process and the log stay as they are.
+   */
+  reload(options?: ServeOptions): Promise<void>;
+  /**
+   * Takes no more requests, lets running jobs end and stops the workers, within `stopTimeout`. A second
+   * call, once it is under way, does nothing but wait.
+   *
+   * @param options `queued`: whether waiting requests are answered 503 ("refuse") or served first.
+   */
+  shutdown(options?: { queued?: "refuse" | "serve" }): Promise<void>;
+  /** The same as `shutdown()`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** How a server ended. */
+export interface Finished {
+  /** Whether a worker had to be killed because it did not leave in time. */
+  forced: boolean;
+}
+
+/** A look at a server. Times are milliseconds. */
+export interface Stats {
+  /** Since the start. */
+  uptime: number;
+  /** Counts the reloads, from 1. */
+  generation: number;
+  /** Workers by state. */
+  workers: {
+    starting: number;
+    idle: number;
+    busy: number;
+    stopping: number;
+    dequeue: number;
+    min: number;
+    max: number;
+  };
+  /** Each worker process. */
+  processes: WorkerStats[];
+  /** Jobs that wait for a worker. */
+  queue: { jobs: number; bytes: number };
+  /** Jobs that workers have. */
+  running: number;
+  /** Clients that have asked something and are connected. */
+  clients: number;
+  /** The running estimate of the handler's time; undefined before the first reply. */
+  serviceTime: number | undefined;
+  /** What was counted since the start. */
+  counters: BrokerCounters & Omit<SocketCounters, "clients"> & {
+    /** Processes started. */
+    spawned: number;
+    /** Processes ended, by reason. */
+    exited: Partial<Record<ExitReason, number>>;
+  };
+}
+
+/** A worker process at a moment. */
+export interface WorkerStats {
+  /** Its number; never used twice. */
+  worker: number;
+  /** Its process id. */
+  pid: number;
+  /** What it does. */
+  state: "starting" | "idle" | "busy" | "stopping" | "dequeue";
+  /** Jobs that it has. */
+  jobs: number;
+  /** Jobs that it has answered. */
+  answered: number;
+}
+
+/**
+ * Starts a server. The sockets are bound when this returns; workers come up behind it.
+ *
+ * @throws {TypeError} when an option has a wrong type or no such option exists.
+ * @throws {RangeError} when an option's value breaks its rule.
+ * @throws {Error} when an endpoint can't be bound, libzmq can't be opened, or the pid file is taken.
+ */
+export function serve(options: ServeOptions = {}): Server {
+  return start(options, () => undefined);
+}
+
+/** `reread` gives the options that a HUP should take up; undefined: the same. */
+function start(options: ServeOptions, reread: () => ServeOptions | undefined): PreforkServer {
+  const settings = resolve(options);
+  const server = new PreforkServer(settings);
+  if (settings.handleSignals) handleSignals(server, settings, reread);
+  options.signal?.addEventListener("abort", () => server.shutdown(), { once: true });
+  if (options.signal?.aborted) server.shutdown();
+  return server;
+}
+
+function resolve(options: ServeOptions): Settings {
+  return resolveOptions(options, { cpus: navigator.hardwareConcurrency, cwd: () => Deno.cwd() });
+}
+
+interface Process {
+  child: Child;
+  purpose: Purpose;
+  token: string;
+}
+
+/** A process that has ended is forgotten by the broker when its connection ends, or after this, ms. */
+const DEPARTURE_GRACE = 250;
+/** Replies are still delivered for so long at the end, ms. */
+const LINGER = 1000;
+/** Nothing asked for so long is called idle, ms. */
+const IDLE_AFTER = 1000;
+
+class PreforkServer implements Server {
+  #settings: Settings;
+  #spec: ChildSpec;
+  readonly #log: Log;
+  readonly #library: Library;
+  readonly #folder: string | undefined;
+  readonly #pidFile: PidFile | undefined;
+  readonly #loop: BrokerLoop;
+  readonly #supervisor: Supervisor;
+  readonly #processes = new Map<number, Process>();
+  readonly #tokens = new Map<string, number>();
+  /** Processes that have ended, and when the broker forgets them at the latest. */
+  readonly #departed = new Map<number, number>();
+  readonly #startedAt = performance.now();
+  readonly #exits: Partial<Record<ExitReason, number>> = {};
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #finished = Promise.withResolvers<Finished>();
+  #reload: { resolvers: PromiseWithResolvers<void>; before: ChildSpec } | undefined;
+  /** serving → draining: serves what waits → stopping: workers leave → (finished) */
+  #phase: "serving" | "draining" | "stopping" = "serving";
+  #stopAt = Infinity;
+  #stopHook: Promise<void> | undefined;
+  #failure: Error | undefined;
+  #spawned = 0;
+  #idleTold = true;
+  /** The endpoint really bound for workers. */
+  readonly backend: string;
+
+  constructor(settings: Settings) {
+    this.#settings = settings;
+    const { logLevel: level, logFile: file, logFormat: format } = settings;
+    this.#log = openLog({ level, file, format });
+    this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
+    this.#spec = childSpec(settings);
+    this.#supervisor = new Supervisor(settings, { cpus: navigator.hardwareConcurrency });
+    this.#pidFile = settings.pidFile === undefined
+      ? undefined
+      : claimPidFile(settings.pidFile, isAlive, (message) => this.#log.warn(message));
+    this.#folder = settings.backend === undefined ? privateFolder(this.#spec) : undefined;
+    try {
+      for (const endpoint of settings.frontend) refuseLiveIpc(endpoint);
+      const backend = settings.backend ?? `ipc://${this.#folder}/backend`;
+      this.#loop = new BrokerLoop(this.#library, { ...settings, backend }, this.#loopEvents());
+    } catch (error) {
+      this.#cleanUp();
+      throw error;
+    }
+    this.backend = this.#loop.backend;
+    this.#shareBackend();
+    this.#ready.promise.catch(() => {});
+    this.#finished.promise.catch(() => {});
+    this.#announce();
+    this.#run();
+  }
+
+  get frontend(): readonly string[] {
+    return this.#loop.frontend;
+  }
+
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  get finished(): Promise<Finished> {
+    return this.#finished.promise;
+  }
+
+  stats(): Stats {
+    const { broker, counters: sockets } = this.#loop;
+    const processes = [...this.#processes].map(([worker, process]) => this.#look(worker, process));
+    const count = (state: WorkerStats["state"]) =>
+      processes.filter((process) => process.state === state).length;
+    const { clients, ...seen } = sockets;
+    return {
+      uptime: performance.now() - this.#startedAt,
+      generation: this.#supervisor.generation,
+      workers: {
+        starting: count("starting"),
+        idle: count("idle"),
+        busy: count("busy"),
+        stopping: count("stopping"),
+        dequeue: count("dequeue"),
+        min: this.#settings.minWorkers,
+        max: this.#settings.maxWorkers,
+      },
+      processes,
+      queue: { jobs: broker.queued, bytes: broker.queuedBytes },
+      running: broker.assigned,
+      clients,
+      serviceTime: broker.serviceTime,
+      counters: {
+        ...broker.counters,
+        ...seen,
+        spawned: this.#spawned,
+        exited: { ...this.#exits },
+      },
+    };
+  }
+
+  resize({ min, max }: { min?: number; max?: number }): void {
+    const minWorkers = min ?? Math.min(this.#settings.minWorkers, max ?? Infinity);
+    const maxWorkers = max ?? Math.max(this.#settings.maxWorkers, min ?? 0);
+    this.#supervisor.resize(minWorkers, maxWorkers, performance.now());
+    this.#settings = { ...this.#settings, minWorkers, maxWorkers };
+    this.#log.info("resized", { min: minWorkers, max: maxWorkers });
+    this.#hook("onResize", () => this.#settings.onResize?.({ min: minWorkers, max: maxWorkers }));
+    this.#loop.wake();
+  }
+
+  reload(options?: ServeOptions): Promise<void> {
+    if (this.#phase !== "serving") {
+      return Promise.reject(new Error("Cannot reload as the server is shutting down"));
+    }
+    const before = this.#spec;
+    if (options !== undefined) this.#reconfigure(resolve(options));
+    const resolvers = this.#reload?.resolvers ?? Promise.withResolvers<void>();
+    resolvers.promise.catch(() => {});
+    this.#reload = { resolvers, before: this.#reload?.before ?? before };
+    this.#log.info("reloading");
+    this.#supervisor.reload(performance.now());
+    this.#loop.wake();
+    return resolvers.promise;
+  }
+
+  async shutdown(options: { queued?: "refuse" | "serve" } = {}): Promise<void> {
+    this.stop(options.queued ?? "refuse", "shutdown");
+    await this.#finished.promise;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown();
+  }
+
+  /** Begins to stop. */
+  stop(queued: "refuse" | "serve", reason: string): void {
+    if (this.#phase !== "serving") return;
+    this.#log.info("stopping", { reason, queued });
+    this.#phase = "draining";
+    this.#stopAt = performance.now() + (queued === "serve" ? this.#settings.stopTimeout : 0);
+    this.#stopHook = this.#hook("onStop", () => this.#settings.onStop?.({ reason }));
+    this.#loop.unbind();
+    this.#loop.drain(queued);
+  }
+
+  /** Kills all workers at once. */
+  kill(): void {
+    this.stop("refuse", "killed");
+    this.#phase = "stopping";
+    this.#supervisor.killAll(performance.now());
+    this.#loop.wake();
+  }
+
+  /** Whether it was told to stop. */
+  get stopping(): boolean {
+    return this.#phase !== "serving";
+  }
+
+  /** Sends a signal to every worker. */
+  forward(signal: Deno.Signal): void {
+    for (const { child } of this.#processes.values()) child.kill(signal);
+  }
+
+  /** Opens the log file anew. */
+  reopenLog(): void {
+    this.#log.reopen();
+    this.#log.info("log reopened");
+  }
+
+  /** Writes the state to the log. */
+  logStats(): void {
+    const { workers, queue, running, clients, counters, generation } = this.stats();
+    const { exited, ...counts } = counters;
+    const exits = Object.entries(exited).map(([reason, count]) => [`exited.${reason}`, count]);
+    this.#log.info("state", {
+      generation,
+      ...workers,
+      queued: queue.jobs,
+      queuedBytes: queue.bytes,
+      running,
+      clients,
+      ...counts,
+      ...Object.fromEntries(exits),
+    });
+  }
+
+  /** The server's log. */
+  get log(): Log {
+    return this.#log;
+  }
+
+  // ---- the loop ----
+
+  async #run(): Promise<void> {
+    try {
+      await this.#loop.run();
+      await this.#loop.close(LINGER);
+      await this.#stopHook;
+    } catch (error) {
+      this.#failure ??= error instanceof Error ? error : new Error(String(error));
+      this.#log.error("the broker failed", { error: this.#failure.message });
+      for (const { child } of this.#processes.values()) child.kill("SIGKILL");
+    }
+    this.#cleanUp();
+    if (this.#failure === undefined) {
+      const ended = new Error("Cannot be ready as the server has ended");
+      this.#ready.reject(ended);
+      this.#reload?.resolvers.reject(ended);
+      this.#log.info("stopped", { forced: this.#supervisor.forced });
+      this.#finished.resolve({ forced: this.#supervisor.forced });
+    } else {
+      this.#ready.reject(this.#failure);
+      this.#finished.reject(this.#failure);
+    }
+    this.#log.close();
+  }
+
+  /** Does what is due; returns ms until it must run again. */
+  #tick(now: number): number {
+    const departure = this.#forgetDeparted(now);
+    this.#tellIdle(now);
+    if (this.#phase === "draining" && (now >= this.#stopAt || this.#loop.broker.idle)) {
+      this.#phase = "stopping";
+      this.#loop.broker.close("refuse");
+      this.#supervisor.stop(now);
+    }
+    if (this.#supervisor.babysitDue(now)) this.#babysit(now);
+    const sleep = this.#supervisor.tick(now, this.#load());
+    const actions = this.#supervisor.takeActions();
+    for (const action of actions) this.#do(action);
+    if (this.#supervisor.stopped && this.#loop.broker.workers.size === 0) this.#loop.stop();
+    return actions.length > 0 ? 0 : Math.min(sleep, departure, this.#stopAt - now);
+  }
+
+  #load(): Parameters<Supervisor["tick"]>[1] {
+    return {
+      lastJobAt: this.#loop.broker.lastJobAt,
+      idleSince: (number) => {
+        const worker = this.#loop.worker(number);
+        return worker === undefined || worker.jobs.size > 0 ? undefined : worker.idleSince;
+      },
+      answered: (number) => this.#loop.worker(number)?.answered ?? 0,
+    };
+  }
+
+  #do(action: Action): void {
+    switch (action.type) {
+      case "spawn":
+        return this.#spawn(action.worker, action.purpose);
+      case "retire":
+        return this.#loop.retire(action.worker);
+      case "kill":
+        this.#log.debug("signal sent", { worker: action.worker, signal: action.signal });
+        return this.#processes.get(action.worker)?.child.kill(action.signal);
+      case "reloaded":
+        return this.#reloaded();
+      case "reloadFailed":
+        return this.#reloadFailed(action.message);
+    }
+  }
+
+  #loopEvents(): LoopEvents {
+    return {
+      admit: (token) => this.#admit(token),
+      leaving: (worker) => this.#supervisor.leaving(worker, performance.now()),
+      failed: (token, message) => this.#loadFailed(token, message),
+      lost: (worker) => this.#processes.get(worker)?.child.kill("SIGKILL"),
+      log: (level, message, worker) => this.#log[level](message, { worker }),
+      tick: (now) => this.#tick(now),
+    };
+  }
+
+  // ---- processes ----
+
+  #spawn(worker: number, purpose: Purpose): void {
+    const token = crypto.randomUUID();
+    const now = performance.now();
+    try {
+      const child = spawnChild(this.#spec, this.#workerConfig(purpose, token));
+      this.#processes.set(worker, { child, purpose, token });
+      if (purpose === "serve") this.#tokens.set(token, worker);
+      this.#spawned++;
+      this.#supervisor.spawned(worker, now);
+      this.#log.debug("worker spawned", { worker, pid: child.pid, purpose });
+      this.#hook("onWorkerSpawn", () => this.#settings.onWorkerSpawn?.({ worker, pid: child.pid }));
+      child.exited.then((exit) => this.#exited(worker, exit));
+    } catch (error) {
+      this.#log.error("worker not spawned", { worker, error: messageOf(error) });
+      this.#supervisor.spawnFailed(worker, now);
+    }
+  }
+
+  #workerConfig(purpose: WorkerConfig["purpose"], token: string): WorkerConfig {
+    const { concurrency, dequeueInterval, signalPassthrough } = this.#settings;
+    const { backend } = this;
+    return {
+      purpose,
+      token,
+      backend,
+      library: this.#library.path,
+      parent: Deno.pid,
+      handler: this.#spec.handler ?? "echo",
+      concurrency,
+      needsDequeue: dequeueInterval > 0,
+      signals: [...signalPassthrough],
+      title: `zmq worker ${shortEndpoint(backend)}`,
+    };
+  }
+
+  #admit(token: string): number | undefined {
+    const worker = this.#tokens.get(token);
+    if (worker === undefined) return undefined;
+    this.#tokens.delete(token);
+    const pid = this.#processes.get(worker)?.child.pid;
+    if (pid === undefined || !this.#supervisor.ready(worker, performance.now())) return undefined;
+    this.#log.info("worker ready", { worker, pid });
+    this.#hook("onWorkerReady", () => this.#settings.onWorkerReady?.({ worker, pid }));
+    if (this.#supervisor.counts().ready >= this.#settings.minWorkers) this.#ready.resolve();
+    return worker;
+  }
+
+  #loadFailed(token: string, message: string): void {
+    const worker = this.#tokens.get(token);
+    if (worker === undefined) return;
+    this.#log.error(message, { worker });
+    this.#supervisor.loadFailed(worker, message, performance.now());
+    if (!this.#supervisor.everReady) this.#fail(new Error(message));
+  }
+
+  /** It can't start at all. */
+  #fail(error: Error): void {
+    if (this.#phase === "stopping") return;
+    this.#failure ??= error;
+    this.#ready.reject(error);
+    this.kill();
+  }
+
+  #exited(worker: number, { code, signal }: ChildExit): void {
+    const now = performance.now();
+    const process = this.#processes.get(worker);
+    if (process === undefined) return;
+    this.#processes.delete(worker);
+    this.#tokens.delete(process.token);
+    if (this.#loop.worker(worker) !== undefined) this.#departed.set(worker, now + DEPARTURE_GRACE);
+    const reason = this.#supervisor.exited(worker, now, code === 0) ?? "crashed";
+    this.#exits[reason] = (this.#exits[reason] ?? 0) + 1;
+    const event: WorkerExitEvent = { worker, pid: process.child.pid, code, signal, reason };
+    const level = EXPECTED.has(reason) ? "info" : "warn";
+    this.#log[level]("worker exited", { ...event, signal: signal ?? undefined });
+    this.#hook("onWorkerExit", () => this.#settings.onWorkerExit?.(event));
+    this.#loop.wake();
+  }
+
+  #forgetDeparted(now: number): number {
+    let next = Infinity;
+    for (const [worker, deadline] of this.#departed) {
+      if (now >= deadline) this.#loop.remove(worker);
+      if (this.#loop.worker(worker) === undefined) this.#departed.delete(worker);
+      else next = Math.min(next, deadline - now);
+    }
+    return next;
+  }
+
+  #babysit(now: number): void {
+    const readings = [...this.#processes].flatMap(([worker, { child, purpose }]) => {
+      const used = purpose === "serve" ? cpuTime(child.pid) : undefined;
+      if (used === undefined) return [];
+      const [job] = this.#loop.worker(worker)?.jobs.keys() ?? [];
+      return [{ worker, job, cpuTime: used }];
+    });
+    this.#supervisor.rogueReadings(readings, now);
+  }
+
+  #look(worker: number, { child, purpose }: Process): WorkerStats {
+    const served = this.#loop.worker(worker);
+    const [view] = [...this.#supervisor.workers()].filter((view) => view.worker === worker);
+    const jobs = served?.jobs.size ?? 0;
+    const ready = jobs > 0 ? "busy" : "idle";
+    const state = purpose === "dequeue" ? purpose : view?.state === "ready" ? ready : view?.state;
+    const answered = served?.answered ?? 0;
+    return { worker, pid: child.pid, state: state ?? "stopping", jobs, answered };
+  }
+
+  // ---- changes ----
+
+  #reconfigure(next: Settings): void {
+    const kept = { ...next };
+    for (const name of FIXED) {
+      if (JSON.stringify(next[name]) !== JSON.stringify(this.#settings[name])) {
+        this.#log.warn(`a changed "${name}" is taken up by a restart only`);
+      }
+      Object.assign(kept, { [name]: this.#settings[name] });
+    }
+    this.#settings = kept;
+    this.#spec = childSpec(kept);
+    this.#supervisor.configure(kept, performance.now());
+    this.#loop.broker.configure(kept);
+  }
+
+  #reloaded(): void {
+    this.#log.info("reloaded", { generation: this.#supervisor.generation });
+    this.#reload?.resolvers.resolve();
+    this.#reload = undefined;
+    this.#hook("onReload", () => this.#settings.onReload?.({ ok: true }));
+  }
+
+  #reloadFailed(message: string): void {
+    this.#log.error("reload failed, the old workers stay", { error: message });
+    this.#spec = this.#reload?.before ?? this.#spec;
+    this.#reload?.resolvers.reject(new Error(message));
+    this.#reload = undefined;
+    this.#hook("onReload", () => this.#settings.onReload?.({ ok: false, message }));
+  }
+
+  #announce(): void {
+    const { frontend, backend } = this;
+    const { minWorkers, maxWorkers } = this.#settings;
+    const handler = this.#spec.handler ?? "echo";
+    this.#log.info("listening", { frontend: frontend.join(","), backend, handler });
+    this.#log.debug("pool", { min: minWorkers, max: maxWorkers, library: this.#library.path });
+    for (const endpoint of frontend.filter(isOpenToNetwork)) {
+      this.#log.warn("anybody who reaches this endpoint can use it", { endpoint });
+    }
+    this.#hook("onListen", () => this.#settings.onListen?.({ frontend: [...frontend], backend }));
+  }
+
+  #tellIdle(now: number): void {
+    const { broker } = this.#loop;
+    if (!broker.idle || now - broker.lastJobAt < IDLE_AFTER) {
+      this.#idleTold = broker.lastJobAt === 0;
+    } else if (!this.#idleTold) {
+      this.#idleTold = true;
+      this.#hook("onIdle", () => this.#settings.onIdle?.());
+    }
+  }
+
+  /** Runs a hook; one that fails is logged. */
+  async #hook(name: string, call: () => void | Promise<void>): Promise<void> {
+    try {
+      await call();
+    } catch (error) {
+      this.#log.error(`the hook "${name}" failed`, { error: messageOf(error) });
+    }
+  }
+
+  /** Lets workers that run as another user reach the backend. */
+  #shareBackend(): void {
+    const { uid, gid } = this.#spec;
+    if (this.#folder === undefined || (uid === undefined && gid === undefined)) return;
+    Deno.chownSync(this.backend.slice("ipc://".length), uid ?? null, gid ?? null);
+  }
+
+  #cleanUp(): void {
+    this.#pidFile?.release();
+    if (this.#folder === undefined) return;
+    try {
+      Deno.removeSync(this.#folder, { recursive: true });
+    } catch {
+      // Somebody else has removed it: that was all that was wanted.
+    }
+  }
+}
+
+/** Options that only a restart can change. */
+const FIXED = [
+  "frontend",
+  "backend",
+  "maxMessageSize",
+  "pidFile",
+  "background",
+  "logFile",
+  "logFormat",
+  "logLevel",
+  "handleSignals",
+] as const;
+
+const EXPECTED: ReadonlySet<ExitReason> = new Set([
+  "stopped",
+  "culled",
+  "recycled",
+  "reload",
+  "left",
+  "dequeued",
+]);
+
+function childSpec({ handler, permissions, user, group }: Settings): ChildSpec {
+  const workerModule = new URL("./worker.ts", import.meta.url).href;
+  const nobody = { uid: undefined, gid: undefined };
+  const account = user === undefined && group === undefined ? nobody : lookupAccount(user, group);
+  return { workerModule, handler, permissions, ...account };
+}
+
+/** A new folder that only this user, or the workers' one, can enter. */
+function privateFolder({ uid, gid }: ChildSpec): string {
+  const folder = Deno.makeTempDirSync({ prefix: "zmq-prefork-" });
+  if (uid !== undefined || gid !== undefined) Deno.chownSync(folder, uid ?? null, gid ?? null);
+  return folder;
+}
+
+/** libzmq takes a live ipc endpoint over without a word, where for tcp it says that it is in use. */
+function refuseLiveIpc(endpoint: string): void {
+  if (!endpoint.startsWith("ipc://") || Deno.build.os !== "linux") return;
+  const path = endpoint.slice("ipc://".length);
+  // proc(5), net/unix: the flags of a socket that listens have bit 16, its path comes last.
+  const sockets = Deno.readTextFileSync("/proc/net/unix").split("\n");
+  if (!sockets.some((line) => line.includes(" 00010000 ") && line.endsWith(` ${path}`))) return;
+  throw new Error(`Cannot bind to "${endpoint}": Address already in use`);
+}
+
+function isOpenToNetwork(endpoint: string): boolean {
+  return endpoint.startsWith("tcp://") &&
+    !/^tcp:\/\/(127\.|localhost:|\[::1\]|\[::ffff:127\.)/.test(endpoint);
+}
+
+/** The port of a tcp endpoint; other endpoints whole. */
+function shortEndpoint(endpoint: string): string {
+  return endpoint.startsWith("tcp://") ? endpoint.slice(endpoint.lastIndexOf(":") + 1) : endpoint;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+// ---- signals ----
+
+/** Obeys the signals of the main process, until the server has ended. */
+function handleSignals(
+  server: PreforkServer,
+  { signalPassthrough }: Settings,
+  reread: () => ServeOptions | undefined,
+): void {
+  const actions: Partial<Record<Deno.Signal, () => void>> = {
+    SIGTERM: () => server.stopping ? server.kill() : server.stop("refuse", "SIGTERM"),
+    SIGINT: () => server.stopping ? server.kill() : server.stop("refuse", "SIGINT"),
+    SIGQUIT: () => server.stopping ? server.kill() : server.stop("serve", "SIGQUIT"),
+    SIGHUP: () => reloadAgain(server, reread),
+    SIGTTIN: () => step(server, 1),
+    SIGTTOU: () => step(server, -1),
+    SIGUSR1: () => server.reopenLog(),
+    SIGUSR2: () => server.logStats(),
+  };
+  const signals = new Set([...Object.keys(actions) as Deno.Signal[], ...signalPassthrough]);
+  for (const signal of signals) {
+    const listener = () => {
+      if (signalPassthrough.includes(signal)) server.forward(signal);
+      actions[signal]?.();
+    };
+    Deno.addSignalListener(signal, listener);
+    const remove = () => Deno.removeSignalListener(signal, listener);
+    server.finished.then(remove, remove);
+  }
+}
+
+function step(server: PreforkServer, by: number): void {
+  const { min, max } = server.stats().workers;
+  server.resize({ min: Math.max(1, min + by), max: Math.max(1, max + by) });
+}
+
+function reloadAgain(server: PreforkServer, reread: () => ServeOptions | undefined): void {
+  try {
+    // How it ends is logged where it ends.
+    server.reload(reread()).catch(() => {});
+  } catch (error) {
+    server.log.error("not reloaded", { error: messageOf(error) });
+  }
+}
+
+// ---- the command ----
+
+const Exit = { ok: 0, failed: 1, usage: 2 } as const;
+
+/** Runs the command to its end and returns the exit code. */
+async function main(args: string[]): Promise<number> {
+  const command = parseCommand(args, SOURCES);
+  switch (command.mode) {
+    case "help":
+      return print(helpText());
+    case "version":
+      return print(VERSION);
+    case "print-config":
+      return print(printConfig(resolve(command.options), command.sources));
+    case "check":
+      return await check(resolve(command.options));
+    case "serve":
+      return await run(args, command);
+  }
+}
+
+const VERSION = "0.1.0";
+
+const SOURCES = {
+  env: readVariable,
+  readFile: (path: string) => Deno.readTextFileSync(path),
+};
+
+function print(text: string): number {
+  console.log(text);
+  return Exit.ok;
+}
+
+/** Loads the handler once, in a worker. */
+async function check(settings: Settings): Promise<number> {
+  const spec = childSpec(settings);
+  const config: WorkerConfig = {
+    purpose: "check",
+    token: "",
+    backend: "",
+    library: locateLibrary(readVariable("ZMQ_LIBRARY")).path,
+    parent: Deno.pid,
+    handler: spec.handler ?? "echo",
+    concurrency: 1,
+    needsDequeue: settings.dequeueInterval > 0,
+    signals: [],
+    title: "zmq worker",
+  };
+  const { code } = await spawnChild(spec, config).exited;
+  if (code !== 0) return Exit.failed;
+  return print(`The handler "${config.handler}" and the options are fine`);
+}
+
+async function run(args: string[], { options }: { options: ServeOptions }): Promise<number> {
+  const settings = resolve(options);
+  if (settings.background) return await runInBackground(args, settings);
+  const server = start({ ...options, handleSignals: true }, () => {
+    const again = parseCommand(args, SOURCES);
+    return "options" in again ? again.options : undefined;
+  });
+  const ports = [server.frontend.map(shortEndpoint).join(","), shortEndpoint(server.backend)];
+  await setTitle(`zmq broker ${ports.join("-")}`);
+  if (settings.watch) watch(server, settings.handler);
+  const { forced } = await server.finished;
+  return forced ? Exit.failed : Exit.ok;
+}
+
+async function setTitle(title: string): Promise<void> {
+  const { default: process } = await import("node:process");
+  process.title = title;
+}
+
+/** Reloads whenever the handler, or a local module that it imports, changes. */
+async function watch(server: PreforkServer, handler: string | undefined): Promise<void> {
+  if (handler === undefined) return;
+  try {
+    let files = new Set(await localModules(handler));
+    const folders = new Set([...files].map((file) => file.slice(0, file.lastIndexOf("/") + 1)));
+    const watcher = Deno.watchFs([...folders]);
+    server.finished.finally(() => watcher.close());
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    for await (const { kind, paths } of watcher) {
+      if (kind === "access" || !paths.some((path) => files.has(path))) continue;
+      clearTimeout(timer);
+      timer = setTimeout(async () => {
+        await server.reload().catch(() => {});
+        files = new Set([...files, ...await localModules(handler).catch(() => [])]);
+      }, SETTLE_TIME);
+    }
+  } catch (error) {
+    server.log.error("not watching", { error: messageOf(error) });
+  }
+}
+
+/** Editors write a file in several steps, ms. */
+const SETTLE_TIME = 100;
+const BACKGROUND_LOOK = 50;
+
+/** Starts the same command detached, and waits until it serves or has failed. */
+async function runInBackground(args: string[], settings: Settings): Promise<number> {
+  const { pidFile, logFile } = settings;
+  if (pidFile === undefined || logFile === undefined) throw new UsageError("background needs more");
+  const logged = sizeOf(logFile);
+  const program = import.meta.url.startsWith("file:")
+    ? filePath(new URL(import.meta.url))
+    : import.meta.url;
+  const child = spawnInBackground(program, [...args, "--no-background"], logFile);
+  let exited = false;
+  child.exited.then(() => exited = true);
+  while (!exited) {
+    if (readFile(pidFile)?.trim() === String(child.pid)) return Exit.ok;
+    await new Promise((resolve) => setTimeout(resolve, BACKGROUND_LOOK));
+  }
+  console.error(readFile(logFile)?.slice(logged).trim() ?? `It failed, see "${logFile}"`);
+  return Exit.failed;
+}
+
+function sizeOf(path: string): number {
+  return readFile(path)?.length ?? 0;
+}
+
+function readFile(path: string): string | undefined {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+if (import.meta.main) {
+  try {
+    Deno.exit(await main(Deno.args));
+  } catch (error) {
+    console.error(`prefork: ${messageOf(error)}`);
+    const usage = error instanceof UsageError || error instanceof RangeError ||
+      error instanceof TypeError;
+    Deno.exit(usage ? Exit.usage : Exit.failed);
+  }
+}

@@ -1,0 +1,251 @@
+/**
+ * A worker as a process: how it is started, what it may do, and how it is ended. The only user of
+ * Deno.Command. Decides nothing: that is supervisor.ts.
+ *
+ * @module
+ */
+
+import { buildWorkerConfig, type WorkerConfig } from "../wire/worker_config.ts";
+import type { Permissions } from "../ops/options.ts";
+
+/** How workers are started; the same for all workers of a server. */
+export interface ChildSpec {
+  /** URL of worker.ts. */
+  workerModule: string;
+  /** URL or specifier of the handler module; undefined: echo. */
+  handler: string | undefined;
+  /** What the handler may do. */
+  permissions: Permissions;
+  /** User to run as. */
+  uid: number | undefined;
+  /** Group to run as. */
+  gid: number | undefined;
+}
+
+/** How a process ended. */
+export interface ChildExit {
+  /** Its exit code; 128 + number for a signal. */
+  code: number;
+  /** The signal that ended it. */
+  signal: Deno.Signal | null;
+}
+
+/** A process that was started. */
+export interface Child {
+  readonly pid: number;
+  /** Settles when it has ended. */
+  readonly exited: Promise<ChildExit>;
+  /** Sends a signal; does nothing if it has ended. */
+  kill(signal: Deno.Signal): void;
+}
+
+/**
+ * Starts a worker. Its stdin stays open for as long as this process lives: its end tells the worker
+ * to leave.
+ *
+ * @throws {Error} when the system can't start a process.
+ */
+export function spawnChild(spec: ChildSpec, config: WorkerConfig): Child {
+  const env = environment(spec.permissions);
+  const process = new Deno.Command(Deno.execPath(), {
+    args: [...flags(spec, config.library), mainModule(spec)],
+    stdin: "piped",
+    stdout: "inherit",
+    stderr: "inherit",
+    clearEnv: true,
+    env,
+    // A session of its own: Ctrl-C in a terminal is for the parent, which then asks its workers.
+    detached: true,
+    ...(spec.uid === undefined ? {} : { uid: spec.uid }),
+    ...(spec.gid === undefined ? {} : { gid: spec.gid }),
+  }).spawn();
+  const lifeline = process.stdin.getWriter();
+  // A process that has died at once takes no line; its exit tells the story.
+  lifeline.write(buildWorkerConfig(config)).catch(() => {});
+  const exited = process.status.then(({ code, signal }) => {
+    lifeline.abort().catch(() => {});
+    return { code, signal };
+  });
+  return { pid: process.pid, exited, kill: (signal) => killProcess(process, signal) };
+}
+
+function killProcess(process: Deno.ChildProcess, signal: Deno.Signal): void {
+  try {
+    process.kill(signal);
+  } catch (error) {
+    // It has ended a moment ago.
+    if (!(error instanceof TypeError || error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+/**
+ * The main module of a worker: it names the handler literally, so that importing it needs no read
+ * permission.
+ */
+function mainModule({ workerModule, handler }: ChildSpec): string {
+  const load = handler === undefined ? "" : `() => import(${JSON.stringify(handler)})`;
+  const code = `import { main } from ${JSON.stringify(workerModule)}; await main(${load});`;
+  return `data:application/typescript,${encodeURIComponent(code)}`;
+}
+
+function flags(spec: ChildSpec, library: string): string[] {
+  const { handler, permissions } = spec;
+  const config = handler === undefined ? undefined : nearestConfig(handler);
+  return [
+    "run",
+    "--quiet",
+    "--no-prompt",
+    "--no-lock",
+    config === undefined ? "--no-config" : `--config=${config}`,
+    `--allow-ffi=${escapeComma(library)}`,
+    ...permissionFlags(permissions, remoteHosts(spec)),
+  ];
+}
+
+const KINDS = ["read", "write", "net", "env", "run", "sys", "import"] as const;
+
+function permissionFlags(granted: Permissions, hosts: string[]): string[] {
+  return KINDS.flatMap((kind) => {
+    // Nobody can give more than he has.
+    const grant = granted.all ? isGranted(kind) : granted[kind];
+    if (grant === true) return [`--allow-${kind}`];
+    const values = Array.isArray(grant) ? grant : [];
+    const all = kind === "import" ? importHosts(values, hosts) : values;
+    return all.length === 0 ? [] : [`--allow-${kind}=${all.map(escapeComma).join(",")}`];
+  });
+}
+
+function isGranted(name: typeof KINDS[number]): boolean {
+  return Deno.permissions.querySync({ name }).state === "granted";
+}
+
+/** Deno's own defaults: naming any host replaces them. */
+const DEFAULT_IMPORT_HOSTS = [
+  "deno.land:443",
+  "jsr.io:443",
+  "esm.sh:443",
+  "raw.githubusercontent.com:443",
+  "gist.githubusercontent.com:443",
+];
+
+function importHosts(granted: readonly string[], needed: readonly string[]): string[] {
+  if (granted.length === 0 && needed.length === 0) return [];
+  return [...new Set([...DEFAULT_IMPORT_HOSTS, ...granted, ...needed])];
+}
+
+/** Where the worker's own code and the handler come from, if that is the network. */
+function remoteHosts({ workerModule, handler }: ChildSpec): string[] {
+  return [workerModule, handler ?? ""]
+    .filter((specifier) => /^https?:/.test(specifier))
+    .map((specifier) => new URL(specifier))
+    .map(({ hostname, port, protocol }) =>
+      `${hostname}:${port || (protocol === "https:" ? 443 : 80)}`
+    );
+}
+
+function escapeComma(value: string): string {
+  return value.replaceAll(",", ",,");
+}
+
+/** The configuration file that `deno run` would find for a local handler. */
+function nearestConfig(handler: string): string | undefined {
+  if (!handler.startsWith("file:")) return undefined;
+  for (let folder = new URL(".", handler);; folder = new URL("..", folder)) {
+    for (const name of ["deno.json", "deno.jsonc", "package.json"]) {
+      const file = new URL(name, folder);
+      if (isFile(file)) return name === "package.json" ? undefined : filePath(file);
+    }
+    if (folder.pathname === "/") return undefined;
+  }
+}
+
+function isFile(url: URL): boolean {
+  try {
+    return Deno.statSync(url).isFile;
+  } catch {
+    return false;
+  }
+}
+
+/** The path of a file: URL. */
+export function filePath(url: URL): string {
+  return decodeURIComponent(url.pathname);
+}
+
+/** What Deno itself needs to find its cache and the network; the handler can't read it. */
+const NEEDED_BY_DENO = [
+  "HOME",
+  "PATH",
+  "TMPDIR",
+  "LANG",
+  "TZ",
+  "NO_COLOR",
+  "XDG_CACHE_HOME",
+  "DENO_DIR",
+  "DENO_CERT",
+  "DENO_TLS_CA_STORE",
+  "DENO_AUTH_TOKENS",
+  "NPM_CONFIG_REGISTRY",
+  "JSR_URL",
+  "HTTP_PROXY",
+  "HTTPS_PROXY",
+  "NO_PROXY",
+  "http_proxy",
+  "https_proxy",
+  "no_proxy",
+];
+
+function environment({ all, env }: Permissions): Record<string, string> {
+  if ((all || env === true) && isGranted("env")) return Deno.env.toObject();
+  const variables: Record<string, string> = {};
+  for (const name of [...NEEDED_BY_DENO, ...(Array.isArray(env) ? env : [])]) {
+    const value = readVariable(name);
+    if (value !== undefined) variables[name] = value;
+  }
+  return variables;
+}
+
+/** An environment variable, or undefined if it is not set or may not be read. */
+export function readVariable(variable: string): string | undefined {
+  const { state } = Deno.permissions.querySync({ name: "env", variable });
+  return state === "granted" ? Deno.env.get(variable) : undefined;
+}
+
+/**
+ * The local files that a handler is made of: itself and what it imports.
+ *
+ * @throws {Error} with Deno's own message when they can't be read.
+ */
+export async function localModules(handler: string): Promise<string[]> {
+  const args = ["info", "--json", "--no-lock", handler];
+  const options = { args, stdin: "null", stdout: "piped", stderr: "piped" } as const;
+  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), options).output();
+  const decoder = new TextDecoder();
+  if (!success) throw new Error(decoder.decode(stderr).trim());
+  const graph: { modules?: { local?: string | null; specifier: string }[] } = JSON.parse(
+    decoder.decode(stdout),
+  );
+  return (graph.modules ?? [])
+    .filter(({ specifier }) => specifier.startsWith("file:"))
+    .flatMap(({ local }) => typeof local === "string" ? [local] : []);
+}
+
+/**
+ * Starts this program again in the background, with nothing on its stdin and all that it prints at the
+ * end of `logFile`.
+ *
+ * @throws {Error} when the system can't start a process.
+ */
+export function spawnInBackground(program: string, args: string[], logFile: string): Child {
+  const script = 'exec "$@" >>"$0" 2>&1 </dev/null';
+  const process = new Deno.Command("/bin/sh", {
+    args: ["-c", script, logFile, Deno.execPath(), "run", "-A", program, ...args],
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+    detached: true,
+  }).spawn();
+  process.unref();
+  const exited = process.status.then(({ code, signal }) => ({ code, signal }));
+  return { pid: process.pid, exited, kill: (signal) => killProcess(process, signal) };
+}

@@ -1,0 +1,73 @@
+/**
+ * What the pool reads from the system: users and groups by name or number, the CPU time of a process,
+ * and whether one lives.
+ *
+ * @module
+ */
+
+/** Numbers to run a process as. */
+export interface Account {
+  uid: number | undefined;
+  gid: number | undefined;
+}
+
+/**
+ * The numbers of a user and a group. A user without a group brings its own primary one.
+ *
+ * @throws {RangeError} when there is no such user or group.
+ */
+export function lookupAccount(user: string | undefined, group: string | undefined): Account {
+  const entry = user === undefined ? undefined : findEntry("/etc/passwd", "user", user);
+  const groupEntry = group === undefined ? undefined : findEntry("/etc/group", "group", group);
+  return { uid: entry?.id, gid: groupEntry?.id ?? entry?.primaryGroup };
+}
+
+/** Lines of passwd(5) and group(5): name:password:id:primary group or members:… */
+function findEntry(
+  file: string,
+  option: string,
+  name: string,
+): { id: number; primaryGroup?: number } {
+  const lines = Deno.readTextFileSync(file).split("\n").map((line) => line.split(":"));
+  const byNumber = /^\d+$/.test(name);
+  const line = lines.find((fields) => fields[byNumber ? 2 : 0] === name);
+  if (line === undefined && byNumber) return { id: Number(name) };
+  const id = Number(line?.[2]);
+  if (line === undefined || Number.isNaN(id)) {
+    throw new RangeError(
+      `Cannot serve as "${option}" must be a name in ${file}: current value is "${name}"`,
+    );
+  }
+  return option === "user" ? { id, primaryGroup: Number(line[3]) } : { id };
+}
+
+/** Clock ticks a second in /proc, on every Linux that Deno runs on. */
+const TICKS = 100;
+
+/** CPU time that a process has used since its start, ms; undefined where there is no /proc. */
+export function cpuTime(pid: number): number | undefined {
+  const stat = readText(`/proc/${pid}/stat`);
+  // proc(5): the name is in parentheses and may hold anything; utime and stime are fields 14 and 15.
+  const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return fields && (Number(fields[11]) + Number(fields[12])) * 1000 / TICKS;
+}
+
+/** Whether a process of this number lives. */
+export function isAlive(pid: number): boolean {
+  if (Deno.build.os === "linux") return readText(`/proc/${pid}/stat`) !== undefined;
+  try {
+    // SIGCONT does nothing to a process that runs.
+    Deno.kill(pid, "SIGCONT");
+    return true;
+  } catch (error) {
+    return error instanceof Deno.errors.PermissionDenied;
+  }
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return undefined;
+  }
+}

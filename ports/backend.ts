@@ -1,0 +1,211 @@
+/**
+ * The broker's side of the workers: a ROUTER socket, the jobs that go out and what workers say. Reads
+ * and writes frames; decides nothing about jobs.
+ *
+ * @module
+ */
+
+import type { Job, Worker } from "../queue/job.ts";
+import {
+  buildJobSignal,
+  buildSignal,
+  FromBroker,
+  FromWorker,
+  JOB_SIGNAL_BYTES,
+  LOG_LEVELS,
+  type LogLevel,
+  readJobId,
+  readReply,
+  REPLY_BYTES,
+  type ReplyHeader,
+  writeJob,
+} from "../wire/job.ts";
+import { Option, SocketType } from "../zmq/library.ts";
+import type { Message, MessagePool } from "../zmq/message.ts";
+import type { Context, Socket } from "../zmq/socket.ts";
+import { type Frames, routingKey } from "./frontend.ts";
+
+/** What a `Backend` tells of while it reads. */
+export interface BackendEvents {
+  /** A peer shows a token: the worker that it was made for is in service now, or undefined. */
+  admit(token: string, routingId: Uint8Array<ArrayBuffer>): Worker<Frames> | undefined;
+  /** A worker's answer; the frames are the receiver's. */
+  reply(worker: Worker<Frames>, reply: ReplyHeader, frames: Frames): void;
+  /** A worker gives a job back that it has not started. */
+  returned(worker: Worker<Frames>, job: number): void;
+  /** A worker will leave of its own accord. */
+  retiring(worker: Worker<Frames>): void;
+  /** A worker's last word, or its connection is gone. */
+  gone(worker: Worker<Frames>, end: "left" | "died"): void;
+  /** A worker can't load the handler. */
+  failed(token: string, message: string): void;
+  /** A worker has something for the log. */
+  log(worker: Worker<Frames>, level: LogLevel, message: string): void;
+}
+
+const CONTROL_BYTES = 256;
+const MAX_LOG_BYTES = 8192;
+const NO_DEADLINE = 0;
+
+/** The socket that workers talk to. */
+export class Backend {
+  readonly #socket: Socket;
+  readonly #messages: MessagePool;
+  readonly #scratch: Message;
+  readonly #events: BackendEvents;
+  readonly #workers = new Map<string | number, Worker<Frames>>();
+  readonly #id = new Uint8Array(256);
+  readonly #control = new Uint8Array(CONTROL_BYTES);
+  readonly #view = new DataView(this.#control.buffer);
+  /** Messages from peers that are no workers, or that no worker says. */
+  intruders = 0;
+
+  /** Opens the socket; `bind` comes next. */
+  constructor(
+    context: Context,
+    messages: MessagePool,
+    options: { ipv6: boolean },
+    events: BackendEvents,
+  ) {
+    this.#socket = context.socket(SocketType.ROUTER);
+    this.#messages = messages;
+    this.#scratch = messages.take();
+    this.#events = events;
+    this.#socket.set(Option.ROUTER_MANDATORY, 1);
+    this.#socket.set(Option.SNDHWM, 0);
+    this.#socket.set(Option.RCVHWM, 0);
+    if (options.ipv6) this.#socket.set(Option.IPV6, 1);
+    const CONNECT_AND_DISCONNECT = 3;
+    this.#socket.trySet(Option.ROUTER_NOTIFY, CONNECT_AND_DISCONNECT);
+  }
+
+  /** The socket, to be waited for. */
+  get socket(): Socket {
+    return this.#socket;
+  }
+
+  /**
+   * Listens, and returns the endpoint really bound.
+   *
+   * @throws {ZmqError} when it can't be bound.
+   */
+  bind(endpoint: string): string {
+    return this.#socket.bind(endpoint);
+  }
+
+  /** Closes. */
+  close(): void {
+    this.#socket.close(0);
+  }
+
+  /** Reads one message; false when there is none. */
+  read(): boolean {
+    const idSize = this.#socket.receiveInto(this.#id);
+    if (idSize < 0) return false;
+    const key = routingKey(this.#id, idSize);
+    const size = this.#socket.receiveInto(this.#control);
+    const worker = this.#workers.get(key);
+    if (size === 0 && !this.#socket.more) {
+      if (worker !== undefined) this.#events.gone(worker, "died");
+    } else if (worker === undefined) {
+      this.#readStranger(size, key, idSize);
+    } else {
+      this.#readWorker(worker, size);
+    }
+    return true;
+  }
+
+  /** Sends a job that was assigned to `worker`; false if the worker is not there any more. */
+  send(worker: Worker<Frames>, job: Job<Frames>, now: number): boolean {
+    const { client, body, deadline } = job;
+    const remaining = deadline === Infinity ? NO_DEADLINE : Math.max(1, deadline - now);
+    writeJob(client.view, job.id, job.deaths + 1, body.length, remaining);
+    if (this.#socket.sendMore(worker.routingId) !== "sent") return false;
+    this.#socket.sendMore(client.header);
+    const last = body.length - 1;
+    body.forEach((frame, index) => {
+      // A copy shares the content: the job keeps its body until the reply is here.
+      this.#scratch.copyFrom(frame);
+      if (index < last) this.#socket.moveMore(this.#scratch);
+      else this.#socket.moveLast(this.#scratch);
+    });
+    return true;
+  }
+
+  /** Tells a worker that nobody waits for a job any more. */
+  cancel(worker: Worker<Frames>, job: number, code: number): void {
+    this.#tell(worker, buildJobSignal(FromBroker.CANCEL, job, code));
+  }
+
+  /** Tells a worker to finish what it has, and leave. */
+  stop(worker: Worker<Frames>): void {
+    this.#tell(worker, buildSignal(FromBroker.STOP));
+  }
+
+  /** Listens to a worker no more. */
+  forget(worker: Worker<Frames>): void {
+    this.#workers.delete(routingKey(worker.routingId, worker.routingId.length));
+  }
+
+  #tell(worker: Worker<Frames>, frame: Uint8Array<ArrayBuffer>): void {
+    if (this.#socket.sendMore(worker.routingId) === "sent") this.#socket.sendLast(frame);
+  }
+
+  #readStranger(size: number, key: string | number, idSize: number): void {
+    const token = this.#text(1, Math.min(size, CONTROL_BYTES));
+    const type = this.#control[0];
+    const rest = this.#socket.more ? this.#readText() : "";
+    if (type === FromWorker.FAILED) return this.#events.failed(token, rest);
+    const worker = type === FromWorker.READY
+      ? this.#events.admit(token, this.#id.slice(0, idSize))
+      : undefined;
+    if (worker === undefined) this.intruders++;
+    else this.#workers.set(key, worker);
+  }
+
+  #readWorker(worker: Worker<Frames>, size: number): void {
+    const type = this.#control[0];
+    const more = this.#socket.more;
+    if (type === FromWorker.REPLY && size === REPLY_BYTES && more) {
+      return this.#events.reply(worker, readReply(this.#view), this.#readFrames());
+    }
+    if (type === FromWorker.LOG && size === 2 && more) {
+      const level = LOG_LEVELS[this.#control[1] ?? 0] ?? "info";
+      return this.#events.log(worker, level, this.#readText());
+    }
+    if (more) this.#skip();
+    if (type === FromWorker.RETURN && size === JOB_SIGNAL_BYTES) {
+      this.#events.returned(worker, readJobId(this.#view));
+    } else if (type === FromWorker.RETIRE) this.#events.retiring(worker);
+    else if (type === FromWorker.LEAVING) this.#events.gone(worker, "left");
+    else this.intruders++;
+  }
+
+  #readFrames(): Frames {
+    const frames: Frames = [];
+    for (;;) {
+      const frame = this.#messages.take();
+      this.#socket.receive(frame);
+      frames.push(frame);
+      if (!frame.more) return frames;
+    }
+  }
+
+  /** The next frame as text, cut at a length that a log line stands; others are skipped. */
+  #readText(): string {
+    const size = this.#socket.receive(this.#scratch);
+    const text = new TextDecoder().decode(this.#scratch.bytes(Math.min(size, MAX_LOG_BYTES)));
+    if (this.#scratch.more) this.#skip();
+    this.#scratch.clear();
+    return text;
+  }
+
+  #skip(): void {
+    do this.#socket.receive(this.#scratch); while (this.#scratch.more);
+    this.#scratch.clear();
+  }
+
+  #text(start: number, end: number): string {
+    return new TextDecoder().decode(this.#control.subarray(start, end));
+  }
+}

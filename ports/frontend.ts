@@ -1,0 +1,358 @@
+/**
+ * The broker's side of the clients: a ROUTER socket, its requests and its replies. Reads and writes
+ * frames; decides nothing about jobs.
+ *
+ * @module
+ */
+
+import { type Client, newClient } from "../queue/job.ts";
+import { buildJobHeader } from "../wire/job.ts";
+import {
+  buildErrorText,
+  buildStatus,
+  Code,
+  DELIMITER,
+  MAX_ENVELOPE_BYTES,
+  MAX_ENVELOPE_FRAMES,
+  parseRequestHeader,
+} from "../wire/request.ts";
+import { cString, Option, SocketType } from "../zmq/library.ts";
+import type { Message, MessagePool } from "../zmq/message.ts";
+import type { Context, Sent, Socket } from "../zmq/socket.ts";
+
+/** A body: frames that libzmq holds. */
+export type Frames = Message[];
+
+/** What a client asks. */
+export interface Request {
+  /** The envelope between the routing id and the empty frame. */
+  envelope: Uint8Array<ArrayBuffer>[];
+  /** Whether it came from our own client: the reply carries a status. */
+  headed: boolean;
+  /** How long the client waits, ms; 0: it did not say. */
+  timeout: number;
+  /** Its body frames; none when they are too large. */
+  body: Frames;
+  /** Their bytes in all. */
+  bytes: number;
+}
+
+/** Where a reply goes. */
+export interface Address {
+  readonly client: Client<Frames>;
+  readonly envelope: readonly Uint8Array<ArrayBuffer>[];
+  readonly headed: boolean;
+}
+
+/** What a `Frontend` tells of while it reads. */
+export interface FrontendEvents {
+  /** A well-formed request. */
+  request(client: Client<Frames>, request: Request): void;
+  /** A client has left. */
+  gone(client: Client<Frames>): void;
+  /** Replies began (positive) or ceased (negative) to wait for a slow client. */
+  unsent(replies: number, bytes: number): void;
+}
+
+interface Reply {
+  to: Address;
+  code: number;
+  frames: Frames;
+  bytes: number;
+}
+
+interface Outbox {
+  replies: Reply[];
+  /** When the client last took something, ms. */
+  progressAt: number;
+}
+
+/** Replies in libzmq's hands for one client at most; more wait here, where they are counted. */
+const CLIENT_HWM = 1000;
+/** A client that takes nothing for so long loses the replies that wait for it, ms. */
+const SLOW_CLIENT_TIMEOUT = 30_000;
+const CONNECT_AND_DISCONNECT = 3;
+const OK_STATUS = buildStatus(Code.ok);
+const PEER_ADDRESS = cString("Peer-Address");
+
+/** The socket that clients talk to. */
+export class Frontend {
+  readonly #socket: Socket;
+  readonly #messages: MessagePool;
+  readonly #scratch: Message;
+  readonly #maxMessageSize: number;
+  readonly #events: FrontendEvents;
+  readonly #clients = new Map<string | number, Client<Frames>>();
+  readonly #outboxes = new Map<Client<Frames>, Outbox>();
+  readonly #id = new Uint8Array(256);
+  readonly #endpoints: string[] = [];
+  /** Whether libzmq tells of clients that leave; if not, one is forgotten with its last job. */
+  readonly #notified: boolean;
+  /** Messages that were no requests. */
+  malformed = 0;
+  /** Replies for clients that had left, or took none for too long. */
+  undelivered = 0;
+
+  /** Opens the socket; `bind` comes next. */
+  constructor(
+    context: Context,
+    messages: MessagePool,
+    options: { maxMessageSize: number; ipv6: boolean },
+    events: FrontendEvents,
+  ) {
+    this.#socket = context.socket(SocketType.ROUTER);
+    this.#messages = messages;
+    this.#scratch = messages.take();
+    this.#events = events;
+    this.#maxMessageSize = options.maxMessageSize;
+    this.#socket.set(Option.ROUTER_MANDATORY, 1);
+    this.#socket.set(Option.SNDHWM, CLIENT_HWM);
+    this.#socket.set(Option.RCVHWM, CLIENT_HWM);
+    this.#socket.set(Option.BACKLOG, 1024);
+    if (options.ipv6) this.#socket.set(Option.IPV6, 1);
+    // A frame somewhat too large is answered 413; one far too large ends the connection.
+    this.#socket.setLong(Option.MAXMSGSIZE, this.#maxMessageSize * 2 + MAX_ENVELOPE_BYTES);
+    this.#notified = this.#socket.trySet(Option.ROUTER_NOTIFY, CONNECT_AND_DISCONNECT);
+  }
+
+  /** The socket, to be waited for. */
+  get socket(): Socket {
+    return this.#socket;
+  }
+
+  /** The endpoints really bound. */
+  get endpoints(): readonly string[] {
+    return this.#endpoints;
+  }
+
+  /** Clients known. */
+  get clients(): number {
+    return this.#clients.size;
+  }
+
+  /** Whether replies wait for slow clients. */
+  get blocked(): boolean {
+    return this.#outboxes.size > 0;
+  }
+
+  /**
+   * Listens at one more endpoint.
+   *
+   * @throws {ZmqError} when it can't be bound.
+   */
+  bind(endpoint: string): void {
+    this.#endpoints.push(this.#socket.bind(endpoint));
+  }
+
+  /** Stops listening; those that are connected stay so. */
+  unbind(): void {
+    for (const endpoint of this.#endpoints) this.#socket.unbind(endpoint);
+  }
+
+  /** Closes; replies are still delivered for up to `linger` ms. */
+  close(linger: number): void {
+    this.#socket.close(linger);
+  }
+
+  /** Reads one message; false when there is none. */
+  read(): boolean {
+    const idSize = this.#socket.receiveInto(this.#id);
+    if (idSize < 0) return false;
+    const envelope = this.#readEnvelope(idSize);
+    if (envelope === undefined) return true;
+    const header = envelope.length > 0
+      ? parseRequestHeader(envelope.at(-1) ?? DELIMITER)
+      : undefined;
+    const { client, body, bytes } = this.#readBody(idSize);
+    const timeout = header?.timeout ?? 0;
+    const headed = header !== undefined;
+    this.#events.request(client, { envelope, headed, timeout, body, bytes });
+    return true;
+  }
+
+  /** Sends a reply, or keeps it until the client takes it. The frames are the frontend's now. */
+  reply(to: Address, code: number, frames: Frames, now: number): void {
+    const outbox = this.#outboxes.get(to.client);
+    if (outbox === undefined) {
+      const sent = this.#send(to, code, frames);
+      if (sent === "full") this.#postpone(to, code, frames, now);
+      else this.#finish(frames, sent);
+    } else {
+      this.#postpone(to, code, frames, now);
+    }
+    if (!this.#notified) this.#forgetIdle(to.client);
+  }
+
+  /** Sends an error reply that the broker made. */
+  replyError(to: Address, code: number, message: string, now: number): void {
+    this.reply(to, code, [this.#messages.from(new TextEncoder().encode(message))], now);
+  }
+
+  /** Sends what slow clients take by now. */
+  flush(now: number): void {
+    for (const [client, outbox] of this.#outboxes) {
+      const before = outbox.replies.length;
+      this.#flushOutbox(outbox);
+      if (outbox.replies.length < before) outbox.progressAt = now;
+      if (now - outbox.progressAt > SLOW_CLIENT_TIMEOUT) this.#dropOutbox(outbox);
+      if (outbox.replies.length === 0) this.#outboxes.delete(client);
+    }
+  }
+
+  /** The envelope frames, or undefined if this is no request; then nothing of it is left unread. */
+  #readEnvelope(idSize: number): Uint8Array<ArrayBuffer>[] | undefined {
+    const envelope: Uint8Array<ArrayBuffer>[] = [];
+    let bytes = 0;
+    for (;;) {
+      const size = this.#socket.receive(this.#scratch);
+      const more = this.#scratch.more;
+      if (size === 0 && more) return envelope;
+      bytes += size;
+      const fits = envelope.length < MAX_ENVELOPE_FRAMES - 1 && bytes <= MAX_ENVELOPE_BYTES;
+      if (!more || !fits) {
+        if (more) this.#skip();
+        else if (size === 0 && envelope.length === 0 && !this.#scratch.fromPeer) {
+          this.#notice(idSize);
+          return undefined;
+        }
+        this.malformed++;
+        return undefined;
+      }
+      envelope.push(this.#scratch.bytes(size));
+    }
+  }
+
+  /** The rest of a request. Frames of a body that is too large are given up as they come. */
+  #readBody(idSize: number): { client: Client<Frames>; body: Frames; bytes: number } {
+    const body: Frames = [];
+    let bytes = 0;
+    let client: Client<Frames> | undefined;
+    for (;;) {
+      const frame = this.#messages.take();
+      bytes += this.#socket.receive(frame);
+      const more = frame.more;
+      client ??= this.#client(idSize, frame);
+      if (bytes > this.#maxMessageSize) this.#messages.release(frame);
+      else body.push(frame);
+      if (!more) break;
+    }
+    if (bytes > this.#maxMessageSize) this.#release(body.splice(0));
+    return { client, body, bytes };
+  }
+
+  #skip(): void {
+    do this.#socket.receive(this.#scratch); while (this.#scratch.more);
+    this.#scratch.clear();
+  }
+
+  /** libzmq tells of a peer that came, which says nothing yet, or one that left. */
+  #notice(idSize: number): void {
+    const key = this.#key(idSize);
+    const client = this.#clients.get(key);
+    if (client === undefined) return;
+    this.#clients.delete(key);
+    const outbox = this.#outboxes.get(client);
+    if (outbox !== undefined) this.#dropOutbox(outbox);
+    this.#outboxes.delete(client);
+    this.#events.gone(client);
+  }
+
+  #client(idSize: number, frame: Message): Client<Frames> {
+    const key = this.#key(idSize);
+    const known = this.#clients.get(key);
+    if (known !== undefined) return known;
+    const routingId = this.#id.slice(0, idSize);
+    // libzmq's own identities begin with a zero byte, and a client's may not.
+    const identity = routingId[0] === 0 ? "" : new TextDecoder().decode(routingId);
+    const header = buildJobHeader(identity, frame.property(PEER_ADDRESS) ?? "");
+    const client = newClient<Frames>(routingId, header);
+    this.#clients.set(key, client);
+    return client;
+  }
+
+  #forgetIdle(client: Client<Frames>): void {
+    if (client.live > 0 || this.#outboxes.has(client)) return;
+    this.#id.set(client.routingId);
+    this.#clients.delete(this.#key(client.routingId.length));
+  }
+
+  #key(idSize: number): string | number {
+    return routingKey(this.#id, idSize);
+  }
+
+  #send(to: Address, code: number, frames: Frames): Sent {
+    const socket = this.#socket;
+    const sent = socket.sendMore(to.client.routingId);
+    if (sent !== "sent") return sent;
+    for (const frame of to.envelope) socket.sendMore(frame);
+    socket.sendMore(DELIMITER);
+    if (to.headed) socket.sendMore(code === Code.ok ? OK_STATUS : buildStatus(code));
+    else if (code !== Code.ok) return this.#sendPlainError(code, frames);
+    const last = frames.length - 1;
+    for (let index = 0; index < last; index++) socket.moveMore(frameAt(frames, index));
+    socket.moveLast(frameAt(frames, last));
+    return "sent";
+  }
+
+  #sendPlainError(code: number, frames: Frames): Sent {
+    const message = new TextDecoder().decode(frameAt(frames, 0).bytes());
+    this.#socket.sendMore(DELIMITER);
+    this.#socket.sendLast(buildErrorText(code, message));
+    for (const frame of frames) frame.clear();
+    return "sent";
+  }
+
+  #finish(frames: Frames, sent: Sent): void {
+    if (sent === "sent") {
+      for (const frame of frames) this.#messages.putBack(frame);
+      return;
+    }
+    this.undelivered++;
+    this.#release(frames);
+  }
+
+  #release(frames: Frames): void {
+    for (const frame of frames) this.#messages.release(frame);
+  }
+
+  #postpone(to: Address, code: number, frames: Frames, now: number): void {
+    const bytes = frames.reduce((sum, frame) => sum + frame.size, 0);
+    const outbox = this.#outboxes.get(to.client) ?? { replies: [], progressAt: now };
+    outbox.replies.push({ to, code, frames, bytes });
+    this.#outboxes.set(to.client, outbox);
+    this.#events.unsent(1, bytes);
+  }
+
+  #flushOutbox(outbox: Outbox): void {
+    let done = 0;
+    for (const { to, code, frames, bytes } of outbox.replies) {
+      const sent = this.#send(to, code, frames);
+      if (sent === "full") break;
+      this.#finish(frames, sent);
+      this.#events.unsent(-1, -bytes);
+      done++;
+    }
+    outbox.replies.splice(0, done);
+  }
+
+  #dropOutbox(outbox: Outbox): void {
+    for (const { frames, bytes } of outbox.replies.splice(0)) {
+      this.#finish(frames, "gone");
+      this.#events.unsent(-1, -bytes);
+    }
+  }
+}
+
+/** A routing id as a key: libzmq's own, five bytes of which the first is 0, is a number. */
+export function routingKey(id: Uint8Array, size: number): string | number {
+  if (size === 5 && id[0] === 0) {
+    return (id[1] ?? 0) + (id[2] ?? 0) * 2 ** 8 + (id[3] ?? 0) * 2 ** 16 + (id[4] ?? 0) * 2 ** 24;
+  }
+  return String.fromCharCode(...id.subarray(0, size));
+}
+
+function frameAt(frames: Frames, index: number): Message {
+  const frame = frames[index];
+  if (frame === undefined) throw new RangeError(`Cannot send a reply without frames`);
+  return frame;
+}

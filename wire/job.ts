@@ -1,0 +1,183 @@
+/**
+ * What the broker and its workers say to each other. The first frame tells what it is by its type
+ * byte; numbers are little-endian. Parses and builds; no I/O.
+ *
+ * ```text
+ * worker → broker
+ *   READY    [u8 1] [token]                    once, first of all; the token is made for this one spawn
+ *   REPLY    [u8 2, u8 0, u16 code, u32 job low, u32 job high, u32 µs] [body…]
+ *            code 200: body frames; else one frame with the message. µs: how long the handler took
+ *   RETURN   [u8 3, u8 0, u16 0, u32 job low, u32 job high]   not started: give it to another worker
+ *   RETIRE   [u8 4]                            it leaves soon: give it no more jobs
+ *   LEAVING  [u8 5]                            the last message: what it has not answered was not started
+ *   LOG      [u8 6, u8 level] [message]        level 0 debug, 1 info, 2 warn, 3 error
+ *   FAILED   [u8 7] [token] [message]          the handler can't be loaded; it exits
+ *
+ * broker → worker
+ *   JOB      [u8 16, u8 attempt, u16 frames, u32 job low, u32 job high, u32 ms left (0: no deadline),
+ *             u8 length, identity, u8 length, address] [body…]
+ *   CANCEL   [u8 17, u8 0, u16 code, u32 job low, u32 job high]
+ *   STOP     [u8 18]                           finish what came before this, then leave
+ * ```
+ *
+ * @module
+ */
+
+/** Types of what a worker says. */
+export const FromWorker = {
+  READY: 1,
+  REPLY: 2,
+  RETURN: 3,
+  RETIRE: 4,
+  LEAVING: 5,
+  LOG: 6,
+  FAILED: 7,
+} as const;
+
+/** Types of what the broker says. */
+export const FromBroker = { JOB: 16, CANCEL: 17, STOP: 18 } as const;
+
+/** LOG's levels, by number. */
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+
+/** A level of `LOG_LEVELS`. */
+export type LogLevel = typeof LOG_LEVELS[number];
+
+const HIGH = 2 ** 32;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** A frame of one type byte. */
+export function buildSignal(type: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array([type]);
+}
+
+/** LOG's first frame. */
+export function buildLog(level: LogLevel): Uint8Array<ArrayBuffer> {
+  return new Uint8Array([FromWorker.LOG, LOG_LEVELS.indexOf(level)]);
+}
+
+/** REPLY's first frame. */
+export interface ReplyHeader {
+  /** The job that is answered. */
+  job: number;
+  /** 200, or what went wrong. */
+  code: number;
+  /** How long the handler took, µs. */
+  micros: number;
+}
+
+/** Bytes of REPLY's first frame. */
+export const REPLY_BYTES = 16;
+
+/** Writes REPLY's first frame into `view`, of `REPLY_BYTES`. */
+export function writeReply(view: DataView, job: number, code: number, micros: number): void {
+  view.setUint8(0, FromWorker.REPLY);
+  view.setUint8(1, 0);
+  view.setUint16(2, code, true);
+  writeJobId(view, job);
+  view.setUint32(12, Math.min(Math.max(0, Math.round(micros)), 0xffffffff), true);
+}
+
+/** Reads REPLY's first frame; its size was checked. */
+export function readReply(view: DataView): ReplyHeader {
+  return {
+    job: readJobId(view),
+    code: view.getUint16(2, true),
+    micros: view.getUint32(12, true),
+  };
+}
+
+/** Bytes of RETURN's and CANCEL's only frame. */
+export const JOB_SIGNAL_BYTES = 12;
+
+/** RETURN or CANCEL for one job. */
+export function buildJobSignal(type: number, job: number, code: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(JOB_SIGNAL_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setUint8(0, type);
+  view.setUint16(2, code, true);
+  writeJobId(view, job);
+  return bytes;
+}
+
+/** The code of a RETURN or CANCEL. */
+export function readCode(view: DataView): number {
+  return view.getUint16(2, true);
+}
+
+/** The job of a REPLY, RETURN, CANCEL or JOB. */
+export function readJobId(view: DataView): number {
+  return view.getUint32(4, true) + view.getUint32(8, true) * HIGH;
+}
+
+function writeJobId(view: DataView, job: number): void {
+  view.setUint32(4, job >>> 0, true);
+  view.setUint32(8, Math.floor(job / HIGH), true);
+}
+
+/** Where JOB's fixed part ends. */
+const JOB_FIXED_BYTES = 16;
+/** No longer than this, whatever a client's identity and address are. */
+export const MAX_JOB_BYTES = JOB_FIXED_BYTES + 2 * 256;
+
+/** A client's JOB header: built once, its fixed part written anew for each job. */
+export function buildJobHeader(identity: string, address: string): Uint8Array<ArrayBuffer> {
+  const parts = [identity, address].map((text) => encoder.encode(text).subarray(0, 255));
+  const size = parts.reduce((sum, part) => sum + 1 + part.length, JOB_FIXED_BYTES);
+  const bytes = new Uint8Array(size);
+  let at = JOB_FIXED_BYTES;
+  for (const part of parts) {
+    bytes[at] = part.length;
+    bytes.set(part, at + 1);
+    at += 1 + part.length;
+  }
+  bytes[0] = FromBroker.JOB;
+  return bytes;
+}
+
+/** Writes the fixed part of a JOB header. `remaining` is ms, 0: no deadline. */
+export function writeJob(
+  view: DataView,
+  job: number,
+  attempt: number,
+  frames: number,
+  remaining: number,
+): void {
+  view.setUint8(1, Math.min(attempt, 255));
+  view.setUint16(2, Math.min(frames, 0xffff), true);
+  writeJobId(view, job);
+  view.setUint32(12, Math.min(Math.ceil(remaining), 0xffffffff), true);
+}
+
+/** A JOB header as the worker reads it. */
+export interface JobHeader {
+  /** The broker's number for the job. */
+  job: number;
+  /** 1 for the first try. */
+  attempt: number;
+  /** ms until the deadline, 0: none. */
+  remaining: number;
+  /** The identity that the client chose, "" if none. */
+  identity: string;
+  /** The client's network address, "" where there is none. */
+  address: string;
+}
+
+/** Reads a JOB header. */
+export function parseJob(bytes: Uint8Array<ArrayBuffer>): JobHeader {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const identityEnd = JOB_FIXED_BYTES + 1 + (bytes[JOB_FIXED_BYTES] ?? 0);
+  const addressEnd = identityEnd + 1 + (bytes[identityEnd] ?? 0);
+  return {
+    job: readJobId(view),
+    attempt: view.getUint8(1),
+    remaining: view.getUint32(12, true),
+    identity: text(bytes, JOB_FIXED_BYTES + 1, identityEnd),
+    address: text(bytes, identityEnd + 1, addressEnd),
+  };
+}
+
+function text(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): string {
+  return start === end ? "" : decoder.decode(bytes.subarray(start, end));
+}

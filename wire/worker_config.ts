@@ -1,0 +1,35 @@
+/**
+ * What the parent tells a worker before anything else: one line of JSON on its stdin, which then stays
+ * open as the worker's lifeline. Secrets travel here, never in arguments or the environment.
+ *
+ * @module
+ */
+
+/** The first line of a worker's stdin. */
+export interface WorkerConfig {
+  /** Answer requests; run the handler's `dequeue()` once; or only load the handler. */
+  purpose: "serve" | "dequeue" | "check";
+  /** Proves to the broker that this process was spawned by the parent. */
+  token: string;
+  /** The broker's endpoint for workers. */
+  backend: string;
+  /** The file of libzmq. */
+  library: string;
+  /** The parent's process id. */
+  parent: number;
+  /** What the handler was called by the operator, for messages. */
+  handler: string;
+  /** Jobs at a time. */
+  concurrency: number;
+  /** Whether the handler must export `dequeue()`. */
+  needsDequeue: boolean;
+  /** Signals that the parent forwards: they must not end the process. */
+  signals: Deno.Signal[];
+  /** What `ps` shows. */
+  title: string;
+}
+
+/** The line, its end included. */
+export function buildWorkerConfig(config: WorkerConfig): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(JSON.stringify(config) + "\n");
+}

@@ -1,0 +1,631 @@
+/**
+ * A worker process, and what a handler module may use.
+ *
+ * A handler module default-exports a {@linkcode Handler}; {@linkcode json} and {@linkcode text} make
+ * one of a function of other types.
+ *
+ * ```ts
+ * import { text } from "jsr:@zmq/prefork/worker";
+ *
+ * export default text((name) => `Hello, ${name}`);
+ * ```
+ *
+ * The process: `main` reads its orders from stdin, opens libzmq, gives FFI up, loads the handler, says
+ * READY, serves, drains and leaves. mod.ts starts it with a main module that names the handler.
+ *
+ * @module
+ */
+
+import {
+  buildJobSignal,
+  buildLog,
+  buildSignal,
+  FromBroker,
+  FromWorker,
+  type JobHeader,
+  type LogLevel,
+  MAX_JOB_BYTES,
+  parseJob,
+  readCode,
+  readJobId,
+  REPLY_BYTES,
+  writeReply,
+} from "./wire/job.ts";
+import { Code } from "./wire/request.ts";
+import type { WorkerConfig } from "./wire/worker_config.ts";
+import { dieWithParent } from "./zmq/lifeline.ts";
+import { openLibrary, Option, SocketType } from "./zmq/library.ts";
+import { type Message, MessagePool } from "./zmq/message.ts";
+import { Poller } from "./zmq/poller.ts";
+import { Context, type Socket } from "./zmq/socket.ts";
+
+/** What a handler returns: one body frame, or several. Text is sent as UTF-8. */
+export type HandlerResult = Uint8Array | string | readonly (Uint8Array | string)[];
+
+/**
+ * Answers one request.
+ *
+ * @param body the request's first body frame.
+ * @param context what else is known of the request.
+ */
+export type Handler = (
+  body: Uint8Array,
+  context: HandlerContext,
+) => HandlerResult | Promise<HandlerResult>;
+
+/** What a handler module may export. */
+export interface HandlerModule {
+  /** Answers requests. */
+  default: Handler;
+  /** Awaited before the first request. */
+  init?: () => void | Promise<void>;
+  /** Awaited before the process leaves in order. */
+  finish?: () => void | Promise<void>;
+  /** Asked before each request; false answers it 403. */
+  allow?: (request: HandlerContext) => boolean | Promise<boolean>;
+  /** Run once in a process of its own, every `dequeueInterval`. */
+  dequeue?: () => void | Promise<void>;
+}
+
+/** Writes to the server's log. */
+export interface HandlerLog {
+  /** A line for developers. */
+  debug(message: string): void;
+  /** A line for operators. */
+  info(message: string): void;
+  /** Something that needs a look. */
+  warn(message: string): void;
+  /** Something that went wrong. */
+  error(message: string): void;
+}
+
+/** What is known of a request, beside its first body frame. */
+export interface HandlerContext {
+  /** The server's number for the job, unique while the server runs. */
+  readonly id: number;
+  /** 1 for the first try; more if a worker died on this job before. */
+  readonly attempt: number;
+  /** All body frames. */
+  readonly frames: readonly Uint8Array[];
+  /** Who asks: the network address ("" over ipc), and the identity that it chose ("" if none). */
+  readonly client: { readonly address: string; readonly identity: string };
+  /** When the client gives up, as `Date.now()` counts; undefined if it did not say. */
+  readonly deadline: number | undefined;
+  /** Fires when the deadline passes, the client leaves, or the worker is interrupted. */
+  readonly signal: AbortSignal;
+  /** Writes to the server's log. */
+  readonly log: HandlerLog;
+}
+
+/**
+ * An error that a handler throws to answer with a code of its own.
+ *
+ * @example
+ * ```ts
+ * throw new RequestError(404, "No such customer");
+ * ```
+ */
+export class RequestError extends Error {
+  /** Tells it from other errors, also across copies of this module. */
+  override readonly name = "RequestError";
+  /** 400 to 599. */
+  readonly code: number;
+
+  /**
+   * Makes an error reply.
+   *
+   * @throws {RangeError} when `code` is no integer from 400 to 599.
+   */
+  constructor(code: number, message: string) {
+    super(message);
+    if (!isErrorCode(code)) {
+      throw new RangeError(
+        `Cannot make a reply as "code" must be an integer from 400 to 599: current value is ${code}`,
+      );
+    }
+    this.code = code;
+  }
+}
+
+/**
+ * A handler of JSON values. A body that is no JSON is answered 400.
+ *
+ * @example
+ * ```ts
+ * export default json((order: { items: number[] }) => ({ sum: order.items.length }));
+ * ```
+ */
+export function json<In, Out>(
+  answer: (value: In, context: HandlerContext) => Out | Promise<Out>,
+): Handler {
+  return async (body, context) => {
+    const result = await answer(parseJson<In>(body), context);
+    return JSON.stringify(result) ?? "null";
+  };
+}
+
+/** A handler of text, UTF-8. */
+export function text(
+  answer: (value: string, context: HandlerContext) => string | Promise<string>,
+): Handler {
+  const decoder = new TextDecoder();
+  return (body, context) => answer(decoder.decode(body), context);
+}
+
+function parseJson<T>(body: Uint8Array): T {
+  try {
+    return JSON.parse(new TextDecoder().decode(body));
+  } catch (error) {
+    throw new RequestError(Code.badRequest, `The body must be JSON: ${messageOf(error)}`);
+  }
+}
+
+/** Answers with what was asked: the handler where none was named. */
+const echo: Handler = (_body, { frames }) => frames;
+
+/**
+ * Runs a worker process to its end.
+ *
+ * @param load imports the handler module; without it, requests are echoed.
+ */
+export async function main(load?: () => Promise<unknown>): Promise<void> {
+  const config = await readConfig();
+  keepFor(config.signals);
+  dieWithParent(config.library, config.parent, Deno.build.os === "linux" ? "kernel" : "thread");
+  leaveWithoutParent();
+  const service = config.purpose === "serve" ? new Service(config) : undefined;
+  Deno.permissions.revokeSync({ name: "ffi", path: config.library });
+  Deno.permissions.revokeSync({ name: "ffi" });
+  const logUncaught = (event: Event, error: unknown) => {
+    event.preventDefault();
+    service?.log("error", `Uncaught in the handler: ${messageOf(error)}`);
+  };
+  if (service !== undefined) {
+    addEventListener("unhandledrejection", (event) => logUncaught(event, event.reason));
+    addEventListener("error", (event) => logUncaught(event, event.error));
+  }
+  try {
+    const handler = load === undefined ? { default: echo } : checkModule(await load(), config);
+    if (config.purpose === "check") Deno.exit(0);
+    await handler.init?.();
+    if (service === undefined) await runDequeue(handler);
+    else await service.run(handler, config);
+  } catch (error) {
+    const message = `Cannot load the handler "${config.handler}": ${messageOf(error)}`;
+    if (service === undefined) console.error(message);
+    else service.fail(config.token, message);
+    Deno.exit(1);
+  }
+  Deno.exit(0);
+}
+
+async function runDequeue(handler: HandlerModule): Promise<void> {
+  await handler.dequeue?.();
+  await handler.finish?.();
+}
+
+/** The first line of stdin. */
+async function readConfig(): Promise<WorkerConfig> {
+  const chunk = new Uint8Array(4096);
+  const decoder = new TextDecoder();
+  let line = "";
+  while (!line.endsWith("\n")) {
+    const size = await Deno.stdin.read(chunk);
+    if (size === null) throw new Error("Cannot start a worker by hand: it is the server that does");
+    line += decoder.decode(chunk.subarray(0, size), { stream: true });
+  }
+  return JSON.parse(line);
+}
+
+/** Makes signals that the parent forwards harmless where the handler does not listen for them. */
+function keepFor(signals: readonly Deno.Signal[]): void {
+  for (const signal of signals) Deno.addSignalListener(signal, () => {});
+}
+
+/** Stdin says nothing more; its end is the parent's. */
+async function leaveWithoutParent(): Promise<void> {
+  const chunk = new Uint8Array(64);
+  while (await Deno.stdin.read(chunk).catch(() => null) !== null);
+  Deno.exit(1);
+}
+
+/**
+ * Makes sure that a module has what is needed of it.
+ *
+ * @throws {TypeError} when it has not.
+ */
+function checkModule(module: unknown, config: WorkerConfig): HandlerModule {
+  if (!isHandlerModule(module)) {
+    throw new TypeError("The module must export a function as default");
+  }
+  for (const name of ["init", "finish", "allow", "dequeue"] as const) {
+    if (module[name] !== undefined && typeof module[name] !== "function") {
+      throw new TypeError(`The module's export "${name}" must be a function`);
+    }
+  }
+  if (config.needsDequeue && module.dequeue === undefined) {
+    throw new TypeError('The module must export a function "dequeue", as "dequeueInterval" is set');
+  }
+  return module;
+}
+
+function isHandlerModule(module: unknown): module is HandlerModule {
+  return typeof module === "object" && module !== null && "default" in module &&
+    typeof module.default === "function";
+}
+
+interface PendingJob {
+  header: JobHeader;
+  frames: Uint8Array[];
+}
+
+/** Messages read before timers and signals have their turn. */
+const BATCH = 256;
+/** A worker leaves once its last replies are on their way, or after this, ms. */
+const LINGER = 5000;
+
+/** The socket to the broker, and the jobs that came over it. */
+class Service {
+  readonly #context: Context;
+  readonly #socket: Socket;
+  readonly #poller: Poller;
+  readonly #frame: Message;
+  readonly #control = new Uint8Array(MAX_JOB_BYTES);
+  readonly #replyHeader = new Uint8Array(REPLY_BYTES);
+  readonly #replyView = new DataView(this.#replyHeader.buffer);
+  readonly #encoder = new TextEncoder();
+  readonly #pending: PendingJob[] = [];
+  readonly #running = new Map<number, JobContext>();
+  #handler: HandlerModule = { default: echo };
+  #concurrency = 1;
+  /** serving → draining: no more jobs, leave when none is left */
+  #state: "serving" | "draining" = "serving";
+
+  constructor(config: WorkerConfig) {
+    const library = openLibrary(config.library);
+    this.#context = new Context(library);
+    this.#socket = this.#context.socket(SocketType.DEALER);
+    this.#socket.set(Option.SNDHWM, 0);
+    this.#socket.set(Option.RCVHWM, 0);
+    if (config.backend.includes("[")) this.#socket.set(Option.IPV6, 1);
+    this.#socket.connect(config.backend);
+    this.#poller = new Poller(this.#context, [this.#socket]);
+    this.#frame = new MessagePool(library).take();
+  }
+
+  /** Serves until the broker or a signal ends it, then leaves in order. */
+  async run(handler: HandlerModule, config: WorkerConfig): Promise<void> {
+    this.#handler = handler;
+    this.#concurrency = config.concurrency;
+    this.#listen();
+    this.#say(FromWorker.READY, config.token);
+    await setTitle(config.title);
+    for (;;) {
+      const more = this.#pump();
+      if (this.#done) break;
+      await this.#poller.wait(more || this.#socket.readable() ? 0 : 60_000);
+    }
+    await this.#finish();
+    this.#socket.sendLast(buildSignal(FromWorker.LEAVING));
+    this.#close();
+  }
+
+  /** Tells the parent that the handler can't be loaded. */
+  fail(token: string, message: string): void {
+    this.#say(FromWorker.FAILED, token, message);
+    this.#close();
+  }
+
+  /** Writes a line to the server's log. */
+  log(level: LogLevel, message: string): void {
+    this.#socket.sendMore(buildLog(level));
+    this.#socket.sendLast(this.#encoder.encode(message));
+    // A send can eat the wake-up of what arrived meanwhile.
+    this.#poller.wake();
+  }
+
+  get #done(): boolean {
+    return this.#state === "draining" && this.#running.size === 0 && this.#pending.length === 0;
+  }
+
+  #say(type: number, token: string, message?: string): void {
+    const frame = this.#encoder.encode("\0" + token);
+    frame[0] = type;
+    if (message === undefined) {
+      this.#socket.sendLast(frame);
+    } else {
+      this.#socket.sendMore(frame);
+      this.#socket.sendLast(this.#encoder.encode(message));
+    }
+  }
+
+  #listen(): void {
+    Deno.addSignalListener("SIGTERM", () => this.#retire());
+    Deno.addSignalListener("SIGQUIT", () => this.#retire());
+    Deno.addSignalListener("SIGINT", () => {
+      for (const context of this.#running.values()) context.abort("The worker was interrupted");
+    });
+  }
+
+  /** Somebody wants this worker to leave: gives back what it has not started. */
+  #retire(): void {
+    if (this.#state === "draining") return;
+    this.#state = "draining";
+    this.#socket.sendLast(buildSignal(FromWorker.RETIRE));
+    for (const { header } of this.#pending.splice(0)) this.#giveBack(header.job);
+    this.#poller.wake();
+  }
+
+  #giveBack(job: number): void {
+    this.#socket.sendLast(buildJobSignal(FromWorker.RETURN, job, 0));
+  }
+
+  async #finish(): Promise<void> {
+    try {
+      await this.#handler.finish?.();
+    } catch (error) {
+      this.log("error", `The handler's finish() failed: ${messageOf(error)}`);
+    }
+  }
+
+  #close(): void {
+    this.#poller.close();
+    this.#socket.close(LINGER);
+    this.#context.terminateSync();
+  }
+
+  /** Reads what has come and starts what may run; true if there may be more to read. */
+  #pump(): boolean {
+    for (let read = 0; read < BATCH; read++) {
+      const size = this.#socket.receiveInto(this.#control);
+      if (size < 0) return false;
+      this.#read(size);
+      this.#startPending();
+    }
+    return true;
+  }
+
+  #read(size: number): void {
+    const type = this.#control[0];
+    if (type === FromBroker.JOB) {
+      const header = parseJob(this.#control.subarray(0, size));
+      const job = { header, frames: this.#readFrames() };
+      this.#pending.push(job);
+    } else if (type === FromBroker.CANCEL) {
+      const view = new DataView(this.#control.buffer);
+      this.#cancel(readJobId(view), readCode(view));
+    } else if (type === FromBroker.STOP) {
+      this.#state = "draining";
+    }
+  }
+
+  #readFrames(): Uint8Array[] {
+    const frames: Uint8Array[] = [];
+    while (frames.length === 0 || this.#frame.more) {
+      const size = this.#socket.receive(this.#frame);
+      frames.push(this.#frame.bytes(size));
+    }
+    return frames;
+  }
+
+  #cancel(job: number, code: number): void {
+    const index = this.#pending.findIndex(({ header }) => header.job === job);
+    if (index < 0) return this.#running.get(job)?.abort("The client has left");
+    this.#pending.splice(index, 1);
+    this.#reply(job, code, "The client has left", 0);
+  }
+
+  #startPending(): void {
+    while (this.#running.size < this.#concurrency) {
+      const job = this.#pending.shift();
+      if (job === undefined) return;
+      this.#start(job);
+    }
+  }
+
+  /** Runs a job. One that answers at once is answered at once, without a promise. */
+  #start({ header, frames }: PendingJob): void {
+    const started = performance.now();
+    const context = new JobContext(header, frames, this);
+    try {
+      const result = this.#answer(context);
+      if (result instanceof Promise) {
+        this.#running.set(header.job, context);
+        this.#await(result, header.job, started);
+      } else {
+        this.#replyResult(header.job, result, started);
+        context.end();
+      }
+    } catch (error) {
+      this.#replyError(header.job, error, started);
+      context.end();
+    }
+  }
+
+  #answer(context: JobContext): HandlerResult | Promise<HandlerResult> {
+    const { allow, default: handler } = this.#handler;
+    const allowed = allow === undefined ? true : allow(context);
+    const [body = new Uint8Array(0)] = context.frames;
+    if (allowed instanceof Promise) {
+      return allowed.then((allowed) => {
+        demand(allowed);
+        return handler(body, context);
+      });
+    }
+    demand(allowed);
+    const result = handler(body, context);
+    return isThenable(result) ? Promise.resolve(result) : result;
+  }
+
+  async #await(result: Promise<HandlerResult>, job: number, started: number): Promise<void> {
+    try {
+      this.#replyResult(job, await result, started);
+    } catch (error) {
+      this.#replyError(job, error, started);
+    }
+    this.#running.get(job)?.end();
+    this.#running.delete(job);
+    this.#startPending();
+    // What was sent may have eaten a wake-up, and the loop may wait for the last job.
+    this.#poller.wake();
+  }
+
+  #replyResult(job: number, result: HandlerResult, started: number): void {
+    if (typeof result === "string" || result instanceof Uint8Array) {
+      return this.#reply(job, Code.ok, result, started);
+    }
+    if (!Array.isArray(result) || !result.every(isFrame)) {
+      throw new TypeError(
+        `The handler must return Uint8Array, string or an array of them: it returned ${
+          describe(result)
+        }`,
+      );
+    }
+    this.#startReply(job, Code.ok, started);
+    for (const frame of result.slice(0, -1)) this.#socket.sendMore(this.#bytes(frame));
+    this.#socket.sendLast(this.#bytes(result.at(-1) ?? ""));
+  }
+
+  #replyError(job: number, error: unknown, started: number): void {
+    this.#reply(job, codeOf(error), messageOf(error), started);
+  }
+
+  #reply(job: number, code: number, body: Uint8Array | string, started: number): void {
+    this.#startReply(job, code, started);
+    this.#socket.sendLast(this.#bytes(body));
+  }
+
+  #startReply(job: number, code: number, started: number): void {
+    writeReply(this.#replyView, job, code, (performance.now() - started) * 1000);
+    this.#socket.sendMore(this.#replyHeader);
+  }
+
+  #bytes(frame: Uint8Array | string): Uint8Array<ArrayBuffer> {
+    if (typeof frame === "string") return this.#encoder.encode(frame);
+    return isPlain(frame) ? frame : new Uint8Array(frame);
+  }
+}
+
+/** What a handler sees of its job; what costs something is made when it is asked for. */
+class JobContext implements HandlerContext {
+  readonly #header: JobHeader;
+  readonly #service: Service;
+  readonly #startedAt = performance.now();
+  readonly frames: readonly Uint8Array[];
+  #controller: AbortController | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #aborted: string | undefined;
+
+  constructor(header: JobHeader, frames: Uint8Array[], service: Service) {
+    this.#header = header;
+    this.#service = service;
+    this.frames = frames;
+  }
+
+  get id(): number {
+    return this.#header.job;
+  }
+
+  get attempt(): number {
+    return this.#header.attempt;
+  }
+
+  get client(): { address: string; identity: string } {
+    const { address, identity } = this.#header;
+    return { address, identity };
+  }
+
+  get deadline(): number | undefined {
+    const remaining = this.#remaining();
+    return remaining === undefined ? undefined : Date.now() + remaining;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      const remaining = this.#remaining();
+      if (this.#aborted !== undefined) this.abort(this.#aborted);
+      else if (remaining !== undefined) {
+        this.#timer = setTimeout(() => this.abort("The deadline has passed"), remaining);
+      }
+    }
+    return this.#controller.signal;
+  }
+
+  get log(): HandlerLog {
+    const write = (level: LogLevel) => (message: string) => this.#service.log(level, message);
+    return {
+      debug: write("debug"),
+      info: write("info"),
+      warn: write("warn"),
+      error: write("error"),
+    };
+  }
+
+  /** Fires the signal. */
+  abort(reason: string): void {
+    this.#aborted = reason;
+    this.#controller?.abort(new DOMException(reason, "AbortError"));
+  }
+
+  /** The job has ended. */
+  end(): void {
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
+  }
+
+  /** ms until the deadline, not below 0. */
+  #remaining(): number | undefined {
+    if (this.#header.remaining === 0) return undefined;
+    return Math.max(0, this.#startedAt + this.#header.remaining - performance.now());
+  }
+}
+
+function demand(allowed: boolean): void {
+  if (!allowed) throw new RequestError(Code.forbidden, "The request is not allowed");
+}
+
+/** Also of another copy of this module, so by name and not by class. */
+function codeOf(error: unknown): number {
+  const named = error instanceof Error && error.name === "RequestError" && "code" in error;
+  return named && isErrorCode(error.code) ? error.code : Code.handlerFailed;
+}
+
+function isErrorCode(code: unknown): code is number {
+  return typeof code === "number" && Number.isInteger(code) && code >= 400 && code <= 599;
+}
+
+/** An error's message, never its stack. */
+function messageOf(error: unknown): string {
+  try {
+    return error instanceof Error ? error.message : String(error);
+  } catch {
+    return "An error that can't be shown";
+  }
+}
+
+function describe(value: unknown): string {
+  if (Array.isArray(value)) {
+    return `an array with ${describe(value.find((item) => !isFrame(item)))}`;
+  }
+  if (typeof value === "object" && value !== null) return value.constructor?.name ?? "an object";
+  return String(value);
+}
+
+function isFrame(value: unknown): value is Uint8Array | string {
+  return typeof value === "string" || value instanceof Uint8Array;
+}
+
+function isPlain(bytes: Uint8Array): bytes is Uint8Array<ArrayBuffer> {
+  return bytes.buffer instanceof ArrayBuffer;
+}
+
+function isThenable(value: unknown): value is PromiseLike<HandlerResult> {
+  return typeof value === "object" && value !== null && "then" in value &&
+    typeof value.then === "function";
+}
+
+/** Sets what `ps` shows. Late and dynamic: the module takes its time to load. */
+async function setTitle(title: string): Promise<void> {
+  const { default: process } = await import("node:process");
+  process.title = title;
+}

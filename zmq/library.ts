@@ -1,0 +1,154 @@
+/**
+ * libzmq's C functions, bound through FFI, and its constants. Finds no file: see locate.ts.
+ *
+ * Nothing here is cached in the module: a worker gives FFI up before it imports the handler, and the
+ * handler must not be able to pick an opened library up from a module that it imports too.
+ *
+ * @module
+ */
+
+const SYMBOLS = {
+  zmq_errno: { parameters: [], result: "i32" },
+  zmq_strerror: { parameters: ["i32"], result: "pointer" },
+  zmq_version: { parameters: ["buffer", "buffer", "buffer"], result: "void" },
+  zmq_has: { parameters: ["buffer"], result: "i32" },
+  zmq_ctx_new: { parameters: [], result: "pointer" },
+  zmq_ctx_set: { parameters: ["pointer", "i32", "i32"], result: "i32" },
+  zmq_ctx_term: { parameters: ["pointer"], result: "i32" },
+  zmq_ctx_term_async: {
+    name: "zmq_ctx_term",
+    parameters: ["pointer"],
+    result: "i32",
+    nonblocking: true,
+  },
+  zmq_socket: { parameters: ["pointer", "i32"], result: "pointer" },
+  zmq_close: { parameters: ["pointer"], result: "i32" },
+  zmq_setsockopt: { parameters: ["pointer", "i32", "buffer", "u32"], result: "i32" },
+  zmq_getsockopt: { parameters: ["pointer", "i32", "buffer", "buffer"], result: "i32" },
+  zmq_bind: { parameters: ["pointer", "buffer"], result: "i32" },
+  zmq_unbind: { parameters: ["pointer", "buffer"], result: "i32" },
+  zmq_connect: { parameters: ["pointer", "buffer"], result: "i32" },
+  zmq_send: { parameters: ["pointer", "buffer", "u32", "i32"], result: "i32" },
+  zmq_recv: { parameters: ["pointer", "buffer", "u32", "i32"], result: "i32" },
+  zmq_msg_init: { parameters: ["buffer"], result: "i32" },
+  zmq_msg_init_size: { parameters: ["buffer", "u32"], result: "i32" },
+  zmq_msg_recv: { parameters: ["buffer", "pointer", "i32"], result: "i32" },
+  zmq_msg_send: { parameters: ["buffer", "pointer", "i32"], result: "i32" },
+  zmq_msg_close: { parameters: ["buffer"], result: "i32" },
+  zmq_msg_copy: { parameters: ["buffer", "buffer"], result: "i32" },
+  zmq_msg_data: { parameters: ["buffer"], result: "pointer" },
+  zmq_msg_size: { parameters: ["buffer"], result: "usize" },
+  zmq_msg_more: { parameters: ["buffer"], result: "i32" },
+  zmq_msg_gets: { parameters: ["buffer", "buffer"], result: "pointer" },
+  /** Waits on file descriptors only: it runs on another thread, and sockets are not thread-safe. */
+  zmq_poll_async: {
+    name: "zmq_poll",
+    parameters: ["buffer", "i32", "i64"],
+    result: "i32",
+    nonblocking: true,
+  },
+  // Found through what the library itself links to.
+  memcpy: { parameters: ["buffer", "pointer", "u32"], result: "pointer" },
+  memcpy_out: { name: "memcpy", parameters: ["pointer", "buffer", "u32"], result: "pointer" },
+  strlen: { parameters: ["pointer"], result: "u32" },
+} as const;
+
+/** The C functions that `openLibrary` binds. */
+export type Symbols = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+
+/** An opened libzmq. */
+export interface Library {
+  /** The file that it was opened from. */
+  readonly path: string;
+  /** Its C functions. */
+  readonly symbols: Symbols;
+}
+
+/**
+ * Opens libzmq from a file.
+ *
+ * @throws {Error} when the file can't be opened or lacks a function, with the loader's own message.
+ */
+export function openLibrary(path: string): Library {
+  return { path, symbols: Deno.dlopen(path, SYMBOLS).symbols };
+}
+
+/** Socket types, zmq.h. */
+export const SocketType = { PAIR: 0, DEALER: 5, ROUTER: 6 } as const;
+
+/** Socket options, zmq.h. */
+export const Option = {
+  ROUTING_ID: 5,
+  RCVMORE: 13,
+  FD: 14,
+  EVENTS: 15,
+  LINGER: 17,
+  RECONNECT_IVL: 18,
+  BACKLOG: 19,
+  RECONNECT_IVL_MAX: 21,
+  MAXMSGSIZE: 22,
+  SNDHWM: 23,
+  RCVHWM: 24,
+  LAST_ENDPOINT: 32,
+  ROUTER_MANDATORY: 33,
+  TCP_KEEPALIVE: 34,
+  IMMEDIATE: 39,
+  IPV6: 42,
+  ROUTER_HANDOVER: 56,
+  HANDSHAKE_IVL: 66,
+  HEARTBEAT_IVL: 75,
+  HEARTBEAT_TIMEOUT: 77,
+  /** Draft: a ROUTER hears of peers that connect (1) and disconnect (2). */
+  ROUTER_NOTIFY: 97,
+} as const;
+
+/** Flags of send and receive, zmq.h. */
+export const Flag = { DONTWAIT: 1, SNDMORE: 2 } as const;
+
+/** The readable bit of ZMQ_EVENTS and of a poll item. */
+export const POLLIN = 1;
+
+const darwin = Deno.build.os === "darwin";
+
+/** The errno values that callers tell apart; they differ between systems. */
+export const Errno = {
+  EINTR: 4,
+  EAGAIN: darwin ? 35 : 11,
+  EINVAL: 22,
+  EADDRINUSE: darwin ? 48 : 98,
+  EHOSTUNREACH: darwin ? 65 : 113,
+} as const;
+
+/** A libzmq call that failed. */
+export class ZmqError extends Error {
+  override readonly name = "ZmqError";
+  /** The C errno. */
+  readonly errno: number;
+
+  /** Describes the failure of `what` by libzmq's own text for `errno`. */
+  constructor(what: string, errno: number, text: string) {
+    super(`Cannot ${what}: ${text}`);
+    this.errno = errno;
+  }
+}
+
+/** The error of the last call that failed on this thread. */
+export function lastError(library: Library, what: string): ZmqError {
+  const { symbols } = library;
+  const errno = symbols.zmq_errno();
+  const text = readCString(symbols, symbols.zmq_strerror(errno)) ?? `errno ${errno}`;
+  return new ZmqError(what, errno, text);
+}
+
+/** Copies a C string out, or undefined for NULL. Works after FFI was given up. */
+export function readCString(symbols: Symbols, pointer: Deno.PointerValue): string | undefined {
+  if (pointer === null) return undefined;
+  const bytes = new Uint8Array(symbols.strlen(pointer));
+  if (bytes.length > 0) symbols.memcpy(bytes, pointer, bytes.length);
+  return new TextDecoder().decode(bytes);
+}
+
+/** A NUL-terminated copy, as C wants it. */
+export function cString(text: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(text + "\0");
+}

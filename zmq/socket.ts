@@ -1,0 +1,223 @@
+/**
+ * A ZeroMQ context and its sockets. Every call returns at once; waiting is poller.ts's.
+ *
+ * @module
+ */
+
+import {
+  cString,
+  Errno,
+  Flag,
+  lastError,
+  type Library,
+  Option,
+  POLLIN,
+  type Symbols,
+} from "./library.ts";
+import type { Message } from "./message.ts";
+
+/** What became of a message that was sent: "full" is a high-water mark, "gone" no such peer. */
+export type Sent = "sent" | "full" | "gone";
+
+/** A ZeroMQ context: the I/O threads, and the inproc endpoints of its sockets. */
+export class Context {
+  readonly library: Library;
+  readonly #pointer: Deno.PointerValue;
+
+  /** Makes a context; its threads start with its first socket. */
+  constructor(library: Library) {
+    this.library = library;
+    this.#pointer = library.symbols.zmq_ctx_new();
+    const MAX_SOCKETS = 2;
+    library.symbols.zmq_ctx_set(this.#pointer, MAX_SOCKETS, 4096);
+  }
+
+  /**
+   * Opens a socket.
+   *
+   * @throws {ZmqError} when the system has no file descriptor left.
+   */
+  socket(type: number): Socket {
+    const pointer = this.library.symbols.zmq_socket(this.#pointer, type);
+    if (pointer === null) throw lastError(this.library, "open a socket");
+    return new Socket(this.library, pointer);
+  }
+
+  /** Waits, on another thread, until closed sockets have sent what their linger time allows. */
+  async terminate(): Promise<void> {
+    await this.library.symbols.zmq_ctx_term_async(this.#pointer);
+  }
+
+  /** The same on this thread: for the last moment of a process. */
+  terminateSync(): void {
+    this.library.symbols.zmq_ctx_term(this.#pointer);
+  }
+}
+
+/** A ZeroMQ socket. Methods throw `ZmqError` on what is nobody's ordinary business. */
+export class Socket {
+  readonly #library: Library;
+  readonly #symbols: Symbols;
+  readonly #pointer: Deno.PointerValue;
+  readonly #events = new Int32Array(1);
+  readonly #eventsBytes = new Uint8Array(this.#events.buffer);
+  readonly #intSize = new Uint8Array(new BigUint64Array([4n]).buffer);
+  #open = true;
+  /** Readable when the socket may have something to say: ZMQ_FD, edge-triggered. */
+  readonly fd: number;
+
+  /** For `Context` only. */
+  constructor(library: Library, pointer: Deno.PointerValue) {
+    this.#library = library;
+    this.#symbols = library.symbols;
+    this.#pointer = pointer;
+    this.fd = this.#getInt(Option.FD);
+  }
+
+  /** Sets an option of C type int. */
+  set(option: number, value: number): void {
+    this.setBytes(option, new Uint8Array(new Int32Array([value]).buffer));
+  }
+
+  /** Sets an option of C type int64_t. */
+  setLong(option: number, value: number): void {
+    this.setBytes(option, new Uint8Array(new BigInt64Array([BigInt(value)]).buffer));
+  }
+
+  /** Sets an option of bytes. */
+  setBytes(option: number, value: Uint8Array<ArrayBuffer>): void {
+    const result = this.#symbols.zmq_setsockopt(this.#pointer, option, value, value.length);
+    if (result !== 0) throw lastError(this.#library, `set socket option ${option}`);
+  }
+
+  /** Sets an option that this libzmq may lack, and tells whether it did. */
+  trySet(option: number, value: number): boolean {
+    const bytes = new Uint8Array(new Int32Array([value]).buffer);
+    return this.#symbols.zmq_setsockopt(this.#pointer, option, bytes, bytes.length) === 0;
+  }
+
+  /** Binds, and returns the endpoint really bound: the port for port 0 or `*`. */
+  bind(endpoint: string): string {
+    if (this.#symbols.zmq_bind(this.#pointer, cString(endpoint)) !== 0) {
+      throw lastError(this.#library, `bind to "${endpoint}"`);
+    }
+    return this.#lastEndpoint();
+  }
+
+  /** Stops listening at an endpoint that `bind` returned. */
+  unbind(endpoint: string): void {
+    this.#symbols.zmq_unbind(this.#pointer, cString(endpoint));
+  }
+
+  /** Connects; libzmq keeps trying by itself while nobody is there. */
+  connect(endpoint: string): void {
+    if (this.#symbols.zmq_connect(this.#pointer, cString(endpoint)) !== 0) {
+      throw lastError(this.#library, `connect to "${endpoint}"`);
+    }
+  }
+
+  /** Whether a message can be received now. Asking re-arms `fd`: see poller.ts. */
+  readable(): boolean {
+    return (this.#getInt(Option.EVENTS) & POLLIN) !== 0;
+  }
+
+  /** Receives a frame; its size, or -1 when there is none. */
+  receive(message: Message): number {
+    const { slot } = message;
+    for (;;) {
+      const size = this.#symbols.zmq_msg_recv(slot, this.#pointer, Flag.DONTWAIT);
+      if (size >= 0 || !this.#interrupted("receive")) return size;
+    }
+  }
+
+  /** Receives a frame into `target`; its size, which may be more than was kept, or -1. */
+  receiveInto(target: Uint8Array<ArrayBuffer>): number {
+    for (;;) {
+      const { length } = target;
+      const size = this.#symbols.zmq_recv(this.#pointer, target, length, Flag.DONTWAIT);
+      if (size >= 0 || !this.#interrupted("receive")) return size;
+    }
+  }
+
+  /** Whether the frame that was received last has others behind it. */
+  get more(): boolean {
+    return this.#getInt(Option.RCVMORE) !== 0;
+  }
+
+  /** Sends a frame with others to follow. */
+  sendMore(bytes: Uint8Array<ArrayBuffer>): Sent {
+    return this.#send(bytes, Flag.DONTWAIT | Flag.SNDMORE);
+  }
+
+  /** Sends the last frame of a message. */
+  sendLast(bytes: Uint8Array<ArrayBuffer>): Sent {
+    return this.#send(bytes, Flag.DONTWAIT);
+  }
+
+  /** Moves a message out, with others to follow; it is empty afterwards. */
+  moveMore(message: Message): Sent {
+    return this.#move(message, Flag.DONTWAIT | Flag.SNDMORE);
+  }
+
+  /** Moves the last frame of a message out; it is empty afterwards. */
+  moveLast(message: Message): Sent {
+    return this.#move(message, Flag.DONTWAIT);
+  }
+
+  /** Closes; what was sent is still delivered for up to `linger` ms while the context terminates. */
+  close(linger: number): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.set(Option.LINGER, linger);
+    this.#symbols.zmq_close(this.#pointer);
+  }
+
+  #send(bytes: Uint8Array<ArrayBuffer>, flags: number): Sent {
+    for (;;) {
+      const sent = this.#symbols.zmq_send(this.#pointer, bytes, bytes.length, flags);
+      if (sent >= 0) return "sent";
+      const failure = this.#sendFailure();
+      if (failure !== undefined) return failure;
+    }
+  }
+
+  #move(message: Message, flags: number): Sent {
+    for (;;) {
+      const sent = this.#symbols.zmq_msg_send(message.slot, this.#pointer, flags);
+      if (sent >= 0) return "sent";
+      const failure = this.#sendFailure();
+      if (failure !== undefined) return failure;
+    }
+  }
+
+  /** What the errno of a send means, or undefined to try again. */
+  #sendFailure(): Sent | undefined {
+    const errno = this.#symbols.zmq_errno();
+    if (errno === Errno.EINTR) return undefined;
+    if (errno === Errno.EAGAIN) return "full";
+    if (errno === Errno.EHOSTUNREACH) return "gone";
+    throw lastError(this.#library, "send");
+  }
+
+  #interrupted(what: string): boolean {
+    const errno = this.#symbols.zmq_errno();
+    if (errno === Errno.EINTR) return true;
+    if (errno === Errno.EAGAIN) return false;
+    throw lastError(this.#library, what);
+  }
+
+  #getInt(option: number): number {
+    const { zmq_getsockopt } = this.#symbols;
+    const result = zmq_getsockopt(this.#pointer, option, this.#eventsBytes, this.#intSize);
+    if (result !== 0) throw lastError(this.#library, `get socket option ${option}`);
+    return this.#events[0] ?? 0;
+  }
+
+  #lastEndpoint(): string {
+    const text = new Uint8Array(512);
+    const size = new BigUint64Array([BigInt(text.length)]);
+    const bytes = new Uint8Array(size.buffer);
+    this.#symbols.zmq_getsockopt(this.#pointer, Option.LAST_ENDPOINT, text, bytes);
+    return new TextDecoder().decode(text.subarray(0, Number(size[0]) - 1));
+  }
+}
