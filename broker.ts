@@ -650,9 +650,15 @@ export class BrokerLoop {
     for (;;) {
       const next = this.broker.next(this.#now);
       if (next === undefined) break;
-      if (!this.#back.send(next.worker, next.job, this.#now)) this.#forget(next.worker, "left");
+      if (!this.#back.send(next.worker, next.job, this.#now)) this.#unsendable(next);
     }
     this.#answerEnded();
+  }
+
+  /** The worker has just gone; what it said before that is still to be read. */
+  #unsendable({ job, worker }: Assignment<Frames>): void {
+    this.broker.giveBack(worker, job.id, this.#now);
+    this.broker.retire(worker);
   }
 
   #answerEnded(): void {

@@ -565,7 +565,8 @@ class PreforkServer implements Server {
   // ---- changes ----
 
   #reconfigure(next: Settings): void {
-    const kept = { ...next };
+    const { handleSignals } = this.#settings;
+    const kept = { ...next, handleSignals };
     for (const name of FIXED) {
       if (JSON.stringify(next[name]) !== JSON.stringify(this.#settings[name])) {
         this.#log.warn(`a changed "${name}" is taken up by a restart only`);
@@ -652,7 +653,6 @@ const FIXED = [
   "logFile",
   "logFormat",
   "logLevel",
-  "handleSignals",
 ] as const;
 
 const EXPECTED: ReadonlySet<ExitReason> = new Set([
