@@ -83,7 +83,10 @@ const CONF_KEYS: ReadonlyMap<string, ConfKey> = new Map(IN_TEXT.flatMap(confKeys
 const MODES = ["help", "version", "check", "print-config"];
 const WITH_FLAG = IN_TEXT.filter(({ flag }) => flag !== "");
 const SWITCHES = WITH_FLAG.filter(isSwitch).map(nameOfFlag);
-const GRANTS = WITH_FLAG.filter((spec) => spec.permission && !isSwitch(spec)).map(nameOfFlag);
+/** Flags that mean `true` without a value, and never take the next argument as one. */
+const GRANTS = WITH_FLAG.filter((spec) => spec.permission && !isSwitch(spec)).map(({ flag }) =>
+  flag
+);
 
 /** `key value`, `key = value` or `key: value`; in `host ::1` the colons belong to the value. */
 const CONF_LINE = /^(?:--)?([\w-]+)(?:\s*=\s*|:\s*|\s+:\s+|\s+|$)(.*)$/;
@@ -110,7 +113,7 @@ const REFUSED: readonly (readonly [RegExp, string])[] = [
   [/^log_function$/, "the log goes to stderr or to log_file; hooks are options of serve()"],
   [
     /^(cidr_)?(allow|deny)$/,
-    "clients are not told apart by address: the handler module can export allow(request)",
+    "it is not built yet; export allow(request) from the handler module instead",
   ],
   [/^check_for_dead$/, "the end of a worker is seen at once"],
   [/^no_close_by_child$/, "a worker can't stop the server"],
@@ -162,7 +165,7 @@ function readFlags(args: readonly string[]) {
   const end = args.includes("--") ? args.indexOf("--") : args.length;
   const faults = args.slice(0, end).flatMap((arg) => faultOf(arg) ?? []);
   const found: Readonly<Record<string, unknown>> = parseArgs(
-    args.map((arg, i) => i < end && GRANTS.includes(arg.slice(2)) ? `${arg}=true` : arg),
+    args.map((arg, i) => i < end && GRANTS.includes(arg) ? `${arg}=true` : arg),
     {
       alias: { h: "help", V: "version" },
       boolean: [...MODES, ...SWITCHES],
@@ -251,7 +254,7 @@ function readEnvironment(env: Sources["env"]): Entry[] {
 
 function readConf(path: string, readFile: Sources["readFile"]): Entry[] {
   const entries = new Map<string, Entry>();
-  const lines = readText(path, readFile).replace(/^\uFEFF/, "").split(/\r?\n/);
+  const lines = readText(path, readFile).split(/\r?\n/);
   for (const [i, line] of lines.entries()) readLine(line, `${path}:${i + 1}`, entries);
   return [...entries.values()];
 }

@@ -249,7 +249,7 @@ max_servers =  8
 min_spare_servers: 1
 max_spare_servers : 4
 --max_requests=1000
-check_for_spawn 20\r
+check_for_spawn 20 # often\r
 check_for_waiting 5s
 min_child_ttl 15
 start_delay 0.5
