@@ -80,6 +80,10 @@ const SERVICE_WEIGHT = 1 / 16;
 /** A worker that has shown no progress for this many budgets is given nothing more to hold. */
 const STUCK_BUDGETS = 5;
 const EXPIRY_INTERVAL = 100;
+/** A worker that is free again within this time is as good as idle, ms. */
+const SPARE_WAIT = 10;
+/** Unless it has shown no progress for so long: it may be one of quick jobs that has met a slow one, ms. */
+const SPARE_STALL = 50;
 
 /** Which job goes to which worker, and when a job has ended. */
 export class Broker<B> {
@@ -298,6 +302,20 @@ export class Broker<B> {
     }
     this.counters.abandoned += dropped + running.length;
     return running;
+  }
+
+  /**
+   * Since when a worker has been free, undefined while it is not. One that is expected to be through
+   * with its jobs and its share of the queue in a moment counts as free now: quick jobs at a high rate
+   * are no reason to start more workers.
+   */
+  spareSince(worker: Worker<B>, now: number): number | undefined {
+    if (worker.jobs.size === 0) return worker.idleSince;
+    const { concurrency } = this.#limits;
+    const ahead = worker.jobs.size + this.#queue.size / this.#workers.size;
+    const wait = (this.#serviceTime ?? Infinity) * ahead / concurrency;
+    const stalled = now - worker.progressAt > SPARE_STALL;
+    return wait < SPARE_WAIT && !stalled ? now : undefined;
   }
 
   /** Takes no more requests; those that wait are still served, or answered 503. */

@@ -406,19 +406,19 @@ class PreforkServer implements Server {
       this.#supervisor.stop(now);
     }
     if (this.#supervisor.babysitDue(now)) this.#babysit(now);
-    const sleep = this.#supervisor.tick(now, this.#load());
+    const sleep = this.#supervisor.tick(now, this.#load(now));
     const actions = this.#supervisor.takeActions();
     for (const action of actions) this.#do(action);
     if (this.#supervisor.stopped && this.#loop.broker.workers.size === 0) this.#loop.stop();
     return actions.length > 0 ? 0 : Math.min(sleep, departure, this.#stopAt - now);
   }
 
-  #load(): Parameters<Supervisor["tick"]>[1] {
+  #load(now: number): Parameters<Supervisor["tick"]>[1] {
     return {
       lastJobAt: this.#loop.broker.lastJobAt,
       idleSince: (number) => {
         const worker = this.#loop.worker(number);
-        return worker === undefined || worker.jobs.size > 0 ? undefined : worker.idleSince;
+        return worker && this.#loop.broker.spareSince(worker, now);
       },
       answered: (number) => this.#loop.worker(number)?.answered ?? 0,
     };
