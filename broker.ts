@@ -614,11 +614,6 @@ export class BrokerLoop {
     this.wake();
   }
 
-  /** Stops listening for clients; those that are connected are still read. */
-  unbind(): void {
-    this.#front.unbind();
-  }
-
   /** Takes no more requests; those that wait are still served, or answered 503. */
   drain(waiting: "serve" | "refuse"): void {
     this.broker.close(waiting);

@@ -155,6 +155,8 @@ interface Ask {
 const BATCH = 1000;
 const RECONNECT_INTERVAL = 100;
 const RECONNECT_INTERVAL_MAX = 1000;
+/** How long a server may take to notice that a connection was closed, ms; a busy one takes longer. */
+const LEAVE_TIME = 20;
 
 /**
  * A client of one server, for any number of requests at a time.
@@ -162,10 +164,11 @@ const RECONNECT_INTERVAL_MAX = 1000;
  * A try that got no answer within `timeout` is repeated on a fresh socket. Other requests that still
  * wait on the old one lose nothing: it is closed when the last of them has ended. Under an identity
  * there can be only one socket: it is replaced only if nothing at all came through it meanwhile, and the
- * others are then sent again at once, which doesn't count as a try of theirs.
+ * others are then sent again, which doesn't count as a try of theirs.
  *
  * A server that is away is looked for about once a second. A request holds the process, an idle client
- * does not. While requests wait, each client takes a thread: share one rather than make many.
+ * does not. While requests wait, each client takes one of the 32 threads that Deno has for such work:
+ * share a client rather than make many.
  *
  * @example
  * ```ts
@@ -281,7 +284,7 @@ export class Client {
         this.#stirred = false;
         const sleep = this.#pirate.tick(performance.now());
         await this.#carryOut(this.#pirate.take());
-        if (this.#pirate.size === 0) break;
+        if (this.#pirate.size === 0 && !this.#stirred) break;
         // Asked last, after all that was sent: a send can eat a socket's wake-up.
         await this.#wait(more || this.#stirred || this.#readable() ? 0 : sleep);
       }
@@ -305,7 +308,8 @@ export class Client {
 
   /** Reads what is there; true if there is more. */
   #receive(now: number): boolean {
-    let left = BATCH;
+    // Before anything times out, all that may be its answer is read.
+    let left = now < this.#pirate.dueAt ? BATCH : BATCH + this.#pirate.size;
     for (const [link, socket] of this.#sockets) {
       for (; left > 0; left--) {
         const frames = this.#receiveMessage(socket);
@@ -342,12 +346,13 @@ export class Client {
   }
 
   async #carryOut(steps: readonly Step<Ask>[]): Promise<void> {
+    // First, for the others may fail or take their time.
+    for (const step of steps) if (step.do === "giveUp") this.#giveUp(step);
     for (const step of steps) {
       if (this.#closing) return;
       if (step.do === "open") this.#open(step.link);
       else if (step.do === "send") this.#send(step);
       else if (step.do === "close") await this.#shut(step.link);
-      else this.#giveUp(step);
     }
   }
 
@@ -384,8 +389,10 @@ export class Client {
     this.#dropPoller();
     this.#sockets.get(link)?.close(0);
     this.#sockets.delete(link);
-    // A server ignores a newcomer whose identity is still connected: wait until it is not.
-    if (this.#settings.identity !== undefined) await this.#closeContext();
+    if (this.#settings.identity === undefined) return;
+    // A server ignores a newcomer whose identity is still connected: let it see the old one go.
+    await this.#closeContext();
+    await new Promise((resolve) => setTimeout(resolve, LEAVE_TIME));
   }
 
   #giveUp({ item, tries, timeout }: Step<Ask> & { do: "giveUp" }): void {
@@ -508,7 +515,6 @@ export class LazyPirate<T> {
   /** The link for new tries, unless plain. */
   #current: Link<T> | undefined;
   #nextId: number;
-  /** No try times out before this: a lower bound, ms. */
   #dueAt = Infinity;
   #steps: Step<T>[] = [];
 
@@ -522,6 +528,11 @@ export class LazyPirate<T> {
   /** Requests under way. */
   get size(): number {
     return this.#requests.size;
+  }
+
+  /** No try times out before this time: a lower bound, ms. */
+  get dueAt(): number {
+    return this.#dueAt;
   }
 
   /** Takes a request in. */
@@ -673,7 +684,7 @@ function checkOptions(options: ClientOptions): Settings {
   checkNames(what, options, CLIENT_OPTIONS);
   const { endpoint = "tcp://localhost:6660", timeout = 10_000, retries = 2 } = options;
   const { identity, plain = false } = options;
-  if (typeof endpoint !== "string" || !/^(tcp:\/\/.+:\d+|ipc:\/\/.+)$/.test(endpoint)) {
+  if (typeof endpoint !== "string" || !isEndpoint(endpoint)) {
     const rule = `a string like "tcp://host:port" or "ipc://path"`;
     throw wrong(what, "endpoint", rule, endpoint, typeof endpoint === "string");
   }
@@ -681,6 +692,11 @@ function checkOptions(options: ClientOptions): Settings {
   if (identity !== undefined) checkIdentity(what, identity);
   if (typeof plain !== "boolean") throw wrong(what, "plain", "a boolean", plain, false);
   return { endpoint, timeout, retries, identity, plain };
+}
+
+function isEndpoint(endpoint: string): boolean {
+  const port = Number(/^tcp:\/\/.+:(\d+)$/.exec(endpoint)?.[1] ?? 0);
+  return port >= 1 && port <= 65_535 || /^ipc:\/\/./.test(endpoint);
 }
 
 function checkRequestOptions(options: RequestOptions, defaults: Limits): Limits {
@@ -808,7 +824,8 @@ function readCommand(args: string[]): Command {
   const command = {
     client,
     text: option("data"),
-    files: Array.isArray(flags._) ? flags._.map(String) : [],
+    // parseArgs takes the value of --data "" for an argument of its own.
+    files: Array.isArray(flags._) ? flags._.map(String).filter((path) => path !== "") : [],
     lines: flags.lines === true,
     jobs: jobs === undefined ? 1 : readInteger("-j", jobs, 1),
     raw: flags.raw === true,
@@ -991,11 +1008,9 @@ class ProgressBar {
   }
 }
 
-type Output = WritableStreamDefaultWriter<Uint8Array>;
-
-async function askOnce(client: Client, command: Command, output: Output): Promise<number> {
+async function askOnce(client: Client, command: Command): Promise<number> {
   const reply = await client.request(await readBody(command));
-  await output.write(render(reply, command));
+  print(render(reply, command));
   return EXIT_OK;
 }
 
@@ -1013,17 +1028,15 @@ interface Line {
 class LineRun {
   readonly #client: Client;
   readonly #command: Command;
-  readonly #output: Output;
   readonly #jobs: Gate;
   readonly #unprinted: Gate;
   readonly #inputs: Input[];
   readonly #bar: ProgressBar;
   #worst = EXIT_OK;
 
-  constructor(client: Client, command: Command, output: Output) {
+  constructor(client: Client, command: Command) {
     this.#client = client;
     this.#command = command;
-    this.#output = output;
     this.#jobs = new Gate(command.jobs);
     this.#unprinted = new Gate(command.jobs * UNPRINTED_PER_JOB);
     this.#inputs = openInputs(command);
@@ -1031,13 +1044,11 @@ class LineRun {
     this.#bar = new ProgressBar(Deno.stderr.isTerminal() && !command.quiet, total);
   }
 
-  /** Runs to the end of the input, or until stdout is closed; returns the worst line's exit code. */
+  /** Runs to the end of the input, or until nothing can be printed; returns the worst line's exit code. */
   async run(): Promise<number> {
     const { promise: failed, reject: fail } = Promise.withResolvers<never>();
     try {
       await Promise.race([this.#askAll(fail), failed]);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
     } finally {
       this.#bar.erase();
     }
@@ -1069,10 +1080,10 @@ class LineRun {
     }
   }
 
-  async #print({ number, bytes, outcome }: Line): Promise<void> {
+  #print({ number, bytes, outcome }: Line): void {
     this.#bar.erase();
     if (outcome instanceof Reply) {
-      await this.#output.write(render(outcome, this.#command));
+      print(render(outcome, this.#command));
     } else {
       complain(`client: line ${number}: ${explain(outcome)}\n`);
       this.#worst = Math.max(this.#worst, exitCode(outcome));
@@ -1097,6 +1108,12 @@ function explain(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** Writes to stdout. It may block: replies then wait in the socket, and are read before any timeout. */
+function print(bytes: Uint8Array): void {
+  let written = 0;
+  while (written < bytes.length) written += Deno.stdout.writeSync(bytes.subarray(written));
+}
+
 /** Writes to stderr, which may be closed. */
 function complain(text: string): void {
   try {
@@ -1107,16 +1124,15 @@ function complain(text: string): void {
 }
 
 async function main(args: string[]): Promise<number> {
-  const output = Deno.stdout.writable.getWriter();
   try {
     const command = readCommand(args);
     if (command.help) {
-      await output.write(new TextEncoder().encode(HELP));
+      print(new TextEncoder().encode(HELP));
       return EXIT_OK;
     }
     await using client = new Client(command.client);
-    if (command.lines) return await new LineRun(client, command, output).run();
-    return await askOnce(client, command, output);
+    if (command.lines) return await new LineRun(client, command).run();
+    return await askOnce(client, command);
   } catch (error) {
     if (error instanceof Deno.errors.BrokenPipe) return EXIT_OK;
     const usage = error instanceof TypeError || error instanceof RangeError;

@@ -31,6 +31,7 @@ import {
   type ChildSpec,
   filePath,
   localModules,
+  mayUseFfi,
   readVariable,
   spawnChild,
   spawnInBackground,
@@ -185,6 +186,8 @@ class PreforkServer implements Server {
   #spec: ChildSpec;
   readonly #log: Log;
   readonly #library: Library;
+  /** The library's file, where workers can read it. */
+  readonly #libraryPath: string;
   readonly #folder: string | undefined;
   readonly #pidFile: PidFile | undefined;
   readonly #loop: BrokerLoop;
@@ -218,8 +221,11 @@ class PreforkServer implements Server {
     this.#pidFile = settings.pidFile === undefined
       ? undefined
       : claimPidFile(settings.pidFile, isAlive, (message) => this.#log.warn(message));
-    this.#folder = settings.backend === undefined ? privateFolder(this.#spec) : undefined;
+    const { uid, gid } = this.#spec;
+    const needsFolder = settings.backend === undefined || uid !== undefined || gid !== undefined;
+    this.#folder = needsFolder ? privateFolder(this.#spec) : undefined;
     try {
+      this.#libraryPath = this.#shareLibrary();
       for (const endpoint of settings.frontend) refuseLiveIpc(endpoint);
       const backend = settings.backend ?? `ipc://${this.#folder}/backend`;
       this.#loop = new BrokerLoop(this.#library, { ...settings, backend }, this.#loopEvents());
@@ -320,7 +326,6 @@ class PreforkServer implements Server {
     this.#phase = "draining";
     this.#stopAt = performance.now() + (queued === "serve" ? this.#settings.stopTimeout : 0);
     this.#stopHook = this.#hook("onStop", () => this.#settings.onStop?.({ reason }));
-    this.#loop.unbind();
     this.#loop.drain(queued);
   }
 
@@ -410,7 +415,8 @@ class PreforkServer implements Server {
     const actions = this.#supervisor.takeActions();
     for (const action of actions) this.#do(action);
     if (this.#supervisor.stopped && this.#loop.broker.workers.size === 0) this.#loop.stop();
-    return actions.length > 0 ? 0 : Math.min(sleep, departure, this.#stopAt - now);
+    const stop = this.#phase === "draining" ? this.#stopAt - now : Infinity;
+    return actions.length > 0 ? 0 : Math.min(sleep, departure, stop);
   }
 
   #load(now: number): Parameters<Supervisor["tick"]>[1] {
@@ -472,16 +478,18 @@ class PreforkServer implements Server {
   }
 
   #workerConfig(purpose: WorkerConfig["purpose"], token: string): WorkerConfig {
-    const { concurrency, dequeueInterval, signalPassthrough } = this.#settings;
+    const { concurrency, dequeueInterval, maxMessageSize, signalPassthrough } = this.#settings;
     const { backend } = this;
     return {
       purpose,
       token,
       backend,
-      library: this.#library.path,
+      library: this.#libraryPath,
       parent: Deno.pid,
       handler: this.#spec.handler ?? "echo",
       concurrency,
+      maxMessageSize,
+      keepFfi: mayUseFfi(this.#spec.permissions),
       needsDequeue: dequeueInterval > 0,
       signals: [...signalPassthrough],
       title: `zmq worker ${shortEndpoint(backend)}`,
@@ -625,10 +633,20 @@ class PreforkServer implements Server {
     }
   }
 
+  /** Lets workers that run as another user read libzmq: the cache may be in a home of ours. */
+  #shareLibrary(): string {
+    const { uid, gid } = this.#spec;
+    if (uid === undefined && gid === undefined) return this.#library.path;
+    const copy = `${this.#folder}/libzmq`;
+    Deno.copyFileSync(this.#library.path, copy);
+    Deno.chownSync(copy, uid ?? null, gid ?? null);
+    return copy;
+  }
+
   /** Lets workers that run as another user reach the backend. */
   #shareBackend(): void {
     const { uid, gid } = this.#spec;
-    if (this.#folder === undefined || (uid === undefined && gid === undefined)) return;
+    if (!this.backend.startsWith("ipc://") || (uid === undefined && gid === undefined)) return;
     Deno.chownSync(this.backend.slice("ipc://".length), uid ?? null, gid ?? null);
   }
 
@@ -790,6 +808,8 @@ async function check(settings: Settings): Promise<number> {
     parent: Deno.pid,
     handler: spec.handler ?? "echo",
     concurrency: 1,
+    maxMessageSize: settings.maxMessageSize,
+    keepFfi: mayUseFfi(spec.permissions),
     needsDequeue: settings.dequeueInterval > 0,
     signals: [],
     title: "zmq worker",

@@ -34,7 +34,7 @@ import {
 import { Code } from "./wire/request.ts";
 import type { WorkerConfig } from "./wire/worker_config.ts";
 import { dieWithParent } from "./zmq/lifeline.ts";
-import { openLibrary, Option, SocketType } from "./zmq/library.ts";
+import { lengthOf, openLibrary, Option, SocketType } from "./zmq/library.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";
 import { Poller } from "./zmq/poller.ts";
 import { Context, type Socket } from "./zmq/socket.ts";
@@ -174,8 +174,7 @@ export async function main(load?: () => Promise<unknown>): Promise<void> {
   dieWithParent(config.library, config.parent, Deno.build.os === "linux" ? "kernel" : "thread");
   leaveWithoutParent();
   const service = config.purpose === "serve" ? new Service(config) : undefined;
-  Deno.permissions.revokeSync({ name: "ffi", path: config.library });
-  Deno.permissions.revokeSync({ name: "ffi" });
+  if (!config.keepFfi) giveUpFfi(config.library);
   const logUncaught = (event: Event, error: unknown) => {
     event.preventDefault();
     service?.log("error", `Uncaught in the handler: ${messageOf(error)}`);
@@ -215,6 +214,12 @@ async function readConfig(): Promise<WorkerConfig> {
     line += decoder.decode(chunk.subarray(0, size), { stream: true });
   }
   return JSON.parse(line);
+}
+
+/** From here on nobody in this process can open a library or make a pointer. */
+function giveUpFfi(library: string): void {
+  Deno.permissions.revokeSync({ name: "ffi", path: library });
+  Deno.permissions.revokeSync({ name: "ffi" });
 }
 
 /** Makes signals that the parent forwards harmless where the handler does not listen for them. */
@@ -278,11 +283,13 @@ class Service {
   readonly #running = new Map<number, JobContext>();
   #handler: HandlerModule = { default: echo };
   #concurrency = 1;
+  readonly #maxMessageSize: number;
   /** serving → draining: no more jobs, leave when none is left */
   #state: "serving" | "draining" = "serving";
 
   constructor(config: WorkerConfig) {
     const library = openLibrary(config.library);
+    this.#maxMessageSize = config.maxMessageSize;
     this.#context = new Context(library);
     this.#socket = this.#context.socket(SocketType.DEALER);
     this.#socket.set(Option.SNDHWM, 0);
@@ -412,7 +419,7 @@ class Service {
     const index = this.#pending.findIndex(({ header }) => header.job === job);
     if (index < 0) return this.#running.get(job)?.abort("The client has left");
     this.#pending.splice(index, 1);
-    this.#reply(job, code, "The client has left", 0);
+    this.#replyText(job, code, "The client has left", 0);
   }
 
   #startPending(): void {
@@ -444,8 +451,8 @@ class Service {
 
   #answer(context: JobContext): HandlerResult | Promise<HandlerResult> {
     const { allow, default: handler } = this.#handler;
-    const allowed = allow === undefined ? true : allow(context);
     const [body = new Uint8Array(0)] = context.frames;
+    const allowed = allow === undefined ? true : settled(allow(context));
     if (allowed instanceof Promise) {
       return allowed.then((allowed) => {
         demand(allowed);
@@ -453,8 +460,7 @@ class Service {
       });
     }
     demand(allowed);
-    const result = handler(body, context);
-    return isThenable(result) ? Promise.resolve(result) : result;
+    return settled(handler(body, context));
   }
 
   async #await(result: Promise<HandlerResult>, job: number, started: number): Promise<void> {
@@ -471,40 +477,37 @@ class Service {
   }
 
   #replyResult(job: number, result: HandlerResult, started: number): void {
-    if (typeof result === "string" || result instanceof Uint8Array) {
-      return this.#reply(job, Code.ok, result, started);
-    }
-    if (!Array.isArray(result) || !result.every(isFrame)) {
-      throw new TypeError(
-        `The handler must return Uint8Array, string or an array of them: it returned ${
-          describe(result)
-        }`,
+    const frames = toFrames(result);
+    const size = frames.reduce((sum, frame) => sum + lengthOf(frame), 0);
+    if (size > this.#maxMessageSize) {
+      throw new RangeError(
+        `The reply must have at most ${this.#maxMessageSize} bytes: it has ${size}`,
       );
     }
     this.#startReply(job, Code.ok, started);
-    for (const frame of result.slice(0, -1)) this.#socket.sendMore(this.#bytes(frame));
-    this.#socket.sendLast(this.#bytes(result.at(-1) ?? ""));
+    const last = frames.length - 1;
+    frames.forEach((frame, index) => {
+      if (index < last) this.#socket.sendMore(frame);
+      else this.#socket.sendLast(frame);
+    });
   }
 
   #replyError(job: number, error: unknown, started: number): void {
-    this.#reply(job, codeOf(error), messageOf(error), started);
+    this.#replyText(job, codeOf(error), messageOf(error), started);
   }
 
-  #reply(job: number, code: number, body: Uint8Array | string, started: number): void {
+  #replyText(job: number, code: number, message: string, started: number): void {
     this.#startReply(job, code, started);
-    this.#socket.sendLast(this.#bytes(body));
+    this.#socket.sendLast(this.#encoder.encode(message));
   }
 
   #startReply(job: number, code: number, started: number): void {
     writeReply(this.#replyView, job, code, (performance.now() - started) * 1000);
     this.#socket.sendMore(this.#replyHeader);
   }
-
-  #bytes(frame: Uint8Array | string): Uint8Array<ArrayBuffer> {
-    if (typeof frame === "string") return this.#encoder.encode(frame);
-    return isPlain(frame) ? frame : new Uint8Array(frame);
-  }
 }
+
+const DEADLINE_PASSED = "The deadline has passed";
 
 /** What a handler sees of its job; what costs something is made when it is asked for. */
 class JobContext implements HandlerContext {
@@ -545,8 +548,9 @@ class JobContext implements HandlerContext {
       this.#controller = new AbortController();
       const remaining = this.#remaining();
       if (this.#aborted !== undefined) this.abort(this.#aborted);
+      else if (remaining === 0) this.abort(DEADLINE_PASSED);
       else if (remaining !== undefined) {
-        this.#timer = setTimeout(() => this.abort("The deadline has passed"), remaining);
+        this.#timer = setTimeout(() => this.abort(DEADLINE_PASSED), remaining);
       }
     }
     return this.#controller.signal;
@@ -597,29 +601,57 @@ function isErrorCode(code: unknown): code is number {
 /** An error's message, never its stack. */
 function messageOf(error: unknown): string {
   try {
-    return error instanceof Error ? error.message : String(error);
+    return String(error instanceof Error ? error.message : error);
   } catch {
     return "An error that can't be shown";
   }
 }
 
+/** What a value that is no frame is. */
 function describe(value: unknown): string {
   if (Array.isArray(value)) {
-    return `an array with ${describe(value.find((item) => !isFrame(item)))}`;
+    const wrong = Array.from(value).find((item: unknown) => toFrame(item) === undefined);
+    return `an array with ${describe(wrong)}`;
   }
   if (typeof value === "object" && value !== null) return value.constructor?.name ?? "an object";
   return String(value);
 }
 
-function isFrame(value: unknown): value is Uint8Array | string {
-  return typeof value === "string" || value instanceof Uint8Array;
+/**
+ * A result as frames, of which there is at least one.
+ *
+ * @throws {TypeError} when it is something else.
+ */
+function toFrames(result: HandlerResult): Uint8Array<ArrayBuffer>[] {
+  const frames = Array.isArray(result) ? Array.from(result, toFrame) : [toFrame(result)];
+  if (frames.length === 0) return [EMPTY];
+  if (frames.every((frame) => frame !== undefined)) return frames;
+  throw new TypeError(
+    `The handler must return Uint8Array, string or an array of them: it returned ${
+      describe(result)
+    }`,
+  );
+}
+
+const EMPTY = new Uint8Array(0);
+const utf8 = new TextEncoder();
+
+function toFrame(value: unknown): Uint8Array<ArrayBuffer> | undefined {
+  if (typeof value === "string") return utf8.encode(value);
+  if (!(value instanceof Uint8Array)) return undefined;
+  return isPlain(value) ? value : new Uint8Array(value);
 }
 
 function isPlain(bytes: Uint8Array): bytes is Uint8Array<ArrayBuffer> {
   return bytes.buffer instanceof ArrayBuffer;
 }
 
-function isThenable(value: unknown): value is PromiseLike<HandlerResult> {
+/** A promise of any make as one of our own; other values as they are. */
+function settled<T>(value: T | PromiseLike<T>): T | Promise<T> {
+  return isThenable(value) ? Promise.resolve(value) : value;
+}
+
+function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
   return typeof value === "object" && value !== null && "then" in value &&
     typeof value.then === "function";
 }

@@ -97,7 +97,7 @@ function flags(spec: ChildSpec, library: string): string[] {
     "--no-prompt",
     "--no-lock",
     config === undefined ? "--no-config" : `--config=${config}`,
-    `--allow-ffi=${escapeComma(library)}`,
+    mayUseFfi(permissions) ? "--allow-ffi" : `--allow-ffi=${escapeComma(library)}`,
     ...permissionFlags(permissions, remoteHosts(spec)),
   ];
 }
@@ -115,7 +115,12 @@ function permissionFlags(granted: Permissions, hosts: string[]): string[] {
   });
 }
 
-function isGranted(name: typeof KINDS[number]): boolean {
+/** Whether the handler may use FFI: only if it may do everything, and so may this process. */
+export function mayUseFfi({ all }: Permissions): boolean {
+  return all === true && isGranted("ffi");
+}
+
+function isGranted(name: typeof KINDS[number] | "ffi"): boolean {
   return Deno.permissions.querySync({ name }).state === "granted";
 }
 

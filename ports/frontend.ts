@@ -144,11 +144,6 @@ export class Frontend {
     this.#endpoints.push(this.#socket.bind(endpoint));
   }
 
-  /** Stops listening; those that are connected stay so. */
-  unbind(): void {
-    for (const endpoint of this.#endpoints) this.#socket.unbind(endpoint);
-  }
-
   /** Closes; replies are still delivered for up to `linger` ms. */
   close(linger: number): void {
     this.#socket.close(linger);
@@ -264,7 +259,7 @@ export class Frontend {
     const routingId = this.#id.slice(0, idSize);
     // libzmq's own identities begin with a zero byte, and a client's may not.
     const identity = routingId[0] === 0 ? "" : new TextDecoder().decode(routingId);
-    const header = buildJobHeader(identity, frame.property(PEER_ADDRESS) ?? "");
+    const header = buildJobHeader(identity, addressOf(frame));
     const client = newClient<Frames>(routingId, header);
     this.#clients.set(key, client);
     return client;
@@ -349,6 +344,12 @@ export function routingKey(id: Uint8Array, size: number): string | number {
     return (id[1] ?? 0) + (id[2] ?? 0) * 2 ** 8 + (id[3] ?? 0) * 2 ** 16 + (id[4] ?? 0) * 2 ** 24;
   }
   return String.fromCharCode(...id.subarray(0, size));
+}
+
+/** The network address that a frame came from; "" over ipc, where libzmq tells of a process. */
+function addressOf(frame: Message): string {
+  const address = frame.property(PEER_ADDRESS) ?? "";
+  return address.startsWith("localhost:") ? "" : address;
 }
 
 function frameAt(frames: Frames, index: number): Message {

@@ -30,9 +30,14 @@ interface Received {
   body: Uint8Array<ArrayBuffer>[];
 }
 
+/** ROUTER_NOTIFY's bit for `[peer, ""]` when a connection ends. */
+const DISCONNECT = 2;
+
 /** A ROUTER that keeps every request and hands it to `answer`. */
 class FakeServer {
   readonly requests: Received[] = [];
+  /** Connections that ended. */
+  gone = 0;
   readonly endpoint: string;
   readonly #answer: (server: FakeServer, request: Received) => void;
   readonly #context = new Context(library);
@@ -51,6 +56,8 @@ class FakeServer {
     this.#socket = this.#context.socket(SocketType.ROUTER);
     this.#socket.set(Option.SNDHWM, 0);
     this.#socket.set(Option.RCVHWM, 0);
+    if (endpoint.includes("[")) this.#socket.set(Option.IPV6, 1);
+    this.#socket.set(Option.ROUTER_NOTIFY, DISCONNECT);
     this.endpoint = this.#socket.bind(endpoint);
     this.#poller = new Poller(this.#context, [this.#socket]);
     this.#done = this.#run();
@@ -75,10 +82,17 @@ class FakeServer {
 
   /** Waits until so many requests have come. */
   async got(count: number): Promise<Received[]> {
-    while (this.requests.length < count) {
-      await new Promise<void>((resolve) => this.#watchers.push(resolve));
-    }
+    while (this.requests.length < count) await this.#event();
     return this.requests;
+  }
+
+  /** Waits until so many connections have ended. */
+  async lost(count: number): Promise<void> {
+    while (this.gone < count) await this.#event();
+  }
+
+  #event(): Promise<void> {
+    return new Promise((resolve) => this.#watchers.push(resolve));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -93,8 +107,11 @@ class FakeServer {
   async #run(): Promise<void> {
     while (this.#open) {
       for (let request; (request = this.#receive()) !== undefined;) {
-        this.requests.push(request);
-        this.#answer(this, request);
+        if (request.body.length === 0) this.gone++;
+        else {
+          this.requests.push(request);
+          this.#answer(this, request);
+        }
         for (const watcher of this.#watchers.splice(0)) watcher();
       }
       await this.#poller.wait(this.#socket.readable() ? 0 : 60_000);
@@ -198,6 +215,25 @@ Deno.test("Client reaches 127.0.0.1 when the endpoint says localhost", async () 
   assert.equal((await client.request("hi")).text(), "hi");
 });
 
+Deno.test({
+  name: "Client reaches an IPv6 address when the endpoint has it in brackets",
+  ignore: !hasIpv6(),
+  fn: async () => {
+    await using server = new FakeServer(echo, "tcp://[::1]:*");
+    await using client = new Client({ endpoint: server.endpoint, timeout: 5000, retries: 0 });
+    assert.equal((await client.request("hi")).text(), "hi");
+  },
+});
+
+function hasIpv6(): boolean {
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 Deno.test("Client reaches a server when it listens at an ipc path", async () => {
   const folder = await Deno.makeTempDir();
   try {
@@ -228,11 +264,11 @@ Deno.test("Client rejects with ReplyError when the server answers an error", asy
 
 Deno.test("Client asks again on a fresh socket when a try goes unanswered", async () => {
   await using server = new FakeServer(silent);
-  await using client = new Client({ endpoint: server.endpoint, timeout: 60 });
+  await using client = new Client({ endpoint: server.endpoint, timeout: 250 });
   await assert.rejects(client.request("x"), (error) => {
     assert.ok(error instanceof AbandonedError);
-    assert.deepEqual([error.endpoint, error.tries, error.timeout], [server.endpoint, 3, 60]);
-    assert.match(error.message, /gave up after 3 tries of 60 ms/);
+    assert.deepEqual([error.endpoint, error.tries, error.timeout], [server.endpoint, 3, 250]);
+    assert.match(error.message, /gave up after 3 tries of 250 ms/);
     return true;
   });
   const requests = await server.got(3);
@@ -246,15 +282,15 @@ Deno.test("Client gives the answer when a later try gets one", async () => {
   await using server = new FakeServer((server, request) => {
     if (server.requests.length === 3) echo(server, request);
   });
-  await using client = new Client({ endpoint: server.endpoint, timeout: 80 });
+  await using client = new Client({ endpoint: server.endpoint, timeout: 200 });
   assert.equal((await client.request("at last")).text(), "at last");
 });
 
 Deno.test("Client takes timeout and retries when a request brings its own", async () => {
   await using server = new FakeServer(silent);
   await using client = new Client({ endpoint: server.endpoint });
-  const options = { timeout: 50, retries: 0 };
-  await assert.rejects(client.request("x", options), /1 try of 50 ms/);
+  const options = { timeout: 200, retries: 0 };
+  await assert.rejects(client.request("x", options), /1 try of 200 ms/);
   assert.equal((await server.got(1)).length, 1);
 });
 
@@ -271,7 +307,27 @@ Deno.test("Client drops a late reply when the identity is the same and a new try
   });
   await using client = new Client({ endpoint: server.endpoint, identity: "me", timeout: 200 });
   assert.equal((await client.request("x")).text(), "new");
-  assert.deepEqual(server.requests.map(({ peer }) => text(peer)), ["me", "me"]);
+  assert.ok(server.requests.every(({ peer }) => text(peer) === "me"));
+});
+
+Deno.test("Client takes the replies that are there when it was held up past the timeout", async () => {
+  const COUNT = 3000;
+  await using server = new FakeServer((server) => {
+    if (server.requests.length !== COUNT) return;
+    for (const request of server.requests) echo(server, request);
+    const until = performance.now() + 1500;
+    while (performance.now() < until); // libzmq's threads deliver meanwhile
+  });
+  await using client = new Client({ endpoint: server.endpoint, timeout: 1000, retries: 0 });
+  const asked = Array.from({ length: COUNT }, (_, index) => client.request(`${index}`));
+  const replies = await Promise.all(asked);
+  replies.forEach((reply, index) => assert.equal(reply.text(), `${index}`));
+});
+
+Deno.test("Client rejects when libzmq refuses the endpoint, and can be closed", async () => {
+  await using client = new Client({ endpoint: `ipc:///${"x".repeat(200)}` });
+  await assert.rejects(client.request("x"), /^ZmqError: Cannot connect to "ipc:/);
+  await assert.rejects(client.request("x"), /^ZmqError/);
 });
 
 Deno.test("Client lets other requests end where they are when one times out", async () => {
@@ -280,7 +336,7 @@ Deno.test("Client lets other requests end where they are when one times out", as
   });
   await using client = new Client({ endpoint: server.endpoint, timeout: 30_000 });
   const slow = client.request("slow");
-  await assert.rejects(client.request("lost", { timeout: 50, retries: 1 }), AbandonedError);
+  await assert.rejects(client.request("lost", { timeout: 150, retries: 1 }), AbandonedError);
   assert.equal((await client.request("probe")).text(), "probe");
   const [first] = server.requests;
   assert.ok(first !== undefined);
@@ -297,10 +353,71 @@ Deno.test("Client moves other requests at once when an identity allows one socke
   });
   await using client = new Client({ endpoint: server.endpoint, identity: "one", timeout: 30_000 });
   const patient = client.request("patient", { retries: 0 });
-  const hurried = client.request("hurried", { timeout: 100 });
+  const hurried = client.request("hurried", { timeout: 150 });
   assert.equal((await hurried).text(), "hurried");
   assert.equal((await patient).text(), "patient");
   assert.deepEqual([...new Set(server.requests.map(({ peer }) => text(peer)))], ["one"]);
+});
+
+Deno.test("Client sends what was asked while it waited for its old socket to be gone", async () => {
+  await using server = new FakeServer((server, request) => {
+    if (text(request.body[0]) === "meanwhile") echo(server, request);
+  });
+  await using client = new Client({ endpoint: server.endpoint, identity: "one", timeout: 1000 });
+  const meanwhile = Promise.withResolvers<Reply>();
+  atNextPause(async () => {
+    await server.lost(1);
+    client.request("meanwhile", { timeout: 10_000 }).then(meanwhile.resolve, meanwhile.reject);
+  });
+  let waiting = true;
+  const lost = client.request("lost", { retries: 1 }).finally(() => waiting = false);
+  const abandoned = assert.rejects(lost, AbandonedError);
+  assert.equal((await meanwhile.promise).text(), "meanwhile");
+  assert.ok(waiting);
+  const bodies = server.requests.map(({ body }) => text(body[0]));
+  assert.deepEqual(bodies, ["lost", "lost", "meanwhile"]);
+  await abandoned;
+});
+
+/** Does something when the client pauses for its old socket to be gone, and then ends the pause. */
+function atNextPause(act: () => void | Promise<void>): void {
+  const { setTimeout } = globalThis;
+  globalThis.setTimeout = ((resume: () => void) => {
+    globalThis.setTimeout = setTimeout;
+    Promise.resolve(act()).then(resume);
+  }) as typeof setTimeout;
+}
+
+Deno.test("Client settles every request when it is closed while it waits for its old socket", async () => {
+  await using server = new FakeServer(silent);
+  const client = new Client({ endpoint: server.endpoint, identity: "one", timeout: 200 });
+  const closed = Promise.withResolvers<void>();
+  atNextPause(() => void client.close().then(closed.resolve, closed.reject));
+  const outcomes = Promise.allSettled([
+    client.request("given up", { retries: 0 }),
+    client.request("tried again", { retries: 5 }),
+    client.request("moved", { timeout: 10_000 }),
+  ]);
+  const reasons = (await outcomes).map((outcome) =>
+    outcome.status === "rejected" ? outcome.reason.message : "answered"
+  );
+  const closedFirst = "Cannot wait for a reply: the client was closed";
+  assert.match(reasons[0] ?? "", /gave up after 1 try/);
+  assert.deepEqual(reasons.slice(1), [closedFirst, closedFirst]);
+  await closed.promise;
+});
+
+Deno.test("Client lets the server know when the only request is aborted", async () => {
+  await using server = new FakeServer(silent);
+  for (const identity of [undefined, "one"]) {
+    await using client = new Client({ endpoint: server.endpoint, identity });
+    const controller = new AbortController();
+    const aborted = assert.rejects(client.request("x", { signal: controller.signal }));
+    await server.got(server.gone + 1);
+    controller.abort();
+    await server.lost(server.gone + 1);
+    await aborted;
+  }
 });
 
 Deno.test("Client gets its answers when the server comes back", async () => {
@@ -437,7 +554,7 @@ Deno.test("Client drops a late reply when it is plain and a new try waits", asyn
     server.replyPlain(first, bytes("late"));
     server.replyPlain(request, bytes("new"));
   });
-  await using client = new Client({ endpoint: server.endpoint, plain: true, timeout: 100 });
+  await using client = new Client({ endpoint: server.endpoint, plain: true, timeout: 200 });
   assert.equal((await client.request("x")).text(), "new");
 });
 
@@ -460,6 +577,8 @@ Deno.test("Client throws when an option is not what it must be", () => {
     ],
     [{ endpoint: "localhost:6660" }, /^RangeError: .*current value is "localhost:6660"$/],
     [{ endpoint: "tcp://localhost" }, /^RangeError/],
+    [{ endpoint: "tcp://localhost:99999" }, /^RangeError/],
+    [{ endpoint: "ipc://" }, /^RangeError/],
     [{ timeout: 0 }, /^RangeError: .*"timeout" must be a number of ms from 1 to 4294967295: .* 0$/],
     [{ timeout: "10" }, /^TypeError/],
     [{ timeout: NaN }, /^RangeError/],
@@ -708,7 +827,7 @@ Deno.test("LazyPirate ends each request once and in time when events come in any
 class Voyage {
   readonly #pirate: LazyPirate<string>;
   readonly #seed: number;
-  readonly #named: boolean;
+  readonly #mode: { plain: boolean; named: boolean };
   readonly #open = new Map<Link<string>, { id: number; item: string }[]>();
   readonly #ended = new Map<string, string>();
   readonly #latest = new Map<string, number>();
@@ -717,7 +836,7 @@ class Voyage {
 
   constructor(seed: number, mode: { plain: boolean; named: boolean }) {
     this.#seed = this.#random = seed;
-    this.#named = mode.named;
+    this.#mode = mode;
     this.#pirate = new LazyPirate<string>({ ...mode, firstId: 1 });
   }
 
@@ -754,7 +873,8 @@ class Voyage {
     const [link, sent] = links[this.#below(links.length)] ?? [];
     if (link === undefined || sent === undefined) return;
     const [request] = sent.splice(this.#below(sent.length), 1);
-    const item = this.#pirate.answer(link, request?.id, 200, this.#now);
+    const id = this.#mode.plain ? undefined : request?.id;
+    const item = this.#pirate.answer(link, id, 200, this.#now);
     if (item === undefined) return;
     assert.equal(item, request?.item, this.#where("an answer is the right one's"));
     this.#end(item, "answered");
@@ -771,7 +891,7 @@ class Voyage {
         assert.ok(step.timeout > 0);
         sent.push(step);
       }
-      if (this.#named) assert.ok(this.#open.size <= 1, this.#where("one link under one name"));
+      if (this.#mode.named) assert.ok(this.#open.size <= 1, this.#where("one link under one name"));
     }
   }
 

@@ -21,6 +21,10 @@ export interface WorkerConfig {
   handler: string;
   /** Jobs at a time. */
   concurrency: number;
+  /** Bytes of one reply at most. */
+  maxMessageSize: number;
+  /** Whether the handler may use FFI too. */
+  keepFfi: boolean;
   /** Whether the handler must export `dequeue()`. */
   needsDequeue: boolean;
   /** Signals that the parent forwards: they must not end the process. */

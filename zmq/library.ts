@@ -26,7 +26,6 @@ const SYMBOLS = {
   zmq_setsockopt: { parameters: ["pointer", "i32", "buffer", "u32"], result: "i32" },
   zmq_getsockopt: { parameters: ["pointer", "i32", "buffer", "buffer"], result: "i32" },
   zmq_bind: { parameters: ["pointer", "buffer"], result: "i32" },
-  zmq_unbind: { parameters: ["pointer", "buffer"], result: "i32" },
   zmq_connect: { parameters: ["pointer", "buffer"], result: "i32" },
   zmq_send: { parameters: ["pointer", "buffer", "u32", "i32"], result: "i32" },
   zmq_recv: { parameters: ["pointer", "buffer", "u32", "i32"], result: "i32" },
@@ -55,6 +54,30 @@ const SYMBOLS = {
 
 /** The C functions that `openLibrary` binds. */
 export type Symbols = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+
+/**
+ * `Uint8Array` as it was when this module was loaded. A handler shares the worker's globals and may
+ * replace them, and C must never be told of a buffer that is another size.
+ */
+export const Bytes = Uint8Array;
+
+/** The real length of a buffer, whatever its properties pretend to be. */
+export const lengthOf: (bytes: Uint8Array) => number = Function.prototype.call.bind(lengthGetter());
+
+function lengthGetter(): () => number {
+  const typedArray = Object.getPrototypeOf(Uint8Array.prototype);
+  const getter = Object.getOwnPropertyDescriptor(typedArray, "length")?.get;
+  if (getter === undefined) throw new TypeError("Cannot use FFI: Uint8Array has no length");
+  return getter;
+}
+
+/** Makes methods that nobody can replace: what has hold of them has hold of memory. */
+export function harden(...classes: { prototype: object }[]): void {
+  for (const each of classes) {
+    Object.freeze(each);
+    Object.freeze(each.prototype);
+  }
+}
 
 /** An opened libzmq. */
 export interface Library {
@@ -143,8 +166,9 @@ export function lastError(library: Library, what: string): ZmqError {
 /** Copies a C string out, or undefined for NULL. Works after FFI was given up. */
 export function readCString(symbols: Symbols, pointer: Deno.PointerValue): string | undefined {
   if (pointer === null) return undefined;
-  const bytes = new Uint8Array(symbols.strlen(pointer));
-  if (bytes.length > 0) symbols.memcpy(bytes, pointer, bytes.length);
+  const size = symbols.strlen(pointer);
+  const bytes = new Bytes(size);
+  if (size > 0) symbols.memcpy(bytes, pointer, size);
   return new TextDecoder().decode(bytes);
 }
 

@@ -5,7 +5,15 @@
  * @module
  */
 
-import { cString, type Library, readCString, type Symbols } from "./library.ts";
+import {
+  Bytes,
+  cString,
+  harden,
+  lengthOf,
+  type Library,
+  readCString,
+  type Symbols,
+} from "./library.ts";
 
 /** sizeof(zmq_msg_t), zmq.h. */
 const MESSAGE_BYTES = 64;
@@ -36,7 +44,7 @@ export class Message {
 
   /** Copies its bytes out. */
   bytes(size: number = this.size): Uint8Array<ArrayBuffer> {
-    const bytes = new Uint8Array(size);
+    const bytes = new Bytes(size);
     if (size > 0) this.#symbols.memcpy(bytes, this.#symbols.zmq_msg_data(this.slot), size);
     return bytes;
   }
@@ -59,9 +67,9 @@ export class Message {
   /** Replaces the content by a copy of `bytes`. */
   fill(bytes: Uint8Array<ArrayBuffer>): void {
     this.#symbols.zmq_msg_close(this.slot);
-    this.#symbols.zmq_msg_init_size(this.slot, bytes.length);
-    if (bytes.length === 0) return;
-    this.#symbols.memcpy_out(this.#symbols.zmq_msg_data(this.slot), bytes, bytes.length);
+    const size = lengthOf(bytes);
+    this.#symbols.zmq_msg_init_size(this.slot, size);
+    if (size > 0) this.#symbols.memcpy_out(this.#symbols.zmq_msg_data(this.slot), bytes, size);
   }
 
   /** Gives the content up. */
@@ -110,10 +118,12 @@ export class MessagePool {
 
   #grow(): void {
     // Views of one large buffer: V8 would keep 64 bytes of their own on its heap, where they move.
-    const slab = new Uint8Array(MESSAGE_BYTES * SLAB_SLOTS);
+    const slab = new Bytes(MESSAGE_BYTES * SLAB_SLOTS);
     for (let start = 0; start < slab.length; start += MESSAGE_BYTES) {
       const slot = slab.subarray(start, start + MESSAGE_BYTES);
       this.#free.push(new Message(this.#symbols, slot));
     }
   }
 }
+
+harden(Message, MessagePool);

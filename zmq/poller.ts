@@ -9,7 +9,7 @@
  * @module
  */
 
-import { POLLIN, SocketType, type Symbols } from "./library.ts";
+import { harden, POLLIN, SocketType, type Symbols } from "./library.ts";
 import type { Context, Socket } from "./socket.ts";
 
 /** sizeof(zmq_pollitem_t): a pointer, then int fd at 8, short events at 12, short revents at 14. */
@@ -72,3 +72,5 @@ export class Poller {
 }
 
 const SCRATCH = new Uint8Array(1);
+
+harden(Poller);

@@ -8,7 +8,9 @@ import {
   cString,
   Errno,
   Flag,
+  harden,
   lastError,
+  lengthOf,
   type Library,
   Option,
   POLLIN,
@@ -104,11 +106,6 @@ export class Socket {
     return this.#lastEndpoint();
   }
 
-  /** Stops listening at an endpoint that `bind` returned. */
-  unbind(endpoint: string): void {
-    this.#symbols.zmq_unbind(this.#pointer, cString(endpoint));
-  }
-
   /** Connects; libzmq keeps trying by itself while nobody is there. */
   connect(endpoint: string): void {
     if (this.#symbols.zmq_connect(this.#pointer, cString(endpoint)) !== 0) {
@@ -173,8 +170,9 @@ export class Socket {
   }
 
   #send(bytes: Uint8Array<ArrayBuffer>, flags: number): Sent {
+    const size = lengthOf(bytes);
     for (;;) {
-      const sent = this.#symbols.zmq_send(this.#pointer, bytes, bytes.length, flags);
+      const sent = this.#symbols.zmq_send(this.#pointer, bytes, size, flags);
       if (sent >= 0) return "sent";
       const failure = this.#sendFailure();
       if (failure !== undefined) return failure;
@@ -208,8 +206,11 @@ export class Socket {
 
   #getInt(option: number): number {
     const { zmq_getsockopt } = this.#symbols;
-    const result = zmq_getsockopt(this.#pointer, option, this.#eventsBytes, this.#intSize);
-    if (result !== 0) throw lastError(this.#library, `get socket option ${option}`);
+    // A signal may interrupt even this: it looks at what the I/O threads have sent.
+    while (zmq_getsockopt(this.#pointer, option, this.#eventsBytes, this.#intSize) !== 0) {
+      if (this.#symbols.zmq_errno() === Errno.EINTR) continue;
+      throw lastError(this.#library, `get socket option ${option}`);
+    }
     return this.#events[0] ?? 0;
   }
 
@@ -221,3 +222,5 @@ export class Socket {
     return new TextDecoder().decode(text.subarray(0, Number(size[0]) - 1));
   }
 }
+
+harden(Context, Socket);
