@@ -38,7 +38,7 @@ import {
 } from "./pool/child.ts";
 import { type Action, type ExitReason, type Purpose, Supervisor } from "./pool/supervisor.ts";
 import { cpuTime, isAlive, lookupAccount } from "./pool/system.ts";
-import type { WorkerConfig } from "./wire/worker_config.ts";
+import { LOAD_FAILED, type WorkerConfig } from "./wire/worker_config.ts";
 import type { Library } from "./zmq/library.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 
@@ -159,8 +159,10 @@ function start(options: ServeOptions, reread: () => ServeOptions | undefined): P
   const settings = resolve(options);
   const server = new PreforkServer(settings);
   if (settings.handleSignals) handleSignals(server, settings, reread);
-  options.signal?.addEventListener("abort", () => server.shutdown(), { once: true });
-  if (options.signal?.aborted) server.shutdown();
+  if (settings.watch) watch(server, settings.handler);
+  const abort = () => server.stop("refuse", "abort");
+  options.signal?.addEventListener("abort", abort, { once: true });
+  if (options.signal?.aborted) abort();
   return server;
 }
 
@@ -196,6 +198,8 @@ class PreforkServer implements Server {
   readonly #tokens = new Map<string, number>();
   /** Processes that have ended, and when the broker forgets them at the latest. */
   readonly #departed = new Map<number, number>();
+  /** Processes that have ended because of the handler, but whose word about it is still to be read. */
+  readonly #unheard = new Map<number, { exit: ChildExit; deadline: number }>();
   readonly #startedAt = performance.now();
   readonly #exits: Partial<Record<ExitReason, number>> = {};
   readonly #ready = Promise.withResolvers<void>();
@@ -215,26 +219,25 @@ class PreforkServer implements Server {
     this.#settings = settings;
     const { logLevel: level, logFile: file, logFormat: format } = settings;
     this.#log = openLog({ level, file, format });
-    this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
-    this.#spec = childSpec(settings);
-    this.#supervisor = new Supervisor(settings, { cpus: navigator.hardwareConcurrency });
-    this.#pidFile = settings.pidFile === undefined
-      ? undefined
-      : claimPidFile(settings.pidFile, isAlive, (message) => this.#log.warn(message));
-    const { uid, gid } = this.#spec;
-    const needsFolder = settings.backend === undefined || uid !== undefined || gid !== undefined;
-    this.#folder = needsFolder ? privateFolder(this.#spec) : undefined;
     try {
+      this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
+      this.#spec = childSpec(settings);
+      this.#supervisor = new Supervisor(settings, { cpus: navigator.hardwareConcurrency });
+      this.#pidFile = this.#claimPidFile();
+      const { uid, gid } = this.#spec;
+      const needsFolder = settings.backend === undefined || uid !== undefined || gid !== undefined;
+      this.#folder = needsFolder ? privateFolder(this.#spec) : undefined;
       this.#libraryPath = this.#shareLibrary();
-      for (const endpoint of settings.frontend) refuseLiveIpc(endpoint);
       const backend = settings.backend ?? `ipc://${this.#folder}/backend`;
+      for (const endpoint of [...settings.frontend, backend]) refuseLiveIpc(endpoint);
       this.#loop = new BrokerLoop(this.#library, { ...settings, backend }, this.#loopEvents());
+      this.backend = this.#loop.backend;
+      this.#shareBackend();
     } catch (error) {
       this.#cleanUp();
+      this.#log.close();
       throw error;
     }
-    this.backend = this.#loop.backend;
-    this.#shareBackend();
     this.#ready.promise.catch(() => {});
     this.#finished.promise.catch(() => {});
     this.#announce();
@@ -470,7 +473,7 @@ class PreforkServer implements Server {
       this.#supervisor.spawned(worker, now);
       this.#log.debug("worker spawned", { worker, pid: child.pid, purpose });
       this.#hook("onWorkerSpawn", () => this.#settings.onWorkerSpawn?.({ worker, pid: child.pid }));
-      child.exited.then((exit) => this.#exited(worker, exit));
+      child.exited.then((exit) => this.#ended(worker, exit));
     } catch (error) {
       this.#log.error("worker not spawned", { worker, error: messageOf(error) });
       this.#supervisor.spawnFailed(worker, now);
@@ -511,8 +514,11 @@ class PreforkServer implements Server {
   #loadFailed(token: string, message: string): void {
     const worker = this.#tokens.get(token);
     if (worker === undefined) return;
+    this.#tokens.delete(token);
     this.#log.error(message, { worker });
     this.#supervisor.loadFailed(worker, message, performance.now());
+    const ended = this.#unheard.get(worker);
+    if (ended !== undefined) this.#exited(worker, ended.exit);
     if (!this.#supervisor.everReady) this.#fail(new Error(message));
   }
 
@@ -524,11 +530,20 @@ class PreforkServer implements Server {
     this.kill();
   }
 
+  /** The system tells of a process's end, which may be sooner than its last message is read. */
+  #ended(worker: number, exit: ChildExit): void {
+    const { token = "" } = this.#processes.get(worker) ?? {};
+    if (exit.code !== LOAD_FAILED || !this.#tokens.has(token)) return this.#exited(worker, exit);
+    this.#unheard.set(worker, { exit, deadline: performance.now() + DEPARTURE_GRACE });
+    this.#loop.wake();
+  }
+
   #exited(worker: number, { code, signal }: ChildExit): void {
     const now = performance.now();
     const process = this.#processes.get(worker);
     if (process === undefined) return;
     this.#processes.delete(worker);
+    this.#unheard.delete(worker);
     this.#tokens.delete(process.token);
     if (this.#loop.worker(worker) !== undefined) this.#departed.set(worker, now + DEPARTURE_GRACE);
     const reason = this.#supervisor.exited(worker, now, code === 0) ?? "crashed";
@@ -542,6 +557,10 @@ class PreforkServer implements Server {
 
   #forgetDeparted(now: number): number {
     let next = Infinity;
+    for (const [worker, { exit, deadline }] of this.#unheard) {
+      if (now >= deadline) this.#exited(worker, exit);
+      else next = Math.min(next, deadline - now);
+    }
     for (const [worker, deadline] of this.#departed) {
       if (now >= deadline) this.#loop.remove(worker);
       if (this.#loop.worker(worker) === undefined) this.#departed.delete(worker);
@@ -631,6 +650,12 @@ class PreforkServer implements Server {
     } catch (error) {
       this.#log.error(`the hook "${name}" failed`, { error: messageOf(error) });
     }
+  }
+
+  #claimPidFile(): PidFile | undefined {
+    const { pidFile } = this.#settings;
+    if (pidFile === undefined) return undefined;
+    return claimPidFile(pidFile, isAlive, (message) => this.#log.warn(message));
   }
 
   /** Lets workers that run as another user read libzmq: the cache may be in a home of ours. */
@@ -828,7 +853,6 @@ async function run(args: string[], { options }: { options: ServeOptions }): Prom
   });
   const ports = [server.frontend.map(shortEndpoint).join(","), shortEndpoint(server.backend)];
   await setTitle(`zmq broker ${ports.join("-")}`);
-  if (settings.watch) watch(server, settings.handler);
   const { forced } = await server.finished;
   return forced ? Exit.failed : Exit.ok;
 }

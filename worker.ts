@@ -32,7 +32,7 @@ import {
   writeReply,
 } from "./wire/job.ts";
 import { Code } from "./wire/request.ts";
-import type { WorkerConfig } from "./wire/worker_config.ts";
+import { LOAD_FAILED, type WorkerConfig } from "./wire/worker_config.ts";
 import { dieWithParent } from "./zmq/lifeline.ts";
 import { lengthOf, openLibrary, Option, SocketType } from "./zmq/library.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";
@@ -193,7 +193,7 @@ export async function main(load?: () => Promise<unknown>): Promise<void> {
     const message = `Cannot load the handler "${config.handler}": ${messageOf(error)}`;
     if (service === undefined) console.error(message);
     else service.fail(config.token, message);
-    Deno.exit(1);
+    Deno.exit(LOAD_FAILED);
   }
   Deno.exit(0);
 }

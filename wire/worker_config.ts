@@ -33,6 +33,9 @@ export interface WorkerConfig {
   title: string;
 }
 
+/** The exit code of a worker that can't load its handler, after it has said why. */
+export const LOAD_FAILED = 3;
+
 /** The line, its end included. */
 export function buildWorkerConfig(config: WorkerConfig): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(JSON.stringify(config) + "\n");
