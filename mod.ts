@@ -464,19 +464,18 @@ class PreforkServer implements Server {
 
   #spawn(worker: number, purpose: Purpose): void {
     const token = crypto.randomUUID();
-    const now = performance.now();
     try {
       const child = spawnChild(this.#spec, this.#workerConfig(purpose, token));
       this.#processes.set(worker, { child, purpose, token });
       if (purpose === "serve") this.#tokens.set(token, worker);
       this.#spawned++;
-      this.#supervisor.spawned(worker, now);
+      this.#supervisor.spawned(worker, performance.now());
       this.#log.debug("worker spawned", { worker, pid: child.pid, purpose });
       this.#hook("onWorkerSpawn", () => this.#settings.onWorkerSpawn?.({ worker, pid: child.pid }));
       child.exited.then((exit) => this.#ended(worker, exit));
     } catch (error) {
       this.#log.error("worker not spawned", { worker, error: messageOf(error) });
-      this.#supervisor.spawnFailed(worker, now);
+      this.#supervisor.spawnFailed(worker, performance.now());
     }
   }
 
@@ -601,7 +600,7 @@ class PreforkServer implements Server {
       Object.assign(kept, { [name]: this.#settings[name] });
     }
     this.#settings = kept;
-    this.#spec = childSpec(kept);
+    this.#spec = childSpec(kept, this.#spec.program);
     this.#supervisor.configure(kept, performance.now());
     this.#loop.broker.configure(kept);
   }
@@ -707,11 +706,14 @@ const EXPECTED: ReadonlySet<ExitReason> = new Set([
   "dequeued",
 ]);
 
-function childSpec({ handler, permissions, user, group }: Settings): ChildSpec {
+function childSpec(
+  { handler, permissions, user, group }: Settings,
+  program = Deno.execPath(),
+): ChildSpec {
   const workerModule = new URL("./worker.ts", import.meta.url).href;
   const nobody = { uid: undefined, gid: undefined };
   const account = user === undefined && group === undefined ? nobody : lookupAccount(user, group);
-  return { workerModule, handler, permissions, ...account };
+  return { program, workerModule, handler, permissions, ...account };
 }
 
 /** A new folder that only this user, or the workers' one, can enter. */

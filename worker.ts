@@ -171,24 +171,14 @@ const echo: Handler = (_body, { frames }) => frames;
 export async function main(load?: () => Promise<unknown>): Promise<void> {
   const config = await readConfig();
   keepFor(config.signals);
-  dieWithParent(config.library, config.parent, Deno.build.os === "linux" ? "kernel" : "thread");
+  const service = prepare(config);
   leaveWithoutParent();
-  const service = config.purpose === "serve" ? new Service(config) : undefined;
-  if (!config.keepFfi) giveUpFfi(config.library);
-  const logUncaught = (event: Event, error: unknown) => {
-    event.preventDefault();
-    service?.log("error", `Uncaught in the handler: ${messageOf(error)}`);
-  };
-  if (service !== undefined) {
-    addEventListener("unhandledrejection", (event) => logUncaught(event, event.reason));
-    addEventListener("error", (event) => logUncaught(event, event.error));
-  }
   try {
     const handler = load === undefined ? { default: echo } : checkModule(await load(), config);
     if (config.purpose === "check") Deno.exit(0);
     await handler.init?.();
-    if (service === undefined) await runDequeue(handler);
-    else await service.run(handler, config);
+    if (service !== undefined) await service.run(handler, config);
+    else await runDequeue(handler);
   } catch (error) {
     const message = `Cannot load the handler "${config.handler}": ${messageOf(error)}`;
     if (service === undefined) console.error(message);
@@ -198,9 +188,39 @@ export async function main(load?: () => Promise<unknown>): Promise<void> {
   Deno.exit(0);
 }
 
+/** Does all that needs FFI, then gives it up. */
+function prepare(config: WorkerConfig): Service | undefined {
+  try {
+    dieWithParent(config.library, config.parent, Deno.build.os === "linux" ? "kernel" : "thread");
+    const service = config.purpose === "serve" ? new Service(config) : undefined;
+    if (!config.keepFfi) giveUpFfi(config.library);
+    if (service !== undefined) logUncaught(service);
+    return service;
+  } catch (error) {
+    console.error(`Cannot start a worker: ${messageOf(error)}`);
+    Deno.exit(1);
+  }
+}
+
+/** What nobody in the handler catches is logged, and ends neither the worker nor its other jobs. */
+function logUncaught(service: Service): void {
+  const log = (event: Event, error: unknown) => {
+    event.preventDefault();
+    service.log("error", `Uncaught in the handler: ${messageOf(error)}`);
+  };
+  addEventListener("unhandledrejection", (event) => log(event, event.reason));
+  addEventListener("error", (event) => log(event, event.error));
+}
+
+/** Runs the handler's `dequeue()` once. */
 async function runDequeue(handler: HandlerModule): Promise<void> {
-  await handler.dequeue?.();
-  await handler.finish?.();
+  try {
+    await handler.dequeue?.();
+    await handler.finish?.();
+  } catch (error) {
+    console.error(`The handler's dequeue() failed: ${messageOf(error)}`);
+    Deno.exit(1);
+  }
 }
 
 /** The first line of stdin. */

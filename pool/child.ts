@@ -10,6 +10,8 @@ import type { Permissions } from "../ops/options.ts";
 
 /** How workers are started; the same for all workers of a server. */
 export interface ChildSpec {
+  /** The deno to run; asked for once, since its file may be replaced while this process runs. */
+  program: string;
   /** URL of worker.ts. */
   workerModule: string;
   /** URL or specifier of the handler module; undefined: echo. */
@@ -47,7 +49,7 @@ export interface Child {
  */
 export function spawnChild(spec: ChildSpec, config: WorkerConfig): Child {
   const env = environment(spec.permissions);
-  const process = new Deno.Command(Deno.execPath(), {
+  const process = new Deno.Command(spec.program, {
     args: [...flags(spec, config.library), mainModule(spec)],
     stdin: "piped",
     stdout: "inherit",

@@ -423,12 +423,12 @@ export class Supervisor {
     return Math.min(...times.filter((time) => time > now));
   }
 
-  /** A worker that has proved itself ends the back-off. */
+  /** A worker that was started after the last failure, and has proved itself, ends the back-off. */
   #settle(now: number, load: Load): void {
     for (const worker of this.#workers.values()) {
       if (worker.settled || worker.state !== "ready" || worker.purpose !== "serve") continue;
       worker.settled = now >= worker.since + SETTLE_TIME || load.answered(worker.worker) > 0;
-      if (worker.settled) this.#backOff = 0;
+      if (worker.settled && worker.spawnedAt >= this.#failedAt) this.#backOff = 0;
     }
   }
 
