@@ -523,6 +523,8 @@ export class BrokerLoop {
   readonly #maxMessageSize: number;
   #now = performance.now();
   #open = true;
+  /** Something was done to the broker since the pass began. */
+  #again = false;
   #reported = { malformed: 0, intruders: 0, undelivered: 0 };
   #reportAt = 0;
   /** The state machine, to be read. */
@@ -580,13 +582,15 @@ export class BrokerLoop {
   /** Serves until `stop`. */
   async run(): Promise<void> {
     while (this.#open) {
+      this.#again = false;
       this.#now = performance.now();
-      const sleep = Math.min(this.#events.tick(this.#now), this.broker.tick(this.#now));
       const busy = this.#pass();
+      const sleep = Math.min(this.#events.tick(this.#now), this.broker.tick(this.#now));
+      this.#answerEnded();
       const report = this.#report();
       if (!this.#open) break;
       // Asked last, after all that was sent: a send can eat a socket's wake-up.
-      const ready = busy || this.#back.socket.readable() ||
+      const ready = busy || this.#again || this.#back.socket.readable() ||
         (!this.broker.blocked && this.#front.socket.readable());
       const retry = this.#front.blocked ? SLOW_CLIENT_RETRY : Infinity;
       await this.#poller.wait(ready ? 0 : Math.min(sleep, retry, report));
@@ -595,6 +599,7 @@ export class BrokerLoop {
 
   /** Makes the loop run a pass now. */
   wake(): void {
+    this.#again = true;
     this.#poller.wake();
   }
 

@@ -222,6 +222,7 @@ class PreforkServer implements Server {
     try {
       this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
       this.#spec = childSpec(settings);
+      requireRun(this.#spec.program);
       this.#supervisor = new Supervisor(settings, { cpus: navigator.hardwareConcurrency });
       this.#pidFile = this.#claimPidFile();
       const { uid, gid } = this.#spec;
@@ -229,7 +230,7 @@ class PreforkServer implements Server {
       this.#folder = needsFolder ? privateFolder(this.#spec) : undefined;
       this.#libraryPath = this.#shareLibrary();
       const backend = settings.backend ?? `ipc://${this.#folder}/backend`;
-      for (const endpoint of [...settings.frontend, backend]) refuseLiveIpc(endpoint);
+      for (const endpoint of this.#givenEndpoints()) refuseLiveIpc(endpoint);
       this.#loop = new BrokerLoop(this.#library, { ...settings, backend }, this.#loopEvents());
       this.backend = this.#loop.backend;
       this.#shareBackend();
@@ -384,6 +385,7 @@ class PreforkServer implements Server {
     try {
       await this.#loop.run();
       await this.#loop.close(LINGER);
+      for (const endpoint of this.#givenEndpoints()) removeIpcFile(endpoint);
       await this.#stopHook;
     } catch (error) {
       this.#failure ??= error instanceof Error ? error : new Error(String(error));
@@ -629,6 +631,9 @@ class PreforkServer implements Server {
     for (const endpoint of frontend.filter(isOpenToNetwork)) {
       this.#log.warn("anybody who reaches this endpoint can use it", { endpoint });
     }
+    if (this.#settings.babysitInterval > 0 && cpuTime(Deno.pid) === undefined) {
+      this.#log.warn('"babysitInterval" does nothing here: the CPU time of workers can\'t be read');
+    }
     this.#hook("onListen", () => this.#settings.onListen?.({ frontend: [...frontend], backend }));
   }
 
@@ -649,6 +654,11 @@ class PreforkServer implements Server {
     } catch (error) {
       this.#log.error(`the hook "${name}" failed`, { error: messageOf(error) });
     }
+  }
+
+  #givenEndpoints(): string[] {
+    const { frontend, backend } = this.#settings;
+    return backend === undefined ? frontend : [...frontend, backend];
   }
 
   #claimPidFile(): PidFile | undefined {
@@ -716,6 +726,16 @@ function childSpec(
   return { program, workerModule, handler, permissions, ...account };
 }
 
+/**
+ * Makes sure that workers can be started at all.
+ *
+ * @throws {Deno.errors.NotCapable} when they can't.
+ */
+function requireRun(command: string): void {
+  if (Deno.permissions.querySync({ name: "run", command }).state === "granted") return;
+  throw new Deno.errors.NotCapable(`Cannot start workers without --allow-run=${command}`);
+}
+
 /** A new folder that only this user, or the workers' one, can enter. */
 function privateFolder({ uid, gid }: ChildSpec): string {
   const folder = Deno.makeTempDirSync({ prefix: "zmq-prefork-" });
@@ -728,9 +748,19 @@ function refuseLiveIpc(endpoint: string): void {
   if (!endpoint.startsWith("ipc://") || Deno.build.os !== "linux") return;
   const path = endpoint.slice("ipc://".length);
   // proc(5), net/unix: the flags of a socket that listens have bit 16, its path comes last.
-  const sockets = Deno.readTextFileSync("/proc/net/unix").split("\n");
+  const sockets = readFile("/proc/net/unix")?.split("\n") ?? [];
   if (!sockets.some((line) => line.includes(" 00010000 ") && line.endsWith(` ${path}`))) return;
   throw new Error(`Cannot bind to "${endpoint}": Address already in use`);
+}
+
+/** libzmq leaves the file behind. */
+function removeIpcFile(endpoint: string): void {
+  if (!endpoint.startsWith("ipc:///")) return;
+  try {
+    Deno.removeSync(endpoint.slice("ipc://".length));
+  } catch {
+    // It is gone already, or may not be removed: whoever binds next takes it over.
+  }
 }
 
 function isOpenToNetwork(endpoint: string): boolean {
@@ -804,7 +834,7 @@ async function main(args: string[]): Promise<number> {
     case "version":
       return print(VERSION);
     case "print-config":
-      return print(printConfig(resolve(command.options), command.sources));
+      return print(printConfig(resolve(command.options), command.sources).trimEnd());
     case "check":
       return await check(resolve(command.options));
     case "serve":

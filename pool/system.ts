@@ -52,15 +52,15 @@ export function cpuTime(pid: number): number | undefined {
   return fields && (Number(fields[11]) + Number(fields[12])) * 1000 / TICKS;
 }
 
-/** Whether a process of this number lives. */
+/** Whether a process of this number lives; true where that can't be told. */
 export function isAlive(pid: number): boolean {
-  if (Deno.build.os === "linux") return readText(`/proc/${pid}/stat`) !== undefined;
+  if (readText(`/proc/${pid}/stat`) !== undefined) return true;
   try {
-    // SIGCONT does nothing to a process that runs.
+    // It does nothing to a process that runs.
     Deno.kill(pid, "SIGCONT");
     return true;
   } catch (error) {
-    return error instanceof Deno.errors.PermissionDenied;
+    return !(error instanceof Deno.errors.NotFound);
   }
 }
 

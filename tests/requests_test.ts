@@ -386,6 +386,16 @@ Deno.test("the server gives every answer when 50 clients have 200 requests each 
   }
 });
 
+Deno.test("the server answers each client when 150 come, ask and leave one after another", async () => {
+  await using server = await ServerProcess.start({ args: ["--workers", "2"] });
+  for (let round = 0; round < 150; round++) {
+    await using req = new PlainSocket(server.endpoint, { correlate: round % 2 === 0 });
+    req.send(String(round));
+    assert.deepEqual((await req.receive()).map(text), [String(round)]);
+  }
+  await until("none is remembered", async () => (await server.state()).clients === 0);
+});
+
 Deno.test("the server uses next to no CPU when 4 workers are idle", async () => {
   await using server = await ServerProcess.start({ args: ["--workers", "4"] });
   await server.line("worker ready", 4);

@@ -4,14 +4,14 @@
  *
  * ```text
  * worker → broker
- *   READY    [u8 1] [token]                    once, first of all; the token is made for this one spawn
+ *   READY    [u8 1, token]                     once, first of all; the token is made for this one spawn
  *   REPLY    [u8 2, u8 0, u16 code, u32 job low, u32 job high, u32 µs] [body…]
  *            code 200: body frames; else one frame with the message. µs: how long the handler took
  *   RETURN   [u8 3, u8 0, u16 0, u32 job low, u32 job high]   not started: give it to another worker
  *   RETIRE   [u8 4]                            it leaves soon: give it no more jobs
  *   LEAVING  [u8 5]                            the last message: what it has not answered was not started
  *   LOG      [u8 6, u8 level] [message]        level 0 debug, 1 info, 2 warn, 3 error
- *   FAILED   [u8 7] [token] [message]          the handler can't be loaded; it exits
+ *   FAILED   [u8 7, token] [message]           the handler can't be loaded; it exits
  *
  * broker → worker
  *   JOB      [u8 16, u8 attempt, u16 frames, u32 job low, u32 job high, u32 ms left (0: no deadline),

@@ -17,7 +17,7 @@
  * @module
  */
 
-/** At most this many frames before the empty one. */
+/** At most this many frames, the empty one included. */
 export const MAX_ENVELOPE_FRAMES = 16;
 /** At most this many bytes in all of them. */
 export const MAX_ENVELOPE_BYTES = 1024;

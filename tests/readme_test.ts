@@ -1,0 +1,130 @@
+/** Holds the documents to the code: README.md, CHANGELOG.md and docs/protocol.md. */
+
+import { strict as assert } from "node:assert";
+import { optionsTable, parseCommand } from "../ops/sources.ts";
+import { buildJobHeader, REPLY_BYTES, writeJob, writeReply } from "../wire/job.ts";
+import { buildRequestHeader, buildStatus, Code } from "../wire/request.ts";
+import { bytes, Folder, path, Peer, ROOT, run, ServerProcess } from "./harness.ts";
+
+/** deno.json without `links` has JSR's own packages instead of the stand-ins, and is as good. */
+const config: { version: string; links?: string[]; allowScripts: unknown } = JSON.parse(
+  read("deno.json"),
+);
+const README = read("README.md");
+const PROTOCOL = read("docs/protocol.md");
+
+Deno.test("README.md has the table of options that the code makes", () => {
+  assert.ok(README.includes(`<!-- options -->\n\n${optionsTable()}\n<!-- /options -->`));
+});
+
+Deno.test("README.md has the two lines that need Node and npm only", () => {
+  const lines = README.split("\n");
+  assert.ok(lines.includes("npx -y deno@2.9.6 run -A mod.ts"));
+  assert.ok(lines.includes("npx -y deno@2.9.6 task test"));
+});
+
+Deno.test("README.md has TypeScript that compiles, as a project that has this package", async () => {
+  using folder = new Folder();
+  const links = [".", ...config.links ?? []].map((link) => path(link));
+  folder.write("deno.json", JSON.stringify({ links, allowScripts: config.allowScripts }));
+  const files = blocks(README, "ts").map((text, index) => folder.write(`block${index}.ts`, text));
+  assert.ok(files.length >= 4);
+  const args = ["check", "--no-lock", ...files];
+  const { code, stderr } = await run(Deno.execPath(), args, { cwd: folder.path });
+  assert.equal(code, 0, stderr);
+});
+
+Deno.test("README.md has a conf file that is understood", () => {
+  const [conf = ""] = blocks(README, "ini").filter((text) => text.startsWith("# prefork.conf\n"));
+  const sources = { env: () => undefined, readFile: () => conf };
+  const command = parseCommand(["--config", "prefork.conf"], sources);
+  assert.ok(command.mode === "serve");
+  const { frontend, maxWorkers, stopTimeout, checkForWaitingInterval, permissions } =
+    command.options;
+  assert.deepEqual(frontend, ["tcp://127.0.0.1:6660", "ipc:///tmp/jobs.ipc"]);
+  assert.deepEqual([maxWorkers, stopTimeout, checkForWaitingInterval], [8, 20_000, 5_000]);
+  assert.deepEqual(permissions, { net: ["db.example:5432", "cache.example"] });
+});
+
+Deno.test("README.md has the permissions that are enough", async () => {
+  const [, flags = ""] = /^deno run (--allow-.*) mod\.ts$/m.exec(README) ?? [];
+  await using server = await ServerProcess.start({ permissions: flags.split(" ") });
+  await using peer = new Peer(server.endpoint);
+  assert.deepEqual(await peer.ask("hello"), ["hello"]);
+});
+
+Deno.test("README.md names every hook of serve()", () => {
+  const hooks = namesIn("ops/options.ts", /^ {2}(on[A-Z]\w+)\?:/gm);
+  assert.equal(hooks.length, 8);
+  for (const hook of hooks) assert.match(README, new RegExp(`^\\| \`${hook}\` `, "m"));
+});
+
+Deno.test("README.md and docs/protocol.md name every code", () => {
+  for (const code of Object.values(Code).filter((code) => code !== Code.ok)) {
+    const explained = new RegExp(`^\\| ${code} |\\b${code}\\b[^.]*set aside`, "m");
+    for (const document of [README, PROTOCOL]) assert.match(document, explained);
+  }
+});
+
+Deno.test("README.md and docs/protocol.md link to files that exist", () => {
+  for (const [text, base] of [[README, ROOT], [PROTOCOL, new URL("docs/", ROOT)]] as const) {
+    const targets = [...text.matchAll(/\]\(([^)#:]+)\)/g)].flatMap(([, target]) => target ?? []);
+    assert.ok(targets.length > 0);
+    for (const target of targets) Deno.statSync(new URL(target, base));
+  }
+});
+
+Deno.test("CHANGELOG.md has the version of deno.json", () => {
+  assert.ok(read("CHANGELOG.md").split("\n").includes(`## ${config.version}`));
+});
+
+Deno.test("docs/protocol.md lists what a worker is told on its stdin", () => {
+  const keys = namesIn("wire/worker_config.ts", /^ {2}(\w+): /gm);
+  assert.ok(keys.length >= 10);
+  for (const key of keys) assert.match(PROTOCOL, new RegExp(`^\\| \`${key}\` `, "m"));
+});
+
+Deno.test("docs/protocol.md has an example that the server answers as it says", async () => {
+  await using server = await ServerProcess.start({ args: [path("examples/upper.ts")] });
+  await using peer = new Peer(server.endpoint);
+  peer.send(...example("request"));
+  assert.deepEqual(await peer.receive(), example("reply"));
+});
+
+Deno.test("docs/protocol.md has an example of the frames that the code builds", () => {
+  const header = buildRequestHeader({ id: 7, timeout: 1000 });
+  assert.deepEqual(example("request"), [header, bytes(""), bytes("hello")]);
+  assert.deepEqual(example("reply"), [header, bytes(""), buildStatus(200), bytes("HELLO")]);
+  const job = buildJobHeader("", "127.0.0.1");
+  writeJob(new DataView(job.buffer), 1, 1, 1, 1000);
+  assert.deepEqual(example("job"), [job, bytes("hello")]);
+  const answer = new Uint8Array(REPLY_BYTES);
+  writeReply(new DataView(answer.buffer), 1, 200, 42);
+  assert.deepEqual(example("answer"), [answer, bytes("HELLO")]);
+});
+
+function read(file: string): string {
+  return Deno.readTextFileSync(new URL(file, ROOT));
+}
+
+/** The code blocks of a language. */
+function blocks(text: string, language: string): string[] {
+  const fence = new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, "gms");
+  return [...text.matchAll(fence)].flatMap(([, block]) => block ?? []);
+}
+
+/** What a pattern finds in a source file. */
+function namesIn(file: string, pattern: RegExp): string[] {
+  return [...read(file).matchAll(pattern)].flatMap(([, name]) => name ?? []);
+}
+
+/** The frames of an example: the block of hexadecimal lines that follows its comment. */
+function example(name: string): Uint8Array<ArrayBuffer>[] {
+  const [, after = ""] = PROTOCOL.split(`<!-- ${name} -->\n`);
+  const [block = ""] = blocks(after, "text");
+  return block.trim().split("\n").map((line) => Uint8Array.from(hexOf(line)));
+}
+
+function hexOf(line: string): number[] {
+  return line === "(empty)" ? [] : line.split(" ").map((byte) => Number.parseInt(byte, 16));
+}

@@ -1,0 +1,397 @@
+import { strict as assert } from "node:assert";
+import {
+  buildJobHeader,
+  buildJobSignal,
+  buildLog,
+  buildSignal,
+  FromBroker,
+  FromWorker,
+  JOB_SIGNAL_BYTES,
+  LOG_LEVELS,
+  MAX_JOB_BYTES,
+  parseJob,
+  readCode,
+  readJobId,
+  readReply,
+  REPLY_BYTES,
+  writeJob,
+  writeReply,
+} from "../wire/job.ts";
+import {
+  buildErrorText,
+  buildRequestHeader,
+  buildStatus,
+  Code,
+  DELIMITER,
+  MAX_ENVELOPE_BYTES,
+  parseErrorText,
+  parseRequestHeader,
+  parseStatus,
+} from "../wire/request.ts";
+import { buildWorkerConfig, type WorkerConfig } from "../wire/worker_config.ts";
+import { bytes, text } from "./harness.ts";
+import { randomNumbers } from "./harness_more.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+const HIGHEST = Number.MAX_SAFE_INTEGER;
+const LONGEST = 2 ** 32 - 1;
+
+/** Numbers at the edges of the two halves that a 64-bit number is sent in. */
+const IDS = [
+  0,
+  1,
+  2 ** 31 - 1,
+  2 ** 31,
+  2 ** 32 - 1,
+  2 ** 32,
+  2 ** 32 + 1,
+  2 ** 33 + 2 ** 31,
+  2 ** 52 + 2 ** 32 - 1,
+  HIGHEST - 1,
+  HIGHEST,
+];
+
+function hex(frame: Uint8Array): string {
+  return frame.toHex();
+}
+
+/** The same bytes in the middle of a larger buffer, as a received frame may be. */
+function inside(frame: Bytes): Bytes {
+  const larger = new Uint8Array(frame.length + 7).fill(0xee);
+  larger.set(frame, 3);
+  return larger.subarray(3, 3 + frame.length);
+}
+
+function viewOf(frame: Bytes): DataView<ArrayBuffer> {
+  return new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
+}
+
+/** A whole number of up to 53 bits. */
+function randomId(random: (below: number) => number): number {
+  return (random(2 ** 21) * 2 ** 32 + random(2 ** 32)) % 2 ** (1 + random(53));
+}
+
+// Requests
+
+Deno.test("buildRequestHeader writes the documented bytes", () => {
+  const header = buildRequestHeader({ id: 0x0001_0203_0405_0607, timeout: 0x0a0b0c0d });
+  assert.equal(hex(header), "005a5046" + "01010000" + "07060504" + "03020100" + "0d0c0b0a");
+});
+
+Deno.test("parseRequestHeader reads what buildRequestHeader wrote when ids go up to 2^53 - 1", () => {
+  for (const id of IDS) {
+    for (const timeout of [0, 1, 10_000, 2 ** 31, LONGEST]) {
+      const header = buildRequestHeader({ id, timeout });
+      assert.deepEqual(parseRequestHeader(header), { id, timeout });
+      assert.deepEqual(parseRequestHeader(inside(header)), { id, timeout });
+    }
+  }
+});
+
+Deno.test("parseRequestHeader reads what buildRequestHeader wrote when ids are random", () => {
+  for (let seed = 1; seed <= 2000; seed++) {
+    const random = randomNumbers(seed * 31_337);
+    const header = { id: randomId(random), timeout: random(2 ** 32) };
+    assert.deepEqual(parseRequestHeader(buildRequestHeader(header)), header, `Seed ${seed}`);
+  }
+});
+
+Deno.test("buildRequestHeader keeps the timeout within 32 bits when it is no such number", () => {
+  const timeouts = [[-5, 0], [Infinity, LONGEST], [1e12, LONGEST], [99.6, 100]] as const;
+  for (const [timeout, sent] of timeouts) {
+    assert.equal(parseRequestHeader(buildRequestHeader({ id: 1, timeout }))?.timeout, sent);
+  }
+});
+
+Deno.test("parseRequestHeader takes no frame for a header when its size differs", () => {
+  const header = buildRequestHeader({ id: 1, timeout: 1 });
+  for (let size = 0; size < 40; size++) {
+    if (size === header.length) continue;
+    const frame = new Uint8Array(size);
+    frame.set(header.subarray(0, size));
+    assert.equal(parseRequestHeader(frame), undefined, `${size} bytes`);
+  }
+});
+
+Deno.test("parseRequestHeader takes no frame for a header when magic, version or type differ", () => {
+  for (let at = 0; at < 6; at++) {
+    for (let bit = 0; bit < 8; bit++) {
+      const frame = buildRequestHeader({ id: 5, timeout: 5 });
+      frame[at] = (frame[at] ?? 0) ^ (1 << bit);
+      assert.equal(parseRequestHeader(frame), undefined, `Bit ${bit} of byte ${at}`);
+    }
+  }
+});
+
+Deno.test("parseRequestHeader takes no frame for a header when it is 20 bytes of something else", () => {
+  const frames = [
+    new Uint8Array(20),
+    bytes("ZPF\u0001\u0001ZPF\u0001\u0001ZPF\u0001\u0001ZPF\u0001\u0001"),
+  ];
+  frames.push(bytes("a-name-of-20-bytes-x"), new Uint8Array(20).fill(0xff));
+  for (const frame of frames) {
+    assert.equal(frame.length, 20);
+    assert.equal(parseRequestHeader(frame), undefined);
+  }
+});
+
+Deno.test("buildRequestHeader leaves room in the envelope for the frames of others", () => {
+  assert(buildRequestHeader({ id: 1, timeout: 0 }).length < MAX_ENVELOPE_BYTES / 10);
+});
+
+Deno.test("DELIMITER is empty", () => {
+  assert.equal(DELIMITER.length, 0);
+});
+
+// Replies to clients
+
+Deno.test("buildStatus writes the documented bytes", () => {
+  assert.equal(hex(buildStatus(0x01f4)), "0100f401");
+});
+
+Deno.test("parseStatus reads what buildStatus wrote", () => {
+  for (const code of [...Object.values(Code), 0, 255, 256, 65_535]) {
+    assert.equal(parseStatus(buildStatus(code)), code);
+    assert.equal(parseStatus(inside(buildStatus(code))), code);
+  }
+});
+
+Deno.test("parseStatus takes no frame for a status when its size or version differs", () => {
+  const frames = ["", "01", "0100c8", "0100c80000", "0000c800", "0200c800", "ff00c800"];
+  for (const frame of frames) {
+    assert.equal(parseStatus(Uint8Array.fromHex(frame)), undefined, frame);
+  }
+});
+
+Deno.test("Code has HTTP's numbers", () => {
+  assert.deepEqual(Object.values(Code), [
+    200,
+    400,
+    403,
+    404,
+    408,
+    413,
+    499,
+    500,
+    502,
+    503,
+    504,
+  ]);
+});
+
+Deno.test("parseErrorText reads what buildErrorText wrote", () => {
+  const messages = ["", "no", " two  blanks ", "two\nlines\r\n", "日本語 🎌 é", "500 again", "\0"];
+  for (const code of Object.values(Code)) {
+    if (code === Code.ok) continue;
+    for (const message of messages) {
+      assert.deepEqual(parseErrorText([DELIMITER, buildErrorText(code, message)]), {
+        code,
+        message,
+      });
+    }
+  }
+});
+
+Deno.test("buildErrorText writes the code, a blank and the message", () => {
+  assert.equal(text(buildErrorText(503, "The queue is full")), "503 The queue is full");
+});
+
+Deno.test("parseErrorText takes frames for an answer when they only look like an error", () => {
+  const answers = [
+    [],
+    [""],
+    ["503 no"],
+    ["503 no", ""],
+    [" ", "503 no"],
+    ["", "503 no", ""],
+    ["", "", "503 no"],
+    ["", ""],
+    ["", "503"],
+    ["", "503no"],
+    ["", " 503 no"],
+    ["", "5030 no"],
+    ["", "50 no"],
+    ["", "200 yes"],
+    ["", "399 no"],
+    ["", "600 no"],
+    ["", "x\n503 no"],
+  ];
+  for (const answer of answers) {
+    assert.equal(parseErrorText(answer.map((frame) => bytes(frame))), undefined, `${answer}`);
+  }
+});
+
+Deno.test("parseErrorText survives bytes that are no UTF-8", () => {
+  const frame = new Uint8Array([...bytes("500 "), 0xff, 0xc3]);
+  assert.equal(parseErrorText([DELIMITER, frame])?.code, 500);
+  assert.equal(parseErrorText([DELIMITER, new Uint8Array([0xff, 0xfe])]), undefined);
+});
+
+// Workers
+
+Deno.test("FromWorker and FromBroker have no type in common", () => {
+  const types = [...Object.values(FromWorker), ...Object.values(FromBroker)];
+  assert.equal(new Set(types).size, types.length);
+  assert.deepEqual(types, [1, 2, 3, 4, 5, 6, 7, 16, 17, 18]);
+});
+
+Deno.test("buildSignal and buildLog write the documented bytes", () => {
+  assert.equal(hex(buildSignal(FromBroker.STOP)), "12");
+  assert.deepEqual(LOG_LEVELS.map((level) => hex(buildLog(level))), [
+    "0600",
+    "0601",
+    "0602",
+    "0603",
+  ]);
+});
+
+Deno.test("writeReply writes the documented bytes", () => {
+  const frame = new Uint8Array(REPLY_BYTES).fill(0xee);
+  writeReply(viewOf(frame), 0x0001_0203_0405_0607, 200, 0x0a0b0c0d);
+  assert.equal(hex(frame), "0200c800" + "07060504" + "03020100" + "0d0c0b0a");
+});
+
+Deno.test("readReply reads what writeReply wrote when jobs go up to 2^53 - 1", () => {
+  for (const job of IDS) {
+    for (const code of [200, 500, 65_535]) {
+      for (const micros of [0, 1, 2 ** 31, LONGEST]) {
+        const frame = inside(new Uint8Array(REPLY_BYTES));
+        writeReply(viewOf(frame), job, code, micros);
+        assert.deepEqual(readReply(viewOf(frame)), { job, code, micros });
+      }
+    }
+  }
+});
+
+Deno.test("writeReply keeps the time within 32 bits when it is no such number", () => {
+  const view = viewOf(new Uint8Array(REPLY_BYTES));
+  for (const [micros, sent] of [[-1, 0], [1e12, LONGEST], [Infinity, LONGEST], [2.6, 3]] as const) {
+    writeReply(view, 1, 200, micros);
+    assert.equal(readReply(view).micros, sent);
+  }
+});
+
+Deno.test("buildJobSignal writes the documented bytes", () => {
+  const cancel = buildJobSignal(FromBroker.CANCEL, 0x0001_0203_0405_0607, 499);
+  assert.equal(hex(cancel), "1100f301" + "07060504" + "03020100");
+});
+
+Deno.test("readJobId and readCode read what buildJobSignal wrote when jobs go up to 2^53 - 1", () => {
+  for (const job of IDS) {
+    const frame = inside(buildJobSignal(FromWorker.RETURN, job, 0xabcd));
+    assert.equal(frame.length, JOB_SIGNAL_BYTES);
+    assert.equal(frame[0], FromWorker.RETURN);
+    assert.equal(readJobId(viewOf(frame)), job);
+    assert.equal(readCode(viewOf(frame)), 0xabcd);
+  }
+});
+
+/** A whole JOB header. */
+function jobHeader(
+  identity: string,
+  address: string,
+  { job = 1, attempt = 1, frames = 1, remaining = 0 } = {},
+): Bytes {
+  const header = buildJobHeader(identity, address);
+  writeJob(viewOf(header), job, attempt, frames, remaining);
+  return header;
+}
+
+Deno.test("writeJob writes the documented bytes", () => {
+  const times = { job: 0x0001_0203_0405_0607, attempt: 2, frames: 0x0304, remaining: 0x0a0b0c0d };
+  const fixed = "10020403" + "07060504" + "03020100" + "0d0c0b0a";
+  assert.equal(hex(jobHeader("me", "::1", times)), fixed + "026d65" + "033a3a31");
+});
+
+Deno.test("parseJob reads what writeJob wrote when jobs go up to 2^53 - 1", () => {
+  for (const job of IDS) {
+    for (const remaining of [0, 1, 2 ** 31, LONGEST]) {
+      const header = jobHeader("me", "127.0.0.1", { job, attempt: 3, remaining });
+      const expected = { job, attempt: 3, remaining, identity: "me", address: "127.0.0.1" };
+      assert.deepEqual(parseJob(header), expected);
+      assert.deepEqual(parseJob(inside(header)), expected);
+    }
+  }
+});
+
+Deno.test("writeJob leaves nothing of the job before when it writes the header again", () => {
+  const header = jobHeader("me", "here", { job: HIGHEST, attempt: 255, frames: 9, remaining: 9 });
+  writeJob(viewOf(header), 1, 1, 1, 0);
+  assert.equal(hex(header), hex(jobHeader("me", "here")));
+});
+
+Deno.test("writeJob keeps numbers within their fields when they are larger", () => {
+  const header = jobHeader("", "", { attempt: 300, frames: 70_000, remaining: 1e12 });
+  assert.equal(header[1], 255);
+  assert.equal(viewOf(header).getUint16(2, true), 65_535);
+  assert.equal(parseJob(header).remaining, LONGEST);
+});
+
+Deno.test("writeJob rounds the time that is left up, so that a moment is not no deadline", () => {
+  assert.equal(parseJob(jobHeader("", "", { remaining: 0.001 })).remaining, 1);
+  assert.equal(parseJob(jobHeader("", "", { remaining: 7.2 })).remaining, 8);
+  assert.equal(parseJob(jobHeader("", "", { remaining: 0 })).remaining, 0);
+});
+
+Deno.test("parseJob gives empty texts when a client has neither identity nor address", () => {
+  const { identity, address } = parseJob(jobHeader("", ""));
+  assert.deepEqual([identity, address], ["", ""]);
+});
+
+Deno.test("parseJob gives identity and address back when they have up to 255 bytes", () => {
+  const texts = ["a", "waiting", "é".repeat(127), "x".repeat(255), "🎌".repeat(63), "nul\0inside"];
+  for (const identity of texts) {
+    for (const address of texts) {
+      const header = parseJob(jobHeader(identity, address));
+      assert.deepEqual([header.identity, header.address], [identity, address]);
+    }
+  }
+});
+
+Deno.test("buildJobHeader cuts identity and address at 255 bytes when they are longer", () => {
+  for (
+    const [long, kept] of [["x".repeat(400), 255], ["é".repeat(300), 127], [
+      "日".repeat(90),
+      85,
+    ]] as const
+  ) {
+    const header = jobHeader(long, "127.0.0.1", { job: HIGHEST });
+    const { identity, address, job } = parseJob(header);
+    assert.equal(identity.slice(0, kept), long.slice(0, kept));
+    assert(identity.length <= kept + 1);
+    assert.equal(address, "127.0.0.1");
+    assert.equal(job, HIGHEST);
+    const other = parseJob(jobHeader("me", long));
+    assert.equal(other.identity, "me");
+    assert.equal(other.address.slice(0, kept), long.slice(0, kept));
+  }
+});
+
+Deno.test("buildJobHeader makes no more than MAX_JOB_BYTES of any identity and address", () => {
+  assert.equal(buildJobHeader("x".repeat(999), "🎌".repeat(999)).length, MAX_JOB_BYTES);
+  assert.equal(buildJobHeader("", "").length, 18);
+});
+
+Deno.test("parseJob reads what writeJob wrote when all is random", () => {
+  const letters = ["a", "é", "日", "🎌", "\0", " "];
+  for (let seed = 1; seed <= 2000; seed++) {
+    const random = randomNumbers(seed * 7919 + 3);
+    const word = () =>
+      Array.from({ length: random(63) }, () => letters[random(letters.length)]).join("");
+    const [identity, address] = [word(), word()];
+    const numbers = { job: randomId(random), attempt: random(256), remaining: random(2 ** 32) };
+    const header = parseJob(jobHeader(identity, address, numbers));
+    assert.deepEqual(header, { ...numbers, identity, address }, `Seed ${seed}`);
+  }
+});
+
+// The line on a worker's stdin
+
+Deno.test("buildWorkerConfig writes one line of JSON whatever the texts hold", () => {
+  const texts = { handler: 'two\nlines "and" 日本\u2028', token: "\r\n", backend: "ipc:///a b" };
+  const config = { ...texts, parent: 1 } as WorkerConfig;
+  const line = text(buildWorkerConfig(config));
+  assert.equal(line.indexOf("\n"), line.length - 1);
+  assert.deepEqual(JSON.parse(line), config);
+});
