@@ -159,6 +159,7 @@ function start(options: ServeOptions, reread: () => ServeOptions | undefined): P
   const settings = resolve(options);
   const server = new PreforkServer(settings);
   if (settings.handleSignals) handleSignals(server, settings, reread);
+  server.begin();
   if (settings.watch) watch(server, settings.handler);
   const abort = () => server.stop("refuse", "abort");
   options.signal?.addEventListener("abort", abort, { once: true });
@@ -241,6 +242,10 @@ class PreforkServer implements Server {
     }
     this.#ready.promise.catch(() => {});
     this.#finished.promise.catch(() => {});
+  }
+
+  /** Lets workers come up, and serves. */
+  begin(): void {
     this.#announce();
     this.#run();
   }
@@ -338,7 +343,7 @@ class PreforkServer implements Server {
     this.stop("refuse", "killed");
     this.#phase = "stopping";
     this.#supervisor.killAll(performance.now());
-    this.#loop.wake();
+    this.#loop.drain("refuse");
   }
 
   /** Whether it was told to stop. */
@@ -346,9 +351,11 @@ class PreforkServer implements Server {
     return this.#phase !== "serving";
   }
 
-  /** Sends a signal to every worker. */
+  /** Sends a signal to every worker that is ready for it. */
   forward(signal: Deno.Signal): void {
-    for (const { child } of this.#processes.values()) child.kill(signal);
+    for (const [worker, { child }] of this.#processes) {
+      if (this.#loop.worker(worker) !== undefined) child.kill(signal);
+    }
   }
 
   /** Opens the log file anew. */

@@ -171,7 +171,7 @@ const echo: Handler = (_body, { frames }) => frames;
 export async function main(load?: () => Promise<unknown>): Promise<void> {
   const config = await readConfig();
   keepFor(config.signals);
-  const service = prepare(config);
+  const service = await prepare(config);
   leaveWithoutParent();
   try {
     const handler = load === undefined ? { default: echo } : checkModule(await load(), config);
@@ -189,9 +189,10 @@ export async function main(load?: () => Promise<unknown>): Promise<void> {
 }
 
 /** Does all that needs FFI, then gives it up. */
-function prepare(config: WorkerConfig): Service | undefined {
+async function prepare(config: WorkerConfig): Promise<Service | undefined> {
   try {
-    dieWithParent(config.library, config.parent, Deno.build.os === "linux" ? "kernel" : "thread");
+    const mode = Deno.build.os === "linux" ? "kernel" : "thread";
+    await dieWithParent(config.library, config.parent, mode);
     const service = config.purpose === "serve" ? new Service(config) : undefined;
     if (!config.keepFfi) giveUpFfi(config.library);
     if (service !== undefined) logUncaught(service);
