@@ -163,8 +163,8 @@ const LEAVE_TIME = 20;
  *
  * A try that got no answer within `timeout` is repeated on a fresh socket. Other requests that still
  * wait on the old one lose nothing: it is closed when the last of them has ended. Under an identity
- * there can be only one socket: it is replaced only if nothing at all came through it meanwhile, and the
- * others are then sent again, which doesn't count as a try of theirs.
+ * there can be only one socket: it is replaced only if nothing at all came through it meanwhile, and
+ * the others are then sent again, which doesn't count as a try of theirs.
  *
  * A server that is away is looked for about once a second. A request holds the process, an idle client
  * does not. While requests wait, each client takes one of the 32 threads that Deno has for such work:
@@ -208,8 +208,8 @@ export class Client {
   /**
    * Asks, and waits for the answer. `body` may be reused as soon as this returns. It rejects with a
    * {@linkcode ReplyError} if the server answers so, with an {@linkcode AbandonedError} if no try is
-   * answered, with the signal's reason if that aborts, and with a TypeError or RangeError if an argument
-   * is not what it must be.
+   * answered, with the signal's reason if that aborts, and with a TypeError or RangeError if an
+   * argument is not what it must be.
    *
    * @example
    * ```ts
@@ -499,8 +499,8 @@ export type Step<T> =
   | { do: "giveUp"; item: T; tries: number; timeout: number };
 
 /**
- * The retry logic, without clock and sockets: the guide's Lazy Pirate, with many requests on one socket.
- * Times are ms of any clock that never goes back. What it decides is fetched with `take`.
+ * The retry logic, without clock and sockets: the guide's Lazy Pirate, with many requests on one
+ * socket. Times are ms of any clock that never goes back. What it decides is fetched with `take`.
  *
  * A link whose request timed out gets no more requests, and is closed once it is empty. A plain link
  * has one request at a time, since its replies have no id.
@@ -1044,7 +1044,7 @@ class LineRun {
     this.#bar = new ProgressBar(Deno.stderr.isTerminal() && !command.quiet, total);
   }
 
-  /** Runs to the end of the input, or until nothing can be printed; returns the worst line's exit code. */
+  /** Runs to the end of the input, or until stdout fails; returns the worst line's exit code. */
   async run(): Promise<number> {
     const { promise: failed, reject: fail } = Promise.withResolvers<never>();
     try {

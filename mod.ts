@@ -35,6 +35,7 @@ import {
   readVariable,
   spawnChild,
   spawnInBackground,
+  STARTER_VARIABLE,
 } from "./pool/child.ts";
 import { type Action, type ExitReason, type Purpose, Supervisor } from "./pool/supervisor.ts";
 import { cpuTime, isAlive, lookupAccount } from "./pool/system.ts";
@@ -226,15 +227,16 @@ class PreforkServer implements Server {
       requireRun(this.#spec.program);
       this.#supervisor = new Supervisor(settings, { cpus: navigator.hardwareConcurrency });
       this.#pidFile = this.#claimPidFile();
-      const { uid, gid } = this.#spec;
-      const needsFolder = settings.backend === undefined || uid !== undefined || gid !== undefined;
-      this.#folder = needsFolder ? privateFolder(this.#spec) : undefined;
+      const needsFolder = settings.backend === undefined || this.#foreign;
+      this.#folder = needsFolder ? Deno.makeTempDirSync({ prefix: "zmq-prefork-" }) : undefined;
+      // Made with mode 0700: nobody else can enter it.
+      if (this.#folder !== undefined) this.#give(this.#folder);
       this.#libraryPath = this.#shareLibrary();
       const backend = settings.backend ?? `ipc://${this.#folder}/backend`;
       for (const endpoint of this.#givenEndpoints()) refuseLiveIpc(endpoint);
       this.#loop = new BrokerLoop(this.#library, { ...settings, backend }, this.#loopEvents());
       this.backend = this.#loop.backend;
-      this.#shareBackend();
+      if (this.backend.startsWith("ipc:///")) this.#give(this.backend.slice("ipc://".length));
     } catch (error) {
       this.#cleanUp();
       this.#log.close();
@@ -674,21 +676,25 @@ class PreforkServer implements Server {
     return claimPidFile(pidFile, isAlive, (message) => this.#log.warn(message));
   }
 
-  /** Lets workers that run as another user read libzmq: the cache may be in a home of ours. */
+  /** Where workers can read libzmq: the cache that it is in may be in a home that only we can enter. */
   #shareLibrary(): string {
-    const { uid, gid } = this.#spec;
-    if (uid === undefined && gid === undefined) return this.#library.path;
+    if (!this.#foreign) return this.#library.path;
     const copy = `${this.#folder}/libzmq`;
     Deno.copyFileSync(this.#library.path, copy);
-    Deno.chownSync(copy, uid ?? null, gid ?? null);
+    this.#give(copy);
     return copy;
   }
 
-  /** Lets workers that run as another user reach the backend. */
-  #shareBackend(): void {
+  /** Whether workers run as somebody else. */
+  get #foreign(): boolean {
     const { uid, gid } = this.#spec;
-    if (!this.backend.startsWith("ipc://") || (uid === undefined && gid === undefined)) return;
-    Deno.chownSync(this.backend.slice("ipc://".length), uid ?? null, gid ?? null);
+    return uid !== undefined || gid !== undefined;
+  }
+
+  /** Makes a file or folder the workers' own. */
+  #give(path: string): void {
+    const { uid, gid } = this.#spec;
+    if (this.#foreign) Deno.chownSync(path, uid ?? null, gid ?? null);
   }
 
   #cleanUp(): void {
@@ -740,14 +746,9 @@ function childSpec(
  */
 function requireRun(command: string): void {
   if (Deno.permissions.querySync({ name: "run", command }).state === "granted") return;
-  throw new Deno.errors.NotCapable(`Cannot start workers without --allow-run=${command}`);
-}
-
-/** A new folder that only this user, or the workers' one, can enter. */
-function privateFolder({ uid, gid }: ChildSpec): string {
-  const folder = Deno.makeTempDirSync({ prefix: "zmq-prefork-" });
-  if (uid !== undefined || gid !== undefined) Deno.chownSync(folder, uid ?? null, gid ?? null);
-  return folder;
+  throw new Deno.errors.NotCapable(
+    `Cannot start workers: Requires run access to "${command}", run again with --allow-run`,
+  );
 }
 
 /** libzmq takes a live ipc endpoint over without a word, where for tcp it says that it is in use. */
@@ -892,8 +893,15 @@ async function run(args: string[], { options }: { options: ServeOptions }): Prom
   });
   const ports = [server.frontend.map(shortEndpoint).join(","), shortEndpoint(server.backend)];
   await setTitle(`zmq broker ${ports.join("-")}`);
+  server.ready.then(tellStarter, () => {});
   const { forced } = await server.finished;
   return forced ? Exit.failed : Exit.ok;
+}
+
+/** Tells the process that waits for this one to be ready in the background, if one does. */
+function tellStarter(): void {
+  const starter = Number(readVariable(STARTER_VARIABLE));
+  if (starter === Deno.ppid) Deno.kill(starter, READY_SIGNAL);
 }
 
 async function setTitle(title: string): Promise<void> {
@@ -925,23 +933,21 @@ async function watch(server: PreforkServer, handler: string | undefined): Promis
 
 /** Editors write a file in several steps, ms. */
 const SETTLE_TIME = 100;
-const BACKGROUND_LOOK = 50;
+/** What a server in the background sends to the process that has started it, once it is ready. */
+const READY_SIGNAL = "SIGUSR1";
 
 /** Starts the same command detached, and waits until it serves or has failed. */
 async function runInBackground(args: string[], settings: Settings): Promise<number> {
-  const { pidFile, logFile } = settings;
-  if (pidFile === undefined || logFile === undefined) throw new UsageError("background needs more");
+  const { logFile } = settings;
+  if (logFile === undefined) throw new UsageError('"--background" needs "--log-file"');
   const logged = sizeOf(logFile);
   const program = import.meta.url.startsWith("file:")
     ? filePath(new URL(import.meta.url))
     : import.meta.url;
+  const ready = Promise.withResolvers<"ready">();
+  Deno.addSignalListener(READY_SIGNAL, () => ready.resolve("ready"));
   const child = spawnInBackground(program, [...args, "--no-background"], logFile);
-  let exited = false;
-  child.exited.then(() => exited = true);
-  while (!exited) {
-    if (readFile(pidFile)?.trim() === String(child.pid)) return Exit.ok;
-    await new Promise((resolve) => setTimeout(resolve, BACKGROUND_LOOK));
-  }
+  if (await Promise.race([ready.promise, child.exited]) === "ready") return Exit.ok;
   console.error(readFile(logFile)?.slice(logged).trim() ?? `It failed, see "${logFile}"`);
   return Exit.failed;
 }

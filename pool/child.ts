@@ -240,6 +240,9 @@ export async function localModules(handler: string): Promise<string[]> {
     .flatMap(({ local }) => typeof local === "string" ? [local] : []);
 }
 
+/** The environment variable that tells a program in the background who waits for it. */
+export const STARTER_VARIABLE = "PREFORK_STARTER";
+
 /**
  * Starts this program again in the background, with nothing on its stdin and all that it prints at the
  * end of `logFile`.
@@ -253,9 +256,9 @@ export function spawnInBackground(program: string, args: string[], logFile: stri
     stdin: "null",
     stdout: "null",
     stderr: "null",
+    env: { [STARTER_VARIABLE]: String(Deno.pid) },
     detached: true,
   }).spawn();
-  process.unref();
   const exited = process.status.then(({ code, signal }) => ({ code, signal }));
   return { pid: process.pid, exited, kill: (signal) => killProcess(process, signal) };
 }

@@ -104,6 +104,8 @@ export class Backend {
     if (idSize < 0) return false;
     const key = routingKey(this.#id, idSize);
     const size = this.#socket.receiveInto(this.#control);
+    // An empty frame has no type byte: the last one's must not stand in for it.
+    if (size === 0) this.#control[0] = 0;
     const worker = this.#workers.get(key);
     if (size === 0 && !this.#socket.more) {
       if (worker !== undefined) this.#events.gone(worker, "died");

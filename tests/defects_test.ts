@@ -159,12 +159,27 @@ Deno.test("the server does not poll: it rests when it stops and a job still runs
 Deno.test("the server starts new workers when all are killed at once", async () => {
   await using server = await ServerProcess.start({ args: ["--workers", "4"] });
   await server.line("worker ready", 4);
-  await using peer = new Peer(server.endpoint);
-  assert.deepEqual(await peer.ask("before"), ["before"]);
-  for (const pid of server.workers) Deno.kill(pid, "SIGKILL");
-  assert.deepEqual(await peer.ask("after"), ["after"]);
+  const before = server.workers;
+  for (const pid of before) Deno.kill(pid, "SIGKILL");
   await server.line("worker ready", 8);
-  await until("four serve", () => server.workers.length === 4);
+  assert.equal(server.workers.length, 4);
+  assert.ok(before.every((pid) => !server.workers.includes(pid)));
+  assert.deepEqual(await askOnce(server.endpoint, "after"), ["after"]);
+});
+
+Deno.test("the server answers what comes right when all workers are killed at once while idle", async () => {
+  await using server = await ServerProcess.start({ args: ["--workers", "4"] });
+  await using peer = new Peer(server.endpoint);
+  for (let round = 1; round <= 3; round++) {
+    await until("four serve", () => server.workers.length === 4);
+    for (let sent = 0; sent < 20; sent++) assert.deepEqual(await peer.ask("x"), ["x"]);
+    const killed = server.workers;
+    for (const pid of killed) Deno.kill(pid, "SIGKILL");
+    for (let sent = 0; sent < 20; sent++) peer.send("", String(sent));
+    // No worker had begun any of them, so none counts as an attempt.
+    assert.deepEqual(await receiveBodies(peer, 20), numbers(20));
+    await until("they are gone", () => !server.workers.some((pid) => killed.includes(pid)));
+  }
 });
 
 Deno.test("the server starts new workers when all are killed at once in the middle of jobs", async () => {
@@ -206,7 +221,9 @@ Deno.test("the server loses no reply during TERM: the running job's comes, the w
   const args = ["--workers", "1", gate.grant];
   await using server = await ServerProcess.start({ handler: gate.handler, args });
   await using peer = new Peer(server.endpoint);
-  peer.send("running", "", "x");
+  // Large, so that its reply is still on its way when everybody has left.
+  const large = new Uint8Array(20_000_000).fill(7);
+  peer.send("running", "", large);
   await server.line("started");
   for (let sent = 0; sent < 20; sent++) peer.send("waiting", "", "x");
   await until("they wait", async () => (await server.state()).queued === 20);
@@ -216,7 +233,9 @@ Deno.test("the server loses no reply during TERM: the running job's comes, the w
     assert.deepEqual(refusal.map(text), ["", ...errorReply(503, "The server is shutting down")]);
   }
   gate.open();
-  assert.deepEqual(await peer.receiveText(), ["running", "", "x"]);
+  const [envelope, , body] = await peer.receive();
+  assert.equal(text(envelope), "running");
+  assert.equal(body?.length, large.length);
   assert.equal((await server.ended()).code, 0);
 });
 
@@ -241,7 +260,9 @@ Deno.test("the server loses no last reply when a worker is told to leave in the 
   const args = ["--workers", "1", gate.grant];
   await using server = await ServerProcess.start({ handler: gate.handler, args });
   await using peer = new Peer(server.endpoint);
-  peer.send("", "x");
+  // Large, so that it takes a while to leave the worker.
+  const large = new Uint8Array(20_000_000).fill(7);
+  peer.send("", large);
   await server.line("started");
   const [pid] = server.workers;
   assert.ok(pid);
@@ -250,7 +271,7 @@ Deno.test("the server loses no last reply when a worker is told to leave in the 
   await server.line("worker ready", 2);
   assert.ok(isAlive(pid));
   gate.open();
-  assert.deepEqual(await peer.receiveText(), ["", "x"]);
+  assert.equal((await peer.receive())[1]?.length, large.length);
   const exit = await server.line("worker exited");
   assert.deepEqual({ code: exit.code, pid: exit.pid }, { code: 0, pid });
   assert.equal(linesOf(server, "started").length, 1);

@@ -53,7 +53,8 @@ export interface Ending {
 /** Runs mod.ts to its end; it is killed if that takes too long. */
 export async function runServer(
   args: string[],
-  options: { env?: Record<string, string>; permissions?: string[]; uid?: number; limit?: number } = {},
+  options: { env?: Record<string, string>; permissions?: string[]; uid?: number; limit?: number } =
+    {},
 ): Promise<Ending> {
   const { permissions = ["-A"], env, uid, limit = 30_000 } = options;
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {

@@ -1,7 +1,6 @@
 /** The pool from outside: how many workers there are, and what becomes of those that misbehave. */
 
 import { strict as assert } from "node:assert";
-import { locateLibrary } from "../zmq/locate.ts";
 import { Folder, isAlive, type LogLine, path, Peer, type ServerProcess, until } from "./harness.ts";
 import { askOnce, errorReply, Gate, linesOf, receiveAll } from "./harness_more.ts";
 import {
@@ -10,7 +9,6 @@ import {
   LoggedServer,
   moduleOf,
   mostStarting,
-  runServer,
   startServer,
   Traffic,
 } from "./pool_harness.ts";
@@ -112,8 +110,9 @@ Deno.test("serve shrinks to minWorkers when there was no job for checkForSpawnIn
   await state(server, { idle: 1, stopping: 0 });
   assert.equal(exitsOf(server, "culled").length, 3);
   // The first one is culled sooner: maxSpareWorkers is at most maxWorkers - 1.
-  const passed = between(linesOf(server, "worker ready").at(-1), exitsOf(server, "culled")[1]);
-  assert.ok(passed >= 680, `${passed} ms`);
+  // The last job was given to the worker that was started last.
+  const passed = between(linesOf(server, "worker spawned").at(-1), exitsOf(server, "culled")[1]);
+  assert.ok(passed >= 700, `${passed} ms`);
 });
 
 Deno.test("serve culls nobody within minChildTtl of the last start", async () => {
@@ -121,8 +120,9 @@ Deno.test("serve culls nobody within minChildTtl of the last start", async () =>
   const args = ["--max-spare-workers", "1", "--min-child-ttl", "1500ms"];
   await using server = await grown(gate, args);
   await state(server, { idle: 1, stopping: 0 });
-  const passed = between(linesOf(server, "worker spawned").at(-1), exitsOf(server, "culled")[0]);
-  assert.ok(passed >= 1450, `${passed} ms`);
+  // The last start was decided when the last but one was ready, and took a job.
+  const passed = between(linesOf(server, "worker ready").at(-2), exitsOf(server, "culled")[0]);
+  assert.ok(passed >= 1500, `${passed} ms`);
 });
 
 Deno.test("serve starts no more workers at a time than there are CPUs", async () => {
@@ -136,9 +136,8 @@ Deno.test("serve waits before each start when there is a startDelay", async () =
   await using server = await startServer({ args: ["--workers", "3", "--start-delay", "300ms"] });
   await server.line("worker ready", 3);
   const [listening] = linesOf(server, "listening");
-  const starts = [listening, ...linesOf(server, "worker spawned")];
-  const delays = starts.slice(1).map((line, index) => between(starts[index], line));
-  assert.ok(delays.every((delay) => delay >= 280), `${delays}`);
+  const times = linesOf(server, "worker spawned").map((line) => between(listening, line));
+  assert.ok(times.every((time, index) => time >= (index + 1) * 300), `${times}`);
 });
 
 // ---- recycling ----
@@ -166,6 +165,7 @@ Deno.test("serve replaces a worker after maxRequests, the new one ready first, a
 
 Deno.test("serve replaces a worker at once when it crashes", async () => {
   await using server = await startServer({ handler: PID, args: ["--workers", "1"] });
+  const delays: number[] = [];
   for (let round = 1; round <= 3; round++) {
     const [pid = ""] = await askOnce(server.endpoint, "x");
     Deno.kill(Number(pid), "SIGKILL");
@@ -179,8 +179,10 @@ Deno.test("serve replaces a worker at once when it crashes", async () => {
       level: "warn",
     });
     const spawn = await server.line("worker spawned", round + 1);
-    assert.ok(between(exit, spawn) < 500, `${between(exit, spawn)} ms`);
+    delays.push(between(exit, spawn));
   }
+  // A busy machine may be slow once, not always.
+  assert.ok(Math.min(...delays) < 200, `${delays}`);
 });
 
 Deno.test("serve answers every request when all workers are killed at once, again and again", async () => {
@@ -192,8 +194,10 @@ Deno.test("serve answers every request when all workers are killed at once, agai
     await traffic.more(100);
     const { workers } = server;
     for (const pid of workers) Deno.kill(pid, "SIGKILL");
-    await until("four others serve", () =>
-      server.workers.length === 4 && !server.workers.some((pid) => workers.includes(pid)));
+    await until(
+      "four others serve",
+      () => server.workers.length === 4 && !server.workers.some((pid) => workers.includes(pid)),
+    );
   }
   const replies = await traffic.end();
   assert.ok(replies.every((reply) => reply.join() === "x"));
@@ -220,9 +224,11 @@ Deno.test("serve starts workers one at a time when they die at start, however ma
   await using server = await startServer({ handler, args: ["--workers", "8"], raw: true });
   const cpus = navigator.hardwareConcurrency;
   await server.line("worker exited", Math.min(8, cpus) + 2);
-  const later = server.lines.slice(server.lines.findIndex((line) =>
-    line.message === "worker exited" && line.worker === Math.min(8, cpus)
-  ));
+  const later = server.lines.slice(
+    server.lines.findIndex((line) =>
+      line.message === "worker exited" && line.worker === Math.min(8, cpus)
+    ),
+  );
   assert.equal(mostStarting(later), 1);
 });
 
@@ -232,8 +238,8 @@ Deno.test("serve kills a worker that is not ready within startTimeout, and tries
   await using server = await startServer({ handler, args, raw: true });
   const { worker, pid, reason, signal } = await server.line("worker exited");
   assert.deepEqual({ worker, reason, signal }, { worker: 1, reason: "timeout", signal: "SIGKILL" });
-  const [spawn, exit] = [await server.line("worker spawned"), await server.line("worker exited")];
-  assert.ok(between(spawn, exit) >= 680, `${between(spawn, exit)} ms`);
+  const [listening, exit] = [await server.line("listening"), await server.line("worker exited")];
+  assert.ok(between(listening, exit) >= 700, `${between(listening, exit)} ms`);
   assert.equal(isAlive(Number(pid)), false);
   server.folder.write("handler.ts", 'export default () => "at last";');
   await server.line("worker ready");
@@ -313,7 +319,7 @@ Deno.test("serve lets a rogue live when it heeds the first signal", async () => 
 
 Deno.test("serve takes no worker for a rogue when its job takes long but no CPU, or when many jobs use CPU", async () => {
   const args = ["--babysit-interval", "100ms", "--rogue-cpu-time", "400ms"];
-  const handler = `${SPIN.replace("if (word === \"spin\") for (;;);", "")}`.replace(
+  const handler = `${SPIN.replace('if (word === "spin") for (;;);', "")}`.replace(
     "return word",
     'if (word === "work") for (const end = Date.now() + 100; Date.now() < end;);\n return word',
   );
@@ -361,8 +367,8 @@ Deno.test("serve runs dequeue() in a process of its own every dequeueInterval", 
   assert.equal(new Set([...pidsIn(file), pid]).size, pidsIn(file).length + 1);
   const spawns = linesOf(server, "worker spawned").filter(({ purpose }) => purpose === "dequeue");
   const listening = await server.line("listening");
-  const pauses = [listening, ...spawns].slice(0, -1).map((line, i) => between(line, spawns[i]));
-  assert.ok(pauses.every((pause) => pause >= 380), `${pauses}`);
+  const times = spawns.map((line) => between(listening, line));
+  assert.ok(times.every((time, index) => time >= (index + 1) * 400), `${times}`);
   const exits = exitsOf(server, "dequeued");
   assert.ok(exits.length >= 2 && exits.every(({ code }) => code === 0));
   assert.deepEqual(await askOnce(server.endpoint, "x"), [String(pid)]);
@@ -420,19 +426,27 @@ function titleOf(pid: number | undefined): string {
 Deno.test("serve shows ports in its processes' titles when it serves by tcp", async () => {
   await using server = await startServer({ args: ["--port", "0,0", "--workers", "1"] });
   const [front, back] = [server.endpoint, server.backend].map((each) => each.split(":").at(-1));
-  await until("the main process has its title", () =>
-    titleOf(server.pid) === `zmq broker ${front}-${back}`);
-  await until("the worker has its title", () =>
-    titleOf(server.workers[0]) === `zmq worker ${back}`);
+  await until(
+    "the main process has its title",
+    () => titleOf(server.pid) === `zmq broker ${front}-${back}`,
+  );
+  await until(
+    "the worker has its title",
+    () => titleOf(server.workers[0]) === `zmq worker ${back}`,
+  );
 });
 
 Deno.test("serve shows the endpoint in its processes' titles when the backend is private", async () => {
   await using server = await startServer({ args: ["--workers", "1"] });
   const front = server.endpoint.split(":").at(-1);
-  await until("the main process has its title", () =>
-    titleOf(server.pid) === `zmq broker ${front}-${server.backend}`);
-  await until("the worker has its title", () =>
-    titleOf(server.workers[0]) === `zmq worker ${server.backend}`);
+  await until(
+    "the main process has its title",
+    () => titleOf(server.pid) === `zmq broker ${front}-${server.backend}`,
+  );
+  await until(
+    "the worker has its title",
+    () => titleOf(server.workers[0]) === `zmq worker ${server.backend}`,
+  );
 });
 
 const NOBODY = 65_534;
@@ -444,16 +458,6 @@ function canBeNobody(): boolean {
   return new Deno.Command("/bin/sh", { args, uid: NOBODY }).outputSync().success;
 }
 
-/** A folder that anybody can enter, with a copy of libzmq: root's cache is for root alone. */
-function openFolder(mode: number): Folder & { library: string } {
-  const folder = new Folder();
-  Deno.chmodSync(folder.path, 0o755);
-  const library = `${folder.path}/libzmq.so`;
-  Deno.copyFileSync(locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path, library);
-  Deno.chmodSync(library, mode);
-  return Object.assign(folder, { library });
-}
-
 /** A line of proc(5)'s status. */
 function statusOf(pid: number | undefined, name: string): string {
   const status = Deno.readTextFileSync(`/proc/${pid}/status`);
@@ -462,30 +466,34 @@ function statusOf(pid: number | undefined, name: string): string {
 
 const ignore = !canBeNobody();
 
-Deno.test("serve runs its workers as another user and group when it is root", { ignore }, async () => {
-  using folder = openFolder(0o644);
-  const handler = moduleOf(PID);
-  for (
-    const [accounts, uid, gid] of [
-      [["--user", "nobody"], NOBODY, NOBODY],
-      [["--user", String(NOBODY), "--group", "daemon"], NOBODY, 1],
-      [["--group", "daemon"], 0, 1],
-    ] as const
-  ) {
-    await using server = await startServer({
-      args: ["--workers", "1", ...accounts, handler],
-      env: { ZMQ_LIBRARY: folder.library, TMPDIR: "/tmp" },
-    });
-    const [pid] = server.workers;
-    assert.equal(statusOf(pid, "Uid"), Array(4).fill(uid).join("\t"));
-    assert.equal(statusOf(pid, "Gid"), Array(4).fill(gid).join("\t"));
-    if (uid !== 0) assert.equal(statusOf(pid, "Groups"), "");
-    assert.equal(statusOf(server.pid, "Uid"), Array(4).fill(0).join("\t"));
-    assert.deepEqual(await askOnce(server.endpoint, "x"), [String(pid)]);
-    const folderOfBackend = server.backend.slice("ipc://".length).replace(/\/[^/]*$/, "");
-    const { mode, uid: owner } = Deno.statSync(folderOfBackend);
-    assert.deepEqual({ mode: (mode ?? 0) & 0o7777, owner }, { mode: 0o700, owner: uid });
-    server.signal("SIGTERM");
-    assert.equal((await server.ended()).code, 0);
-  }
-});
+Deno.test(
+  "serve runs its workers as another user and group when it is root",
+  { ignore },
+  async () => {
+    const handler = moduleOf(PID);
+    for (
+      const [accounts, uid, gid] of [
+        [["--user", "nobody"], NOBODY, NOBODY],
+        [["--user", String(NOBODY), "--group", "daemon"], NOBODY, 1],
+        [["--group", "daemon"], 0, 1],
+      ] as const
+    ) {
+      await using server = await startServer({
+        args: ["--workers", "1", ...accounts, handler],
+        // The folder of all others is for this user alone.
+        env: { TMPDIR: "/tmp" },
+      });
+      const [pid] = server.workers;
+      assert.equal(statusOf(pid, "Uid"), Array(4).fill(uid).join("\t"));
+      assert.equal(statusOf(pid, "Gid"), Array(4).fill(gid).join("\t"));
+      if (uid !== 0) assert.equal(statusOf(pid, "Groups"), "");
+      assert.equal(statusOf(server.pid, "Uid"), Array(4).fill(0).join("\t"));
+      assert.deepEqual(await askOnce(server.endpoint, "x"), [String(pid)]);
+      const folderOfBackend = server.backend.slice("ipc://".length).replace(/\/[^/]*$/, "");
+      const { mode, uid: owner } = Deno.statSync(folderOfBackend);
+      assert.deepEqual({ mode: (mode ?? 0) & 0o7777, owner }, { mode: 0o700, owner: uid });
+      server.signal("SIGTERM");
+      assert.equal((await server.ended()).code, 0);
+    }
+  },
+);

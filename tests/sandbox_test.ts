@@ -12,9 +12,9 @@ const ONE_WORKER = ["--workers", "1"];
 const ATTEMPT = `const decoder = new TextDecoder();
   const AsyncFunction = (async () => {}).constructor;
   export default async (_body, { frames }) => {
-    const [code, arg] = frames.map((frame) => decoder.decode(frame));
+    const [code, arg, library] = frames.map((frame) => decoder.decode(frame));
     try {
-      return ["ok", String(await new AsyncFunction("arg", "return " + code)(arg))];
+      return ["ok", String(await new AsyncFunction("arg", "library", "return " + code)(arg, library))];
     } catch (error) {
       return [error.name, String(error.message).slice(0, 500)];
     }
@@ -28,7 +28,7 @@ async function startAttempts(grants: string[], more: Record<string, string> = {}
   });
 }
 
-/** What a handler can't do without a grant; \`arg\` is a file that exists. */
+/** What a handler can't do without a grant; `arg` is a file that exists, `library` is libzmq's. */
 const FORBIDDEN: Record<string, string> = {
   "read a file": "Deno.readTextFileSync(arg)",
   "read /proc": 'Deno.readTextFileSync("/proc/self/status")',
@@ -55,13 +55,14 @@ const FORBIDDEN: Record<string, string> = {
     'await import("node:child_process").then((child) => child.execFileSync("/bin/true"))',
   "send a signal": 'Deno.kill(Deno.ppid, "SIGCONT")',
   "open a library": "Deno.dlopen(arg, {})",
+  "open the one library that its worker has": "Deno.dlopen(library, {})",
   "open libzmq again": `await import(${
     JSON.stringify(new URL("zmq/library.ts", ROOT).href)
-  }).then((m) => m.openLibrary(arg))`,
+  }).then((m) => m.openLibrary(library))`,
   "take a pointer": "Deno.UnsafePointer.of(new Uint8Array(8))",
   "make a pointer": "Deno.UnsafePointer.create(4096n)",
   "load an addon":
-    'await import("node:process").then(({ default: p }) => p.dlopen({ exports: {} }, arg))',
+    'await import("node:process").then(({ default: p }) => p.dlopen({ exports: {} }, library))',
   "ask for the host's name": "Deno.hostname()",
   "ask for the host's name as Node does": 'await import("node:os").then((os) => os.hostname())',
   "ask for the kernel": "Deno.osRelease()",
@@ -78,7 +79,7 @@ Deno.test("a handler can do nothing outside its own memory when nothing is grant
   assert.deepEqual(await peer.ask("1 + Number(arg)", "1"), ["ok", "2"]);
   const wrong: string[] = [];
   for (const [what, code] of Object.entries(FORBIDDEN)) {
-    const [result, detail] = await peer.ask(code, file);
+    const [result, detail] = await peer.ask(code, file, libraries(server)[0] ?? "");
     if (result !== "NotCapable") wrong.push(`${what}: ${result} ${detail}`);
   }
   assert.deepEqual(wrong, []);
@@ -460,6 +461,12 @@ const LISTED = [
   "DENO_CERT",
   "DENO_TLS_CA_STORE",
   "DENO_AUTH_TOKENS",
+  "SSL_CERT_FILE",
+  "SSL_CERT_DIR",
+  "NODE_EXTRA_CA_CERTS",
+  "SSL_CERT_FILE",
+  "SSL_CERT_DIR",
+  "NODE_EXTRA_CA_CERTS",
   "NPM_CONFIG_REGISTRY",
   "JSR_URL",
   "HTTP_PROXY",

@@ -10,7 +10,6 @@ import { endpointOf, moduleOf, serveQuietly, startServer } from "./pool_harness.
 /** No operation may be left; libzmq's file stays loaded, which the other sanitizer takes for a leak. */
 const STRICT = { sanitizeOps: true, sanitizeExit: true };
 
-const PID = moduleOf("export default () => String(Deno.pid);");
 const BUSY = moduleOf("export default () => { for (;;); };");
 const BROKEN = moduleOf('throw new Error("The module is broken");');
 
@@ -91,47 +90,59 @@ Deno.test("serve fills the real ports in when endpoints leave them open", STRICT
   for (const endpoint of server.frontend) assert.deepEqual(await askOnce(endpoint, "x"), ["x"]);
 });
 
-Deno.test("serve keeps its backend in a folder that only its user can enter, and removes that, when none is named", STRICT, async () => {
-  const server = serveQuietly({ workers: 1 });
-  const socket = server.backend.slice("ipc://".length);
-  const folder = socket.slice(0, socket.lastIndexOf("/"));
-  assert.equal((Deno.statSync(folder).mode ?? 0) & 0o7777, 0o700);
-  assert.equal(Deno.statSync(folder).uid, Deno.uid());
-  await server.ready;
-  await server.shutdown();
-  assert.throws(() => Deno.statSync(folder), Deno.errors.NotFound);
-});
+Deno.test(
+  "serve keeps its backend in a folder that only its user can enter, and removes that, when none is named",
+  STRICT,
+  async () => {
+    const server = serveQuietly({ workers: 1 });
+    const socket = server.backend.slice("ipc://".length);
+    const folder = socket.slice(0, socket.lastIndexOf("/"));
+    assert.equal((Deno.statSync(folder).mode ?? 0) & 0o7777, 0o700);
+    assert.equal(Deno.statSync(folder).uid, Deno.uid());
+    await server.ready;
+    await server.shutdown();
+    assert.throws(() => Deno.statSync(folder), Deno.errors.NotFound);
+  },
+);
 
-Deno.test("serve throws one clear error and changes nothing when a tcp port is taken", STRICT, async () => {
-  using folder = new Folder();
-  await using server = serveQuietly({ workers: 1 });
-  const frontend = endpointOf(server);
-  const pidFile = `${folder.path}/pid`;
-  const logFile = `${folder.path}/log`;
-  const message = `Cannot bind to "${frontend}": Address already in use`;
-  assert.throws(() => serve({ frontend, pidFile, logFile }), { message });
-  assert.throws(() => serve({ frontend: ["tcp://127.0.0.1:0", frontend], pidFile, logFile }), {
-    message,
-  });
-  assert.throws(() => serve({ frontend: "tcp://127.0.0.1:0", backend: frontend, logFile }), {
-    message,
-  });
-  assert.throws(() => Deno.statSync(pidFile), Deno.errors.NotFound);
-  assert.deepEqual(await askOnce(frontend, "x"), ["x"]);
-});
+Deno.test(
+  "serve throws one clear error and changes nothing when a tcp port is taken",
+  STRICT,
+  async () => {
+    using folder = new Folder();
+    await using server = serveQuietly({ workers: 1 });
+    const frontend = endpointOf(server);
+    const pidFile = `${folder.path}/pid`;
+    const logFile = `${folder.path}/log`;
+    const message = `Cannot bind to "${frontend}": Address already in use`;
+    assert.throws(() => serve({ frontend, pidFile, logFile }), { message });
+    assert.throws(() => serve({ frontend: ["tcp://127.0.0.1:0", frontend], pidFile, logFile }), {
+      message,
+    });
+    assert.throws(() => serve({ frontend: "tcp://127.0.0.1:0", backend: frontend, logFile }), {
+      message,
+    });
+    assert.throws(() => Deno.statSync(pidFile), Deno.errors.NotFound);
+    assert.deepEqual(await askOnce(frontend, "x"), ["x"]);
+  },
+);
 
-Deno.test("serve throws one clear error and leaves the first in peace when an ipc path is taken", STRICT, async () => {
-  using folder = new Folder();
-  const frontend = `ipc://${folder.path}/front`;
-  await using _first = serveQuietly({ frontend, workers: 1 });
-  const logFile = `${folder.path}/log`;
-  const message = `Cannot bind to "${frontend}": Address already in use`;
-  assert.throws(() => serve({ frontend, logFile }), { message });
-  assert.throws(() => serve({ frontend: "tcp://127.0.0.1:0", backend: frontend, logFile }), {
-    message,
-  });
-  assert.deepEqual(await askOnce(frontend, "x"), ["x"]);
-});
+Deno.test(
+  "serve throws one clear error and leaves the first in peace when an ipc path is taken",
+  STRICT,
+  async () => {
+    using folder = new Folder();
+    const frontend = `ipc://${folder.path}/front`;
+    await using _first = serveQuietly({ frontend, workers: 1 });
+    const logFile = `${folder.path}/log`;
+    const message = `Cannot bind to "${frontend}": Address already in use`;
+    assert.throws(() => serve({ frontend, logFile }), { message });
+    assert.throws(() => serve({ frontend: "tcp://127.0.0.1:0", backend: frontend, logFile }), {
+      message,
+    });
+    assert.deepEqual(await askOnce(frontend, "x"), ["x"]);
+  },
+);
 
 Deno.test("serve takes an ipc path over when whoever had it is gone", STRICT, async () => {
   using folder = new Folder();
@@ -160,56 +171,60 @@ Deno.test("serve is ready when minWorkers are ready and not before", STRICT, asy
   assert.equal(server.stats().workers.idle, 3);
 });
 
-Deno.test("serve tells workers by state, queue and counters when stats is called", STRICT, async () => {
-  using gate = new Gate();
-  await using server = serveQuietly({ ...gated(gate), workers: 2 });
-  const { min, max } = server.stats().workers;
-  assert.deepEqual({ min, max }, { min: 2, max: 2 });
-  await server.ready;
-  await using peer = new Peer(endpointOf(server));
-  for (const body of ["12", "345", "6789", "0"]) peer.send("", body);
-  await until("two run and two wait", () => {
-    const { workers, queue } = server.stats();
-    return workers.busy === 2 && queue.jobs === 2;
-  });
-  const busy = server.stats();
-  assert.deepEqual(busy.workers, {
-    starting: 0,
-    idle: 0,
-    busy: 2,
-    stopping: 0,
-    dequeue: 0,
-    min: 2,
-    max: 2,
-  });
-  assert.deepEqual(busy.queue, { jobs: 2, bytes: 5 });
-  assert.equal(busy.running, 2);
-  assert.equal(busy.clients, 1);
-  assert.equal(busy.serviceTime, undefined);
-  assert.equal(busy.generation, 1);
-  assert.deepEqual(busy.processes.map(({ state, jobs }) => `${state} ${jobs}`), [
-    "busy 1",
-    "busy 1",
-  ]);
-  assert.ok(busy.processes.every(({ pid }) => isAlive(pid)));
-  gate.open();
-  await receiveAll(peer, 4);
-  const after = server.stats();
-  assert.ok(after.uptime > busy.uptime);
-  assert.equal(after.workers.idle, 2);
-  assert.deepEqual(after.queue, { jobs: 0, bytes: 0 });
-  assert.equal(after.running, 0);
-  assert.ok((after.serviceTime ?? 0) > 0);
-  assert.equal(after.processes.reduce((sum, { answered }) => sum + answered, 0), 4);
-  const { requests, answered, failed, spawned, exited } = after.counters;
-  assert.deepEqual({ requests, answered, failed, spawned, exited }, {
-    requests: 4,
-    answered: 4,
-    failed: 0,
-    spawned: 2,
-    exited: {},
-  });
-});
+Deno.test(
+  "serve tells workers by state, queue and counters when stats is called",
+  STRICT,
+  async () => {
+    using gate = new Gate();
+    await using server = serveQuietly({ ...gated(gate), workers: 2 });
+    const { min, max } = server.stats().workers;
+    assert.deepEqual({ min, max }, { min: 2, max: 2 });
+    await server.ready;
+    await using peer = new Peer(endpointOf(server));
+    for (const body of ["12", "345", "6789", "0"]) peer.send("", body);
+    await until("two run and two wait", () => {
+      const { workers, queue } = server.stats();
+      return workers.busy === 2 && queue.jobs === 2;
+    });
+    const busy = server.stats();
+    assert.deepEqual(busy.workers, {
+      starting: 0,
+      idle: 0,
+      busy: 2,
+      stopping: 0,
+      dequeue: 0,
+      min: 2,
+      max: 2,
+    });
+    assert.deepEqual(busy.queue, { jobs: 2, bytes: 5 });
+    assert.equal(busy.running, 2);
+    assert.equal(busy.clients, 1);
+    assert.equal(busy.serviceTime, undefined);
+    assert.equal(busy.generation, 1);
+    assert.deepEqual(busy.processes.map(({ state, jobs }) => `${state} ${jobs}`), [
+      "busy 1",
+      "busy 1",
+    ]);
+    assert.ok(busy.processes.every(({ pid }) => isAlive(pid)));
+    gate.open();
+    await receiveAll(peer, 4);
+    const after = server.stats();
+    assert.ok(after.uptime > busy.uptime);
+    assert.equal(after.workers.idle, 2);
+    assert.deepEqual(after.queue, { jobs: 0, bytes: 0 });
+    assert.equal(after.running, 0);
+    assert.ok((after.serviceTime ?? 0) > 0);
+    assert.equal(after.processes.reduce((sum, { answered }) => sum + answered, 0), 4);
+    const { requests, answered, failed, spawned, exited } = after.counters;
+    assert.deepEqual({ requests, answered, failed, spawned, exited }, {
+      requests: 4,
+      answered: 4,
+      failed: 0,
+      spawned: 2,
+      exited: {},
+    });
+  },
+);
 
 Deno.test("serve rejects ready and finished when the handler can't be loaded", STRICT, async () => {
   const cases: Record<string, [string, RegExp]> = {
@@ -230,16 +245,55 @@ Deno.test("serve rejects ready and finished when the handler can't be loaded", S
   }
 });
 
-Deno.test("serve leaves no rejection unhandled when nobody looks at a server that can't start", STRICT, async () => {
-  const exits: string[] = [];
-  const server = serveQuietly({
-    handler: BROKEN,
-    workers: 1,
-    onWorkerExit: ({ reason }) => void exits.push(reason),
-  });
-  await until("its worker has ended", () => exits.length > 0);
-  await until("the server has ended", async () => !await accepts(endpointOf(server)));
-});
+/** Rejections that nobody handles while `body` runs. */
+async function unhandled(body: () => Promise<void>): Promise<unknown[]> {
+  const reasons: unknown[] = [];
+  const note = (event: PromiseRejectionEvent) => {
+    event.preventDefault();
+    reasons.push(event.reason);
+  };
+  addEventListener("unhandledrejection", note);
+  try {
+    await body();
+    // They come with a later turn of the event loop.
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  } finally {
+    removeEventListener("unhandledrejection", note);
+  }
+  return reasons;
+}
+
+Deno.test(
+  "serve leaves no rejection unhandled when nobody looks at a server that can't start",
+  STRICT,
+  async () => {
+    const reasons = await unhandled(async () => {
+      const exits: string[] = [];
+      const server = serveQuietly({
+        handler: BROKEN,
+        workers: 1,
+        onWorkerExit: ({ reason }) => void exits.push(reason),
+      });
+      await until("its worker has ended", () => exits.length > 0);
+      await until("the server has ended", async () => !await accepts(endpointOf(server)));
+    });
+    assert.deepEqual(reasons, []);
+  },
+);
+
+Deno.test(
+  "serve leaves no rejection unhandled when it has failed and its signal is aborted then",
+  STRICT,
+  async () => {
+    const reasons = await unhandled(async () => {
+      const controller = new AbortController();
+      const server = serveQuietly({ handler: BROKEN, workers: 1, signal: controller.signal });
+      await assert.rejects(server.finished, /The module is broken/);
+      controller.abort();
+    });
+    assert.deepEqual(reasons, []);
+  },
+);
 
 // ---- resize, reload ----
 
@@ -262,47 +316,62 @@ function boundsOf(server: Server): { min: number; max: number } {
   return { min, max };
 }
 
-Deno.test("serve throws a RangeError and stays as it is when it is resized to nonsense", STRICT, async () => {
-  await using server = serveQuietly({ workers: 2 });
-  for (const bounds of [{ min: 0 }, { max: 0 }, { min: 1.5 }, { max: NaN }, { min: 3, max: 2 }]) {
-    assert.throws(() => server.resize(bounds), RangeError, JSON.stringify(bounds));
-    assert.deepEqual(boundsOf(server), { min: 2, max: 2 });
-  }
-});
+Deno.test(
+  "serve throws a RangeError and stays as it is when it is resized to nonsense",
+  STRICT,
+  async () => {
+    await using server = serveQuietly({ workers: 2 });
+    for (const bounds of [{ min: 0 }, { max: 0 }, { min: 1.5 }, { max: NaN }, { min: 3, max: 2 }]) {
+      assert.throws(() => server.resize(bounds), RangeError, JSON.stringify(bounds));
+      assert.deepEqual(boundsOf(server), { min: 2, max: 2 });
+    }
+  },
+);
 
-Deno.test("serve replaces all workers by fresh ones with the new code when it is reloaded", STRICT, async () => {
-  using folder = new Folder();
-  const handler = folder.write("handler.ts", 'export default () => "one";');
-  await using server = serveQuietly({ handler, workers: 2 });
-  await server.ready;
-  const before = pidsOf(server);
-  assert.deepEqual(await askOnce(endpointOf(server), "x"), ["one"]);
-  folder.write("handler.ts", 'export default () => "two";');
-  await server.reload();
-  assert.equal(server.stats().generation, 2);
-  assert.deepEqual(await askOnce(endpointOf(server), "x"), ["two"]);
-  await until("the old ones are gone", () => !before.some(isAlive));
-  await until("two are left", () => server.stats().processes.length === 2);
-  assert.deepEqual(server.stats().counters.exited, { reload: 2 });
-});
+Deno.test(
+  "serve replaces all workers by fresh ones with the new code when it is reloaded",
+  STRICT,
+  async () => {
+    using folder = new Folder();
+    const handler = folder.write("handler.ts", 'export default () => "one";');
+    await using server = serveQuietly({ handler, workers: 2 });
+    await server.ready;
+    const before = pidsOf(server);
+    assert.deepEqual(await askOnce(endpointOf(server), "x"), ["one"]);
+    folder.write("handler.ts", 'export default () => "two";');
+    await server.reload();
+    assert.equal(server.stats().generation, 2);
+    assert.deepEqual(await askOnce(endpointOf(server), "x"), ["two"]);
+    await until("the old ones are gone", () => !before.some(isAlive));
+    await until("two are left", () => server.stats().processes.length === 2);
+    assert.deepEqual(server.stats().counters.exited, { reload: 2 });
+  },
+);
 
-Deno.test("serve rejects the reload and keeps the workers when the new code is broken", STRICT, async () => {
-  using folder = new Folder();
-  const handler = folder.write("handler.ts", 'export default () => "one";');
-  await using server = serveQuietly({ handler, workers: 2 });
-  await server.ready;
-  const before = pidsOf(server);
-  folder.write("handler.ts", 'throw new Error("The new code is broken");');
-  await assert.rejects(server.reload(), /The new code is broken/);
-  assert.deepEqual(await askOnce(endpointOf(server), "x"), ["one"]);
-  assert.ok(before.every(isAlive));
-  folder.write("handler.ts", 'export default () => "three";');
-  await server.reload();
-  assert.deepEqual(await askOnce(endpointOf(server), "x"), ["three"]);
-});
+Deno.test(
+  "serve rejects the reload and keeps the workers when the new code is broken",
+  STRICT,
+  async () => {
+    using folder = new Folder();
+    const handler = folder.write("handler.ts", 'export default () => "one";');
+    await using server = serveQuietly({ handler, workers: 2 });
+    await server.ready;
+    const before = pidsOf(server);
+    folder.write("handler.ts", 'throw new Error("The new code is broken");');
+    await assert.rejects(server.reload(), /The new code is broken/);
+    assert.deepEqual(await askOnce(endpointOf(server), "x"), ["one"]);
+    assert.ok(before.every(isAlive));
+    folder.write("handler.ts", 'export default () => "three";');
+    await server.reload();
+    assert.deepEqual(await askOnce(endpointOf(server), "x"), ["three"]);
+  },
+);
 
 Deno.test("serve takes other options up when it is reloaded with them", STRICT, async () => {
-  await using server = serveQuietly({ handler: moduleOf('export default () => "one";'), workers: 1 });
+  await using server = serveQuietly({
+    handler: moduleOf('export default () => "one";'),
+    workers: 1,
+  });
   await server.ready;
   await server.reload({ handler: moduleOf('export default () => "two";'), workers: 2 });
   assert.deepEqual(boundsOf(server), { min: 2, max: 2 });
@@ -320,64 +389,80 @@ Deno.test("serve ends all reloads well when they are asked for at once", STRICT,
   assert.deepEqual(await askOnce(endpointOf(server), "x"), ["x"]);
 });
 
-Deno.test("serve rejects a reload when it is shutting down, and one that the end cuts short", STRICT, async () => {
-  const server = serveQuietly({ workers: 1 });
-  await server.ready;
-  const cut = server.reload();
-  const end = server.shutdown();
-  await assert.rejects(server.reload(), /shutting down/);
-  await assert.rejects(cut);
-  await end;
-});
+Deno.test(
+  "serve rejects a reload when it is shutting down, and one that the end cuts short",
+  STRICT,
+  async () => {
+    const server = serveQuietly({ workers: 1 });
+    await server.ready;
+    const cut = server.reload();
+    const end = server.shutdown();
+    await assert.rejects(server.reload(), /shutting down/);
+    await assert.rejects(cut);
+    await end;
+  },
+);
 
 // ---- the end ----
 
-Deno.test("serve lets the running job end and refuses what waits when it is shut down", STRICT, async () => {
-  using gate = new Gate();
-  const server = serveQuietly({ ...gated(gate), workers: 1 });
-  await using peer = new Peer(endpointOf(server));
-  for (const body of ["running", "waiting", "waiting"]) peer.send("", body);
-  await until("one runs and two wait", () => server.stats().queue.jobs === 2);
-  const end = server.shutdown();
-  for (const [, ...refusal] of [await peer.receiveText(), await peer.receiveText()]) {
-    assert.deepEqual(refusal, errorReply(503, "The server is shutting down"));
-  }
-  gate.open();
-  assert.deepEqual(await peer.receiveText(), ["", "running"]);
-  await end;
-  assert.deepEqual(await server.finished, { forced: false });
-});
+Deno.test(
+  "serve lets the running job end and refuses what waits when it is shut down",
+  STRICT,
+  async () => {
+    using gate = new Gate();
+    const server = serveQuietly({ ...gated(gate), workers: 1 });
+    await using peer = new Peer(endpointOf(server));
+    for (const body of ["running", "waiting", "waiting"]) peer.send("", body);
+    await until("one runs and two wait", () => server.stats().queue.jobs === 2);
+    const end = server.shutdown();
+    for (const [, ...refusal] of [await peer.receiveText(), await peer.receiveText()]) {
+      assert.deepEqual(refusal, errorReply(503, "The server is shutting down"));
+    }
+    gate.open();
+    assert.deepEqual(await peer.receiveText(), ["", "running"]);
+    await end;
+    assert.deepEqual(await server.finished, { forced: false });
+  },
+);
 
-Deno.test('serve serves what waits first when it is shut down with queued: "serve"', STRICT, async () => {
-  using gate = new Gate();
-  const server = serveQuietly({ ...gated(gate), workers: 1 });
-  await using peer = new Peer(endpointOf(server));
-  for (const body of ["1", "2", "3"]) peer.send("", body);
-  await until("one runs and two wait", () => server.stats().queue.jobs === 2);
-  const end = server.shutdown({ queued: "serve" });
-  // Who asks now is too late.
-  peer.send("late", "", "x");
-  const [envelope, ...refusal] = await peer.receiveText();
-  assert.deepEqual([envelope, ...refusal], [
-    "late",
-    "",
-    ...errorReply(503, "The server is shutting down"),
-  ]);
-  gate.open();
-  for (const body of ["1", "2", "3"]) assert.deepEqual(await peer.receiveText(), ["", body]);
-  await end;
-});
+Deno.test(
+  'serve serves what waits first when it is shut down with queued: "serve"',
+  STRICT,
+  async () => {
+    using gate = new Gate();
+    const server = serveQuietly({ ...gated(gate), workers: 1 });
+    await using peer = new Peer(endpointOf(server));
+    for (const body of ["1", "2", "3"]) peer.send("", body);
+    await until("one runs and two wait", () => server.stats().queue.jobs === 2);
+    const end = server.shutdown({ queued: "serve" });
+    // Who asks now is too late.
+    peer.send("late", "", "x");
+    const [envelope, ...refusal] = await peer.receiveText();
+    assert.deepEqual([envelope, ...refusal], [
+      "late",
+      "",
+      ...errorReply(503, "The server is shutting down"),
+    ]);
+    gate.open();
+    for (const body of ["1", "2", "3"]) assert.deepEqual(await peer.receiveText(), ["", body]);
+    await end;
+  },
+);
 
-Deno.test("serve kills a worker and says so when its job does not end within stopTimeout", STRICT, async () => {
-  const server = serveQuietly({ handler: BUSY, workers: 1, stopTimeout: 300 });
-  await using peer = new Peer(endpointOf(server));
-  peer.send("", "x");
-  await until("it runs", () => server.stats().workers.busy === 1);
-  const [pid = 0] = pidsOf(server);
-  await server.shutdown();
-  assert.deepEqual(await server.finished, { forced: true });
-  assert.equal(isAlive(pid), false);
-});
+Deno.test(
+  "serve kills a worker and says so when its job does not end within stopTimeout",
+  STRICT,
+  async () => {
+    const server = serveQuietly({ handler: BUSY, workers: 1, stopTimeout: 300 });
+    await using peer = new Peer(endpointOf(server));
+    peer.send("", "x");
+    await until("it runs", () => server.stats().workers.busy === 1);
+    const [pid = 0] = pidsOf(server);
+    await server.shutdown();
+    assert.deepEqual(await server.finished, { forced: true });
+    assert.equal(isAlive(pid), false);
+  },
+);
 
 Deno.test("serve ends once when it is shut down several times", STRICT, async () => {
   const reasons: string[] = [];
@@ -388,13 +473,17 @@ Deno.test("serve ends once when it is shut down several times", STRICT, async ()
   assert.deepEqual(reasons, ["shutdown"]);
 });
 
-Deno.test("serve rejects ready when it is shut down before its workers are ready", STRICT, async () => {
-  const server = serveQuietly({ workers: 2 });
-  const ready = assert.rejects(server.ready, /has ended/);
-  await server.shutdown();
-  await ready;
-  assert.deepEqual(await server.finished, { forced: false });
-});
+Deno.test(
+  "serve rejects ready when it is shut down before its workers are ready",
+  STRICT,
+  async () => {
+    const server = serveQuietly({ workers: 2 });
+    const ready = assert.rejects(server.ready, /has ended/);
+    await server.shutdown();
+    await ready;
+    assert.deepEqual(await server.finished, { forced: false });
+  },
+);
 
 Deno.test("serve shuts down when its signal is aborted", STRICT, async () => {
   const controller = new AbortController();
@@ -406,95 +495,129 @@ Deno.test("serve shuts down when its signal is aborted", STRICT, async () => {
   assert.equal(pids.some(isAlive), false);
 });
 
-Deno.test("serve ends at once and leaves nothing when its signal was aborted before", STRICT, async () => {
-  const pids: number[] = [];
-  const server = serveQuietly({
-    workers: 2,
-    signal: AbortSignal.abort(),
-    onWorkerSpawn: ({ pid }) => void pids.push(pid),
-  });
-  await assert.rejects(server.ready);
-  assert.deepEqual(await server.finished, { forced: false });
-  assert.equal(pids.some(isAlive), false);
-  assert.equal(await accepts(endpointOf(server)), false);
-});
+Deno.test(
+  "serve ends at once and leaves nothing when its signal was aborted before",
+  STRICT,
+  async () => {
+    const pids: number[] = [];
+    const server = serveQuietly({
+      workers: 2,
+      signal: AbortSignal.abort(),
+      onWorkerSpawn: ({ pid }) => void pids.push(pid),
+    });
+    await assert.rejects(server.ready);
+    assert.deepEqual(await server.finished, { forced: false });
+    assert.equal(pids.some(isAlive), false);
+    assert.equal(await accepts(endpointOf(server)), false);
+  },
+);
 
-Deno.test("serve leaves no file descriptor and no thread behind when it has started and stopped ten times", STRICT, async () => {
-  const count = (what: string) => [...Deno.readDirSync(`/proc/self/${what}`)].length;
-  const cycle = async () => {
+Deno.test(
+  "serve leaves no file descriptor and no thread behind when it has started and stopped ten times",
+  STRICT,
+  async () => {
+    const count = (what: string) => [...Deno.readDirSync(`/proc/self/${what}`)].length;
+    const cycle = async () => {
+      await using server = serveQuietly({ workers: 1 });
+      await server.ready;
+      assert.deepEqual(await askOnce(endpointOf(server), "x"), ["x"]);
+    };
+    // Deno's own threads and descriptors come with use.
+    for (let round = 0; round < 6; round++) await cycle();
+    const before = { fd: count("fd"), task: count("task") };
+    for (let round = 0; round < 10; round++) await cycle();
+    // One cycle has at least 10 of each; a thread of Deno's own pool may come or go.
+    await until(
+      "none is left",
+      () => count("fd") <= before.fd + 2 && count("task") <= before.task + 2,
+    );
+  },
+);
+
+Deno.test(
+  "serve leaves no file descriptor behind when it fails to start ten times",
+  STRICT,
+  async () => {
+    using folder = new Folder();
     await using server = serveQuietly({ workers: 1 });
-    await server.ready;
-    assert.deepEqual(await askOnce(endpointOf(server), "x"), ["x"]);
-  };
-  // Deno's own threads and descriptors come with use.
-  for (let round = 0; round < 6; round++) await cycle();
-  const before = { fd: count("fd"), task: count("task") };
-  for (let round = 0; round < 10; round++) await cycle();
-  // One cycle has at least 10 of each; a thread of Deno's own pool may come or go.
-  await until("none is left", () =>
-    count("fd") <= before.fd + 2 && count("task") <= before.task + 2);
-});
-
-Deno.test("serve leaves no file descriptor behind when it fails to start ten times", STRICT, async () => {
-  using folder = new Folder();
-  await using server = serveQuietly({ workers: 1 });
-  const options = {
-    frontend: endpointOf(server),
-    pidFile: `${folder.path}/pid`,
-    logFile: `${folder.path}/log`,
-  };
-  const attempt = () => assert.throws(() => serve(options));
-  const count = () => [...Deno.readDirSync("/proc/self/fd")].length;
-  for (let round = 0; round < 3; round++) attempt();
-  const before = count();
-  for (let round = 0; round < 10; round++) attempt();
-  assert.ok(count() <= before + 2, `${before} before, ${count()} after`);
-});
+    const options = {
+      frontend: endpointOf(server),
+      pidFile: `${folder.path}/pid`,
+      logFile: `${folder.path}/log`,
+    };
+    const attempt = () => assert.throws(() => serve(options));
+    const count = () => [...Deno.readDirSync("/proc/self/fd")].length;
+    for (let round = 0; round < 3; round++) attempt();
+    const before = count();
+    for (let round = 0; round < 10; round++) attempt();
+    assert.ok(count() <= before + 2, `${before} before, ${count()} after`);
+  },
+);
 
 // ---- options ----
 
-Deno.test("serve throws at once and names option, rule and value when an option is bad", STRICT, () => {
-  const cases: [Record<string, unknown>, typeof TypeError | typeof RangeError, RegExp][] = [
-    [{ minWorkers: 0 }, RangeError, /"minWorkers" must be an integer >= 1: current value is 0$/],
-    [{ minWorkers: "2" }, TypeError, /"minWorkers" must be an integer >= 1: current value is "2"/],
-    [{ maxWorkers: 1.5 }, RangeError, /"maxWorkers" must be an integer >= 1: current value is 1.5/],
-    [
-      { minWorkers: 3, maxWorkers: 2 },
-      RangeError,
-      /"minWorkers" must be at most "maxWorkers" \(2\): current value is 3/,
-    ],
-    [{ stopTimeout: -1 }, RangeError, /"stopTimeout" must be .* from 0 .*: current value is -1/],
-    [{ frontend: "6660" }, RangeError, /"frontend" must be .*tcp:\/\/.*: current value is "6660"/],
-    [{ frontend: [] }, RangeError, /"frontend" must be one or more/],
-    [{ frontend: 6660 }, TypeError, /"frontend" must be .*: current value is 6660/],
-    [{ handler: 5 }, TypeError, /"handler" must be a path.*: current value is 5/],
-    [{ overflow: "drop" }, RangeError, /"overflow" must be one of block, reject: .*"drop"/],
-    [{ permissions: { reed: true } }, RangeError, /"permissions" must be .*reed: true/],
-    [{ signalPassthrough: ["SIGKILL"] }, RangeError, /"signalPassthrough" must be .*"SIGKILL"/],
-    [{ onListen: 1 }, TypeError, /"onListen" must be a function: current value is 1/],
-    [{ signal: {} }, TypeError, /"signal" must be an AbortSignal: current value is \{\}/],
-    [{ minWorker: 1 }, TypeError, /"minWorker" is no option: did you mean "minWorkers"\?/],
-    [{ user: "no-such-user" }, RangeError, /"user" must be .*: current value is "no-such-user"/],
-    [{ background: true }, TypeError, /"background" needs "pidFile" and "logFile"/],
-  ];
-  for (const [options, type, message] of cases) {
-    const name = JSON.stringify(options);
-    assert.throws(() => serve({ frontend: "tcp://127.0.0.1:0", ...options }), (error) => {
-      assert.ok(error instanceof type, `${name}: ${error}`);
-      assert.match(error.message, message);
-      return true;
-    });
-  }
-});
+Deno.test(
+  "serve throws at once and names option, rule and value when an option is bad",
+  STRICT,
+  () => {
+    const cases: [Record<string, unknown>, typeof TypeError | typeof RangeError, RegExp][] = [
+      [{ minWorkers: 0 }, RangeError, /"minWorkers" must be an integer >= 1: current value is 0$/],
+      [
+        { minWorkers: "2" },
+        TypeError,
+        /"minWorkers" must be an integer >= 1: current value is "2"/,
+      ],
+      [
+        { maxWorkers: 1.5 },
+        RangeError,
+        /"maxWorkers" must be an integer >= 1: current value is 1.5/,
+      ],
+      [
+        { minWorkers: 3, maxWorkers: 2 },
+        RangeError,
+        /"minWorkers" must be at most "maxWorkers" \(2\): current value is 3/,
+      ],
+      [{ stopTimeout: -1 }, RangeError, /"stopTimeout" must be .* from 0 .*: current value is -1/],
+      [
+        { frontend: "6660" },
+        RangeError,
+        /"frontend" must be .*tcp:\/\/.*: current value is "6660"/,
+      ],
+      [{ frontend: [] }, RangeError, /"frontend" must be one or more/],
+      [{ frontend: 6660 }, TypeError, /"frontend" must be .*: current value is 6660/],
+      [{ handler: 5 }, TypeError, /"handler" must be a path.*: current value is 5/],
+      [{ overflow: "drop" }, RangeError, /"overflow" must be one of block, reject: .*"drop"/],
+      [{ permissions: { reed: true } }, RangeError, /"permissions" must be .*reed: true/],
+      [{ signalPassthrough: ["SIGKILL"] }, RangeError, /"signalPassthrough" must be .*"SIGKILL"/],
+      [{ onListen: 1 }, TypeError, /"onListen" must be a function: current value is 1/],
+      [{ signal: {} }, TypeError, /"signal" must be an AbortSignal: current value is \{\}/],
+      [{ minWorker: 1 }, TypeError, /"minWorker" is no option: did you mean "minWorkers"\?/],
+      [{ user: "no-such-user" }, RangeError, /"user" must be .*: current value is "no-such-user"/],
+      [{ background: true }, TypeError, /"background" needs "pidFile" and "logFile"/],
+    ];
+    for (const [options, type, message] of cases) {
+      const name = JSON.stringify(options);
+      assert.throws(() => serve({ frontend: "tcp://127.0.0.1:0", ...options }), (error) => {
+        assert.ok(error instanceof type, `${name}: ${error}`);
+        assert.match(error.message, message);
+        return true;
+      });
+    }
+  },
+);
 
-Deno.test("serve takes a handler in each form when it is a URL, a path or a specifier", STRICT, async () => {
-  using folder = new Folder();
-  const file = folder.write("handler.ts", 'export default () => "here";');
-  for (const handler of [file, pathToFileURL(file).href, pathToFileURL(file)]) {
-    await using server = serveQuietly({ handler, workers: 1 });
-    assert.deepEqual(await askOnce(endpointOf(server), "x"), ["here"]);
-  }
-});
+Deno.test(
+  "serve takes a handler in each form when it is a URL, a path or a specifier",
+  STRICT,
+  async () => {
+    using folder = new Folder();
+    const file = folder.write("handler.ts", 'export default () => "here";');
+    for (const handler of [file, pathToFileURL(file).href, pathToFileURL(file)]) {
+      await using server = serveQuietly({ handler, workers: 1 });
+      assert.deepEqual(await askOnce(endpointOf(server), "x"), ["here"]);
+    }
+  },
+);
 
 Deno.test("serve writes its pid file and removes it when it has one", STRICT, async () => {
   using folder = new Folder();
@@ -524,20 +647,24 @@ Deno.test("serve reloads when watch is on and the handler changes", STRICT, asyn
 
 // ---- several, signals ----
 
-Deno.test("serve runs several servers side by side when it is called several times", STRICT, async () => {
-  const answer = (word: string) => moduleOf(`export default () => ${JSON.stringify(word)};`);
-  await using one = serveQuietly({ handler: answer("one"), workers: 1 });
-  const two = serveQuietly({ handler: answer("two"), workers: 1 });
-  await using three = serveQuietly({ handler: answer("three"), workers: 1 });
-  await Promise.all([one.ready, two.ready, three.ready]);
-  const [from, to] = [one, two].map(endpointOf);
-  assert.notEqual(from, to);
-  assert.deepEqual(await askOnce(endpointOf(one), "x"), ["one"]);
-  assert.deepEqual(await askOnce(endpointOf(two), "x"), ["two"]);
-  await two.shutdown();
-  assert.deepEqual(await askOnce(endpointOf(one), "x"), ["one"]);
-  assert.deepEqual(await askOnce(endpointOf(three), "x"), ["three"]);
-});
+Deno.test(
+  "serve runs several servers side by side when it is called several times",
+  STRICT,
+  async () => {
+    const answer = (word: string) => moduleOf(`export default () => ${JSON.stringify(word)};`);
+    await using one = serveQuietly({ handler: answer("one"), workers: 1 });
+    const two = serveQuietly({ handler: answer("two"), workers: 1 });
+    await using three = serveQuietly({ handler: answer("three"), workers: 1 });
+    await Promise.all([one.ready, two.ready, three.ready]);
+    const [from, to] = [one, two].map(endpointOf);
+    assert.notEqual(from, to);
+    assert.deepEqual(await askOnce(endpointOf(one), "x"), ["one"]);
+    assert.deepEqual(await askOnce(endpointOf(two), "x"), ["two"]);
+    await two.shutdown();
+    assert.deepEqual(await askOnce(endpointOf(one), "x"), ["one"]);
+    assert.deepEqual(await askOnce(endpointOf(three), "x"), ["three"]);
+  },
+);
 
 /** Every signal listener that is added while `body` runs, and what is left of them after it. */
 async function listeners(body: () => Promise<void>): Promise<{ added: string[]; left: string[] }> {
@@ -570,25 +697,29 @@ Deno.test("serve installs no signal handler when it is not asked to", STRICT, as
   assert.deepEqual(added, []);
 });
 
-Deno.test("serve installs signal handlers and removes them at its end when handleSignals is on", STRICT, async () => {
-  const { added, left } = await listeners(async () => {
-    await using server = serveQuietly({ workers: 1, handleSignals: true });
-    await server.ready;
-    Deno.kill(Deno.pid, "SIGTTIN");
-    await until("it has one more", () => server.stats().workers.idle === 2);
-  });
-  assert.deepEqual(added, [
-    "SIGHUP",
-    "SIGINT",
-    "SIGQUIT",
-    "SIGTERM",
-    "SIGTTIN",
-    "SIGTTOU",
-    "SIGUSR1",
-    "SIGUSR2",
-  ]);
-  assert.deepEqual(left, []);
-});
+Deno.test(
+  "serve installs signal handlers and removes them at its end when handleSignals is on",
+  STRICT,
+  async () => {
+    const { added, left } = await listeners(async () => {
+      await using server = serveQuietly({ workers: 1, handleSignals: true });
+      await server.ready;
+      Deno.kill(Deno.pid, "SIGTTIN");
+      await until("it has one more", () => server.stats().workers.idle === 2);
+    });
+    assert.deepEqual(added, [
+      "SIGHUP",
+      "SIGINT",
+      "SIGQUIT",
+      "SIGTERM",
+      "SIGTTIN",
+      "SIGTTOU",
+      "SIGUSR1",
+      "SIGUSR2",
+    ]);
+    assert.deepEqual(left, []);
+  },
+);
 
 Deno.test("serve removes its signal handlers when it could not start", STRICT, async () => {
   const { added, left } = await listeners(async () => {
@@ -651,19 +782,25 @@ Deno.test("serve leaves TERM to the program when handleSignals is off", STRICT, 
   assert.equal((await program_.child.status).signal, "SIGTERM");
 });
 
-Deno.test("serve takes TERM and gives it back to the program at its end when handleSignals is on", STRICT, async () => {
-  await using program_ = startProgram(program("handleSignals: true"));
-  const { child, lines } = program_;
-  assert.equal((await lines.next()).value, "ready");
-  child.kill("SIGTERM");
-  assert.equal((await lines.next()).value, "finished false");
-  child.kill("SIGTERM");
-  assert.equal((await child.status).signal, "SIGTERM");
-});
+Deno.test(
+  "serve takes TERM and gives it back to the program at its end when handleSignals is on",
+  STRICT,
+  async () => {
+    await using program_ = startProgram(program("handleSignals: true"));
+    const { child, lines } = program_;
+    assert.equal((await lines.next()).value, "ready");
+    child.kill("SIGTERM");
+    assert.equal((await lines.next()).value, "finished false");
+    child.kill("SIGTERM");
+    assert.equal((await child.status).signal, "SIGTERM");
+  },
+);
 
 Deno.test("serve does nothing when its module is only imported", STRICT, async () => {
   using folder = new Folder();
-  const source = `import { serve } from ${JSON.stringify(new URL("../mod.ts", import.meta.url).href)};
+  const source = `import { serve } from ${
+    JSON.stringify(new URL("../mod.ts", import.meta.url).href)
+  };
     import { Client } from ${JSON.stringify(new URL("../client.ts", import.meta.url).href)};
     const caught = Deno.addSignalListener;
     console.log(typeof serve, typeof Client, typeof caught);`;
