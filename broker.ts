@@ -480,8 +480,8 @@ const NONE: readonly never[] = [];
 
 /** What a `BrokerLoop` tells of; called from its loop, must not throw. */
 export interface LoopEvents {
-  /** A peer of the backend shows a token: the worker that it was made for, or undefined. */
-  admit(token: string): number | undefined;
+  /** A peer shows a token: the worker that it was made for, "late" if that is to leave, or undefined. */
+  admit(token: string): number | "late" | undefined;
   /** The worker will leave of its own accord. */
   leaving(worker: number): void;
   /** The worker that this token was made for can't load the handler. */
@@ -572,6 +572,11 @@ export class BrokerLoop {
   get counters(): SocketCounters {
     const { malformed, undelivered, clients } = this.#front;
     return { malformed, undelivered, clients, intruders: this.#back.intruders };
+  }
+
+  /** Whether replies wait for slow clients. */
+  get hasUnsent(): boolean {
+    return this.#front.blocked;
   }
 
   /** The worker of this number, if it is in service. */
@@ -728,9 +733,12 @@ export class BrokerLoop {
     };
   }
 
-  #admit(token: string, routingId: Uint8Array<ArrayBuffer>): Worker<Frames> | undefined {
+  #admit(
+    token: string,
+    routingId: Uint8Array<ArrayBuffer>,
+  ): Worker<Frames> | "late" | undefined {
     const number = this.#events.admit(token);
-    if (number === undefined) return undefined;
+    if (typeof number !== "number") return number;
     const worker = this.broker.addWorker(number, routingId, this.#now);
     this.#workers.set(number, worker);
     return worker;

@@ -158,13 +158,15 @@ export function serve(options: ServeOptions = {}): Server {
 /** `reread` gives the options that a HUP should take up; undefined: the same. */
 function start(options: ServeOptions, reread: () => ServeOptions | undefined): PreforkServer {
   const settings = resolve(options);
-  const server = new PreforkServer(settings);
+  const server = new PreforkServer(settings, options);
   if (settings.handleSignals) handleSignals(server, settings, reread);
   server.begin();
   if (settings.watch) watch(server, settings.handler);
   const abort = () => server.stop("refuse", "abort");
   options.signal?.addEventListener("abort", abort, { once: true });
   if (options.signal?.aborted) abort();
+  const letGo = () => options.signal?.removeEventListener("abort", abort);
+  server.finished.then(letGo, letGo);
   return server;
 }
 
@@ -180,13 +182,15 @@ interface Process {
 
 /** A process that has ended is forgotten by the broker when its connection ends, or after this, ms. */
 const DEPARTURE_GRACE = 250;
-/** Replies are still delivered for so long at the end, ms. */
-const LINGER = 1000;
+/** Replies that are on their way at the end have at least this long, and at most what is left of `stopTimeout`, ms. */
+const MIN_LINGER = 100;
 /** Nothing asked for so long is called idle, ms. */
 const IDLE_AFTER = 1000;
 
 class PreforkServer implements Server {
   #settings: Settings;
+  /** What was asked for; the settings follow from it. */
+  #options: ServeOptions;
   #spec: ChildSpec;
   readonly #log: Log;
   readonly #library: Library;
@@ -210,6 +214,10 @@ class PreforkServer implements Server {
   /** serving → draining: serves what waits → stopping: workers leave → (finished) */
   #phase: "serving" | "draining" | "stopping" = "serving";
   #stopAt = Infinity;
+  /** When it ends though clients have not taken their replies. */
+  #endAt = Infinity;
+  /** Ends the wait for clients to take their last replies. */
+  #cutShort: (() => void) | undefined;
   #stopHook: Promise<void> | undefined;
   #failure: Error | undefined;
   #spawned = 0;
@@ -217,8 +225,9 @@ class PreforkServer implements Server {
   /** The endpoint really bound for workers. */
   readonly backend: string;
 
-  constructor(settings: Settings) {
+  constructor(settings: Settings, options: ServeOptions) {
     this.#settings = settings;
+    this.#options = options;
     const { logLevel: level, logFile: file, logFormat: format } = settings;
     this.#log = openLog({ level, file, format });
     try {
@@ -300,18 +309,27 @@ class PreforkServer implements Server {
     const minWorkers = min ?? Math.min(this.#settings.minWorkers, max ?? Infinity);
     const maxWorkers = max ?? Math.max(this.#settings.maxWorkers, min ?? 0);
     this.#supervisor.resize(minWorkers, maxWorkers, performance.now());
-    this.#settings = { ...this.#settings, minWorkers, maxWorkers };
+    this.#options = { ...this.#options, minWorkers, maxWorkers };
+    const { minSpareWorkers, maxSpareWorkers } = resolve(this.#options);
+    const changed = { minWorkers, maxWorkers, minSpareWorkers, maxSpareWorkers };
+    this.#settings = { ...this.#settings, ...changed };
+    this.#supervisor.configure(this.#settings, performance.now());
     this.#log.info("resized", { min: minWorkers, max: maxWorkers });
     this.#hook("onResize", () => this.#settings.onResize?.({ min: minWorkers, max: maxWorkers }));
     this.#loop.wake();
   }
 
   reload(options?: ServeOptions): Promise<void> {
+    return this.reloadWith(options && { ...this.#options, ...options });
+  }
+
+  /** The same, with `options` in place of all that were given before. */
+  reloadWith(options: ServeOptions | undefined): Promise<void> {
     if (this.#phase !== "serving") {
       return Promise.reject(new Error("Cannot reload as the server is shutting down"));
     }
     const before = this.#spec;
-    if (options !== undefined) this.#reconfigure(resolve(options));
+    if (options !== undefined) this.#reconfigure(options);
     const resolvers = this.#reload?.resolvers ?? Promise.withResolvers<void>();
     resolvers.promise.catch(() => {});
     this.#reload = { resolvers, before: this.#reload?.before ?? before };
@@ -335,7 +353,8 @@ class PreforkServer implements Server {
     if (this.#phase !== "serving") return;
     this.#log.info("stopping", { reason, queued });
     this.#phase = "draining";
-    this.#stopAt = performance.now() + (queued === "serve" ? this.#settings.stopTimeout : 0);
+    this.#endAt = performance.now() + this.#settings.stopTimeout;
+    this.#stopAt = queued === "serve" ? this.#endAt : performance.now();
     this.#stopHook = this.#hook("onStop", () => this.#settings.onStop?.({ reason }));
     this.#loop.drain(queued);
   }
@@ -344,7 +363,9 @@ class PreforkServer implements Server {
   kill(): void {
     this.stop("refuse", "killed");
     this.#phase = "stopping";
+    this.#endAt = performance.now();
     this.#supervisor.killAll(performance.now());
+    this.#cutShort?.();
     this.#loop.drain("refuse");
   }
 
@@ -393,7 +414,7 @@ class PreforkServer implements Server {
   async #run(): Promise<void> {
     try {
       await this.#loop.run();
-      await this.#loop.close(LINGER);
+      await this.#close();
       for (const endpoint of this.#givenEndpoints()) removeIpcFile(endpoint);
       await this.#stopHook;
     } catch (error) {
@@ -415,6 +436,14 @@ class PreforkServer implements Server {
     this.#log.close();
   }
 
+  /** Closes the sockets, and waits for clients to take what is on its way to them. */
+  async #close(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#cutShort = resolve;
+    const linger = Math.max(MIN_LINGER, this.#endAt - performance.now());
+    await Promise.race([this.#loop.close(linger), promise]);
+  }
+
   /** Does what is due; returns ms until it must run again. */
   #tick(now: number): number {
     const departure = this.#forgetDeparted(now);
@@ -428,9 +457,11 @@ class PreforkServer implements Server {
     const sleep = this.#supervisor.tick(now, this.#load(now));
     const actions = this.#supervisor.takeActions();
     for (const action of actions) this.#do(action);
-    if (this.#supervisor.stopped && this.#loop.broker.workers.size === 0) this.#loop.stop();
+    const left = this.#supervisor.stopped && this.#loop.broker.workers.size === 0;
+    if (left && (now >= this.#endAt || !this.#loop.hasUnsent)) this.#loop.stop();
     const stop = this.#phase === "draining" ? this.#stopAt - now : Infinity;
-    return actions.length > 0 ? 0 : Math.min(sleep, departure, stop);
+    const end = left ? this.#endAt - now : Infinity;
+    return actions.length > 0 ? 0 : Math.min(sleep, departure, stop, end);
   }
 
   #load(now: number): Parameters<Supervisor["tick"]>[1] {
@@ -509,12 +540,12 @@ class PreforkServer implements Server {
     };
   }
 
-  #admit(token: string): number | undefined {
+  #admit(token: string): number | "late" | undefined {
     const worker = this.#tokens.get(token);
     if (worker === undefined) return undefined;
     this.#tokens.delete(token);
     const pid = this.#processes.get(worker)?.child.pid;
-    if (pid === undefined || !this.#supervisor.ready(worker, performance.now())) return undefined;
+    if (pid === undefined || !this.#supervisor.ready(worker, performance.now())) return "late";
     this.#log.info("worker ready", { worker, pid });
     this.#hook("onWorkerReady", () => this.#settings.onWorkerReady?.({ worker, pid }));
     if (this.#supervisor.counts().ready >= this.#settings.minWorkers) this.#ready.resolve();
@@ -601,7 +632,9 @@ class PreforkServer implements Server {
 
   // ---- changes ----
 
-  #reconfigure(next: Settings): void {
+  #reconfigure(options: ServeOptions): void {
+    const next = resolve(options);
+    this.#options = options;
     const { handleSignals } = this.#settings;
     const kept = { ...next, handleSignals };
     for (const name of FIXED) {
@@ -823,7 +856,7 @@ function step(server: PreforkServer, by: number): void {
 function reloadAgain(server: PreforkServer, reread: () => ServeOptions | undefined): void {
   try {
     // How it ends is logged where it ends.
-    server.reload(reread()).catch(() => {});
+    server.reloadWith(reread()).catch(() => {});
   } catch (error) {
     server.log.error("not reloaded", { error: messageOf(error) });
   }
@@ -912,22 +945,55 @@ async function setTitle(title: string): Promise<void> {
 /** Reloads whenever the handler, or a local module that it imports, changes. */
 async function watch(server: PreforkServer, handler: string | undefined): Promise<void> {
   if (handler === undefined) return;
+  let files: string[] = [];
+  let since = Date.now();
   try {
-    let files = new Set(await localModules(handler));
-    const folders = new Set([...files].map((file) => file.slice(0, file.lastIndexOf("/") + 1)));
-    const watcher = Deno.watchFs([...folders]);
-    server.finished.finally(() => watcher.close());
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    for await (const { kind, paths } of watcher) {
-      if (kind === "access" || !paths.some((path) => files.has(path))) continue;
-      clearTimeout(timer);
-      timer = setTimeout(async () => {
-        await server.reload().catch(() => {});
-        files = new Set([...files, ...await localModules(handler).catch(() => [])]);
-      }, SETTLE_TIME);
+    while (!server.stopping) {
+      // A handler that is broken for now has no modules: those that it had will mend it.
+      const modules = await localModules(handler).catch(() => []);
+      files = [...new Set([...files, ...modules, filePath(new URL(handler))])];
+      if (!await changed(server, files, since)) continue;
+      since = Date.now();
+      await server.reload().catch(() => {});
     }
   } catch (error) {
     server.log.error("not watching", { error: messageOf(error) });
+  }
+}
+
+/** Waits until one of `files` has changed since a time and is still again; false if the server ends. */
+async function changed(
+  server: PreforkServer,
+  files: readonly string[],
+  since: number,
+): Promise<boolean> {
+  // Folders, as editors put a new file in the old one's place.
+  const folders = new Set(files.map((file) => file.slice(0, file.lastIndexOf("/") + 1)));
+  const watcher = Deno.watchFs([...folders]);
+  let closed = false;
+  const close = () => {
+    if (!closed) watcher.close();
+    closed = true;
+  };
+  server.finished.then(close, close);
+  // It may have changed while nobody watched.
+  let seen = files.some((file) => modifiedAt(file) > since);
+  let timer = seen ? setTimeout(close, SETTLE_TIME) : undefined;
+  for await (const { kind, paths } of watcher) {
+    if (kind === "access" || !paths.some((path) => files.includes(path))) continue;
+    seen = true;
+    clearTimeout(timer);
+    timer = setTimeout(close, SETTLE_TIME);
+  }
+  clearTimeout(timer);
+  return seen;
+}
+
+function modifiedAt(file: string): number {
+  try {
+    return Deno.statSync(file).mtime?.getTime() ?? 0;
+  } catch {
+    return 0;
   }
 }
 

@@ -780,11 +780,14 @@ Deno.test("Broker counts replies that slow clients have not taken as if they wer
   assert.equal(desk.broker.blocked, true);
   desk.broker.unsent(-1, -5);
   assert.equal(desk.broker.full, false);
-  desk.broker.unsent(1, 94);
+  desk.broker.unsent(0, 93);
+  assert.equal(desk.broker.full, false);
+  desk.broker.unsent(0, 1);
   assert.equal(desk.broker.full, true);
-  desk.broker.unsent(-2, -99);
+  desk.broker.unsent(-1, -99);
   assert.equal(desk.broker.full, false);
   assert.equal(desk.broker.queued, 1);
+  assert.equal(desk.broker.queuedBytes, 1);
 });
 
 Deno.test("Broker answers 503 when replies wait for slow clients and overflow is reject", () => {

@@ -447,6 +447,18 @@ Deno.test("serve detaches, writes its pid and serves until TERM when it is run w
   await lineIn(logFile, "stopped");
 });
 
+Deno.test("serve detaches when only the environment says that it should", async () => {
+  await using server = new Background();
+  const args = server.args.filter((arg) => arg !== "--background");
+  const env = { PREFORK_BACKGROUND: "1" };
+  assert.deepEqual(await runServer([...args, ...ANY_PORT], { env }), {
+    code: 0,
+    stdout: "",
+    stderr: "",
+  });
+  assert.ok(isAlive(server.pid));
+});
+
 Deno.test("serve exits 1, says why and leaves nothing running when --background can't bind", async () => {
   await using other = await startServer({ args: ["--workers", "1"] });
   // Whether it is seen in time must not depend on luck.
@@ -519,7 +531,7 @@ Deno.test("serve writes one object a line and nothing else when its log is a fil
   }"); };`;
   await using server = new LoggedServer({
     handler,
-    args: ["--workers", "2", "--min-spare-workers", "0"],
+    args: ["--workers", "1"],
   });
   await using peer = new Peer(await server.ready());
   await peer.ask("x");

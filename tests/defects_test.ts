@@ -216,6 +216,23 @@ Deno.test("the server loses no reply during QUIT: what was asked before is answe
   assert.equal((await server.ended()).code, 0);
 });
 
+for (const count of [1500, 6000]) {
+  Deno.test(`the server loses no reply during QUIT: ${count} that wait for a slow client are taken`, async () => {
+    await using server = await ServerProcess.start({ args: ["--workers", "1"] });
+    // Takes 1,000 and what fits into the connection until it reads.
+    await using slow = new PlainSocket(server.endpoint, { type: "DEALER", sendAll: true });
+    const body = new Uint8Array(5000);
+    for (let sent = 0; sent < count; sent++) slow.send(String(sent), "", body);
+    await until("all are handled", async () => (await server.state()).answered === count);
+    server.signal("SIGQUIT");
+    await server.line("stopping");
+    const seen: string[] = [];
+    while (seen.length < count) seen.push(text((await slow.receive())[0]));
+    assert.deepEqual(seen.sort(), numbers(count));
+    assert.equal((await server.ended()).code, 0);
+  });
+}
+
 Deno.test("the server loses no reply during TERM: the running job's comes, the waiting ones get 503", async () => {
   using gate = new Gate();
   const args = ["--workers", "1", gate.grant];

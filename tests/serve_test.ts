@@ -73,7 +73,7 @@ async function accepts(endpoint: string): Promise<boolean> {
 Deno.test("serve fills the real ports in when endpoints leave them open", STRICT, async () => {
   using folder = new Folder();
   const ipc = `ipc://${folder.path}/front`;
-  await using server = serveQuietly({
+  const server = serveQuietly({
     frontend: ["tcp://127.0.0.1:0", "tcp://127.0.0.1:*", ipc],
     backend: "tcp://127.0.0.1:*",
     workers: 1,
@@ -88,6 +88,8 @@ Deno.test("serve fills the real ports in when endpoints leave them open", STRICT
   assert.equal(new Set(ports).size, 3);
   await server.ready;
   for (const endpoint of server.frontend) assert.deepEqual(await askOnce(endpoint, "x"), ["x"]);
+  await server.shutdown();
+  assert.deepEqual([...Deno.readDirSync(folder.path)], []);
 });
 
 Deno.test(
@@ -295,6 +297,40 @@ Deno.test(
   },
 );
 
+Deno.test("serve leaves no rejection unhandled when it watches and fails", STRICT, async () => {
+  using folder = new Folder();
+  using gate = new Gate();
+  const source = `${gate.source} export default () => "";
+    export async function init() {
+      await passed();
+      throw new Error("No init");
+    }`;
+  const handler = folder.write("handler.js", source);
+  const reasons = await unhandled(async () => {
+    const permissions = { read: [gate.file] };
+    const server = serveQuietly({ handler, permissions, workers: 1, watch: true });
+    await until("it watches", () => countOf("fd", "anon_inode:inotify") > 0);
+    gate.open();
+    await assert.rejects(server.finished, /No init/);
+  });
+  assert.deepEqual(reasons, []);
+});
+
+/** How many open files or threads this process has; of files, those of a kind only if one is named. */
+function countOf(what: "fd" | "task", kind?: string): number {
+  const names = [...Deno.readDirSync(`/proc/self/${what}`)].map(({ name }) => name);
+  if (kind === undefined) return names.length;
+  return names.filter((name) => targetOf(`/proc/self/fd/${name}`) === kind).length;
+}
+
+function targetOf(link: string): string | undefined {
+  try {
+    return Deno.readLinkSync(link);
+  } catch {
+    return undefined;
+  }
+}
+
 // ---- resize, reload ----
 
 Deno.test("serve has as many workers as it is told when it is resized", STRICT, async () => {
@@ -309,6 +345,20 @@ Deno.test("serve has as many workers as it is told when it is resized", STRICT, 
   server.resize({ min: 2 });
   assert.deepEqual(boundsOf(server), { min: 2, max: 2 });
   await idle(server, 2);
+});
+
+Deno.test("serve starts a spare worker when maxWorkers was 1 and is raised", STRICT, async () => {
+  using gate = new Gate();
+  await using server = serveQuietly({ ...gated(gate), workers: 1 });
+  await server.ready;
+  server.resize({ max: 3 });
+  await using peer = new Peer(endpointOf(server));
+  for (const body of ["1", "2"]) peer.send("", body);
+  try {
+    await until("both run", () => server.stats().workers.busy === 2, 5_000);
+  } finally {
+    gate.open();
+  }
 });
 
 function boundsOf(server: Server): { min: number; max: number } {
@@ -379,6 +429,25 @@ Deno.test("serve takes other options up when it is reloaded with them", STRICT, 
   assert.deepEqual(await askOnce(endpointOf(server), "x"), ["two"]);
   assert.throws(() => server.reload({ minWorkers: 0 }), RangeError);
 });
+
+Deno.test(
+  "serve keeps the options that are not named when it is reloaded with some",
+  STRICT,
+  async () => {
+    const stops: string[] = [];
+    await using server = serveQuietly({
+      handler: moduleOf('export default () => "mine";'),
+      workers: 1,
+      onStop: ({ reason }) => void stops.push(reason),
+    });
+    await server.ready;
+    await server.reload({ maxRequests: 1000 });
+    assert.deepEqual(await askOnce(endpointOf(server), "x"), ["mine"]);
+    assert.deepEqual(boundsOf(server), { min: 1, max: 1 });
+    await server.shutdown();
+    assert.deepEqual(stops, ["shutdown"]);
+  },
+);
 
 Deno.test("serve ends all reloads well when they are asked for at once", STRICT, async () => {
   await using server = serveQuietly({ workers: 2 });
@@ -495,6 +564,26 @@ Deno.test("serve shuts down when its signal is aborted", STRICT, async () => {
   assert.equal(pids.some(isAlive), false);
 });
 
+Deno.test("serve lets go of its signal at its end", STRICT, async () => {
+  const { signal } = new AbortController();
+  const listeners = new Set<unknown>();
+  const { addEventListener, removeEventListener } = signal;
+  Object.assign(signal, {
+    addEventListener(...args: Parameters<typeof addEventListener>) {
+      listeners.add(args[1]);
+      addEventListener.apply(signal, args);
+    },
+    removeEventListener(...args: Parameters<typeof removeEventListener>) {
+      listeners.delete(args[1]);
+      removeEventListener.apply(signal, args);
+    },
+  });
+  const server = serveQuietly({ workers: 1, signal });
+  assert.equal(listeners.size, 1);
+  await server.shutdown();
+  await until("it has let go", () => listeners.size === 0, 1_000);
+});
+
 Deno.test(
   "serve ends at once and leaves nothing when its signal was aborted before",
   STRICT,
@@ -516,7 +605,6 @@ Deno.test(
   "serve leaves no file descriptor and no thread behind when it has started and stopped ten times",
   STRICT,
   async () => {
-    const count = (what: string) => [...Deno.readDirSync(`/proc/self/${what}`)].length;
     const cycle = async () => {
       await using server = serveQuietly({ workers: 1 });
       await server.ready;
@@ -524,12 +612,12 @@ Deno.test(
     };
     // Deno's own threads and descriptors come with use.
     for (let round = 0; round < 6; round++) await cycle();
-    const before = { fd: count("fd"), task: count("task") };
+    const before = { fd: countOf("fd"), task: countOf("task") };
     for (let round = 0; round < 10; round++) await cycle();
     // One cycle has at least 10 of each; a thread of Deno's own pool may come or go.
     await until(
       "none is left",
-      () => count("fd") <= before.fd + 2 && count("task") <= before.task + 2,
+      () => countOf("fd") <= before.fd + 2 && countOf("task") <= before.task + 2,
     );
   },
 );
@@ -546,11 +634,10 @@ Deno.test(
       logFile: `${folder.path}/log`,
     };
     const attempt = () => assert.throws(() => serve(options));
-    const count = () => [...Deno.readDirSync("/proc/self/fd")].length;
     for (let round = 0; round < 3; round++) attempt();
-    const before = count();
+    const before = countOf("fd");
     for (let round = 0; round < 10; round++) attempt();
-    assert.ok(count() <= before + 2, `${before} before, ${count()} after`);
+    assert.ok(countOf("fd") <= before + 2, `${before} before, ${countOf("fd")} after`);
   },
 );
 
