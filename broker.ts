@@ -152,14 +152,26 @@ export class Broker<B> {
 
   /** Whether the queue, and what clients have not taken yet, are at their bounds. */
   get full(): boolean {
-    const { queueLimit, queueBytes } = this.#limits;
-    return this.#queue.size + this.#unsentJobs >= queueLimit ||
-      this.#queue.bytes + this.#unsentBytes >= queueBytes;
+    return this.#isFull(this.#unsentJobs, this.#unsentBytes);
   }
 
   /** Whether the frontend should not be read now. */
   get blocked(): boolean {
+    return this.#phase === "open" && this.#limits.overflow === "block" && this.#isFull(0, 0);
+  }
+
+  /**
+   * Whether the frontend should be read only now and then: it would be blocked but for what clients do
+   * not take, and they must not stop the others; nor is it seen that they leave unless it is read.
+   */
+  get crowded(): boolean {
     return this.#phase === "open" && this.#limits.overflow === "block" && this.full;
+  }
+
+  #isFull(unsentJobs: number, unsentBytes: number): boolean {
+    const { queueLimit, queueBytes } = this.#limits;
+    return this.#queue.size + unsentJobs >= queueLimit ||
+      this.#queue.bytes + unsentBytes >= queueBytes;
   }
 
   /** Works by other bounds from now on. */
@@ -287,8 +299,7 @@ export class Broker<B> {
     const running: Assignment<B>[] = [];
     let dropped = 0;
     if (client.live === 0) return running;
-    for (const job of this.#queue) {
-      if (job.client !== client) continue;
+    for (const job of this.#queue.of(client.line)) {
       this.#unqueue(job);
       this.#end(job, undefined);
       dropped++;
@@ -478,10 +489,16 @@ export class Broker<B> {
 
 const NONE: readonly never[] = [];
 
+/** The worker that a token was made for, and whether it is to leave at once. */
+export interface Admission {
+  worker: number;
+  leave: boolean;
+}
+
 /** What a `BrokerLoop` tells of; called from its loop, must not throw. */
 export interface LoopEvents {
-  /** A peer shows a token: the worker that it was made for, "late" if that is to leave, or undefined. */
-  admit(token: string): number | "late" | undefined;
+  /** A peer shows a token: the worker that it was made for; undefined: nobody's. */
+  admit(token: string): Admission | undefined;
   /** The worker will leave of its own accord. */
   leaving(worker: number): void;
   /** The worker that this token was made for can't load the handler. */
@@ -509,6 +526,8 @@ const BATCH = 500;
 /** Turns before signals and timers have theirs. */
 const ROUNDS = 4;
 const SLOW_CLIENT_RETRY = 5;
+/** Messages read every `SLOW_CLIENT_RETRY` while clients that take no replies crowd the server. */
+const TRICKLE = 16;
 const REPORT_INTERVAL = 1000;
 
 /** The loop between the sockets and a `Broker`. */
@@ -527,6 +546,7 @@ export class BrokerLoop {
   #again = false;
   #reported = { malformed: 0, intruders: 0, undelivered: 0 };
   #reportAt = 0;
+  #trickleAt = 0;
   /** The state machine, to be read. */
   readonly broker: Broker<Frames>;
   /** The endpoint really bound for workers. */
@@ -595,8 +615,7 @@ export class BrokerLoop {
       const report = this.#report();
       if (!this.#open) break;
       // Asked last, after all that was sent: a send can eat a socket's wake-up.
-      const ready = busy || this.#again || this.#back.socket.readable() ||
-        (!this.broker.blocked && this.#front.socket.readable());
+      const ready = busy || this.#again || this.#back.socket.readable() || this.#frontReadable();
       const retry = this.#front.blocked ? SLOW_CLIENT_RETRY : Infinity;
       await this.#poller.wait(ready ? 0 : Math.min(sleep, retry, report));
     }
@@ -664,9 +683,22 @@ export class BrokerLoop {
   }
 
   #readFrontend(): number {
+    const limit = this.#frontLimit();
     let read = 0;
-    while (read < BATCH && !this.broker.blocked && this.#front.read()) read++;
+    while (read < limit && !this.broker.blocked && this.#front.read()) read++;
     return read;
+  }
+
+  /** Messages to read from clients now. */
+  #frontLimit(): number {
+    if (!this.broker.crowded) return BATCH;
+    if (this.#now < this.#trickleAt) return 0;
+    this.#trickleAt = this.#now + SLOW_CLIENT_RETRY;
+    return TRICKLE;
+  }
+
+  #frontReadable(): boolean {
+    return !this.broker.crowded && this.#front.socket.readable();
   }
 
   #dispatch(): void {
@@ -733,14 +765,12 @@ export class BrokerLoop {
     };
   }
 
-  #admit(
-    token: string,
-    routingId: Uint8Array<ArrayBuffer>,
-  ): Worker<Frames> | "late" | undefined {
-    const number = this.#events.admit(token);
-    if (typeof number !== "number") return number;
-    const worker = this.broker.addWorker(number, routingId, this.#now);
-    this.#workers.set(number, worker);
+  #admit(token: string, routingId: Uint8Array<ArrayBuffer>): Worker<Frames> | undefined {
+    const admission = this.#events.admit(token);
+    if (admission === undefined) return undefined;
+    const worker = this.broker.addWorker(admission.worker, routingId, this.#now);
+    this.#workers.set(worker.id, worker);
+    if (admission.leave) this.retire(worker.id);
     return worker;
   }
 

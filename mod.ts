@@ -15,7 +15,13 @@
  * @module
  */
 
-import { type BrokerCounters, BrokerLoop, type LoopEvents, type SocketCounters } from "./broker.ts";
+import {
+  type Admission,
+  type BrokerCounters,
+  BrokerLoop,
+  type LoopEvents,
+  type SocketCounters,
+} from "./broker.ts";
 import { type Log, openLog } from "./ops/log.ts";
 import {
   resolveOptions,
@@ -540,16 +546,17 @@ class PreforkServer implements Server {
     };
   }
 
-  #admit(token: string): number | "late" | undefined {
+  #admit(token: string): Admission | undefined {
     const worker = this.#tokens.get(token);
-    if (worker === undefined) return undefined;
+    const pid = worker && this.#processes.get(worker)?.child.pid;
+    if (worker === undefined || pid === undefined) return undefined;
     this.#tokens.delete(token);
-    const pid = this.#processes.get(worker)?.child.pid;
-    if (pid === undefined || !this.#supervisor.ready(worker, performance.now())) return "late";
+    // One that was told to stop while it started is late: it may leave in order.
+    if (!this.#supervisor.ready(worker, performance.now())) return { worker, leave: true };
     this.#log.info("worker ready", { worker, pid });
     this.#hook("onWorkerReady", () => this.#settings.onWorkerReady?.({ worker, pid }));
     if (this.#supervisor.counts().ready >= this.#settings.minWorkers) this.#ready.resolve();
-    return worker;
+    return { worker, leave: false };
   }
 
   #loadFailed(token: string, message: string): void {

@@ -27,8 +27,8 @@ import { type Frames, routingKey } from "./frontend.ts";
 
 /** What a `Backend` tells of while it reads. */
 export interface BackendEvents {
-  /** A peer shows a token: its worker, in service now; "late" if that is to leave; undefined: nobody's. */
-  admit(token: string, routingId: Uint8Array<ArrayBuffer>): Worker<Frames> | "late" | undefined;
+  /** A peer shows a token: its worker, in service now; undefined: it is nobody's. */
+  admit(token: string, routingId: Uint8Array<ArrayBuffer>): Worker<Frames> | undefined;
   /** A worker's answer; the frames are the receiver's. */
   reply(worker: Worker<Frames>, reply: ReplyHeader, frames: Frames): void;
   /** A worker gives a job back that it has not started. */
@@ -162,7 +162,7 @@ export class Backend {
       ? this.#events.admit(token, this.#id.slice(0, idSize))
       : undefined;
     if (worker === undefined) this.intruders++;
-    else if (worker !== "late") this.#workers.set(key, worker);
+    else this.#workers.set(key, worker);
   }
 
   #readWorker(worker: Worker<Frames>, size: number): void {

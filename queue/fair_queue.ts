@@ -92,6 +92,12 @@ export class FairQueue<T extends Waiting<T>> {
     for (const line of this.#round) yield* line.items;
   }
 
+  /** What waits of one line; the item just given may be removed. */
+  *of(line: Line<T>): Generator<T> {
+    for (const item of this.#returned) if (item.line === line) yield item;
+    yield* line.items;
+  }
+
   #grow(item: T): void {
     this.#size++;
     this.#bytes += item.bytes;

@@ -369,7 +369,9 @@ Deno.test("buildJobHeader cuts identity and address at 255 bytes when they are l
 });
 
 Deno.test("buildJobHeader makes no more than MAX_JOB_BYTES of any identity and address", () => {
-  assert.equal(buildJobHeader("x".repeat(999), "🎌".repeat(999)).length, MAX_JOB_BYTES);
+  assert.equal(buildJobHeader("x".repeat(999), "y".repeat(999)).length, MAX_JOB_BYTES);
+  // A character of four bytes is left out whole.
+  assert.equal(buildJobHeader("x".repeat(999), "🎌".repeat(999)).length, MAX_JOB_BYTES - 3);
   assert.equal(buildJobHeader("", "").length, 18);
 });
 

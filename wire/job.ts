@@ -123,7 +123,7 @@ export const MAX_JOB_BYTES = JOB_FIXED_BYTES + 2 * 256;
 
 /** A client's JOB header: built once, its fixed part written anew for each job. */
 export function buildJobHeader(identity: string, address: string): Uint8Array<ArrayBuffer> {
-  const parts = [identity, address].map((text) => encoder.encode(text).subarray(0, 255));
+  const parts = [identity, address].map(shortText);
   const size = parts.reduce((sum, part) => sum + 1 + part.length, JOB_FIXED_BYTES);
   const bytes = new Uint8Array(size);
   let at = JOB_FIXED_BYTES;
@@ -134,6 +134,12 @@ export function buildJobHeader(identity: string, address: string): Uint8Array<Ar
   }
   bytes[0] = FromBroker.JOB;
   return bytes;
+}
+
+/** At most 255 bytes of UTF-8, whole characters. */
+function shortText(text: string): Uint8Array {
+  const bytes = new Uint8Array(255);
+  return bytes.subarray(0, encoder.encodeInto(text, bytes).written);
 }
 
 /** Writes the fixed part of a JOB header. `remaining` is ms, 0: no deadline. */

@@ -66,7 +66,7 @@ export function buildRequestHeader({ id, timeout }: RequestHeader): Uint8Array<A
   view.setUint8(5, TYPE_REQUEST);
   view.setUint32(8, id >>> 0, true);
   view.setUint32(12, Math.floor(id / 2 ** 32), true);
-  view.setUint32(16, Math.min(Math.max(0, Math.round(timeout)), 0xffffffff), true);
+  view.setUint32(16, Math.min(Math.max(0, Math.ceil(timeout)), 0xffffffff), true);
   return bytes;
 }
 
