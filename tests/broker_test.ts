@@ -777,7 +777,9 @@ Deno.test("Broker counts replies that slow clients have not taken as if they wer
   desk.submit("a1");
   desk.broker.unsent(2, 10);
   assert.equal(desk.broker.full, true);
-  assert.equal(desk.broker.blocked, true);
+  assert.equal(desk.broker.crowded, true);
+  // They hold the others up a little, but never stop them.
+  assert.equal(desk.broker.blocked, false);
   desk.broker.unsent(-1, -5);
   assert.equal(desk.broker.full, false);
   desk.broker.unsent(0, 93);
