@@ -4,9 +4,10 @@ import { strict as assert } from "node:assert";
 import { relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseStatus } from "../wire/request.ts";
-import { bytes, Folder, type LogLine, Peer, run, ServerProcess, text, until } from "./harness.ts";
+import { bytes, Folder, type LogLine, Peer, ServerProcess, text, until } from "./harness.ts";
 import {
   errorReply,
+  forgetSites,
   Gate,
   header,
   linesOf,
@@ -674,8 +675,7 @@ Deno.test("the server loads the handler when it is an http: URL", async () => {
     assert.equal((await server.ended()).code, 1);
     assert.match(printed(server), /missing\.ts/);
   } finally {
-    const { denoDir } = JSON.parse((await run(Deno.execPath(), ["info", "--json"])).stdout);
-    await Deno.remove(`${denoDir}/remote/http/127.0.0.1_PORT${port}`, { recursive: true });
+    await forgetSites(port);
   }
 });
 

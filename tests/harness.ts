@@ -50,6 +50,25 @@ export class Folder {
   }
 }
 
+/** Deno in a folder that anybody can enter: where it was installed, another user may not run it. */
+export function shareProgram(folder: Folder): string {
+  const program = `${folder.path}/deno`;
+  Deno.chmodSync(folder.path, 0o755);
+  try {
+    Deno.linkSync(Deno.execPath(), program);
+  } catch {
+    Deno.copyFileSync(Deno.execPath(), program);
+  }
+  return program;
+}
+
+/** Whether this is root, and another user can read the modules of this checkout. */
+export function canServeAsNobody(): boolean {
+  if (Deno.build.os !== "linux" || Deno.uid() !== 0) return false;
+  const args = ["-c", 'test -r "$0"', path("worker.ts")];
+  return new Deno.Command("/bin/sh", { args, uid: 65_534 }).outputSync().success;
+}
+
 /** A line of a server's JSON log. */
 export interface LogLine {
   time: string;
@@ -67,6 +86,8 @@ export interface ServerOptions {
   env?: Record<string, string>;
   /** Permission flags of the main process. */
   permissions?: string[];
+  /** The deno that runs it, and so its workers. */
+  program?: string;
   /** Not to wait until it listens. */
   raw?: boolean;
 }
@@ -81,13 +102,14 @@ export class ServerProcess {
   readonly #read: Promise<void>;
   #status: Deno.CommandStatus | undefined;
 
-  private constructor({ args = [], handler, env = {}, permissions = ["-A"] }: ServerOptions) {
+  private constructor(options: ServerOptions) {
+    const { args = [], handler, env = {}, permissions = ["-A"] } = options;
     const module = handler === undefined ? [] : [this.folder.write("handler.ts", handler)];
     const own = ["--log-format", "json", "--log-level", "debug"];
     const frontend = args.some((arg) => /^--(frontend|port|config)/.test(arg))
       ? []
       : ["--frontend", "tcp://127.0.0.1:0"];
-    this.#child = new Deno.Command(Deno.execPath(), {
+    this.#child = new Deno.Command(options.program ?? Deno.execPath(), {
       args: ["run", ...permissions, path("mod.ts"), ...module, ...frontend, ...own, ...args],
       stdin: "null",
       stdout: "piped",

@@ -16,6 +16,7 @@ import {
   type LogLine,
   Peer,
   ROOT,
+  run,
   type ServerProcess,
   text,
 } from "./harness.ts";
@@ -164,6 +165,17 @@ export function cpuMillis(pid: number): number {
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   const TICK = 10;
   return (Number(fields[11]) + Number(fields[12])) * TICK;
+}
+
+/** Makes Deno forget what it has cached of sites of the test's own, by their ports. */
+export async function forgetSites(...ports: number[]): Promise<void> {
+  const { denoDir } = JSON.parse((await run(Deno.execPath(), ["info", "--json"])).stdout);
+  for (const port of ports) {
+    for (const cache of ["remote", "gen"]) {
+      const folder = `${denoDir}/${cache}/http/127.0.0.1_PORT${port}`;
+      await Deno.remove(folder, { recursive: true }).catch(() => {});
+    }
+  }
 }
 
 /** Random whole numbers that are the same in every run: xorshift32. */

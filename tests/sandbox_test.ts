@@ -1,7 +1,8 @@
 /** The sandbox from outside: what a handler may do without grants, and with each of them. */
 
 import { strict as assert } from "node:assert";
-import { Folder, isAlive, Peer, ROOT, ServerProcess, text, until } from "./harness.ts";
+import { Folder, isAlive, Peer, ROOT, ServerProcess, until } from "./harness.ts";
+import { forgetSites } from "./harness_more.ts";
 
 const ONE_WORKER = ["--workers", "1"];
 
@@ -370,16 +371,7 @@ async function inPlace(body: (place: Place) => Promise<void>): Promise<void> {
   try {
     await body({ folder: folder.path, other: other.path, port, otherPort });
   } finally {
-    await forgetSites([port, otherPort]);
-  }
-}
-
-async function forgetSites(ports: number[]): Promise<void> {
-  const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).output();
-  const { denoDir } = JSON.parse(text(stdout));
-  for (const port of ports) {
-    const cached = `${denoDir}/remote/http/127.0.0.1_PORT${port}`;
-    await Deno.remove(cached, { recursive: true }).catch(() => {});
+    await forgetSites(port, otherPort);
   }
 }
 
