@@ -51,7 +51,7 @@ const FORBIDDEN: Record<string, string> = {
   "read all variables": "Deno.env.toObject()",
   "set a variable": 'Deno.env.set("HOME", "x")',
   "run a command": 'new Deno.Command("/bin/true").outputSync()',
-  "run Deno": 'new Deno.Command("deno").outputSync()',
+  "run Deno": `new Deno.Command(${JSON.stringify(Deno.execPath())}).outputSync()`,
   "run a command as Node does":
     'await import("node:child_process").then((child) => child.execFileSync("/bin/true"))',
   "send a signal": 'Deno.kill(Deno.ppid, "SIGCONT")',
