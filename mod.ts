@@ -208,9 +208,7 @@ class PreforkServer implements Server {
   readonly #supervisor: Supervisor;
   readonly #processes = new Map<number, Process>();
   readonly #tokens = new Map<string, number>();
-  /** Processes that have ended, and when the broker forgets them at the latest. */
-  readonly #departed = new Map<number, number>();
-  /** Processes that have ended because of the handler, but whose word about it is still to be read. */
+  /** Processes that have ended, but whose last messages are still to be read. */
   readonly #unheard = new Map<number, { exit: ChildExit; deadline: number }>();
   readonly #startedAt = performance.now();
   readonly #exits: Partial<Record<ExitReason, number>> = {};
@@ -580,10 +578,16 @@ class PreforkServer implements Server {
 
   /** The system tells of a process's end, which may be sooner than its last message is read. */
   #ended(worker: number, exit: ChildExit): void {
-    const { token = "" } = this.#processes.get(worker) ?? {};
-    if (exit.code !== LOAD_FAILED || !this.#tokens.has(token)) return this.#exited(worker, exit);
+    if (this.#isHeard(worker, exit)) return this.#exited(worker, exit);
     this.#unheard.set(worker, { exit, deadline: performance.now() + DEPARTURE_GRACE });
     this.#loop.wake();
+  }
+
+  /** Whether all that a worker said before its end was read: that it leaves, or can't load. */
+  #isHeard(worker: number, { code }: ChildExit): boolean {
+    const { token = "" } = this.#processes.get(worker) ?? {};
+    const owesReason = code === LOAD_FAILED && this.#tokens.has(token);
+    return this.#loop.worker(worker) === undefined && !owesReason;
   }
 
   #exited(worker: number, { code, signal }: ChildExit): void {
@@ -593,7 +597,6 @@ class PreforkServer implements Server {
     this.#processes.delete(worker);
     this.#unheard.delete(worker);
     this.#tokens.delete(process.token);
-    if (this.#loop.worker(worker) !== undefined) this.#departed.set(worker, now + DEPARTURE_GRACE);
     const reason = this.#supervisor.exited(worker, now, code === 0) ?? "crashed";
     this.#exits[reason] = (this.#exits[reason] ?? 0) + 1;
     const event: WorkerExitEvent = { worker, pid: process.child.pid, code, signal, reason };
@@ -603,16 +606,14 @@ class PreforkServer implements Server {
     this.#loop.wake();
   }
 
+  /** Takes leave of processes that were heard out; returns ms until the next one's time is over. */
   #forgetDeparted(now: number): number {
     let next = Infinity;
     for (const [worker, { exit, deadline }] of this.#unheard) {
-      if (now >= deadline) this.#exited(worker, exit);
-      else next = Math.min(next, deadline - now);
-    }
-    for (const [worker, deadline] of this.#departed) {
-      if (now >= deadline) this.#loop.remove(worker);
-      if (this.#loop.worker(worker) === undefined) this.#departed.delete(worker);
-      else next = Math.min(next, deadline - now);
+      if (this.#isHeard(worker, exit) || now >= deadline) {
+        this.#loop.remove(worker);
+        this.#exited(worker, exit);
+      } else next = Math.min(next, deadline - now);
     }
     return next;
   }

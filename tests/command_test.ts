@@ -2,7 +2,7 @@
 
 import { strict as assert } from "node:assert";
 import { Folder, isAlive, path, Peer, run, until } from "./harness.ts";
-import { askOnce, Gate } from "./harness_more.ts";
+import { askOnce } from "./harness_more.ts";
 import {
   type Ending,
   ENVIRONMENT,
@@ -12,6 +12,7 @@ import {
   runServer,
   startServer,
   statOf,
+  within,
 } from "./pool_harness.ts";
 
 const ANY_PORT = ["--frontend", "tcp://127.0.0.1:0"];
@@ -493,32 +494,83 @@ Deno.test("serve exits 1 and leaves the first alone when --background is run twi
 
 // ---- stdout, the log ----
 
+/** A server with its own ways of logging, and all that it has printed. */
+class PrintingServer {
+  stdout = "";
+  stderr = "";
+  readonly #child: Deno.ChildProcess;
+  readonly #errors: ReadableStreamDefaultReader<string>;
+  readonly #read: Promise<unknown>;
+
+  constructor(...args: string[]) {
+    this.#child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", path("mod.ts"), ...ANY_PORT, "--workers", "1", ...args],
+      env: ENVIRONMENT,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#errors = this.#child.stderr.pipeThrough(new TextDecoderStream()).getReader();
+    const output = this.#child.stdout.pipeThrough(new TextDecoderStream());
+    this.#read = Promise.all([
+      readAll(this.#errors, (text) => this.stderr += text),
+      readAll(output.getReader(), (text) => this.stdout += text),
+    ]);
+  }
+
+  /** Waits until a worker is ready, and gives the endpoint for clients. */
+  async ready(): Promise<string> {
+    await until("it is ready", () => this.stderr.includes("worker ready"));
+    return /frontend=(\S+)/.exec(this.stderr)?.[1] ?? "";
+  }
+
+  /** Reads its stderr no more. */
+  async deafen(): Promise<void> {
+    await this.#errors.cancel();
+  }
+
+  signal(signal: Deno.Signal): void {
+    this.#child.kill(signal);
+  }
+
+  async ended(): Promise<Deno.CommandStatus> {
+    const status = await within("the server has ended", this.#child.status);
+    await this.#read;
+    return status;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await this.#child.status;
+    await this.#read;
+  }
+}
+
+async function readAll(
+  reader: ReadableStreamDefaultReader<string>,
+  take: (text: string) => void,
+): Promise<void> {
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    take(value);
+  }
+}
+
 Deno.test("serve prints nothing on stdout and one line an event on stderr when it serves", async () => {
   using folder = handlerFolder(
     'export default (_, ctx) => { ctx.log.info("one\\ntwo"); return "fine"; };',
   );
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", path("mod.ts"), ...ANY_PORT, "--workers", "1", folder.handler],
-    env: ENVIRONMENT,
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  let stderr = "";
-  const read = (async () => {
-    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) stderr += text;
-  })();
-  try {
-    await until("it is ready", () => stderr.includes("worker ready"));
-    const [, endpoint = ""] = /frontend=(\S+)/.exec(stderr) ?? [];
-    assert.deepEqual(await askOnce(endpoint, "x"), ["fine"]);
-  } finally {
-    child.kill("SIGTERM");
-    await read;
-  }
-  assert.equal(await new Response(child.stdout).text(), "");
-  assert.equal((await child.status).code, 0);
-  const lines = stderr.split("\n").slice(0, -1);
+  await using server = new PrintingServer(folder.handler);
+  assert.deepEqual(await askOnce(await server.ready(), "x"), ["fine"]);
+  server.signal("SIGTERM");
+  assert.equal((await server.ended()).code, 0);
+  assert.equal(server.stdout, "");
+  const lines = server.stderr.split("\n").slice(0, -1);
   const form = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (debug|info |warn |error) \S/;
   assert.deepEqual(lines.filter((line) => !form.test(line)), []);
   assert.equal(lines.filter((line) => line.includes("one\\ntwo")).length, 1);
@@ -538,7 +590,7 @@ Deno.test("serve writes one object a line and nothing else when its log is a fil
   server.child.kill("SIGUSR2");
   await server.line("state");
   server.child.kill("SIGTERM");
-  assert.equal((await server.child.status).code, 0);
+  assert.equal((await server.ended()).code, 0);
   for (const line of readLog(server.file)) {
     assert.equal(new Date(line.time).toISOString(), line.time);
     assert.match(line.level, /^(debug|info|warn|error)$/);
@@ -577,26 +629,12 @@ Deno.test("serve logs what its level lets through when there is one", async () =
 });
 
 Deno.test("serve goes on when nobody reads its log any more", async () => {
-  using gate = new Gate();
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", path("mod.ts"), ...ANY_PORT, "--workers", "1", gate.grant],
-    env: ENVIRONMENT,
-    stdin: "null",
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
-  try {
-    const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
-    let text = "";
-    while (!text.includes("worker ready")) text += (await reader.read()).value ?? "";
-    await reader.cancel();
-    const [, endpoint = ""] = /frontend=(\S+)/.exec(text) ?? [];
-    // Each of these writes a line, into a pipe that is closed.
-    for (let sent = 0; sent < 3; sent++) child.kill("SIGUSR2");
-    assert.deepEqual(await askOnce(endpoint, "x"), ["x"]);
-    child.kill("SIGTERM");
-    assert.equal((await child.status).code, 0);
-  } finally {
-    await child.status.catch(() => {});
-  }
+  await using server = new PrintingServer();
+  const endpoint = await server.ready();
+  await server.deafen();
+  // Each of these writes a line, into a pipe that is closed.
+  for (let sent = 0; sent < 3; sent++) server.signal("SIGUSR2");
+  assert.deepEqual(await askOnce(endpoint, "x"), ["x"]);
+  server.signal("SIGTERM");
+  assert.equal((await server.ended()).code, 0);
 });

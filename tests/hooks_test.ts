@@ -142,6 +142,27 @@ Deno.test(
 );
 
 Deno.test(
+  "serve tells onWorkerExit that workers have left when others than the server told them to, each time",
+  STRICT,
+  async () => {
+    const { calls, hooks } = recorder();
+    const handler = moduleOf("export default () => new Promise((go) => setTimeout(go, 20, ''));");
+    await using server = serveQuietly({ ...hooks, handler, workers: 3 });
+    await using peer = new Peer(endpointOf(server));
+    for (let round = 1; round <= 5; round++) {
+      await until("three are idle", () => server.stats().workers.idle === 3);
+      // Who has answered something has not failed to start, and is replaced at once.
+      for (let sent = 0; sent < 3; sent++) peer.send("", "x");
+      for (let sent = 0; sent < 3; sent++) await peer.receive();
+      for (const { pid } of server.stats().processes) Deno.kill(pid, "SIGTERM");
+      await until("they have left", () => eventsOf(calls, "onWorkerExit").length === 3 * round);
+    }
+    const reasons = eventsOf(calls, "onWorkerExit").map(({ code, reason }) => `${code} ${reason}`);
+    assert.deepEqual(reasons, Array(15).fill("0 left"));
+  },
+);
+
+Deno.test(
   "serve tells onWorkerExit of a worker whose handler can't be loaded",
   STRICT,
   async () => {

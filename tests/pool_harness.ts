@@ -7,6 +7,7 @@ import { serve, type ServeOptions, type Server } from "../mod.ts";
 import {
   Folder,
   isAlive,
+  LIMIT,
   type LogLine,
   path,
   Peer,
@@ -41,6 +42,17 @@ export function moduleOf(source: string): string {
 /** A client's endpoint. */
 export function endpointOf(server: Server): string {
   return server.frontend[0] ?? "";
+}
+
+/** Waits for a promise, but not for ever. */
+export async function within<T>(what: string, promise: Promise<T>): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(`Waited in vain until ${what}`)), LIMIT);
+  try {
+    return await Promise.race([promise, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** How a command has ended, and what it printed. */
@@ -194,6 +206,11 @@ export class LoggedServer {
   async ready(): Promise<string> {
     await this.line("worker ready");
     return String((await this.line("listening")).frontend);
+  }
+
+  /** Waits for its end. */
+  ended(): Promise<Deno.CommandStatus> {
+    return within("the server has ended", this.child.status);
   }
 
   /** Lines that the log has by now. */

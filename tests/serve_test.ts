@@ -5,7 +5,7 @@ import { pathToFileURL } from "node:url";
 import { serve, type ServeOptions, type Server } from "../mod.ts";
 import { Folder, isAlive, path, Peer, run, until } from "./harness.ts";
 import { askOnce, errorReply, Gate, receiveAll } from "./harness_more.ts";
-import { endpointOf, moduleOf, serveQuietly, startServer } from "./pool_harness.ts";
+import { endpointOf, moduleOf, serveQuietly, startServer, within } from "./pool_harness.ts";
 
 /** No operation may be left; libzmq's file stays loaded, which the other sanitizer takes for a leak. */
 const STRICT = { sanitizeOps: true, sanitizeExit: true };
@@ -859,37 +859,41 @@ function startProgram(source: string) {
     stderr: "inherit",
   }).spawn();
   const lines = linesOf(child.stdout);
-  const dispose = async () => {
-    try {
-      child.kill("SIGKILL");
-    } catch {
-      // It has ended.
-    }
-    await child.status;
-    await Array.fromAsync(lines);
-    folder[Symbol.dispose]();
+  return {
+    kill: (signal: Deno.Signal) => child.kill(signal),
+    /** What it prints next. */
+    said: async () => (await within("the program says something", lines.next())).value,
+    ended: () => within("the program has ended", child.status),
+    async [Symbol.asyncDispose]() {
+      try {
+        child.kill("SIGKILL");
+      } catch {
+        // It has ended.
+      }
+      await child.status;
+      await Array.fromAsync(lines);
+      folder[Symbol.dispose]();
+    },
   };
-  return { child, lines, [Symbol.asyncDispose]: dispose };
 }
 
 Deno.test("serve leaves TERM to the program when handleSignals is off", STRICT, async () => {
-  await using program_ = startProgram(program(""));
-  assert.equal((await program_.lines.next()).value, "ready");
-  program_.child.kill("SIGTERM");
-  assert.equal((await program_.child.status).signal, "SIGTERM");
+  await using own = startProgram(program(""));
+  assert.equal(await own.said(), "ready");
+  own.kill("SIGTERM");
+  assert.equal((await own.ended()).signal, "SIGTERM");
 });
 
 Deno.test(
   "serve takes TERM and gives it back to the program at its end when handleSignals is on",
   STRICT,
   async () => {
-    await using program_ = startProgram(program("handleSignals: true"));
-    const { child, lines } = program_;
-    assert.equal((await lines.next()).value, "ready");
-    child.kill("SIGTERM");
-    assert.equal((await lines.next()).value, "finished false");
-    child.kill("SIGTERM");
-    assert.equal((await child.status).signal, "SIGTERM");
+    await using own = startProgram(program("handleSignals: true"));
+    assert.equal(await own.said(), "ready");
+    own.kill("SIGTERM");
+    assert.equal(await own.said(), "finished false");
+    own.kill("SIGTERM");
+    assert.equal((await own.ended()).signal, "SIGTERM");
   },
 );
 

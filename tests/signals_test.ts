@@ -235,7 +235,7 @@ Deno.test("serve lets running jobs end when Ctrl-C hits the whole process group"
   await server.line("stopping");
   gate.open();
   assert.deepEqual(await peer.receiveText(), ["", "x"]);
-  assert.equal((await server.child.status).code, 0);
+  assert.equal((await server.ended()).code, 0);
   const exits = server.lines.filter(({ message }) => message === "worker exited");
   assert.deepEqual(exits.map(({ code, reason, signal }) => [code, reason, signal]), [[
     0,

@@ -56,6 +56,9 @@ export class Context {
   }
 }
 
+/** How often a failure that makes no sense is tried again. */
+const DOUBTS = 10;
+
 /** A ZeroMQ socket. Methods throw `ZmqError` on what is nobody's ordinary business. */
 export class Socket {
   readonly #library: Library;
@@ -121,18 +124,18 @@ export class Socket {
   /** Receives a frame; its size, or -1 when there is none. */
   receive(message: Message): number {
     const { slot } = message;
-    for (;;) {
+    for (let attempt = 0;; attempt++) {
       const size = this.#symbols.zmq_msg_recv(slot, this.#pointer, Flag.DONTWAIT);
-      if (size >= 0 || !this.#interrupted("receive")) return size;
+      if (size >= 0 || this.#judge("receive", attempt) !== undefined) return size;
     }
   }
 
   /** Receives a frame into `target`; its size, which may be more than was kept, or -1. */
   receiveInto(target: Uint8Array<ArrayBuffer>): number {
-    for (;;) {
-      const { length } = target;
-      const size = this.#symbols.zmq_recv(this.#pointer, target, length, Flag.DONTWAIT);
-      if (size >= 0 || !this.#interrupted("receive")) return size;
+    const room = lengthOf(target);
+    for (let attempt = 0;; attempt++) {
+      const size = this.#symbols.zmq_recv(this.#pointer, target, room, Flag.DONTWAIT);
+      if (size >= 0 || this.#judge("receive", attempt) !== undefined) return size;
     }
   }
 
@@ -171,47 +174,43 @@ export class Socket {
 
   #send(bytes: Uint8Array<ArrayBuffer>, flags: number): Sent {
     const size = lengthOf(bytes);
-    for (;;) {
+    for (let attempt = 0;; attempt++) {
       const sent = this.#symbols.zmq_send(this.#pointer, bytes, size, flags);
       if (sent >= 0) return "sent";
-      const failure = this.#sendFailure();
+      const failure = this.#judge("send", attempt);
       if (failure !== undefined) return failure;
     }
   }
 
   #move(message: Message, flags: number): Sent {
-    for (;;) {
+    for (let attempt = 0;; attempt++) {
       const sent = this.#symbols.zmq_msg_send(message.slot, this.#pointer, flags);
       if (sent >= 0) return "sent";
-      const failure = this.#sendFailure();
+      const failure = this.#judge("send", attempt);
       if (failure !== undefined) return failure;
     }
   }
 
-  /** What the errno of a send means, or undefined to try again. */
-  #sendFailure(): Sent | undefined {
+  /**
+   * What a call that failed means; undefined: make it again. The runtime may use errno between the call
+   * and the question, so a value that makes no sense is doubted a few times before it is believed.
+   */
+  #judge(what: string, attempt: number): Sent | undefined {
     const errno = this.#symbols.zmq_errno();
-    if (errno === Errno.EINTR) return undefined;
     if (errno === Errno.EAGAIN) return "full";
     if (errno === Errno.EHOSTUNREACH) return "gone";
-    throw lastError(this.#library, "send");
-  }
-
-  #interrupted(what: string): boolean {
-    const errno = this.#symbols.zmq_errno();
-    if (errno === Errno.EINTR) return true;
-    if (errno === Errno.EAGAIN) return false;
+    if (errno === Errno.EINTR || attempt < DOUBTS) return undefined;
     throw lastError(this.#library, what);
   }
 
   #getInt(option: number): number {
     const { zmq_getsockopt } = this.#symbols;
     // A signal may interrupt even this: it looks at what the I/O threads have sent.
-    while (zmq_getsockopt(this.#pointer, option, this.#eventsBytes, this.#intSize) !== 0) {
-      if (this.#symbols.zmq_errno() === Errno.EINTR) continue;
-      throw lastError(this.#library, `get socket option ${option}`);
+    for (let attempt = 0;; attempt++) {
+      const result = zmq_getsockopt(this.#pointer, option, this.#eventsBytes, this.#intSize);
+      if (result === 0) return this.#events[0] ?? 0;
+      this.#judge(`get socket option ${option}`, attempt);
     }
-    return this.#events[0] ?? 0;
   }
 
   #lastEndpoint(): string {
