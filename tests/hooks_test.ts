@@ -2,7 +2,7 @@
 
 import { strict as assert } from "node:assert";
 import type { ServeOptions, Server } from "../mod.ts";
-import { Folder, isAlive, Peer, until } from "./harness.ts";
+import { Folder, isAlive, path, Peer, ROOT, run, until } from "./harness.ts";
 import { askOnce } from "./harness_more.ts";
 import { endpointOf, moduleOf, readLog, serveQuietly } from "./pool_harness.ts";
 
@@ -220,9 +220,31 @@ Deno.test(
       for (let sent = 0; sent < 5; sent++) await peer.ask("x");
       assert.equal(eventsOf(calls, "onIdle").length, round - 1);
       await until("it is idle", () => eventsOf(calls, "onIdle").length >= round);
+      // Whatever happens next, it has been said.
+      await server.reload();
+      assert.equal(eventsOf(calls, "onIdle").length, round);
     }
   },
 );
+
+Deno.test("serve calls no onIdle when nobody has asked anything since its process was started", async () => {
+  using folder = new Folder();
+  const source = `import { serve } from ${JSON.stringify(new URL("mod.ts", ROOT).href)};
+    const server = serve({
+      frontend: "tcp://127.0.0.1:0",
+      logLevel: "critical",
+      workers: 1,
+      onIdle: () => console.log("idle"),
+    });
+    await server.ready;
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await server.reload();
+    await server.shutdown();
+    console.log("done");`;
+  const args = ["run", "-A", "--config", path("deno.json"), folder.write("main.ts", source)];
+  const { code, stdout, stderr } = await run(Deno.execPath(), args);
+  assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: "done\n", stderr: "" });
+});
 
 Deno.test("serve calls onStop once with the reason when it begins to stop", STRICT, async () => {
   const stopped = async (options: ServeOptions, stop: (server: Server) => unknown) => {

@@ -224,7 +224,15 @@ function exists(file: string): boolean {
 Deno.test("serve lets running jobs end when Ctrl-C hits the whole process group", async () => {
   using gate = new Gate();
   const args = ["--workers", "2", gate.grant];
-  await using server = new LoggedServer({ handler: gate.handler, args, detached: true });
+  const handler = `${gate.source}
+    export default async (body, ctx) => {
+      let answer = body;
+      ctx.signal.addEventListener("abort", () => answer = "interrupted");
+      ctx.log.info("started");
+      await passed();
+      return answer;
+    };`;
+  await using server = new LoggedServer({ handler, args, detached: true });
   await using peer = new Peer(await server.ready());
   await server.line("worker ready", 2);
   peer.send("", "x");
