@@ -1,0 +1,34 @@
+/**
+ * What a torture scenario is: something bad that happens to real servers, and the figure that they
+ * must reach all the same. torture.ts runs them.
+ *
+ * @module
+ */
+
+/** How large a scenario is run. */
+export interface Scale {
+  /** Whether this is the full size; if not, it is a tenth. */
+  readonly full: boolean;
+  /** `count` at full size, else a tenth of it, at least 1. */
+  of(count: number): number;
+}
+
+/** What came of a scenario. */
+export interface Outcome {
+  /** Whether the figure was reached. */
+  reached: boolean;
+  /** The figures measured, in one line. */
+  measured: string;
+}
+
+/** Something to go through. */
+export interface Scenario {
+  /** How it is called: R1, R2 … */
+  id: string;
+  /** What happens, in a few words. */
+  title: string;
+  /** What must be reached, in one line. */
+  figure: string;
+  /** Goes through it; cleans up all processes and files, also when it throws. */
+  run(scale: Scale): Promise<Outcome>;
+}
