@@ -1,6 +1,6 @@
 /**
  * What the pool reads from the system: users and groups by name or number, the CPU time of a process,
- * and whether one lives.
+ * whether one lives, and how many files this one may open and has open.
  *
  * @module
  */
@@ -61,6 +61,25 @@ export function isAlive(pid: number): boolean {
     return true;
   } catch (error) {
     return !(error instanceof Deno.errors.NotFound);
+  }
+}
+
+/**
+ * File descriptors that this process may have at a time: its soft limit, which Deno raises to the hard
+ * one. Undefined where there is no /proc, or it may not be read.
+ */
+export function fileLimit(): number | undefined {
+  const [, limit] = /^Max open files +(\d+) /m.exec(readText("/proc/self/limits") ?? "") ?? [];
+  return limit === undefined ? undefined : Number(limit);
+}
+
+/** File descriptors that this process has open; undefined where that can't be read, as for `fileLimit`. */
+export function openFiles(): number | undefined {
+  try {
+    // One of them is what lists them.
+    return [...Deno.readDirSync("/proc/self/fd")].length - 1;
+  } catch {
+    return undefined;
   }
 }
 
