@@ -1,0 +1,38 @@
+/**
+ * What scenarios share: servers whose private folders are all in one place, and how to tell what a load
+ * has come to.
+ *
+ * @module
+ */
+
+import type { Figures } from "../bench/load.ts";
+import { Folder, type ServerOptions, ServerProcess } from "../tests/harness.ts";
+
+/** Where servers put their private folders: one that is killed leaves them behind. */
+const temporary = new Folder();
+globalThis.addEventListener("unload", () => temporary[Symbol.dispose]());
+
+/** Starts a server and waits until a worker is ready, unless it is `raw`. */
+export function startServer(options: ServerOptions = {}): Promise<ServerProcess> {
+  return ServerProcess.start({ ...options, env: { TMPDIR: temporary.path, ...options.env } });
+}
+
+/** Whether each request got exactly one answer, the right one; errors are answers if they are let. */
+export function isFlawless(figures: Figures, allowed: { errors: boolean } = { errors: false }) {
+  const { requests, wrong, duplicates, missing, errors } = figures;
+  const failed = Object.keys(errors).length > 0 && !allowed.errors;
+  return requests > 0 && wrong + duplicates + missing === 0 && !failed;
+}
+
+/** The counts of a load in words. */
+export function describe({ requests, wrong, duplicates, missing, errors }: Figures): string {
+  const failed = Object.entries(errors).map(([code, count]) => `, ${count} × error ${code}`);
+  return `${requests} requests, ${missing} lost, ${wrong} wrong, ${duplicates} duplicate${
+    failed.join("")
+  }`;
+}
+
+/** A latency in ms for people. */
+export function ms(micros: number): string {
+  return `${(micros / 1000).toFixed(micros < 10_000 ? 1 : 0)} ms`;
+}

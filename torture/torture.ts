@@ -1,0 +1,117 @@
+/**
+ * `deno task torture`: goes through scenarios, one after the other, and tells which figures were
+ * reached.
+ *
+ *     deno task torture [--small] [--json] [R1 R8 …]
+ *
+ * Without ids it runs all of them. `--small` runs a tenth of each and gives time limits slack, for
+ * machines that do other things too; `--json` prints an object a line instead of a table. The exit code
+ * is 1 if a figure was not reached.
+ *
+ * @module
+ */
+
+import { parseArgs } from "@std/cli/parse-args";
+import { scenarios as connections } from "./connections.ts";
+import type { Outcome, Scale, Scenario } from "./scenario.ts";
+
+const SCENARIOS: readonly Scenario[] = [
+  ...connections,
+].sort(byNumber);
+
+/** A scenario's outcome, and how long it took. */
+interface Result extends Outcome {
+  scenario: Scenario;
+  seconds: number;
+}
+
+const Exit = { ok: 0, failed: 1, usage: 2 } as const;
+
+function usage(message: string): never {
+  console.error(`torture: ${message}`);
+  Deno.exit(Exit.usage);
+}
+
+/** The scenarios of these ids, all without any; or what is wrong with an id. */
+function choose(ids: readonly string[]): readonly Scenario[] | string {
+  const known = SCENARIOS.map(({ id }) => id);
+  const unknown = ids.find((id) => !known.includes(id));
+  if (unknown !== undefined) return `There is no scenario "${unknown}", only ${known.join(", ")}`;
+  return ids.length === 0 ? SCENARIOS : SCENARIOS.filter(({ id }) => ids.includes(id));
+}
+
+function scale(full: boolean): Scale {
+  const of = (count: number) => full ? count : Math.max(1, Math.round(count / 10));
+  return { full, of, slack: full ? 1 : 10 };
+}
+
+/** How results are told. */
+interface Teller {
+  begin(scenario: Scenario): void;
+  end(result: Result): void;
+  total(passed: number, failed: number): void;
+}
+
+const tellAsTable: Teller = {
+  begin: ({ id, title }) => console.log(`${id}: ${title} …`),
+  end: ({ scenario: { id, title, figure }, measured, reached, seconds }) =>
+    console.log(row(id, title, figure, measured, mark(reached), `${seconds.toFixed(0)} s`)),
+  total: (passed, failed) => console.log(`${passed} passed, ${failed} failed`),
+};
+
+const tellAsJson: Teller = {
+  begin: () => {},
+  end: ({ scenario: { id, title, figure }, ...outcome }) =>
+    console.log(JSON.stringify({ id, title, figure, ...outcome })),
+  total: () => {},
+};
+
+/** Goes through `scenarios`; whether all figures were reached. */
+async function torture(
+  scenarios: readonly Scenario[],
+  scale: Scale,
+  tell: Teller,
+): Promise<boolean> {
+  let passed = 0;
+  for (const scenario of scenarios) {
+    tell.begin(scenario);
+    const result = await goThrough(scenario, scale);
+    tell.end(result);
+    if (result.reached) passed++;
+  }
+  tell.total(passed, scenarios.length - passed);
+  return passed === scenarios.length;
+}
+
+async function goThrough(scenario: Scenario, scale: Scale): Promise<Result> {
+  const started = performance.now();
+  const outcome = await scenario.run(scale).catch(failure);
+  return { scenario, ...outcome, seconds: (performance.now() - started) / 1000 };
+}
+
+function failure(error: unknown): Outcome {
+  const text = error instanceof Error ? error.message : String(error);
+  return { reached: false, measured: text.replaceAll(/\s+/g, " ") };
+}
+
+function mark(reached: boolean): string {
+  return reached ? "reached" : "NOT";
+}
+
+function row(...cells: string[]): string {
+  return `| ${cells.join(" | ")} |`;
+}
+
+function byNumber(a: Scenario, b: Scenario): number {
+  return Number(a.id.slice(1)) - Number(b.id.slice(1));
+}
+
+if (import.meta.main) {
+  const unknown = (arg: string) => !arg.startsWith("-") || usage(`There is no flag "${arg}"`);
+  const flags = { boolean: ["small", "json"], unknown };
+  const { small, json, _: ids } = parseArgs(Deno.args, flags);
+  const chosen = choose(ids.map(String));
+  if (typeof chosen === "string") usage(chosen);
+  const tell = json === true ? tellAsJson : tellAsTable;
+  Deno.exit(await torture(chosen, scale(small !== true), tell) ? Exit.ok : Exit.failed);
+}
