@@ -231,10 +231,11 @@ export class Broker<B> {
     this.#observe(micros / 1000);
     worker.answered++;
     worker.progressAt = now;
+    job.client.live--;
+    if (job.state === "abandoned") return job; // counted when its client left
+    job.state = "ended";
     this.counters.answered++;
     if (code !== Code.ok) this.counters.failed++;
-    if (job.state !== "abandoned") job.state = "ended";
-    job.client.live--;
     return job;
   }
 

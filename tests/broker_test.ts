@@ -948,6 +948,15 @@ Deno.test("Broker counts all that happens to jobs", () => {
   assert.equal(desk.broker.idle, false);
 });
 
+Deno.test("Broker counts a job once when its client left before it was answered", () => {
+  const desk = loaded();
+  desk.broker.disconnect(desk.client("a"));
+  const before = { ...desk.broker.counters };
+  assert.equal(before.abandoned, 4);
+  assert(desk.reply(1, "a1", QUICK, Code.handlerFailed));
+  assert.deepEqual(desk.broker.counters, before);
+});
+
 // Anything in any order
 
 const SEEDS = 1000;

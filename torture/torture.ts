@@ -13,10 +13,12 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { scenarios as connections } from "./connections.ts";
+import { scenarios as models } from "./models.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const SCENARIOS: readonly Scenario[] = [
   ...connections,
+  ...models,
 ].sort(byNumber);
 
 /** A scenario's outcome, and how long it took. */

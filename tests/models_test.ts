@@ -1,0 +1,22 @@
+/**
+ * Random event sequences for the two state machines, compared with plain models. On failure fast-check
+ * prints a seed and a path, which as parameters of `fc.assert` bring the shortest sequence back.
+ * torture/models.ts goes through many more.
+ *
+ * @module
+ */
+
+import fc from "fast-check";
+import { brokerLimits, brokerSteps, checkBroker } from "./broker_model.ts";
+import { checkSupervisor, poolLimits, poolSteps } from "./supervisor_model.ts";
+
+const numRuns = 500;
+
+Deno.test("Broker does what its model says when events come in any order", () => {
+  fc.assert(fc.property(brokerLimits, brokerSteps(150), checkBroker), { numRuns });
+});
+
+Deno.test("Supervisor keeps its rules when events come in any order", () => {
+  const cpus = fc.constantFrom(1, 2, 8);
+  fc.assert(fc.property(poolLimits, cpus, poolSteps(150), checkSupervisor), { numRuns });
+});
