@@ -36,3 +36,9 @@ export function describe({ requests, wrong, duplicates, missing, errors }: Figur
 export function ms(micros: number): string {
   return `${(micros / 1000).toFixed(micros < 10_000 ? 1 : 0)} ms`;
 }
+
+/** The value that `share` of `values` do not exceed; NaN without any. */
+export function quantile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? NaN;
+}

@@ -13,11 +13,13 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { scenarios as connections } from "./connections.ts";
+import { scenarios as kills } from "./kills.ts";
 import { scenarios as models } from "./models.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const SCENARIOS: readonly Scenario[] = [
   ...connections,
+  ...kills,
   ...models,
 ].sort(byNumber);
 
