@@ -502,8 +502,8 @@ export interface LoopEvents {
   admit(token: string): Admission | undefined;
   /** The worker will leave of its own accord. */
   leaving(worker: number): void;
-  /** The worker that this token was made for can't load the handler. */
-  failed(token: string, message: string): void;
+  /** The worker that this token was made for can't load the handler; false: it is nobody's. */
+  failed(token: string, message: string): boolean;
   /** The worker's connection is gone though nobody asked it to leave. */
   lost(worker: number): void;
   /** A line for the log, from a worker or, without a number, from the broker itself. */
@@ -530,6 +530,15 @@ const SLOW_CLIENT_RETRY = 5;
 /** Messages read every `SLOW_CLIENT_RETRY` while clients that take no replies crowd the server. */
 const TRICKLE = 16;
 const REPORT_INTERVAL = 1000;
+/** What peers do wrong, and how the log tells of it behind the number. */
+const WRONGS = [
+  ["malformed", "malformed requests dropped"],
+  ["intruders", "messages of no worker dropped"],
+  ["strayReplies", "replies of workers to no job of theirs dropped"],
+  ["undelivered", "replies not delivered: the client left or took none"],
+] as const;
+
+type Wrongs = Record<typeof WRONGS[number][0], number>;
 
 /** The loop between the sockets and a `Broker`. */
 export class BrokerLoop {
@@ -545,7 +554,7 @@ export class BrokerLoop {
   #open = true;
   /** Something was done to the broker since the pass began. */
   #again = false;
-  #reported = { malformed: 0, intruders: 0, undelivered: 0 };
+  #reported: Wrongs = { malformed: 0, intruders: 0, undelivered: 0, strayReplies: 0 };
   #reportAt = 0;
   #trickleAt = 0;
   /** The state machine, to be read. */
@@ -565,13 +574,13 @@ export class BrokerLoop {
     this.#context = new Context(library);
     this.#messages = new MessagePool(library);
     const ipv6 = [...options.frontend, options.backend].some((endpoint) => endpoint.includes("["));
-    const { maxMessageSize } = options;
-    this.#front = new Frontend(this.#context, this.#messages, { maxMessageSize, ipv6 }, {
+    const bounds = { maxMessageSize: options.maxMessageSize, ipv6 };
+    this.#front = new Frontend(this.#context, this.#messages, bounds, {
       request: (client, request) => this.#request(client, request),
       gone: (client) => this.#clientGone(client),
       unsent: (replies, bytes) => this.broker.unsent(replies, bytes),
     });
-    this.#back = new Backend(this.#context, this.#messages, { ipv6 }, this.#backendEvents());
+    this.#back = new Backend(this.#context, this.#messages, bounds, this.#backendEvents());
     try {
       for (const endpoint of options.frontend) this.#front.bind(endpoint);
       this.backend = this.#back.bind(options.backend);
@@ -787,21 +796,22 @@ export class BrokerLoop {
 
   /** Logs what peers did wrong, at most once a second; returns ms until it wants to again. */
   #report(): number {
-    const { malformed, intruders, undelivered } = this.counters;
-    const last = this.#reported;
-    const news = malformed + intruders + undelivered -
-      (last.malformed + last.intruders + last.undelivered);
-    if (news === 0) return Infinity;
+    const counts = this.#wrongs;
+    const news = WRONGS.filter(([name]) => counts[name] > this.#reported[name]);
+    if (news.length === 0) return Infinity;
     if (this.#now < this.#reportAt) return this.#reportAt - this.#now;
-    const parts = [
-      [malformed - last.malformed, "malformed requests dropped"],
-      [intruders - last.intruders, "messages of no worker dropped"],
-      [undelivered - last.undelivered, "replies not delivered: the client left or took none"],
-    ] as const;
-    for (const [count, what] of parts) if (count > 0) this.#events.log("warn", `${count} ${what}`);
-    this.#reported = { malformed, intruders, undelivered };
+    for (const [name, what] of news) {
+      this.#events.log("warn", `${counts[name] - this.#reported[name]} ${what}`);
+    }
+    this.#reported = counts;
     this.#reportAt = this.#now + REPORT_INTERVAL;
     return Infinity;
+  }
+
+  get #wrongs(): Wrongs {
+    const { malformed, undelivered } = this.#front;
+    const { intruders } = this.#back;
+    return { malformed, undelivered, intruders, strayReplies: this.broker.counters.strayReplies };
   }
 }
 

@@ -557,15 +557,16 @@ class PreforkServer implements Server {
     return { worker, leave: false };
   }
 
-  #loadFailed(token: string, message: string): void {
+  #loadFailed(token: string, message: string): boolean {
     const worker = this.#tokens.get(token);
-    if (worker === undefined) return;
+    if (worker === undefined) return false;
     this.#tokens.delete(token);
     this.#log.error(message, { worker });
     this.#supervisor.loadFailed(worker, message, performance.now());
     const ended = this.#unheard.get(worker);
     if (ended !== undefined) this.#exited(worker, ended.exit);
     if (!this.#supervisor.everReady) this.#fail(new Error(message));
+    return true;
   }
 
   /** It can't start at all. */

@@ -285,6 +285,8 @@ interface PendingJob {
   frames: Uint8Array[];
 }
 
+/** Characters of an error message or a line for the log at most. */
+const MAX_TEXT = 8192;
 /** Messages read before timers and signals have their turn. */
 const BATCH = 256;
 /** A worker leaves once its last replies are on their way, or after this, ms. */
@@ -347,9 +349,13 @@ class Service {
   /** Writes a line to the server's log. */
   log(level: LogLevel, message: string): void {
     this.#socket.sendMore(buildLog(level));
-    this.#socket.sendLast(this.#encoder.encode(message));
+    this.#socket.sendLast(this.#encode(message));
     // A send can eat the wake-up of what arrived meanwhile.
     this.#poller.wake();
+  }
+
+  #encode(message: string): Uint8Array<ArrayBuffer> {
+    return this.#encoder.encode(message.slice(0, MAX_TEXT));
   }
 
   get #done(): boolean {
@@ -363,7 +369,7 @@ class Service {
       this.#socket.sendLast(frame);
     } else {
       this.#socket.sendMore(frame);
-      this.#socket.sendLast(this.#encoder.encode(message));
+      this.#socket.sendLast(this.#encode(message));
     }
   }
 
@@ -519,7 +525,7 @@ class Service {
 
   #replyText(job: number, code: number, message: string, started: number): void {
     this.#startReply(job, code, started);
-    this.#socket.sendLast(this.#encoder.encode(message));
+    this.#socket.sendLast(this.#encode(message));
   }
 
   #startReply(job: number, code: number, started: number): void {

@@ -37,8 +37,8 @@ export interface BackendEvents {
   retiring(worker: Worker<Frames>): void;
   /** A worker's last word, or its connection is gone. */
   gone(worker: Worker<Frames>, end: "left" | "died"): void;
-  /** A worker can't load the handler. */
-  failed(token: string, message: string): void;
+  /** A worker can't load the handler; false: the token is nobody's. */
+  failed(token: string, message: string): boolean;
   /** A worker has something for the log. */
   log(worker: Worker<Frames>, level: LogLevel, message: string): void;
 }
@@ -46,6 +46,8 @@ export interface BackendEvents {
 const CONTROL_BYTES = 256;
 const MAX_LOG_BYTES = 8192;
 const NO_DEADLINE = 0;
+/** Room for texts, whatever the limit of bodies is. */
+const TEXT_BYTES = 65_536;
 
 /** The socket that workers talk to. */
 export class Backend {
@@ -64,7 +66,7 @@ export class Backend {
   constructor(
     context: Context,
     messages: MessagePool,
-    options: { ipv6: boolean },
+    options: { maxMessageSize: number; ipv6: boolean },
     events: BackendEvents,
   ) {
     this.#socket = context.socket(SocketType.ROUTER);
@@ -74,6 +76,8 @@ export class Backend {
     this.#socket.set(Option.ROUTER_MANDATORY, 1);
     this.#socket.set(Option.SNDHWM, 0);
     this.#socket.set(Option.RCVHWM, 0);
+    // Nobody else's frame is to fill the memory; workers keep their replies and texts below.
+    this.#socket.setLong(Option.MAXMSGSIZE, options.maxMessageSize + TEXT_BYTES);
     if (options.ipv6) this.#socket.set(Option.IPV6, 1);
     const CONNECT_AND_DISCONNECT = 3;
     this.#socket.trySet(Option.ROUTER_NOTIFY, CONNECT_AND_DISCONNECT);
@@ -103,17 +107,17 @@ export class Backend {
     const idSize = this.#socket.receiveInto(this.#id);
     if (idSize < 0) return false;
     const key = routingKey(this.#id, idSize);
-    const size = this.#socket.receiveInto(this.#control);
-    // An empty frame has no type byte: the last one's must not stand in for it.
-    if (size === 0) this.#control[0] = 0;
+    const size = this.#socket.receive(this.#scratch);
+    const { more } = this.#scratch;
     const worker = this.#workers.get(key);
-    if (size === 0 && !this.#socket.more) {
+    if (size === 0 && !more && !this.#scratch.fromPeer) {
+      // libzmq tells of a peer that came, which says nothing yet, or one that left.
       if (worker !== undefined) this.#events.gone(worker, "died");
-    } else if (worker === undefined) {
-      this.#readStranger(size, key, idSize);
-    } else {
-      this.#readWorker(worker, size);
+      return true;
     }
+    this.#readControl(size);
+    if (worker === undefined) this.#readStranger(size, more, key, idSize);
+    else this.#readWorker(worker, size, more);
     return true;
   }
 
@@ -153,11 +157,19 @@ export class Backend {
     if (this.#socket.sendMore(worker.routingId) === "sent") this.#socket.sendLast(frame);
   }
 
-  #readStranger(size: number, key: string | number, idSize: number): void {
+  /** Takes what there is room for of the frame just received. */
+  #readControl(size: number): void {
+    // An empty frame has no type byte: the last one's must not stand in for it.
+    if (size === 0) this.#control[0] = 0;
+    this.#scratch.copyTo(this.#control, Math.min(size, CONTROL_BYTES));
+    if (size > CONTROL_BYTES) this.#scratch.clear();
+  }
+
+  #readStranger(size: number, more: boolean, key: string | number, idSize: number): void {
     const token = this.#text(1, Math.min(size, CONTROL_BYTES));
     const type = this.#control[0];
-    const rest = this.#socket.more ? this.#readText() : "";
-    if (type === FromWorker.FAILED) return this.#events.failed(token, rest);
+    const rest = more ? this.#readText() : "";
+    if (type === FromWorker.FAILED && this.#events.failed(token, rest)) return;
     const worker = type === FromWorker.READY
       ? this.#events.admit(token, this.#id.slice(0, idSize))
       : undefined;
@@ -165,9 +177,8 @@ export class Backend {
     else this.#workers.set(key, worker);
   }
 
-  #readWorker(worker: Worker<Frames>, size: number): void {
+  #readWorker(worker: Worker<Frames>, size: number, more: boolean): void {
     const type = this.#control[0];
-    const more = this.#socket.more;
     if (type === FromWorker.REPLY && size === REPLY_BYTES && more) {
       return this.#events.reply(worker, readReply(this.#view), this.#readFrames());
     }

@@ -225,6 +225,18 @@ Deno.test("the server answers 500 and keeps the worker when an error's message i
   assert.equal(linesOf(server, "worker exited").length, 0);
 });
 
+Deno.test("the server cuts an error message and a line for the log when they are longer than 8192 characters", async () => {
+  const handler = `export default (_body, ctx) => {
+    ctx.log.warn("y".repeat(3_000_000));
+    throw new Error("x".repeat(3_000_000));
+  };`;
+  const args = [...ONE_WORKER, "--max-message-size", "1000"];
+  await using server = await ServerProcess.start({ handler, args });
+  await using peer = new Peer(server.endpoint);
+  assert.deepEqual(await peer.ask("a"), errorReply(500, "x".repeat(8192)));
+  assert.equal((await server.line("y".repeat(8192))).level, "warn");
+});
+
 Deno.test("the server answers with the code of a RequestError when the handler throws one", async () => {
   const handler = `import { RequestError } from ${JSON.stringify(WORKER_MODULE)};
     class Foreign extends Error { name = "RequestError"; code = 418; }

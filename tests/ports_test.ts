@@ -717,13 +717,17 @@ class Back {
   tokens = new Set(["token 1", "token 2"]);
 
   constructor() {
-    this.backend = new Backend(this.#context, this.messages, { ipv6: false }, {
+    const bounds = { maxMessageSize: 1_000_000, ipv6: false };
+    this.backend = new Backend(this.#context, this.messages, bounds, {
       admit: (token, routingId) => this.#admit(token, routingId),
       reply: (worker, reply, frames) => this.replies.push({ worker, reply, frames }),
       returned: (worker, job) => this.events.push(`returned ${job} by ${worker.id}`),
       retiring: (worker) => this.events.push(`retiring ${worker.id}`),
       gone: (worker, end) => this.events.push(`gone ${worker.id} ${end}`),
-      failed: (token, message) => this.events.push(`failed ${token}: ${message}`),
+      failed: (token, message) => {
+        this.events.push(`failed ${token}: ${message}`);
+        return this.tokens.delete(token);
+      },
       log: (worker, level: LogLevel, message) =>
         this.events.push(`log ${worker.id} ${level}: ${message}`),
     });
@@ -888,6 +892,8 @@ Deno.test("Backend hands a reply over with all its frames when a worker answers"
 });
 
 const WRONG: [string, Frame[]][] = [
+  ["it is empty, as libzmq's own notices are", [""]],
+  ["it is two empty frames", ["", ""]],
   ["a REPLY has no body", [reply(1, 200, 1)]],
   ["a REPLY is a byte short", [reply(1, 200, 1).subarray(1), "body"]],
   ["a REPLY is cut", [reply(1, 200, 1).slice(0, 15), "body", "more"]],
@@ -980,6 +986,15 @@ Deno.test("Backend tells of a worker that can't load the handler when it is not 
   assert.equal(back.backend.intruders, 0);
 });
 
+Deno.test("Backend drops and counts a stranger's message when it is empty, or tells of a failure", async () => {
+  await using back = new Back();
+  await using intruder = new Peer(back.endpoint);
+  intruder.send("");
+  intruder.send(new Uint8Array([FromWorker.FAILED, ...bytes("guessed")]), "a lie");
+  await back.until("both are counted", () => back.backend.intruders === 2);
+  assert.deepEqual(back.events, ["failed guessed: a lie"]);
+});
+
 Deno.test("Backend cuts a token when a stranger's frame is oversize, and reads the next", async () => {
   await using back = new Back();
   await using intruder = new Peer(back.endpoint);
@@ -988,6 +1003,20 @@ Deno.test("Backend cuts a token when a stranger's frame is oversize, and reads t
   assert.deepEqual(back.events, [`admit ${"x".repeat(255)}`]);
   const { peer } = await back.worker();
   await using _peer = peer;
+});
+
+Deno.test("Backend ends a connection when a frame is far too large, and serves the others", async () => {
+  await using back = new Back();
+  const { peer } = await back.worker();
+  await using _peer = peer;
+  const { peer: rogue } = await back.worker();
+  await using _rogue = rogue;
+  rogue.send(reply(1, 200, 1), filled(2_000_000));
+  await back.until("it is told", () => back.events.length > 0);
+  assert.deepEqual(back.events, ["gone 2 died"]);
+  peer.send(reply(1, 200, 1), filled(1_000_000));
+  await back.until("its reply is here", () => back.replies.length === 1);
+  assert.equal(back.replies[0]?.frames[0]?.size, 1_000_000);
 });
 
 Deno.test("Backend reads no token of the message before when a stranger's frame is shorter", async () => {

@@ -49,6 +49,12 @@ export class Message {
     return bytes;
   }
 
+  /** Copies its first `size` bytes into `target`, which has room for them. */
+  copyTo(target: Uint8Array<ArrayBuffer>, size: number): void {
+    const count = Math.min(size, this.size, lengthOf(target));
+    if (count > 0) this.#symbols.memcpy(target, this.#symbols.zmq_msg_data(this.slot), count);
+  }
+
   /** A property of the connection that it came over, as `Peer-Address`; a C string as `name`. */
   property(name: Uint8Array<ArrayBuffer>): string | undefined {
     return readCString(this.#symbols, this.#symbols.zmq_msg_gets(this.slot, name));
