@@ -42,3 +42,18 @@ export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? NaN;
 }
+
+/** Lets ms pass. */
+export function pause(time: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, time));
+}
+
+/** CPU time that a process has used since its start, ms, and that of its children that have ended. */
+export function cpuTime(pid: number, options: { children: boolean }): number {
+  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
+  // proc(5): utime, stime, cutime, cstime in ticks; the state is field 3.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ").map(Number).slice(11, 15);
+  const TICK = 10;
+  const [own = 0, ownInKernel = 0, children = 0, childrenInKernel = 0] = fields;
+  return TICK * (own + ownInKernel + (options.children ? children + childrenInKernel : 0));
+}

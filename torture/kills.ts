@@ -7,7 +7,7 @@
 import { type Figures, startLoad } from "../bench/load.ts";
 import { Peer, type ServerProcess, until } from "../tests/harness.ts";
 import { linesOf, randomNumbers } from "../tests/harness_more.ts";
-import { describe, isFlawless, ms, quantile, startServer } from "./ground.ts";
+import { describe, isFlawless, ms, pause, quantile, startServer } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 /** Takes about a millisecond, so that most kills hit a worker that runs a job. */
@@ -64,8 +64,7 @@ async function killAtRandom(server: ServerProcess, count: number): Promise<Map<n
       killedAt.set(pid, Date.now());
       Deno.kill(pid, "SIGKILL");
     }
-    const pause = KILL_INTERVAL.least + random(KILL_INTERVAL.spread);
-    await new Promise((resolve) => setTimeout(resolve, pause));
+    await pause(KILL_INTERVAL.least + random(KILL_INTERVAL.spread));
   }
   return killedAt;
 }

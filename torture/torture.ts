@@ -15,12 +15,16 @@ import { parseArgs } from "@std/cli/parse-args";
 import { scenarios as connections } from "./connections.ts";
 import { scenarios as kills } from "./kills.ts";
 import { scenarios as models } from "./models.ts";
+import { scenarios as restarts } from "./restarts.ts";
+import { scenarios as starts } from "./starts.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const SCENARIOS: readonly Scenario[] = [
   ...connections,
   ...kills,
   ...models,
+  ...restarts,
+  ...starts,
 ].sort(byNumber);
 
 /** A scenario's outcome, and how long it took. */
