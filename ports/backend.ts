@@ -189,8 +189,8 @@ export class Backend {
     if (more) this.#skip();
     if (type === FromWorker.RETURN && size === JOB_SIGNAL_BYTES) {
       this.#events.returned(worker, readJobId(this.#view));
-    } else if (type === FromWorker.RETIRE) this.#events.retiring(worker);
-    else if (type === FromWorker.LEAVING) this.#events.gone(worker, "left");
+    } else if (type === FromWorker.RETIRE && size === 1) this.#events.retiring(worker);
+    else if (type === FromWorker.LEAVING && size === 1) this.#events.gone(worker, "left");
     else this.intruders++;
   }
 

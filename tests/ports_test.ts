@@ -904,6 +904,8 @@ const WRONG: [string, Frame[]][] = [
   ["a LOG has no message", [buildLog("info")]],
   ["a LOG has no level", [new Uint8Array([FromWorker.LOG]), "message"]],
   ["a LOG is too long", [new Uint8Array([FromWorker.LOG, 1, 1]), "message"]],
+  ["a RETIRE is too long", [new Uint8Array([FromWorker.RETIRE, 0])]],
+  ["a LEAVING is too long", [new Uint8Array([FromWorker.LEAVING, 0])]],
   ["a type is unknown", [new Uint8Array([99])]],
   ["a type is unknown and much follows", [new Uint8Array([99]), ...Array(50).fill("x")]],
   ["a type is 0", [new Uint8Array([0]), "x"]],

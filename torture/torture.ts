@@ -14,6 +14,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { scenarios as connections } from "./connections.ts";
 import { scenarios as kills } from "./kills.ts";
+import { scenarios as forgery } from "./forgery.ts";
 import { scenarios as models } from "./models.ts";
 import { scenarios as restarts } from "./restarts.ts";
 import { scenarios as starts } from "./starts.ts";
@@ -22,6 +23,7 @@ import type { Outcome, Scale, Scenario } from "./scenario.ts";
 const SCENARIOS: readonly Scenario[] = [
   ...connections,
   ...kills,
+  ...forgery,
   ...models,
   ...restarts,
   ...starts,

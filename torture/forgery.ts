@@ -1,0 +1,313 @@
+/**
+ * Scenarios about peers of the backend that say what only a worker may say, and about a worker that says
+ * what it must not.
+ *
+ * @module
+ */
+
+import { type Figures, generate } from "../bench/load.ts";
+import { BrokerLoop, type LoopEvents } from "../broker.ts";
+import { resolveOptions } from "../ops/options.ts";
+import { bytes, Folder, Peer, until } from "../tests/harness.ts";
+import { randomNumbers } from "../tests/harness_more.ts";
+import {
+  buildJobSignal,
+  FromBroker,
+  FromWorker,
+  parseJob,
+  REPLY_BYTES,
+  writeReply,
+} from "../wire/job.ts";
+import { Code } from "../wire/request.ts";
+import { locateLibrary } from "../zmq/locate.ts";
+import { describe, isFlawless, startServer } from "./ground.ts";
+import type { Outcome, Scale, Scenario } from "./scenario.ts";
+
+type Frame = Uint8Array<ArrayBuffer>;
+type Random = (below: number) => number;
+
+const MESSAGES = 10_000;
+/** Forged messages between two looks at what comes in. */
+const BURST = 50;
+/** Lines about the same wrong are at least this far apart, ms. */
+const REPORT_INTERVAL = 990;
+const TRAFFIC = { clients: 4, window: 4, size: 100, correlate: true };
+const WRONG =
+  /^(\d+) (messages of no worker dropped|replies of workers to no job of theirs dropped)$/;
+
+/** Forged messages from peers that are no workers, and from one that is. */
+export const scenarios: Scenario[] = [{
+  id: "R18",
+  title:
+    "10,000 forged messages of strangers and as many of a worker, at a tcp and at an ipc backend",
+  figure: "0 wrong replies, 0 jobs left; each dropped, counted, and logged at most once a second",
+  run,
+}];
+
+async function run(scale: Scale): Promise<Outcome> {
+  using folder = new Folder();
+  const outcomes: Outcome[] = [];
+  for (const backend of ["tcp://127.0.0.1:0", `ipc://${folder.path}/backend`]) {
+    outcomes.push(await strangers(backend, scale.of(MESSAGES)));
+    outcomes.push(await rogueWorker(backend, scale.of(MESSAGES)));
+  }
+  return {
+    reached: outcomes.every(({ reached }) => reached),
+    measured: outcomes.map(({ measured }) => measured).join("; "),
+  };
+}
+
+/** Peers that know no token talk to the backend of a server that is at work. */
+async function strangers(backend: string, count: number): Promise<Outcome> {
+  await using server = await startServer({ args: ["--workers", "2", "--backend", backend] });
+  const stop = new AbortController();
+  const load = generate({ ...TRAFFIC, endpoint: server.endpoint }, stop.signal);
+  const random = randomNumbers(count);
+  await using nameless = new Peer(server.backend);
+  await using named = new Peer(server.backend, { identity: "waiting" });
+  for (let sent = 0; sent < count; sent++) {
+    const peer = sent % 2 === 0 ? nameless : named;
+    peer.send(...forge(random, random(count)));
+    if (sent % BURST === 0) await pause();
+  }
+  const state = await until("all are counted", async () => {
+    const state = await server.state();
+    return Number(state.intruders) >= count && state;
+  });
+  stop.abort();
+  const figures = await load;
+  const { running, queued, strayReplies } = await server.state();
+  const counted = Number(state.intruders) + Number(strayReplies);
+  const left = Number(running) + Number(queued);
+  const reports = () =>
+    server.lines.map(({ time, message }) => ({ at: Date.parse(time), message }));
+  await until("all is logged", () => sumOf(reports()) >= counted);
+  const lost = server.lines.filter(({ message }) => message === "worker exited").length;
+  return judge("strangers", backend, { count, counted, left, lost, figures, reports: reports() });
+}
+
+/** A worker that does its jobs answers those of another one too, and says whatever else it must not. */
+async function rogueWorker(backend: string, count: number): Promise<Outcome> {
+  await using broker = new OpenBroker(backend);
+  const honest = await broker.worker("honest");
+  const rogue = await broker.worker("rogue");
+  const stop = new AbortController();
+  const load = generate({ ...TRAFFIC, endpoint: broker.endpoint }, stop.signal);
+  const random = randomNumbers(count);
+  for (let sent = 0; sent < count; sent++) {
+    rogue.peer.send(...forge(random, honest.someJob(random)));
+    if (sent % BURST === 0) await pause();
+  }
+  await until("all are counted", () => broker.wrongs >= count);
+  stop.abort();
+  const figures = await load;
+  const left = broker.loop.broker.assigned + broker.loop.broker.queued;
+  await until("all is logged", () => sumOf(broker.reports) >= broker.wrongs);
+  const { wrongs: counted, lost, reports } = broker;
+  return judge("a worker", backend, { count, counted, left, lost, figures, reports });
+}
+
+/** What came of one round. */
+interface Round {
+  /** Forged messages that were sent. */
+  count: number;
+  counted: number;
+  /** Jobs that had not ended when all clients had their replies. */
+  left: number;
+  /** Workers that were taken for gone. */
+  lost: number;
+  figures: Figures;
+  reports: Report[];
+}
+
+/** A line of the broker's in the log. */
+interface Report {
+  /** ms */
+  at: number;
+  message: string;
+}
+
+function judge(who: string, backend: string, round: Round): Outcome {
+  const { count, counted, left, lost, figures, reports } = round;
+  const logged = sumOf(reports);
+  const scheme = backend.split(":", 1)[0];
+  const exact = counted === count && logged === count && left + lost === 0;
+  return {
+    reached: exact && isSeldom(reports) && isFlawless(figures),
+    measured: `${who} at ${scheme}: of ${count} ${counted} counted, ${logged} logged, ` +
+      `${left} jobs left, ${lost} workers lost, ${describe(figures)}`,
+  };
+}
+
+/** Messages that the log told of. */
+function sumOf(reports: readonly Report[]): number {
+  return reports.reduce((sum, { message }) => sum + Number(WRONG.exec(message)?.[1] ?? 0), 0);
+}
+
+/** Whether the same was logged at most once a second. */
+function isSeldom(reports: readonly Report[]): boolean {
+  const last = new Map<string, number>();
+  for (const { at, message } of reports) {
+    const [, , what] = WRONG.exec(message) ?? [];
+    if (what === undefined) continue;
+    if (at - (last.get(what) ?? -Infinity) < REPORT_INTERVAL) return false;
+    last.set(what, at);
+  }
+  return true;
+}
+
+/** What no worker says: `job` is none of the sender's. */
+function forge(random: Random, job: number): Frame[] {
+  for (;;) {
+    const frames = draw(random, job);
+    if (!isAllowed(frames)) return frames;
+  }
+}
+
+function draw(random: Random, job: number): Frame[] {
+  const more = Array.from({ length: random(4) }, () => noise(random, random(50)));
+  switch (random(9)) {
+    case 0:
+      return [typed(FromWorker.READY, noise(random, random(300)))];
+    case 1:
+      return [typed(FromWorker.READY, bytes("honest")), ...more];
+    case 2:
+      return [typed(FromWorker.FAILED, noise(random, random(50))), ...more];
+    case 3:
+      return [reply(job, random(2 ** 16)), noise(random, random(100)), ...more];
+    case 4:
+      return [buildJobSignal(FromWorker.RETURN, job, 0)];
+    case 5:
+      return [reply(job, Code.ok).subarray(0, random(REPLY_BYTES)), ...more];
+    case 6:
+      return [typed(FromWorker.REPLY, noise(random, REPLY_BYTES + random(70_000))), ...more];
+    case 7:
+      return [typed(random(256), noise(random, random(20))), ...more];
+    default:
+      return [bytes(""), ...more];
+  }
+}
+
+/** Whether a worker may say this. */
+function isAllowed([first, second]: Frame[]): boolean {
+  const type = first?.[0];
+  if (type === FromWorker.RETIRE || type === FromWorker.LEAVING) return first?.length === 1;
+  return type === FromWorker.LOG && first?.length === 2 && second !== undefined;
+}
+
+function typed(type: number, rest: Uint8Array): Frame {
+  return new Uint8Array([type, ...rest]);
+}
+
+function reply(job: number, code: number): Frame {
+  const frame = new Uint8Array(REPLY_BYTES);
+  writeReply(new DataView(frame.buffer), job, code, 1);
+  return frame;
+}
+
+function noise(random: Random, size: number): Frame {
+  return Uint8Array.from({ length: size }, () => random(256));
+}
+
+/** Lets others have their turn. */
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+/** A worker of the scenario's own: it echoes whatever job it is given. */
+class Echo {
+  readonly peer: Peer;
+  /** Jobs that it has answered, or will in the next turn. */
+  readonly #seen: number[] = [];
+  #taken: { job: number; body: Frame[] }[] = [];
+
+  constructor(backend: string, token: string) {
+    this.peer = new Peer(backend);
+    this.peer.send(typed(FromWorker.READY, bytes(token)));
+  }
+
+  /** Answers what came before the last turn: so there is always something to answer in its stead. */
+  turn(): void {
+    for (const { job, body } of this.#taken) this.peer.send(reply(job, Code.ok), ...body);
+    this.#taken = [];
+    for (let message = this.peer.take(); message !== undefined; message = this.peer.take()) {
+      const [header, ...body] = message;
+      if (header?.[0] !== FromBroker.JOB) continue;
+      const { job } = parseJob(header);
+      this.#taken.push({ job, body });
+      this.#seen.push(job);
+    }
+  }
+
+  /** One of its jobs, old or new; or one that nobody has. */
+  someJob(random: Random): number {
+    const some = random(3);
+    if (some === 0) return 2 ** 40 + random(1000);
+    const [last = 0] = this.#seen.slice(-1);
+    return some === 1 ? last : this.#seen[random(Math.max(1, this.#seen.length))] ?? 0;
+  }
+}
+
+/** A broker whose tokens, workers and log are the scenario's. */
+class OpenBroker {
+  readonly loop: BrokerLoop;
+  readonly reports: Report[] = [];
+  /** Workers that were taken for gone. */
+  lost = 0;
+  readonly #tokens = new Set<string>();
+  readonly #echoes: Echo[] = [];
+  readonly #ended: Promise<void>;
+  #workers = 0;
+  #timer: ReturnType<typeof setInterval>;
+
+  constructor(backend: string) {
+    const settings = resolveOptions({ backend, frontend: "tcp://127.0.0.1:0" }, {
+      cpus: 1,
+      cwd: Deno.cwd,
+    });
+    const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
+    this.loop = new BrokerLoop(library, { ...settings, backend }, this.#events());
+    this.#ended = this.loop.run();
+    this.#timer = setInterval(() => this.#echoes.forEach((echo) => echo.turn()), 1);
+  }
+
+  get endpoint(): string {
+    return this.loop.frontend[0] ?? "";
+  }
+
+  /** Messages that were counted as nobody's, or nobody's business. */
+  get wrongs(): number {
+    return this.loop.counters.intruders + this.loop.broker.counters.strayReplies;
+  }
+
+  /** Brings a worker that is ready. */
+  async worker(token: string): Promise<Echo> {
+    this.#tokens.add(token);
+    const echo = new Echo(this.loop.backend, token);
+    this.#echoes.push(echo);
+    await until("the worker is admitted", () => !this.#tokens.has(token));
+    return echo;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer);
+    this.loop.stop();
+    await this.#ended;
+    await this.loop.close(0);
+    for (const { peer } of this.#echoes) await peer[Symbol.asyncDispose]();
+  }
+
+  #events(): LoopEvents {
+    return {
+      admit: (token) => {
+        if (!this.#tokens.delete(token)) return undefined;
+        return { worker: ++this.#workers, leave: false };
+      },
+      leaving: () => this.lost++,
+      lost: () => this.lost++,
+      failed: () => false,
+      log: (_, message) => this.reports.push({ at: performance.now(), message }),
+      tick: () => Infinity,
+    };
+  }
+}
