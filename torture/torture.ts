@@ -16,6 +16,7 @@ import { scenarios as connections } from "./connections.ts";
 import { scenarios as kills } from "./kills.ts";
 import { scenarios as forgery } from "./forgery.ts";
 import { scenarios as models } from "./models.ts";
+import { scenarios as reloads } from "./reloads.ts";
 import { scenarios as restarts } from "./restarts.ts";
 import { scenarios as starts } from "./starts.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
@@ -25,6 +26,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...kills,
   ...forgery,
   ...models,
+  ...reloads,
   ...restarts,
   ...starts,
 ].sort(byNumber);
