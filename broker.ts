@@ -506,6 +506,8 @@ export interface LoopEvents {
   failed(token: string, message: string): boolean;
   /** The worker's connection is gone though nobody asked it to leave. */
   lost(worker: number): void;
+  /** A worker says how many bytes it has in memory, which it was told to. */
+  memory(worker: number, bytes: number): void;
   /** A line for the log, from a worker or, without a number, from the broker itself. */
   log(level: LogLevel, message: string, worker?: number): void;
   /** Runs in every pass: does what is due; returns ms until it must run again. */
@@ -771,6 +773,7 @@ export class BrokerLoop {
         if (end === "died" && !asked) this.#events.lost(worker.id);
       },
       failed: (token, message) => this.#events.failed(token, message),
+      memory: (worker, bytes) => this.#events.memory(worker.id, bytes),
       log: (worker, level, message) => this.#events.log(level, message, worker.id),
     };
   }

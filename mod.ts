@@ -36,6 +36,7 @@ import {
   type ChildExit,
   type ChildSpec,
   filePath,
+  likelyCause,
   localModules,
   mayUseFfi,
   readVariable,
@@ -43,8 +44,14 @@ import {
   spawnInBackground,
   STARTER_VARIABLE,
 } from "./pool/child.ts";
-import { type Action, type ExitReason, type Purpose, Supervisor } from "./pool/supervisor.ts";
-import { cpuTime, isAlive, lookupAccount } from "./pool/system.ts";
+import {
+  type Action,
+  type ExitReason,
+  type MemoryReading,
+  type Purpose,
+  Supervisor,
+} from "./pool/supervisor.ts";
+import { cpuTime, isAlive, lookupAccount, residentMemory } from "./pool/system.ts";
 import { LOAD_FAILED, type WorkerConfig } from "./wire/worker_config.ts";
 import type { Library } from "./zmq/library.ts";
 import { locateLibrary } from "./zmq/locate.ts";
@@ -192,6 +199,8 @@ const DEPARTURE_GRACE = 250;
 const MIN_LINGER = 100;
 /** Nothing asked for so long is called idle, ms. */
 const IDLE_AFTER = 1000;
+/** How often workers tell their memory, where this process can't see it, ms. */
+const MEMORY_INTERVAL = 1000;
 
 class PreforkServer implements Server {
   #settings: Settings;
@@ -226,6 +235,8 @@ class PreforkServer implements Server {
   #failure: Error | undefined;
   #spawned = 0;
   #idleTold = true;
+  /** It was said that new workers are above `maxMemory`. */
+  #memoryWarned = false;
   /** The endpoint really bound for workers. */
   readonly backend: string;
 
@@ -458,6 +469,7 @@ class PreforkServer implements Server {
       this.#supervisor.stop(now);
     }
     if (this.#supervisor.babysitDue(now)) this.#babysit(now);
+    if (this.#supervisor.memoryDue(now)) this.#readMemory(now);
     const sleep = this.#supervisor.tick(now, this.#load(now));
     const actions = this.#supervisor.takeActions();
     for (const action of actions) this.#do(action);
@@ -476,6 +488,7 @@ class PreforkServer implements Server {
         return worker && this.#loop.broker.spareSince(worker, now);
       },
       answered: (number) => this.#loop.worker(number)?.answered ?? 0,
+      busy: (number) => (this.#loop.worker(number)?.jobs.size ?? 0) > 0,
     };
   }
 
@@ -501,6 +514,7 @@ class PreforkServer implements Server {
       leaving: (worker) => this.#supervisor.leaving(worker, performance.now()),
       failed: (token, message) => this.#loadFailed(token, message),
       lost: (worker) => this.#processes.get(worker)?.child.kill("SIGKILL"),
+      memory: (worker, bytes) => this.#noteMemory([{ worker, bytes }], performance.now()),
       log: (level, message, worker) => this.#log[level](message, { worker }),
       tick: (now) => this.#tick(now),
     };
@@ -527,6 +541,7 @@ class PreforkServer implements Server {
 
   #workerConfig(purpose: WorkerConfig["purpose"], token: string): WorkerConfig {
     const { concurrency, dequeueInterval, maxMessageSize, signalPassthrough } = this.#settings;
+    const asked = this.#settings.maxMemory > 0 && residentMemory(Deno.pid) === undefined;
     const { backend } = this;
     return {
       purpose,
@@ -539,6 +554,7 @@ class PreforkServer implements Server {
       maxMessageSize,
       keepFfi: mayUseFfi(this.#spec.permissions),
       needsDequeue: dequeueInterval > 0,
+      memoryInterval: asked ? MEMORY_INTERVAL : 0,
       signals: [...signalPassthrough],
       title: `zmq worker ${shortEndpoint(backend)}`,
     };
@@ -591,18 +607,22 @@ class PreforkServer implements Server {
     return this.#loop.worker(worker) === undefined && !owesReason;
   }
 
-  #exited(worker: number, { code, signal }: ChildExit): void {
+  #exited(worker: number, exit: ChildExit): void {
+    const { code, signal } = exit;
     const now = performance.now();
     const process = this.#processes.get(worker);
     if (process === undefined) return;
     this.#processes.delete(worker);
     this.#unheard.delete(worker);
     this.#tokens.delete(process.token);
+    const { wear } = this.#supervisor.worker(worker) ?? {};
     const reason = this.#supervisor.exited(worker, now, code === 0) ?? "crashed";
     this.#exits[reason] = (this.#exits[reason] ?? 0) + 1;
     const event: WorkerExitEvent = { worker, pid: process.child.pid, code, signal, reason };
     const level = EXPECTED.has(reason) ? "info" : "warn";
-    this.#log[level]("worker exited", { ...event, signal: signal ?? undefined });
+    const cause = reason === "recycled" ? wear : undefined;
+    const likely = reason === "crashed" ? likelyCause(exit, this.#spec) : undefined;
+    this.#log[level]("worker exited", { ...event, signal: signal ?? undefined, cause, likely });
     this.#hook("onWorkerExit", () => this.#settings.onWorkerExit?.(event));
     this.#loop.wake();
   }
@@ -629,9 +649,33 @@ class PreforkServer implements Server {
     this.#supervisor.rogueReadings(readings, now);
   }
 
+  #readMemory(now: number): void {
+    const readings = [...this.#processes].flatMap(([worker, { child, purpose }]) => {
+      const bytes = purpose === "serve" ? residentMemory(child.pid) : undefined;
+      return bytes === undefined ? [] : [{ worker, bytes }];
+    });
+    this.#noteMemory(readings, now);
+  }
+
+  #noteMemory(readings: readonly MemoryReading[], now: number): void {
+    this.#supervisor.memoryReadings(readings, now);
+    const { maxMemory } = this.#settings;
+    const isNew = (worker: number) => {
+      const { answered, jobs } = this.#loop.worker(worker) ?? {};
+      return answered === 0 && jobs?.size === 0;
+    };
+    const large = readings.find(({ worker, bytes }) => bytes >= maxMemory && isNew(worker));
+    if (this.#memoryWarned || large === undefined) return;
+    this.#memoryWarned = true;
+    this.#log.warn('"maxMemory" is less than a new worker has: one job, and it is replaced', {
+      maxMemory,
+      memory: large.bytes,
+    });
+  }
+
   #look(worker: number, { child, purpose }: Process): WorkerStats {
     const served = this.#loop.worker(worker);
-    const [view] = [...this.#supervisor.workers()].filter((view) => view.worker === worker);
+    const view = this.#supervisor.worker(worker);
     const jobs = served?.jobs.size ?? 0;
     const ready = jobs > 0 ? "busy" : "idle";
     const state = purpose === "dequeue" ? purpose : view?.state === "ready" ? ready : view?.state;
@@ -772,13 +816,13 @@ const EXPECTED: ReadonlySet<ExitReason> = new Set([
 ]);
 
 function childSpec(
-  { handler, permissions, user, group }: Settings,
+  { handler, permissions, memoryLimit, user, group }: Settings,
   program = Deno.execPath(),
 ): ChildSpec {
   const workerModule = new URL("./worker.ts", import.meta.url).href;
   const nobody = { uid: undefined, gid: undefined };
   const account = user === undefined && group === undefined ? nobody : lookupAccount(user, group);
-  return { program, workerModule, handler, permissions, ...account };
+  return { program, workerModule, handler, permissions, memoryLimit, ...account };
 }
 
 /**
@@ -918,6 +962,7 @@ async function check(settings: Settings): Promise<number> {
     maxMessageSize: settings.maxMessageSize,
     keepFfi: mayUseFfi(spec.permissions),
     needsDequeue: settings.dequeueInterval > 0,
+    memoryInterval: 0,
     signals: [],
     title: "zmq worker",
   };

@@ -19,6 +19,7 @@
 import {
   buildJobSignal,
   buildLog,
+  buildMemory,
   buildSignal,
   FromBroker,
   FromWorker,
@@ -329,6 +330,10 @@ class Service {
     this.#concurrency = config.concurrency;
     this.#listen();
     this.#say(FromWorker.READY, config.token);
+    const { memoryInterval } = config;
+    const timer = memoryInterval > 0
+      ? setInterval(() => this.#tellMemory(), memoryInterval)
+      : undefined;
     await setTitle(config.title);
     for (;;) {
       const more = this.#pump();
@@ -336,6 +341,7 @@ class Service {
       await this.#poller.wait(more || this.#socket.readable() ? 0 : 60_000);
     }
     await this.#finish();
+    clearInterval(timer);
     this.#socket.sendLast(buildSignal(FromWorker.LEAVING));
     this.#close();
   }
@@ -356,6 +362,13 @@ class Service {
 
   #encode(message: string): Uint8Array<ArrayBuffer> {
     return this.#encoder.encode(message.slice(0, MAX_TEXT));
+  }
+
+  /** A job that never awaits holds this up, as it does all else in this process. */
+  #tellMemory(): void {
+    this.#socket.sendLast(buildMemory(Deno.memoryUsage().rss));
+    // A send can eat the wake-up of what arrived meanwhile.
+    this.#poller.wake();
   }
 
   get #done(): boolean {

@@ -156,6 +156,26 @@ export interface ServeOptions extends Hooks {
   maxRequests?: number;
   /** Part of `maxRequests`, 0 to 1, by which it varies from worker to worker. @default {0.1} */
   maxRequestsJitter?: number;
+  /**
+   * Memory (resident set size) at which a worker is replaced, in bytes; 0: never. It finishes its jobs,
+   * however long they take.
+   *
+   * @default {0}
+   */
+  maxMemory?: number;
+  /** Part of `maxMemory`, 0 to 1, by which it varies from worker to worker. @default {0.1} */
+  maxMemoryJitter?: number;
+  /** Time after which a worker is replaced, in ms; 0: never. @default {0} */
+  maxAge?: number;
+  /** Part of `maxAge`, 0 to 1, by which it varies from worker to worker. @default {0.1} */
+  maxAgeJitter?: number;
+  /**
+   * Heap of JavaScript's objects that a worker may have, in bytes, at least 16 MiB; 0: what V8 allows
+   * by itself. A worker that needs more dies at once; buffers of bytes do not count.
+   *
+   * @default {0}
+   */
+  memoryLimit?: number;
   /** How often to look whether more workers are needed, in ms. @default {30_000} */
   checkForSpawnInterval?: number;
   /** How often to look whether fewer workers will do, in ms. @default {10_000} */
@@ -405,6 +425,44 @@ const TABLE = {
     kind: fraction,
     fallback: 0.1,
     help: "how much that varies from worker to worker",
+  }),
+  maxMemory: row({
+    name: "maxMemory",
+    group: "Workers",
+    kind: size(0),
+    fallback: 0,
+    fallbackText: "off",
+    help: "memory (RSS) at which a worker is replaced; 0: never",
+  }),
+  maxMemoryJitter: row({
+    name: "maxMemoryJitter",
+    group: "Workers",
+    kind: fraction,
+    fallback: 0.1,
+    help: "how much that varies from worker to worker",
+  }),
+  maxAge: row({
+    name: "maxAge",
+    group: "Workers",
+    kind: duration(0),
+    fallback: 0,
+    fallbackText: "off",
+    help: "age at which a worker is replaced; 0: never",
+  }),
+  maxAgeJitter: row({
+    name: "maxAgeJitter",
+    group: "Workers",
+    kind: fraction,
+    fallback: 0.1,
+    help: "how much that varies from worker to worker",
+  }),
+  memoryLimit: row({
+    name: "memoryLimit",
+    group: "Workers",
+    kind: size(0),
+    fallback: 0,
+    fallbackText: "V8's",
+    help: "heap of a worker at most: one that needs more dies",
   }),
   checkForSpawnInterval: row({
     name: "checkForSpawnInterval",
@@ -709,6 +767,7 @@ export function resolveOptions(options: ServeOptions, machine: Machine): Setting
   const { minWorkers, maxWorkers } = workerLimits(options, values);
   const spares = spareLimits(options, values, maxWorkers);
   checkBackground(values);
+  checkMemoryLimit(values);
   return { ...values, minWorkers, maxWorkers, ...spares, handler: locate(values.handler, machine) };
 }
 
@@ -847,6 +906,14 @@ function checkBackground({ background, pidFile, logFile }: Settings): void {
   throw new TypeError(
     `Cannot serve as "background" needs "pidFile" and "logFile": "${missing}" is not set`,
   );
+}
+
+/** V8 itself needs some of it: with less, no worker would come up. */
+const LEAST_MEMORY_LIMIT = 16 * MiB;
+
+function checkMemoryLimit({ memoryLimit }: Settings): void {
+  if (memoryLimit === 0 || memoryLimit >= LEAST_MEMORY_LIMIT) return;
+  throw new RangeError(complaint('"memoryLimit"', `0 or >= ${LEAST_MEMORY_LIMIT}`, memoryLimit));
 }
 
 function locate(handler: string | undefined, machine: Machine): string | undefined {

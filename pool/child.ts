@@ -18,6 +18,8 @@ export interface ChildSpec {
   handler: string | undefined;
   /** What the handler may do. */
   permissions: Permissions;
+  /** Bytes of JavaScript's heap at most; 0: as V8 sees fit. */
+  memoryLimit: number;
   /** User to run as. */
   uid: number | undefined;
   /** Group to run as. */
@@ -90,14 +92,32 @@ function mainModule({ workerModule, handler }: ChildSpec): string {
   return `data:application/typescript,${encodeURIComponent(code)}`;
 }
 
+/**
+ * What has most likely ended a process that crashed; undefined: nothing is known. V8 itself says more
+ * on stderr.
+ */
+export function likelyCause(
+  { signal }: ChildExit,
+  { memoryLimit }: ChildSpec,
+): string | undefined {
+  // V8's fatal errors end in a trap instruction.
+  if (signal !== "SIGTRAP" && signal !== "SIGILL") return undefined;
+  const limit = memoryLimit === 0 ? "V8's own limit" : '"memoryLimit"';
+  return `out of memory: its heap has reached ${limit}`;
+}
+
+const MiB = 1024 ** 2;
+
 function flags(spec: ChildSpec, library: string): string[] {
-  const { handler, permissions } = spec;
+  const { handler, permissions, memoryLimit } = spec;
+  const heap = Math.round(memoryLimit / MiB);
   const config = handler === undefined ? undefined : nearestConfig(handler);
   return [
     "run",
     "--quiet",
     "--no-prompt",
     "--no-lock",
+    ...(heap === 0 ? [] : [`--v8-flags=--max-old-space-size=${heap}`]),
     config === undefined ? "--no-config" : `--config=${config}`,
     mayUseFfi(permissions) ? "--allow-ffi" : `--allow-ffi=${escapeComma(library)}`,
     ...permissionFlags(permissions, remoteHosts(spec)),

@@ -5,7 +5,7 @@
  * @module
  */
 
-/** What bounds a pool. Intervals, timeouts and CPU times are milliseconds. */
+/** What bounds a pool. Intervals, timeouts, ages and CPU times are milliseconds. */
 export interface Limits {
   /** Workers kept alive always. */
   minWorkers: number;
@@ -19,6 +19,14 @@ export interface Limits {
   maxRequests: number;
   /** Fraction (0 to 1) by which each worker's own `maxRequests` may differ, so they don't end together. */
   maxRequestsJitter: number;
+  /** Bytes of memory at which a worker that has got a job is recycled; 0: never. */
+  maxMemory: number;
+  /** The same fraction for each worker's own `maxMemory`. */
+  maxMemoryJitter: number;
+  /** Time after it became ready at which a worker is recycled; 0: never. */
+  maxAge: number;
+  /** The same fraction for each worker's own `maxAge`. */
+  maxAgeJitter: number;
   /** Time without any job after which the pool shrinks to its minimum. */
   checkForSpawnInterval: number;
   /** Time between two looks for workers to cull. */
@@ -54,6 +62,9 @@ export type ExitReason =
   | "left"
   | "dequeued";
 
+/** What a worker was recycled for: it has answered, grown or lived enough. */
+export type Wear = "requests" | "memory" | "age";
+
 /** What a worker is for: clients' jobs, or one round of the handler's own backlog. */
 export type Purpose = "serve" | "dequeue";
 
@@ -76,6 +87,16 @@ export interface Load {
   idleSince(worker: number): number | undefined;
   /** Jobs that `worker` has answered. */
   answered(worker: number): number;
+  /** Whether `worker` has a job. */
+  busy(worker: number): boolean;
+}
+
+/** How much memory a worker has. */
+export interface MemoryReading {
+  /** Whose reading this is. */
+  worker: number;
+  /** Bytes of its process that are in memory. */
+  bytes: number;
 }
 
 /** What a worker has used. */
@@ -110,6 +131,8 @@ export interface WorkerView {
   readonly spawnedAt: number;
   /** Why it is stopping; "rogue" also while it is ready and was interrupted. */
   readonly reason: ExitReason | undefined;
+  /** What it was recycled for; undefined until that was decided. */
+  readonly wear: Wear | undefined;
 }
 
 interface Worker extends WorkerView {
@@ -124,8 +147,11 @@ interface Worker extends WorkerView {
   signal: KillSignal | undefined;
   /** It answered a job or lived for `SETTLE_TIME`: its death is no failed start. */
   settled: boolean;
-  /** Answered jobs at which it is recycled. */
-  maxRequests: number;
+  wear: Wear | undefined;
+  /** Answered jobs, bytes and time at which it is recycled. */
+  bounds: Record<Wear, number>;
+  /** Bytes of its last reading. */
+  memory: number;
   /** Its job when the babysitter first saw it. */
   watched: CpuReading | undefined;
 }
@@ -138,6 +164,8 @@ const SPAWN_BACK_OFF = 1_000;
 const MAX_BACK_OFF = 30_000;
 /** The load changes without a word to us, so look at it this often. */
 const HEARTBEAT = 1_000;
+const MEMORY_INTERVAL = 1_000;
+const UNBOUNDED: Record<Wear, number> = { requests: Infinity, memory: Infinity, age: Infinity };
 const OVERSLEPT = 5_000;
 
 /**
@@ -173,6 +201,7 @@ export class Supervisor {
   #delayedFrom: number | undefined;
   #checkedAt = -Infinity;
   #readAt = -Infinity;
+  #memoryReadAt = -Infinity;
   #awakeAt = -Infinity;
   /** The first tick makes it a time. */
   #dequeuedAt = Infinity;
@@ -214,6 +243,11 @@ export class Supervisor {
   /** Whether older workers are being replaced. */
   get reloading(): boolean {
     return this.#oldBelow > 0;
+  }
+
+  /** A worker that has not exited. */
+  worker(id: number): WorkerView | undefined {
+    return this.#workers.get(id);
   }
 
   /** All workers that have not exited. */
@@ -261,7 +295,7 @@ export class Supervisor {
     if (worker?.state !== "starting") return false;
     worker.state = "ready";
     worker.since = now;
-    worker.maxRequests = this.#drawMaxRequests();
+    worker.bounds = this.#drawBounds();
     this.#everReady = true;
     const old = this.#workers.get(worker.replaces);
     if (old !== undefined) this.#dismiss(old, this.#isOld(old) ? "reload" : "recycled", now);
@@ -307,9 +341,23 @@ export class Supervisor {
     this.#readAt = now;
     for (const reading of readings) {
       const worker = this.#workers.get(reading.worker);
-      if (worker?.state === "ready" || worker?.reason === "rogue") {
-        this.#judge(worker, reading, now);
-      }
+      // One that is recycled has all the time it wants, unless it is a rogue.
+      const judged = worker?.reason === "rogue" || worker?.reason === "recycled";
+      if (worker?.state === "ready" || judged) this.#judge(worker, reading, now);
+    }
+  }
+
+  /** Whether `memoryReadings` wants to be told again. */
+  memoryDue(now: number): boolean {
+    return this.#limits.maxMemory > 0 && now >= this.#memoryReadAt + MEMORY_INTERVAL;
+  }
+
+  /** Takes note of the memory that workers have. */
+  memoryReadings(readings: readonly MemoryReading[], now: number): void {
+    this.#memoryReadAt = now;
+    for (const reading of readings) {
+      const worker = this.#workers.get(reading.worker);
+      if (worker !== undefined) worker.memory = reading.bytes;
     }
   }
 
@@ -323,7 +371,7 @@ export class Supervisor {
   }
 
   /**
-   * Changes all limits. A new `maxRequests` is for workers that become ready later.
+   * Changes all limits. A new `maxRequests`, `maxMemory` or `maxAge` is for workers that become ready later.
    *
    * @throws {RangeError} when `minWorkers` or `maxWorkers` is no integer >= 1, or min is above max.
    */
@@ -361,7 +409,7 @@ export class Supervisor {
   /** Does what is due at `now`; returns ms until it must run again, Infinity when all is over. */
   tick(now: number, load: Load): number {
     this.#forgiveOversleep(now);
-    this.#killOverdue(now);
+    this.#killOverdue(now, load);
     if (!this.#halted) this.#steer(now, load);
     const wait = this.stopped ? Infinity : this.#nextDue(now) - now;
     this.#wakeAt = now + wait;
@@ -375,7 +423,7 @@ export class Supervisor {
     const missing = this.#missing(members, load);
     if (missing <= 0) this.#cull(members, now, load);
     const newcomers = Array<number>(Math.max(0, missing)).fill(NOBODY);
-    this.#start([...newcomers, ...this.#outgoing(load)], now);
+    this.#start([...newcomers, ...this.#outgoing(load, now)], now);
     this.#endReload();
     this.#dequeue(now);
   }
@@ -395,8 +443,9 @@ export class Supervisor {
     this.#awakeAt = now;
   }
 
-  #killOverdue(now: number): void {
+  #killOverdue(now: number, load: Load): void {
     for (const worker of this.#workers.values()) {
+      if (this.#isFinishing(worker, load)) worker.since = now;
       if (now < this.#deadline(worker)) continue;
       this.#kill(worker, "SIGKILL");
       if (worker.state !== "starting") continue;
@@ -404,6 +453,11 @@ export class Supervisor {
       const { startTimeout } = this.#limits;
       this.#startFailed(worker, `it was not ready within ${startTimeout} ms`, now);
     }
+  }
+
+  /** Whether it is recycled and has jobs yet: to be worn is no reason to cut them short. */
+  #isFinishing({ worker, state, reason }: Worker, load: Load): boolean {
+    return !this.#halted && state === "stopping" && reason === "recycled" && load.busy(worker);
   }
 
   /** When `worker` must have left its state. */
@@ -510,21 +564,34 @@ export class Supervisor {
   }
 
   /** Whom to start replacements for: all that are old, else one that is worn. `ready` retires them. */
-  #outgoing(load: Load): number[] {
+  #outgoing(load: Load, now: number): number[] {
     const serving = this.#serving();
     const replaced = new Set(serving.filter(isStarting).map(({ replaces }) => replaces));
     const ready = serving.filter((it) => isReady(it) && !replaced.has(it.worker));
     if (this.reloading) return ready.filter((it) => this.#isOld(it)).map(({ worker }) => worker);
     if (serving.some((it) => this.#isExtra(it))) return []; // one at a time
-    const worn = ready.find((it) => load.answered(it.worker) >= it.maxRequests);
-    return worn === undefined ? [] : [worn.worker];
+    for (const worker of ready) {
+      worker.wear = wearOf(worker, load, now);
+      if (worker.wear !== undefined) return [worker.worker];
+    }
+    return [];
   }
 
-  #drawMaxRequests(): number {
-    const { maxRequests, maxRequestsJitter } = this.#limits;
-    if (maxRequests === 0) return Infinity;
-    const spread = maxRequestsJitter * (2 * this.#random() - 1);
-    return Math.max(1, Math.round(maxRequests * (1 + spread)));
+  #drawBounds(): Record<Wear, number> {
+    const { maxRequests, maxRequestsJitter, maxMemory, maxMemoryJitter } = this.#limits;
+    const { maxAge, maxAgeJitter } = this.#limits;
+    return {
+      requests: this.#draw(maxRequests, maxRequestsJitter),
+      memory: this.#draw(maxMemory, maxMemoryJitter),
+      age: this.#draw(maxAge, maxAgeJitter),
+    };
+  }
+
+  /** A worker's own limit, so that not all reach theirs together. */
+  #draw(limit: number, jitter: number): number {
+    if (limit === 0) return Infinity;
+    const spread = jitter * (2 * this.#random() - 1);
+    return Math.max(1, Math.round(limit * (1 + spread)));
   }
 
   #endReload(): void {
@@ -594,7 +661,9 @@ export class Supervisor {
       reason: undefined,
       signal: undefined,
       settled: false,
-      maxRequests: Infinity,
+      wear: undefined,
+      bounds: UNBOUNDED,
+      memory: 0,
       watched: undefined,
     });
     this.#actions.push({ type: "spawn", worker, purpose });
@@ -644,6 +713,20 @@ function isReady({ state }: Worker): boolean {
 
 function isIdle({ state, worker }: Worker, load: Load): boolean {
   return state === "ready" && load.idleSince(worker) !== undefined;
+}
+
+/** What `worker` is worn by; undefined if it is as good as new. */
+function wearOf(
+  { worker, since, bounds, memory }: Worker,
+  load: Load,
+  now: number,
+): Wear | undefined {
+  const answered = load.answered(worker);
+  if (answered >= bounds.requests) return "requests";
+  // One that nobody has asked anything is what a new one would be.
+  const used = answered > 0 || load.busy(worker);
+  if (used && memory >= bounds.memory) return "memory";
+  return now - since >= bounds.age ? "age" : undefined;
 }
 
 /** The least useful first: starting, idle for long, busy; of two alike the newest. */

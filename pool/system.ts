@@ -1,6 +1,6 @@
 /**
- * What the pool reads from the system: users and groups by name or number, the CPU time of a process,
- * whether one lives, and how many files this one may open and has open.
+ * What the pool reads from the system: users and groups by name or number, the CPU time and the memory
+ * of a process, whether one lives, and how many files this one may open and has open.
  *
  * @module
  */
@@ -50,6 +50,12 @@ export function cpuTime(pid: number): number | undefined {
   // proc(5): the name is in parentheses and may hold anything; utime and stime are fields 14 and 15.
   const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
   return fields && (Number(fields[11]) + Number(fields[12])) * 1000 / TICKS;
+}
+
+/** Bytes of a process that are in memory; undefined where there is no /proc, or it may not be read. */
+export function residentMemory(pid: number): number | undefined {
+  const [, size] = /^VmRSS:\s+(\d+) kB$/m.exec(readText(`/proc/${pid}/status`) ?? "") ?? [];
+  return size === undefined ? undefined : Number(size) * 1024;
 }
 
 /** Whether a process of this number lives; true where that can't be told. */

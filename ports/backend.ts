@@ -14,7 +14,9 @@ import {
   JOB_SIGNAL_BYTES,
   LOG_LEVELS,
   type LogLevel,
+  MEMORY_BYTES,
   readJobId,
+  readMemory,
   readReply,
   REPLY_BYTES,
   type ReplyHeader,
@@ -39,6 +41,8 @@ export interface BackendEvents {
   gone(worker: Worker<Frames>, end: "left" | "died"): void;
   /** A worker can't load the handler; false: the token is nobody's. */
   failed(token: string, message: string): boolean;
+  /** A worker tells how many bytes it has in memory. */
+  memory(worker: Worker<Frames>, bytes: number): void;
   /** A worker has something for the log. */
   log(worker: Worker<Frames>, level: LogLevel, message: string): void;
 }
@@ -189,6 +193,8 @@ export class Backend {
     if (more) this.#skip();
     if (type === FromWorker.RETURN && size === JOB_SIGNAL_BYTES) {
       this.#events.returned(worker, readJobId(this.#view));
+    } else if (type === FromWorker.MEMORY && size === MEMORY_BYTES) {
+      this.#events.memory(worker, readMemory(this.#view));
     } else if (type === FromWorker.RETIRE && size === 1) this.#events.retiring(worker);
     else if (type === FromWorker.LEAVING && size === 1) this.#events.gone(worker, "left");
     else this.intruders++;

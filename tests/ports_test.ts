@@ -14,6 +14,7 @@ import {
   buildJobHeader,
   buildJobSignal,
   buildLog,
+  buildMemory,
   buildSignal,
   FromBroker,
   FromWorker,
@@ -728,6 +729,7 @@ class Back {
         this.events.push(`failed ${token}: ${message}`);
         return this.tokens.delete(token);
       },
+      memory: (worker, bytes) => this.events.push(`memory ${worker.id} ${bytes}`),
       log: (worker, level: LogLevel, message) =>
         this.events.push(`log ${worker.id} ${level}: ${message}`),
     });
@@ -902,6 +904,7 @@ const WRONG: [string, Frame[]][] = [
   ["a RETURN is cut", [buildJobSignal(FromWorker.RETURN, 1, 0).slice(0, 11)]],
   ["a RETURN is too long", [new Uint8Array([...buildJobSignal(FromWorker.RETURN, 1, 0), 0])]],
   ["a LOG has no message", [buildLog("info")]],
+  ["a MEMORY is too short", [buildMemory(1).slice(0, 7)]],
   ["a LOG has no level", [new Uint8Array([FromWorker.LOG]), "message"]],
   ["a LOG is too long", [new Uint8Array([FromWorker.LOG, 1, 1]), "message"]],
   ["a RETIRE is too long", [new Uint8Array([FromWorker.RETIRE, 0])]],
@@ -953,6 +956,7 @@ Deno.test("Backend tells what a worker says of itself", async () => {
     peer.send(buildLog(level), `日本 ${level}`);
   }
   peer.send(new Uint8Array([FromWorker.LOG, 200]), "of no level", "and more");
+  peer.send(buildMemory(50 * 1024));
   peer.send(buildSignal(FromWorker.LEAVING));
   await back.after(peer);
   assert.deepEqual(back.events, [
@@ -963,6 +967,7 @@ Deno.test("Backend tells what a worker says of itself", async () => {
     "log 1 warn: 日本 warn",
     "log 1 error: 日本 error",
     "log 1 info: of no level",
+    "memory 1 51200",
     "gone 1 left",
   ]);
   assert.equal(back.backend.intruders, 0);

@@ -65,7 +65,7 @@ Deno.test("parseCommand has a flag and a variable for each option that texts can
     ENDPOINT: "tcp://127.0.0.1:7000",
     N: "1",
     TIME: "2s",
-    SIZE: "1k",
+    SIZE: "16M",
     PERCENT: "5%",
     FILE: "some/file",
     NAME: "nobody",

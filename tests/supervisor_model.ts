@@ -24,6 +24,7 @@ const EVENTS = {
   work: 10,
   answer: 10,
   judge: 5,
+  grow: 5,
   resize: 2,
   reload: 2,
   oversleep: 1,
@@ -49,6 +50,10 @@ export const poolLimits: fc.Arbitrary<Limits> = fc.record({
   maxSpareWorkers: fc.integer({ min: 5, max: 8 }),
   maxRequests: fc.constantFrom(0, 0, 1, 5),
   maxRequestsJitter: fc.constantFrom(0, 0.5),
+  maxMemory: fc.constantFrom(0, 0, 10),
+  maxMemoryJitter: fc.constantFrom(0, 0.5),
+  maxAge: fc.constantFrom(0, 0, 20_000),
+  maxAgeJitter: fc.constantFrom(0, 0.5),
   checkForSpawnInterval: fc.constantFrom(1_000, 10_000),
   checkForWaitingInterval: fc.constantFrom(500, 5_000),
   minChildTtl: fc.constantFrom(0, 5_000),
@@ -117,6 +122,11 @@ class World {
 
   answered(worker: number): number {
     return this.#processes.get(worker)?.answered ?? 0;
+  }
+
+  busy(worker: number): boolean {
+    const { said = "nothing", idleSince } = this.#processes.get(worker) ?? {};
+    return said !== "nothing" && idleSince === undefined;
   }
 
   /** Lets an event happen, and checks the rules. */
@@ -208,6 +218,13 @@ class World {
       });
     for (const process of this.#processes.values()) process.cpuTime += first * 100;
     this.#supervisor.rogueReadings(readings, this.#now);
+  }
+
+  /** Somebody's memory grows, or shrinks. */
+  grow(first: number, second: number): void {
+    const process = this.#pick(first);
+    if (process === undefined) return;
+    this.#supervisor.memoryReadings([{ worker: process.worker, bytes: second }], this.#now);
   }
 
   resize(first: number, second: number): void {
@@ -334,23 +351,25 @@ class World {
 
   #checkSizes(): void {
     const { starting, ready, dequeue } = this.#supervisor.counts();
-    const { maxWorkers, maxRequests, maxDequeueWorkers, startDelay } = this.#limits;
+    const { maxWorkers, maxDequeueWorkers, startDelay } = this.#limits;
+    const { maxRequests, maxMemory, maxAge } = this.#limits;
     const known = [...this.#supervisor.workers()].map(({ worker }) => worker);
     assert.deepEqual(known.sort(), [...this.#processes.keys()].sort(), "every process is known");
     if (this.#halted) return assert.equal(starting + ready, 0, "everybody is asked to leave");
     assert(ready <= maxWorkers, `${ready} workers are ready, at most ${maxWorkers}`);
     assert(starting <= this.#cpus || startDelay > 0, `${starting} workers start at a time`);
     assert(dequeue <= maxDequeueWorkers, `${dequeue} workers dequeue`);
-    const replacing = this.#supervisor.reloading || maxRequests > 0;
+    const replacing = this.#supervisor.reloading || maxRequests + maxMemory + maxAge > 0;
     if (!replacing) assert(starting + ready <= maxWorkers, "no more than maxWorkers are started");
   }
 
   /** Whoever is late to be ready or to leave is killed. */
   #checkDeadlines(): void {
     for (const process of this.#processes.values()) {
-      const state = this.#view(process)?.state;
+      const { state, reason } = this.#view(process) ?? {};
       if (state === "ready") continue;
-      if (state === "stopping" && !process.stopping) {
+      const finishing = reason === "recycled" && this.busy(process.worker) && !this.#halted;
+      if (state === "stopping" && (!process.stopping || finishing)) {
         process.stopping = true;
         process.overdueAt = this.#now + this.#limits.stopTimeout;
       }

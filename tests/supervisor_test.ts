@@ -14,6 +14,10 @@ const LIMITS: Limits = {
   maxSpareWorkers: 6,
   maxRequests: 0,
   maxRequestsJitter: 0,
+  maxMemory: 0,
+  maxMemoryJitter: 0,
+  maxAge: 0,
+  maxAgeJitter: 0,
   checkForSpawnInterval: 30_000,
   checkForWaitingInterval: 10_000,
   minChildTtl: 10_000,
@@ -43,6 +47,7 @@ class Pool {
   readonly limits: Limits;
   readonly #idle = new Map<number, number>();
   readonly #answered = new Map<number, number>();
+  readonly #taken = new Set<number>();
 
   constructor(limits: Partial<Limits> = {}, { cpus = 2, random = () => 0.5 }: Options = {}) {
     this.limits = { ...LIMITS, ...limits };
@@ -55,6 +60,10 @@ class Pool {
 
   answered(worker: number): number {
     return this.#answered.get(worker) ?? 0;
+  }
+
+  busy(worker: number): boolean {
+    return this.#taken.has(worker);
   }
 
   actions(): string[] {
@@ -100,16 +109,21 @@ class Pool {
 
   take(...workers: number[]): void {
     this.lastJobAt = this.now;
-    for (const worker of workers) this.#idle.delete(worker);
+    for (const worker of workers) {
+      this.#idle.delete(worker);
+      this.#taken.add(worker);
+    }
   }
 
   answer(worker: number, jobs = 1): void {
+    this.#taken.delete(worker);
     this.#idle.set(worker, this.now);
     this.#answered.set(worker, this.answered(worker) + jobs);
   }
 
   exit(worker: number, ok = true): string | undefined {
     this.#idle.delete(worker);
+    this.#taken.delete(worker);
     return this.supervisor.exited(worker, this.now, ok);
   }
 
@@ -117,6 +131,10 @@ class Pool {
     const readings: CpuReading[] = [{ worker, job, cpuTime }];
     this.supervisor.rogueReadings(readings, this.now);
     return this.actions();
+  }
+
+  grow(worker: number, bytes: number): void {
+    this.supervisor.memoryReadings([{ worker, bytes }], this.now);
   }
 
   state(state: string): number[] {
@@ -562,6 +580,117 @@ Deno.test("Supervisor lets a worker answer one job when jitter would give it non
   assert.deepEqual(pool.pass(5_000), []);
   pool.answer(1);
   assert.deepEqual(pool.tick(), ["spawn 3"]);
+});
+
+Deno.test("Supervisor recycles a worker when it has reached maxMemory, replacement first, one at a time", () => {
+  const pool = new Pool({ maxWorkers: 2, maxMemory: 1000 }).boot();
+  pool.answer(1);
+  pool.answer(2);
+  pool.grow(1, 999);
+  pool.grow(2, 999);
+  assert.deepEqual(pool.pass(5_000), []);
+  pool.grow(1, 1000);
+  pool.grow(2, 5000);
+  assert.deepEqual(pool.pass(500), ["spawn 3"]);
+  pool.ready(3);
+  assert.deepEqual(pool.actions(), ["retire 1"]);
+  assert.equal(pool.supervisor.worker(1)?.wear, "memory");
+  assert.equal(pool.exit(1), "recycled");
+  assert.deepEqual(pool.pass(500), ["spawn 4"], "the next one");
+  pool.ready(4);
+  assert.deepEqual(pool.actions(), ["retire 2"]);
+  pool.exit(2);
+  assert.deepEqual(pool.pass(5_000), []);
+});
+
+Deno.test("Supervisor keeps a worker above maxMemory when it was never asked anything", () => {
+  const pool = new Pool({ maxMemory: 1000 }).boot();
+  pool.grow(1, 2000);
+  assert.deepEqual(pool.pass(5_000), [], "a new one would be as large");
+  pool.take(1);
+  assert.deepEqual(pool.tick(), ["spawn 3"], "its first job has made it so");
+});
+
+Deno.test("Supervisor memoryDue is true each second when there is a maxMemory, else never", () => {
+  const pool = new Pool({ maxMemory: 1000 }).boot();
+  assert.equal(pool.supervisor.memoryDue(pool.now), true);
+  pool.grow(1, 1);
+  assert.equal(pool.supervisor.memoryDue(pool.now + 999), false);
+  assert.equal(pool.supervisor.memoryDue(pool.now + 1_000), true);
+  assert.equal(new Pool().boot().supervisor.memoryDue(NEVER), false);
+});
+
+Deno.test("Supervisor recycles a worker when it has been ready for maxAge, one at a time", () => {
+  const pool = new Pool({ maxWorkers: 2, maxAge: 60_000 }).boot();
+  assert.deepEqual(pool.pass(58_999), []);
+  assert.deepEqual(pool.tick(1), ["spawn 3"]);
+  assert.deepEqual(pool.pass(500), []);
+  pool.ready(3);
+  assert.deepEqual(pool.actions(), ["retire 1"]);
+  assert.equal(pool.supervisor.worker(1)?.wear, "age");
+  assert.equal(pool.exit(1), "recycled");
+  assert.deepEqual(pool.tick(), ["spawn 4"]);
+  pool.ready(4);
+  pool.exit(2);
+  assert.deepEqual(pool.actions(), ["retire 2"]);
+  assert.deepEqual(pool.pass(50_000), []);
+});
+
+Deno.test("Supervisor gives each worker its own maxMemory and maxAge when there is jitter", () => {
+  const draws = [0, 1, 1, 0];
+  const jitter = { maxMemory: 1000, maxMemoryJitter: 0.1, maxAge: 100_000, maxAgeJitter: 0.5 };
+  const pool = new Pool(jitter, { random: () => draws.shift() ?? 0.5 }).boot();
+  for (const worker of [1, 2]) pool.answer(worker);
+  pool.grow(1, 899);
+  pool.grow(2, 1099);
+  assert.deepEqual(pool.pass(48_999), [], "1 may have 900 bytes and 150 s, 2 has 1100 and 50 s");
+  assert.deepEqual(pool.tick(1), ["spawn 3"]);
+  pool.ready(3);
+  assert.deepEqual(pool.actions(), ["retire 2"]);
+  pool.exit(2);
+  pool.grow(1, 900);
+  assert.deepEqual(pool.tick(), ["spawn 4"]);
+});
+
+Deno.test("Supervisor lets a recycled worker finish its job, and then kills it after stopTimeout", () => {
+  const pool = new Pool({ maxMemory: 1000, minSpareWorkers: 0 }).boot();
+  pool.take(1);
+  pool.grow(1, 1000);
+  assert.deepEqual(pool.tick(), ["spawn 3"]);
+  pool.ready(3);
+  assert.deepEqual(pool.pass(600_000), ["retire 1"], "its job takes ten minutes");
+  pool.answer(1);
+  assert.deepEqual(pool.pass(4_000), []);
+  assert.deepEqual(pool.pass(1_000), ["KILL 1"], "it hangs in finish()");
+  assert.equal(pool.exit(1, false), "recycled");
+});
+
+Deno.test("Supervisor kills a recycled worker when it stops and its job takes longer than stopTimeout", () => {
+  const pool = new Pool({ maxRequests: 1, minSpareWorkers: 0 }).boot();
+  pool.answer(1);
+  pool.take(1);
+  pool.tick();
+  pool.ready(3);
+  assert.deepEqual(pool.pass(60_000), ["retire 1"]);
+  pool.supervisor.stop(pool.now);
+  assert.deepEqual(pool.actions(), ["retire 2", "retire 3"]);
+  assert.equal(pool.exit(2), "stopped");
+  assert.equal(pool.exit(3), "stopped");
+  assert.deepEqual(pool.pass(4_999), []);
+  assert.deepEqual(pool.tick(1), ["KILL 1"]);
+});
+
+Deno.test("Supervisor ends a rogue when it was recycled before", () => {
+  const pool = new Pool({ maxRequests: 1, minSpareWorkers: 0, babysitInterval: 1_000 }).boot();
+  pool.answer(1);
+  pool.take(1);
+  pool.tick();
+  pool.ready(3);
+  pool.tick();
+  assert.deepEqual(pool.read(1, 7, 0), []);
+  assert.deepEqual(pool.read(1, 7, 10_001), ["INT 1"]);
+  assert.deepEqual(pool.pass(6_000), ["KILL 1"], "and has stopTimeout from then on");
+  assert.equal(pool.exit(1, false), "rogue");
 });
 
 // ---- reload
@@ -1106,6 +1235,10 @@ class Chaos {
       maxSpareWorkers: 3 + this.#upTo(3),
       maxRequests: this.#upTo(2) * 20,
       maxRequestsJitter: 0.1,
+      maxMemory: this.#upTo(2) * 1_000,
+      maxMemoryJitter: 0.1,
+      maxAge: this.#upTo(2) * 50_000,
+      maxAgeJitter: 0.1,
       checkForSpawnInterval: 5_000,
       checkForWaitingInterval: 1_000,
       minChildTtl: 1_000,
@@ -1159,6 +1292,7 @@ class Chaos {
       () => this.#random() < 0.3 && supervisor.leaving(anybody, now),
       () => this.#random() < 0.3 && supervisor.loadFailed(starting, "no", now),
       () => this.#random() < 0.3 && this.#neverBorn(starting),
+      () => this.#pool.grow(anybody, this.#upTo(1_200)),
       () => ready > 0 && supervisor.rogueReadings([this.#reading(ready)], now),
     ];
     moves[this.#upTo(moves.length)]!();
@@ -1238,6 +1372,8 @@ class Chaos {
       this.#tick(500);
     };
     for (let i = 0; i < 1_000; i++) calm();
+    // Some come of age now and then.
+    for (let i = 0; i < 20 && this.#pool.state("starting").length > 0; i++) calm();
     const { starting, ready, stopping } = this.#pool.supervisor.counts();
     assert.deepEqual({ starting, stopping }, { starting: 0, stopping: 0 });
     const spares = Math.min(this.#max, this.#pool.limits.minSpareWorkers);

@@ -3,15 +3,18 @@ import {
   buildJobHeader,
   buildJobSignal,
   buildLog,
+  buildMemory,
   buildSignal,
   FromBroker,
   FromWorker,
   JOB_SIGNAL_BYTES,
   LOG_LEVELS,
   MAX_JOB_BYTES,
+  MEMORY_BYTES,
   parseJob,
   readCode,
   readJobId,
+  readMemory,
   readReply,
   REPLY_BYTES,
   writeJob,
@@ -233,7 +236,16 @@ Deno.test("parseErrorText survives bytes that are no UTF-8", () => {
 Deno.test("FromWorker and FromBroker have no type in common", () => {
   const types = [...Object.values(FromWorker), ...Object.values(FromBroker)];
   assert.equal(new Set(types).size, types.length);
-  assert.deepEqual(types, [1, 2, 3, 4, 5, 6, 7, 16, 17, 18]);
+  assert.deepEqual(types, [1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 18]);
+});
+
+Deno.test("buildMemory writes the documented bytes, and readMemory reads them", () => {
+  const frame = buildMemory(0x12345 * 1024);
+  assert.equal(hex(frame), "0800000045230100");
+  assert.equal(frame.length, MEMORY_BYTES);
+  assert.equal(readMemory(new DataView(frame.buffer)), 0x12345 * 1024);
+  const most = buildMemory(2 ** 60);
+  assert.equal(readMemory(new DataView(most.buffer)), 0xffffffff * 1024);
 });
 
 Deno.test("buildSignal and buildLog write the documented bytes", () => {

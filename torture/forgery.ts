@@ -306,6 +306,7 @@ class OpenBroker {
       leaving: () => this.lost++,
       lost: () => this.lost++,
       failed: () => false,
+      memory: () => {},
       log: (_, message) => this.reports.push({ at: performance.now(), message }),
       tick: () => Infinity,
     };

@@ -12,6 +12,7 @@
  *   LEAVING  [u8 5]                            the last message: what it has not answered was not started
  *   LOG      [u8 6, u8 level] [message]        level 0 debug, 1 info, 2 warn, 3 error
  *   FAILED   [u8 7, token] [message]           the handler can't be loaded; it exits
+ *   MEMORY   [u8 8, u8 0, u16 0, u32 KiB]      how much it has in memory, where it was told to say so
  *
  * broker → worker
  *   JOB      [u8 16, u8 attempt, u16 frames, u32 job low, u32 job high, u32 ms left (0: no deadline),
@@ -32,6 +33,7 @@ export const FromWorker = {
   LEAVING: 5,
   LOG: 6,
   FAILED: 7,
+  MEMORY: 8,
 } as const;
 
 /** Types of what the broker says. */
@@ -55,6 +57,22 @@ export function buildSignal(type: number): Uint8Array<ArrayBuffer> {
 /** LOG's first frame. */
 export function buildLog(level: LogLevel): Uint8Array<ArrayBuffer> {
   return new Uint8Array([FromWorker.LOG, LOG_LEVELS.indexOf(level)]);
+}
+
+/** Bytes of MEMORY's only frame. */
+export const MEMORY_BYTES = 8;
+
+/** MEMORY for a number of bytes. */
+export function buildMemory(bytes: number): Uint8Array<ArrayBuffer> {
+  const frame = new Uint8Array(MEMORY_BYTES);
+  frame[0] = FromWorker.MEMORY;
+  new DataView(frame.buffer).setUint32(4, Math.min(Math.round(bytes / 1024), 0xffffffff), true);
+  return frame;
+}
+
+/** The bytes that a MEMORY tells. */
+export function readMemory(view: DataView): number {
+  return view.getUint32(4, true) * 1024;
 }
 
 /** REPLY's first frame. */

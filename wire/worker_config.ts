@@ -27,6 +27,8 @@ export interface WorkerConfig {
   keepFfi: boolean;
   /** Whether the handler must export `dequeue()`. */
   needsDequeue: boolean;
+  /** Time between two MEMORY messages, ms; 0: none. */
+  memoryInterval: number;
   /** Signals that the parent forwards: they must not end the process. */
   signals: Deno.Signal[];
   /** What `ps` shows. */
