@@ -19,6 +19,7 @@ import { scenarios as models } from "./models.ts";
 import { scenarios as reloads } from "./reloads.ts";
 import { scenarios as restarts } from "./restarts.ts";
 import { scenarios as starts } from "./starts.ts";
+import { scenarios as stops } from "./stops.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const SCENARIOS: readonly Scenario[] = [
@@ -29,6 +30,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...reloads,
   ...restarts,
   ...starts,
+  ...stops,
 ].sort(byNumber);
 
 /** A scenario's outcome, and how long it took. */
