@@ -522,6 +522,8 @@ export interface LoopOptions extends BrokerLimits {
   backend: string;
   /** Bytes of all body frames of one request at most. */
   maxMessageSize: number;
+  /** Body frames of one request at most. */
+  maxFrames: number;
 }
 
 /** Messages read from one socket before the other has its turn. */
@@ -532,6 +534,8 @@ const SLOW_CLIENT_RETRY = 5;
 /** Messages read every `SLOW_CLIENT_RETRY` while clients that take no replies crowd the server. */
 const TRICKLE = 16;
 const REPORT_INTERVAL = 1000;
+/** What each frame after the first adds to the size of what waits, bytes: empty ones take memory too. */
+const FRAME_WEIGHT = 256;
 /** What peers do wrong, and how the log tells of it behind the number. */
 const WRONGS = [
   ["malformed", "malformed requests dropped"],
@@ -551,7 +555,6 @@ export class BrokerLoop {
   readonly #back: Backend;
   readonly #poller: Poller;
   readonly #workers = new Map<number, Worker<Frames>>();
-  readonly #maxMessageSize: number;
   #now = performance.now();
   #open = true;
   /** Something was done to the broker since the pass began. */
@@ -571,12 +574,11 @@ export class BrokerLoop {
    */
   constructor(library: Library, options: LoopOptions, events: LoopEvents) {
     this.#events = events;
-    this.#maxMessageSize = options.maxMessageSize;
     this.broker = new Broker(options);
     this.#context = new Context(library);
     this.#messages = new MessagePool(library);
     const ipv6 = [...options.frontend, options.backend].some((endpoint) => endpoint.includes("["));
-    const bounds = { maxMessageSize: options.maxMessageSize, ipv6 };
+    const bounds = { ...options, ipv6 };
     this.#front = new Frontend(this.#context, this.#messages, bounds, {
       request: (client, request) => this.#request(client, request),
       gone: (client) => this.#clientGone(client),
@@ -736,15 +738,12 @@ export class BrokerLoop {
   }
 
   #request(client: Client<Frames>, request: Request): void {
-    const { envelope, headed, body, bytes, timeout } = request;
+    const { envelope, headed, body, bytes, timeout, excess } = request;
     const deadline = timeout > 0 ? this.#now + timeout : Infinity;
-    const job = { envelope, headed, body, bytes, deadline };
-    if (bytes <= this.#maxMessageSize) {
-      this.broker.submit(client, job);
-      return;
-    }
-    const rule = `The body must have at most ${this.#maxMessageSize} bytes: it has ${bytes}`;
-    this.broker.reject(client, { ...job, bytes: 0 }, Code.tooLarge, rule);
+    const weight = bytes + FRAME_WEIGHT * Math.max(0, body.length - 1);
+    const job = { envelope, headed, body, bytes: weight, deadline };
+    if (excess === undefined) this.broker.submit(client, job);
+    else this.broker.reject(client, { ...job, bytes: 0 }, Code.tooLarge, excess);
   }
 
   #clientGone(client: Client<Frames>): void {

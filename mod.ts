@@ -799,6 +799,7 @@ const FIXED = [
   "frontend",
   "backend",
   "maxMessageSize",
+  "maxFrames",
   "pidFile",
   "background",
   "logFile",

@@ -216,7 +216,11 @@ export interface ServeOptions extends Hooks {
   maxAttempts?: number;
   /** Jobs that wait at most. @default {10_000} */
   queueLimit?: number;
-  /** Bytes of the jobs that wait, at most. @default {268_435_456} */
+  /**
+   * Bytes of the jobs that wait, at most; each frame after a job's first counts 256 more.
+   *
+   * @default {268_435_456}
+   */
   queueBytes?: number;
   /**
    * What happens when the queue is full: stop reading requests, or answer 503.
@@ -226,6 +230,8 @@ export interface ServeOptions extends Hooks {
   overflow?: "block" | "reject";
   /** Bytes of one request or reply, at most. @default {67_108_864} */
   maxMessageSize?: number;
+  /** Frames of the body of one request, at most. @default {1000} */
+  maxFrames?: number;
   /**
    * What the handler may do; "inherit" is all that this process may do (-A), no sandbox.
    *
@@ -590,6 +596,13 @@ const TABLE = {
     kind: size(1),
     fallback: 64 * MiB,
     help: "size of one request or reply, at most",
+  }),
+  maxFrames: row({
+    name: "maxFrames",
+    group: "Jobs",
+    kind: integer(1),
+    fallback: 1000,
+    help: "frames of one request, at most",
   }),
   dequeueInterval: row({
     name: "dequeueInterval",

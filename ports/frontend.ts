@@ -33,8 +33,10 @@ export interface Request {
   timeout: number;
   /** Its body frames; none when they are too large. */
   body: Frames;
-  /** Their bytes in all. */
+  /** Bytes of all that came. */
   bytes: number;
+  /** Why the body is too large; undefined: it is not. */
+  excess: string | undefined;
 }
 
 /** Where a reply goes. */
@@ -52,6 +54,10 @@ export interface FrontendEvents {
   gone(client: Client<Frames>): void;
   /** Replies began (positive) or ceased (negative) to wait for a slow client. */
   unsent(replies: number, bytes: number): void;
+}
+
+interface Owned {
+  client: Client<Frames>;
 }
 
 interface Reply {
@@ -81,6 +87,7 @@ export class Frontend {
   readonly #messages: MessagePool;
   readonly #scratch: Message;
   readonly #maxMessageSize: number;
+  readonly #maxFrames: number;
   readonly #events: FrontendEvents;
   readonly #clients = new Map<string | number, Client<Frames>>();
   readonly #outboxes = new Map<Client<Frames>, Outbox>();
@@ -97,7 +104,7 @@ export class Frontend {
   constructor(
     context: Context,
     messages: MessagePool,
-    options: { maxMessageSize: number; ipv6: boolean },
+    options: { maxMessageSize: number; maxFrames: number; ipv6: boolean },
     events: FrontendEvents,
   ) {
     this.#socket = context.socket(SocketType.ROUTER);
@@ -105,6 +112,7 @@ export class Frontend {
     this.#scratch = messages.take();
     this.#events = events;
     this.#maxMessageSize = options.maxMessageSize;
+    this.#maxFrames = options.maxFrames;
     this.#socket.set(Option.ROUTER_MANDATORY, 1);
     this.#socket.set(Option.SNDHWM, CLIENT_HWM);
     this.#socket.set(Option.RCVHWM, CLIENT_HWM);
@@ -158,10 +166,10 @@ export class Frontend {
     const header = envelope.length > 0
       ? parseRequestHeader(envelope.at(-1) ?? DELIMITER)
       : undefined;
-    const { client, body, bytes } = this.#readBody(idSize);
+    const { client, ...content } = this.#readBody(idSize);
     const timeout = header?.timeout ?? 0;
     const headed = header !== undefined;
-    this.#events.request(client, { envelope, headed, timeout, body, bytes });
+    this.#events.request(client, { envelope, headed, timeout, ...content });
     return true;
   }
 
@@ -217,22 +225,30 @@ export class Frontend {
     }
   }
 
-  /** The rest of a request. Frames of a body that is too large are given up as they come. */
-  #readBody(idSize: number): { client: Client<Frames>; body: Frames; bytes: number } {
+  /** The rest of a request. A body that is too large is given up as it comes. */
+  #readBody(idSize: number): Pick<Request, "body" | "bytes" | "excess"> & Owned {
     const body: Frames = [];
     let bytes = 0;
+    let frames = 0;
     let client: Client<Frames> | undefined;
     for (;;) {
       const frame = this.#messages.take();
       bytes += this.#socket.receive(frame);
+      frames++;
       const more = frame.more;
       client ??= this.#client(idSize, frame);
-      if (bytes > this.#maxMessageSize) this.#messages.release(frame);
-      else body.push(frame);
-      if (!more) break;
+      body.push(frame);
+      if (bytes > this.#maxMessageSize || frames > this.#maxFrames) this.#release(body.splice(0));
+      if (!more) return { client, body, bytes, excess: this.#excess(bytes, frames) };
     }
-    if (bytes > this.#maxMessageSize) this.#release(body.splice(0));
-    return { client, body, bytes };
+  }
+
+  #excess(bytes: number, frames: number): string | undefined {
+    if (bytes > this.#maxMessageSize) {
+      return `The body must have at most ${this.#maxMessageSize} bytes: it has ${bytes}`;
+    }
+    if (frames <= this.#maxFrames) return undefined;
+    return `The body must have at most ${this.#maxFrames} frames: it has ${frames}`;
   }
 
   #skip(): void {

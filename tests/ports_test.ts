@@ -44,6 +44,7 @@ type Frame = string | Bytes;
 
 const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
 const MAX_MESSAGE = 1000;
+const MAX_FRAMES = 100;
 const TCP = "tcp://127.0.0.1:0";
 
 /** A pool that knows which messages are out, and refuses one twice, or one put back with content. */
@@ -87,7 +88,7 @@ class Front {
   now = 0;
 
   constructor({ endpoint = TCP, maxMessageSize = MAX_MESSAGE } = {}) {
-    const options = { maxMessageSize, ipv6: false };
+    const options = { maxMessageSize, maxFrames: MAX_FRAMES, ipv6: false };
     this.frontend = new Frontend(this.#context, this.messages, options, {
       request: (client, request) => this.requests.push({ ...request, client }),
       gone: (client) => this.gone.push(client),
@@ -344,10 +345,25 @@ Deno.test("Frontend keeps no more than the limit when a body of many small frame
   peer.send("", ...Array(3000).fill("x"));
   peer.send("", "after");
   assert.equal((await front.next()).bytes, 3000);
-  assert(front.messages.peak < MAX_MESSAGE + 10, `${front.messages.peak} messages`);
+  assert(front.messages.peak < MAX_FRAMES + 10, `${front.messages.peak} messages`);
   const after = await front.next();
   assert.deepEqual(texts(after.body), ["after"]);
   assert.equal(front.inUse(after), 0);
+});
+
+Deno.test("Frontend gives a body up and tells its frames when they are too many", async () => {
+  await using front = new Front();
+  await using peer = new Peer(front.endpoint);
+  peer.send("a", "", ...Array(MAX_FRAMES).fill(""));
+  peer.send("b", "", ...Array(MAX_FRAMES + 1).fill(""));
+  peer.send("c", "", ...Array(3 * MAX_FRAMES).fill("xy"));
+  const [most, ...others] = [await front.next(), await front.next(), await front.next()];
+  assert.deepEqual([most.body.length, most.excess], [MAX_FRAMES, undefined]);
+  assert.deepEqual(others.map(({ body, excess }) => [body.length, excess]), [
+    [0, "The body must have at most 100 frames: it has 101"],
+    [0, "The body must have at most 100 frames: it has 300"],
+  ]);
+  assert.equal(front.inUse(most, ...others), 0);
 });
 
 Deno.test("Frontend serves others when a peer sends a frame far beyond the limit", async () => {

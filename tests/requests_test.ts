@@ -143,8 +143,8 @@ Deno.test("the server gives our client's header back with a status when a reques
 
 // ---- bodies ----
 
-Deno.test("the server carries any number of body frames when a request has them", async () => {
-  await using server = await ServerProcess.start();
+Deno.test("the server carries any number of body frames when it is let", async () => {
+  await using server = await ServerProcess.start({ args: ["--max-frames", "5000"] });
   await using peer = new Peer(server.endpoint);
   for (const count of [1, 2, 3, 17, 1000, 5000]) {
     const body = Array.from({ length: count }, (_, index) => index % 3 === 0 ? "" : `${index}`);
@@ -192,6 +192,30 @@ Deno.test("the server answers 413 when a plain body is 1 byte over maxMessageSiz
   assert.deepEqual((await peer.receive()).map(({ length }) => length), [1000, 0, 1000]);
   const { rejected, answered } = await server.state();
   assert.deepEqual({ rejected, answered }, { rejected: 2, answered: 3 });
+});
+
+Deno.test("the server answers 413 when a body has 1 frame more than maxFrames and serves it when exactly as many", async () => {
+  await using server = await ServerProcess.start({ args: ["--max-frames", "3"] });
+  await using peer = new Peer(server.endpoint);
+  assert.deepEqual(await peer.ask("a", "", "c"), ["a", "", "c"]);
+  const tooMany = "413 The body must have at most 3 frames: it has 4";
+  assert.deepEqual(await peer.ask("a", "", "", ""), ["", tooMany]);
+  peer.send("many", "frames", "of", "envelope", "", "a", "b", "c");
+  assert.equal((await peer.receive()).length, 8);
+});
+
+Deno.test("the server takes frames for memory when a queue of empty ones is full", async () => {
+  using gate = new Gate();
+  const { handler } = gate;
+  const bounds = ["--workers", "1", "--queue-bytes", "1000", "--overflow", "reject"];
+  await using server = await ServerProcess.start({ handler, args: [gate.grant, ...bounds] });
+  await using peer = new Peer(server.endpoint);
+  peer.send("running", "", "");
+  await server.line("started");
+  for (const name of ["1", "2", "3"]) peer.send(name, "", "", "", "");
+  assert.deepEqual(await peer.receiveText(), ["3", "", ...errorReply(503, "The queue is full")]);
+  gate.open();
+  for (const name of ["running", "1", "2"]) assert.equal(text((await peer.receive())[0]), name);
 });
 
 Deno.test("the server answers 413 with the client's header when a body that has one is too large", async () => {
