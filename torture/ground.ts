@@ -57,3 +57,14 @@ export function cpuTime(pid: number, options: { children: boolean }): number {
   const [own = 0, ownInKernel = 0, children = 0, childrenInKernel = 0] = fields;
   return TICK * (own + ownInKernel + (options.children ? children + childrenInKernel : 0));
 }
+
+/** Sends a signal to a process; false if it has ended. */
+export function trySignal(pid: number, signal: Deno.Signal): boolean {
+  try {
+    Deno.kill(pid, signal);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}

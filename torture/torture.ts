@@ -18,6 +18,7 @@ import { scenarios as forgery } from "./forgery.ts";
 import { scenarios as models } from "./models.ts";
 import { scenarios as reloads } from "./reloads.ts";
 import { scenarios as restarts } from "./restarts.ts";
+import { scenarios as signals } from "./signals.ts";
 import { scenarios as starts } from "./starts.ts";
 import { scenarios as stops } from "./stops.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
@@ -29,6 +30,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...models,
   ...reloads,
   ...restarts,
+  ...signals,
   ...starts,
   ...stops,
 ].sort(byNumber);

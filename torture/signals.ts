@@ -1,0 +1,95 @@
+/**
+ * Scenarios about signals, to the main process and to workers. TERM, INT and QUIT to the main process
+ * end it: see stops.ts.
+ *
+ * @module
+ */
+
+import { type Figures, startLoad } from "../bench/load.ts";
+import { type ServerProcess, until } from "../tests/harness.ts";
+import { linesOf, randomNumbers } from "../tests/harness_more.ts";
+import { describe, isFlawless, ms, pause, startServer, trySignal } from "./ground.ts";
+import type { Outcome, Scale, Scenario } from "./scenario.ts";
+
+const TIMES = 100;
+const WORKERS = 3;
+const RATE = 1000;
+/** Time between two signals, ms. */
+const INTERVAL = 30;
+/** Chance may send several signals that end workers to those of the same job. */
+const ATTEMPTS = 10;
+
+/** Takes about a millisecond, so that a worker that gets a signal runs a job. */
+const SHORT = `export default async (body) => {
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  return body;
+};`;
+
+/** To the main process: those that it obeys, those that it passes on, and those that mean nothing. */
+const OBEYED = ["SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2"] as const;
+const PASSED_ON = ["SIGALRM"] as const;
+const IGNORED = ["SIGCHLD", "SIGPIPE", "SIGWINCH", "SIGCONT", "SIGURG"] as const;
+/** To workers. */
+const FATAL = ["SIGTERM", "SIGQUIT", "SIGINT", "SIGKILL"] as const;
+
+async function signals(scale: Scale): Promise<Outcome> {
+  const attempts = ["--max-attempts", String(ATTEMPTS)];
+  const passed = ["--signal-passthrough", PASSED_ON.map((name) => name.slice(3)).join()];
+  const args = ["--min-workers", String(WORKERS), "--max-workers", "6", ...attempts, ...passed];
+  await using server = await startServer({ handler: SHORT, args });
+  await server.line("worker ready", WORKERS);
+  const shape = { clients: 4, window: 4, size: 64, rate: RATE, correlate: true };
+  await using load = startLoad({ endpoint: server.endpoint, ...shape });
+  const times = scale.of(TIMES);
+  for (const signal of [...OBEYED, ...PASSED_ON, ...IGNORED]) {
+    for (let time = 0; time < times; time++) {
+      server.signal(signal);
+      await pause(INTERVAL);
+    }
+  }
+  await until("the last reload is over", () => linesOf(server, "reloaded").length > 0);
+  for (const signal of FATAL) await toWorkers(server, signal, times);
+  load.stop();
+  return await judge(server, await load.figures, times);
+}
+
+/** Sends a signal to workers that are ready, one at a time and never the last one. */
+async function toWorkers(server: ServerProcess, signal: Deno.Signal, times: number): Promise<void> {
+  const random = randomNumbers(times);
+  const told = new Set<number>();
+  for (let time = 0; time < times;) {
+    // INT ends no worker, so the same one may get it again.
+    const pid = await until(`a worker can get ${signal}`, () => {
+      const fresh = server.workers.filter((pid) => signal === "SIGINT" || !told.has(pid));
+      return fresh.length > 1 && fresh[random(fresh.length)];
+    });
+    told.add(pid);
+    if (trySignal(pid, signal)) time++;
+    await pause(INTERVAL);
+  }
+}
+
+async function judge(server: ServerProcess, figures: Figures, times: number): Promise<Outcome> {
+  await until("the pool is whole", () => server.workers.length >= 1);
+  const count = OBEYED.length + PASSED_ON.length + IGNORED.length;
+  const reloads = linesOf(server, "reloaded").length;
+  const reopened = linesOf(server, "log reopened").length;
+  const states = linesOf(server, "state").length;
+  server.signal("SIGTERM");
+  const { success } = await server.ended();
+  return {
+    reached: isFlawless(figures) && success && reloads > 0 && reopened > 0 && states > 0,
+    measured: `${times} × ${count} signals to the main process, ${times} × ${FATAL.length} to ` +
+      `workers: ${describe(figures)}, slowest ${ms(figures.slowest)}; ${reloads} reloads`,
+  };
+}
+
+/** Signals. */
+export const scenarios: Scenario[] = [{
+  id: "R21",
+  title:
+    "under load, 100 times each: HUP TTIN TTOU USR1 USR2 ALRM CHLD PIPE WINCH CONT URG to the " +
+    "main process, TERM QUIT INT KILL to workers",
+  figure: "0 lost",
+  run: signals,
+}];
