@@ -50,6 +50,8 @@ export interface BackendEvents {
 const CONTROL_BYTES = 256;
 const MAX_LOG_BYTES = 8192;
 const NO_DEADLINE = 0;
+/** Messages of one peer that libzmq reads ahead. */
+const PEER_HWM = 1000;
 /** Room for texts, whatever the limit of bodies is. */
 const TEXT_BYTES = 65_536;
 
@@ -79,7 +81,8 @@ export class Backend {
     this.#events = events;
     this.#socket.set(Option.ROUTER_MANDATORY, 1);
     this.#socket.set(Option.SNDHWM, 0);
-    this.#socket.set(Option.RCVHWM, 0);
+    // Workers keep what is not read yet, so nothing is lost, and a stranger can't fill the memory.
+    this.#socket.set(Option.RCVHWM, PEER_HWM);
     // Nobody else's frame is to fill the memory; workers keep their replies and texts below.
     this.#socket.setLong(Option.MAXMSGSIZE, options.maxMessageSize + TEXT_BYTES);
     if (options.ipv6) this.#socket.set(Option.IPV6, 1);

@@ -14,6 +14,7 @@ import {
   buildJobSignal,
   FromBroker,
   FromWorker,
+  MEMORY_BYTES,
   parseJob,
   REPLY_BYTES,
   writeReply,
@@ -188,11 +189,18 @@ function draw(random: Random, job: number): Frame[] {
   }
 }
 
+/** What a worker may say of itself, by the size of its frame. */
+const ALLOWED: Record<number, number> = {
+  [FromWorker.RETIRE]: 1,
+  [FromWorker.LEAVING]: 1,
+  [FromWorker.MEMORY]: MEMORY_BYTES,
+};
+
 /** Whether a worker may say this. */
 function isAllowed([first, second]: Frame[]): boolean {
-  const type = first?.[0];
-  if (type === FromWorker.RETIRE || type === FromWorker.LEAVING) return first?.length === 1;
-  return type === FromWorker.LOG && first?.length === 2 && second !== undefined;
+  const type = first?.[0] ?? 0;
+  if (type === FromWorker.LOG) return first?.length === 2 && second !== undefined;
+  return first?.length === ALLOWED[type];
 }
 
 function typed(type: number, rest: Uint8Array): Frame {

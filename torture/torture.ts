@@ -16,6 +16,7 @@ import { scenarios as connections } from "./connections.ts";
 import { scenarios as kills } from "./kills.ts";
 import { scenarios as forgery } from "./forgery.ts";
 import { scenarios as models } from "./models.ts";
+import { scenarios as noise } from "./noise.ts";
 import { scenarios as reloads } from "./reloads.ts";
 import { scenarios as restarts } from "./restarts.ts";
 import { scenarios as signals } from "./signals.ts";
@@ -28,6 +29,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...kills,
   ...forgery,
   ...models,
+  ...noise,
   ...reloads,
   ...restarts,
   ...signals,

@@ -1,0 +1,214 @@
+/**
+ * Scenarios about peers that send what is no request: random messages, and random bytes that are no
+ * ZeroMQ at all.
+ *
+ * @module
+ */
+
+import { startLoad } from "../bench/load.ts";
+import { bytes, Peer, type ServerProcess, text, until } from "../tests/harness.ts";
+import { randomNumbers } from "../tests/harness_more.ts";
+import {
+  buildRequestHeader,
+  Code,
+  MAX_ENVELOPE_BYTES,
+  MAX_ENVELOPE_FRAMES,
+  parseRequestHeader,
+  parseStatus,
+} from "../wire/request.ts";
+import { describe, isFlawless, startServer } from "./ground.ts";
+import type { Outcome, Scale, Scenario } from "./scenario.ts";
+
+type Frame = Uint8Array<ArrayBuffer>;
+type Random = (below: number) => number;
+
+const MESSAGES = 1_000_000;
+/** Messages that are sent before all of them must have been read. */
+const BURST = 500;
+const MAX_FRAMES = 50;
+const MAX_BYTES = 100_000;
+const LARGEST = 65_536;
+const HEADER_BYTES = 20;
+const EMPTY = new Uint8Array(0);
+/** What no random message is. */
+const LAST_WORD = bytes("that was all of this burst");
+
+/** Good clients, beside the noise. */
+const TRAFFIC = { clients: 4, window: 4, size: 100, correlate: true, grace: 30_000 };
+
+/** Peers that send noise. */
+export const scenarios: Scenario[] = [{
+  id: "R11",
+  title:
+    "1,000,000 random messages at the frontend and as many at the backend, good clients beside them",
+  figure: "0 crashes, 0 wrong replies; each dropped and counted, or answered as it must be",
+  run: randomMessages,
+}];
+
+async function randomMessages(scale: Scale): Promise<Outcome> {
+  const limits = ["--max-frames", `${MAX_FRAMES}`, "--max-message-size", `${MAX_BYTES}`];
+  const args = ["--workers", "1", "--backend", "tcp://127.0.0.1:0", ...limits];
+  await using server = await startServer({ args });
+  await using load = startLoad({ ...TRAFFIC, endpoint: server.endpoint });
+  const count = scale.of(MESSAGES);
+  const front = await atFrontend(server, count);
+  const intruders = await atBackend(server, count);
+  load.stop();
+  const figures = await load.figures;
+  const { malformed, running, queued } = await server.state();
+  const exits = server.lines.filter(({ message }) => message === "worker exited").length;
+  const exact = intruders === count && malformed === front.malformed &&
+    front.wrong + Number(running) + Number(queued) + exits === 0;
+  return {
+    reached: exact && isFlawless(figures),
+    measured: `frontend: ${malformed} of ${front.malformed} malformed counted, ${front.answered} ` +
+      `answered, ${front.wrong} wrongly; backend: ${intruders} of ${count} counted; ` +
+      `${exits} workers ended; good clients: ${describe(figures)}`,
+  };
+}
+
+/** Sends random messages to the frontend, and compares what comes back with what must. */
+async function atFrontend(server: ServerProcess, count: number) {
+  const noise = new Noise(count);
+  const sum = { malformed: 0, answered: 0, wrong: 0 };
+  await using peer = new Peer(server.endpoint);
+  for (let sent = 0; sent < count;) {
+    const expected: Expected[] = [];
+    for (const end = Math.min(count, sent + BURST); sent < end; sent++) {
+      const frames = noise.message();
+      send(peer, frames);
+      const answer = expect(frames);
+      if (answer === undefined) sum.malformed++;
+      else expected.push(answer);
+    }
+    send(peer, [LAST_WORD, EMPTY, EMPTY]);
+    for (;;) {
+      const reply = await peer.receive();
+      // The only worker answers in order, so all the others have come by now.
+      if (isSame(reply, [LAST_WORD, EMPTY, EMPTY])) break;
+      // What is refused at once overtakes what is not.
+      const index = expected.findIndex((one) => isAnswer(reply, one));
+      if (index >= 0) expected.splice(index, 1);
+      else sum.wrong++;
+      sum.answered++;
+    }
+    sum.wrong += expected.length;
+  }
+  return sum;
+}
+
+/** Sends random messages to the backend; how many were counted as nobody's. */
+async function atBackend(server: ServerProcess, count: number): Promise<number> {
+  const noise = new Noise(count);
+  await using peer = new Peer(server.backend);
+  const counted = async () => Number((await server.state()).intruders);
+  for (let sent = 0; sent < count;) {
+    for (const end = Math.min(count, sent + 10 * BURST); sent < end; sent++) {
+      send(peer, noise.message());
+    }
+    await until("they were read", async () => await counted() >= sent);
+  }
+  return await counted();
+}
+
+function send(peer: Peer, frames: readonly Frame[]): void {
+  const last = frames.length - 1;
+  frames.forEach((frame, index) => {
+    if (index < last) peer.socket.sendMore(frame);
+    else peer.socket.sendLast(frame);
+  });
+}
+
+/** What must be answered to a message that is a request. */
+interface Expected {
+  /** With the empty frame. */
+  envelope: Frame[];
+  /** Whether a status follows. */
+  headed: boolean;
+  /** Whether it may have expired. */
+  hurried: boolean;
+  body: Frame[];
+}
+
+/** The form of a request, as docs/protocol.md has it; undefined: it is none. */
+function expect(frames: readonly Frame[]): Expected | undefined {
+  const end = frames.findIndex(({ length }) => length === 0);
+  const fits = end < MAX_ENVELOPE_FRAMES && sizeOf(frames.slice(0, end)) <= MAX_ENVELOPE_BYTES;
+  if (end < 0 || !fits || end === frames.length - 1) return undefined;
+  const header = end > 0 ? parseRequestHeader(frames[end - 1] ?? EMPTY) : undefined;
+  const body = frames.slice(end + 1);
+  const headed = header !== undefined;
+  const hurried = header !== undefined && header.timeout > 0;
+  return { envelope: frames.slice(0, end + 1), headed, hurried, body };
+}
+
+function isAnswer(reply: readonly Frame[], { envelope, headed, hurried, body }: Expected): boolean {
+  if (!isSame(reply.slice(0, envelope.length), envelope)) return false;
+  const rest = reply.slice(envelope.length);
+  const code = headed ? parseStatus(rest.shift() ?? EMPTY) : codeOf(rest);
+  const tooLarge = body.length > MAX_FRAMES || sizeOf(body) > MAX_BYTES;
+  if (tooLarge) return code === Code.tooLarge;
+  if (hurried && code === Code.expired) return true;
+  return (!headed || code === Code.ok) && isSame(rest, body);
+}
+
+/** The code of a plain error reply. */
+function codeOf([first, second]: readonly Frame[]): number {
+  return first?.length === 0 ? Number(text(second?.subarray(0, 3))) : Code.ok;
+}
+
+function sizeOf(frames: readonly Frame[]): number {
+  return frames.reduce((sum, { length }) => sum + length, 0);
+}
+
+function isSame(some: readonly Frame[], others: readonly Frame[]): boolean {
+  return some.length === others.length &&
+    some.every((frame, index) => equals(frame, others[index] ?? EMPTY));
+}
+
+function equals(one: Frame, other: Frame): boolean {
+  if (one.length !== other.length) return false;
+  for (let index = 0; index < one.length; index++) if (one[index] !== other[index]) return false;
+  return true;
+}
+
+/** Random messages that often are nearly requests. */
+class Noise {
+  readonly #random: Random;
+  readonly #bytes = new Uint8Array(2 * LARGEST);
+
+  constructor(seed: number) {
+    this.#random = randomNumbers(seed);
+    this.#bytes.forEach((_, index) => this.#bytes[index] = this.#random(256));
+  }
+
+  message(): Frame[] {
+    const many = this.#random(500) === 0;
+    const length = 1 + this.#random(many ? 3 * MAX_FRAMES : 7);
+    return Array.from({ length }, () => this.#frame());
+  }
+
+  #frame(): Frame {
+    const kind = this.#random(100);
+    if (kind < 25) return EMPTY;
+    if (kind < 28) return this.#header();
+    if (kind < 30) return this.#header().subarray(0, this.#random(HEADER_BYTES));
+    if (kind < 32) return this.#cut(LARGEST);
+    if (kind < 36) return this.#cut(2000);
+    if (kind < 40) return this.#cut(1);
+    return this.#cut(60);
+  }
+
+  #cut(largest: number): Frame {
+    const start = this.#random(LARGEST);
+    return this.#bytes.subarray(start, start + 1 + this.#random(largest));
+  }
+
+  /** One of our client's, or nearly. */
+  #header(): Frame {
+    const id = this.#random(2 ** 31);
+    const header = buildRequestHeader({ id, timeout: this.#random(2) * this.#random(5000) });
+    if (this.#random(4) === 0) header[this.#random(HEADER_BYTES)] = this.#random(256);
+    return header;
+  }
+}
