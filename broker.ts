@@ -7,12 +7,15 @@
  */
 
 import { Backend, type BackendEvents } from "./ports/backend.ts";
+import { Door } from "./ports/door.ts";
 import { type Frames, Frontend, type Request } from "./ports/frontend.ts";
 import { FairQueue } from "./queue/fair_queue.ts";
 import { type Client, type Job, type NewJob, newJob, type Worker } from "./queue/job.ts";
 import { List, noLinks } from "./queue/list.ts";
 import { Code } from "./wire/request.ts";
 import type { LogLevel } from "./wire/job.ts";
+import type { Verdict, ZapRequest } from "./wire/zap.ts";
+import type { Demand } from "./zmq/curve.ts";
 import type { Library } from "./zmq/library.ts";
 import { MessagePool } from "./zmq/message.ts";
 import { Poller } from "./zmq/poller.ts";
@@ -524,10 +527,24 @@ export interface LoopOptions extends BrokerLimits {
   maxMessageSize: number;
   /** Body frames of one request at most. */
   maxFrames: number;
+  /** Who may come in; undefined: all who reach the sockets. */
+  guard?: Guard;
+}
+
+/** Decides who may come in to which of the sockets. */
+export interface Guard {
+  /** What clients must bring; undefined: all may come in. */
+  frontend: Demand | undefined;
+  /** What workers must bring beside their token. */
+  backend: Demand | undefined;
+  /** Decides about one that asks, while clients have so many connections. */
+  judge(request: ZapRequest, connections: number): Verdict;
 }
 
 /** Messages read from one socket before the other has its turn. */
 const BATCH = 500;
+/** Questions whether a peer may come in that are answered before jobs have their turn. */
+const QUESTIONS = 50;
 /** Turns before signals and timers have theirs. */
 const ROUNDS = 4;
 const SLOW_CLIENT_RETRY = 5;
@@ -538,6 +555,7 @@ const REPORT_INTERVAL = 1000;
 const FRAME_WEIGHT = 256;
 /** What peers do wrong, and how the log tells of it behind the number. */
 const WRONGS = [
+  ["denied", "connections denied"],
   ["malformed", "malformed requests dropped"],
   ["intruders", "messages of no worker dropped"],
   ["strayReplies", "replies of workers to no job of theirs dropped"],
@@ -553,13 +571,14 @@ export class BrokerLoop {
   readonly #messages: MessagePool;
   readonly #front: Frontend;
   readonly #back: Backend;
+  readonly #door: Door | undefined;
   readonly #poller: Poller;
   readonly #workers = new Map<number, Worker<Frames>>();
   #now = performance.now();
   #open = true;
   /** Something was done to the broker since the pass began. */
   #again = false;
-  #reported: Wrongs = { malformed: 0, intruders: 0, undelivered: 0, strayReplies: 0 };
+  #reported: Wrongs = { denied: 0, malformed: 0, intruders: 0, undelivered: 0, strayReplies: 0 };
   #reportAt = 0;
   #trickleAt = 0;
   /** The state machine, to be read. */
@@ -578,23 +597,31 @@ export class BrokerLoop {
     this.#context = new Context(library);
     this.#messages = new MessagePool(library);
     const ipv6 = [...options.frontend, options.backend].some((endpoint) => endpoint.includes("["));
+    const { guard } = options;
     const bounds = { ...options, ipv6 };
-    this.#front = new Frontend(this.#context, this.#messages, bounds, {
+    const front = { ...bounds, demand: guard?.frontend };
+    this.#front = new Frontend(this.#context, this.#messages, front, {
       request: (client, request) => this.#request(client, request),
       gone: (client) => this.#clientGone(client),
       unsent: (replies, bytes) => this.broker.unsent(replies, bytes),
     });
-    this.#back = new Backend(this.#context, this.#messages, bounds, this.#backendEvents());
+    const back = { ...bounds, demand: guard?.backend };
+    this.#back = new Backend(this.#context, this.#messages, back, this.#backendEvents());
+    this.#door = guard &&
+      new Door(this.#context, this.#messages, (request) => this.#judge(guard, request));
     try {
       for (const endpoint of options.frontend) this.#front.bind(endpoint);
       this.backend = this.#back.bind(options.backend);
     } catch (error) {
       this.#front.close(0);
       this.#back.close();
+      this.#door?.close();
       this.#context.terminateSync();
       throw error;
     }
-    this.#poller = new Poller(this.#context, [this.#front.socket, this.#back.socket]);
+    const sockets = [this.#front.socket, this.#back.socket];
+    if (this.#door !== undefined) sockets.push(this.#door.socket);
+    this.#poller = new Poller(this.#context, sockets);
   }
 
   /** The endpoints really bound for clients. */
@@ -605,7 +632,13 @@ export class BrokerLoop {
   /** What the sockets have seen. */
   get counters(): SocketCounters {
     const { malformed, undelivered, clients } = this.#front;
-    return { malformed, undelivered, clients, intruders: this.#back.intruders };
+    const denied = this.#door?.denied ?? 0;
+    return { malformed, undelivered, clients, intruders: this.#back.intruders, denied };
+  }
+
+  /** Connections of clients; undefined where libzmq does not tell of them. */
+  get connections(): number | undefined {
+    return this.#front.notified ? this.#front.connections(performance.now()) : undefined;
   }
 
   /** Whether replies wait for slow clients. */
@@ -629,7 +662,8 @@ export class BrokerLoop {
       const report = this.#report();
       if (!this.#open) break;
       // Asked last, after all that was sent: a send can eat a socket's wake-up.
-      const ready = busy || this.#again || this.#back.socket.readable() || this.#frontReadable();
+      const ready = busy || this.#again || this.#back.socket.readable() || this.#frontReadable() ||
+        this.#door?.socket.readable();
       const retry = this.#front.blocked ? SLOW_CLIENT_RETRY : Infinity;
       await this.#poller.wait(ready ? 0 : Math.min(sleep, retry, report));
     }
@@ -675,13 +709,14 @@ export class BrokerLoop {
     this.#poller.close();
     this.#back.close();
     this.#front.close(linger);
+    this.#door?.close();
     await this.#context.terminate();
   }
 
   /** Reads and sends all that can be now, up to a bound; true if there is more. */
   #pass(): boolean {
     for (let round = 0; round < ROUNDS; round++) {
-      const read = this.#readBackend() + this.#readFrontend();
+      const read = this.#readBackend() + this.#readFrontend() + this.#readDoor();
       this.#answerEnded();
       this.#dispatch();
       if (this.#front.blocked) this.#front.flush(this.#now);
@@ -699,8 +734,21 @@ export class BrokerLoop {
   #readFrontend(): number {
     const limit = this.#frontLimit();
     let read = 0;
-    while (read < limit && !this.broker.blocked && this.#front.read()) read++;
+    while (read < limit && !this.broker.blocked && this.#front.read(this.#now)) read++;
     return read;
+  }
+
+  #readDoor(): number {
+    let read = 0;
+    while (read < QUESTIONS && this.#door?.read()) read++;
+    return read;
+  }
+
+  #judge(guard: Guard, request: ZapRequest): Verdict {
+    const verdict = guard.judge(request, this.#front.connections(this.#now));
+    const isClient = request.domain === guard.frontend?.domain;
+    if (isClient && verdict.outcome === "allowed") this.#front.expect(this.#now);
+    return verdict;
   }
 
   /** Messages to read from clients now. */
@@ -803,7 +851,10 @@ export class BrokerLoop {
     if (news.length === 0) return Infinity;
     if (this.#now < this.#reportAt) return this.#reportAt - this.#now;
     for (const [name, what] of news) {
-      this.#events.log("warn", `${counts[name] - this.#reported[name]} ${what}`);
+      this.#events.log(
+        "warn",
+        `${counts[name] - this.#reported[name]} ${what}${this.#detail(name)}`,
+      );
     }
     this.#reported = counts;
     this.#reportAt = this.#now + REPORT_INTERVAL;
@@ -813,7 +864,16 @@ export class BrokerLoop {
   get #wrongs(): Wrongs {
     const { malformed, undelivered } = this.#front;
     const { intruders } = this.#back;
-    return { malformed, undelivered, intruders, strayReplies: this.broker.counters.strayReplies };
+    const { strayReplies } = this.broker.counters;
+    const denied = this.#door?.denied ?? 0;
+    return { denied, malformed, undelivered, intruders, strayReplies };
+  }
+
+  /** What else is to be said of a wrong: nobody else could tell why a client is denied. */
+  #detail(wrong: keyof Wrongs): string {
+    if (wrong !== "denied" || this.#door === undefined) return "";
+    const { address, reason } = this.#door.lastRefusal;
+    return `: the last one, from "${address}", as ${reason}`;
   }
 }
 
@@ -827,4 +887,6 @@ export interface SocketCounters {
   undelivered: number;
   /** Messages to the backend from no worker. */
   intruders: number;
+  /** Connections that asked to be let in and were not. */
+  denied: number;
 }

@@ -16,6 +16,7 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
+import { readPublicKey, readSecretKey } from "./auth/keys.ts";
 import {
   buildRequestHeader,
   Code,
@@ -24,6 +25,7 @@ import {
   parseRequestHeader,
   parseStatus,
 } from "./wire/request.ts";
+import { type KeyPair, makeKeyPair, prove, publicKeyOf } from "./zmq/curve.ts";
 import { type Library, Option, SocketType } from "./zmq/library.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";
@@ -64,6 +66,25 @@ export interface ClientOptions {
    * @default {false}
    */
   plain?: boolean;
+  /**
+   * The keys of a server that asks for them. A client that the server doesn't let in isn't told so: its
+   * requests get no answer.
+   *
+   * @default {none: a server that asks for keys gives no answer}
+   */
+  curve?: CurveOptions;
+}
+
+/** Keys, as `deno task keygen` makes them. */
+export interface CurveOptions {
+  /** The server's public key: 40 characters, or a file that holds it. */
+  serverKey: string;
+  /**
+   * The file of the client's own secret key.
+   *
+   * @default {a key made for this client alone, which only a server lets in that takes any}
+   */
+  keyFile?: string;
 }
 
 /** What one request may be told. */
@@ -179,6 +200,7 @@ const LEAVE_TIME = 20;
 export class Client {
   readonly #settings: Settings;
   readonly #library: Library;
+  readonly #keys: Keys | undefined;
   readonly #pirate: LazyPirate<Ask>;
   readonly #frame: Message;
   readonly #sockets = new Map<Link<Ask>, Socket>();
@@ -193,11 +215,12 @@ export class Client {
    * Loads libzmq and checks the options; connects with the first request.
    *
    * @throws {TypeError | RangeError} when an option is unknown or not what it must be.
-   * @throws {Error} when libzmq can't be opened.
+   * @throws {Error} when libzmq can't be opened, or a key file can't be used.
    */
   constructor(options: ClientOptions = {}) {
     this.#settings = checkOptions(options);
     this.#library = locateLibrary(libraryOverride());
+    this.#keys = this.#settings.curve && readKeys(this.#settings.curve, this.#library);
     this.#frame = new MessagePool(this.#library).take();
     const { plain, identity } = this.#settings;
     // Not from 0: a server may still answer what an earlier client of this identity asked.
@@ -370,6 +393,7 @@ export class Client {
     if (identity !== undefined) {
       socket.setBytes(Option.ROUTING_ID, new TextEncoder().encode(identity));
     }
+    if (this.#keys !== undefined) prove(socket, this.#keys.own, this.#keys.server);
     socket.connect(endpoint);
   }
 
@@ -673,17 +697,25 @@ interface Settings extends Limits {
   endpoint: string;
   identity: string | undefined;
   plain: boolean;
+  curve: CurveOptions | undefined;
+}
+
+/** Keys that were read. */
+interface Keys {
+  own: KeyPair;
+  server: string;
 }
 
 const MAX_TIMEOUT = 0xffffffff;
-const CLIENT_OPTIONS = ["endpoint", "timeout", "retries", "identity", "plain"];
+const CLIENT_OPTIONS = ["endpoint", "timeout", "retries", "identity", "plain", "curve"];
+const CURVE_OPTIONS = ["serverKey", "keyFile"];
 const REQUEST_OPTIONS = ["signal", "timeout", "retries"];
 
 function checkOptions(options: ClientOptions): Settings {
   const what = "make a client";
   checkNames(what, options, CLIENT_OPTIONS);
   const { endpoint = "tcp://localhost:6660", timeout = 10_000, retries = 2 } = options;
-  const { identity, plain = false } = options;
+  const { identity, plain = false, curve } = options;
   if (typeof endpoint !== "string" || !isEndpoint(endpoint)) {
     const rule = `a string like "tcp://host:port" or "ipc://path"`;
     throw wrong(what, "endpoint", rule, endpoint, typeof endpoint === "string");
@@ -691,7 +723,30 @@ function checkOptions(options: ClientOptions): Settings {
   checkLimits(what, { timeout, retries });
   if (identity !== undefined) checkIdentity(what, identity);
   if (typeof plain !== "boolean") throw wrong(what, "plain", "a boolean", plain, false);
-  return { endpoint, timeout, retries, identity, plain };
+  if (curve !== undefined) checkCurve(what, curve);
+  return { endpoint, timeout, retries, identity, plain, curve };
+}
+
+function checkCurve(what: string, curve: CurveOptions): void {
+  if (typeof curve !== "object" || curve === null) {
+    throw wrong(what, "curve", "an object with a serverKey", curve, false);
+  }
+  checkNames(what, curve, CURVE_OPTIONS);
+  for (const name of ["serverKey", "keyFile"] as const) {
+    const value: unknown = curve[name];
+    if (typeof value === "string" && value !== "" || name === "keyFile" && value === undefined) {
+      continue;
+    }
+    const rule = "a string that is not empty";
+    throw wrong(what, `curve.${name}`, rule, value, typeof value === "string");
+  }
+}
+
+function readKeys({ serverKey, keyFile }: CurveOptions, library: Library): Keys {
+  const server = readPublicKey(serverKey);
+  if (keyFile === undefined) return { own: makeKeyPair(library), server };
+  const secretKey = readSecretKey(keyFile);
+  return { own: { secretKey, publicKey: publicKeyOf(library, secretKey) }, server };
 }
 
 function isEndpoint(endpoint: string): boolean {
@@ -777,6 +832,9 @@ Options:
   -t, --timeout TIME       how long one try waits: seconds, or 500ms, 10s, 5m (10s)
   -r, --retries N          how often an unanswered request is sent again (2)
   -i, --identity NAME      the name that the server knows this client by
+      --curve-server-key KEY|FILE
+                           the public key of a server that asks for keys, or its file
+      --curve-key FILE     this client's secret key; without it, one is made that nobody knows
       --data TEXT          the request
       --plain              send the bare envelope of a REQ socket
       --lines              each line is a request; the replies come in the order of the lines
@@ -806,7 +864,7 @@ interface Command {
 function readCommand(args: string[]): Command {
   const unknown: string[] = [];
   const flags: Record<string, unknown> = parseArgs(args, {
-    string: ["endpoint", "timeout", "retries", "identity", "data", "j", "_"],
+    string: ["endpoint", "timeout", "retries", "identity", "data", "j", "_", ...CURVE_FLAGS],
     boolean: ["plain", "lines", "raw", "quiet", "help"],
     alias: { endpoint: "e", timeout: "t", retries: "r", identity: "i", quiet: "q", help: "h" },
     unknown: (arg, key) => key === undefined || (unknown.push(arg), false),
@@ -820,6 +878,7 @@ function readCommand(args: string[]): Command {
     retries: retries === undefined ? undefined : readInteger("--retries", retries, 0),
     identity: option("identity"),
     plain: flags.plain === true,
+    curve: readCurve(option("curve-server-key"), option("curve-key")),
   };
   const command = {
     client,
@@ -834,6 +893,17 @@ function readCommand(args: string[]): Command {
   };
   checkCombination(command, jobs !== undefined);
   return command;
+}
+
+const CURVE_FLAGS = ["curve-server-key", "curve-key"];
+
+function readCurve(
+  serverKey: string | undefined,
+  keyFile: string | undefined,
+): CurveOptions | undefined {
+  if (serverKey !== undefined) return { serverKey, keyFile };
+  if (keyFile === undefined) return undefined;
+  throw new TypeError(`Cannot run with "--curve-key" alone: it needs "--curve-server-key"`);
 }
 
 function checkCombination({ client, text, files, lines, jobs }: Command, hasJobs: boolean): void {

@@ -15,10 +15,13 @@
  * @module
  */
 
+import { Domain, Gate, readRules } from "./auth/gate.ts";
+import { readSecretKey } from "./auth/keys.ts";
 import {
   type Admission,
   type BrokerCounters,
   BrokerLoop,
+  type Guard,
   type LoopEvents,
   type SocketCounters,
 } from "./broker.ts";
@@ -51,8 +54,16 @@ import {
   type Purpose,
   Supervisor,
 } from "./pool/supervisor.ts";
-import { cpuTime, isAlive, lookupAccount, residentMemory } from "./pool/system.ts";
-import { LOAD_FAILED, type WorkerConfig } from "./wire/worker_config.ts";
+import {
+  cpuTime,
+  fileLimit,
+  isAlive,
+  lookupAccount,
+  openFiles,
+  residentMemory,
+} from "./pool/system.ts";
+import { LOAD_FAILED, type WorkerConfig, type WorkerKeys } from "./wire/worker_config.ts";
+import { makeKeyPair, publicKeyOf } from "./zmq/curve.ts";
 import type { Library } from "./zmq/library.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 
@@ -132,6 +143,8 @@ export interface Stats {
   running: number;
   /** Clients that have asked something and are connected. */
   clients: number;
+  /** Connections of clients; undefined where libzmq lacks its draft API, and so does not tell. */
+  connections: number | undefined;
   /** The running estimate of the handler's time; undefined before the first reply. */
   serviceTime: number | undefined;
   /** What was counted since the start. */
@@ -191,12 +204,16 @@ interface Process {
   child: Child;
   purpose: Purpose;
   token: string;
+  keys: WorkerKeys | undefined;
 }
 
 /** A process that has ended is forgotten by the broker when its connection ends, or after this, ms. */
 const DEPARTURE_GRACE = 250;
 /** Replies that are on their way at the end have at least this long, and at most what is left of `stopTimeout`, ms. */
 const MIN_LINGER = 100;
+/** How often the open files are counted, ms, and the part of the limit that is near it. */
+const FILES_INTERVAL = 1000;
+const FILES_SHARE = 0.9;
 /** Nothing asked for so long is called idle, ms. */
 const IDLE_AFTER = 1000;
 /** How often workers tell their memory, where this process can't see it, ms. */
@@ -213,6 +230,7 @@ class PreforkServer implements Server {
   readonly #libraryPath: string;
   readonly #folder: string | undefined;
   readonly #pidFile: PidFile | undefined;
+  readonly #access: Access | undefined;
   readonly #loop: BrokerLoop;
   readonly #supervisor: Supervisor;
   readonly #processes = new Map<number, Process>();
@@ -234,6 +252,8 @@ class PreforkServer implements Server {
   #stopHook: Promise<void> | undefined;
   #failure: Error | undefined;
   #spawned = 0;
+  #filesCheckedAt = -Infinity;
+  #shortOfFiles = false;
   #idleTold = true;
   /** It was said that new workers are above `maxMemory`. */
   #memoryWarned = false;
@@ -258,7 +278,13 @@ class PreforkServer implements Server {
       this.#libraryPath = this.#shareLibrary();
       const backend = settings.backend ?? `ipc://${this.#folder}/backend`;
       for (const endpoint of this.#givenEndpoints()) refuseLiveIpc(endpoint);
-      this.#loop = new BrokerLoop(this.#library, { ...settings, backend }, this.#loopEvents());
+      this.#access = openAccess(settings, this.#library);
+      const { guard } = this.#access ?? {};
+      this.#loop = new BrokerLoop(
+        this.#library,
+        { ...settings, backend, guard },
+        this.#loopEvents(),
+      );
       this.backend = this.#loop.backend;
       if (this.backend.startsWith("ipc:///")) this.#give(this.backend.slice("ipc://".length));
     } catch (error) {
@@ -310,6 +336,7 @@ class PreforkServer implements Server {
       queue: { jobs: broker.queued, bytes: broker.queuedBytes },
       running: broker.assigned,
       clients,
+      connections: this.#loop.connections,
       serviceTime: broker.serviceTime,
       counters: {
         ...broker.counters,
@@ -345,6 +372,7 @@ class PreforkServer implements Server {
     }
     const before = this.#spec;
     if (options !== undefined) this.#reconfigure(options);
+    this.#takeUpRules();
     const resolvers = this.#reload?.resolvers ?? Promise.withResolvers<void>();
     resolvers.promise.catch(() => {});
     this.#reload = { resolvers, before: this.#reload?.before ?? before };
@@ -404,7 +432,7 @@ class PreforkServer implements Server {
 
   /** Writes the state to the log. */
   logStats(): void {
-    const { workers, queue, running, clients, counters, generation } = this.stats();
+    const { workers, queue, running, clients, connections, counters, generation } = this.stats();
     const { exited, ...counts } = counters;
     const exits = Object.entries(exited).map(([reason, count]) => [`exited.${reason}`, count]);
     this.#log.info("state", {
@@ -414,6 +442,7 @@ class PreforkServer implements Server {
       queuedBytes: queue.bytes,
       running,
       clients,
+      connections,
       ...counts,
       ...Object.fromEntries(exits),
     });
@@ -463,6 +492,7 @@ class PreforkServer implements Server {
   #tick(now: number): number {
     const departure = this.#forgetDeparted(now);
     this.#tellIdle(now);
+    this.#watchFiles(now);
     if (this.#phase === "draining" && (now >= this.#stopAt || this.#loop.broker.idle)) {
       this.#phase = "stopping";
       this.#loop.broker.close("refuse");
@@ -524,9 +554,11 @@ class PreforkServer implements Server {
 
   #spawn(worker: number, purpose: Purpose): void {
     const token = crypto.randomUUID();
+    const keys = purpose === "serve" ? this.#access?.makeWorkerKeys() : undefined;
     try {
-      const child = spawnChild(this.#spec, this.#workerConfig(purpose, token));
-      this.#processes.set(worker, { child, purpose, token });
+      const child = spawnChild(this.#spec, this.#workerConfig(purpose, token, keys));
+      this.#processes.set(worker, { child, purpose, token, keys });
+      if (keys !== undefined) this.#access?.gate.addWorker(keys.publicKey);
       if (purpose === "serve") this.#tokens.set(token, worker);
       this.#spawned++;
       this.#supervisor.spawned(worker, performance.now());
@@ -539,7 +571,11 @@ class PreforkServer implements Server {
     }
   }
 
-  #workerConfig(purpose: WorkerConfig["purpose"], token: string): WorkerConfig {
+  #workerConfig(
+    purpose: WorkerConfig["purpose"],
+    token: string,
+    curve: WorkerKeys | undefined,
+  ): WorkerConfig {
     const { concurrency, dequeueInterval, maxMessageSize, signalPassthrough } = this.#settings;
     const asked = this.#settings.maxMemory > 0 && residentMemory(Deno.pid) === undefined;
     const { backend } = this;
@@ -547,6 +583,7 @@ class PreforkServer implements Server {
       purpose,
       token,
       backend,
+      curve,
       library: this.#libraryPath,
       parent: Deno.pid,
       handler: this.#spec.handler ?? "echo",
@@ -616,6 +653,7 @@ class PreforkServer implements Server {
     this.#unheard.delete(worker);
     this.#tokens.delete(process.token);
     const { wear } = this.#supervisor.worker(worker) ?? {};
+    if (process.keys !== undefined) this.#access?.gate.removeWorker(process.keys.publicKey);
     const reason = this.#supervisor.exited(worker, now, code === 0) ?? "crashed";
     this.#exits[reason] = (this.#exits[reason] ?? 0) + 1;
     const event: WorkerExitEvent = { worker, pid: process.child.pid, code, signal, reason };
@@ -696,10 +734,25 @@ class PreforkServer implements Server {
       }
       Object.assign(kept, { [name]: this.#settings[name] });
     }
+    // The key stays, and so does the question who may use it.
+    if (kept.curveSecretKey !== undefined) kept.curveClients ??= this.#settings.curveClients;
     this.#settings = kept;
     this.#spec = childSpec(kept, this.#spec.program);
     this.#supervisor.configure(kept, performance.now());
     this.#loop.broker.configure(kept);
+  }
+
+  /** Lets clients in by the rules of now; if these can't be read, the ones that were stay. */
+  #takeUpRules(): void {
+    try {
+      const rules = readRules(this.#settings);
+      this.#access?.gate.configure(rules);
+      if (this.#access === undefined && hasRules(this.#settings)) {
+        this.#log.warn("rules for clients are taken up by a restart only, where there were none");
+      }
+    } catch (error) {
+      this.#log.error("the rules for clients stay as they were", { error: messageOf(error) });
+    }
   }
 
   #reloaded(): void {
@@ -723,13 +776,32 @@ class PreforkServer implements Server {
     const handler = this.#spec.handler ?? "echo";
     this.#log.info("listening", { frontend: frontend.join(","), backend, handler });
     this.#log.debug("pool", { min: minWorkers, max: maxWorkers, library: this.#library.path });
-    for (const endpoint of frontend.filter(isOpenToNetwork)) {
+    const { curveClients = "any", allow, maxConnections } = this.#settings;
+    const isOpen = curveClients === "any" && allow.length === 0;
+    for (const endpoint of isOpen ? frontend.filter(isOpenToNetwork) : []) {
       this.#log.warn("anybody who reaches this endpoint can use it", { endpoint });
+    }
+    const { serverKey } = this.#access ?? {};
+    if (serverKey !== undefined) this.#log.info("clients need the server's key", { serverKey });
+    if (maxConnections > 0 && this.#loop.connections === undefined) {
+      this.#log.warn('"maxConnections" does nothing here: this libzmq tells of no connections');
     }
     if (this.#settings.babysitInterval > 0 && cpuTime(Deno.pid) === undefined) {
       this.#log.warn('"babysitInterval" does nothing here: the CPU time of workers can\'t be read');
     }
     this.#hook("onListen", () => this.#settings.onListen?.({ frontend: [...frontend], backend }));
+  }
+
+  /** Warns when few file descriptors are left: then no client can connect, and no worker start. */
+  #watchFiles(now: number): void {
+    if (now - this.#filesCheckedAt < FILES_INTERVAL) return;
+    this.#filesCheckedAt = now;
+    const [open = 0, limit = Infinity] = [openFiles(), fileLimit()];
+    const isShort = open >= limit * FILES_SHARE;
+    if (isShort && !this.#shortOfFiles) {
+      this.#log.warn("file descriptors are running out", { open, limit });
+    }
+    this.#shortOfFiles = isShort;
   }
 
   #tellIdle(now: number): void {
@@ -798,6 +870,7 @@ class PreforkServer implements Server {
 const FIXED = [
   "frontend",
   "backend",
+  "curveSecretKey",
   "maxMessageSize",
   "maxFrames",
   "pidFile",
@@ -836,6 +909,46 @@ function requireRun(command: string): void {
   throw new Deno.errors.NotCapable(
     `Cannot start workers: Requires run access to "${command}", run again with --allow-run`,
   );
+}
+
+/** Who may come in, and the keys that it takes. */
+interface Access {
+  readonly gate: Gate;
+  readonly guard: Guard;
+  /** The public key that clients must know; undefined where none is used. */
+  readonly serverKey: string | undefined;
+  /** Keys for a worker that is about to be started; undefined where it needs none. */
+  makeWorkerKeys(): WorkerKeys | undefined;
+}
+
+/**
+ * Reads keys and rules; undefined if there are none.
+ *
+ * @throws {Error} when a file can't be read or is wrong.
+ */
+function openAccess(settings: Settings, library: Library): Access | undefined {
+  if (!hasRules(settings)) return undefined;
+  const { curveSecretKey: file, backend } = settings;
+  const secretKey = file === undefined ? undefined : readSecretKey(file);
+  const gate = new Gate(readRules(settings));
+  // Nobody but this process and its workers ever needs to know this one.
+  const isRemote = secretKey !== undefined && backend?.startsWith("tcp://");
+  const own = isRemote ? makeKeyPair(library) : undefined;
+  return {
+    gate,
+    guard: {
+      frontend: { domain: Domain.clients, secretKey },
+      backend: own && { domain: Domain.workers, secretKey: own.secretKey },
+      judge: (request, connections) => gate.judge(request, connections),
+    },
+    serverKey: secretKey && publicKeyOf(library, secretKey),
+    makeWorkerKeys: () => own && { serverKey: own.publicKey, ...makeKeyPair(library) },
+  };
+}
+
+/** Whether not everybody may come in who reaches the sockets. */
+function hasRules({ curveSecretKey, allow, deny, maxConnections }: Settings): boolean {
+  return curveSecretKey !== undefined || allow.length + deny.length + maxConnections > 0;
 }
 
 /** libzmq takes a live ipc endpoint over without a word, where for tcp it says that it is in use. */
@@ -952,11 +1065,14 @@ function print(text: string): number {
 /** Loads the handler once, in a worker. */
 async function check(settings: Settings): Promise<number> {
   const spec = childSpec(settings);
+  const library = locateLibrary(readVariable("ZMQ_LIBRARY"));
+  openAccess(settings, library);
   const config: WorkerConfig = {
     purpose: "check",
     token: "",
     backend: "",
-    library: locateLibrary(readVariable("ZMQ_LIBRARY")).path,
+    curve: undefined,
+    library: library.path,
     parent: Deno.pid,
     handler: spec.handler ?? "echo",
     concurrency: 1,

@@ -34,6 +34,7 @@ import {
 } from "./wire/job.ts";
 import { Code } from "./wire/request.ts";
 import { LOAD_FAILED, type WorkerConfig } from "./wire/worker_config.ts";
+import { prove } from "./zmq/curve.ts";
 import { dieWithParent } from "./zmq/lifeline.ts";
 import { lengthOf, openLibrary, Option, SocketType } from "./zmq/library.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";
@@ -88,8 +89,11 @@ export interface HandlerContext {
   readonly attempt: number;
   /** All body frames. */
   readonly frames: readonly Uint8Array[];
-  /** Who asks: the network address ("" over ipc), and the identity that it chose ("" if none). */
-  readonly client: { readonly address: string; readonly identity: string };
+  /**
+   * Who asks: the network address ("" over ipc), the identity that it chose ("" if none), and the user
+   * that it has proved to be by its key ("" where nobody has to).
+   */
+  readonly client: { readonly address: string; readonly identity: string; readonly user: string };
   /** When the client gives up, as `Date.now()` counts; undefined if it did not say. */
   readonly deadline: number | undefined;
   /** Fires when the deadline passes, the client leaves, or the worker is interrupted. */
@@ -319,6 +323,7 @@ class Service {
     this.#socket.set(Option.SNDHWM, 0);
     this.#socket.set(Option.RCVHWM, 0);
     if (config.backend.includes("[")) this.#socket.set(Option.IPV6, 1);
+    if (config.curve !== undefined) prove(this.#socket, config.curve, config.curve.serverKey);
     this.#socket.connect(config.backend);
     this.#poller = new Poller(this.#context, [this.#socket]);
     this.#frame = new MessagePool(library).take();
@@ -573,9 +578,9 @@ class JobContext implements HandlerContext {
     return this.#header.attempt;
   }
 
-  get client(): { address: string; identity: string } {
-    const { address, identity } = this.#header;
-    return { address, identity };
+  get client(): { address: string; identity: string; user: string } {
+    const { address, identity, user } = this.#header;
+    return { address, identity, user };
   }
 
   get deadline(): number | undefined {

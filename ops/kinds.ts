@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { parseRange } from "../auth/address.ts";
 import type { Level } from "./log.ts";
 
 /** What a handler may do, named as Deno's permissions: `true` for all of it, or a list. */
@@ -49,6 +50,8 @@ export interface Kind<T> {
 
 /** The longest duration, in milliseconds: timers go no further (24 days). */
 const LONGEST = 2 ** 31 - 1;
+
+const RANGE_RULE = "a list of IP addresses or CIDR ranges whose other bits are 0, as in 10.0.0.0/8";
 
 /** Bytes that a Unix socket's path may have: 108, the last of which is NUL. */
 const LONGEST_IPC_PATH = 107;
@@ -281,6 +284,19 @@ export const endpoints: Kind<string[]> = {
   },
 };
 
+/** Addresses and CIDR ranges. */
+export const ranges: Kind<string[]> = {
+  ...listOf((text) => isRange(text) ? text : undefined),
+  placeholder: "RANGE",
+  rule: RANGE_RULE,
+  textRule: RANGE_RULE,
+  isType: (value) => isText(value) || isTextList(value),
+  accept(value) {
+    const list = isText(value) ? [value] : value;
+    return isTextList(list) && list.every(isRange) ? [...list] : undefined;
+  },
+};
+
 /** Host names or addresses; `*` is every address. */
 export const hosts: Kind<string[]> = {
   ...listOf((text) => isHost(bracket(text)) ? bracket(text) : undefined),
@@ -339,7 +355,14 @@ export const permissions: Kind<Permissions> = {
   show: (value) => JSON.stringify(value),
 };
 
-function word(placeholder: string, rule: string): Kind<string> {
+/**
+ * A text that is not empty and has no control characters.
+ *
+ * @param placeholder Stands for it in --help.
+ * @param rule What it must be.
+ * @returns The kind.
+ */
+export function word(placeholder: string, rule: string): Kind<string> {
   const fits = (text: string) => text !== "" && !/\p{Cc}/u.test(text);
   return {
     placeholder,
@@ -449,6 +472,10 @@ function isTcpAddress(text: string): boolean {
 /** An IPv6 address must have its brackets: without them its last part could be a port. */
 function isHost(text: string): boolean {
   return /^\[[0-9a-f:.]+(%[^\]\s]+)?\]$/i.test(text) || /^[^\s:/[\],]+$/.test(text);
+}
+
+function isRange(text: string): boolean {
+  return parseRange(text) !== undefined;
 }
 
 function isPort(text: string): boolean {

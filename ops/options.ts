@@ -23,10 +23,12 @@ import {
   type Permissions,
   permissions,
   ports,
+  ranges,
   signals,
   size,
   specifier,
   toggle,
+  word,
 } from "./kinds.ts";
 import type { Level, LogFormat } from "./log.ts";
 
@@ -130,6 +132,25 @@ export interface ServeOptions extends Hooks {
   frontend?: string | string[];
   /** Where workers connect, in the same forms. @default {an ipc socket in a private folder} */
   backend?: string;
+  /**
+   * File of the server's secret CURVE key, as `deno task keygen` makes it: clients must know its
+   * public key and prove keys of their own. Needs `curveClients`.
+   *
+   * @default {none: no encryption, and anybody may ask}
+   */
+  curveSecretKey?: string;
+  /**
+   * File that lists the clients that may ask, a line `NAME KEY` each; "any": all that have a key.
+   *
+   * @default {none}
+   */
+  curveClients?: string;
+  /** Addresses and CIDR ranges; if any are given, only clients from these may ask. @default {[]} */
+  allow?: string | string[];
+  /** Addresses and CIDR ranges from which no client may ask, `allow` or not. @default {[]} */
+  deny?: string | string[];
+  /** Connections of clients at a time, at most; 0: any number. @default {0} */
+  maxConnections?: number;
   /**
    * Workers kept alive at least. Above `maxWorkers`' default it raises that.
    *
@@ -273,10 +294,25 @@ export interface ServeOptions extends Hooks {
 }
 
 /** Options that have a value only if somebody gives one. */
-export type OpenOption = "backend" | "pidFile" | "user" | "group" | "logFile" | "config" | "signal";
+export type OpenOption =
+  | "backend"
+  | "curveSecretKey"
+  | "curveClients"
+  | "pidFile"
+  | "user"
+  | "group"
+  | "logFile"
+  | "config"
+  | "signal";
 
 /** Options whose value takes another form when it is resolved. */
-export type ReshapedOption = "handler" | "frontend" | "workers" | "permissions";
+export type ReshapedOption =
+  | "handler"
+  | "frontend"
+  | "allow"
+  | "deny"
+  | "workers"
+  | "permissions";
 
 /** All options, checked and with their defaults. Durations are milliseconds, sizes are bytes. */
 export interface Settings
@@ -288,12 +324,23 @@ export interface Settings
   handler?: string;
   /** Where clients connect: one endpoint or more. */
   frontend: string[];
+  /** Where clients may ask from; empty: anywhere. */
+  allow: string[];
+  /** Where they may not. */
+  deny: string[];
   /** What the handler may do; nothing that is not named. */
   permissions: Permissions;
 }
 
 /** Heading under which --help lists an option. */
-export type OptionGroup = "Endpoints" | "Workers" | "Jobs" | "Permissions" | "Process" | "Log";
+export type OptionGroup =
+  | "Endpoints"
+  | "Access"
+  | "Workers"
+  | "Jobs"
+  | "Permissions"
+  | "Process"
+  | "Log";
 
 /** One row of the table. */
 export interface OptionSpec<T = unknown> {
@@ -378,6 +425,44 @@ const TABLE = {
     netServer: ["host"],
     fallbackText: "127.0.0.1",
     help: "address that --port binds; * is every address",
+  }),
+  curveSecretKey: row({
+    name: "curveSecretKey",
+    group: "Access",
+    kind: path,
+    help: "file of the server's secret key: clients must have keys",
+  }),
+  curveClients: row({
+    name: "curveClients",
+    group: "Access",
+    kind: word("FILE|any", "the path of a client list, or any"),
+    help: "clients that may ask; any: all that have a key",
+  }),
+  allow: row({
+    name: "allow",
+    group: "Access",
+    kind: ranges,
+    fallback: [],
+    netServer: ["cidr_allow"],
+    fallbackText: "all",
+    help: "addresses that clients may ask from; may be repeated",
+  }),
+  deny: row({
+    name: "deny",
+    group: "Access",
+    kind: ranges,
+    fallback: [],
+    netServer: ["cidr_deny"],
+    fallbackText: "none",
+    help: "addresses that they may not, though allowed",
+  }),
+  maxConnections: row({
+    name: "maxConnections",
+    group: "Access",
+    kind: integer(0),
+    fallback: 0,
+    fallbackText: "off",
+    help: "connections of clients at most; 0: any number",
   }),
   minWorkers: row({
     name: "minWorkers",
@@ -781,6 +866,7 @@ export function resolveOptions(options: ServeOptions, machine: Machine): Setting
   const spares = spareLimits(options, values, maxWorkers);
   checkBackground(values);
   checkMemoryLimit(values);
+  checkCurve(values);
   return { ...values, minWorkers, maxWorkers, ...spares, handler: locate(values.handler, machine) };
 }
 
@@ -927,6 +1013,21 @@ const LEAST_MEMORY_LIMIT = 16 * MiB;
 function checkMemoryLimit({ memoryLimit }: Settings): void {
   if (memoryLimit === 0 || memoryLimit >= LEAST_MEMORY_LIMIT) return;
   throw new RangeError(complaint('"memoryLimit"', `0 or >= ${LEAST_MEMORY_LIMIT}`, memoryLimit));
+}
+
+/** CURVE without a list lets anybody in who makes a key: so somebody must have said so. */
+function checkCurve({ curveSecretKey, curveClients }: Settings): void {
+  if (curveSecretKey !== undefined && curveClients === undefined) {
+    throw new TypeError(
+      'Cannot serve as "curveSecretKey" needs "curveClients", a file that lists clients, or "any": ' +
+        '"curveClients" is not set',
+    );
+  }
+  if (curveSecretKey === undefined && curveClients !== undefined) {
+    throw new TypeError(
+      'Cannot serve as "curveClients" needs "curveSecretKey": "curveSecretKey" is not set',
+    );
+  }
 }
 
 function locate(handler: string | undefined, machine: Machine): string | undefined {

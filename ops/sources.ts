@@ -111,10 +111,6 @@ const REFUSED: readonly (readonly [RegExp, string])[] = [
   [/^commandline$/, "HUP replaces the workers, and this process never runs itself anew"],
   [/^(syslog_|log4perl_)/, "the log goes to stderr or to log_file"],
   [/^log_function$/, "the log goes to stderr or to log_file; hooks are options of serve()"],
-  [
-    /^(cidr_)?(allow|deny)$/,
-    "it is not built yet; export allow(request) from the handler module instead",
-  ],
   [/^check_for_dead$/, "the end of a worker is seen at once"],
   [/^no_close_by_child$/, "a worker can't stop the server"],
   [/^multi_port$/, "give frontend more than once instead"],

@@ -8,6 +8,7 @@ import { type OptionGroup, OPTIONS, type OptionSpec, type Settings } from "./opt
 
 const GROUPS: readonly OptionGroup[] = [
   "Endpoints",
+  "Access",
   "Workers",
   "Jobs",
   "Permissions",

@@ -22,6 +22,7 @@ import {
   type ReplyHeader,
   writeJob,
 } from "../wire/job.ts";
+import { type Demand, demand } from "../zmq/curve.ts";
 import { Option, SocketType } from "../zmq/library.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
@@ -72,7 +73,7 @@ export class Backend {
   constructor(
     context: Context,
     messages: MessagePool,
-    options: { maxMessageSize: number; ipv6: boolean },
+    options: { maxMessageSize: number; ipv6: boolean; demand?: Demand },
     events: BackendEvents,
   ) {
     this.#socket = context.socket(SocketType.ROUTER);
@@ -86,6 +87,7 @@ export class Backend {
     // Nobody else's frame is to fill the memory; workers keep their replies and texts below.
     this.#socket.setLong(Option.MAXMSGSIZE, options.maxMessageSize + TEXT_BYTES);
     if (options.ipv6) this.#socket.set(Option.IPV6, 1);
+    if (options.demand !== undefined) demand(this.#socket, options.demand);
     const CONNECT_AND_DISCONNECT = 3;
     this.#socket.trySet(Option.ROUTER_NOTIFY, CONNECT_AND_DISCONNECT);
   }

@@ -16,9 +16,11 @@ import {
   MAX_ENVELOPE_FRAMES,
   parseRequestHeader,
 } from "../wire/request.ts";
+import { type Demand, demand, HANDSHAKE_TIMEOUT } from "../zmq/curve.ts";
 import { cString, Option, SocketType } from "../zmq/library.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Sent, Socket } from "../zmq/socket.ts";
+import { Census } from "./census.ts";
 
 /** A body: frames that libzmq holds. */
 export type Frames = Message[];
@@ -80,6 +82,9 @@ const SLOW_CLIENT_TIMEOUT = 30_000;
 const CONNECT_AND_DISCONNECT = 3;
 const OK_STATUS = buildStatus(Code.ok);
 const PEER_ADDRESS = cString("Peer-Address");
+const USER_ID = cString("User-Id");
+/** A peer that was let in has come by then, ms: its handshake is over or cut off. */
+const ARRIVAL_TIME = HANDSHAKE_TIMEOUT + 1000;
 
 /** The socket that clients talk to. */
 export class Frontend {
@@ -93,6 +98,7 @@ export class Frontend {
   readonly #outboxes = new Map<Client<Frames>, Outbox>();
   readonly #id = new Uint8Array(256);
   readonly #endpoints: string[] = [];
+  readonly #census = new Census();
   /** Whether libzmq tells of clients that leave; if not, one is forgotten with its last job. */
   readonly #notified: boolean;
   /** Messages that were no requests. */
@@ -104,7 +110,7 @@ export class Frontend {
   constructor(
     context: Context,
     messages: MessagePool,
-    options: { maxMessageSize: number; maxFrames: number; ipv6: boolean },
+    options: { maxMessageSize: number; maxFrames: number; ipv6: boolean; demand?: Demand },
     events: FrontendEvents,
   ) {
     this.#socket = context.socket(SocketType.ROUTER);
@@ -120,6 +126,7 @@ export class Frontend {
     if (options.ipv6) this.#socket.set(Option.IPV6, 1);
     // A frame somewhat too large is answered 413; one far too large ends the connection.
     this.#socket.setLong(Option.MAXMSGSIZE, this.#maxMessageSize * 2 + MAX_ENVELOPE_BYTES);
+    if (options.demand !== undefined) demand(this.#socket, options.demand);
     this.#notified = this.#socket.trySet(Option.ROUTER_NOTIFY, CONNECT_AND_DISCONNECT);
   }
 
@@ -136,6 +143,22 @@ export class Frontend {
   /** Clients known. */
   get clients(): number {
     return this.#clients.size;
+  }
+
+  /** Whether libzmq tells of connections, so that they can be counted. */
+  get notified(): boolean {
+    return this.#notified;
+  }
+
+  /** Connections, those of clients that were let in and are about to come included. */
+  connections(now: number): number {
+    this.#check(now);
+    return this.#census.size;
+  }
+
+  /** A client was let in: its connection counts from now on. */
+  expect(now: number): void {
+    if (this.#notified) this.#census.expect(now + ARRIVAL_TIME);
   }
 
   /** Whether replies wait for slow clients. */
@@ -158,9 +181,13 @@ export class Frontend {
   }
 
   /** Reads one message; false when there is none. */
-  read(): boolean {
+  read(now: number): boolean {
     const idSize = this.#socket.receiveInto(this.#id);
-    if (idSize < 0) return false;
+    if (idSize < 0) {
+      this.#census.caughtUp(now);
+      this.#check(now);
+      return false;
+    }
     const envelope = this.#readEnvelope(idSize);
     if (envelope === undefined) return true;
     const header = envelope.length > 0
@@ -259,6 +286,18 @@ export class Frontend {
   /** libzmq tells of a peer that came, which says nothing yet, or one that left. */
   #notice(idSize: number): void {
     const key = this.#key(idSize);
+    this.#census.notice(key, this.#id.slice(0, idSize));
+    this.#forget(key);
+  }
+
+  /** Finds clients that have left without a notice. */
+  #check(now: number): void {
+    const gone = this.#census.check(now, (id) => this.#socket.hasPeer(id) ?? true);
+    for (const key of gone) this.#forget(key);
+  }
+
+  /** A client has left, if one was known by this key. */
+  #forget(key: string | number): void {
     const client = this.#clients.get(key);
     if (client === undefined) return;
     this.#clients.delete(key);
@@ -275,7 +314,8 @@ export class Frontend {
     const routingId = this.#id.slice(0, idSize);
     // libzmq's own identities begin with a zero byte, and a client's may not.
     const identity = routingId[0] === 0 ? "" : new TextDecoder().decode(routingId);
-    const header = buildJobHeader(identity, addressOf(frame));
+    const user = frame.property(USER_ID) ?? "";
+    const header = buildJobHeader(identity, addressOf(frame), user);
     const client = newClient<Frames>(routingId, header);
     this.#clients.set(key, client);
     return client;

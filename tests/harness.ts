@@ -3,6 +3,7 @@
  * raw peers, and waiting for conditions with a generous limit.
  */
 
+import { type KeyPair, prove } from "../zmq/curve.ts";
 import { openLibrary, Option, SocketType } from "../zmq/library.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { MessagePool } from "../zmq/message.ts";
@@ -245,12 +246,21 @@ export class Peer {
   readonly #messages: MessagePool;
   readonly socket: ReturnType<Context["socket"]>;
 
-  constructor(endpoint: string, options: { identity?: string | Uint8Array<ArrayBuffer> } = {}) {
+  constructor(
+    endpoint: string,
+    options: {
+      identity?: string | Uint8Array<ArrayBuffer>;
+      /** Its own CURVE keys, and the server's. */
+      keys?: { own: KeyPair; server: string };
+    } = {},
+  ) {
     const library = openLibrary(locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path);
     this.#context = new Context(library);
     this.#messages = new MessagePool(library);
     this.socket = this.#context.socket(SocketType.DEALER);
-    const { identity } = options;
+    const { identity, keys } = options;
+    if (keys !== undefined) prove(this.socket, keys.own, keys.server);
+    if (endpoint.includes("[")) this.socket.set(Option.IPV6, 1);
     if (identity !== undefined) {
       this.socket.setBytes(
         Option.ROUTING_ID,

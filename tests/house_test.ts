@@ -8,19 +8,30 @@
 import { strict as assert } from "node:assert";
 import { Folder, LIMIT, path, ROOT, text } from "./harness.ts";
 
-const FOLDERS = ["zmq", "wire", "queue", "ports", "pool", "ops"];
+const FOLDERS = ["auth", "zmq", "wire", "queue", "ports", "pool", "ops"];
 const ROOMS = ["mod.ts", "broker.ts", "client.ts", "worker.ts", ...FOLDERS];
 
 /** Modules of each room by the rooms, or files, that they may import; `type` in front: types only. */
 const RULES: Record<string, string[]> = {
-  "mod.ts": ["broker.ts", "pool", "ops", "wire/worker_config.ts", "zmq/locate.ts", "type zmq"],
+  "mod.ts": [
+    "auth",
+    "broker.ts",
+    "pool",
+    "ops",
+    "wire/worker_config.ts",
+    "zmq/curve.ts",
+    "zmq/locate.ts",
+    "type zmq",
+  ],
   "broker.ts": ["ports", "queue", "wire", "zmq"],
-  "client.ts": ["wire", "zmq"],
+  "client.ts": ["auth/keys.ts", "wire", "zmq"],
   "worker.ts": ["wire", "zmq"],
+  auth: ["auth", "type wire"],
+  "auth/keygen.ts": ["auth/client_list.ts", "zmq"],
   ports: ["ports", "queue", "wire", "zmq"],
   pool: ["pool", "wire/worker_config.ts", "type ops"],
   "pool/supervisor.ts": [],
-  ops: ["ops"],
+  ops: ["auth/address.ts", "ops"],
   queue: ["queue"],
   wire: ["wire"],
   zmq: ["zmq"],
@@ -163,10 +174,11 @@ Deno.test("only pool/child.ts names Deno.Command", () => {
   assert.deepEqual(naming(/\bDeno\s*\.\s*Command\b/), ["pool/child.ts"]);
 });
 
-Deno.test("only mod.ts, worker.ts and client.ts touch arguments, exit and signals", () => {
+Deno.test("only mod.ts, worker.ts, client.ts and keygen touch arguments, exit and signals", () => {
   const pattern = /\bDeno\s*\.\s*(args|exit|exitCode|addSignalListener|removeSignalListener)\b/;
   // What ties a worker to its parent must end it when the parent is gone already.
-  assert.deepEqual(naming(pattern), ["client.ts", "mod.ts", "worker.ts", "zmq/lifeline.ts"]);
+  const commands = ["auth/keygen.ts", "client.ts", "mod.ts", "worker.ts"];
+  assert.deepEqual(naming(pattern), [...commands, "zmq/lifeline.ts"]);
   const lifeline = code("zmq/lifeline.ts").match(new RegExp(pattern, "g"));
   assert.deepEqual(lifeline, ["Deno.exit"]);
 });

@@ -105,7 +105,7 @@ class Front {
   }
 
   read(): void {
-    while (this.frontend.read());
+    while (this.frontend.read(performance.now()));
   }
 
   /** The next request, read when it comes. */
@@ -832,7 +832,7 @@ function jobFor(
 }
 
 function clientNamed(identity: string): Client<Frames> {
-  return newClient<Frames>(bytes(identity), buildJobHeader(identity, "127.0.0.1"));
+  return newClient<Frames>(bytes(identity), buildJobHeader(identity, "127.0.0.1", ""));
 }
 
 Deno.test("Backend asks whose a token is when a peer says READY, and hears it from then on", async () => {
@@ -1106,6 +1106,7 @@ Deno.test("Backend sends a job with its header and all frames of its body", asyn
     remaining: 500,
     identity: "me",
     address: "127.0.0.1",
+    user: "",
   });
   assert.deepEqual(body.map(text), ["one", "", "three"]);
 });

@@ -95,7 +95,7 @@ Deno.test("docs/protocol.md has an example of the frames that the code builds", 
   const header = buildRequestHeader({ id: 7, timeout: 1000 });
   assert.deepEqual(example("request"), [header, bytes(""), bytes("hello")]);
   assert.deepEqual(example("reply"), [header, bytes(""), buildStatus(200), bytes("HELLO")]);
-  const job = buildJobHeader("", "127.0.0.1");
+  const job = buildJobHeader("", "127.0.0.1", "");
   writeJob(new DataView(job.buffer), 1, 1, 1, 1000);
   assert.deepEqual(example("job"), [job, bytes("hello")]);
   const answer = new Uint8Array(REPLY_BYTES);

@@ -303,24 +303,26 @@ Deno.test("readJobId and readCode read what buildJobSignal wrote when jobs go up
 function jobHeader(
   identity: string,
   address: string,
-  { job = 1, attempt = 1, frames = 1, remaining = 0 } = {},
+  { job = 1, attempt = 1, frames = 1, remaining = 0, user = "" } = {},
 ): Bytes {
-  const header = buildJobHeader(identity, address);
+  const header = buildJobHeader(identity, address, user);
   writeJob(viewOf(header), job, attempt, frames, remaining);
   return header;
 }
 
 Deno.test("writeJob writes the documented bytes", () => {
-  const times = { job: 0x0001_0203_0405_0607, attempt: 2, frames: 0x0304, remaining: 0x0a0b0c0d };
+  const job = 0x0001_0203_0405_0607;
+  const times = { job, attempt: 2, frames: 0x0304, remaining: 0x0a0b0c0d, user: "al" };
   const fixed = "10020403" + "07060504" + "03020100" + "0d0c0b0a";
-  assert.equal(hex(jobHeader("me", "::1", times)), fixed + "026d65" + "033a3a31");
+  assert.equal(hex(jobHeader("me", "::1", times)), fixed + "026d65" + "033a3a31" + "02616c");
 });
 
 Deno.test("parseJob reads what writeJob wrote when jobs go up to 2^53 - 1", () => {
   for (const job of IDS) {
     for (const remaining of [0, 1, 2 ** 31, LONGEST]) {
-      const header = jobHeader("me", "127.0.0.1", { job, attempt: 3, remaining });
-      const expected = { job, attempt: 3, remaining, identity: "me", address: "127.0.0.1" };
+      const user = "alice";
+      const header = jobHeader("me", "127.0.0.1", { job, attempt: 3, remaining, user });
+      const expected = { job, attempt: 3, remaining, identity: "me", address: "127.0.0.1", user };
       assert.deepEqual(parseJob(header), expected);
       assert.deepEqual(parseJob(inside(header)), expected);
     }
@@ -380,11 +382,15 @@ Deno.test("buildJobHeader cuts identity and address at 255 bytes when they are l
   }
 });
 
-Deno.test("buildJobHeader makes no more than MAX_JOB_BYTES of any identity and address", () => {
-  assert.equal(buildJobHeader("x".repeat(999), "y".repeat(999)).length, MAX_JOB_BYTES);
+Deno.test("buildJobHeader makes no more than MAX_JOB_BYTES of any identity, address and user", () => {
+  assert.equal(
+    buildJobHeader("x".repeat(999), "y".repeat(999), "z".repeat(999)).length,
+    MAX_JOB_BYTES,
+  );
   // A character of four bytes is left out whole.
-  assert.equal(buildJobHeader("x".repeat(999), "🎌".repeat(999)).length, MAX_JOB_BYTES - 3);
-  assert.equal(buildJobHeader("", "").length, 18);
+  const [x, flags] = ["x".repeat(999), "🎌".repeat(999)];
+  assert.equal(buildJobHeader(x, flags, x).length, MAX_JOB_BYTES - 3);
+  assert.equal(buildJobHeader("", "", "").length, 19);
 });
 
 Deno.test("parseJob reads what writeJob wrote when all is random", () => {
@@ -393,10 +399,10 @@ Deno.test("parseJob reads what writeJob wrote when all is random", () => {
     const random = randomNumbers(seed * 7919 + 3);
     const word = () =>
       Array.from({ length: random(63) }, () => letters[random(letters.length)]).join("");
-    const [identity, address] = [word(), word()];
+    const [identity, address, user] = [word(), word(), word()];
     const numbers = { job: randomId(random), attempt: random(256), remaining: random(2 ** 32) };
-    const header = parseJob(jobHeader(identity, address, numbers));
-    assert.deepEqual(header, { ...numbers, identity, address }, `Seed ${seed}`);
+    const header = parseJob(jobHeader(identity, address, { ...numbers, user }));
+    assert.deepEqual(header, { ...numbers, identity, address, user }, `Seed ${seed}`);
   }
 });
 

@@ -16,7 +16,7 @@
  *
  * broker → worker
  *   JOB      [u8 16, u8 attempt, u16 frames, u32 job low, u32 job high, u32 ms left (0: no deadline),
- *             u8 length, identity, u8 length, address] [body…]
+ *             u8 length, identity, u8 length, address, u8 length, user] [body…]
  *   CANCEL   [u8 17, u8 0, u16 code, u32 job low, u32 job high]
  *   STOP     [u8 18]                           finish what came before this, then leave
  * ```
@@ -136,12 +136,16 @@ function writeJobId(view: DataView, job: number): void {
 
 /** Where JOB's fixed part ends. */
 const JOB_FIXED_BYTES = 16;
-/** No longer than this, whatever a client's identity and address are. */
-export const MAX_JOB_BYTES = JOB_FIXED_BYTES + 2 * 256;
+/** No longer than this, whatever a client's identity, address and user are. */
+export const MAX_JOB_BYTES = JOB_FIXED_BYTES + 3 * 256;
 
 /** A client's JOB header: built once, its fixed part written anew for each job. */
-export function buildJobHeader(identity: string, address: string): Uint8Array<ArrayBuffer> {
-  const parts = [identity, address].map(shortText);
+export function buildJobHeader(
+  identity: string,
+  address: string,
+  user: string,
+): Uint8Array<ArrayBuffer> {
+  const parts = [identity, address, user].map(shortText);
   const size = parts.reduce((sum, part) => sum + 1 + part.length, JOB_FIXED_BYTES);
   const bytes = new Uint8Array(size);
   let at = JOB_FIXED_BYTES;
@@ -186,6 +190,8 @@ export interface JobHeader {
   identity: string;
   /** The client's network address, "" where there is none. */
   address: string;
+  /** Who the client has proved to be, "" where nobody has to. */
+  user: string;
 }
 
 /** Reads a JOB header. */
@@ -193,12 +199,14 @@ export function parseJob(bytes: Uint8Array<ArrayBuffer>): JobHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const identityEnd = JOB_FIXED_BYTES + 1 + (bytes[JOB_FIXED_BYTES] ?? 0);
   const addressEnd = identityEnd + 1 + (bytes[identityEnd] ?? 0);
+  const userEnd = addressEnd + 1 + (bytes[addressEnd] ?? 0);
   return {
     job: readJobId(view),
     attempt: view.getUint8(1),
     remaining: view.getUint32(12, true),
     identity: text(bytes, JOB_FIXED_BYTES + 1, identityEnd),
     address: text(bytes, identityEnd + 1, addressEnd),
+    user: text(bytes, addressEnd + 1, userEnd),
   };
 }
 

@@ -13,6 +13,8 @@ export interface WorkerConfig {
   token: string;
   /** The broker's endpoint for workers. */
   backend: string;
+  /** What the worker proves itself by over a network; undefined: nothing. */
+  curve: WorkerKeys | undefined;
   /** The file of libzmq. */
   library: string;
   /** The parent's process id. */
@@ -33,6 +35,13 @@ export interface WorkerConfig {
   signals: Deno.Signal[];
   /** What `ps` shows. */
   title: string;
+}
+
+/** CURVE keys, Z85 text; the worker's are made for this one spawn. */
+export interface WorkerKeys {
+  serverKey: string;
+  publicKey: string;
+  secretKey: string;
 }
 
 /** The exit code of a worker that can't load its handler, after it has said why. */

@@ -39,6 +39,14 @@ const SYMBOLS = {
   zmq_msg_size: { parameters: ["buffer"], result: "usize" },
   zmq_msg_more: { parameters: ["buffer"], result: "i32" },
   zmq_msg_gets: { parameters: ["buffer", "buffer"], result: "pointer" },
+  zmq_curve_keypair: { parameters: ["buffer", "buffer"], result: "i32" },
+  zmq_curve_public: { parameters: ["buffer", "buffer"], result: "i32" },
+  /** Draft. */
+  zmq_socket_get_peer_state: {
+    parameters: ["pointer", "buffer", "u32"],
+    result: "i32",
+    optional: true,
+  },
   /** Waits on file descriptors only: it runs on another thread, and sockets are not thread-safe. */
   zmq_poll_async: {
     name: "zmq_poll",
@@ -117,10 +125,16 @@ export const Option = {
   TCP_KEEPALIVE: 34,
   IMMEDIATE: 39,
   IPV6: 42,
+  CURVE_SERVER: 47,
+  CURVE_PUBLICKEY: 48,
+  CURVE_SECRETKEY: 49,
+  CURVE_SERVERKEY: 50,
+  ZAP_DOMAIN: 55,
   ROUTER_HANDOVER: 56,
   HANDSHAKE_IVL: 66,
   HEARTBEAT_IVL: 75,
   HEARTBEAT_TIMEOUT: 77,
+  ZAP_ENFORCE_DOMAIN: 93,
   /** Draft: a ROUTER hears of peers that connect (1) and disconnect (2). */
   ROUTER_NOTIFY: 97,
 } as const;

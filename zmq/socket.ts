@@ -139,6 +139,13 @@ export class Socket {
     }
   }
 
+  /** Whether a ROUTER still knows the peer of this routing id; undefined: this libzmq can't tell. */
+  hasPeer(id: Uint8Array<ArrayBuffer>): boolean | undefined {
+    const { zmq_socket_get_peer_state } = this.#symbols;
+    const state = zmq_socket_get_peer_state?.(this.#pointer, id, lengthOf(id));
+    return state === undefined ? undefined : state >= 0;
+  }
+
   /** Whether the frame that was received last has others behind it. */
   get more(): boolean {
     return this.#getInt(Option.RCVMORE) !== 0;

@@ -1,0 +1,146 @@
+/**
+ * Who may come in. Decides from what libzmq tells of a peer (wire/zap.ts); knows no sockets. Whatever
+ * is not allowed is denied.
+ *
+ * @module
+ */
+
+import type { Verdict, ZapRequest } from "../wire/zap.ts";
+import { isIn, parseAddress, parseRange, type Range } from "./address.ts";
+import { type ClientList, readClientList } from "./client_list.ts";
+import { encodeKey } from "./z85.ts";
+
+/** What the two sockets are called when libzmq asks. */
+export const Domain = { clients: "clients", workers: "workers" } as const;
+
+/** Who may come in. */
+export interface Rules {
+  /** Clients that are known by their keys; "any": all that have one; undefined: none is asked for. */
+  clients: ClientList | "any" | undefined;
+  /** If there are any, only addresses in one of them. */
+  allow: readonly Range[];
+  /** No address in one of them. */
+  deny: readonly Range[];
+  /** Connections of clients at most; 0: any number. */
+  maxConnections: number;
+}
+
+/** The options that rules are made of. */
+export interface RuleOptions {
+  curveSecretKey?: string;
+  curveClients?: string;
+  allow: readonly string[];
+  deny: readonly string[];
+  maxConnections: number;
+}
+
+/**
+ * Makes rules of options, and reads the client list.
+ *
+ * @throws {Error} when the list can't be read or is wrong.
+ */
+export function readRules(options: RuleOptions): Rules {
+  const { curveSecretKey, curveClients, allow, deny, maxConnections } = options;
+  return {
+    clients: curveSecretKey === undefined ? undefined : readClients(curveClients),
+    allow: allow.flatMap((text) => parseRange(text) ?? []),
+    deny: deny.flatMap((text) => parseRange(text) ?? []),
+    maxConnections,
+  };
+}
+
+/** Without a list nobody is known. */
+function readClients(source: string | undefined): ClientList | "any" {
+  if (source === "any") return source;
+  return source === undefined ? new Map() : readClientList(source);
+}
+
+/** Decides, for both sockets. */
+export class Gate {
+  #rules: Rules;
+  /** Public keys of the workers that live. */
+  readonly #workers = new Set<string>();
+
+  /** Makes a gate that no worker may pass yet. */
+  constructor(rules: Rules) {
+    this.#rules = rules;
+  }
+
+  /** Decides by other rules from now on; who is in stays in. */
+  configure(rules: Rules): void {
+    this.#rules = rules;
+  }
+
+  /** Lets the worker of this key in. */
+  addWorker(key: string): void {
+    this.#workers.add(key);
+  }
+
+  /** Lets it in no more. */
+  removeWorker(key: string): void {
+    this.#workers.delete(key);
+  }
+
+  /** What becomes of a peer, while clients have so many connections. */
+  judge(request: ZapRequest, connections: number): Verdict {
+    switch (request.domain) {
+      case Domain.clients:
+        return this.#judgeClient(request, connections);
+      case Domain.workers:
+        return this.#judgeWorker(request);
+      default:
+        return denied("there is no such socket");
+    }
+  }
+
+  #judgeClient(request: ZapRequest, connections: number): Verdict {
+    const { clients, maxConnections } = this.#rules;
+    if (!this.#isWelcomeFrom(request.address)) return denied("the address is not allowed");
+    const verdict = judgeKey(request, clients);
+    const full = maxConnections > 0 && connections >= maxConnections;
+    if (verdict.outcome === "allowed" && full) {
+      return { outcome: "later", reason: `there are ${connections} connections` };
+    }
+    return verdict;
+  }
+
+  #judgeWorker(request: ZapRequest): Verdict {
+    const key = keyOf(request);
+    if (key === undefined || !this.#workers.has(key)) return denied("the key is no worker's");
+    return { outcome: "allowed", user: "" };
+  }
+
+  /** Whether the rules for addresses let this one in. Over ipc there is none: files have permissions. */
+  #isWelcomeFrom(text: string): boolean {
+    const { allow, deny } = this.#rules;
+    if (allow.length === 0 && deny.length === 0 || text.startsWith(IPC_PEER)) return true;
+    const address = parseAddress(text);
+    if (address === undefined || deny.some((range) => isIn(address, range))) return false;
+    return allow.length === 0 || allow.some((range) => isIn(address, range));
+  }
+}
+
+/** How libzmq begins the address of an ipc peer; a network address is always in numbers. */
+const IPC_PEER = "localhost:";
+
+function judgeKey(request: ZapRequest, clients: Rules["clients"]): Verdict {
+  if (clients === undefined) {
+    if (request.mechanism === "NULL") return { outcome: "allowed", user: "" };
+    return denied(`the mechanism is ${request.mechanism}`);
+  }
+  const key = keyOf(request);
+  if (key === undefined) return denied("it has proved no key");
+  const user = clients === "any" ? "" : clients.get(key);
+  return user === undefined ? denied(`nobody has the key ${key}`) : { outcome: "allowed", user };
+}
+
+/** The public key that a peer has proved to have the secret one of. */
+function keyOf({ mechanism, credentials }: ZapRequest): string | undefined {
+  const [key, ...more] = credentials;
+  if (mechanism !== "CURVE" || key === undefined || more.length > 0) return undefined;
+  return encodeKey(key);
+}
+
+function denied(reason: string): Verdict {
+  return { outcome: "denied", reason };
+}

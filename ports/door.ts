@@ -1,0 +1,96 @@
+/**
+ * The broker's side of libzmq's own question whether a peer may come in: the ZAP handler's socket. Reads
+ * and writes frames; decides nothing.
+ *
+ * @module
+ */
+
+import { buildZapReply, parseZapRequest, type Verdict, type ZapRequest } from "../wire/zap.ts";
+import { SocketType } from "../zmq/library.ts";
+import type { Message, MessagePool } from "../zmq/message.ts";
+import type { Context, Socket } from "../zmq/socket.ts";
+
+/** Where libzmq asks: RFC 27. */
+const ENDPOINT = "inproc://zeromq.zap.01";
+/** More than any request has; what a message has beyond it is not kept. */
+const MAX_FRAMES = 16;
+
+/** The last peer that was not let in. */
+export interface Refusal {
+  /** Its address, "" if that is not known. */
+  address: string;
+  reason: string;
+}
+
+/** Answers libzmq's questions. While it is closed nobody gets in who must ask. */
+export class Door {
+  readonly #socket: Socket;
+  readonly #scratch: Message;
+  readonly #judge: (request: ZapRequest) => Verdict;
+  /** Peers that were not let in. */
+  denied = 0;
+  /** The last of them. */
+  lastRefusal: Refusal = { address: "", reason: "" };
+
+  /**
+   * Opens the socket.
+   *
+   * @param judge decides; a peer is denied if it throws.
+   * @throws {ZmqError} when the context has another door.
+   */
+  constructor(context: Context, messages: MessagePool, judge: (request: ZapRequest) => Verdict) {
+    this.#socket = context.socket(SocketType.ROUTER);
+    this.#scratch = messages.take();
+    this.#judge = judge;
+    this.#socket.bind(ENDPOINT);
+  }
+
+  /** The socket, to be waited for. */
+  get socket(): Socket {
+    return this.#socket;
+  }
+
+  /** Closes. */
+  close(): void {
+    this.#socket.close(0);
+  }
+
+  /** Answers one question; false when there is none. */
+  read(): boolean {
+    const [id, ...frames] = this.#readFrames();
+    if (id === undefined) return false;
+    const request = parseZapRequest(frames);
+    const verdict = this.#decide(request);
+    if (verdict.outcome !== "allowed") {
+      this.denied++;
+      this.lastRefusal = { address: request?.address ?? "", reason: verdict.reason };
+    }
+    this.#socket.sendMore(id);
+    const reply = buildZapReply(frames, verdict);
+    reply.slice(0, -1).forEach((frame) => this.#socket.sendMore(frame));
+    this.#socket.sendLast(reply.at(-1) ?? new Uint8Array(0));
+    return true;
+  }
+
+  #decide(request: ZapRequest | undefined): Verdict {
+    if (request === undefined) return { outcome: "denied", reason: "the question is malformed" };
+    try {
+      return this.#judge(request);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      return { outcome: "denied", reason: `it can't be decided: ${reason}` };
+    }
+  }
+
+  /** A message, none if there is none. */
+  #readFrames(): Uint8Array<ArrayBuffer>[] {
+    const frames: Uint8Array<ArrayBuffer>[] = [];
+    do {
+      const size = this.#socket.receive(this.#scratch);
+      if (size < 0) return frames;
+      if (frames.length < MAX_FRAMES) frames.push(this.#scratch.bytes(size));
+    } while (this.#scratch.more);
+    this.#scratch.clear();
+    return frames;
+  }
+}

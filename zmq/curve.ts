@@ -1,0 +1,83 @@
+/**
+ * CURVE: key pairs, and the socket options that demand and prove keys. Knows neither files nor who may
+ * come in. Keys are Z85 text, 40 characters.
+ *
+ * @module
+ */
+
+import { cString, lastError, type Library, Option } from "./library.ts";
+import type { Socket } from "./socket.ts";
+
+/** A secret key and the public one that belongs to it. */
+export interface KeyPair {
+  /** May be told to anybody. */
+  publicKey: string;
+  /** Is told to nobody. */
+  secretKey: string;
+}
+
+/** How a socket decides whom it lets in: all who connect are brought before the ZAP handler. */
+export interface Demand {
+  /** What the ZAP handler knows the socket by. */
+  domain: string;
+  /** The server's secret key, where clients must prove that they have keys too. */
+  secretKey?: string;
+}
+
+/** Who has not come in by then is cut off, ms: also those who were denied and stay. */
+export const HANDSHAKE_TIMEOUT = 10_000;
+/** Bytes of a key as a C string. */
+const KEY_BYTES = 41;
+
+/**
+ * Makes a key pair.
+ *
+ * @throws {ZmqError} when this libzmq was built without CURVE.
+ */
+export function makeKeyPair(library: Library): KeyPair {
+  const publicKey = new Uint8Array(KEY_BYTES);
+  const secretKey = new Uint8Array(KEY_BYTES);
+  if (library.symbols.zmq_curve_keypair(publicKey, secretKey) !== 0) {
+    throw lastError(library, "make a CURVE key pair");
+  }
+  return { publicKey: keyText(publicKey), secretKey: keyText(secretKey) };
+}
+
+/**
+ * The public key that belongs to a secret one.
+ *
+ * @throws {ZmqError} when it is no key, or this libzmq was built without CURVE.
+ */
+export function publicKeyOf(library: Library, secretKey: string): string {
+  const publicKey = new Uint8Array(KEY_BYTES);
+  if (library.symbols.zmq_curve_public(publicKey, cString(secretKey)) !== 0) {
+    throw lastError(library, "use the secret key");
+  }
+  return keyText(publicKey);
+}
+
+/**
+ * Makes a socket ask before it lets anybody in. For what is bound after this; while there is no ZAP
+ * handler in the context, nobody gets in.
+ */
+export function demand(socket: Socket, { domain, secretKey }: Demand): void {
+  socket.setBytes(Option.ZAP_DOMAIN, new TextEncoder().encode(domain));
+  // Without it libzmq lets everybody in when there is no handler.
+  socket.set(Option.ZAP_ENFORCE_DOMAIN, 1);
+  socket.set(Option.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT);
+  if (secretKey === undefined) return;
+  socket.set(Option.CURVE_SERVER, 1);
+  socket.setBytes(Option.CURVE_SECRETKEY, cString(secretKey));
+}
+
+/** Makes a socket prove its key, and connect to nobody but the server of `serverKey`. */
+export function prove(socket: Socket, pair: KeyPair, serverKey: string): void {
+  socket.setBytes(Option.CURVE_SERVERKEY, cString(serverKey));
+  socket.setBytes(Option.CURVE_PUBLICKEY, cString(pair.publicKey));
+  socket.setBytes(Option.CURVE_SECRETKEY, cString(pair.secretKey));
+}
+
+/** A key that C has written, its NUL left off. */
+function keyText(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes.subarray(0, KEY_BYTES - 1));
+}
