@@ -12,9 +12,14 @@ import { Folder, type ServerOptions, ServerProcess } from "../tests/harness.ts";
 const temporary = new Folder();
 globalThis.addEventListener("unload", () => temporary[Symbol.dispose]());
 
+/** Variables that each server gets. */
+export function environment(): Record<string, string> {
+  return { TMPDIR: temporary.path };
+}
+
 /** Starts a server and waits until a worker is ready, unless it is `raw`. */
 export function startServer(options: ServerOptions = {}): Promise<ServerProcess> {
-  return ServerProcess.start({ ...options, env: { TMPDIR: temporary.path, ...options.env } });
+  return ServerProcess.start({ ...options, env: { ...environment(), ...options.env } });
 }
 
 /** Whether each request got exactly one answer, the right one; errors are answers if they are let. */
@@ -67,4 +72,19 @@ export function trySignal(pid: number, signal: Deno.Signal): boolean {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
+}
+
+/** Pids of the processes that a process has started and that have not ended, sorted. */
+export function childrenOf(pid: number): number[] {
+  const isChild = (each: number) => {
+    try {
+      const stat = Deno.readTextFileSync(`/proc/${each}/stat`);
+      const [state, parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+      return state !== "Z" && Number(parent) === pid;
+    } catch {
+      return false;
+    }
+  };
+  const pids = [...Deno.readDirSync("/proc")].map(({ name }) => Number(name));
+  return pids.filter((each) => each > 0 && isChild(each)).sort((a, b) => a - b);
 }

@@ -15,6 +15,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { scenarios as connections } from "./connections.ts";
 import { scenarios as kills } from "./kills.ts";
 import { scenarios as forgery } from "./forgery.ts";
+import { scenarios as logs } from "./logs.ts";
 import { scenarios as models } from "./models.ts";
 import { scenarios as noise } from "./noise.ts";
 import { scenarios as reloads } from "./reloads.ts";
@@ -28,6 +29,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...connections,
   ...kills,
   ...forgery,
+  ...logs,
   ...models,
   ...noise,
   ...reloads,
