@@ -21,6 +21,7 @@ import { scenarios as noise } from "./noise.ts";
 import { scenarios as reloads } from "./reloads.ts";
 import { scenarios as restarts } from "./restarts.ts";
 import { scenarios as signals } from "./signals.ts";
+import { scenarios as soak } from "./soak.ts";
 import { scenarios as starts } from "./starts.ts";
 import { scenarios as stops } from "./stops.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
@@ -35,6 +36,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...reloads,
   ...restarts,
   ...signals,
+  ...soak,
   ...starts,
   ...stops,
 ].sort(byNumber);
