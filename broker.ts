@@ -10,9 +10,17 @@ import { Backend, type BackendEvents } from "./ports/backend.ts";
 import { Door } from "./ports/door.ts";
 import { type Frames, Frontend, type Request } from "./ports/frontend.ts";
 import { FairQueue } from "./queue/fair_queue.ts";
-import { type Client, type Job, type NewJob, newJob, type Worker } from "./queue/job.ts";
+import {
+  type Asker,
+  type Client,
+  type Job,
+  type NewJob,
+  newJob,
+  type Worker,
+} from "./queue/job.ts";
 import { List, noLinks } from "./queue/list.ts";
-import { Code } from "./wire/request.ts";
+import { ReplyCache } from "./queue/reply_cache.ts";
+import { Code, isFinal } from "./wire/request.ts";
 import type { LogLevel } from "./wire/job.ts";
 import type { Verdict, ZapRequest } from "./wire/zap.ts";
 import type { Demand } from "./zmq/curve.ts";
@@ -39,13 +47,30 @@ export interface BrokerLimits {
   queueBytes: number;
   /** What a full queue does: the frontend is not read, or requests are answered 503. */
   overflow: "block" | "reject";
+  /** Jobs of one client waiting at most; 0: any number. */
+  maxQueuePerClient: number;
+  /** How long a handler may run, ms; 0: any time. */
+  requestTimeout: number;
+  /** How long a handler may go on that was told to stop, before its worker is given up, ms; 0: any time. */
+  abortGrace: number;
 }
 
-/** A job that the broker itself ended. */
+/** An answer that the broker itself gives. */
 export interface Ended<B> {
   job: Job<B>;
-  /** Why, for the client; undefined: the client has left. */
-  answer: { code: number; message: string } | undefined;
+  /** Who gets it; those who have left don't. */
+  to: readonly Asker<B>[];
+  code: number;
+  message: string;
+  /** Whether the job has ended; if not, others still wait for it. */
+  last: boolean;
+}
+
+/** A worker whose handler does not stop: it is to be ended. */
+export interface Overrun<B> {
+  worker: Worker<B>;
+  /** What it had beside the job that overran; taken from it. */
+  jobs: readonly Job<B>[];
 }
 
 /** A job, and the worker that has it. */
@@ -74,6 +99,14 @@ export interface BrokerCounters {
   returned: number;
   /** Jobs given up because their workers died. */
   lost: number;
+  /** Jobs whose handlers ran past their limit and did not stop. */
+  overran: number;
+  /** Requests that their clients took back. */
+  cancelled: number;
+  /** Requests that were answered together with an earlier one of the same key. */
+  joined: number;
+  /** Requests that were answered from the cache. */
+  cached: number;
   /** Replies that belong to no job in flight at that worker. */
   strayReplies: number;
 }
@@ -83,6 +116,10 @@ const SERVICE_WEIGHT = 1 / 16;
 /** A worker that has shown no progress for this many budgets is given nothing more to hold. */
 const STUCK_BUDGETS = 5;
 const EXPIRY_INTERVAL = 100;
+/** How often running jobs are held against their limits, ms. */
+const WATCH_INTERVAL = 50;
+/** If that was late by more, the whole machine slept, and so did the handlers, ms. */
+const OVERSLEPT = 1000;
 /** A worker that is free again within this time is as good as idle, ms. */
 const SPARE_WAIT = 10;
 /** Unless it has shown no progress for so long: it may be one of quick jobs that has met a slow one, ms. */
@@ -101,6 +138,14 @@ export class Broker<B> {
   #serviceTime: number | undefined;
   #withDeadline = 0;
   #expiryAt = 0;
+  /** Jobs at workers that may overrun. */
+  #watched = 0;
+  #watchAt = 0;
+  #overruns: Overrun<B>[] = [];
+  /** Live jobs by their keys. */
+  readonly #keyed = new Map<string, Job<B>>();
+  /** Live jobs that several clients wait for. */
+  readonly #shared = new Set<Job<B>>();
   #unsentJobs = 0;
   #unsentBytes = 0;
   /** open → serving: the queue only → refusing: nothing new is started */
@@ -118,6 +163,10 @@ export class Broker<B> {
     abandoned: 0,
     returned: 0,
     lost: 0,
+    overran: 0,
+    cancelled: 0,
+    joined: 0,
+    cached: 0,
     strayReplies: 0,
   };
 
@@ -188,12 +237,28 @@ export class Broker<B> {
     this.#unsentBytes += bytes;
   }
 
-  /** Takes a request in: it waits, or it is refused, which `takeEnded` tells. */
+  /** How long a handler may run, ms, if it was asked to take `asked` at most; 0: it was not asked. */
+  timeLimit(asked: number): number {
+    const { requestTimeout } = this.#limits;
+    return Math.min(
+      requestTimeout === 0 ? Infinity : requestTimeout,
+      asked === 0 ? Infinity : asked,
+    );
+  }
+
+  /**
+   * Takes a request in: it waits, or it is refused, which `takeEnded` tells. If a job of the same key is
+   * alive, that one is returned, and answers both.
+   */
   submit(client: Client<B>, request: NewJob<B>): Job<B> {
+    const alike = request.key === "" ? undefined : this.#keyed.get(request.key);
+    if (alike !== undefined) return this.#join(alike, client, request);
     const job = this.#newJob(client, request);
-    if (this.#phase !== "open") this.#refuse(job, "The server is shutting down");
-    else if (this.#limits.overflow === "reject" && this.full) {
-      this.#refuse(job, "The queue is full");
+    const { overflow, maxQueuePerClient } = this.#limits;
+    if (this.#phase !== "open") this.#refuse(job, SHUTTING_DOWN);
+    else if (overflow === "reject" && this.full) this.#refuse(job, "The queue is full");
+    else if (maxQueuePerClient > 0 && client.line.size >= maxQueuePerClient) {
+      this.#refuse(job, `The client has ${maxQueuePerClient} requests waiting, which is the limit`);
     } else this.#enqueue(job);
     return job;
   }
@@ -217,7 +282,7 @@ export class Broker<B> {
     return undefined;
   }
 
-  /** A worker's answer: the job that it ends, or undefined if it had no such job. */
+  /** A worker's answer: the job that it ends, or undefined if it had no such job or nobody wants it. */
   settle(
     worker: Worker<B>,
     id: number,
@@ -231,14 +296,16 @@ export class Broker<B> {
       return undefined;
     }
     this.#unassign(worker, job, now);
+    worker.progressAt = now;
+    if (job.state === "aborted") {
+      this.#endAborted(job);
+      return undefined;
+    }
     this.#observe(micros / 1000);
     worker.answered++;
-    worker.progressAt = now;
-    job.client.live--;
-    if (job.state === "abandoned") return job; // counted when its client left
-    job.state = "ended";
     this.counters.answered++;
     if (code !== Code.ok) this.counters.failed++;
+    this.#close(job);
     return job;
   }
 
@@ -286,8 +353,7 @@ export class Broker<B> {
     this.retire(worker);
     worker.state = "gone";
     this.#workers.delete(worker);
-    const jobs = [...worker.jobs.values()];
-    worker.jobs.clear();
+    const jobs = this.#takeJobs(worker);
     const running = end === "died" ? this.#limits.concurrency : 0;
     for (let index = jobs.length - 1; index >= 0; index--) {
       const job = jobs[index];
@@ -298,24 +364,51 @@ export class Broker<B> {
     }
   }
 
-  /** A client is gone: its waiting jobs end; returns those that workers have, to be cancelled. */
-  disconnect(client: Client<B>): Assignment<B>[] {
-    const running: Assignment<B>[] = [];
-    let dropped = 0;
-    if (client.live === 0) return running;
-    for (const job of this.#queue.of(client.line)) {
+  /**
+   * A client takes a request back: one that waits ends, one that a worker has is returned, to be
+   * cancelled there. Unknown requests, and those that others wait for too, change nothing.
+   */
+  cancel(
+    client: Client<B>,
+    requestId: number,
+    envelope: Asker<B>["envelope"],
+    now: number,
+  ): Assignment<B> | undefined {
+    const job = client.asked.get(requestId);
+    const asker = job && askers(job).find((asker) => isFrom(asker, client, requestId, envelope));
+    if (job === undefined || asker === undefined || job.state === "aborted") return undefined;
+    this.counters.cancelled++;
+    if (job.others.length > 0) {
+      this.#ended.push({ job, to: [this.#leave(job, asker)], ...CANCELLED, last: false });
+    } else if (job.state === "queued") {
       this.#unqueue(job);
-      this.#end(job, undefined);
-      dropped++;
-    }
-    for (const worker of this.#workers) {
-      for (const job of worker.jobs.values()) {
-        if (job.client !== client) continue;
-        job.state = "abandoned";
-        running.push({ job, worker });
+      this.#answer(job, CANCELLED.code, CANCELLED.message);
+    } else {
+      for (const worker of this.#workers) {
+        if (worker.jobs.has(job.id)) return this.#abort(job, worker, now);
       }
     }
-    this.counters.abandoned += dropped + running.length;
+    return undefined;
+  }
+
+  /** A client is gone: its waiting jobs end; returns those that workers have, to be cancelled. */
+  disconnect(client: Client<B>, now: number): Assignment<B>[] {
+    client.connected = false;
+    if (client.live === 0) return [];
+    for (const job of this.#shared) this.#leaveShared(job, client);
+    for (const job of this.#queue.of(client.line)) {
+      this.counters.abandoned++;
+      this.#unqueue(job);
+      this.#answer(job, CANCELLED.code, CANCELLED.message);
+    }
+    const running: Assignment<B>[] = [];
+    for (const worker of this.#workers) {
+      for (const job of worker.jobs.values()) {
+        if (job.client !== client || job.state === "aborted") continue;
+        this.counters.abandoned++;
+        running.push(this.#abort(job, worker, now));
+      }
+    }
     return running;
   }
 
@@ -339,7 +432,7 @@ export class Broker<B> {
     if (waiting === "serve") return;
     for (const job of this.#queue) {
       this.#unqueue(job);
-      this.#refuse(job, "The server is shutting down");
+      this.#refuse(job, SHUTTING_DOWN);
     }
   }
 
@@ -350,6 +443,26 @@ export class Broker<B> {
 
   /** Does what is due at `now`; returns ms until it must run again. */
   tick(now: number): number {
+    return Math.min(this.#expireDue(now), this.#watch(now));
+  }
+
+  /** The answers that the broker itself has given since the last call. */
+  takeEnded(): readonly Ended<B>[] {
+    if (this.#ended.length === 0) return NONE;
+    const ended = this.#ended;
+    this.#ended = [];
+    return ended;
+  }
+
+  /** The workers that are to be ended since the last call, because their handlers don't stop. */
+  takeOverruns(): readonly Overrun<B>[] {
+    if (this.#overruns.length === 0) return NONE;
+    const overruns = this.#overruns;
+    this.#overruns = [];
+    return overruns;
+  }
+
+  #expireDue(now: number): number {
     if (this.#withDeadline === 0) return Infinity;
     if (now < this.#expiryAt) return this.#expiryAt - now;
     for (const job of this.#queue) {
@@ -361,23 +474,121 @@ export class Broker<B> {
     return EXPIRY_INTERVAL;
   }
 
-  /** The jobs that the broker itself has ended since the last call. */
-  takeEnded(): readonly Ended<B>[] {
-    if (this.#ended.length === 0) return NONE;
-    const ended = this.#ended;
-    this.#ended = [];
-    return ended;
+  /** Looks for running jobs that are past their limits. */
+  #watch(now: number): number {
+    if (this.#watched === 0 || this.#limits.abortGrace === 0) return Infinity;
+    if (now < this.#watchAt) return this.#watchAt - now;
+    const late = now - this.#watchAt;
+    for (const worker of this.#workers) {
+      const job = this.#watchWorker(worker, late > OVERSLEPT ? late : 0, now);
+      if (job !== undefined) this.#overrun(worker, job);
+    }
+    this.#watchAt = now + WATCH_INTERVAL;
+    return WATCH_INTERVAL;
+  }
+
+  /** The first of a worker's running jobs that has overrun; `forgiven` ms count for none. */
+  #watchWorker(worker: Worker<B>, forgiven: number, now: number): Job<B> | undefined {
+    let left = this.#limits.concurrency;
+    for (const job of worker.jobs.values()) {
+      if (left-- === 0) return undefined;
+      job.startedAt = job.startedAt === 0 ? now : job.startedAt + forgiven;
+      if (now >= this.#overrunAt(job)) return job;
+    }
+    return undefined;
+  }
+
+  /** When a running job's worker is given up, ms. */
+  #overrunAt({ startedAt, requestTimeout, abortedAt }: Job<B>): number {
+    const stopAt = Math.min(startedAt + requestTimeout, Math.max(startedAt, abortedAt));
+    return stopAt + this.#limits.abortGrace;
+  }
+
+  /** A handler does not stop: its job is answered, what waits behind it goes back. */
+  #overrun(worker: Worker<B>, job: Job<B>): void {
+    this.retire(worker);
+    const jobs = this.#takeJobs(worker).filter((other) => other !== job);
+    for (const other of jobs.toReversed()) this.#requeue(other);
+    this.#overruns.push({ worker, jobs });
+    if (job.state === "aborted") return this.#endAborted(job);
+    this.counters.overran++;
+    const limit = `The handler ran past its limit of ${job.requestTimeout} ms`;
+    this.#answer(job, Code.handlerTimeout, limit);
   }
 
   #newJob(client: Client<B>, request: NewJob<B>): Job<B> {
     this.counters.requests++;
     client.live++;
-    return newJob(++this.#lastId, client, request);
+    const job = newJob(++this.#lastId, client, request);
+    if (job.requestId !== undefined) client.asked.set(job.requestId, job);
+    return job;
   }
 
   #enqueue(job: Job<B>): void {
+    if (job.key !== "") this.#keyed.set(job.key, job);
     if (job.deadline !== Infinity) this.#withDeadline++;
     this.#queue.push(job);
+  }
+
+  /** One more client waits for the answer to a job. */
+  #join(job: Job<B>, client: Client<B>, request: NewJob<B>): Job<B> {
+    const { envelope, requestId, deadline } = request;
+    this.counters.requests++;
+    this.counters.joined++;
+    client.live++;
+    job.others = [...job.others, { client, envelope, requestId }];
+    this.#shared.add(job);
+    if (requestId !== undefined) client.asked.set(requestId, job);
+    if (deadline > job.deadline) this.#postpone(job, deadline);
+    return job;
+  }
+
+  #postpone(job: Job<B>, deadline: number): void {
+    if (job.state === "queued" && deadline === Infinity) this.#withDeadline--;
+    job.deadline = deadline;
+  }
+
+  /** Lets go of what a client shares with others. */
+  #leaveShared(job: Job<B>, client: Client<B>): void {
+    if (job.others.length === 0) return;
+    for (const asker of askers(job)) {
+      if (asker.client !== client || job.others.length === 0) continue;
+      this.counters.abandoned++;
+      this.#leave(job, asker);
+    }
+  }
+
+  /** One of several no longer waits for a job; if it was the job's own client, another takes its place. */
+  #leave(job: Job<B>, asker: Asker<B>): Asker<B> {
+    const { client, envelope, requestId } = asker;
+    forget(job, asker);
+    const [next, ...others] = job.others;
+    if (asker !== job || next === undefined) {
+      job.others = job.others.filter((other) => other !== asker);
+    } else {
+      if (job.state === "queued") this.#queue.remove(job);
+      Object.assign(job, next, { line: next.client.line, others });
+      if (job.state === "queued") this.#queue.push(job);
+    }
+    if (job.others.length === 0) this.#shared.delete(job);
+    return { client, envelope, requestId };
+  }
+
+  /** Nobody wants a job that a worker has. */
+  #abort(job: Job<B>, worker: Worker<B>, now: number): Assignment<B> {
+    if (job.requestTimeout === Infinity) this.#beginWatch(now);
+    job.state = "aborted";
+    job.abortedAt = now;
+    if (job.key !== "") this.#keyed.delete(job.key);
+    return { job, worker };
+  }
+
+  #beginWatch(now: number): void {
+    if (this.#watched++ === 0) this.#watchAt = now + WATCH_INTERVAL;
+  }
+
+  #endWatch(job: Job<B>): void {
+    if (job.requestTimeout !== Infinity || job.state === "aborted") this.#watched--;
   }
 
   #dequeue(): Job<B> | undefined {
@@ -393,10 +604,10 @@ export class Broker<B> {
 
   /** Back to the front of the queue, unless nobody waits for it or nothing is started any more. */
   #requeue(job: Job<B>): void {
-    if (job.state === "abandoned") return this.#end(job, undefined);
+    if (job.state === "aborted") return this.#endAborted(job);
     this.counters.returned++;
     job.state = "queued";
-    if (this.#phase === "refusing") return this.#refuse(job, "The server is shutting down");
+    if (this.#phase === "refusing") return this.#refuse(job, SHUTTING_DOWN);
     if (job.deadline !== Infinity) this.#withDeadline++;
     this.#queue.unshift(job);
   }
@@ -404,6 +615,8 @@ export class Broker<B> {
   #assign(job: Job<B>, worker: Worker<B>, now: number): Assignment<B> {
     this.#level(worker.jobs.size).remove(worker);
     if (worker.jobs.size === 0) worker.progressAt = now;
+    job.startedAt = worker.jobs.size < this.#limits.concurrency ? now : 0;
+    if (job.requestTimeout !== Infinity) this.#beginWatch(now);
     worker.jobs.set(job.id, job);
     this.#place(worker);
     job.state = "assigned";
@@ -414,8 +627,17 @@ export class Broker<B> {
   #unassign(worker: Worker<B>, job: Job<B>, now: number): void {
     if (worker.state === "ready") this.#level(worker.jobs.size).remove(worker);
     worker.jobs.delete(job.id);
+    this.#endWatch(job);
     if (worker.jobs.size === 0) worker.idleSince = now;
     if (worker.state === "ready") this.#place(worker);
+  }
+
+  /** Takes all jobs from a worker that gets no more. */
+  #takeJobs(worker: Worker<B>): Job<B>[] {
+    const jobs = [...worker.jobs.values()];
+    worker.jobs.clear();
+    for (const job of jobs) this.#endWatch(job);
+    return jobs;
   }
 
   /** An idle worker; failing that, the least loaded one that will soon be. */
@@ -475,23 +697,66 @@ export class Broker<B> {
   }
 
   #giveUp(job: Job<B>): void {
-    if (job.state === "abandoned") return this.#end(job, undefined);
+    if (job.state === "aborted") return this.#endAborted(job);
     this.counters.lost++;
     this.#answer(job, Code.workerDied, `The worker died ${job.deaths} times on this job`);
   }
 
-  #answer(job: Job<B>, code: number, message: string): void {
-    this.#end(job, { code, message });
+  #endAborted(job: Job<B>): void {
+    this.#answer(job, CANCELLED.code, CANCELLED.message);
   }
 
-  #end(job: Job<B>, answer: Ended<B>["answer"]): void {
+  /** Ends a job by an answer of the broker's own, for those who still wait for one. */
+  #answer(job: Job<B>, code: number, message: string): void {
+    this.#close(job);
+    const to = askers(job).filter(({ client }) => client.connected);
+    this.#ended.push({ job, to, code, message, last: true });
+  }
+
+  /** The end of a job. */
+  #close(job: Job<B>): void {
     job.state = "ended";
-    job.client.live--;
-    this.#ended.push({ job, answer });
+    if (this.#keyed.get(job.key) === job) this.#keyed.delete(job.key);
+    forget(job, job);
+    for (const other of job.others) forget(job, other);
+    if (job.others.length > 0) this.#shared.delete(job);
   }
 }
 
 const NONE: readonly never[] = [];
+const SHUTTING_DOWN = "The server is shutting down";
+const CANCELLED = { code: Code.cancelled, message: "The request was cancelled" };
+
+/** All who wait for a job. */
+function askers<B>(job: Job<B>): readonly Asker<B>[] {
+  return [job, ...job.others];
+}
+
+/** A client waits for a job no more. */
+function forget<B>(job: Job<B>, { client, requestId }: Asker<B>): void {
+  client.live--;
+  if (requestId !== undefined && client.asked.get(requestId) === job) {
+    client.asked.delete(requestId);
+  }
+}
+
+/** Whether a request is one that came from `client`, by way of the same peers as `envelope`. */
+function isFrom<B>(
+  asker: Asker<B>,
+  client: Client<B>,
+  requestId: number,
+  envelope: Asker<B>["envelope"],
+): boolean {
+  if (asker.client !== client || asker.requestId !== requestId) return false;
+  // The last frame is the header, which is another one.
+  const way = envelope.slice(0, -1);
+  return asker.envelope.length === envelope.length &&
+    way.every((frame, index) => isEqual(frame, asker.envelope[index]));
+}
+
+function isEqual(one: Uint8Array, other: Uint8Array | undefined): boolean {
+  return one.length === other?.length && one.every((byte, index) => byte === other[index]);
+}
 
 /** The worker that a token was made for, and whether it is to leave at once. */
 export interface Admission {
@@ -511,6 +776,8 @@ export interface LoopEvents {
   lost(worker: number): void;
   /** A worker says how many bytes it has in memory, which it was told to. */
   memory(worker: number, bytes: number): void;
+  /** The worker's handler does not stop: it is to be ended. */
+  overran(worker: number): void;
   /** A line for the log, from a worker or, without a number, from the broker itself. */
   log(level: LogLevel, message: string, worker?: number): void;
   /** Runs in every pass: does what is due; returns ms until it must run again. */
@@ -527,6 +794,10 @@ export interface LoopOptions extends BrokerLimits {
   maxMessageSize: number;
   /** Body frames of one request at most. */
   maxFrames: number;
+  /** How long answers to requests with a key are kept, ms; 0: not at all. */
+  replyCacheTtl: number;
+  /** Bytes of the answers kept at most. */
+  replyCacheBytes: number;
   /** Who may come in; undefined: all who reach the sockets. */
   guard?: Guard;
 }
@@ -574,6 +845,7 @@ export class BrokerLoop {
   readonly #door: Door | undefined;
   readonly #poller: Poller;
   readonly #workers = new Map<number, Worker<Frames>>();
+  readonly #cache: ReplyCache<Frames>;
   #now = performance.now();
   #open = true;
   /** Something was done to the broker since the pass began. */
@@ -596,13 +868,20 @@ export class BrokerLoop {
     this.broker = new Broker(options);
     this.#context = new Context(library);
     this.#messages = new MessagePool(library);
+    this.#cache = new ReplyCache((frames) => this.#release(frames));
+    this.configure(options);
     const ipv6 = [...options.frontend, options.backend].some((endpoint) => endpoint.includes("["));
     const { guard } = options;
     const bounds = { ...options, ipv6 };
     const front = { ...bounds, demand: guard?.frontend };
     this.#front = new Frontend(this.#context, this.#messages, front, {
       request: (client, request) => this.#request(client, request),
-      gone: (client) => this.#clientGone(client),
+      cancel: (client, requestId, envelope) => {
+        this.#cancel(this.broker.cancel(client, requestId, envelope, this.#now));
+      },
+      gone: (client) => {
+        for (const running of this.broker.disconnect(client, this.#now)) this.#cancel(running);
+      },
       unsent: (replies, bytes) => this.broker.unsent(replies, bytes),
     });
     const back = { ...bounds, demand: guard?.backend };
@@ -657,8 +936,7 @@ export class BrokerLoop {
       this.#again = false;
       this.#now = performance.now();
       const busy = this.#pass();
-      const sleep = Math.min(this.#events.tick(this.#now), this.broker.tick(this.#now));
-      this.#answerEnded();
+      const sleep = this.#tick(this.#now);
       const report = this.#report();
       if (!this.#open) break;
       // Asked last, after all that was sent: a send can eat a socket's wake-up.
@@ -667,6 +945,20 @@ export class BrokerLoop {
       const retry = this.#front.blocked ? SLOW_CLIENT_RETRY : Infinity;
       await this.#poller.wait(ready ? 0 : Math.min(sleep, retry, report));
     }
+  }
+
+  /** Does what is due; returns ms until it must run again. */
+  #tick(now: number): number {
+    const sleep = Math.min(this.broker.tick(now), this.#cache.tick(now));
+    this.#answerEnded();
+    this.#endOverruns();
+    return Math.min(sleep, this.#events.tick(now));
+  }
+
+  /** Works by other bounds from now on. */
+  configure(options: BrokerLimits & Pick<LoopOptions, "replyCacheTtl" | "replyCacheBytes">): void {
+    this.broker.configure(options);
+    this.#cache.configure({ ttl: options.replyCacheTtl, bytes: options.replyCacheBytes });
   }
 
   /** Makes the loop run a pass now. */
@@ -779,24 +1071,68 @@ export class BrokerLoop {
   }
 
   #answerEnded(): void {
-    for (const { job, answer } of this.broker.takeEnded()) {
-      if (answer) this.#front.replyError(job, answer.code, answer.message, this.#now);
-      this.#release(job.body);
+    for (const { job, to, code, message, last } of this.broker.takeEnded()) {
+      for (const asker of to) this.#front.replyError(asker, code, message, this.#now);
+      if (last) this.#release(job.body);
     }
   }
 
-  #request(client: Client<Frames>, request: Request): void {
-    const { envelope, headed, body, bytes, timeout, excess } = request;
-    const deadline = timeout > 0 ? this.#now + timeout : Infinity;
-    const weight = bytes + FRAME_WEIGHT * Math.max(0, body.length - 1);
-    const job = { envelope, headed, body, bytes: weight, deadline };
-    if (excess === undefined) this.broker.submit(client, job);
-    else this.broker.reject(client, { ...job, bytes: 0 }, Code.tooLarge, excess);
+  /** Sends a worker's answer to all who wait for it. The frames are given away. */
+  #deliver(job: Job<Frames>, code: number, frames: Frames): void {
+    if (job.key !== "") this.#keep(job.key, code, frames);
+    for (const other of job.others) this.#front.reply(other, code, this.#copy(frames), this.#now);
+    this.#front.reply(job, code, frames, this.#now);
+    this.#release(job.body);
   }
 
-  #clientGone(client: Client<Frames>): void {
-    for (const { job, worker } of this.broker.disconnect(client)) {
-      this.#back.cancel(worker, job.id, Code.cancelled);
+  #keep(key: string, code: number, frames: Frames): void {
+    if (!this.#cache.enabled || !isFinal(code)) return;
+    const bytes = frames.reduce((sum, frame) => sum + frame.size, 0);
+    this.#cache.put(key, { code, body: this.#copy(frames), bytes }, this.#now);
+  }
+
+  /** Frames that share their content with `frames`. */
+  #copy(frames: Frames): Frames {
+    return frames.map((frame) => {
+      const copy = this.#messages.take();
+      copy.copyFrom(frame);
+      return copy;
+    });
+  }
+
+  #request(client: Client<Frames>, request: Request): void {
+    const { envelope, requestId, key, body, timeout, excess } = request;
+    const deadline = timeout > 0 ? this.#now + timeout : Infinity;
+    const requestTimeout = this.broker.timeLimit(request.requestTimeout);
+    const bytes = request.bytes + FRAME_WEIGHT * Math.max(0, body.length - 1);
+    const job = { envelope, requestId, key, body, bytes, deadline, requestTimeout };
+    if (excess !== undefined) {
+      this.broker.reject(client, { ...job, bytes: 0 }, Code.tooLarge, excess);
+    } else if (key === "" || !this.#answerFromCache(client, request)) {
+      // A job of the same key stands for this one too: its own body is not needed.
+      if (this.broker.submit(client, job).body !== body) this.#release(body);
+    }
+  }
+
+  #answerFromCache(client: Client<Frames>, { key, envelope, requestId, body }: Request): boolean {
+    const kept = this.#cache.get(key, this.#now);
+    if (kept === undefined) return false;
+    this.broker.counters.requests++;
+    this.broker.counters.cached++;
+    this.#front.reply({ client, envelope, requestId }, kept.code, this.#copy(kept.body), this.#now);
+    this.#release(body);
+    return true;
+  }
+
+  #cancel(running: Assignment<Frames> | undefined): void {
+    if (running !== undefined) this.#back.cancel(running.worker, running.job.id, Code.cancelled);
+  }
+
+  /** Gives up workers whose handlers don't stop; what they have not begun, they must not begin. */
+  #endOverruns(): void {
+    for (const { worker, jobs } of this.broker.takeOverruns()) {
+      for (const job of jobs) this.#cancel({ worker, job });
+      this.#events.overran(worker.id);
     }
   }
 
@@ -805,9 +1141,8 @@ export class BrokerLoop {
       admit: (token, routingId) => this.#admit(token, routingId),
       reply: (worker, reply, frames) => {
         const job = this.broker.settle(worker, reply.job, reply.code, reply.micros, this.#now);
-        if (job?.state === "ended") this.#front.reply(job, reply.code, frames, this.#now);
-        else this.#release(frames);
-        if (job !== undefined) this.#release(job.body);
+        if (job === undefined) this.#release(frames);
+        else this.#deliver(job, reply.code, frames);
       },
       returned: (worker, job) => this.broker.giveBack(worker, job, this.#now),
       retiring: (worker) => {

@@ -21,6 +21,7 @@ import {
   buildRequestHeader,
   Code,
   DELIMITER,
+  MAX_KEY_BYTES,
   parseErrorText,
   parseRequestHeader,
   parseStatus,
@@ -95,6 +96,19 @@ export interface RequestOptions {
   timeout?: number;
   /** How often it is sent again. @default {the client's retries} */
   retries?: number;
+  /**
+   * How long the handler may run, in ms; the server may allow less. If it takes longer, the answer is
+   * error 504.
+   *
+   * @default {0, as long as the server allows}
+   */
+  requestTimeout?: number;
+  /**
+   * A name for what is asked, up to 128 bytes. While a request of the same key is queued or running,
+   * this one waits for the same answer; the server may keep that for a while. So a retry is not done
+   * twice. Choose one that nobody else can guess or use, such as `crypto.randomUUID()`.
+   */
+  key?: string;
 }
 
 /** A request's body: one frame, or a list of at least one. Text is sent as UTF-8. */
@@ -242,12 +256,12 @@ export class Client {
    */
   request(body: RequestBody, options: RequestOptions = {}): Promise<Reply> {
     return new Promise((resolve, reject) => {
-      const limits = checkRequestOptions(options, this.#settings);
+      const terms = checkRequestOptions(options, this.#settings);
       const frames = toFrames(body);
       if (this.#closing) throw new Error("Cannot send a request: the client is closed");
       options.signal?.throwIfAborted();
       this.#refuseSecondPlain();
-      this.#add({ frames, resolve, reject }, limits, options.signal);
+      this.#add({ frames, resolve, reject }, terms, options.signal);
     });
   }
 
@@ -270,9 +284,9 @@ export class Client {
     );
   }
 
-  #add(ask: Ask, limits: Limits, signal: AbortSignal | undefined): void {
+  #add(ask: Ask, terms: Terms, signal: AbortSignal | undefined): void {
     if (signal === undefined) {
-      this.#pirate.add(ask, limits, performance.now());
+      this.#pirate.add(ask, terms, performance.now());
     } else {
       const abort = () => {
         this.#pirate.drop(pending, performance.now());
@@ -283,7 +297,7 @@ export class Client {
       const { frames } = ask;
       const resolve = (reply: Reply) => (unlisten(), ask.resolve(reply));
       const reject = (reason: unknown) => (unlisten(), ask.reject(reason));
-      const pending = this.#pirate.add({ frames, resolve, reject }, limits, performance.now());
+      const pending = this.#pirate.add({ frames, resolve, reject }, terms, performance.now());
       signal.addEventListener("abort", abort, { once: true });
     }
     this.#stir();
@@ -375,6 +389,7 @@ export class Client {
       if (this.#closing) return;
       if (step.do === "open") this.#open(step.link);
       else if (step.do === "send") this.#send(step);
+      else if (step.do === "cancel") this.#cancel(step);
       else if (step.do === "close") await this.#shut(step.link);
     }
   }
@@ -397,10 +412,20 @@ export class Client {
     socket.connect(endpoint);
   }
 
-  #send({ link, id, timeout, item }: Step<Ask> & { do: "send" }): void {
+  /** Takes a request back. */
+  #cancel({ link, id }: Step<Ask> & { do: "cancel" }): void {
+    const socket = this.#sockets.get(link);
+    socket?.sendMore(buildRequestHeader({ type: "cancel", id }));
+    socket?.sendMore(DELIMITER);
+    socket?.sendLast(DELIMITER);
+  }
+
+  #send({ link, item, ...terms }: Step<Ask> & { do: "send" }): void {
     const socket = this.#sockets.get(link);
     if (socket === undefined) return;
-    if (!this.#settings.plain) socket.sendMore(buildRequestHeader({ id, timeout }));
+    if (!this.#settings.plain) {
+      socket.sendMore(buildRequestHeader(terms));
+    }
     socket.sendMore(DELIMITER);
     const last = item.frames.length - 1;
     item.frames.forEach((frame, index) => {
@@ -486,12 +511,16 @@ export interface Link<T> {
   freshAt: number;
 }
 
-/** What bounds a request. */
-export interface Limits {
+/** What was said of a request. */
+export interface Terms {
   /** How long a try waits, ms. */
   timeout: number;
   /** How many tries follow the first. */
   retries: number;
+  /** How long the handler may run, ms; 0: as long as the server allows. */
+  requestTimeout: number;
+  /** A later try joins an earlier one of the same key; "": each is on its own. */
+  key: string;
 }
 
 /**
@@ -502,7 +531,7 @@ export interface Limits {
  *       trying ─timeout→ trying, under a new id and on another link … → (given up)
  * ```
  */
-export interface Pending<T> extends Limits {
+export interface Pending<T> extends Terms {
   /** What the caller keeps of it. */
   readonly item: T;
   /** Its id on the wire: each sending has its own, so a late reply to an earlier one fits nothing. */
@@ -513,13 +542,24 @@ export interface Pending<T> extends Limits {
   startedAt: number;
   /** The socket that this try waits on. */
   link: Link<T>;
+  /** Those of earlier tries, kept open so that the server does not take them for given up. */
+  readonly former: Set<Link<T>>;
 }
 
 /** What is to be done, in this order. */
 export type Step<T> =
   | { do: "open"; link: Link<T> }
   | { do: "close"; link: Link<T> }
-  | { do: "send"; link: Link<T>; id: number; timeout: number; item: T }
+  | { do: "cancel"; link: Link<T>; id: number }
+  | {
+    do: "send";
+    link: Link<T>;
+    id: number;
+    timeout: number;
+    requestTimeout: number;
+    key: string;
+    item: T;
+  }
   | { do: "giveUp"; item: T; tries: number; timeout: number };
 
 /**
@@ -560,9 +600,10 @@ export class LazyPirate<T> {
   }
 
   /** Takes a request in. */
-  add(item: T, { timeout, retries }: Limits, now: number): Pending<T> {
+  add(item: T, terms: Terms, now: number): Pending<T> {
     const link = this.#linkFor(now);
-    const request = { item, timeout, retries, id: 0, tries: 1, startedAt: now, link };
+    const former = new Set<Link<T>>();
+    const request = { item, ...terms, id: 0, tries: 1, startedAt: now, link, former };
     this.#put(request, link, now);
     return request;
   }
@@ -580,17 +621,18 @@ export class LazyPirate<T> {
     this.#remove(request);
     if (this.#plain) this.#idle.push(link);
     else if (link !== this.#current) this.#closeIfEmpty(link);
+    this.#leaveFormer(request);
     return request.item;
   }
 
-  /**
-   * Forgets a request that nobody waits for any more. If no other waits on its link, that is closed, so
-   * that the server learns of it.
-   */
+  /** Forgets a request that nobody waits for any more, and lets the server know. */
   drop(request: Pending<T>, now: number): void {
     if (this.#requests.get(request.id) !== request) return;
     this.#remove(request);
-    if (request.link.requests.size === 0) this.#retire(request.link, now);
+    this.#leaveFormer(request);
+    // A plain link has no words for it.
+    if (this.#plain) this.#retire(request.link, now);
+    else this.#steps.push({ do: "cancel", link: request.link, id: request.id });
   }
 
   /** Forgets everything, links and steps too, and returns the items of what was under way. */
@@ -612,23 +654,52 @@ export class LazyPirate<T> {
 
   /** What was decided since the last call. */
   take(): Step<T>[] {
-    const steps = this.#steps.filter((step) => step.do !== "send" || this.#requests.has(step.id));
+    const steps = this.#steps;
     this.#steps = [];
-    return steps;
+    const isOver = (step: Step<T>) => step.do === "send" && !this.#requests.has(step.id);
+    const unsent = new Set(steps.filter(isOver).map((step) => "id" in step ? step.id : undefined));
+    if (unsent.size === 0) return steps;
+    return steps.filter((step) => !("id" in step && unsent.has(step.id)));
   }
 
   #timeOut(now: number): void {
     const late = [...this.#requests.values()].filter((request) => deadline(request) <= now);
-    for (const request of late) this.#remove(request);
+    for (const request of late) this.#lapse(request);
     for (const { link, startedAt } of late) if (link.freshAt <= startedAt) this.#retire(link, now);
+    for (const request of late) this.#takeBack(request);
     for (const request of late) this.#tryAgain(request, now);
     this.#dueAt = Infinity;
     for (const request of this.#requests.values()) this.#expect(request);
   }
 
+  /** A try is over. If the next one is to join it, its link stays open. */
+  #lapse(request: Pending<T>): void {
+    const { link, key } = request;
+    this.#remove(request);
+    if (key === "" || this.#named) return;
+    link.requests.add(request);
+    request.former.add(link);
+  }
+
+  /** Lets the server know that nobody waits for a request, unless its link's end tells that. */
+  #takeBack({ id, link, key }: Pending<T>): void {
+    const knows = this.#plain || key !== "" || !this.#links.has(link);
+    if (!knows) this.#steps.push({ do: "cancel", link, id });
+  }
+
+  /** The links of a request's earlier tries are needed no more. */
+  #leaveFormer(request: Pending<T>): void {
+    for (const link of request.former) {
+      link.requests.delete(request);
+      if (link !== this.#current) this.#closeIfEmpty(link);
+    }
+    request.former.clear();
+  }
+
   #tryAgain(request: Pending<T>, now: number): void {
     const { item, tries, timeout, retries } = request;
     if (tries > retries) {
+      this.#leaveFormer(request);
       this.#steps.push({ do: "giveUp", item, tries, timeout });
       return;
     }
@@ -644,8 +715,9 @@ export class LazyPirate<T> {
     this.#requests.set(request.id, request);
     link.requests.add(request);
     this.#expect(request);
-    const { id, item } = request;
-    this.#steps.push({ do: "send", link, id, timeout: deadline(request) - now, item });
+    const { id, item, key, requestTimeout } = request;
+    const timeout = deadline(request) - now;
+    this.#steps.push({ do: "send", link, id, timeout, requestTimeout, key, item });
   }
 
   #remove(request: Pending<T>): void {
@@ -693,7 +765,9 @@ function first<T>(set: ReadonlySet<T>): T | undefined {
 }
 
 /** A client's options, complete and checked. */
-interface Settings extends Limits {
+interface Settings {
+  timeout: number;
+  retries: number;
   endpoint: string;
   identity: string | undefined;
   plain: boolean;
@@ -709,7 +783,7 @@ interface Keys {
 const MAX_TIMEOUT = 0xffffffff;
 const CLIENT_OPTIONS = ["endpoint", "timeout", "retries", "identity", "plain", "curve"];
 const CURVE_OPTIONS = ["serverKey", "keyFile"];
-const REQUEST_OPTIONS = ["signal", "timeout", "retries"];
+const REQUEST_OPTIONS = ["signal", "timeout", "retries", "requestTimeout", "key"];
 
 function checkOptions(options: ClientOptions): Settings {
   const what = "make a client";
@@ -754,15 +828,35 @@ function isEndpoint(endpoint: string): boolean {
   return port >= 1 && port <= 65_535 || /^ipc:\/\/./.test(endpoint);
 }
 
-function checkRequestOptions(options: RequestOptions, defaults: Limits): Limits {
+function checkRequestOptions(options: RequestOptions, defaults: Settings): Terms {
   const what = "send a request";
   checkNames(what, options, REQUEST_OPTIONS);
   const { signal, timeout = defaults.timeout, retries = defaults.retries } = options;
+  const { requestTimeout = 0, key = "" } = options;
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw wrong(what, "signal", "an AbortSignal", signal, false);
   }
   checkLimits(what, { timeout, retries });
-  return { timeout, retries };
+  checkHeadedOnly(what, options, defaults);
+  return { timeout, retries, requestTimeout, key };
+}
+
+/** Checks what only a request with a header can say. */
+function checkHeadedOnly(what: string, options: RequestOptions, { plain }: Settings): void {
+  const { requestTimeout = 0, key = "" } = options;
+  if (
+    typeof requestTimeout !== "number" || !(requestTimeout >= 0 && requestTimeout <= MAX_TIMEOUT)
+  ) {
+    const rule = `a number of ms from 0 to ${MAX_TIMEOUT}`;
+    throw wrong(what, "requestTimeout", rule, requestTimeout, typeof requestTimeout === "number");
+  }
+  if (typeof key !== "string" || new TextEncoder().encode(key).length > MAX_KEY_BYTES) {
+    const rule = `a string of at most ${MAX_KEY_BYTES} bytes`;
+    throw wrong(what, "key", rule, key, typeof key === "string");
+  }
+  if (plain && (requestTimeout > 0 || key !== "")) {
+    throw new TypeError(`Cannot ${what} with "requestTimeout" or "key" as a plain client`);
+  }
 }
 
 function checkNames(what: string, options: object, known: readonly string[]): void {
@@ -771,7 +865,7 @@ function checkNames(what: string, options: object, known: readonly string[]): vo
   throw new TypeError(`Cannot ${what} as there is no option "${name}": use ${known.join(", ")}`);
 }
 
-function checkLimits(what: string, { timeout, retries }: Limits): void {
+function checkLimits(what: string, { timeout, retries }: Pick<Terms, "timeout" | "retries">): void {
   if (typeof timeout !== "number" || !(timeout >= 1 && timeout <= MAX_TIMEOUT)) {
     const rule = `a number of ms from 1 to ${MAX_TIMEOUT}`;
     throw wrong(what, "timeout", rule, timeout, typeof timeout === "number");
@@ -836,6 +930,10 @@ Options:
                            the public key of a server that asks for keys, or its file
       --curve-key FILE     this client's secret key; without it, one is made that nobody knows
       --data TEXT          the request
+  -k, --key KEY            a name for the request: while another of that name is under way, or its
+                           answer is kept, this one gets the same answer
+      --request-timeout TIME
+                           how long the handler may run (as long as the server lets it)
       --plain              send the bare envelope of a REQ socket
       --lines              each line is a request; the replies come in the order of the lines
   -j N                     with --lines: so many requests at a time (1)
@@ -850,6 +948,7 @@ the worst line.
 /** What the command line asks for. */
 interface Command {
   client: ClientOptions;
+  request: RequestOptions;
   /** The request itself; undefined: read `files`, or stdin if there are none. */
   text: string | undefined;
   files: string[];
@@ -864,9 +963,28 @@ interface Command {
 function readCommand(args: string[]): Command {
   const unknown: string[] = [];
   const flags: Record<string, unknown> = parseArgs(args, {
-    string: ["endpoint", "timeout", "retries", "identity", "data", "j", "_", ...CURVE_FLAGS],
+    string: [
+      "endpoint",
+      "timeout",
+      "retries",
+      "identity",
+      "key",
+      "request-timeout",
+      "data",
+      "j",
+      "_",
+      ...CURVE_FLAGS,
+    ],
     boolean: ["plain", "lines", "raw", "quiet", "help"],
-    alias: { endpoint: "e", timeout: "t", retries: "r", identity: "i", quiet: "q", help: "h" },
+    alias: {
+      endpoint: "e",
+      timeout: "t",
+      retries: "r",
+      identity: "i",
+      key: "k",
+      quiet: "q",
+      help: "h",
+    },
     unknown: (arg, key) => key === undefined || (unknown.push(arg), false),
   });
   if (unknown.length > 0) throw new TypeError(`Cannot run as there is no option "${unknown[0]}"`);
@@ -874,14 +992,22 @@ function readCommand(args: string[]): Command {
   const [timeout, retries, jobs] = [option("timeout"), option("retries"), option("j")];
   const client = {
     endpoint: option("endpoint"),
-    timeout: timeout === undefined ? undefined : readDuration(timeout),
+    timeout: timeout === undefined ? undefined : readDuration("--timeout", timeout),
     retries: retries === undefined ? undefined : readInteger("--retries", retries, 0),
     identity: option("identity"),
     plain: flags.plain === true,
     curve: readCurve(option("curve-server-key"), option("curve-key")),
   };
+  const runTimeout = option("request-timeout");
+  const request = {
+    key: option("key"),
+    requestTimeout: runTimeout === undefined
+      ? undefined
+      : readDuration("--request-timeout", runTimeout),
+  };
   const command = {
     client,
+    request,
     text: option("data"),
     // parseArgs takes the value of --data "" for an argument of its own.
     files: Array.isArray(flags._) ? flags._.map(String).filter((path) => path !== "") : [],
@@ -906,9 +1032,15 @@ function readCurve(
   throw new TypeError(`Cannot run with "--curve-key" alone: it needs "--curve-server-key"`);
 }
 
-function checkCombination({ client, text, files, lines, jobs }: Command, hasJobs: boolean): void {
+function checkCombination(
+  { client, request, text, files, lines, jobs }: Command,
+  hasJobs: boolean,
+): void {
   if (text !== undefined && files.length > 0) {
     throw new TypeError(`Cannot run with "--data" and files: give one or the other`);
+  }
+  if (lines && request.key !== undefined) {
+    throw new TypeError(`Cannot run with "--lines" and "--key": each line is a request of its own`);
   }
   if (hasJobs && !lines) throw new TypeError(`Cannot run with "-j" alone: it needs "--lines"`);
   if (jobs > 1 && client.plain && client.identity !== undefined) {
@@ -919,11 +1051,11 @@ function checkCombination({ client, text, files, lines, jobs }: Command, hasJobs
 const UNIT_MS = new Map([["ms", 1], ["s", 1000], ["m", 60_000], ["h", 3_600_000]]);
 
 /** Milliseconds; a bare number is seconds. */
-function readDuration(text: string): number {
+function readDuration(name: string, text: string): number {
   const [, number, unit = "s"] = /^(\d+\.?\d*|\.\d+)(ms|s|m|h)?$/.exec(text) ?? [];
   if (number !== undefined) return Number(number) * (UNIT_MS.get(unit) ?? NaN);
   throw new TypeError(
-    `Cannot run as "--timeout" must be like 10, 500ms, 10s or 5m: current value is "${text}"`,
+    `Cannot run as "${name}" must be like 10, 500ms, 10s or 5m: current value is "${text}"`,
   );
 }
 
@@ -1079,7 +1211,7 @@ class ProgressBar {
 }
 
 async function askOnce(client: Client, command: Command): Promise<number> {
-  const reply = await client.request(await readBody(command));
+  const reply = await client.request(await readBody(command), command.request);
   print(render(reply, command));
   return EXIT_OK;
 }
@@ -1141,7 +1273,7 @@ class LineRun {
   async #ask(line: Uint8Array, number: number): Promise<Line> {
     const bytes = line.length + 1;
     try {
-      return { number, bytes, outcome: await this.#client.request(line) };
+      return { number, bytes, outcome: await this.#client.request(line, this.#command.request) };
     } catch (error) {
       const outcome = error instanceof Error ? error : new Error(String(error));
       return { number, bytes, outcome };

@@ -543,6 +543,7 @@ class PreforkServer implements Server {
       admit: (token) => this.#admit(token),
       leaving: (worker) => this.#supervisor.leaving(worker, performance.now()),
       failed: (token, message) => this.#loadFailed(token, message),
+      overran: (worker) => this.#overran(worker),
       lost: (worker) => this.#processes.get(worker)?.child.kill("SIGKILL"),
       memory: (worker, bytes) => this.#noteMemory([{ worker, bytes }], performance.now()),
       log: (level, message, worker) => this.#log[level](message, { worker }),
@@ -677,6 +678,15 @@ class PreforkServer implements Server {
     return next;
   }
 
+  /** Ends a worker whose handler does not stop. */
+  #overran(worker: number): void {
+    this.#log.warn("the handler does not stop, its worker is ended", {
+      worker,
+      pid: this.#processes.get(worker)?.child.pid,
+    });
+    this.#supervisor.overran(worker, performance.now());
+  }
+
   #babysit(now: number): void {
     const readings = [...this.#processes].flatMap(([worker, { child, purpose }]) => {
       const used = purpose === "serve" ? cpuTime(child.pid) : undefined;
@@ -739,7 +749,7 @@ class PreforkServer implements Server {
     this.#settings = kept;
     this.#spec = childSpec(kept, this.#spec.program);
     this.#supervisor.configure(kept, performance.now());
-    this.#loop.broker.configure(kept);
+    this.#loop.configure(kept);
   }
 
   /** Lets clients in by the rules of now; if these can't be read, the ones that were stay. */

@@ -96,7 +96,10 @@ export interface HandlerContext {
   readonly client: { readonly address: string; readonly identity: string; readonly user: string };
   /** When the client gives up, as `Date.now()` counts; undefined if it did not say. */
   readonly deadline: number | undefined;
-  /** Fires when the deadline passes, the client leaves, or the worker is interrupted. */
+  /**
+   * Fires when the deadline or the time limit passes, the client leaves or takes its request back, or
+   * the worker is interrupted. A handler that goes on for `abortGrace` after that may lose its process.
+   */
   readonly signal: AbortSignal;
   /** Writes to the server's log. */
   readonly log: HandlerLog;
@@ -290,6 +293,16 @@ interface PendingJob {
   frames: Uint8Array[];
 }
 
+/** Why a job should stop, and the code that it ends with if it does. */
+const Stop = {
+  cancelled: { code: Code.cancelled, reason: "Nobody waits for the answer any more" },
+  deadline: { code: Code.expired, reason: "The deadline has passed" },
+  timeLimit: { code: Code.handlerTimeout, reason: "The handler ran past its limit" },
+  interrupted: { code: Code.handlerFailed, reason: "The worker was interrupted" },
+} as const;
+
+type Stop = typeof Stop[keyof typeof Stop];
+
 /** Characters of an error message or a line for the log at most. */
 const MAX_TEXT = 8192;
 /** Messages read before timers and signals have their turn. */
@@ -395,7 +408,7 @@ class Service {
     Deno.addSignalListener("SIGTERM", () => this.#retire());
     Deno.addSignalListener("SIGQUIT", () => this.#retire());
     Deno.addSignalListener("SIGINT", () => {
-      for (const context of this.#running.values()) context.abort("The worker was interrupted");
+      for (const context of this.#running.values()) context.abort(Stop.interrupted);
     });
   }
 
@@ -462,16 +475,19 @@ class Service {
 
   #cancel(job: number, code: number): void {
     const index = this.#pending.findIndex(({ header }) => header.job === job);
-    if (index < 0) return this.#running.get(job)?.abort("The client has left");
+    if (index < 0) return this.#running.get(job)?.abort(Stop.cancelled);
     this.#pending.splice(index, 1);
-    this.#replyText(job, code, "The client has left", 0);
+    this.#replyText(job, code, Stop.cancelled.reason, performance.now());
   }
 
   #startPending(): void {
     while (this.#running.size < this.#concurrency) {
       const job = this.#pending.shift();
       if (job === undefined) return;
-      this.#start(job);
+      const { deadline } = job.header;
+      // The broker answers it; it may know of somebody who waits longer.
+      if (deadline > 0 && Date.now() > deadline) this.#giveBack(job.header.job);
+      else this.#start(job);
     }
   }
 
@@ -483,13 +499,13 @@ class Service {
       const result = this.#answer(context);
       if (result instanceof Promise) {
         this.#running.set(header.job, context);
-        this.#await(result, header.job, started);
+        this.#await(result, context, started);
       } else {
         this.#replyResult(header.job, result, started);
         context.end();
       }
     } catch (error) {
-      this.#replyError(header.job, error, started);
+      this.#replyError(context, error, started);
       context.end();
     }
   }
@@ -508,14 +524,18 @@ class Service {
     return settled(handler(body, context));
   }
 
-  async #await(result: Promise<HandlerResult>, job: number, started: number): Promise<void> {
+  async #await(
+    result: Promise<HandlerResult>,
+    context: JobContext,
+    started: number,
+  ): Promise<void> {
     try {
-      this.#replyResult(job, await result, started);
+      this.#replyResult(context.id, await result, started);
     } catch (error) {
-      this.#replyError(job, error, started);
+      this.#replyError(context, error, started);
     }
-    this.#running.get(job)?.end();
-    this.#running.delete(job);
+    context.end();
+    this.#running.delete(context.id);
     this.#startPending();
     // What was sent may have eaten a wake-up, and the loop may wait for the last job.
     this.#poller.wake();
@@ -537,8 +557,12 @@ class Service {
     });
   }
 
-  #replyError(job: number, error: unknown, started: number): void {
-    this.#replyText(job, codeOf(error), messageOf(error), started);
+  /** A handler that was told to stop and threw has done so. */
+  #replyError(context: JobContext, error: unknown, started: number): void {
+    const { stopped } = context;
+    if (stopped === undefined || stopped === Stop.interrupted) {
+      this.#replyText(context.id, codeOf(error), messageOf(error), started);
+    } else this.#replyText(context.id, stopped.code, stopped.reason, started);
   }
 
   #replyText(job: number, code: number, message: string, started: number): void {
@@ -552,8 +576,6 @@ class Service {
   }
 }
 
-const DEADLINE_PASSED = "The deadline has passed";
-
 /** What a handler sees of its job; what costs something is made when it is asked for. */
 class JobContext implements HandlerContext {
   readonly #header: JobHeader;
@@ -562,7 +584,7 @@ class JobContext implements HandlerContext {
   readonly frames: readonly Uint8Array[];
   #controller: AbortController | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #aborted: string | undefined;
+  #stopped: Stop | undefined;
 
   constructor(header: JobHeader, frames: Uint8Array[], service: Service) {
     this.#header = header;
@@ -584,21 +606,25 @@ class JobContext implements HandlerContext {
   }
 
   get deadline(): number | undefined {
-    const remaining = this.#remaining();
-    return remaining === undefined ? undefined : Date.now() + remaining;
+    const { deadline } = this.#header;
+    return deadline === 0 ? undefined : deadline;
   }
 
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
-      const remaining = this.#remaining();
-      if (this.#aborted !== undefined) this.abort(this.#aborted);
-      else if (remaining === 0) this.abort(DEADLINE_PASSED);
-      else if (remaining !== undefined) {
-        this.#timer = setTimeout(() => this.abort(DEADLINE_PASSED), remaining);
-      }
+      const { stopped } = this;
+      if (stopped !== undefined) this.abort(stopped);
+      else this.#setTimer();
     }
     return this.#controller.signal;
+  }
+
+  /** Why the handler should have stopped by now, if it should. */
+  get stopped(): Stop | undefined {
+    if (this.#stopped !== undefined) return this.#stopped;
+    const { stop, left } = this.#limit();
+    return left > 0 ? undefined : stop;
   }
 
   get log(): HandlerLog {
@@ -612,9 +638,9 @@ class JobContext implements HandlerContext {
   }
 
   /** Fires the signal. */
-  abort(reason: string): void {
-    this.#aborted = reason;
-    this.#controller?.abort(new DOMException(reason, "AbortError"));
+  abort(stop: Stop): void {
+    this.#stopped = stop;
+    this.#controller?.abort(new DOMException(stop.reason, "AbortError"));
   }
 
   /** The job has ended. */
@@ -622,10 +648,22 @@ class JobContext implements HandlerContext {
     if (this.#timer !== undefined) clearTimeout(this.#timer);
   }
 
-  /** ms until the deadline, not below 0. */
-  #remaining(): number | undefined {
-    if (this.#header.remaining === 0) return undefined;
-    return Math.max(0, this.#startedAt + this.#header.remaining - performance.now());
+  #setTimer(): void {
+    const { stop, left } = this.#limit();
+    // Timers hold no longer time.
+    if (left <= 0x7fffffff) this.#timer = setTimeout(() => this.abort(stop), left);
+  }
+
+  /** The limit that comes first, and the ms until then; Infinity: there is none. */
+  #limit(): { stop: Stop; left: number } {
+    const { deadline, requestTimeout } = this.#header;
+    const untilDeadline = deadline === 0 ? Infinity : deadline - Date.now();
+    const untilLimit = requestTimeout === 0
+      ? Infinity
+      : this.#startedAt + requestTimeout - performance.now();
+    return untilLimit < untilDeadline
+      ? { stop: Stop.timeLimit, left: untilLimit }
+      : { stop: Stop.deadline, left: untilDeadline };
   }
 }
 

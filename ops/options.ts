@@ -249,6 +249,30 @@ export interface ServeOptions extends Hooks {
    * @default {"block"}
    */
   overflow?: "block" | "reject";
+  /** Jobs of one client that wait, at most; more are answered 503. 0: any number. @default {0} */
+  maxQueuePerClient?: number;
+  /**
+   * How long a handler may take for one request, in ms; then `ctx.signal` fires. 0: any time. A request
+   * of our own client may ask for less.
+   *
+   * @default {0}
+   */
+  requestTimeout?: number;
+  /**
+   * How long a handler may go on after `ctx.signal` fired because of `requestTimeout` or because its
+   * client is gone, in ms. Then its worker is ended: TERM, and KILL after as long again. 0: for ever.
+   *
+   * @default {1_000}
+   */
+  abortGrace?: number;
+  /**
+   * How long an answer is kept for requests that come again under the same key, in ms; 0: not at all.
+   *
+   * @default {0}
+   */
+  replyCacheTtl?: number;
+  /** Bytes of the answers that are kept, at most. @default {67_108_864} */
+  replyCacheBytes?: number;
   /** Bytes of one request or reply, at most. @default {67_108_864} */
   maxMessageSize?: number;
   /** Frames of the body of one request, at most. @default {1000} */
@@ -674,6 +698,44 @@ const TABLE = {
     kind: choice<"block" | "reject">(["block", "reject"]),
     fallback: "block",
     help: "full queue: stop reading requests, or answer 503",
+  }),
+  maxQueuePerClient: row({
+    name: "maxQueuePerClient",
+    group: "Jobs",
+    kind: integer(0),
+    fallback: 0,
+    fallbackText: "no limit",
+    help: "jobs of one client that wait at most; 0: any number",
+  }),
+  requestTimeout: row({
+    name: "requestTimeout",
+    group: "Jobs",
+    kind: duration(0),
+    fallback: 0,
+    fallbackText: "no limit",
+    help: "time that a handler may take for one request; 0: any",
+  }),
+  abortGrace: row({
+    name: "abortGrace",
+    group: "Jobs",
+    kind: duration(0),
+    fallback: 1000,
+    help: "time it may go on after that; then its worker is ended",
+  }),
+  replyCacheTtl: row({
+    name: "replyCacheTtl",
+    group: "Jobs",
+    kind: duration(0),
+    fallback: 0,
+    fallbackText: "off",
+    help: "how long answers to requests with a key are kept",
+  }),
+  replyCacheBytes: row({
+    name: "replyCacheBytes",
+    group: "Jobs",
+    kind: size(0),
+    fallback: 64 * MiB,
+    help: "size of the answers that are kept, at most",
   }),
   maxMessageSize: row({
     name: "maxMessageSize",

@@ -39,6 +39,8 @@ export interface Limits {
   startTimeout: number;
   /** Time a worker has to leave once it was asked to. */
   stopTimeout: number;
+  /** Time a worker has to leave if its handler did not stop when it should; 0: `stopTimeout`. */
+  abortGrace: number;
   /** Time between two dequeue workers; 0: none. */
   dequeueInterval: number;
   /** Dequeue workers at a time. */
@@ -57,6 +59,7 @@ export type ExitReason =
   | "reload"
   | "crashed"
   | "rogue"
+  | "overran"
   | "failed"
   | "timeout"
   | "left"
@@ -311,6 +314,16 @@ export class Supervisor {
     if (early) this.#startFailed(worker, "it left at once", now);
   }
 
+  /** The handler of `id` does not stop: TERM, and KILL after `abortGrace`. */
+  overran(id: number, now: number): void {
+    const worker = this.#workers.get(id);
+    if (worker === undefined || worker.signal === "SIGKILL") return;
+    worker.state = "stopping";
+    worker.reason = "overran";
+    worker.since = now;
+    this.#kill(worker, "SIGTERM");
+  }
+
   /** `id` could not load its handler, as `message` says, and will exit by itself. */
   loadFailed(id: number, message: string, now: number): void {
     const worker = this.#workers.get(id);
@@ -461,9 +474,11 @@ export class Supervisor {
   }
 
   /** When `worker` must have left its state. */
-  #deadline({ state, since, signal }: Worker): number {
+  #deadline({ state, since, signal, reason }: Worker): number {
+    const { startTimeout, stopTimeout, abortGrace } = this.#limits;
     if (state === "ready" || signal === "SIGKILL") return Infinity;
-    return since + (state === "starting" ? this.#limits.startTimeout : this.#limits.stopTimeout);
+    if (state === "starting") return since + startTimeout;
+    return since + (reason === "overran" && abortGrace > 0 ? abortGrace : stopTimeout);
   }
 
   #nextDue(now: number): number {

@@ -12,6 +12,7 @@ import {
   FromBroker,
   FromWorker,
   JOB_SIGNAL_BYTES,
+  type JobOrder,
   LOG_LEVELS,
   type LogLevel,
   MEMORY_BYTES,
@@ -50,11 +51,23 @@ export interface BackendEvents {
 
 const CONTROL_BYTES = 256;
 const MAX_LOG_BYTES = 8192;
-const NO_DEADLINE = 0;
 /** Messages of one peer that libzmq reads ahead. */
 const PEER_HWM = 1000;
 /** Room for texts, whatever the limit of bodies is. */
 const TEXT_BYTES = 65_536;
+
+/** What a worker is told of a job. Its deadline is one of the calendar, which both can read. */
+function orderOf(
+  { id, deaths, deadline, requestTimeout }: Job<Frames>,
+  now: number,
+): JobOrder {
+  return {
+    job: id,
+    attempt: deaths + 1,
+    deadline: deadline === Infinity ? 0 : Date.now() + deadline - now,
+    requestTimeout: requestTimeout === Infinity ? 0 : requestTimeout,
+  };
+}
 
 /** The socket that workers talk to. */
 export class Backend {
@@ -132,9 +145,8 @@ export class Backend {
 
   /** Sends a job that was assigned to `worker`; false if the worker is not there any more. */
   send(worker: Worker<Frames>, job: Job<Frames>, now: number): boolean {
-    const { client, body, deadline } = job;
-    const remaining = deadline === Infinity ? NO_DEADLINE : Math.max(1, deadline - now);
-    writeJob(client.view, job.id, job.deaths + 1, body.length, remaining);
+    const { client, body } = job;
+    writeJob(client.view, orderOf(job, now), body.length);
     if (this.#socket.sendMore(worker.routingId) !== "sent") return false;
     this.#socket.sendMore(client.header);
     const last = body.length - 1;

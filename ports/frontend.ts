@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Client, newClient } from "../queue/job.ts";
+import { type Asker, type Client, newClient } from "../queue/job.ts";
 import { buildJobHeader } from "../wire/job.ts";
 import {
   buildErrorText,
@@ -29,10 +29,14 @@ export type Frames = Message[];
 export interface Request {
   /** The envelope between the routing id and the empty frame. */
   envelope: Uint8Array<ArrayBuffer>[];
-  /** Whether it came from our own client: the reply carries a status. */
-  headed: boolean;
+  /** The number that our own client gave it: the reply carries a status; undefined: a plain one. */
+  requestId: number | undefined;
   /** How long the client waits, ms; 0: it did not say. */
   timeout: number;
+  /** How long the handler may run, ms; 0: it did not say. */
+  requestTimeout: number;
+  /** Requests of the same key are answered together, "" if it has none. */
+  key: string;
   /** Its body frames; none when they are too large. */
   body: Frames;
   /** Bytes of all that came. */
@@ -42,16 +46,14 @@ export interface Request {
 }
 
 /** Where a reply goes. */
-export interface Address {
-  readonly client: Client<Frames>;
-  readonly envelope: readonly Uint8Array<ArrayBuffer>[];
-  readonly headed: boolean;
-}
+export type Address = Readonly<Asker<Frames>>;
 
 /** What a `Frontend` tells of while it reads. */
 export interface FrontendEvents {
   /** A well-formed request. */
   request(client: Client<Frames>, request: Request): void;
+  /** A client takes a request back. */
+  cancel(client: Client<Frames>, requestId: number, envelope: Request["envelope"]): void;
   /** A client has left. */
   gone(client: Client<Frames>): void;
   /** Replies began (positive) or ceased (negative) to wait for a slow client. */
@@ -81,6 +83,8 @@ const CLIENT_HWM = 1000;
 const SLOW_CLIENT_TIMEOUT = 30_000;
 const CONNECT_AND_DISCONNECT = 3;
 const OK_STATUS = buildStatus(Code.ok);
+/** What a plain request says of itself. */
+const PLAIN = { id: undefined, timeout: 0, requestTimeout: 0, key: "" };
 const PEER_ADDRESS = cString("Peer-Address");
 const USER_ID = cString("User-Id");
 /** A peer that was let in has come by then, ms: its handshake is over or cut off. */
@@ -194,9 +198,14 @@ export class Frontend {
       ? parseRequestHeader(envelope.at(-1) ?? DELIMITER)
       : undefined;
     const { client, ...content } = this.#readBody(idSize);
-    const timeout = header?.timeout ?? 0;
-    const headed = header !== undefined;
-    this.#events.request(client, { envelope, headed, timeout, ...content });
+    if (header?.type === "cancel") {
+      this.#release(content.body);
+      this.#events.cancel(client, header.id, envelope);
+    } else {
+      const { id: requestId, timeout, requestTimeout, key } = header ?? PLAIN;
+      const said = { envelope, requestId, timeout, requestTimeout, key };
+      this.#events.request(client, { ...said, ...content });
+    }
     return true;
   }
 
@@ -337,8 +346,9 @@ export class Frontend {
     if (sent !== "sent") return sent;
     for (const frame of to.envelope) socket.sendMore(frame);
     socket.sendMore(DELIMITER);
-    if (to.headed) socket.sendMore(code === Code.ok ? OK_STATUS : buildStatus(code));
-    else if (code !== Code.ok) return this.#sendPlainError(code, frames);
+    if (to.requestId !== undefined) {
+      socket.sendMore(code === Code.ok ? OK_STATUS : buildStatus(code));
+    } else if (code !== Code.ok) return this.#sendPlainError(code, frames);
     const last = frames.length - 1;
     for (let index = 0; index < last; index++) socket.moveMore(frameAt(frames, index));
     socket.moveLast(frameAt(frames, last));

@@ -24,6 +24,8 @@ export class Line<T extends Waiting<T>> implements Linked<Line<T>> {
   };
   /** Its items, the oldest first. */
   readonly items: List<T> = new List<T>();
+  /** How many they are. */
+  size = 0;
 }
 
 /** Items that wait, fairly. */
@@ -48,6 +50,7 @@ export class FairQueue<T extends Waiting<T>> {
   push(item: T): void {
     if (item.line.items.first === undefined) this.#round.push(item.line);
     item.line.items.push(item);
+    item.line.size++;
     this.#grow(item);
   }
 
@@ -70,6 +73,7 @@ export class FairQueue<T extends Waiting<T>> {
     if (line === undefined || item === undefined) return undefined;
     this.#round.remove(line);
     line.items.remove(item);
+    line.size--;
     if (line.items.first !== undefined) this.#round.push(line);
     this.#shrink(item);
     return item;
@@ -81,6 +85,7 @@ export class FairQueue<T extends Waiting<T>> {
       this.#returned.remove(item);
     } else {
       item.line.items.remove(item);
+      item.line.size--;
       if (item.line.items.first === undefined) this.#round.remove(item.line);
     }
     this.#shrink(item);

@@ -18,26 +18,45 @@ export interface Client<B> {
   readonly header: Uint8Array<ArrayBuffer>;
   /** A view of `header`. */
   readonly view: DataView<ArrayBuffer>;
-  /** Its jobs that have not ended. */
+  /** Its requests that have not ended. */
   live: number;
+  /** Those of them that can be cancelled, by the client's own number. */
+  readonly asked: Map<number, Job<B>>;
+  /** Whether it is connected, as far as is known. */
+  connected: boolean;
 }
 
-/** A request inside the broker. */
-export interface Job<B> extends Waiting<Job<B>> {
+/** Somebody who waits for a job's answer. */
+export interface Asker<B> {
+  client: Client<B>;
+  /** The envelope between the routing id and the empty frame. */
+  envelope: readonly Uint8Array<ArrayBuffer>[];
+  /** The client's own number for the request, which its reply's status belongs to; undefined: plain. */
+  requestId: number | undefined;
+}
+
+/** A request inside the broker. It is itself the first of those who wait for its answer. */
+export interface Job<B> extends Waiting<Job<B>>, Asker<B> {
   /** Counts up from 1, never used twice. */
   readonly id: number;
-  readonly client: Client<B>;
-  /** The envelope between the routing id and the empty frame. */
-  readonly envelope: readonly Uint8Array<ArrayBuffer>[];
-  /** Whether the reply carries a status frame. */
-  readonly headed: boolean;
+  line: Client<B>["line"];
   readonly body: B;
   /** Not started after this time, ms; Infinity: none. */
-  readonly deadline: number;
+  deadline: number;
+  /** How long its handler may run, ms; Infinity: any time. */
+  readonly requestTimeout: number;
+  /** Requests of the same key wait for the same answer; "": none do. */
+  readonly key: string;
+  /** Who else waits for the answer. */
+  others: readonly Asker<B>[];
   /** Workers that died while they ran it. */
   deaths: number;
-  /** queued ⇄ assigned → ended; abandoned: its client left while a worker had it */
-  state: "queued" | "assigned" | "abandoned" | "ended";
+  /** When it is known to have been running at its worker, ms; 0: it may still wait there. */
+  startedAt: number;
+  /** When its worker was told that nobody wants the answer, ms. */
+  abortedAt: number;
+  /** queued ⇄ assigned → ended; aborted: given up by its client while a worker had it */
+  state: "queued" | "assigned" | "aborted" | "ended";
 }
 
 /** A worker as the broker sees it. */
@@ -59,22 +78,49 @@ export interface Worker<B> extends Linked<Worker<B>> {
 }
 
 /** What a request brings along. */
-export type NewJob<B> = Pick<Job<B>, "envelope" | "headed" | "body" | "bytes" | "deadline">;
+export type NewJob<B> = Pick<
+  Job<B>,
+  "envelope" | "requestId" | "body" | "bytes" | "deadline" | "requestTimeout" | "key"
+>;
 
 /** A client that has just come. */
 export function newClient<B>(
   routingId: Uint8Array<ArrayBuffer>,
   header: Uint8Array<ArrayBuffer>,
 ): Client<B> {
-  const line = new Line<Job<B>>();
-  return { routingId, line, header, view: new DataView(header.buffer), live: 0 };
+  return {
+    routingId,
+    line: new Line<Job<B>>(),
+    header,
+    view: new DataView(header.buffer),
+    live: 0,
+    asked: new Map(),
+    connected: true,
+  };
 }
 
 /** A job that has just come. */
 export function newJob<B>(id: number, client: Client<B>, request: NewJob<B>): Job<B> {
-  const { envelope, headed, body, bytes, deadline } = request;
-  const { line } = client;
-  const links = noLinks<Job<B>>();
-  const state = "queued";
-  return { id, client, line, links, envelope, headed, body, bytes, deadline, deaths: 0, state };
+  const { envelope, requestId, body, bytes, deadline, requestTimeout, key } = request;
+  return {
+    id,
+    client,
+    line: client.line,
+    links: noLinks<Job<B>>(),
+    envelope,
+    requestId,
+    body,
+    bytes,
+    deadline,
+    requestTimeout,
+    key,
+    others: NOBODY,
+    deaths: 0,
+    startedAt: 0,
+    abortedAt: Infinity,
+    state: "queued",
+  };
 }
+
+/** Shared by all jobs that only one client waits for, and so never changed. */
+const NOBODY: readonly never[] = [];

@@ -54,6 +54,9 @@ export const brokerLimits: fc.Arbitrary<BrokerLimits> = fc.record({
   queueLimit: fc.constantFrom(3, 10, 1000),
   queueBytes: fc.constantFrom(500, 100_000),
   overflow: fc.constantFrom("block", "reject"),
+  maxQueuePerClient: fc.constant(0),
+  requestTimeout: fc.constant(0),
+  abortGrace: fc.constant(0),
 });
 
 /** Goes through a sequence and throws at the first thing that the broker does otherwise. */
@@ -226,7 +229,7 @@ class BrokerModel {
       jobs.filter((asked) => asked.client === peer && !asked.abandoned)
         .map((asked) => ({ asked, worker }))
     );
-    const told = this.#broker.disconnect(peer.client);
+    const told = this.#broker.disconnect(peer.client, this.#now);
     assert.deepEqual(
       told.map(({ job, worker }) => [job.id, worker.id]).sort(),
       running.map(({ asked, worker }) => [asked.id, worker.id]).sort(),
@@ -293,7 +296,8 @@ class BrokerModel {
   }
 
   #request(bytes: number, timeout: number) {
-    return { envelope: [], headed: false, body: "", bytes, deadline: this.#now + timeout };
+    const plain = { envelope: [], requestId: undefined, requestTimeout: Infinity, key: "" };
+    return { ...plain, body: "", bytes, deadline: this.#now + timeout };
   }
 
   #note({ id, bytes, deadline }: Pick<Job<string>, "id" | "bytes" | "deadline">, client: Peer) {
@@ -368,9 +372,9 @@ class BrokerModel {
 
   /** Takes what the broker says that it has ended. */
   #hear(): void {
-    for (const { job, answer } of this.#broker.takeEnded()) {
+    for (const { job, to, code } of this.#broker.takeEnded()) {
       assert(!this.#told.has(job.id), `Job ${job.id} ends once`);
-      this.#told.set(job.id, answer?.code ?? NOTHING);
+      this.#told.set(job.id, to.length > 0 ? code : NOTHING);
     }
   }
 
@@ -404,13 +408,17 @@ class BrokerModel {
     assert(asked);
     const { answered, failed } = this.#broker.counters;
     const job = this.#broker.settle(hand.worker, asked.id, code, micros, this.#now);
-    assert.equal(job?.id, asked.id);
-    assert.equal(job.client, asked.client.client);
-    assert.equal(job.state, asked.abandoned ? "abandoned" : "ended");
+    hand.jobs.splice(position, 1);
     const counts = asked.abandoned ? 0 : 1;
     assert.equal(this.#broker.counters.answered, answered + counts);
     assert.equal(this.#broker.counters.failed, failed + (code === Code.ok ? 0 : counts));
-    hand.jobs.splice(position, 1);
+    if (asked.abandoned) {
+      assert.equal(job, undefined);
+      return this.#end(asked, NOTHING);
+    }
+    assert.equal(job?.id, asked.id);
+    assert.equal(job.client, asked.client.client);
+    assert.equal(job.state, "ended");
     asked.ends++;
   }
 

@@ -7,7 +7,7 @@
 
 import { strict as assert } from "node:assert";
 import { Broker, type BrokerLimits } from "../broker.ts";
-import { type Client, type Job, newClient, type Worker } from "../queue/job.ts";
+import { type Client, type Job, newClient, type NewJob, type Worker } from "../queue/job.ts";
 import { Code } from "../wire/request.ts";
 import { randomNumbers } from "./harness_more.ts";
 
@@ -20,6 +20,9 @@ const LIMITS: BrokerLimits = {
   queueLimit: 10_000,
   queueBytes: 1_000_000,
   overflow: "block",
+  maxQueuePerClient: 0,
+  requestTimeout: 0,
+  abortGrace: 0,
 };
 
 const CLOSING = "The server is shutting down";
@@ -39,6 +42,11 @@ interface Asked {
   bytes?: number;
   /** From now, ms. */
   timeout?: number;
+  /** How long its handler may run, ms. */
+  requestTimeout?: number;
+  key?: string;
+  requestId?: number | undefined;
+  envelope?: Uint8Array<ArrayBuffer>[];
 }
 
 /** A broker, its clock, and names for all it deals with. */
@@ -69,16 +77,16 @@ class Desk {
   }
 
   /** Submits jobs, each named by its client's letters and a number: "a1 a2 b1". */
-  submit(names: string, { bytes = 1, timeout = Infinity }: Asked = {}): void {
+  submit(names: string, asked: Asked = {}): void {
     for (const name of names.split(" ")) {
       const client = this.client(name.replace(/\d+$/, ""));
-      this.#jobs.set(name, this.broker.submit(client, this.#request(name, bytes, timeout)));
+      this.#jobs.set(name, this.broker.submit(client, this.#request(name, asked)));
     }
   }
 
   reject(name: string): void {
     const client = this.client(name.replace(/\d+$/, ""));
-    const request = this.#request(name, 0, Infinity);
+    const request = this.#request(name, { bytes: 0 });
     this.broker.reject(client, request, Code.tooLarge, "Too large");
   }
 
@@ -127,9 +135,9 @@ class Desk {
 
   /** What the broker itself has ended, as "job: code message" or "job: nothing". */
   ended(): string[] {
-    return this.broker.takeEnded().map(({ job, answer }) => {
-      job.body.releases++;
-      return `${job.body.name}: ${answer ? `${answer.code} ${answer.message}` : "nothing"}`;
+    return this.broker.takeEnded().map(({ job, to, code, message, last }) => {
+      if (last) job.body.releases++;
+      return `${job.body.name}: ${to.length > 0 ? `${code} ${message}` : "nothing"}`;
     });
   }
 
@@ -140,10 +148,13 @@ class Desk {
     this.reply(number, "z0", micros);
   }
 
-  #request(name: string, bytes: number, timeout: number) {
+  #request(name: string, asked: Asked): NewJob<Body> {
+    const { bytes = 1, timeout = Infinity, envelope = [], requestId, key = "" } = asked;
     const body = { name, releases: 0 };
     this.bodies.push(body);
-    return { envelope: [], headed: false, body, bytes, deadline: this.now + timeout };
+    const deadline = this.now + timeout;
+    const requestTimeout = this.broker.timeLimit(asked.requestTimeout ?? 0);
+    return { envelope, requestId, requestTimeout, key, body, bytes, deadline };
   }
 }
 
@@ -585,7 +596,7 @@ Deno.test("Broker takes a worker for idle when it has given its only job back", 
 Deno.test("Broker ends waiting jobs without an answer when their client leaves", () => {
   const desk = new Desk();
   desk.submit("a1 b1 a2 b2 a3");
-  assert.deepEqual(desk.broker.disconnect(desk.client("a")), []);
+  assert.deepEqual(desk.broker.disconnect(desk.client("a"), desk.now), []);
   assert.deepEqual(desk.ended(), ["a1: nothing", "a2: nothing", "a3: nothing"]);
   assert.equal(desk.broker.counters.abandoned, 3);
   assert.equal(desk.broker.queuedBytes, 2);
@@ -599,14 +610,14 @@ Deno.test("Broker tells which running jobs to cancel when their client leaves, a
   desk.workers(2);
   desk.submit("b1");
   desk.dispatch();
-  const running = desk.broker.disconnect(desk.client("a"));
+  const running = desk.broker.disconnect(desk.client("a"), desk.now);
   const told = running.map(({ job, worker }) => `${job.body.name}>${worker.id}`);
   assert.deepEqual(told.sort(), ["a1>1", "a2>1", "a3>1", "a4>2"]);
   assert.equal(desk.broker.counters.abandoned, 4);
-  assert.equal(desk.job("a1").state, "abandoned");
-  assert(desk.reply(1, "a1"));
-  assert.equal(desk.job("a1").state, "abandoned");
-  assert.deepEqual(desk.ended(), []);
+  assert.equal(desk.job("a1").state, "aborted");
+  assert.equal(desk.reply(1, "a1"), false);
+  assert.equal(desk.job("a1").state, "ended");
+  assert.deepEqual(desk.ended(), ["a1: nothing"]);
   assert.equal(desk.reply(1, "a1"), false);
   assert.equal(desk.client("a").live, 3);
   assert.equal(desk.client("b").live, 1);
@@ -614,7 +625,7 @@ Deno.test("Broker tells which running jobs to cancel when their client leaves, a
 
 Deno.test("Broker ends an abandoned job without an answer when its worker dies or gives it back", () => {
   const desk = loaded({ maxAttempts: 1 });
-  desk.broker.disconnect(desk.client("a"));
+  desk.broker.disconnect(desk.client("a"), desk.now);
   desk.ended();
   desk.giveBack(1, "a3");
   assert.deepEqual(desk.ended(), ["a3: nothing"]);
@@ -628,7 +639,7 @@ Deno.test("Broker ends an abandoned job without an answer when its worker dies o
 
 Deno.test("Broker gives each body up once when clients leave at every stage", () => {
   const desk = loaded();
-  desk.broker.disconnect(desk.client("a"));
+  desk.broker.disconnect(desk.client("a"), desk.now);
   desk.ended();
   desk.reply(1, "a1");
   desk.giveBack(1, "a2");
@@ -639,7 +650,7 @@ Deno.test("Broker gives each body up once when clients leave at every stage", ()
 
 Deno.test("Broker does nothing when a client leaves that has no job", () => {
   const desk = loaded();
-  assert.deepEqual(desk.broker.disconnect(desk.client("c")), []);
+  assert.deepEqual(desk.broker.disconnect(desk.client("c"), desk.now), []);
   assert.deepEqual(desk.ended(), []);
   assert.equal(desk.broker.counters.abandoned, 0);
 });
@@ -647,7 +658,7 @@ Deno.test("Broker does nothing when a client leaves that has no job", () => {
 Deno.test("Broker ends a returned job without an answer when its client leaves", () => {
   const desk = loaded();
   desk.broker.removeWorker(desk.worker(1), "died");
-  assert.deepEqual(desk.broker.disconnect(desk.client("a")), []);
+  assert.deepEqual(desk.broker.disconnect(desk.client("a"), desk.now), []);
   assert.equal(desk.ended().length, 4);
   assert.equal(desk.broker.queued, 0);
 });
@@ -693,7 +704,7 @@ Deno.test("Broker has no tick due when jobs with a deadline ended in any other w
   const desk = new Desk();
   desk.submit("a1 a2", { timeout: 5000 });
   desk.submit("b1", { timeout: 5000 });
-  desk.broker.disconnect(desk.client("a"));
+  desk.broker.disconnect(desk.client("a"), desk.now);
   assert(desk.broker.tick(desk.now) <= 100);
   desk.broker.close("refuse");
   assert.equal(desk.broker.tick(desk.now), Infinity);
@@ -928,7 +939,7 @@ Deno.test("Broker counts all that happens to jobs", () => {
   desk.broker.tick(desk.now);
   desk.reply(1, "a1", QUICK, Code.handlerFailed);
   desk.reply(1, "a1");
-  desk.broker.disconnect(desk.client("c"));
+  desk.broker.disconnect(desk.client("c"), desk.now);
   desk.broker.removeWorker(desk.worker(1), "died");
   assert.deepEqual(desk.broker.counters, {
     requests: 10,
@@ -940,6 +951,10 @@ Deno.test("Broker counts all that happens to jobs", () => {
     abandoned: 2,
     returned: 1,
     lost: 1,
+    overran: 0,
+    cancelled: 0,
+    joined: 0,
+    cached: 0,
     strayReplies: 1,
   });
   desk.ended();
@@ -950,11 +965,302 @@ Deno.test("Broker counts all that happens to jobs", () => {
 
 Deno.test("Broker counts a job once when its client left before it was answered", () => {
   const desk = loaded();
-  desk.broker.disconnect(desk.client("a"));
+  desk.broker.disconnect(desk.client("a"), desk.now);
   const before = { ...desk.broker.counters };
   assert.equal(before.abandoned, 4);
-  assert(desk.reply(1, "a1", QUICK, Code.handlerFailed));
+  assert.equal(desk.reply(1, "a1", QUICK, Code.handlerFailed), false);
   assert.deepEqual(desk.broker.counters, before);
+});
+
+// Time limits
+
+/** Ticks as the loop does, for so long. */
+function pass(desk: Desk, duration: number): void {
+  for (const end = desk.now + duration; desk.now < end;) {
+    desk.now += Math.min(10, end - desk.now);
+    desk.broker.tick(desk.now);
+  }
+}
+
+/** Workers that are to be ended, with what was taken from them. */
+function overruns(desk: Desk): string[] {
+  return desk.broker.takeOverruns().map(({ worker, jobs }) =>
+    `${worker.id}: ${jobs.map(({ body }) => body.name).join(" ")}`
+  );
+}
+
+const OVERRAN = "504 The handler ran past its limit of 100 ms";
+
+Deno.test("Broker gives a worker up when its handler runs past limit and grace", () => {
+  const desk = new Desk({ requestTimeout: 100, abortGrace: 200 });
+  desk.workers(1);
+  desk.submit("a1");
+  desk.dispatch();
+  pass(desk, 290);
+  assert.deepEqual(overruns(desk), []);
+  pass(desk, 70);
+  assert.deepEqual(overruns(desk), ["1: "]);
+  assert.deepEqual(desk.ended(), [`a1: ${OVERRAN}`]);
+  assert.equal(desk.broker.counters.overran, 1);
+  assert.equal(desk.worker(1).state, "retiring");
+  assert.equal(desk.client("a").live, 0);
+  assert.equal(desk.reply(1, "a1"), false);
+  assert.equal(desk.broker.idle, true);
+  desk.broker.removeWorker(desk.worker(1), "died");
+  assert.deepEqual(desk.ended(), []);
+  assert.equal(desk.broker.tick(desk.now), Infinity);
+});
+
+Deno.test("Broker puts what waits behind an overrun job back in front, uncounted", () => {
+  const desk = new Desk({ requestTimeout: 100, abortGrace: 100 });
+  desk.workers(1);
+  desk.observe(1, QUICK);
+  desk.submit("a1 b1 a2");
+  assert.equal(desk.dispatch(), "a1>1 b1>1 a2>1");
+  desk.submit("c1");
+  pass(desk, 260);
+  assert.deepEqual(overruns(desk), ["1: b1 a2"]);
+  assert.deepEqual(desk.ended(), [`a1: ${OVERRAN}`]);
+  assert.equal(desk.job("b1").deaths, 0);
+  desk.workers(2);
+  assert.equal(serveAll(desk, 2), "b1 a2 c1");
+});
+
+Deno.test("Broker counts a job's time from when it began, not while it waited at its worker", () => {
+  const desk = new Desk({ requestTimeout: 100, abortGrace: 100 });
+  desk.workers(1);
+  desk.observe(1, QUICK);
+  desk.submit("a1 a2");
+  desk.dispatch();
+  pass(desk, 150);
+  assert(desk.reply(1, "a1"));
+  pass(desk, 190);
+  assert.deepEqual(overruns(desk), []);
+  pass(desk, 70);
+  assert.deepEqual(overruns(desk), ["1: "]);
+  assert.deepEqual(desk.ended(), [`a2: ${OVERRAN}`]);
+});
+
+Deno.test("Broker lets a request ask for a shorter limit than its own, not for a longer one", () => {
+  const desk = new Desk({ requestTimeout: 1000, abortGrace: 10 });
+  assert.equal(desk.broker.timeLimit(0), 1000);
+  assert.equal(desk.broker.timeLimit(5000), 1000);
+  assert.equal(desk.broker.timeLimit(50), 50);
+  desk.configure({ requestTimeout: 0 });
+  assert.equal(desk.broker.timeLimit(0), Infinity);
+  assert.equal(desk.broker.timeLimit(50), 50);
+  desk.workers(1);
+  desk.submit("a1", { requestTimeout: 100 });
+  desk.dispatch();
+  pass(desk, 200);
+  assert.deepEqual(desk.ended(), [`a1: ${OVERRAN}`]);
+});
+
+Deno.test("Broker watches each of several running jobs when a worker has more than one", () => {
+  const desk = new Desk({ requestTimeout: 100, abortGrace: 100, concurrency: 2 });
+  desk.workers(1);
+  desk.submit("a1 b1");
+  desk.dispatch();
+  pass(desk, 150);
+  assert(desk.reply(1, "a1"));
+  desk.submit("c1");
+  desk.dispatch();
+  pass(desk, 110);
+  assert.deepEqual(overruns(desk), ["1: c1"]);
+  assert.deepEqual(desk.ended(), [`b1: ${OVERRAN}`]);
+  assert.equal(desk.broker.queued, 1);
+});
+
+Deno.test("Broker gives no worker up when the whole machine slept", () => {
+  const desk = new Desk({ requestTimeout: 100, abortGrace: 100 });
+  desk.workers(1);
+  desk.submit("a1");
+  desk.dispatch();
+  pass(desk, 50);
+  desk.now += 60_000;
+  desk.broker.tick(desk.now);
+  assert.deepEqual(overruns(desk), []);
+  pass(desk, 300);
+  assert.deepEqual(overruns(desk), ["1: "]);
+});
+
+Deno.test("Broker gives no worker up when there is no grace", () => {
+  const desk = new Desk({ requestTimeout: 100, abortGrace: 0 });
+  desk.workers(1);
+  desk.submit("a1");
+  desk.dispatch();
+  pass(desk, 10_000);
+  assert.deepEqual(overruns(desk), []);
+  assert(desk.reply(1, "a1"));
+});
+
+Deno.test("Broker gives a worker up when its client has left and its handler goes on", () => {
+  const desk = new Desk({ abortGrace: 200 });
+  desk.workers(1);
+  desk.observe(1, QUICK);
+  desk.submit("a1 b1");
+  desk.dispatch();
+  pass(desk, 5000);
+  assert.equal(desk.broker.disconnect(desk.client("a"), desk.now).length, 1);
+  pass(desk, 190);
+  assert.deepEqual(overruns(desk), []);
+  pass(desk, 70);
+  assert.deepEqual(overruns(desk), ["1: b1"]);
+  assert.deepEqual(desk.ended(), ["a1: nothing"]);
+  assert.equal(desk.broker.counters.overran, 0);
+});
+
+// Requests that are taken back
+
+const TAKEN_BACK = "499 The request was cancelled";
+
+Deno.test("Broker ends a waiting job at once when its client takes it back", () => {
+  const desk = new Desk();
+  desk.submit("a1", { requestId: 7 });
+  desk.submit("a2", { requestId: 8 });
+  assert.equal(desk.broker.cancel(desk.client("a"), 7, [], desk.now), undefined);
+  assert.deepEqual(desk.ended(), [`a1: ${TAKEN_BACK}`]);
+  assert.equal(desk.broker.counters.cancelled, 1);
+  assert.equal(desk.broker.queued, 1);
+  assert.equal(desk.client("a").live, 1);
+});
+
+Deno.test("Broker tells which worker to stop when a running job is taken back, and answers 499 at its end", () => {
+  const desk = new Desk();
+  desk.workers(1);
+  desk.submit("a1", { requestId: 7 });
+  desk.dispatch();
+  const running = desk.broker.cancel(desk.client("a"), 7, [], desk.now);
+  assert.equal(running?.worker, desk.worker(1));
+  assert.equal(running?.job, desk.job("a1"));
+  assert.deepEqual(desk.ended(), []);
+  assert.equal(desk.broker.cancel(desk.client("a"), 7, [], desk.now), undefined);
+  assert.equal(desk.reply(1, "a1"), false);
+  assert.deepEqual(desk.ended(), [`a1: ${TAKEN_BACK}`]);
+  assert.equal(desk.broker.counters.cancelled, 1);
+  assert.equal(desk.client("a").live, 0);
+});
+
+Deno.test("Broker takes nothing back for another client, by another way, or under an unknown number", () => {
+  const desk = new Desk();
+  const bytes = (...numbers: number[]) => new Uint8Array(numbers);
+  const header = bytes(99);
+  desk.submit("a1", { requestId: 7, envelope: [bytes(1, 2), header] });
+  for (
+    const [client, id, envelope] of [
+      ["b", 7, [bytes(1, 2), header]],
+      ["a", 8, [bytes(1, 2), header]],
+      ["a", 7, [header]],
+      ["a", 7, [bytes(1, 3), header]],
+      ["a", 7, [bytes(1), header]],
+      ["a", 7, [bytes(1, 2), bytes(1, 2), header]],
+    ] as const
+  ) {
+    assert.equal(desk.broker.cancel(desk.client(client), id, [...envelope], 1), undefined);
+  }
+  assert.equal(desk.broker.queued, 1);
+  assert.equal(desk.broker.counters.cancelled, 0);
+  desk.broker.cancel(desk.client("a"), 7, [bytes(1, 2), bytes(0)], 1);
+  assert.equal(desk.broker.queued, 0);
+});
+
+// Requests of one key
+
+Deno.test("Broker answers requests of one key together when one is waiting or running", () => {
+  const desk = new Desk();
+  desk.submit("a1 b1", { key: "k" });
+  desk.submit("c1", { key: "other" });
+  assert.equal(desk.job("b1"), desk.job("a1"));
+  assert.equal(desk.broker.queued, 2);
+  desk.workers(1);
+  assert.equal(desk.dispatch(), "a1>1");
+  desk.submit("d1", { key: "k" });
+  assert.equal(desk.job("d1"), desk.job("a1"));
+  assert(desk.reply(1, "a1"));
+  assert.deepEqual(desk.job("a1").others.map(({ client }) => client), [
+    desk.client("b"),
+    desk.client("d"),
+  ]);
+  for (const name of "abd") assert.equal(desk.client(name).live, 0);
+  assert.equal(desk.broker.counters.joined, 2);
+  assert.equal(desk.broker.counters.requests, 4);
+  desk.submit("e1", { key: "k" });
+  assert.notEqual(desk.job("e1"), desk.job("a1"));
+});
+
+Deno.test("Broker goes on with a job when one of those who wait for it leaves or takes it back", () => {
+  for (const assigned of [false, true]) {
+    const desk = new Desk();
+    desk.submit("a1 b1 c1 d1", { key: "k", requestId: 7 });
+    if (assigned) desk.workers(1);
+    assert.equal(desk.dispatch(), assigned ? "a1>1" : "");
+    assert.deepEqual(desk.broker.disconnect(desk.client("a"), desk.now), []);
+    assert.deepEqual(desk.ended(), []);
+    assert.equal(desk.broker.cancel(desk.client("c"), 7, [], desk.now), undefined);
+    assert.deepEqual(desk.ended(), [`a1: ${TAKEN_BACK}`]);
+    assert.equal(desk.job("a1").client, desk.client("b"));
+    assert.deepEqual(desk.job("a1").others.map(({ client }) => client), [desk.client("d")]);
+    assert.deepEqual(["a", "b", "c", "d"].map((name) => desk.client(name).live), [0, 1, 0, 1]);
+    if (!assigned) desk.workers(1);
+    if (!assigned) assert.equal(desk.dispatch(), "a1>1");
+    assert(desk.reply(1, "a1"));
+    assert.deepEqual(["a", "b", "c", "d"].map((name) => desk.client(name).live), [0, 0, 0, 0]);
+    assert.equal(desk.bodies[0]?.releases, 1);
+  }
+});
+
+Deno.test("Broker ends a shared job when the last who waits for it leaves", () => {
+  const desk = new Desk();
+  desk.submit("a1 b1", { key: "k" });
+  desk.workers(1);
+  desk.dispatch();
+  assert.equal(desk.broker.disconnect(desk.client("b"), desk.now).length, 0);
+  assert.equal(desk.broker.disconnect(desk.client("a"), desk.now).length, 1);
+  desk.submit("c1", { key: "k" });
+  assert.notEqual(desk.job("c1"), desk.job("a1"));
+  assert.equal(desk.reply(1, "a1"), false);
+  assert.deepEqual(desk.ended(), ["a1: nothing"]);
+  assert.equal(desk.dispatch(), "c1>1");
+  assert.equal(desk.broker.counters.abandoned, 2);
+});
+
+Deno.test("Broker answers all who wait for a job when it ends it itself", () => {
+  const desk = new Desk({ maxAttempts: 1 });
+  desk.submit("a1 b1", { key: "k" });
+  desk.workers(1);
+  desk.dispatch();
+  desk.broker.removeWorker(desk.worker(1), "died");
+  const ended = desk.broker.takeEnded();
+  assert.deepEqual(ended.map(({ to, code, last }) => [to.length, code, last]), [[2, 502, true]]);
+});
+
+Deno.test("Broker lets a shared job wait as long as any of those who wait for it", () => {
+  const desk = new Desk();
+  desk.submit("a1", { key: "k", timeout: 100 });
+  desk.submit("b1", { key: "k", timeout: 50 });
+  desk.submit("c1", { key: "k", timeout: 5000 });
+  desk.now += 200;
+  desk.broker.tick(desk.now);
+  assert.deepEqual(desk.ended(), []);
+  desk.submit("d1", { key: "k" });
+  assert.equal(desk.broker.tick(desk.now), Infinity);
+  desk.now += 10_000;
+  desk.workers(1);
+  assert.equal(desk.dispatch(), "a1>1");
+});
+
+// Bounds for one client
+
+Deno.test("Broker refuses what one client asks beyond maxQueuePerClient, and nobody else", () => {
+  const desk = new Desk({ maxQueuePerClient: 2 });
+  desk.submit("a1 a2 a3 b1");
+  const limit = "The client has 2 requests waiting, which is the limit";
+  assert.deepEqual(desk.ended(), [`a3: 503 ${limit}`]);
+  desk.workers(1);
+  assert.equal(desk.dispatch(), "a1>1");
+  desk.submit("a4 a5");
+  assert.deepEqual(desk.ended(), [`a5: 503 ${limit}`]);
+  assert.equal(desk.broker.counters.refused, 2);
 });
 
 // Anything in any order
@@ -1007,6 +1313,9 @@ class Audit {
       queueLimit: 5 + this.#random(100),
       queueBytes: 100 + this.#random(2000),
       overflow: this.#random(2) === 0 ? "block" : "reject",
+      maxQueuePerClient: 0,
+      requestTimeout: 0,
+      abortGrace: 0,
     };
     this.#broker = new Broker(this.#limits);
     for (let index = 0; index < 4; index++) this.#addClient();
@@ -1045,7 +1354,9 @@ class Audit {
     const body = { name: `${client}`, releases: 0 };
     const job = this.#broker.submit(known, {
       envelope: [],
-      headed: false,
+      requestId: undefined,
+      requestTimeout: Infinity,
+      key: "",
       body,
       bytes: this.#random(100),
       deadline: this.#random(3) === 0 ? this.#now + this.#random(300) : Infinity,
@@ -1141,11 +1452,12 @@ class Audit {
     if (job === undefined) return;
     const micros = this.#random(3) === 0 ? this.#random(2000) : this.#random(100);
     const settled = this.#broker.settle(worker, job.id, Code.ok, micros, this.#now);
-    assert.equal(settled, job);
     const entry = this.#entry(job);
+    assert.equal(settled, entry.abandoned ? undefined : job);
     assert.equal(entry.worker, worker);
-    assert.equal(job.state, entry.abandoned ? "abandoned" : "ended");
-    this.#end(entry);
+    assert.equal(job.state, "ended");
+    entry.worker = undefined;
+    if (settled !== undefined) this.#end(entry);
     note(entry.abandoned ? "settled abandoned" : "settled");
   }
 
@@ -1206,7 +1518,7 @@ class Audit {
     const index = this.#random(this.#clients.length);
     const client = this.#clients[index];
     if (client === undefined) return;
-    const running = this.#broker.disconnect(client);
+    const running = this.#broker.disconnect(client, this.#now);
     const mine = [...this.#entries.values()].filter((entry) =>
       entry.client === index && entry.ends === 0
     );
@@ -1242,20 +1554,22 @@ class Audit {
 
   /** Does what the loop does with jobs that the broker ended. */
   #takeEnded(): void {
-    for (const { job, answer } of this.#broker.takeEnded()) {
+    for (const { job, to, code, last } of this.#broker.takeEnded()) {
+      assert(last, "Nobody shares a job");
+      const answered = to.length > 0;
       const entry = this.#entry(job);
       assert.equal(entry.worker, undefined, "A job that a worker has is not ended by the broker");
       assert.equal(job.state, "ended");
-      if (answer === undefined) assert(entry.abandoned || entry.client === GONE);
-      else assert(!entry.abandoned, "A client that has left gets no answer");
-      if (answer?.code === Code.expired) assert(job.deadline <= this.#now);
-      if (answer?.code === Code.workerDied) assert.equal(entry.deaths, this.#limits.maxAttempts);
-      if (answer?.code === Code.unavailable) {
+      if (answered) assert(!entry.abandoned, "A client that has left gets no answer");
+      else assert(entry.abandoned || entry.client === GONE);
+      if (code === Code.expired) assert(job.deadline <= this.#now);
+      if (code === Code.workerDied) assert.equal(entry.deaths, this.#limits.maxAttempts);
+      if (code === Code.unavailable) {
         assert(this.#closed !== "no" || this.#limits.overflow === "reject");
       }
       if (this.#isWaiting(entry)) this.#unwait(entry);
       this.#end(entry);
-      note(`ended: ${answer?.code}`);
+      note(`ended: ${answered ? code : undefined}`);
     }
   }
 

@@ -33,6 +33,11 @@ interface Received {
 /** ROUTER_NOTIFY's bit for `[peer, ""]` when a connection ends. */
 const DISCONNECT = 2;
 
+/** What our client says ahead of a request. */
+function headerOf({ envelope }: Received) {
+  return parseRequestHeader(envelope[0] ?? DELIMITER);
+}
+
 /** A ROUTER that keeps every request and hands it to `answer`. */
 class FakeServer {
   readonly requests: Received[] = [];
@@ -342,8 +347,11 @@ Deno.test("Client lets other requests end where they are when one times out", as
   assert.ok(first !== undefined);
   echo(server, first);
   assert.equal((await slow).text(), "slow");
-  const bodies = server.requests.map(({ body }) => text(body[0]));
-  assert.deepEqual(bodies, ["slow", "lost", "lost", "probe"]);
+  const said = server.requests.map((request) =>
+    headerOf(request)?.type === "cancel" ? "cancel" : text(request.body[0])
+  );
+  // What goes over two connections comes in any order.
+  assert.deepEqual(said.sort(), ["cancel", "lost", "lost", "probe", "slow"]);
 });
 
 Deno.test("Client moves other requests at once when an identity allows one socket", async () => {
@@ -413,9 +421,12 @@ Deno.test("Client lets the server know when the only request is aborted", async 
     await using client = new Client({ endpoint: server.endpoint, identity });
     const controller = new AbortController();
     const aborted = assert.rejects(client.request("x", { signal: controller.signal }));
-    await server.got(server.gone + 1);
+    const seen = server.requests.length;
+    await server.got(seen + 1);
     controller.abort();
-    await server.lost(server.gone + 1);
+    await server.got(seen + 2);
+    const [asked, taken] = server.requests.slice(seen).map(headerOf);
+    assert.deepEqual(taken, { ...asked, type: "cancel", timeout: 0 });
     await aborted;
   }
 });
@@ -644,7 +655,7 @@ async function runScript(permissions: string[], script: string) {
 // The retry logic, with a clock of its own.
 
 const SHARED = { plain: false, named: false, firstId: 1 };
-const LIMITS = { timeout: 100, retries: 2 };
+const LIMITS = { timeout: 100, retries: 2, requestTimeout: 0, key: "" };
 
 /** What was decided, in short, with links numbered as they come. */
 class Log {
@@ -653,6 +664,7 @@ class Log {
   of(steps: Step<string>[]): string[] {
     return steps.map((step) => {
       if (step.do === "giveUp") return `give up ${step.item} after ${step.tries}`;
+      if (step.do === "cancel") return `cancel #${step.id} on ${this.#number(step.link)}`;
       const link = this.#number(step.link);
       if (step.do !== "send") return `${step.do} ${link}`;
       return `send ${step.item} #${step.id} on ${link} for ${step.timeout}`;
@@ -679,7 +691,7 @@ Deno.test("LazyPirate sends requests on one link when nothing is late", () => {
   const { pirate, log } = setUp();
   assert.equal(pirate.tick(0), Infinity);
   pirate.add("a", LIMITS, 0);
-  pirate.add("b", { timeout: 40, retries: 0 }, 10);
+  pirate.add("b", { ...LIMITS, timeout: 40, retries: 0 }, 10);
   assert.deepEqual(log.of(pirate.take()), [
     "open 1",
     "send a #1 on 1 for 100",
@@ -710,13 +722,13 @@ Deno.test("LazyPirate repeats on a fresh link, then gives up, when nobody answer
   assert.equal(pirate.size, 0);
 });
 
-Deno.test("LazyPirate keeps a late request's link open when others wait on it", () => {
+Deno.test("LazyPirate takes a late try back and keeps its link open when others wait on it", () => {
   const { pirate, log } = setUp();
-  pirate.add("slow", { timeout: 1000, retries: 0 }, 0);
+  pirate.add("slow", { ...LIMITS, timeout: 1000, retries: 0 }, 0);
   pirate.add("a", LIMITS, 0);
   log.of(pirate.take());
   pirate.tick(100);
-  assert.deepEqual(log.of(pirate.take()), ["open 2", "send a #3 on 2 for 100"]);
+  assert.deepEqual(log.of(pirate.take()), ["cancel #2 on 1", "open 2", "send a #3 on 2 for 100"]);
   pirate.add("b", LIMITS, 110);
   assert.deepEqual(log.of(pirate.take()), ["send b #4 on 2 for 100"]);
   assert.equal(pirate.answer(log.link(1), 1, 200, 120), "slow");
@@ -731,7 +743,7 @@ Deno.test("LazyPirate opens few links when many requests are late one after anot
   let opened = 0;
   let sent = 0;
   for (let now = 0; now < 1000; now++) {
-    if (now < 700) pirate.add(`${now}`, { timeout: 100, retries: 2 }, now);
+    if (now < 700) pirate.add(`${now}`, { ...LIMITS, timeout: 100, retries: 2 }, now);
     pirate.tick(now);
     for (const step of pirate.take()) {
       if (step.do === "open") opened++;
@@ -746,7 +758,7 @@ Deno.test("LazyPirate opens few links when many requests are late one after anot
 Deno.test("LazyPirate moves the others without counting a try when it is named", () => {
   const { pirate, log } = setUp({ named: true });
   pirate.add("a", LIMITS, 0);
-  pirate.add("b", { timeout: 100, retries: 0 }, 60);
+  pirate.add("b", { ...LIMITS, timeout: 100, retries: 0 }, 60);
   log.of(pirate.take());
   assert.equal(pirate.tick(100), 60);
   assert.deepEqual(log.of(pirate.take()), [
@@ -756,7 +768,7 @@ Deno.test("LazyPirate moves the others without counting a try when it is named",
     "send a #4 on 2 for 100",
   ]);
   assert.equal(pirate.tick(160), 40); // link 2 is younger than the try: it may stay
-  assert.deepEqual(log.of(pirate.take()), ["give up b after 1"]);
+  assert.deepEqual(log.of(pirate.take()), ["cancel #3 on 2", "give up b after 1"]);
   assert.equal(pirate.answer(log.link(2), 4, 200, 170), "a");
 });
 
@@ -766,9 +778,13 @@ Deno.test("LazyPirate keeps the link when it is named and heard of meanwhile", (
   pirate.add("b", LIMITS, 0);
   log.of(pirate.take());
   assert.equal(pirate.answer(log.link(1), 2, 200, 50), "b");
-  pirate.add("c", { timeout: 1000, retries: 0 }, 60);
+  pirate.add("c", { ...LIMITS, timeout: 1000, retries: 0 }, 60);
   pirate.tick(100);
-  assert.deepEqual(log.of(pirate.take()), ["send c #3 on 1 for 1000", "send a #4 on 1 for 100"]);
+  assert.deepEqual(log.of(pirate.take()), [
+    "send c #3 on 1 for 1000",
+    "cancel #1 on 1",
+    "send a #4 on 1 for 100",
+  ]);
 });
 
 Deno.test("LazyPirate gives each request a link when it is plain", () => {
@@ -804,16 +820,52 @@ Deno.test("LazyPirate takes 408 as an answer when the try has time left, else as
   assert.deepEqual(log.of(pirate.take()), ["close 1", "open 2", "send b #3 on 2 for 100"]);
 });
 
-Deno.test("LazyPirate closes the link when the only request on it is dropped", () => {
+Deno.test("LazyPirate takes a request back when it is dropped, and keeps the link", () => {
   const { pirate, log } = setUp();
   const a = pirate.add("a", LIMITS, 0);
   const b = pirate.add("b", LIMITS, 0);
+  log.of(pirate.take());
   pirate.drop(a, 0);
   pirate.drop(a, 0);
-  assert.deepEqual(log.of(pirate.take()), ["open 1", "send b #2 on 1 for 100"]);
+  assert.deepEqual(log.of(pirate.take()), ["cancel #1 on 1"]);
   pirate.drop(b, 5);
-  assert.deepEqual(log.of(pirate.take()), ["close 1"]);
+  assert.deepEqual(log.of(pirate.take()), ["cancel #2 on 1"]);
   assert.equal(pirate.tick(5), Infinity);
+  pirate.add("c", LIMITS, 10);
+  assert.deepEqual(log.of(pirate.take()), ["send c #3 on 1 for 100"]);
+});
+
+Deno.test("LazyPirate closes the link of a dropped request when it is plain", () => {
+  const { pirate, log } = setUp({ plain: true });
+  const a = pirate.add("a", LIMITS, 0);
+  log.of(pirate.take());
+  pirate.drop(a, 0);
+  assert.deepEqual(log.of(pirate.take()), ["close 1"]);
+});
+
+Deno.test("LazyPirate keeps the link of a late try when the next one is to join it", () => {
+  const { pirate, log } = setUp();
+  pirate.add("a", { ...LIMITS, key: "k" }, 0);
+  log.of(pirate.take());
+  pirate.tick(100);
+  assert.deepEqual(log.of(pirate.take()), ["open 2", "send a #2 on 2 for 100"]);
+  pirate.tick(200);
+  assert.deepEqual(log.of(pirate.take()), ["open 3", "send a #3 on 3 for 100"]);
+  assert.equal(pirate.answer(log.link(3), 3, 200, 250), "a");
+  assert.deepEqual(log.of(pirate.take()), ["close 1", "close 2"]);
+});
+
+Deno.test("LazyPirate closes all links of a request with a key when it is given up or dropped", () => {
+  const { pirate, log } = setUp();
+  pirate.add("a", { ...LIMITS, key: "k", retries: 1 }, 0);
+  const b = pirate.add("b", { ...LIMITS, key: "l", timeout: 150 }, 0);
+  pirate.tick(100);
+  pirate.tick(150);
+  log.of(pirate.take());
+  pirate.tick(200);
+  assert.deepEqual(log.of(pirate.take()), ["give up a after 2"]);
+  pirate.drop(b, 210);
+  assert.deepEqual(log.of(pirate.take()), ["close 1", "cancel #4 on 2"]);
 });
 
 Deno.test("LazyPirate ends each request once and in time when events come in any order", () => {
@@ -859,7 +911,8 @@ class Voyage {
   #act(step: number): void {
     if (this.#below(3) > 0) return this.#answerOne();
     const item = `${step}`;
-    const limits = { timeout: 1 + this.#below(100), retries: this.#below(4) };
+    const key = !this.#mode.plain && this.#below(3) === 0 ? item : "";
+    const limits = { ...LIMITS, timeout: 1 + this.#below(100), retries: this.#below(4), key };
     const longest = limits.timeout * (limits.retries + 1) + 20 * (limits.retries + 1);
     this.#latest.set(item, this.#now + longest);
     const request = this.#pirate.add(item, limits, this.#now);
@@ -885,7 +938,10 @@ class Voyage {
       if (step.do === "open") this.#open.set(step.link, []);
       else if (step.do === "close") assert.ok(this.#open.delete(step.link), this.#where("closed"));
       else if (step.do === "giveUp") this.#end(step.item, "given up");
-      else {
+      else if (step.do === "cancel") {
+        assert.ok(this.#open.has(step.link), this.#where("taken back on an open link"));
+        assert.ok(!this.#mode.plain, this.#where("plain links have no words for it"));
+      } else {
         const sent = this.#open.get(step.link);
         assert.ok(sent !== undefined, this.#where("sent on an open link"));
         assert.ok(step.timeout > 0);

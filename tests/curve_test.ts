@@ -407,6 +407,7 @@ class Entrance {
         this.requests++;
         for (const frame of body) this.#messages.release(frame);
       },
+      cancel: () => {},
       gone: () => this.gone++,
       unsent: () => {},
     });

@@ -405,7 +405,7 @@ Deno.test("the handler's signal fires when the client leaves", async () => {
     await server.line("started");
     stays.send("", "");
   }
-  await server.line("aborted: The client has left");
+  await server.line("aborted: Nobody waits for the answer any more");
   assert.deepEqual(await stays.receiveText(), ["", "free"]);
   const { abandoned, clients } = await server.state();
   assert.deepEqual({ abandoned, clients }, { abandoned: 1, clients: 1 });

@@ -84,6 +84,7 @@ class Front {
   readonly frontend: Frontend;
   readonly requests: Asked[] = [];
   readonly gone: Client<Frames>[] = [];
+  readonly cancelled: Pick<Asked, "client" | "requestId" | "envelope">[] = [];
   unsent = { replies: 0, bytes: 0 };
   now = 0;
 
@@ -91,6 +92,7 @@ class Front {
     const options = { maxMessageSize, maxFrames: MAX_FRAMES, ipv6: false };
     this.frontend = new Frontend(this.#context, this.messages, options, {
       request: (client, request) => this.requests.push({ ...request, client }),
+      cancel: (client, requestId, envelope) => this.cancelled.push({ client, requestId, envelope }),
       gone: (client) => this.gone.push(client),
       unsent: (replies, bytes) => {
         this.unsent.replies += replies;
@@ -197,7 +199,7 @@ for (const [what, envelope] of ENVELOPES) {
     assert.deepEqual(hexes(asked.envelope), hexes(envelope.map(toBytes)));
     assert.deepEqual(texts(asked.body), ["body", "", "more"]);
     assert.equal(asked.bytes, 8);
-    assert.equal(asked.headed, false);
+    assert.equal(asked.requestId, undefined);
     assert.equal(asked.timeout, 0);
     front.reply(asked, Code.ok, "answer", "", "end");
     const expected = [...envelope, "", "answer", "", "end"].map(toBytes);
@@ -293,11 +295,18 @@ Deno.test("Frontend sorts messages out when well-formed and other ones come at r
 Deno.test("Frontend knows our client's requests by their header, wherever they were sent through", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
-  const header = buildRequestHeader({ id: 2 ** 40, timeout: 250 });
+  const header = buildRequestHeader({
+    id: 2 ** 40,
+    timeout: 250,
+    requestTimeout: 40,
+    key: "one",
+  });
   peer.send("hop", header, "", "body");
   const asked = await front.next();
-  assert.equal(asked.headed, true);
+  assert.equal(asked.requestId, 2 ** 40);
   assert.equal(asked.timeout, 250);
+  assert.equal(asked.requestTimeout, 40);
+  assert.equal(asked.key, "one");
   assert.deepEqual(hexes(asked.envelope), hexes([bytes("hop"), header]));
   front.reply(asked, Code.ok, "yes");
   const frames = await peer.receive();
@@ -314,9 +323,26 @@ Deno.test("Frontend takes a request for a plain one when a header is not the las
   peer.send(header, "last", "", "body");
   peer.send("", header, "body");
   for (const asked of [await front.next(), await front.next()]) {
-    assert.equal(asked.headed, false);
+    assert.equal(asked.requestId, undefined);
     assert.equal(asked.timeout, 0);
   }
+});
+
+Deno.test("Frontend tells of a request that is taken back, and keeps nothing of the message", async () => {
+  await using front = new Front();
+  await using peer = new Peer(front.endpoint);
+  const header = buildRequestHeader({ type: "cancel", id: 7 });
+  peer.send("hop", header, "", "");
+  peer.send("hop", header, "", "whatever", filled(1000));
+  peer.send("", "plain");
+  const asked = await front.next();
+  assert.equal(front.cancelled.length, 2);
+  for (const { client, requestId, envelope } of front.cancelled) {
+    assert.equal(client, asked.client);
+    assert.equal(requestId, 7);
+    assert.deepEqual(hexes(envelope), hexes([bytes("hop"), header]));
+  }
+  assert.equal(front.inUse(asked), 0);
 });
 
 // Sizes
@@ -826,7 +852,8 @@ function jobFor(
   { id = 1, deadline = Infinity, deaths = 0, client = clientNamed("me") } = {},
 ): Job<Frames> {
   const body = frames.map((frame) => back.messages.from(toBytes(frame)));
-  const job = newJob(id, client, { envelope: [], headed: false, body, bytes: 0, deadline });
+  const plain = { envelope: [], requestId: undefined, requestTimeout: Infinity, key: "" };
+  const job = newJob(id, client, { ...plain, body, bytes: 0, deadline });
   job.deaths = deaths;
   return job;
 }
@@ -1097,13 +1124,16 @@ Deno.test("Backend sends a job with its header and all frames of its body", asyn
   const { peer, worker } = await back.worker();
   await using _peer = peer;
   const job = jobFor(back, ["one", "", "three"], { id: 2 ** 40, deaths: 1, deadline: 1500 });
+  const before = Date.now();
   assert.equal(back.backend.send(worker, job, 1000), true);
   const [header, ...body] = await peer.receive();
   assert(header);
-  assert.deepEqual(parseJob(header), {
+  const { deadline, ...rest } = parseJob(header);
+  assert(Math.abs(deadline - before - 500) < 60_000, "It is a time of the calendar");
+  assert.deepEqual(rest, {
     job: 2 ** 40,
     attempt: 2,
-    remaining: 500,
+    requestTimeout: 0,
     identity: "me",
     address: "127.0.0.1",
     user: "",
@@ -1111,16 +1141,19 @@ Deno.test("Backend sends a job with its header and all frames of its body", asyn
   assert.deepEqual(body.map(text), ["one", "", "three"]);
 });
 
-Deno.test("Backend tells a worker how long it has: 0 for ever, and at least 1 ms when there is an end", async () => {
+Deno.test("Backend tells a worker until when it may start a job, also if that is past, and 0 for ever", async () => {
   await using back = new Back();
   const { peer, worker } = await back.worker();
   await using _peer = peer;
   const client = clientNamed("me");
+  const before = Date.now();
   for (const deadline of [1000.2, 900, Infinity]) {
     back.backend.send(worker, jobFor(back, ["x"], { deadline, client }), 1000);
     const [header] = await peer.receive();
     assert(header);
-    assert.equal(parseJob(header).remaining, deadline === Infinity ? 0 : 1);
+    const told = parseJob(header).deadline;
+    if (deadline === Infinity) assert.equal(told, 0);
+    else assert(told >= before - 100 && told <= Date.now() + 1);
   }
 });
 

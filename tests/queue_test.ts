@@ -357,7 +357,15 @@ Deno.test("FairQueue agrees with a naive queue when items come, return and go at
 Deno.test("newJob waits in its client's line, with no death and in no list", () => {
   const client = newClient<string>(new Uint8Array([1]), new Uint8Array(18));
   const envelope = [new Uint8Array([7])];
-  const request = { envelope, headed: true, body: "hello", bytes: 5, deadline: 9 };
+  const request = {
+    envelope,
+    requestId: 4,
+    requestTimeout: 7,
+    key: "k",
+    body: "hello",
+    bytes: 5,
+    deadline: 9,
+  };
   const job = newJob(3, client, request);
   assert.equal(job.line, client.line);
   assert.equal(client.live, 0);
@@ -367,7 +375,10 @@ Deno.test("newJob waits in its client's line, with no death and in no list", () 
     client: 0,
     line: 0,
     links: noLinks(),
+    others: [],
     deaths: 0,
+    startedAt: 0,
+    abortedAt: Infinity,
     state: "queued",
   });
 });

@@ -60,6 +60,7 @@ export const poolLimits: fc.Arbitrary<Limits> = fc.record({
   startDelay: fc.constantFrom(0, 0, 300),
   startTimeout: fc.constantFrom(1_000, 10_000),
   stopTimeout: fc.constantFrom(500, 5_000),
+  abortGrace: fc.constantFrom(0, 300),
   dequeueInterval: fc.constantFrom(0, 0, 700),
   maxDequeueWorkers: fc.constantFrom(1, 2),
   babysitInterval: fc.constantFrom(0, 1_000),

@@ -23,6 +23,7 @@ const LIMITS: Limits = {
   minChildTtl: 10_000,
   startDelay: 0,
   startTimeout: 10_000,
+  abortGrace: 1000,
   stopTimeout: 5_000,
   dequeueInterval: 0,
   maxDequeueWorkers: 1,

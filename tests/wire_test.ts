@@ -27,6 +27,7 @@ import {
   Code,
   DELIMITER,
   MAX_ENVELOPE_BYTES,
+  MAX_KEY_BYTES,
   parseErrorText,
   parseRequestHeader,
   parseStatus,
@@ -79,15 +80,36 @@ function randomId(random: (below: number) => number): number {
 
 Deno.test("buildRequestHeader writes the documented bytes", () => {
   const header = buildRequestHeader({ id: 0x0001_0203_0405_0607, timeout: 0x0a0b0c0d });
-  assert.equal(hex(header), "005a5046" + "01010000" + "07060504" + "03020100" + "0d0c0b0a");
+  assert.equal(
+    hex(header),
+    "005a5046" + "01010000" + "07060504" + "03020100" + "0d0c0b0a" + "00000000",
+  );
+  const full = {
+    type: "cancel",
+    id: 1,
+    timeout: 0,
+    requestTimeout: 0x0a0b0c0d,
+    key: "kéy",
+  } as const;
+  const fixed = "005a5046" + "01020400" + "01000000" + "00000000" + "00000000" + "0d0c0b0a";
+  assert.equal(hex(buildRequestHeader(full)), fixed + "6bc3a979");
+});
+
+Deno.test("buildRequestHeader refuses a key that is too long", () => {
+  const longest = "x".repeat(MAX_KEY_BYTES);
+  assert.equal(parseRequestHeader(buildRequestHeader({ id: 1, key: longest }))?.key, longest);
+  for (const key of [`${longest}x`, "é".repeat(MAX_KEY_BYTES / 2 + 1)]) {
+    assert.throws(() => buildRequestHeader({ id: 1, key }), RangeError);
+  }
 });
 
 Deno.test("parseRequestHeader reads what buildRequestHeader wrote when ids go up to 2^53 - 1", () => {
   for (const id of IDS) {
     for (const timeout of [0, 1, 10_000, 2 ** 31, LONGEST]) {
       const header = buildRequestHeader({ id, timeout });
-      assert.deepEqual(parseRequestHeader(header), { id, timeout });
-      assert.deepEqual(parseRequestHeader(inside(header)), { id, timeout });
+      const expected = { type: "request", id, timeout, requestTimeout: 0, key: "" };
+      assert.deepEqual(parseRequestHeader(header), expected);
+      assert.deepEqual(parseRequestHeader(inside(header)), expected);
     }
   }
 });
@@ -95,7 +117,13 @@ Deno.test("parseRequestHeader reads what buildRequestHeader wrote when ids go up
 Deno.test("parseRequestHeader reads what buildRequestHeader wrote when ids are random", () => {
   for (let seed = 1; seed <= 2000; seed++) {
     const random = randomNumbers(seed * 31_337);
-    const header = { id: randomId(random), timeout: random(2 ** 32) };
+    const header = {
+      type: random(2) === 0 ? "request" as const : "cancel" as const,
+      id: randomId(random),
+      timeout: random(2 ** 32),
+      requestTimeout: random(2 ** 32),
+      key: "é".repeat(random(MAX_KEY_BYTES / 2 + 1)),
+    };
     assert.deepEqual(parseRequestHeader(buildRequestHeader(header)), header, `Seed ${seed}`);
   }
 });
@@ -108,7 +136,7 @@ Deno.test("buildRequestHeader keeps the timeout within 32 bits when it is no suc
 });
 
 Deno.test("parseRequestHeader takes no frame for a header when its size differs", () => {
-  const header = buildRequestHeader({ id: 1, timeout: 1 });
+  const header = buildRequestHeader({ id: 1, timeout: 1, key: "key" });
   for (let size = 0; size < 40; size++) {
     if (size === header.length) continue;
     const frame = new Uint8Array(size);
@@ -122,19 +150,20 @@ Deno.test("parseRequestHeader takes no frame for a header when magic, version or
     for (let bit = 0; bit < 8; bit++) {
       const frame = buildRequestHeader({ id: 5, timeout: 5 });
       frame[at] = (frame[at] ?? 0) ^ (1 << bit);
+      if (at === 5 && frame[at] === 2) continue;
       assert.equal(parseRequestHeader(frame), undefined, `Bit ${bit} of byte ${at}`);
     }
   }
 });
 
-Deno.test("parseRequestHeader takes no frame for a header when it is 20 bytes of something else", () => {
+Deno.test("parseRequestHeader takes no frame for a header when it is 24 bytes of something else", () => {
   const frames = [
-    new Uint8Array(20),
-    bytes("ZPF\u0001\u0001ZPF\u0001\u0001ZPF\u0001\u0001ZPF\u0001\u0001"),
+    new Uint8Array(24),
+    bytes("ZPF\u0001\u0001\0ZPF\u0001\u0001\0ZPF\u0001\u0001\0ZPF\u0001\u0001\0"),
   ];
-  frames.push(bytes("a-name-of-20-bytes-x"), new Uint8Array(20).fill(0xff));
+  frames.push(bytes("a-name-of-24-bytes-xxxxx"), new Uint8Array(24).fill(0xff));
   for (const frame of frames) {
-    assert.equal(frame.length, 20);
+    assert.equal(frame.length, 24);
     assert.equal(parseRequestHeader(frame), undefined);
   }
 });
@@ -303,26 +332,27 @@ Deno.test("readJobId and readCode read what buildJobSignal wrote when jobs go up
 function jobHeader(
   identity: string,
   address: string,
-  { job = 1, attempt = 1, frames = 1, remaining = 0, user = "" } = {},
+  { job = 1, attempt = 1, frames = 1, deadline = 0, requestTimeout = 0, user = "" } = {},
 ): Bytes {
   const header = buildJobHeader(identity, address, user);
-  writeJob(viewOf(header), job, attempt, frames, remaining);
+  writeJob(viewOf(header), { job, attempt, deadline, requestTimeout }, frames);
   return header;
 }
 
 Deno.test("writeJob writes the documented bytes", () => {
-  const job = 0x0001_0203_0405_0607;
-  const times = { job, attempt: 2, frames: 0x0304, remaining: 0x0a0b0c0d, user: "al" };
-  const fixed = "10020403" + "07060504" + "03020100" + "0d0c0b0a";
-  assert.equal(hex(jobHeader("me", "::1", times)), fixed + "026d65" + "033a3a31" + "02616c");
+  const times = { deadline: 0x0001_0203_0405_0607, requestTimeout: 0x0a0b0c0d };
+  const order = { job: 0x0001_0203_0405_0607, attempt: 2, frames: 0x0304, ...times, user: "al" };
+  const id = "07060504" + "03020100";
+  const fixed = "10020403" + id + id + "0d0c0b0a";
+  assert.equal(hex(jobHeader("me", "::1", order)), fixed + "026d65" + "033a3a31" + "02616c");
 });
 
 Deno.test("parseJob reads what writeJob wrote when jobs go up to 2^53 - 1", () => {
   for (const job of IDS) {
-    for (const remaining of [0, 1, 2 ** 31, LONGEST]) {
-      const user = "alice";
-      const header = jobHeader("me", "127.0.0.1", { job, attempt: 3, remaining, user });
-      const expected = { job, attempt: 3, remaining, identity: "me", address: "127.0.0.1", user };
+    for (const deadline of IDS) {
+      const order = { job, attempt: 3, deadline, requestTimeout: LONGEST, user: "alice" };
+      const header = jobHeader("me", "127.0.0.1", order);
+      const expected = { ...order, identity: "me", address: "127.0.0.1" };
       assert.deepEqual(parseJob(header), expected);
       assert.deepEqual(parseJob(inside(header)), expected);
     }
@@ -330,22 +360,29 @@ Deno.test("parseJob reads what writeJob wrote when jobs go up to 2^53 - 1", () =
 });
 
 Deno.test("writeJob leaves nothing of the job before when it writes the header again", () => {
-  const header = jobHeader("me", "here", { job: HIGHEST, attempt: 255, frames: 9, remaining: 9 });
-  writeJob(viewOf(header), 1, 1, 1, 0);
+  const header = jobHeader("me", "here", {
+    job: HIGHEST,
+    attempt: 255,
+    frames: 9,
+    deadline: HIGHEST,
+    requestTimeout: 9,
+  });
+  writeJob(viewOf(header), { job: 1, attempt: 1, deadline: 0, requestTimeout: 0 }, 1);
   assert.equal(hex(header), hex(jobHeader("me", "here")));
 });
 
 Deno.test("writeJob keeps numbers within their fields when they are larger", () => {
-  const header = jobHeader("", "", { attempt: 300, frames: 70_000, remaining: 1e12 });
+  const header = jobHeader("", "", { attempt: 300, frames: 70_000, requestTimeout: 1e12 });
   assert.equal(header[1], 255);
   assert.equal(viewOf(header).getUint16(2, true), 65_535);
-  assert.equal(parseJob(header).remaining, LONGEST);
+  assert.equal(parseJob(header).requestTimeout, LONGEST);
 });
 
-Deno.test("writeJob rounds the time that is left up, so that a moment is not no deadline", () => {
-  assert.equal(parseJob(jobHeader("", "", { remaining: 0.001 })).remaining, 1);
-  assert.equal(parseJob(jobHeader("", "", { remaining: 7.2 })).remaining, 8);
-  assert.equal(parseJob(jobHeader("", "", { remaining: 0 })).remaining, 0);
+Deno.test("writeJob rounds times up, so that a moment is not no limit", () => {
+  for (const [time, written] of [[0.001, 1], [7.2, 8], [0, 0]] as const) {
+    const header = parseJob(jobHeader("", "", { deadline: time, requestTimeout: time }));
+    assert.deepEqual([header.deadline, header.requestTimeout], [written, written]);
+  }
 });
 
 Deno.test("parseJob gives empty texts when a client has neither identity nor address", () => {
@@ -390,7 +427,7 @@ Deno.test("buildJobHeader makes no more than MAX_JOB_BYTES of any identity, addr
   // A character of four bytes is left out whole.
   const [x, flags] = ["x".repeat(999), "🎌".repeat(999)];
   assert.equal(buildJobHeader(x, flags, x).length, MAX_JOB_BYTES - 3);
-  assert.equal(buildJobHeader("", "", "").length, 19);
+  assert.equal(buildJobHeader("", "", "").length, 27);
 });
 
 Deno.test("parseJob reads what writeJob wrote when all is random", () => {
@@ -400,7 +437,12 @@ Deno.test("parseJob reads what writeJob wrote when all is random", () => {
     const word = () =>
       Array.from({ length: random(63) }, () => letters[random(letters.length)]).join("");
     const [identity, address, user] = [word(), word(), word()];
-    const numbers = { job: randomId(random), attempt: random(256), remaining: random(2 ** 32) };
+    const numbers = {
+      job: randomId(random),
+      attempt: random(256),
+      deadline: randomId(random),
+      requestTimeout: random(2 ** 32),
+    };
     const header = parseJob(jobHeader(identity, address, { ...numbers, user }));
     assert.deepEqual(header, { ...numbers, identity, address, user }, `Seed ${seed}`);
   }

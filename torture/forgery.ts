@@ -313,6 +313,7 @@ class OpenBroker {
       },
       leaving: () => this.lost++,
       lost: () => this.lost++,
+      overran: () => this.lost++,
       failed: () => false,
       memory: () => {},
       log: (_, message) => this.reports.push({ at: performance.now(), message }),

@@ -15,7 +15,8 @@
  *   MEMORY   [u8 8, u8 0, u16 0, u32 KiB]      how much it has in memory, where it was told to say so
  *
  * broker → worker
- *   JOB      [u8 16, u8 attempt, u16 frames, u32 job low, u32 job high, u32 ms left (0: no deadline),
+ *   JOB      [u8 16, u8 attempt, u16 frames, u32 job low, u32 job high,
+ *             u32 deadline low, u32 deadline high (ms since 1970; 0: none), u32 ms to run (0: any time),
  *             u8 length, identity, u8 length, address, u8 length, user] [body…]
  *   CANCEL   [u8 17, u8 0, u16 code, u32 job low, u32 job high]
  *   STOP     [u8 18]                           finish what came before this, then leave
@@ -135,7 +136,7 @@ function writeJobId(view: DataView, job: number): void {
 }
 
 /** Where JOB's fixed part ends. */
-const JOB_FIXED_BYTES = 16;
+const JOB_FIXED_BYTES = 24;
 /** No longer than this, whatever a client's identity, address and user are. */
 export const MAX_JOB_BYTES = JOB_FIXED_BYTES + 3 * 256;
 
@@ -164,28 +165,31 @@ function shortText(text: string): Uint8Array {
   return bytes.subarray(0, encoder.encodeInto(text, bytes).written);
 }
 
-/** Writes the fixed part of a JOB header. `remaining` is ms, 0: no deadline. */
-export function writeJob(
-  view: DataView,
-  job: number,
-  attempt: number,
-  frames: number,
-  remaining: number,
-): void {
-  view.setUint8(1, Math.min(attempt, 255));
-  view.setUint16(2, Math.min(frames, 0xffff), true);
-  writeJobId(view, job);
-  view.setUint32(12, Math.min(Math.ceil(remaining), 0xffffffff), true);
-}
-
-/** A JOB header as the worker reads it. */
-export interface JobHeader {
+/** The fixed part of a JOB header. */
+export interface JobOrder {
   /** The broker's number for the job. */
   job: number;
   /** 1 for the first try. */
   attempt: number;
-  /** ms until the deadline, 0: none. */
-  remaining: number;
+  /** Not to be started after this time, ms since 1970; 0: no deadline. */
+  deadline: number;
+  /** How long the handler may run, ms; 0: any time. */
+  requestTimeout: number;
+}
+
+/** Writes the fixed part of a JOB header, for a body of so many frames. */
+export function writeJob(view: DataView, order: JobOrder, frames: number): void {
+  const { job, attempt, deadline, requestTimeout } = order;
+  view.setUint8(1, Math.min(attempt, 255));
+  view.setUint16(2, Math.min(frames, 0xffff), true);
+  writeJobId(view, job);
+  view.setUint32(12, Math.ceil(deadline) >>> 0, true);
+  view.setUint32(16, Math.floor(Math.ceil(deadline) / HIGH), true);
+  view.setUint32(20, Math.min(Math.ceil(requestTimeout), 0xffffffff), true);
+}
+
+/** A JOB header as the worker reads it. */
+export interface JobHeader extends JobOrder {
   /** The identity that the client chose, "" if none. */
   identity: string;
   /** The client's network address, "" where there is none. */
@@ -203,7 +207,8 @@ export function parseJob(bytes: Uint8Array<ArrayBuffer>): JobHeader {
   return {
     job: readJobId(view),
     attempt: view.getUint8(1),
-    remaining: view.getUint32(12, true),
+    deadline: view.getUint32(12, true) + view.getUint32(16, true) * HIGH,
+    requestTimeout: view.getUint32(20, true),
     identity: text(bytes, JOB_FIXED_BYTES + 1, identityEnd),
     address: text(bytes, identityEnd + 1, addressEnd),
     user: text(bytes, addressEnd + 1, userEnd),

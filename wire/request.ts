@@ -10,6 +10,7 @@
  * our request      [envelope…] [header] [] [body] [body…]
  * its reply        [envelope…] [header] [] [status] [body] [body…]
  * its error reply  [envelope…] [header] [] [status] [message]
+ * its withdrawal   [envelope…] [header] [] []       the type says so; its own reply is the request's
  * ```
  *
  * The form is ZeroMQ's REQ envelope, RFC 28/REQREP. Frame by frame: docs/protocol.md.
@@ -37,48 +38,103 @@ export const Code = {
   handlerTimeout: 504,
 } as const;
 
+/** Whether an answer would be the same if it were asked for again; others are worth another try. */
+export function isFinal(code: number): boolean {
+  return code < 500 && code !== Code.expired && code !== Code.cancelled;
+}
+
 /** The empty frame that ends an envelope. */
 export const DELIMITER: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
 /** What our client says ahead of a request's body. */
 export interface RequestHeader {
+  /** Ask, or have an earlier request of this connection ended. */
+  type: "request" | "cancel";
   /** The client's own number for the request, 0 to 2^53 − 1; the reply carries it back. */
   id: number;
   /** How long the client will wait from now, ms; 0: it does not say. */
   timeout: number;
+  /** How long the handler may run, ms; 0: as long as the server lets it. */
+  requestTimeout: number;
+  /** Requests of the same key are answered together, "" if it has none. */
+  key: string;
 }
 
+/** At most so many bytes of UTF-8 in a key. */
+export const MAX_KEY_BYTES = 128;
+
 /**
- * The last envelope frame of our client's requests, 20 bytes, little-endian:
- * `00 'Z' 'P' 'F'`, u8 version = 1, u8 type = 1, u16 0, u32 id low, u32 id high, u32 timeout in ms.
+ * The last envelope frame of our client's requests, 24 bytes and the key, little-endian:
+ * `00 'Z' 'P' 'F'`, u8 version = 1, u8 type (1 request, 2 cancel), u8 length of the key, u8 0,
+ * u32 id low, u32 id high, u32 timeout in ms, u32 requestTimeout in ms, the key.
  */
-const HEADER_BYTES = 20;
+const HEADER_BYTES = 24;
 const MAGIC = 0x46505a00;
 const VERSION = 1;
 const TYPE_REQUEST = 1;
+const TYPE_CANCEL = 2;
 
-/** Builds a request's header. */
-export function buildRequestHeader({ id, timeout }: RequestHeader): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(HEADER_BYTES);
+/**
+ * Builds a request's header; what is left out is not said.
+ *
+ * @throws {RangeError} when the key is too long.
+ */
+export function buildRequestHeader(
+  { type = "request", id, timeout = 0, requestTimeout = 0, key = "" }:
+    & Pick<RequestHeader, "id">
+    & Partial<RequestHeader>,
+): Uint8Array<ArrayBuffer> {
+  const keyBytes = encodeKey(key);
+  const bytes = new Uint8Array(HEADER_BYTES + keyBytes.length);
   const view = new DataView(bytes.buffer);
   view.setUint32(0, MAGIC, true);
   view.setUint8(4, VERSION);
-  view.setUint8(5, TYPE_REQUEST);
+  view.setUint8(5, type === "request" ? TYPE_REQUEST : TYPE_CANCEL);
+  view.setUint8(6, keyBytes.length);
   view.setUint32(8, id >>> 0, true);
   view.setUint32(12, Math.floor(id / 2 ** 32), true);
-  view.setUint32(16, Math.min(Math.max(0, Math.ceil(timeout)), 0xffffffff), true);
+  view.setUint32(16, milliseconds(timeout), true);
+  view.setUint32(20, milliseconds(requestTimeout), true);
+  bytes.set(keyBytes, HEADER_BYTES);
   return bytes;
+}
+
+function encodeKey(key: string): Uint8Array {
+  if (key === "") return DELIMITER;
+  const bytes = encoder.encode(key);
+  if (bytes.length <= MAX_KEY_BYTES) return bytes;
+  throw new RangeError(
+    `Cannot build a request as "key" must have at most ${MAX_KEY_BYTES} bytes: it has ${bytes.length}`,
+  );
+}
+
+function milliseconds(duration: number): number {
+  return Math.min(Math.max(0, Math.ceil(duration)), 0xffffffff);
 }
 
 /** Reads a request's header, or undefined if `frame` is some other envelope frame. */
 export function parseRequestHeader(frame: Uint8Array): RequestHeader | undefined {
-  if (frame.length !== HEADER_BYTES) return undefined;
+  if (frame.length < HEADER_BYTES) return undefined;
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
-  if (view.getUint32(0, true) !== MAGIC) return undefined;
-  if (view.getUint8(4) !== VERSION || view.getUint8(5) !== TYPE_REQUEST) return undefined;
-  const id = view.getUint32(8, true) + view.getUint32(12, true) * 2 ** 32;
-  return { id, timeout: view.getUint32(16, true) };
+  if (view.getUint32(0, true) !== MAGIC || view.getUint8(4) !== VERSION) return undefined;
+  const type = TYPES[view.getUint8(5)];
+  const size = view.getUint8(6);
+  if (type === undefined || size > MAX_KEY_BYTES || frame.length !== HEADER_BYTES + size) {
+    return undefined;
+  }
+  return {
+    type,
+    id: view.getUint32(8, true) + view.getUint32(12, true) * 2 ** 32,
+    timeout: view.getUint32(16, true),
+    requestTimeout: view.getUint32(20, true),
+    key: size === 0 ? "" : new TextDecoder().decode(frame.subarray(HEADER_BYTES)),
+  };
 }
+
+const TYPES: Record<number, RequestHeader["type"]> = {
+  [TYPE_REQUEST]: "request",
+  [TYPE_CANCEL]: "cancel",
+};
 
 /** The frame ahead of a reply to our client: u8 version = 1, u8 0, u16 code; little-endian. */
 export function buildStatus(code: number): Uint8Array<ArrayBuffer> {
