@@ -797,7 +797,7 @@ class PreforkServer implements Server {
       this.#log.warn('"maxConnections" does nothing here: this libzmq tells of no connections');
     }
     if (this.#settings.babysitInterval > 0 && cpuTime(Deno.pid) === undefined) {
-      this.#log.warn('"babysitInterval" does nothing here: the CPU time of workers can\'t be read');
+      this.#log.warn('"babysitInterval" does nothing here: it needs Linux, and -A');
     }
     this.#hook("onListen", () => this.#settings.onListen?.({ frontend: [...frontend], backend }));
   }

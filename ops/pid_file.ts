@@ -24,7 +24,8 @@ export function claimPidFile(
 ): PidFile {
   const before = read(path);
   const other = before === undefined ? NaN : Number(before.trim());
-  if (Number.isInteger(other) && other > 0 && other !== Deno.pid && isAlive(other)) {
+  const isOther = Number.isInteger(other) && other > 0 && other !== Deno.pid;
+  if (isOther && lives(other, path, isAlive)) {
     throw new Error(`Cannot use the pid file "${path}": process ${other} lives and holds it`);
   }
   if (before !== undefined) warn(`Overwriting the stale pid file "${path}"`);
@@ -36,6 +37,18 @@ export function claimPidFile(
     );
   }
   return { release: () => release(path) };
+}
+
+function lives(pid: number, path: string, isAlive: (pid: number) => boolean): boolean {
+  try {
+    return isAlive(pid);
+  } catch (error) {
+    throw new Error(
+      `Cannot tell whether process ${pid} of the pid file "${path}" lives: ${
+        error instanceof Error ? error.message : error
+      }`,
+    );
+  }
 }
 
 function release(path: string): void {

@@ -58,7 +58,11 @@ export function residentMemory(pid: number): number | undefined {
   return size === undefined ? undefined : Number(size) * 1024;
 }
 
-/** Whether a process of this number lives; true where that can't be told. */
+/**
+ * Whether a process of this number lives; true where that can't be told.
+ *
+ * @throws {Deno.errors.NotCapable} when this process may not ask.
+ */
 export function isAlive(pid: number): boolean {
   if (readText(`/proc/${pid}/stat`) !== undefined) return true;
   try {
@@ -66,6 +70,7 @@ export function isAlive(pid: number): boolean {
     Deno.kill(pid, "SIGCONT");
     return true;
   } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
     return !(error instanceof Deno.errors.NotFound);
   }
 }

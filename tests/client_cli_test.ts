@@ -7,6 +7,7 @@ import { locateLibrary } from "../zmq/locate.ts";
 import { MessagePool } from "../zmq/message.ts";
 import { Poller } from "../zmq/poller.ts";
 import { Context, type Socket } from "../zmq/socket.ts";
+import { clientFlags } from "./permissions.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -114,7 +115,7 @@ class EchoServer {
 
 function command(args: string[]): Deno.Command {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "client.ts", ...args],
+    args: ["run", ...clientFlags(args.filter((arg) => arg.startsWith("/"))), "client.ts", ...args],
     cwd: root,
     stdin: "piped",
     stdout: "piped",

@@ -18,6 +18,7 @@ import { locateLibrary } from "../zmq/locate.ts";
 import { MessagePool } from "../zmq/message.ts";
 import { Poller } from "../zmq/poller.ts";
 import { Context, type Socket } from "../zmq/socket.ts";
+import { clientFlags } from "./permissions.ts";
 
 const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
 const text = (bytes: Uint8Array | undefined) => new TextDecoder().decode(bytes);
@@ -623,7 +624,7 @@ Deno.test("Client rejects when an argument is not what it must be", async () => 
 Deno.test("Client lets the process end when it is open but idle", async () => {
   await using server = new FakeServer(echo);
   const { code, stdout, stderr } = await runScript(
-    ["-A"],
+    clientFlags(),
     `
     import { Client } from ${JSON.stringify(new URL("../client.ts", import.meta.url).href)};
     const client = new Client({ endpoint: ${JSON.stringify(server.endpoint)} });

@@ -1,6 +1,7 @@
 /** mod.ts as a command: what it prints, how it exits, and the files that it keeps. */
 
 import { strict as assert } from "node:assert";
+import { locateLibrary } from "../zmq/locate.ts";
 import { Folder, isAlive, path, Peer, run, until } from "./harness.ts";
 import { askOnce } from "./harness_more.ts";
 import {
@@ -14,10 +15,14 @@ import {
   statOf,
   within,
 } from "./pool_harness.ts";
+import { type Feature, serverFlags } from "./permissions.ts";
 
 const ANY_PORT = ["--frontend", "tcp://127.0.0.1:0"];
 /** What the main process must be allowed to do, with any options. */
 const NEEDED = ["ffi", "run", "read", "write", "env", "sys"].map((name) => `--allow-${name}`);
+/** What it takes to see that a pid file is stale, and that an ipc endpoint is in use. */
+const STALE: Feature[] = [["stale"]];
+const IN_USE: Feature[] = [["seeing"]];
 const NO_SUCH_PID = 2 ** 22 + 1; // above what Linux ever gives
 
 /** Runs several commands at once. */
@@ -200,7 +205,7 @@ Deno.test("serve exits 1 and says so in one line when an endpoint can't be bound
     ["--port", String(port)],
     ["--frontend", ipc],
     ["--frontend", "ipc:///no/such/folder/front"],
-  ]);
+  ], { features: IN_USE });
   for (const ending of [tcp, flag]) {
     assert.ok(ending);
     assertFailed(ending, 1, /Cannot bind to "tcp:\/\/127\.0\.0\.1:\d+": Address already in use$/m);
@@ -269,7 +274,14 @@ Deno.test(
     const copy = await run("cp", ["-r", `${denoDir}/npm`, `${folder.path}/cache/npm`]);
     assert.equal(copy.code, 0, copy.stderr);
     await run("chmod", ["-R", "a+rwX", `${folder.path}/cache`]);
-    const env = { DENO_DIR: `${folder.path}/cache`, TMPDIR: folder.path, HOME: folder.path };
+    const cache = `${folder.path}/cache`;
+    const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path;
+    const env = {
+      DENO_DIR: cache,
+      TMPDIR: folder.path,
+      HOME: folder.path,
+      ZMQ_LIBRARY: library.replace(denoDir, cache),
+    };
     const args = [...ANY_PORT, "--user", "root", "--pid-file", `${folder.path}/pid`];
     const ending = await runServer(args, { env, uid: NOBODY });
     assertFailed(ending, 1, /not permitted/);
@@ -310,7 +322,7 @@ Deno.test("serve writes its pid file and removes it at its end", async () => {
 Deno.test("serve exits 1 and leaves the pid file alone when that names a process that lives", async () => {
   using folder = new Folder();
   const file = folder.write("pid", `${Deno.pid}\n`);
-  const ending = await runServer([...ANY_PORT, "--pid-file", file]);
+  const ending = await runServer([...ANY_PORT, "--pid-file", file], { features: STALE });
   assertFailed(ending, 1, new RegExp(`pid file ".*pid": process ${Deno.pid} lives and holds it`));
   assert.equal(Deno.readTextFileSync(file), `${Deno.pid}\n`);
 });
@@ -319,7 +331,10 @@ Deno.test("serve overwrites the pid file with a warning when that is stale", asy
   using folder = new Folder();
   for (const stale of [`${NO_SUCH_PID}\n`, "no number\n", ""]) {
     const file = folder.write("pid", stale);
-    await using server = await startServer({ args: ["--workers", "1", "--pid-file", file] });
+    await using server = await startServer({
+      args: ["--workers", "1", "--pid-file", file],
+      features: STALE,
+    });
     const { level } = await server.line(`Overwriting the stale pid file "${file}"`);
     assert.equal(level, "warn");
     assert.equal(Deno.readTextFileSync(file), `${server.pid}\n`);
@@ -334,7 +349,7 @@ Deno.test("serve starts again when it was killed and its pid file has stayed", a
     first.signal("SIGKILL");
     await first.ended();
   }
-  await using second = await startServer({ args });
+  await using second = await startServer({ args, features: STALE });
   assert.equal(Deno.readTextFileSync(`${folder.path}/pid`), `${second.pid}\n`);
 });
 
@@ -400,7 +415,7 @@ class Background {
   ].flat();
 
   start(...more: string[]): Promise<Ending> {
-    return runServer([...this.args, ...more]);
+    return runServer([...this.args, ...more], { features: [["errors", { FILE: this.logFile }]] });
   }
 
   get pid(): number {
@@ -452,7 +467,8 @@ Deno.test("serve detaches when only the environment says that it should", async 
   await using server = new Background();
   const args = server.args.filter((arg) => arg !== "--background");
   const env = { PREFORK_BACKGROUND: "1" };
-  assert.deepEqual(await runServer([...args, ...ANY_PORT], { env }), {
+  const features: Feature[] = [["background"]];
+  assert.deepEqual(await runServer([...args, ...ANY_PORT], { env, features }), {
     code: 0,
     stdout: "",
     stderr: "",
@@ -503,8 +519,9 @@ class PrintingServer {
   readonly #read: Promise<unknown>;
 
   constructor(...args: string[]) {
+    const permissions = serverFlags({ args, env: ENVIRONMENT });
     this.#child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", path("mod.ts"), ...ANY_PORT, "--workers", "1", ...args],
+      args: ["run", ...permissions, path("mod.ts"), ...ANY_PORT, "--workers", "1", ...args],
       env: ENVIRONMENT,
       stdin: "null",
       stdout: "piped",

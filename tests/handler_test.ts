@@ -16,6 +16,7 @@ import {
   receiveBodies,
   WORKER_MODULE,
 } from "./harness_more.ts";
+import type { Feature } from "./permissions.ts";
 
 const ONE_WORKER = ["--workers", "1"];
 
@@ -614,8 +615,13 @@ Deno.test("the server decodes and encodes when a handler is made by json() or te
 
 // ---- where a handler comes from ----
 
-async function assertAnswers(args: string[], body: string, answer: string): Promise<void> {
-  await using server = await ServerProcess.start({ args: [...ONE_WORKER, ...args] });
+async function assertAnswers(
+  args: string[],
+  body: string,
+  answer: string,
+  features: readonly Feature[] = [],
+): Promise<void> {
+  await using server = await ServerProcess.start({ args: [...ONE_WORKER, ...args], features });
   await using peer = new Peer(server.endpoint);
   assert.deepEqual(await peer.ask(body), [answer]);
 }
@@ -706,7 +712,8 @@ Deno.test("the server keeps the handler's own import map when a deno.json lies a
      export default (body: Uint8Array) =>
        greet(minimist(["--name", new TextDecoder().decode(body)]).name);`,
   );
-  await assertAnswers([file], "you", "Hello, you");
+  const features: Feature[] = [["handler", { FOLDERS: folder.path }]];
+  await assertAnswers([file], "you", "Hello, you", features);
   assert.deepEqual([...Deno.readDirSync(folder.path)].map(({ name }) => name).sort(), [
     "deno.json",
     "src",

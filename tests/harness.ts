@@ -9,6 +9,7 @@ import { locateLibrary } from "../zmq/locate.ts";
 import { MessagePool } from "../zmq/message.ts";
 import { Poller } from "../zmq/poller.ts";
 import { Context } from "../zmq/socket.ts";
+import { type Feature, serverFlags } from "./permissions.ts";
 
 /** Nothing in a test takes this long, be the machine as loaded as it may, ms. */
 export const LIMIT = 60_000;
@@ -85,8 +86,10 @@ export interface ServerOptions {
   handler?: string;
   /** Environment of the server, beside the test's own. */
   env?: Record<string, string>;
-  /** Permission flags of the main process. */
-  permissions?: string[];
+  /** What it uses that neither arguments nor environment tell of, and needs a permission. */
+  features?: readonly Feature[];
+  /** Permission flags of the main process. @default {the least} */
+  permissions?: readonly string[];
   /** The deno that runs it, and so its workers. */
   program?: string;
   /** Not to wait until it listens. */
@@ -104,7 +107,7 @@ export class ServerProcess {
   #status: Deno.CommandStatus | undefined;
 
   private constructor(options: ServerOptions) {
-    const { args = [], handler, env = {}, permissions = ["-A"] } = options;
+    const { args = [], handler, env = {}, permissions = serverFlags(options) } = options;
     const module = handler === undefined ? [] : [this.folder.write("handler.ts", handler)];
     const own = ["--log-format", "json", "--log-level", "debug"];
     const frontend = args.some((arg) => /^--(frontend|port|config)/.test(arg))

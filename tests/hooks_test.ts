@@ -5,6 +5,7 @@ import type { ServeOptions, Server } from "../mod.ts";
 import { Folder, isAlive, path, Peer, ROOT, run, until } from "./harness.ts";
 import { askOnce } from "./harness_more.ts";
 import { endpointOf, moduleOf, readLog, serveQuietly } from "./pool_harness.ts";
+import { serverFlags } from "./permissions.ts";
 
 const STRICT = { sanitizeOps: true, sanitizeExit: true };
 
@@ -241,7 +242,8 @@ Deno.test("serve calls no onIdle when nobody has asked anything since its proces
     await server.reload();
     await server.shutdown();
     console.log("done");`;
-  const args = ["run", "-A", "--config", path("deno.json"), folder.write("main.ts", source)];
+  const main = folder.write("main.ts", source);
+  const args = ["run", ...serverFlags({}), "--config", path("deno.json"), main];
   const { code, stdout, stderr } = await run(Deno.execPath(), args);
   assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: "done\n", stderr: "" });
 });

@@ -16,6 +16,7 @@ import {
   text,
   until,
 } from "./harness.ts";
+import { serverFlags } from "./permissions.ts";
 
 /** Where servers put their private folders, so that a killed one leaves nothing behind. */
 const temporary = new Folder();
@@ -65,13 +66,16 @@ export interface Ending {
 /** Runs mod.ts to its end; it is killed if that takes too long. */
 export async function runServer(
   args: string[],
-  options: { env?: Record<string, string>; permissions?: string[]; uid?: number; limit?: number } =
-    {},
+  options: Pick<ServerOptions, "env" | "features" | "permissions"> & {
+    uid?: number;
+    limit?: number;
+  } = {},
 ): Promise<Ending> {
-  const { permissions = ["-A"], env, uid, limit = 30_000 } = options;
+  const env = { ...ENVIRONMENT, ...options.env };
+  const { permissions = serverFlags({ ...options, args, env }), uid, limit = 30_000 } = options;
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", ...permissions, path("mod.ts"), ...args],
-    env: { ...ENVIRONMENT, ...env },
+    env,
     ...(uid === undefined ? {} : { uid }),
     stdin: "null",
     stdout: "piped",
@@ -192,8 +196,10 @@ export class LoggedServer {
     const module = handler === undefined ? [] : [this.folder.write("handler.ts", handler)];
     const log = ["--log-file", this.file, "--log-format", "json", "--log-level", "debug"];
     const frontend = ["--frontend", "tcp://127.0.0.1:0"];
+    const all = [...module, ...frontend, ...log, ...args];
+    const permissions = serverFlags({ args: all, env: ENVIRONMENT, program: command });
     this.child = new Deno.Command(command, {
-      args: ["run", "-A", path("mod.ts"), ...module, ...frontend, ...log, ...args],
+      args: ["run", ...permissions, path("mod.ts"), ...all],
       env: ENVIRONMENT,
       detached,
       stdin: "null",

@@ -5,6 +5,7 @@ import { optionsTable, parseCommand } from "../ops/sources.ts";
 import { buildJobHeader, REPLY_BYTES, writeJob, writeReply } from "../wire/job.ts";
 import { buildRequestHeader, buildStatus, Code } from "../wire/request.ts";
 import { bytes, Folder, path, Peer, ROOT, run, ServerProcess } from "./harness.ts";
+import { TABLE } from "./permissions.ts";
 
 /** deno.json without `links` has JSR's own packages instead of the stand-ins, and is as good. */
 const config: { version: string; links?: string[]; allowScripts: unknown } = JSON.parse(
@@ -47,8 +48,12 @@ Deno.test("README.md has a conf file that is understood", () => {
 });
 
 Deno.test("README.md has the permissions that are enough", async () => {
-  const [, flags = ""] = /^deno run (--allow-.*) mod\.ts$/m.exec(README) ?? [];
-  await using server = await ServerProcess.start({ permissions: flags.split(" ") });
+  const [, line = ""] = /^deno run (--allow-.*) mod\.ts$/m.exec(README) ?? [];
+  const required = ["libzmq", "workers", "backend"].flatMap((name) => TABLE.get(name)?.flags ?? []);
+  assert.deepEqual(line.split(" "), required);
+  const wide = required.map((flag) => flag.replace(/=.*/, ""));
+  assert.ok(README.includes(`\`${wide.join(" ")}\``));
+  await using server = await ServerProcess.start({ permissions: ["--no-prompt", ...wide] });
   await using peer = new Peer(server.endpoint);
   assert.deepEqual(await peer.ask("hello"), ["hello"]);
 });

@@ -484,6 +484,7 @@ Deno.test("a worker's environment holds what Deno needs and what is granted, and
     await using server = await ServerProcess.start({
       args,
       env: { ...secrets, ...TEST_VARIABLES },
+      features: [["Deno", { NAMES: LISTED.join(",") }]],
     });
     const environment = environmentOf(server.workers[0]);
     const more = Object.keys(environment).filter((name) => !LISTED.includes(name));

@@ -6,6 +6,7 @@ import { serve, type ServeOptions, type Server } from "../mod.ts";
 import { Folder, isAlive, path, Peer, run, until } from "./harness.ts";
 import { askOnce, errorReply, Gate, receiveAll } from "./harness_more.ts";
 import { endpointOf, moduleOf, serveQuietly, startServer, within } from "./pool_harness.ts";
+import { serverFlags } from "./permissions.ts";
 
 /** No operation may be left; libzmq's file stays loaded, which the other sanitizer takes for a leak. */
 const STRICT = { sanitizeOps: true, sanitizeExit: true };
@@ -851,9 +852,16 @@ async function* linesOf(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncG
 /** Starts a program that uses the library; dispose of it. */
 function startProgram(source: string) {
   const folder = new Folder();
+  const env = { TMPDIR: folder.path };
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--config", path("deno.json"), folder.write("main.ts", source)],
-    env: { TMPDIR: folder.path },
+    args: [
+      "run",
+      ...serverFlags({ env }),
+      "--config",
+      path("deno.json"),
+      folder.write("main.ts", source),
+    ],
+    env,
     stdin: "null",
     stdout: "piped",
     stderr: "inherit",

@@ -607,7 +607,10 @@ Deno.test("serve watches a module when the handler imports it only since the las
   using folder = new Folder();
   for (const name of ["own", "shared"]) Deno.mkdirSync(`${folder.path}/${name}`);
   const handler = folder.write("own/handler.ts", 'export default () => "none";');
-  await using server = await startServer({ args: ["--workers", "1", "--watch", handler] });
+  await using server = await startServer({
+    args: ["--workers", "1", "--watch", handler],
+    features: [["watch", { FOLDERS: folder.path }]],
+  });
   const word = (text: string) =>
     folder.write("shared/word.ts", `export const word: string = "${text}";`);
   const source = 'import { word } from "../shared/word.ts"; export default () => word;';

@@ -27,14 +27,17 @@ interface Build {
  */
 export function locateLibrary(override?: string): Library {
   const failures: string[] = [];
+  let forbidden: Error | undefined;
   for (const path of override ? [override] : candidates()) {
     try {
       return openLibrary(path);
     } catch (error) {
-      if (error instanceof Deno.errors.NotCapable) throw error;
+      // What may be opened can be another one.
+      if (error instanceof Deno.errors.NotCapable) forbidden ??= error;
       failures.push(`  ${path}: ${error instanceof Error ? error.message : error}`);
     }
   }
+  if (forbidden !== undefined) throw forbidden;
   const tried = failures.length > 0 ? `\n${failures.join("\n")}` : " nothing fits this system";
   throw new Error(
     `Cannot open libzmq on ${Deno.build.os} ${Deno.build.arch}, ` +
