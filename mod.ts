@@ -25,6 +25,7 @@ import {
   type LoopEvents,
   type SocketCounters,
 } from "./broker.ts";
+import { guardDebugger } from "./ops/debugger.ts";
 import { type Log, openLog } from "./ops/log.ts";
 import {
   resolveOptions,
@@ -1003,6 +1004,17 @@ function handleSignals(
   { signalPassthrough }: Settings,
   reread: () => ServeOptions | undefined,
 ): void {
+  const guard = guardDebugger();
+  guard.catch(() => {});
+  const closeDebugger = async () => {
+    try {
+      const close = await guard;
+      if (close === undefined) server.log.warn(DEBUGGER_OPEN);
+      else await close();
+    } catch (error) {
+      server.log.warn(DEBUGGER_OPEN, { error: messageOf(error) });
+    }
+  };
   const actions: Partial<Record<Deno.Signal, () => void>> = {
     SIGTERM: () => server.stopping ? server.kill() : server.stop("refuse", "SIGTERM"),
     SIGINT: () => server.stopping ? server.kill() : server.stop("refuse", "SIGINT"),
@@ -1010,7 +1022,10 @@ function handleSignals(
     SIGHUP: () => reloadAgain(server, reread),
     SIGTTIN: () => step(server, 1),
     SIGTTOU: () => step(server, -1),
-    SIGUSR1: () => server.reopenLog(),
+    SIGUSR1: () => {
+      server.reopenLog();
+      closeDebugger();
+    },
     SIGUSR2: () => server.logStats(),
   };
   const signals = new Set([...Object.keys(actions) as Deno.Signal[], ...signalPassthrough]);
@@ -1024,6 +1039,10 @@ function handleSignals(
     server.finished.then(remove, remove);
   }
 }
+
+const DEBUGGER_OPEN =
+  "Deno may have opened its debugger on port 9229 to all users of this machine, " +
+  "as SIGUSR1 has it do, and could not close it again: that takes --allow-sys";
 
 function step(server: PreforkServer, by: number): void {
   const { min, max } = server.stats().workers;

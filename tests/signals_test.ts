@@ -468,6 +468,46 @@ Deno.test("serve opens the log file anew when it was renamed and SIGUSR1 comes",
   Deno.writeTextFileSync(server.file, Deno.readTextFileSync(rotated), { append: true });
 });
 
+/** Whether a process listens at a tcp port of loopback. */
+function listensAt(pid: number, port: number): boolean {
+  const address = `0100007F:${port.toString(16).toUpperCase()}`;
+  const LISTEN = "0A";
+  const inodes = Deno.readTextFileSync("/proc/net/tcp").split("\n")
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, local, , state]) => local === address && state === LISTEN)
+    .map((fields) => `socket:[${fields[9]}]`);
+  return [...Deno.readDirSync(`/proc/${pid}/fd`)].some(({ name }) => {
+    try {
+      return inodes.includes(Deno.readLinkSync(`/proc/${pid}/fd/${name}`));
+    } catch {
+      return false; // closed by now
+    }
+  });
+}
+
+Deno.test("serve closes Deno's debugger when SIGUSR1 has opened it", async () => {
+  await using server = await startServer({ args: ["--workers", "1"], features: [["USR1"]] });
+  const banners = () => server.noise.filter((line) => line.startsWith("Debugger listening"));
+  for (let round = 1; round <= 2; round++) {
+    // Deno begins to listen for the signal some time after its start.
+    await until("Deno opens its debugger", () => {
+      server.signal("SIGUSR1");
+      return banners().length >= round;
+    });
+    await until("it is closed", () => !listensAt(server.pid, 9229));
+  }
+});
+
+Deno.test("serve warns when SIGUSR1 comes and it may not close Deno's debugger", async () => {
+  await using server = await startServer({ args: ["--workers", "1"] });
+  server.signal("SIGUSR1");
+  const { level } = await until(
+    "it warns",
+    () => server.lines.find(({ message }) => message.includes("--allow-sys")),
+  );
+  assert.equal(level, "warn");
+});
+
 Deno.test("serve writes its state to the log when it gets SIGUSR2", async () => {
   using gate = new Gate();
   await using late = new LatePeer();
