@@ -525,3 +525,26 @@ Deno.test("the server answers a request when the client connected before the ser
   await using _server = await ServerProcess.start({ args: ["--frontend", endpoint] });
   assert.deepEqual(await peer.receiveText(), ["", "early"]);
 });
+
+// ---- peers that mean harm ----
+
+Deno.test("the server lives on when a peer takes the identities that libzmq gives out next unless it is seeded", async () => {
+  await using server = await ServerProcess.start();
+  await using first = new Peer(server.endpoint);
+  assert.deepEqual(await first.ask("hello"), ["hello"]);
+  // The first random number of a C library that nobody has seeded, and what is counted up from it.
+  const UNSEEDED = { glibc: 0x6b8b4567, bsd: 16_807 };
+  await using thieves = new AsyncDisposableStack();
+  for (const start of Object.values(UNSEEDED)) {
+    for (let ahead = 0; ahead < 8; ahead++) {
+      const identity = new Uint8Array(5);
+      new DataView(identity.buffer).setUint32(1, start + ahead);
+      const thief = thieves.use(new Peer(server.endpoint, { identity }));
+      thief.send("", "mine");
+    }
+  }
+  await until("they are here", async () => Number((await server.state()).clients) > 8);
+  for (let fresh = 0; fresh < 8; fresh++) {
+    assert.deepEqual(await askOnce(server.endpoint, `${fresh}`), [`${fresh}`]);
+  }
+});

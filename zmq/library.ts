@@ -58,6 +58,7 @@ const SYMBOLS = {
   memcpy: { parameters: ["buffer", "pointer", "u32"], result: "pointer" },
   memcpy_out: { name: "memcpy", parameters: ["pointer", "buffer", "u32"], result: "pointer" },
   strlen: { parameters: ["pointer"], result: "u32" },
+  srand: { parameters: ["u32"], result: "void" },
 } as const;
 
 /** The C functions that `openLibrary` binds. */

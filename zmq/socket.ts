@@ -29,6 +29,9 @@ export class Context {
   /** Makes a context; its threads start with its first socket. */
   constructor(library: Library) {
     this.library = library;
+    // libzmq numbers peers upwards from the C library's next random number, and aborts when a peer has
+    // taken that number for its identity. It seeds nothing itself, so anybody would know it.
+    library.symbols.srand(crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
     this.#pointer = library.symbols.zmq_ctx_new();
     const MAX_SOCKETS = 2;
     library.symbols.zmq_ctx_set(this.#pointer, MAX_SOCKETS, 4096);
