@@ -1101,20 +1101,23 @@ export class BrokerLoop {
   }
 
   #request(client: Client<Frames>, request: Request): void {
-    const { envelope, requestId, key, body, timeout, excess } = request;
+    const { envelope, requestId, body, timeout, excess } = request;
+    // Nobody gets another user's answer, whatever he calls his own request.
+    const key = request.key === "" ? "" : `${client.user}\0${request.key}`;
     const deadline = timeout > 0 ? this.#now + timeout : Infinity;
     const requestTimeout = this.broker.timeLimit(request.requestTimeout);
     const bytes = request.bytes + FRAME_WEIGHT * Math.max(0, body.length - 1);
     const job = { envelope, requestId, key, body, bytes, deadline, requestTimeout };
     if (excess !== undefined) {
       this.broker.reject(client, { ...job, bytes: 0 }, Code.tooLarge, excess);
-    } else if (key === "" || !this.#answerFromCache(client, request)) {
+    } else if (key === "" || !this.#answerFromCache(client, job)) {
       // A job of the same key stands for this one too: its own body is not needed.
       if (this.broker.submit(client, job).body !== body) this.#release(body);
     }
   }
 
-  #answerFromCache(client: Client<Frames>, { key, envelope, requestId, body }: Request): boolean {
+  #answerFromCache(client: Client<Frames>, request: NewJob<Frames>): boolean {
+    const { key, envelope, requestId, body } = request;
     const kept = this.#cache.get(key, this.#now);
     if (kept === undefined) return false;
     this.broker.counters.requests++;

@@ -325,7 +325,7 @@ export class Frontend {
     const identity = routingId[0] === 0 ? "" : new TextDecoder().decode(routingId);
     const user = frame.property(USER_ID) ?? "";
     const header = buildJobHeader(identity, addressOf(frame), user);
-    const client = newClient<Frames>(routingId, header);
+    const client = newClient<Frames>(routingId, header, user);
     this.#clients.set(key, client);
     return client;
   }

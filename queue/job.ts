@@ -12,6 +12,8 @@ import { type Linked, noLinks } from "./list.ts";
 export interface Client<B> {
   /** How the frontend's ROUTER knows it. */
   readonly routingId: Uint8Array<ArrayBuffer>;
+  /** The name that it has proved to have, "" if none. */
+  readonly user: string;
   /** Its place in the queue. */
   readonly line: Line<Job<B>>;
   /** The JOB header of its jobs; the fixed part is written anew for each. */
@@ -87,9 +89,11 @@ export type NewJob<B> = Pick<
 export function newClient<B>(
   routingId: Uint8Array<ArrayBuffer>,
   header: Uint8Array<ArrayBuffer>,
+  user = "",
 ): Client<B> {
   return {
     routingId,
+    user,
     line: new Line<Job<B>>(),
     header,
     view: new DataView(header.buffer),

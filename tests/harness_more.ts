@@ -3,7 +3,7 @@
  * the high-water marks of an ordinary client, gates that hold a handler, and what /proc tells.
  */
 
-import { buildRequestHeader } from "../wire/request.ts";
+import { buildRequestHeader, type RequestHeader } from "../wire/request.ts";
 import { openLibrary, Option, SocketType } from "../zmq/library.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { MessagePool } from "../zmq/message.ts";
@@ -155,8 +155,8 @@ export function linesOf(server: ServerProcess, message: string): LogLine[] {
 }
 
 /** A header of our own client, as sent ahead of the empty frame. */
-export function header(id: number, timeout = 0): Bytes {
-  return buildRequestHeader({ id, timeout });
+export function header(id: number, timeout = 0, said: Partial<RequestHeader> = {}): Bytes {
+  return buildRequestHeader({ id, timeout, ...said });
 }
 
 /** CPU time that a process has used since its start, ms. */

@@ -1,149 +1,252 @@
-/** What bounds a worker: its memory, its age and its heap; and what becomes of one that goes beyond. */
+/** Time limits, requests that are taken back, and requests of one key, as clients meet them. */
 
 import { strict as assert } from "node:assert";
-import { type LogLine, Peer, type ServerProcess, until } from "./harness.ts";
-import { askOnce, errorReply, Gate, linesOf } from "./harness_more.ts";
-import { leastReady, startServer, Traffic } from "./pool_harness.ts";
+import { Client, ReplyError } from "../client.ts";
+import { parseStatus } from "../wire/request.ts";
+import { isAlive, Peer, ServerProcess, text, until } from "./harness.ts";
+import { Gate, header, linesOf } from "./harness_more.ts";
 
-const MiB = 1024 ** 2;
+const ONE_WORKER = ["--workers", "1"];
 
-/** Keeps as many MiB as it is asked for, and tells its pid. */
-const KEEPER = `const kept = [];
-  export default (body) => {
-    const size = Number(new TextDecoder().decode(body));
-    if (size > 0) kept.push(new Uint8Array(size * ${MiB}).fill(1));
-    return String(Deno.pid);
+/** Does what a body asks for. */
+const HANDLER = `
+  const decoder = new TextDecoder();
+  let count = 0;
+  export default async (body, { signal, log, attempt }) => {
+    const word = decoder.decode(body);
+    const aborted = new Promise((resolve) => signal.addEventListener("abort", resolve));
+    log.info("begins " + word);
+    if (word === "count") return String(++count);
+    if (word === "spin") for (;;);
+    if (word === "deaf") await new Promise((resolve) => setTimeout(resolve, 1e6));
+    if (word === "throws") { await aborted; throw signal.reason; }
+    if (word === "answers") { await aborted; return "late but good"; }
+    return word + " " + attempt;
   };`;
 
-/** Fills the heap when it is asked to. */
-const GLUTTON = `export default (body) => {
-  if (new TextDecoder().decode(body) !== "eat") return String(Deno.pid);
-  const eaten = [];
-  for (;;) eaten.push(Array.from({ length: 1000 }, () => ({ crumb: Math.random() })));
-};`;
-
-function exitsOf(server: ServerProcess, reason: string): LogLine[] {
-  return linesOf(server, "worker exited").filter((line) => line.reason === reason);
+/** The code of a reply to a request with a header, and its text. */
+async function answer(peer: Peer): Promise<[number | undefined, string]> {
+  const frames = await peer.receive();
+  const split = frames.findIndex((frame) => frame.length === 0);
+  const [status, body] = frames.slice(split + 1);
+  return [status && parseStatus(status), text(body)];
 }
 
-const linux = Deno.build.os === "linux";
+function start(...args: string[]): Promise<ServerProcess> {
+  return ServerProcess.start({ handler: HANDLER, args: [...ONE_WORKER, ...args] });
+}
 
-/** Who looks at the memory of workers, by what the server may do: only with all it may read /proc. */
-const OBSERVERS: Record<string, { permissions: string[]; ignore: boolean }> = {
-  "the server sees it": { permissions: ["-A"], ignore: !linux },
-  "workers tell it": {
-    permissions: ["--no-prompt", "--allow-ffi", "--allow-run", "--allow-write"],
-    ignore: false,
-  },
-};
+const RAN_PAST = "The handler ran past its limit";
 
-for (const [observer, { permissions, ignore }] of Object.entries(OBSERVERS)) {
-  Deno.test(`serve replaces a worker when it has grown to maxMemory, and ${observer}`, {
-    ignore,
-  }, async () => {
-    const args = ["--workers", "2", "--max-memory", "300M", "--max-memory-jitter", "0"];
-    await using server = await startServer({ handler: KEEPER, args, permissions });
-    await server.line("worker ready", 2);
-    const [pid] = await askOnce(server.endpoint, "300");
-    const { code, reason, cause, ...exit } = await server.line("worker exited");
-    assert.deepEqual({ code, reason, cause }, { code: 0, reason: "recycled", cause: "memory" });
-    assert.equal(String(exit.pid), pid, "the one that has grown, and not the other");
-    assert.equal((await server.state()).spawned, 3);
-    assert.equal(leastReady(server.lines, 2), 2);
-  });
+Deno.test("a handler that throws when its time limit passes is answered 504 and keeps its worker", async () => {
+  await using server = await start("--request-timeout", "100ms");
+  await using peer = new Peer(server.endpoint);
+  const [worker] = server.workers;
+  assert.deepEqual(await peer.ask("throws"), ["", `504 ${RAN_PAST}`]);
+  assert.deepEqual(await peer.ask("x"), ["x 1"]);
+  assert.deepEqual(server.workers, [worker]);
+});
 
-  Deno.test(`serve lets a worker end its job when it is above maxMemory, and ${observer}`, {
-    ignore,
-  }, async () => {
-    using gate = new Gate();
-    const handler = `${gate.source}
-      export default async () => {
-        globalThis.kept = new Uint8Array(200 * ${MiB}).fill(1);
-        await passed();
-        return "done";
-      };`;
-    const args = ["--workers", "1", "--max-memory", "150M", "--stop-timeout", "1ms", gate.grant];
-    await using server = await startServer({ handler, args, permissions });
+Deno.test("a handler that answers soon after its time limit has passed is heard", async () => {
+  await using server = await start("--request-timeout", "100ms");
+  await using peer = new Peer(server.endpoint);
+  assert.deepEqual(await peer.ask("answers"), ["late but good"]);
+});
+
+for (const word of ["spin", "deaf"]) {
+  const what = word === "spin" ? "is in an endless loop" : "does not listen to its signal";
+  Deno.test(`a handler that ${what} loses its worker, and its client gets 504`, async () => {
+    await using server = await start("--request-timeout", "100ms", "--abort-grace", "200ms");
     await using peer = new Peer(server.endpoint);
-    peer.send("", "x");
-    await server.line("worker ready", 2);
-    const first = linesOf(server, "worker ready")[0]?.worker;
-    await until("the first one leaves", async () => (await server.state()).stopping === 1);
-    await server.state();
-    assert.deepEqual(linesOf(server, "worker exited"), []);
-    gate.open();
-    assert.deepEqual(await peer.receiveText(), ["", "done"]);
+    await using other = new Peer(server.endpoint);
+    const [worker] = server.workers;
+    peer.send("", word);
+    await server.line(`begins ${word}`);
+    other.send("", "x");
+    const [, ...reply] = await peer.receiveText();
+    assert.deepEqual(reply, ["", `504 ${RAN_PAST} of 100 ms`]);
+    // What waited is served by a fresh worker, and that was no attempt.
+    assert.deepEqual(await other.receiveText(), ["", "x 1"]);
+    await until("the old worker is gone", () => !isAlive(Number(worker)));
     const exit = await server.line("worker exited");
-    assert.deepEqual([exit.worker, exit.reason, exit.cause], [first, "recycled", "memory"]);
+    assert.equal(exit.reason, "overran");
+    assert.equal(exit.signal, "SIGKILL");
+    assert.equal(linesOf(server, "the handler does not stop, its worker is ended").length, 1);
+    const { overran, strayReplies } = await server.state();
+    assert.deepEqual({ overran, strayReplies }, { overran: 1, strayReplies: 0 });
   });
 }
 
-Deno.test("serve warns, and spins no wheel, when maxMemory is less than a new worker has", async () => {
-  const args = ["--workers", "2", "--max-memory", "1M"];
-  await using server = await startServer({ handler: KEEPER, args });
-  const warning = await server.line(
-    '"maxMemory" is less than a new worker has: one job, and it is replaced',
-  );
-  assert.equal(warning.level, "warn");
-  assert.equal((await server.state()).spawned, 2);
-  await askOnce(server.endpoint, "0");
-  await server.line("worker ready", 3);
-  assert.equal((await server.line("worker exited")).cause, "memory");
-});
-
-Deno.test("serve replaces workers of maxAge one by one, and loses no request", async () => {
-  const args = ["--workers", "3", "--max-age", "500ms"];
-  await using server = await startServer({ handler: KEEPER, args });
-  await server.line("worker ready", 3);
-  await using traffic = new Traffic(server.endpoint, { body: "0" });
-  await until("six were recycled", () => exitsOf(server, "recycled").length >= 6);
-  for (const reply of await traffic.end()) assert.match(reply.join(), /^\d+$/);
-  for (const { cause } of exitsOf(server, "recycled")) assert.equal(cause, "age");
-  assert.equal(leastReady(server.lines, 3), 3);
-  assert.equal(linesOf(server, "worker exited").length, exitsOf(server, "recycled").length);
-});
-
-Deno.test("serve says that a worker was recycled for its requests when that is why", async () => {
-  const args = ["--workers", "1", "--max-requests", "1"];
-  await using server = await startServer({ handler: KEEPER, args });
-  await askOnce(server.endpoint, "0");
-  assert.equal((await server.line("worker exited")).cause, "requests");
-});
-
-// ---- heap ----
-
-Deno.test("serve answers 502, tells why and is whole again when a handler exceeds memoryLimit", async () => {
-  const args = ["--workers", "2", "--memory-limit", "32M"];
-  await using server = await startServer({ handler: GLUTTON, args });
-  await server.line("worker ready", 2);
-  await using glutton = new Peer(server.endpoint);
-  glutton.send("", "eat");
-  await using traffic = new Traffic(server.endpoint);
-  const [, ...reply] = await glutton.receiveText();
-  assert.deepEqual(reply, errorReply(502, "The worker died 2 times on this job"));
-  await server.line("worker ready", 4);
-  await until("two serve", async () => {
-    const { idle, busy, starting } = await server.state();
-    return Number(idle) + Number(busy) === 2 && starting === 0;
-  });
-  for (const answer of await traffic.end()) assert.match(answer.join(), /^\d+$/);
-  const exits = exitsOf(server, "crashed");
-  assert.equal(exits.length, 2);
-  for (const { level, signal, likely } of exits) {
-    assert.deepEqual([level, signal], ["warn", "SIGTRAP"]);
-    assert.equal(likely, 'out of memory: its heap has reached "memoryLimit"');
+Deno.test("a request may ask for less time than the server allows, not for more", async () => {
+  await using server = await start("--request-timeout", "300ms");
+  await using peer = new Peer(server.endpoint);
+  for (const requestTimeout of [50, 3_600_000]) {
+    peer.send(header(1, 60_000, { requestTimeout }), "", "throws");
+    assert.deepEqual(await answer(peer), [504, RAN_PAST]);
   }
-  assert.match(server.noise.join("\n"), /Fatal JavaScript out of memory/);
+  await using client = new Client({ endpoint: server.endpoint });
+  await assert.rejects(
+    client.request("throws", { requestTimeout: 50 }),
+    (error) => error instanceof ReplyError && error.code === 504,
+  );
 });
 
-Deno.test("serve keeps its log whole when many workers run out of memory at once", async () => {
-  const args = ["--workers", "4", "--memory-limit", "16M", "--max-attempts", "1"];
-  await using server = await startServer({ handler: GLUTTON, args });
-  await server.line("worker ready", 4);
-  await Promise.all(Array.from({ length: 8 }, () => askOnce(server.endpoint, "eat")));
-  await until("all have crashed", () => exitsOf(server, "crashed").length === 8);
-  server.signal("SIGTERM");
-  assert.equal((await server.ended()).code, 0);
-  const broken = server.noise.filter((line) => /"message":/.test(line));
-  assert.deepEqual(broken, []);
+Deno.test("a job is not begun when its deadline passes while it waits at its worker", async () => {
+  const handler = `export default (body, { log }) => {
+    const word = new TextDecoder().decode(body);
+    log.info("begins " + word);
+    if (word === "hold") for (const end = Date.now() + 1500; Date.now() < end;);
+    return word;
+  };`;
+  const args = [...ONE_WORKER, "--prefetch-budget", "60s"];
+  await using server = await ServerProcess.start({ handler, args });
+  await using peer = new Peer(server.endpoint);
+  await using other = new Peer(server.endpoint);
+  assert.deepEqual(await peer.ask("warm"), ["warm"]);
+  other.send("", "hold");
+  await server.line("begins hold");
+  peer.send(header(1, 100), "", "too late");
+  assert.deepEqual(await other.receiveText(), ["", "hold"]);
+  assert.equal((await answer(peer))[0], 408);
+  assert.deepEqual(linesOf(server, "begins too late"), []);
+  assert.equal((await server.state()).expired, 1);
+});
+
+Deno.test("a request is answered 499 when its client takes it back while it waits", async () => {
+  await using server = await start();
+  await using peer = new Peer(server.endpoint);
+  await using client = new Client({ endpoint: server.endpoint });
+  const held = new AbortController();
+  const holding = client.request("answers", { signal: held.signal, timeout: 60_000 });
+  await server.line("begins answers");
+  peer.send(header(7), "", "unwanted");
+  await until("it waits", async () => (await server.state()).queued === 1);
+  peer.send(header(7, 0, { type: "cancel" }), "", "");
+  assert.deepEqual(await answer(peer), [499, "The request was cancelled"]);
+  held.abort();
+  await assert.rejects(holding, { name: "AbortError" });
+  assert.equal((await client.request("x")).text(), "x 1");
+  assert.deepEqual(linesOf(server, "begins unwanted"), []);
+  assert.equal((await server.state()).cancelled, 2);
+});
+
+Deno.test("a running job's signal fires and it ends 499 when its client takes it back", async () => {
+  await using server = await start();
+  await using peer = new Peer(server.endpoint);
+  const [worker] = server.workers;
+  for (const word of ["throws", "answers"]) {
+    peer.send(header(7), "", word);
+    await server.line(`begins ${word}`);
+    peer.send(header(7, 0, { type: "cancel" }), "", "");
+    assert.deepEqual(await answer(peer), [499, "The request was cancelled"]);
+  }
+  assert.deepEqual(server.workers, [worker]);
+});
+
+Deno.test("a job that goes on after its client has left loses its worker, and that is no death of others", async () => {
+  await using server = await start("--abort-grace", "200ms");
+  await using stays = new Peer(server.endpoint);
+  {
+    await using leaves = new Peer(server.endpoint);
+    leaves.send("", "spin");
+    await server.line("begins spin");
+    stays.send("", "x");
+    await until("it waits", async () => (await server.state()).queued === 1);
+  }
+  assert.deepEqual(await stays.receiveText(), ["", "x 1"]);
+  assert.equal((await server.line("worker exited")).reason, "overran");
+  const { abandoned, overran } = await server.state();
+  assert.deepEqual({ abandoned, overran }, { abandoned: 1, overran: 0 });
+});
+
+Deno.test("a job goes on though its client has left when there is no grace", async () => {
+  using gate = new Gate();
+  const handler = `${gate.source}
+    export default async (body, { log }) => {
+      log.info("begins");
+      await passed();
+      log.info("ends");
+      return body;
+    };`;
+  const args = [...ONE_WORKER, "--abort-grace", "0", gate.grant];
+  await using server = await ServerProcess.start({ handler, args });
+  {
+    await using leaves = new Peer(server.endpoint);
+    leaves.send("", "x");
+    await server.line("begins");
+  }
+  await until("it is known", async () => (await server.state()).abandoned === 1);
+  gate.open();
+  await server.line("ends");
+  assert.deepEqual(linesOf(server, "worker exited"), []);
+});
+
+Deno.test("requests of one key get one answer when the first is still waiting or running", async () => {
+  using gate = new Gate();
+  const handler = `${gate.source}
+    let count = 0;
+    export default async (_body, { log }) => {
+      log.info("begins");
+      await passed();
+      return "answer " + ++count;
+    };`;
+  await using server = await ServerProcess.start({ handler, args: [...ONE_WORKER, gate.grant] });
+  await using client = new Client({ endpoint: server.endpoint });
+  await using other = new Client({ endpoint: server.endpoint });
+  const asked = [client.request("x", { key: "k" })];
+  await server.line("begins");
+  asked.push(other.request("y", { key: "k" }), client.request("z", { key: "k" }));
+  const different = client.request("x", { key: "another" });
+  await until("all are there", async () => (await server.state()).requests === 4);
+  gate.open();
+  const replies = await Promise.all(asked);
+  assert.deepEqual(replies.map((reply) => reply.text()), Array(3).fill("answer 1"));
+  assert.equal((await different).text(), "answer 2");
+  assert.equal((await client.request("x", { key: "k" })).text(), "answer 3");
+  assert.equal((await server.state()).joined, 2);
+});
+
+Deno.test("a request with a key that is tried again joins its first try", async () => {
+  using gate = new Gate();
+  const handler = `${gate.source}
+    let count = 0;
+    export default async () => (await passed(), "answer " + ++count);`;
+  await using server = await ServerProcess.start({ handler, args: [...ONE_WORKER, gate.grant] });
+  await using client = new Client({ endpoint: server.endpoint });
+  const asked = client.request("x", { key: "k", timeout: 300, retries: 200 });
+  await until("it was tried again", async () => Number((await server.state()).joined) >= 2);
+  gate.open();
+  assert.equal((await asked).text(), "answer 1");
+  const { answered, returned, abandoned } = await server.state();
+  assert.deepEqual({ answered, returned, abandoned }, { answered: 1, returned: 0, abandoned: 0 });
+});
+
+Deno.test("an answer is kept for its key when there is a cache, and none without", async () => {
+  await using server = await start("--reply-cache-ttl", "1h");
+  await using client = new Client({ endpoint: server.endpoint });
+  const ask = async (key: string) => (await client.request("count", { key })).text();
+  assert.equal(await ask("a"), "1");
+  assert.equal(await ask("a"), "1");
+  assert.equal(await ask("b"), "2");
+  assert.equal(await ask("a"), "1");
+  assert.equal((await client.request("count")).text(), "3");
+  assert.equal((await server.state()).cached, 2);
+  await using forgetful = await start();
+  await using asking = new Client({ endpoint: forgetful.endpoint });
+  for (const count of ["1", "2"]) {
+    assert.equal((await asking.request("count", { key: "a" })).text(), count);
+  }
+});
+
+Deno.test("a client has no more than maxQueuePerClient requests waiting", async () => {
+  await using server = await start("--max-queue-per-client", "2");
+  await using greedy = new Peer(server.endpoint);
+  await using modest = new Peer(server.endpoint);
+  greedy.send("", "deaf");
+  await server.line("begins deaf");
+  for (let sent = 0; sent < 3; sent++) greedy.send("", "x");
+  const refused = "503 The client has 2 requests waiting, which is the limit";
+  assert.deepEqual((await greedy.receiveText()).slice(1), ["", refused]);
+  modest.send("", "x");
+  await until("it waits", async () => (await server.state()).queued === 3);
 });

@@ -1,6 +1,7 @@
 import { strict as assert } from "node:assert";
 import { FairQueue, Line } from "../queue/fair_queue.ts";
 import { newClient, newJob } from "../queue/job.ts";
+import { ReplyCache } from "../queue/reply_cache.ts";
 import { type Links, List, noLinks } from "../queue/list.ts";
 import { randomNumbers } from "./harness_more.ts";
 
@@ -350,6 +351,76 @@ Deno.test("FairQueue agrees with a naive queue when items come, return and go at
     }
     assert.equal(hall.drain(), rest.trimStart(), `Seed ${seed}`);
   }
+});
+
+// ReplyCache
+
+/** A cache of texts, with what it has dropped. */
+function cacheOf(limits: { ttl: number; bytes: number }) {
+  const dropped: string[] = [];
+  const cache = new ReplyCache<string>((body) => dropped.push(body));
+  cache.configure(limits);
+  const put = (key: string, body: string, now: number, bytes = 0) =>
+    cache.put(key, { code: 200, body, bytes }, now);
+  return { cache, dropped, put };
+}
+
+Deno.test("ReplyCache gives an answer back until its time is over", () => {
+  const { cache, dropped, put } = cacheOf({ ttl: 1000, bytes: 10_000 });
+  put("k", "one", 5000);
+  assert.equal(cache.get("k", 5999)?.body, "one");
+  assert.equal(cache.get("k", 5999)?.code, 200);
+  assert.equal(cache.get("other", 5000), undefined);
+  assert.equal(cache.get("k", 6000), undefined);
+  assert.deepEqual(dropped, []);
+  cache.tick(6000);
+  assert.deepEqual(dropped, ["one"]);
+  assert.deepEqual([cache.size, cache.bytes], [0, 0]);
+});
+
+Deno.test("ReplyCache drops the oldest answers when its bytes are used up", () => {
+  const { cache, dropped, put } = cacheOf({ ttl: 1000, bytes: 3000 });
+  for (let index = 0; index < 4; index++) put(`${index}`, `body ${index}`, index, 1000);
+  assert.deepEqual(dropped, ["body 0", "body 1"]);
+  assert.equal(cache.get("1", 4), undefined);
+  assert.equal(cache.get("2", 4)?.body, "body 2");
+  assert(cache.bytes <= 3000);
+  put("huge", "too large", 5, 4000);
+  assert.deepEqual(dropped, ["body 0", "body 1", "body 2", "body 3", "too large"]);
+  assert.deepEqual([cache.size, cache.bytes], [0, 0]);
+});
+
+Deno.test("ReplyCache keeps the newest answer of a key, as new", () => {
+  const { cache, dropped, put } = cacheOf({ ttl: 1000, bytes: 10_000 });
+  put("a", "old", 0);
+  put("b", "other", 10);
+  put("a", "new", 500);
+  assert.deepEqual(dropped, ["old"]);
+  cache.tick(1100);
+  assert.deepEqual(dropped, ["old", "other"]);
+  assert.equal(cache.get("a", 1100)?.body, "new");
+});
+
+Deno.test("ReplyCache looks for what is too old once a second, and only while it has something", () => {
+  const { cache, dropped, put } = cacheOf({ ttl: 10, bytes: 10_000 });
+  assert.equal(cache.tick(0), Infinity);
+  put("a", "a", 100);
+  assert.equal(cache.tick(100), 1000);
+  assert.equal(cache.tick(600), 500);
+  assert.deepEqual(dropped, []);
+  cache.tick(1100);
+  assert.deepEqual(dropped, ["a"]);
+  assert.equal(cache.tick(1100), Infinity);
+});
+
+Deno.test("ReplyCache gives everything up when it is switched off", () => {
+  const { cache, dropped, put } = cacheOf({ ttl: 1000, bytes: 10_000 });
+  put("a", "a", 0);
+  assert.equal(cache.enabled, true);
+  cache.configure({ ttl: 0, bytes: 10_000 });
+  assert.equal(cache.enabled, false);
+  assert.deepEqual(dropped, ["a"]);
+  assert.equal(cache.get("a", 0), undefined);
 });
 
 // Jobs

@@ -1019,6 +1019,33 @@ Deno.test("Supervisor culls nobody at once when it overslept", () => {
   assert.equal(pool.pass(10_000).length, 4);
 });
 
+// ---- handlers that do not stop
+
+Deno.test("Supervisor sends TERM, and KILL after abortGrace, when a handler does not stop", () => {
+  const pool = new Pool({ minWorkers: 1, maxWorkers: 1, abortGrace: 300 }).boot();
+  pool.take(1);
+  pool.supervisor.overran(1, pool.now);
+  assert.deepEqual(pool.tick(), ["TERM 1", "spawn 2"]);
+  assert.deepEqual(pool.tick(299), []);
+  assert.deepEqual(pool.tick(1), ["KILL 1"]);
+  pool.supervisor.overran(1, pool.now);
+  assert.deepEqual(pool.pass(1_000), []);
+  assert.equal(pool.exit(1, false), "overran");
+  assert.equal(pool.supervisor.forced, false);
+});
+
+Deno.test("Supervisor ends a handler that does not stop when its worker was to leave anyway", () => {
+  const pool = new Pool({ minWorkers: 1, maxWorkers: 1, abortGrace: 300 }).boot();
+  pool.take(1);
+  pool.supervisor.reload(pool.now);
+  assert.deepEqual(pool.tick(), ["spawn 2"]);
+  pool.ready(2);
+  assert.deepEqual(pool.tick(), ["retire 1", "reloaded"]);
+  pool.supervisor.overran(1, pool.now);
+  assert.deepEqual(pool.pass(300), ["TERM 1", "KILL 1"]);
+  pool.supervisor.overran(99, pool.now);
+});
+
 // ---- babysitter
 
 /** A worker with job 7 that has used 100 ms when first seen, and 11 s more. */
