@@ -48,6 +48,7 @@ import {
   spawnInBackground,
   STARTER_VARIABLE,
 } from "./pool/child.ts";
+import { makePrivateFolder, type PrivateFolder } from "./pool/private_folder.ts";
 import {
   type Action,
   type ExitReason,
@@ -229,7 +230,7 @@ class PreforkServer implements Server {
   readonly #library: Library;
   /** The library's file, where workers can read it. */
   readonly #libraryPath: string;
-  readonly #folder: string | undefined;
+  readonly #folder: PrivateFolder | undefined;
   readonly #pidFile: PidFile | undefined;
   readonly #access: Access | undefined;
   readonly #loop: BrokerLoop;
@@ -273,11 +274,9 @@ class PreforkServer implements Server {
       this.#supervisor = new Supervisor(settings, { cpus: navigator.hardwareConcurrency });
       this.#pidFile = this.#claimPidFile();
       const needsFolder = settings.backend === undefined || this.#foreign;
-      this.#folder = needsFolder ? Deno.makeTempDirSync({ prefix: "zmq-prefork-" }) : undefined;
-      // Made with mode 0700: nobody else can enter it.
-      if (this.#folder !== undefined) this.#give(this.#folder);
+      this.#folder = needsFolder ? makePrivateFolder(this.#spec) : undefined;
       this.#libraryPath = this.#shareLibrary();
-      const backend = settings.backend ?? `ipc://${this.#folder}/backend`;
+      const backend = settings.backend ?? `ipc://${this.#folder?.path}/backend`;
       for (const endpoint of this.#givenEndpoints()) refuseLiveIpc(endpoint);
       this.#access = openAccess(settings, this.#library);
       const { guard } = this.#access ?? {};
@@ -848,7 +847,7 @@ class PreforkServer implements Server {
   /** Where workers can read libzmq: the cache that it is in may be in a home that only we can enter. */
   #shareLibrary(): string {
     if (!this.#foreign) return this.#library.path;
-    const copy = `${this.#folder}/libzmq`;
+    const copy = `${this.#folder?.path}/libzmq`;
     Deno.copyFileSync(this.#library.path, copy);
     this.#give(copy);
     return copy;
@@ -868,12 +867,7 @@ class PreforkServer implements Server {
 
   #cleanUp(): void {
     this.#pidFile?.release();
-    if (this.#folder === undefined) return;
-    try {
-      Deno.removeSync(this.#folder, { recursive: true });
-    } catch {
-      // Somebody else has removed it: that was all that was wanted.
-    }
+    this.#folder?.remove();
   }
 }
 

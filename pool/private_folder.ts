@@ -1,0 +1,155 @@
+/**
+ * The folder of a server's own, for the socket that its workers connect to: how it is made, and what
+ * becomes of it when the server is killed. A lock on a file in it tells a folder in use from one that
+ * was left behind: the system frees the lock when its holder dies, however that comes.
+ *
+ * @module
+ */
+
+import type { Account } from "./system.ts";
+
+/** A folder that this process holds. */
+export interface PrivateFolder {
+  /** Its path, for what workers use: only they and this user can enter. */
+  readonly path: string;
+  /** Removes it, with all that is in it. */
+  remove(): void;
+}
+
+const PREFIX = "zmq-prefork-";
+/** As Deno names them: the prefix and a random number. */
+const NAME = /^zmq-prefork-[0-9a-f]{8,16}$/;
+const LOCK = "lock";
+/** The part that belongs to the workers, where they run as somebody else. */
+const SHARED = "workers";
+/** All that a server puts there. */
+const CONTENT: readonly string[] = [LOCK, SHARED, "backend", "libzmq"];
+
+/**
+ * Makes a folder that only this user, or the workers' one, can enter, and removes those that servers
+ * of this user have left behind, as far as this process may.
+ *
+ * @throws {Error} when it can't be made.
+ */
+export function makePrivateFolder(workers: Account): PrivateFolder {
+  const { path, lock } = claimFolder();
+  const remove = () => {
+    try {
+      Deno.removeSync(path, { recursive: true });
+    } catch {
+      // Somebody else has removed it: that was all that was wanted.
+    }
+    lock?.close();
+  };
+  try {
+    removeLeftovers(path);
+    return { path: share(path, workers), remove };
+  } catch (error) {
+    remove();
+    throw error;
+  }
+}
+
+/** The folder itself stays this user's, or the next server could not tell that it may remove it. */
+function share(folder: string, { uid, gid }: Account): string {
+  if (uid === undefined && gid === undefined) return folder;
+  const path = `${folder}/${SHARED}`;
+  const ENTER_ONLY = 0o711;
+  Deno.chmodSync(folder, ENTER_ONLY);
+  Deno.mkdirSync(path, { mode: 0o700 });
+  Deno.chownSync(path, uid ?? null, gid ?? null);
+  return path;
+}
+
+/** A new folder and its lock, which is undefined where files can't be locked. */
+function claimFolder(): { path: string; lock: Deno.FsFile | undefined } {
+  for (;;) {
+    // Made with mode 0700: nobody else can enter it.
+    const path = Deno.makeTempDirSync({ prefix: PREFIX });
+    const lock = claimLock(`${path}/${LOCK}`);
+    if (lock !== "lost") return { path, lock };
+  }
+}
+
+/**
+ * Locks a new file. "lost": another server, which took it for a leftover before it was locked, is
+ * removing the folder. Without a lock nobody removes it, ever.
+ */
+function claimLock(name: string): Deno.FsFile | undefined | "lost" {
+  const file = Deno.openSync(name, { write: true, createNew: true, mode: 0o600 });
+  const locked = tryLock(file);
+  // It may have been removed before it was locked: then the lock is on a file that has no name.
+  if (locked && exists(name)) return file;
+  file.close();
+  if (locked !== undefined) return "lost";
+  Deno.removeSync(name);
+  return undefined;
+}
+
+/** Whether the lock is ours; undefined where files can't be locked. */
+function tryLock(file: Deno.FsFile): boolean | undefined {
+  try {
+    return file.tryLockSync(true);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether there is a file of this name; found out by making one, which needs no permission to read. */
+function exists(name: string): boolean {
+  try {
+    Deno.openSync(name, { write: true, createNew: true }).close();
+    return false;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    if (error instanceof Deno.errors.AlreadyExists) return true;
+    throw error;
+  }
+}
+
+/** What is left behind does no harm, so nothing that goes wrong here matters. */
+function removeLeftovers(own: string): void {
+  const folder = own.slice(0, own.lastIndexOf("/")) || "/";
+  if (!mayClean(folder)) return;
+  try {
+    const { uid } = Deno.lstatSync(own);
+    for (const { name, isDirectory } of Deno.readDirSync(folder)) {
+      const path = `${folder}/${name}`;
+      if (isDirectory && NAME.test(name) && path !== own) removeLeftover(path, uid);
+    }
+  } catch {
+    // The folder for temporary files can be written, but not listed.
+  }
+}
+
+/** Asked first, or Deno would ask the user. */
+function mayClean(path: string): boolean {
+  const may = (name: "read" | "write") =>
+    Deno.permissions.querySync({ name, path }).state === "granted";
+  return may("read") && may("write");
+}
+
+/** Removes a folder if it is this user's and nobody holds its lock. */
+function removeLeftover(path: string, uid: number | null): void {
+  try {
+    const isOurs = (name: string) => Deno.lstatSync(name).uid === uid;
+    const lockName = `${path}/${LOCK}`;
+    // One that has no lock yet was made a moment ago. What is no plain file would be waited for.
+    if (!isOurs(path) || !isOurs(lockName) || !Deno.lstatSync(lockName).isFile) return;
+    using lock = Deno.openSync(lockName, { write: true });
+    if (lock.tryLockSync(true)) removeContent(path);
+  } catch {
+    // It is in use in a way not thought of here, or another server removes it too.
+  }
+}
+
+/** The lock comes last: up to then nobody else can take this for anything but a folder in use. */
+function removeContent(path: string): void {
+  const names = [...Deno.readDirSync(path)].map(({ name }) => name);
+  if (!names.every((name) => CONTENT.includes(name))) return;
+  for (const name of names) {
+    if (name !== LOCK) Deno.removeSync(`${path}/${name}`, { recursive: name === SHARED });
+  }
+  Deno.removeSync(`${path}/${LOCK}`);
+  Deno.removeSync(path);
+}
