@@ -34,6 +34,8 @@ export interface Load {
    * @default {false}
    */
   correlate?: boolean;
+  /** Replies to what is sent within this from the start have no latency that counts, ms. @default {0} */
+  warmUp?: number;
   /** How long to wait for the last replies, ms. @default {10_000} */
   grace?: number;
   /** What the content of the bodies follows from. @default {1} */
@@ -145,6 +147,7 @@ class Generator {
   /** When the last request may be sent, ms. */
   #endAt: number;
   #sent = 0;
+  #replies = 0;
   #wrong = 0;
   #duplicates = 0;
 
@@ -274,7 +277,13 @@ class Generator {
     if (sentAt === undefined) return this.#stray(client, number);
     client.sentAt.delete(number);
     if (inside !== number || !this.#isContent(number)) this.#wrong++;
-    else this.#latencies.add((performance.now() - sentAt) * 1000);
+    else this.#right(sentAt);
+  }
+
+  #right(sentAt: number): void {
+    this.#replies++;
+    if (sentAt < this.#startedAt + (this.#load.warmUp ?? 0)) return;
+    this.#latencies.add((performance.now() - sentAt) * 1000);
   }
 
   #isContent(number: number): boolean {
@@ -303,18 +312,17 @@ class Generator {
   }
 
   #figures(): Figures {
-    const { count, slowest } = this.#latencies;
     const seconds = (performance.now() - this.#startedAt) / 1000;
     return {
       requests: this.#sent,
-      replies: count,
+      replies: this.#replies,
       wrong: this.#wrong,
       duplicates: this.#duplicates,
       missing: this.#clients.reduce((sum, client) => sum + Math.max(0, underWay(client)), 0),
       errors: this.#errors,
-      rate: count / seconds,
+      rate: this.#replies / seconds,
       percentiles: [this.#latencies.at(0.5), this.#latencies.at(0.95), this.#latencies.at(0.99)],
-      slowest,
+      slowest: this.#latencies.slowest,
     };
   }
 }

@@ -5,7 +5,7 @@
  */
 
 import { type Figures, generate } from "../bench/load.ts";
-import { describe, isFlawless, ms, startServer } from "./ground.ts";
+import { describe, isFlawless, ms, startServer, total } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const LATE = 250;
@@ -29,17 +29,6 @@ async function freshThenSteady(scale: Scale): Promise<Outcome> {
     measured: `fresh: ${describe(total(fresh))}, slowest ${ms(slowest)}; ` +
       `steady: ${describe(steady)}, slowest ${ms(steady.slowest)}`,
   };
-}
-
-/** The counts of several loads together. */
-function total(all: readonly Figures[]): Figures {
-  return all.reduce((sum, figures) => ({
-    ...sum,
-    requests: sum.requests + figures.requests,
-    missing: sum.missing + figures.missing,
-    wrong: sum.wrong + figures.wrong,
-    duplicates: sum.duplicates + figures.duplicates,
-  }));
 }
 
 /** Clients that come and go. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Figures } from "../bench/load.ts";
+import { type Figures, type Load, startLoad } from "../bench/load.ts";
 import { Folder, type ServerOptions, ServerProcess } from "../tests/harness.ts";
 
 /** Where servers put their private folders: one that is killed leaves them behind. */
@@ -20,6 +20,12 @@ export function environment(): Record<string, string> {
 /** Starts a server and waits until a worker is ready, unless it is `raw`. */
 export function startServer(options: ServerOptions = {}): Promise<ServerProcess> {
   return ServerProcess.start({ ...options, env: { ...environment(), ...options.env } });
+}
+
+/** Runs a load, in a process of its own, to its end. */
+export async function runLoad(load: Load): Promise<Figures> {
+  await using running = startLoad(load);
+  return await running.figures;
 }
 
 /** Whether each request got exactly one answer, the right one; errors are answers if they are let. */
@@ -87,4 +93,56 @@ export function childrenOf(pid: number): number[] {
   };
   const pids = [...Deno.readDirSync("/proc")].map(({ name }) => Number(name));
   return pids.filter((each) => each > 0 && isChild(each)).sort((a, b) => a - b);
+}
+
+/** How late the slowest hundredth of replies is, in ms, on quiet days and on others. */
+export interface Comparison {
+  /** What came of all loads. */
+  loads: Figures[];
+  quiet: number;
+  disturbed: number;
+  ratio: number;
+}
+
+/**
+ * Compares loads on quiet and on other days, one after the other and several times: the median of each
+ * counts, since the machine has good and bad moments of its own.
+ */
+export async function compare(
+  times: number,
+  quiet: () => Promise<Figures>,
+  disturbed: () => Promise<Figures>,
+): Promise<Comparison> {
+  const days: [quiet: Figures, disturbed: Figures][] = [];
+  while (days.length < times) days.push([await quiet(), await disturbed()]);
+  const late = (figures: Figures) => figures.percentiles[2] / 1000;
+  const before = quantile(days.map(([quiet]) => late(quiet)), 0.5);
+  const during = quantile(days.map(([, disturbed]) => late(disturbed)), 0.5);
+  return { loads: days.flat(), quiet: before, disturbed: during, ratio: during / before };
+}
+
+/** A comparison in words. */
+export function tellRatio({ quiet, disturbed, ratio }: Comparison): string {
+  const times = `${ratio.toFixed(1)} ×`;
+  return `99 % in ${disturbed.toFixed(1)} ms, quiet ${quiet.toFixed(1)} ms: ${times}`;
+}
+
+/** The counts of several loads together. */
+export function total(all: readonly Figures[]): Figures {
+  return all.reduce((sum, figures) => ({
+    ...sum,
+    requests: sum.requests + figures.requests,
+    replies: sum.replies + figures.replies,
+    missing: sum.missing + figures.missing,
+    wrong: sum.wrong + figures.wrong,
+    duplicates: sum.duplicates + figures.duplicates,
+    errors: addUp(sum.errors, figures.errors),
+    slowest: Math.max(sum.slowest, figures.slowest),
+  }));
+}
+
+function addUp(a: Record<string, number>, b: Record<string, number>): Record<string, number> {
+  const sum = { ...a };
+  for (const [code, count] of Object.entries(b)) sum[code] = (sum[code] ?? 0) + count;
+  return sum;
 }

@@ -4,44 +4,66 @@
  * @module
  */
 
-import { type Figures, startLoad } from "../bench/load.ts";
+import { type Figures, type Load, startLoad } from "../bench/load.ts";
 import type { ServerProcess } from "../tests/harness.ts";
-import { describe, isFlawless, ms, pause, startServer } from "./ground.ts";
+import { linesOf } from "../tests/harness_more.ts";
+import {
+  compare,
+  describe,
+  isFlawless,
+  ms,
+  pause,
+  runLoad,
+  startServer,
+  tellRatio,
+  total,
+} from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const HUPS = 20;
+const DAYS = 4;
 const REQUESTS = 100_000;
 /** Requests a second: a load that leaves time for starts, as in production. */
 const RATE = 3000;
-/** How much slower the slowest hundredth may be than on a quiet day. */
+/** How much later the slowest hundredth of replies may be than without reloads. */
 const RATIO = 3;
+/** Time that the load generator takes to run as fast as it can, ms. */
+const WARM_UP = 1000;
 
 async function reloads(scale: Scale): Promise<Outcome> {
   await using server = await startServer({ args: ["--workers", "2"] });
   await server.line("worker ready", 2);
-  const count = scale.of(REQUESTS);
-  const quiet = await load(server, count / 2);
-  const running = load(server, count);
-  const between = count / RATE / scale.of(HUPS) * 1000;
-  for (let round = 1; round <= scale.of(HUPS); round++) {
-    server.signal("SIGHUP");
-    await server.line("reloaded", round);
-    await pause(between / 2);
-  }
-  const figures = await running;
-  const [, , before] = quiet.percentiles;
-  const [, , during] = figures.percentiles;
+  const days = scale.full ? DAYS : 1;
+  const requests = Math.ceil(scale.of(REQUESTS) / days);
+  const hups = Math.ceil(scale.of(HUPS) / days);
+  const shape = { clients: 8, window: 4, size: 64, rate: RATE, correlate: true, warmUp: WARM_UP };
+  const load = { endpoint: server.endpoint, ...shape, requests };
+  const comparison = await compare(
+    days,
+    () => runLoad({ ...load, requests: requests / 2 }),
+    () => loadAndReload(server, load, hups),
+  );
+  const all = total(comparison.loads);
   return {
-    reached: isFlawless(quiet) && isFlawless(figures) && during <= RATIO * scale.slack * before,
-    measured: `${scale.of(HUPS)} reloads, ${describe(figures)}; 99 % in ${ms(during)}, ` +
-      `quiet ${ms(before)}: ${(during / before).toFixed(1)} ×, slowest ${ms(figures.slowest)}`,
+    reached: isFlawless(all) && comparison.ratio <= RATIO * scale.slack,
+    measured: `${linesOf(server, "reloaded").length} reloads, ${describe(all)}; ` +
+      `${tellRatio(comparison)}, slowest ${ms(all.slowest)}`,
   };
 }
 
-async function load({ endpoint }: ServerProcess, requests: number): Promise<Figures> {
-  const shape = { clients: 8, window: 4, size: 64, rate: RATE, correlate: true };
-  await using load = startLoad({ endpoint, ...shape, requests });
-  return await load.figures;
+/** Spreads HUPs over a load. */
+async function loadAndReload(server: ServerProcess, load: Load, hups: number): Promise<Figures> {
+  await using running = startLoad(load);
+  const interval = ((load.requests ?? 0) / RATE * 1000 - WARM_UP) / hups;
+  await pause(WARM_UP);
+  for (let count = 0; count < hups; count++) {
+    const next = performance.now() + interval;
+    const reloads = linesOf(server, "reloaded").length;
+    server.signal("SIGHUP");
+    await server.line("reloaded", reloads + 1);
+    await pause(next - performance.now());
+  }
+  return await running.figures;
 }
 
 /** Reloads. */

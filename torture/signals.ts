@@ -36,7 +36,7 @@ async function signals(scale: Scale): Promise<Outcome> {
   const attempts = ["--max-attempts", String(ATTEMPTS)];
   const passed = ["--signal-passthrough", PASSED_ON.map((name) => name.slice(3)).join()];
   const args = ["--min-workers", String(WORKERS), "--max-workers", "6", ...attempts, ...passed];
-  await using server = await startServer({ handler: SHORT, args });
+  await using server = await startServer({ handler: SHORT, args, features: [["USR1"]] });
   await server.line("worker ready", WORKERS);
   const shape = { clients: 4, window: 4, size: 64, rate: RATE, correlate: true };
   await using load = startLoad({ endpoint: server.endpoint, ...shape });

@@ -20,6 +20,7 @@ import { scenarios as models } from "./models.ts";
 import { scenarios as noise } from "./noise.ts";
 import { scenarios as reloads } from "./reloads.ts";
 import { scenarios as restarts } from "./restarts.ts";
+import { scenarios as rogues } from "./rogues.ts";
 import { scenarios as signals } from "./signals.ts";
 import { scenarios as soak } from "./soak.ts";
 import { scenarios as starts } from "./starts.ts";
@@ -35,6 +36,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...noise,
   ...reloads,
   ...restarts,
+  ...rogues,
   ...signals,
   ...soak,
   ...starts,
