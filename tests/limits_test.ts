@@ -159,6 +159,23 @@ Deno.test("a job that goes on after its client has left loses its worker, and th
   assert.deepEqual({ abandoned, overran }, { abandoned: 1, overran: 0 });
 });
 
+for (const others of [false, true]) {
+  const how = others ? "though its connection stays open for others" : "by leaving it";
+  Deno.test(`a lazy pirate that asks again takes its own old try back ${how}`, async () => {
+    const args = ["--workers", "3", "--abort-grace", "0"];
+    await using server = await ServerProcess.start({ handler: HANDLER, args });
+    await using client = new Client({ endpoint: server.endpoint });
+    if (others) client.request("deaf", { timeout: 60_000, retries: 0 }).catch(() => {});
+    const asked = client.request("deaf", { timeout: 500, retries: 1 });
+    await assert.rejects(asked, { name: "AbandonedError" });
+    // The last try's connection is nobody else's.
+    await until("both tries are", async () => {
+      const { cancelled, abandoned } = await server.state();
+      return cancelled === (others ? 1 : 0) && abandoned === (others ? 1 : 2);
+    });
+  });
+}
+
 Deno.test("a job goes on though its client has left when there is no grace", async () => {
   using gate = new Gate();
   const handler = `${gate.source}
