@@ -34,6 +34,7 @@ import {
   type WorkerExitEvent,
 } from "./ops/options.ts";
 import { claimPidFile, type PidFile } from "./ops/pid_file.ts";
+import { doubts, judgeFiles } from "./ops/start_checks.ts";
 import { helpText, parseCommand, printConfig, UsageError } from "./ops/sources.ts";
 import {
   type Child,
@@ -186,6 +187,7 @@ export function serve(options: ServeOptions = {}): Server {
 /** `reread` gives the options that a HUP should take up; undefined: the same. */
 function start(options: ServeOptions, reread: () => ServeOptions | undefined): PreforkServer {
   const settings = resolve(options);
+  requireHandler(settings);
   const server = new PreforkServer(settings, options);
   if (settings.handleSignals) handleSignals(server, settings, reread);
   server.begin();
@@ -271,6 +273,7 @@ class PreforkServer implements Server {
       this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
       this.#spec = childSpec(settings);
       requireRun(this.#spec.program);
+      this.#checkStart();
       this.#supervisor = new Supervisor(settings, { cpus: navigator.hardwareConcurrency });
       this.#pidFile = this.#claimPidFile();
       const needsFolder = settings.backend === undefined || this.#foreign;
@@ -802,6 +805,20 @@ class PreforkServer implements Server {
     this.#hook("onListen", () => this.#settings.onListen?.({ frontend: [...frontend], backend }));
   }
 
+  /**
+   * Says what is likely to go wrong.
+   *
+   * @throws {Error} when it is certain to.
+   */
+  #checkStart(): void {
+    const [open, limit] = [openFiles(), fileLimit()];
+    const files = open === undefined || limit === undefined ? undefined : { open, limit };
+    const warning = files && judgeFiles(this.#settings, files, navigator.hardwareConcurrency);
+    for (const doubt of [...warning === undefined ? [] : [warning], ...doubts(this.#settings)]) {
+      this.#log.warn(doubt);
+    }
+  }
+
   /** Warns when few file descriptors are left: then no client can connect, and no worker start. */
   #watchFiles(now: number): void {
     if (now - this.#filesCheckedAt < FILES_INTERVAL) return;
@@ -914,6 +931,28 @@ function requireRun(command: string): void {
   throw new Deno.errors.NotCapable(
     `Cannot start workers: Requires run access to "${command}", run again with --allow-run`,
   );
+}
+
+/**
+ * Makes sure that a local handler is there, if this process may look; else its first worker tells.
+ *
+ * @throws {RangeError} when it is not, or is no file.
+ */
+function requireHandler({ handler }: Settings): void {
+  if (!handler?.startsWith("file:")) return;
+  const path = filePath(new URL(handler));
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return;
+  const rule = 'Cannot serve as "handler" must be a file that can be read';
+  try {
+    Deno.readFileSync(path);
+  } catch (error) {
+    const { NotFound, IsADirectory } = Deno.errors;
+    const isFolder = error instanceof IsADirectory;
+    const found = isFolder ? "is a folder" : "may not be read by this user";
+    throw new RangeError(
+      `${rule}: "${path}" ${error instanceof NotFound ? "is not there" : found}`,
+    );
+  }
 }
 
 /** Who may come in, and the keys that it takes. */
@@ -1087,6 +1126,8 @@ function print(text: string): number {
 
 /** Loads the handler once, in a worker. */
 async function check(settings: Settings): Promise<number> {
+  requireHandler(settings);
+  doubts(settings).forEach((doubt) => console.error(`prefork: ${doubt}`));
   const spec = childSpec(settings);
   const library = locateLibrary(readVariable("ZMQ_LIBRARY"));
   openAccess(settings, library);

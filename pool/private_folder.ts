@@ -57,7 +57,12 @@ function share(folder: string, { uid, gid }: Account): string {
   const ENTER_ONLY = 0o711;
   Deno.chmodSync(folder, ENTER_ONLY);
   Deno.mkdirSync(path, { mode: 0o700 });
-  Deno.chownSync(path, uid ?? null, gid ?? null);
+  try {
+    Deno.chownSync(path, uid ?? null, gid ?? null);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+    throw new Error('Cannot run workers as another "user" or "group": the server must be root');
+  }
   return path;
 }
 
@@ -65,9 +70,21 @@ function share(folder: string, { uid, gid }: Account): string {
 function claimFolder(): { path: string; lock: Deno.FsFile | undefined } {
   for (;;) {
     // Made with mode 0700: nobody else can enter it.
-    const path = Deno.makeTempDirSync({ prefix: PREFIX });
+    const path = makeFolder();
     const lock = claimLock(`${path}/${LOCK}`);
     if (lock !== "lost") return { path, lock };
+  }
+}
+
+function makeFolder(): string {
+  try {
+    return Deno.makeTempDirSync({ prefix: PREFIX });
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable || !(error instanceof Error)) throw error;
+    throw new Error(
+      'Cannot make a private folder for the backend, see TMPDIR, or set "backend": ' +
+        error.message,
+    );
   }
 }
 

@@ -212,7 +212,11 @@ Deno.test("serve exits 1 and says so in one line when an endpoint can't be bound
   }
   assert.ok(path && missing);
   assertFailed(path, 1, /Cannot bind to "ipc:.*": Address already in use$/m);
-  assertFailed(missing, 1, /Cannot bind to "ipc:.*": No such file or directory$/m);
+  assertFailed(
+    missing,
+    1,
+    /Cannot bind to "ipc:.*": No such file or directory, its folder must exist$/m,
+  );
   assert.deepEqual(await askOnce(ipc, "x"), ["x"]);
 });
 

@@ -233,7 +233,6 @@ Deno.test("serve rejects ready and finished when the handler can't be loaded", S
   const cases: Record<string, [string, RegExp]> = {
     throws: [BROKEN, /The module is broken/],
     "lacks a handler": [moduleOf("export const a = 1;"), /must export a function as default/],
-    "is missing": ["file:///no/such/handler.ts", /Module not found/],
     "init() throws": [
       moduleOf('export default () => ""; export function init() { throw new Error("No init"); }'),
       /No init/,

@@ -150,10 +150,15 @@ const darwin = Deno.build.os === "darwin";
 
 /** The errno values that callers tell apart; they differ between systems. */
 export const Errno = {
+  ENOENT: 2,
   EINTR: 4,
   EAGAIN: darwin ? 35 : 11,
+  EACCES: 13,
+  ENODEV: 19,
   EINVAL: 22,
+  ENAMETOOLONG: darwin ? 63 : 36,
   EADDRINUSE: darwin ? 48 : 98,
+  EADDRNOTAVAIL: darwin ? 49 : 99,
   EHOSTUNREACH: darwin ? 65 : 113,
 } as const;
 

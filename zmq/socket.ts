@@ -15,6 +15,7 @@ import {
   Option,
   POLLIN,
   type Symbols,
+  type ZmqError,
 } from "./library.ts";
 import type { Message } from "./message.ts";
 
@@ -107,7 +108,7 @@ export class Socket {
   /** Binds, and returns the endpoint really bound: the port for port 0 or `*`. */
   bind(endpoint: string): string {
     if (this.#symbols.zmq_bind(this.#pointer, cString(endpoint)) !== 0) {
-      throw lastError(this.#library, `bind to "${endpoint}"`);
+      throw bindError(endpoint, lastError(this.#library, `bind to "${endpoint}"`));
     }
     return this.#lastEndpoint();
   }
@@ -231,5 +232,25 @@ export class Socket {
     return new TextDecoder().decode(text.subarray(0, Number(size[0]) - 1));
   }
 }
+
+/** Adds what is to be done about it, where that is known. */
+function bindError(endpoint: string, error: ZmqError): ZmqError {
+  const wayOut = WAYS_OUT[endpoint.startsWith("ipc:") ? "ipc" : "tcp"].get(error.errno);
+  if (wayOut !== undefined) error.message += `, ${wayOut}`;
+  return error;
+}
+
+const WAYS_OUT: Record<"ipc" | "tcp", ReadonlyMap<number, string>> = {
+  ipc: new Map([
+    [Errno.ENOENT, "its folder must exist"],
+    [Errno.EACCES, "its folder must be one that this user may write"],
+    [Errno.ENAMETOOLONG, "shorten the path, or TMPDIR if the folder is private"],
+  ]),
+  tcp: new Map([
+    [Errno.EACCES, "ports below 1024 need root or CAP_NET_BIND_SERVICE"],
+    [Errno.ENODEV, "its host must be an address or an interface of this machine, or *"],
+    [Errno.EADDRNOTAVAIL, "its host must be an address of this machine, or *"],
+  ]),
+};
 
 harden(Context, Socket);

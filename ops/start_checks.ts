@@ -1,0 +1,65 @@
+/**
+ * What can be known to go wrong before anything is bound or started: values that are allowed but make
+ * little sense together, and limits of the system that the options do not fit in. Looks at numbers that
+ * others have read; not here: whether one value is right (kinds.ts), and what is found out by trying.
+ *
+ * @module
+ */
+
+import type { Settings } from "./options.ts";
+
+/** File descriptors of this process. */
+export interface Files {
+  /** Those that are open, before any socket is. */
+  open: number;
+  /** Those that may be. */
+  limit: number;
+}
+
+/** What a worker takes: the pipe to its stdin, a handle of its process, and its connection. */
+const FILES_PER_WORKER = 3;
+/** What both sockets of the broker take, with libzmq's threads. */
+const FILES_OF_BROKER = 16;
+/** Clients to have room for where nobody says how many there may be. */
+const CLIENTS = 100;
+
+/**
+ * Judges whether there are file descriptors enough.
+ *
+ * @param settings What is to be served.
+ * @param files What this process has.
+ * @param cpus Workers that may be starting beside those that they replace.
+ * @returns A warning if the largest pool and some clients need more; `undefined` if all is well.
+ * @throws {Error} If not even the smallest pool and one client can be had.
+ */
+export function judgeFiles(settings: Settings, files: Files, cpus: number): string | undefined {
+  const { minWorkers, maxWorkers, maxConnections, maxDequeueWorkers, frontend } = settings;
+  const base = files.open + FILES_OF_BROKER + frontend.length;
+  const least = base + FILES_PER_WORKER * (minWorkers + 1) + 1;
+  const way = "raise it (ulimit -n, LimitNOFILE=)";
+  if (files.limit < least) {
+    throw new Error(
+      `Cannot serve with ${files.limit} open files, as ${minWorkers} workers need ${least}: ` +
+        `${way} or lower "minWorkers"`,
+    );
+  }
+  const workers = maxWorkers + cpus + maxDequeueWorkers;
+  const clients = maxConnections > 0 ? maxConnections : CLIENTS;
+  const most = base + FILES_PER_WORKER * workers + clients;
+  if (files.limit >= most) return undefined;
+  return `the limit of open files is ${files.limit}, but ${maxWorkers} workers and ${clients} ` +
+    `clients need ${most}: ${way} or lower "maxWorkers"`;
+}
+
+/**
+ * Finds values that are allowed, but make little sense together.
+ *
+ * @returns A sentence for each, for the log.
+ */
+export function doubts({ queueBytes, maxMessageSize }: Settings): string[] {
+  if (queueBytes >= maxMessageSize) return [];
+  return [
+    `"queueBytes" (${queueBytes}) is less than "maxMessageSize" (${maxMessageSize}): ` +
+    "a single request may fill the queue",
+  ];
+}
