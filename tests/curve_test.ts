@@ -11,68 +11,19 @@ import { serve } from "../mod.ts";
 import { Door } from "../ports/door.ts";
 import { Frontend } from "../ports/frontend.ts";
 import type { Verdict } from "../wire/zap.ts";
-import { type KeyPair, makeKeyPair } from "../zmq/curve.ts";
 import { Option, SocketType } from "../zmq/library.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { MessagePool } from "../zmq/message.ts";
 import { Context } from "../zmq/socket.ts";
 import { bytes, Folder, path, Peer, run, ServerProcess, text, until } from "./harness.ts";
 import { rawHandshake } from "./harness_zmtp.ts";
+import { KeyRing } from "./key_ring.ts";
 
 const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
 const PYTHON = "/usr/bin/python3";
 /** Answers with the name of who asks. */
 const WHO = 'export default (_body, { client }) => `user "${client.user}"`;';
 const TCP = "tcp://127.0.0.1:0";
-
-/** A server's key and some clients' in files of their own. */
-class KeyRing {
-  readonly folder = new Folder();
-  readonly server = makeKeyPair(library);
-  readonly #pairs = new Map<string, KeyPair>();
-  readonly secretKeyFile = this.writeSecret("server", this.server.secretKey);
-  readonly list = `${this.folder.path}/clients`;
-
-  /** `names` are on the list. */
-  constructor(...names: string[]) {
-    this.writeList(...names);
-  }
-
-  /** The flags of a server that demands these keys. */
-  get args(): string[] {
-    return ["--curve-secret-key", this.secretKeyFile, "--curve-clients", this.list];
-  }
-
-  /** The pair of a client, made when it is first asked for. */
-  pair(name: string): KeyPair {
-    const pair = this.#pairs.get(name) ?? makeKeyPair(library);
-    this.#pairs.set(name, pair);
-    return pair;
-  }
-
-  writeSecret(name: string, key: string): string {
-    const file = this.folder.write(name, `${key}\n`);
-    Deno.chmodSync(file, 0o600);
-    return file;
-  }
-
-  writeList(...names: string[]): void {
-    Deno.writeTextFileSync(this.list, names.map((name) => this.line(name)).join(""));
-  }
-
-  line(name: string): string {
-    return `${name} ${this.pair(name).publicKey}\n`;
-  }
-
-  /** A client that proves its key. */
-  peer(endpoint: string, name: string): Peer {
-    return new Peer(endpoint, { keys: { own: this.pair(name), server: this.server.publicKey } });
-  }
-
-  [Symbol.dispose](): void {
-    this.folder[Symbol.dispose]();
-  }
-}
 
 /** Waits until so many connections were denied. */
 async function denied(server: ServerProcess, count: number): Promise<void> {

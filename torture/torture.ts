@@ -13,6 +13,7 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { scenarios as connections } from "./connections.ts";
+import { scenarios as curve } from "./curve.ts";
 import { scenarios as kills } from "./kills.ts";
 import { scenarios as forgery } from "./forgery.ts";
 import { scenarios as logs } from "./logs.ts";
@@ -29,6 +30,7 @@ import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const SCENARIOS: readonly Scenario[] = [
   ...connections,
+  ...curve,
   ...kills,
   ...forgery,
   ...logs,
