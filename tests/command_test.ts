@@ -288,7 +288,7 @@ Deno.test(
     };
     const args = [...ANY_PORT, "--user", "root", "--pid-file", `${folder.path}/pid`];
     const ending = await runServer(args, { env, uid: NOBODY });
-    assertFailed(ending, 1, /not permitted/);
+    assertFailed(ending, 1, /as another "user" or "group": the server must be root$/m);
     const left = [...Deno.readDirSync(folder.path)].map(({ name }) => name);
     assert.deepEqual(left, ["cache"]);
   },
