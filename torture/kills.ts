@@ -125,20 +125,19 @@ async function poison(scale: Scale): Promise<Outcome> {
   await using load = startLoad({ endpoint: server.endpoint, ...shape });
   await using peer = new Peer(server.endpoint);
   const doses: Dose[] = [];
-  for (let round = 0; round < scale.of(30); round++) doses.push(await swallow(server, peer));
+  const rounds = scale.of(30);
+  for (let round = 0; round < rounds; round++) doses.push(await swallow(server, peer));
   load.stop();
   const figures = await load.figures;
   const most = (of: (dose: Dose) => number) => Math.max(...doses.map(of));
-  const [deaths, answer, full] = [
-    most((d) => d.deaths),
-    most((d) => d.answer),
-    most((d) => d.full),
-  ];
+  const [answer, full] = [most((dose) => dose.answer), most((dose) => dose.full)];
+  const deaths = linesOf(server, "worker exited").length;
   const inTime = answer <= 2000 * scale.slack && full <= 2000 * scale.slack;
   return {
-    reached: deaths === MAX_ATTEMPTS && doses.every(({ code }) => code === "502") && inTime &&
+    reached: deaths === MAX_ATTEMPTS * rounds && doses.every(({ code }) => code === "502") &&
+      inTime &&
       isFlawless(figures),
-    measured: `${doses.length} such requests: at most ${deaths} deaths, ` +
+    measured: `${rounds} such requests: ${deaths} deaths, ` +
       `502 after ${answer.toFixed(0)} ms, full after ${full.toFixed(0)} ms; ` +
       `others: ${describe(figures)}`,
   };
@@ -146,7 +145,6 @@ async function poison(scale: Scale): Promise<Outcome> {
 
 /** What one request that kills has done; times are ms. */
 interface Dose {
-  deaths: number;
   code: string | undefined;
   /** Until its answer. */
   answer: number;
@@ -155,14 +153,18 @@ interface Dose {
 }
 
 async function swallow(server: ServerProcess, peer: Peer): Promise<Dose> {
-  const before = linesOf(server, "worker exited").length;
+  const deaths = linesOf(server, "worker exited").length + MAX_ATTEMPTS;
   const start = performance.now();
   const [, text = ""] = await peer.ask(POISON);
   const answered = performance.now();
+  // The answer may be here before the system tells of the last death.
+  await server.line("worker exited", deaths);
   await until("the pool is full again", () => server.workers.length === POOL);
-  const deaths = linesOf(server, "worker exited").length - before;
-  const full = performance.now() - answered;
-  return { deaths, code: text.split(" ")[0], answer: answered - start, full };
+  return {
+    code: text.split(" ")[0],
+    answer: answered - start,
+    full: performance.now() - answered,
+  };
 }
 
 /** Workers that are killed. */
@@ -182,7 +184,7 @@ export const scenarios: Scenario[] = [
   {
     id: "R9",
     title: "a request that kills its worker each time",
-    figure: `${MAX_ATTEMPTS} workers die, 502 ≤ 2 s, pool full again ≤ 2 s, others served`,
+    figure: `${MAX_ATTEMPTS} workers die of each, 502 ≤ 2 s, pool full again ≤ 2 s, others served`,
     run: poison,
   },
 ];
