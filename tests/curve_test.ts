@@ -18,6 +18,7 @@ import { Context } from "../zmq/socket.ts";
 import { bytes, Folder, path, Peer, run, ServerProcess, text, until } from "./harness.ts";
 import { rawHandshake } from "./harness_zmtp.ts";
 import { KeyRing } from "./key_ring.ts";
+import type { Feature } from "./permissions.ts";
 
 const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
 const PYTHON = "/usr/bin/python3";
@@ -135,7 +136,15 @@ Deno.test("HUP keeps the key and its list when the conf file has them no more", 
   const lines =
     `frontend ${TCP}\ncurve_secret_key ${keys.secretKeyFile}\ncurve_clients ${keys.list}\n`;
   const conf = keys.folder.write("conf", lines);
-  await using server = await ServerProcess.start({ handler: WHO, args: ["--config", conf] });
+  const features = [keys.secretKeyFile, keys.list].map((FILE): Feature => [
+    "curveSecretKey",
+    { FILE },
+  ]);
+  await using server = await ServerProcess.start({
+    handler: WHO,
+    args: ["--config", conf],
+    features,
+  });
   Deno.writeTextFileSync(conf, `frontend ${TCP}\n`);
   server.signal("SIGHUP");
   await server.line("reloaded");

@@ -124,6 +124,9 @@ function byFlag(
   switch (name) {
     case "config":
       return ["config", { FILE: value }];
+    case "curve-secret-key":
+    case "curve-clients":
+      return value === "any" ? undefined : ["curveSecretKey", { FILE: value }];
     case "pid-file":
       return ["pidFile", { FILE: value }];
     case "log-file":
