@@ -11,6 +11,7 @@ import {
   compare,
   describe,
   isFlawless,
+  ms,
   pause,
   runLoad,
   startServer,
@@ -77,11 +78,9 @@ async function rogues(scale: Scale): Promise<Outcome> {
   return {
     reached: isFlawless(all) && codes === "504" && ended <= limit &&
       comparison.ratio <= RATIO * scale.slack,
-    measured: `${loops.length} such requests, error ${codes}: ` +
-      `answered after ${answered.toFixed(0)} ms, worker gone after ${
-        ended.toFixed(0)
-      } ms at most; ` +
-      `others: ${describe(all)}, ${tellRatio(comparison)}`,
+    measured: `${loops.length} such requests, error ${codes}: answered after ` +
+      `${answered.toFixed(0)} ms, worker gone after ${ended.toFixed(0)} ms at most; others: ` +
+      `${describe(all)}, ${tellRatio(comparison)}, slowest ${ms(all.slowest)}`,
   };
 }
 
