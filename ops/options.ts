@@ -1074,7 +1074,9 @@ const LEAST_MEMORY_LIMIT = 16 * MiB;
 
 function checkMemoryLimit({ memoryLimit }: Settings): void {
   if (memoryLimit === 0 || memoryLimit >= LEAST_MEMORY_LIMIT) return;
-  throw new RangeError(complaint('"memoryLimit"', `0 or >= ${LEAST_MEMORY_LIMIT}`, memoryLimit));
+  throw new RangeError(
+    complaint('"memoryLimit"', `0 or >= ${LEAST_MEMORY_LIMIT} (16 MiB)`, memoryLimit),
+  );
 }
 
 /** CURVE without a list lets anybody in who makes a key: so somebody must have said so. */

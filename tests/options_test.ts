@@ -84,6 +84,15 @@ Deno.test("resolveOptions has the documented defaults when nothing is set", () =
   });
 });
 
+Deno.test("resolveOptions refuses a memoryLimit that no worker could start with", () => {
+  assert.equal(resolve({ memoryLimit: 16 * 1024 ** 2 }).memoryLimit, 16 * 1024 ** 2);
+  assert.throws(() => resolve({ memoryLimit: 16 * 1024 ** 2 - 1 }), {
+    name: "RangeError",
+    message: 'Cannot serve as "memoryLimit" must be 0 or >= 16777216 (16 MiB): ' +
+      "current value is 16777215",
+  });
+});
+
 Deno.test("resolveOptions keeps hooks and signal when they are given", () => {
   const onIdle = () => {};
   const { signal } = new AbortController();
