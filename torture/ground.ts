@@ -54,9 +54,9 @@ export function quantile(values: readonly number[], share: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? NaN;
 }
 
-/** Lets ms pass. */
+/** Lets ms pass, if it is any. */
 export function pause(time: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, time));
+  return new Promise((resolve) => setTimeout(resolve, Math.max(0, time)));
 }
 
 /** CPU time that a process has used since its start, ms, and that of its children that have ended. */
