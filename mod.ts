@@ -34,7 +34,7 @@ import {
   type WorkerExitEvent,
 } from "./ops/options.ts";
 import { claimPidFile, type PidFile } from "./ops/pid_file.ts";
-import { doubts, judgeFiles } from "./ops/start_checks.ts";
+import { doubts, type Files, judgeFiles } from "./ops/start_checks.ts";
 import { helpText, parseCommand, printConfig, UsageError } from "./ops/sources.ts";
 import {
   type Child,
@@ -215,8 +215,10 @@ interface Process {
 const DEPARTURE_GRACE = 250;
 /** Replies that are on their way at the end have at least this long, and at most what is left of `stopTimeout`, ms. */
 const MIN_LINGER = 100;
-/** How often the open files are counted, ms, and the part of the limit that is near it. */
+/** How often the open files are counted at most, and how often at least, ms. */
 const FILES_INTERVAL = 1000;
+const FILES_REST = 5000;
+/** The part of the limit that is near it. */
 const FILES_SHARE = 0.9;
 /** Nothing asked for so long is called idle, ms. */
 const IDLE_AFTER = 1000;
@@ -257,6 +259,7 @@ class PreforkServer implements Server {
   #failure: Error | undefined;
   #spawned = 0;
   #filesCheckedAt = -Infinity;
+  #files: Files | undefined;
   #shortOfFiles = false;
   #idleTold = true;
   /** It was said that new workers are above `maxMemory`. */
@@ -495,7 +498,7 @@ class PreforkServer implements Server {
   #tick(now: number): number {
     const departure = this.#forgetDeparted(now);
     this.#tellIdle(now);
-    this.#watchFiles(now);
+    const files = this.#watchFiles(now);
     if (this.#phase === "draining" && (now >= this.#stopAt || this.#loop.broker.idle)) {
       this.#phase = "stopping";
       this.#loop.broker.close("refuse");
@@ -510,7 +513,7 @@ class PreforkServer implements Server {
     if (left && (now >= this.#endAt || !this.#loop.hasUnsent)) this.#loop.stop();
     const stop = this.#phase === "draining" ? this.#stopAt - now : Infinity;
     const end = left ? this.#endAt - now : Infinity;
-    return actions.length > 0 ? 0 : Math.min(sleep, departure, stop, end);
+    return actions.length > 0 ? 0 : Math.min(sleep, departure, files, stop, end);
   }
 
   #load(now: number): Parameters<Supervisor["tick"]>[1] {
@@ -811,24 +814,30 @@ class PreforkServer implements Server {
    * @throws {Error} when it is certain to.
    */
   #checkStart(): void {
-    const [open, limit] = [openFiles(), fileLimit()];
-    const files = open === undefined || limit === undefined ? undefined : { open, limit };
+    const files = readFiles(undefined);
     const warning = files && judgeFiles(this.#settings, files, navigator.hardwareConcurrency);
     for (const doubt of [...warning === undefined ? [] : [warning], ...doubts(this.#settings)]) {
       this.#log.warn(doubt);
     }
   }
 
-  /** Warns when few file descriptors are left: then no client can connect, and no worker start. */
-  #watchFiles(now: number): void {
-    if (now - this.#filesCheckedAt < FILES_INTERVAL) return;
-    this.#filesCheckedAt = now;
-    const [open = 0, limit = Infinity] = [openFiles(), fileLimit()];
-    const isShort = open >= limit * FILES_SHARE;
-    if (isShort && !this.#shortOfFiles) {
-      this.#log.warn("file descriptors are running out", { open, limit });
+  /**
+   * Warns when few file descriptors are left: then no client can connect, and no worker start. Returns
+   * ms until it wants to look again though nothing happens, as nothing tells of a silent peer.
+   */
+  #watchFiles(now: number): number {
+    if (now - this.#filesCheckedAt >= FILES_INTERVAL) {
+      this.#filesCheckedAt = now;
+      const files = readFiles(this.#files);
+      const isShort = files !== undefined && files.open >= files.limit * FILES_SHARE;
+      if (isShort && !this.#shortOfFiles) {
+        this.#log.warn("file descriptors are running out", { ...files });
+      }
+      this.#files = files;
+      this.#shortOfFiles = isShort;
     }
-    this.#shortOfFiles = isShort;
+    if (this.#files === undefined) return Infinity;
+    return this.#filesCheckedAt + FILES_REST - now;
   }
 
   #tellIdle(now: number): void {
@@ -910,6 +919,14 @@ const EXPECTED: ReadonlySet<ExitReason> = new Set([
   "left",
   "dequeued",
 ]);
+
+/** Open files and how many there may be; undefined where that can't be read. */
+function readFiles(last: Files | undefined): Files | undefined {
+  const [open, limit] = [openFiles(), fileLimit()];
+  if (open !== undefined && limit !== undefined) return { open, limit };
+  // It could be read before: now there is no descriptor left to read it with.
+  return last && { open: last.limit, limit: last.limit };
+}
 
 function childSpec(
   { handler, permissions, memoryLimit, user, group }: Settings,

@@ -16,7 +16,7 @@ import { locateLibrary } from "../zmq/locate.ts";
 import { MessagePool } from "../zmq/message.ts";
 import { Context } from "../zmq/socket.ts";
 import { bytes, Folder, path, Peer, run, ServerProcess, text, until } from "./harness.ts";
-import { rawHandshake } from "./harness_zmtp.ts";
+import { dial, rawHandshake } from "./harness_zmtp.ts";
 import { KeyRing } from "./key_ring.ts";
 import type { Feature } from "./permissions.ts";
 
@@ -492,6 +492,32 @@ Deno.test("Frontend learns that a client has left when its notice found no room"
   await until("all is read", () => (entrance.pass(), entrance.requests === REQUESTS));
   await until("it is gone", () => (entrance.pass(), entrance.gone === 1));
   assert.deepEqual([entrance.front.clients, entrance.front.connections(performance.now())], [0, 0]);
+});
+
+Deno.test("the server warns when file descriptors run out, and again only after there were some", async () => {
+  using folder = new Folder();
+  const LIMIT = 200;
+  const script = `#!/bin/sh\nulimit -n ${LIMIT}\nexec '${Deno.execPath()}' "$@"\n`;
+  const program = folder.write("few-files", script);
+  Deno.chmodSync(program, 0o755);
+  const args = ["--workers", "1"];
+  await using server = await ServerProcess.start({ args, program, features: [["warning"]] });
+  const warned = "file descriptors are running out";
+  for (const times of [1, 2]) {
+    const connections = await Promise.all(
+      Array.from({ length: LIMIT * 0.9 }, () => dial(server.endpoint)),
+    );
+    const { limit, open } = await server.line(warned, times);
+    assert.equal(limit, LIMIT);
+    assert.ok(Number(open) >= 0.9 * LIMIT);
+    for (const connection of connections) connection.close();
+    // It looks once a second while there is something to do.
+    const looked = performance.now() + 2000;
+    await until("the server has looked again", async () => {
+      await server.state();
+      return performance.now() > looked;
+    });
+  }
 });
 
 // Clients

@@ -13,6 +13,7 @@ const config: { version: string; links?: string[]; allowScripts: unknown } = JSO
 );
 const README = read("README.md");
 const PROTOCOL = read("docs/protocol.md");
+const SECURITY = read("docs/security.md");
 
 Deno.test("README.md has the table of options that the code makes", () => {
   assert.ok(README.includes(`<!-- options -->\n\n${optionsTable()}\n<!-- /options -->`));
@@ -71,9 +72,11 @@ Deno.test("README.md and docs/protocol.md name every code", () => {
   }
 });
 
-Deno.test("README.md and docs/protocol.md link to files that exist", () => {
-  for (const [text, base] of [[README, ROOT], [PROTOCOL, new URL("docs/", ROOT)]] as const) {
-    const targets = [...text.matchAll(/\]\(([^)#:]+)\)/g)].flatMap(([, target]) => target ?? []);
+Deno.test("README.md and the documents link to files that exist", () => {
+  const docs = new URL("docs/", ROOT);
+  for (const [text, base] of [[README, ROOT], [PROTOCOL, docs], [SECURITY, docs]] as const) {
+    const links = text.matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g);
+    const targets = [...links].flatMap(([, target]) => target ?? []);
     assert.ok(targets.length > 0);
     for (const target of targets) Deno.statSync(new URL(target, base));
   }
