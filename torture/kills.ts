@@ -21,6 +21,8 @@ const SHORT = `export default async (body) => {
 const WORKERS = 4;
 const KILLS = 1000;
 const REQUESTS = 100_000;
+/** The small size kills no longer than this, however few were there to be killed, ms. */
+const SMALL_DURATION = 15_000;
 /** Requests a second: what three workers can do, and still leaves time for starts. */
 const RATE = 1500;
 /** Chance may kill two workers on the same job, which is not the job's fault. */
@@ -42,7 +44,8 @@ async function killUnderLoad(scale: Scale): Promise<Havoc> {
   await server.line("worker ready", WORKERS);
   const shape = { clients: 8, window: 4, size: 64, rate: RATE, correlate: true };
   await using load = startLoad({ endpoint: server.endpoint, ...shape });
-  const killedAt = await killAtRandom(server, scale.of(KILLS));
+  const duration = scale.full ? Infinity : SMALL_DURATION;
+  const killedAt = await killAtRandom(server, scale.of(KILLS), duration);
   await until(
     "enough was asked",
     async () => Number((await server.state()).requests) >= scale.of(REQUESTS),
@@ -54,10 +57,15 @@ async function killUnderLoad(scale: Scale): Promise<Havoc> {
 }
 
 /** Kills workers that are ready, but never the last one; when each of them was killed, by pid. */
-async function killAtRandom(server: ServerProcess, count: number): Promise<Map<number, number>> {
+async function killAtRandom(
+  server: ServerProcess,
+  count: number,
+  duration: number,
+): Promise<Map<number, number>> {
   const random = randomNumbers(1);
   const killedAt = new Map<number, number>();
-  while (killedAt.size < count) {
+  const end = performance.now() + duration;
+  while (killedAt.size < count && performance.now() < end) {
     const living = server.workers.filter((pid) => !killedAt.has(pid));
     const pid = living[random(Math.max(1, living.length))];
     if (pid !== undefined && living.length > 1) {
