@@ -11,7 +11,7 @@ import { locateLibrary } from "../zmq/locate.ts";
 import { Poller } from "../zmq/poller.ts";
 import { Context, type Socket } from "../zmq/socket.ts";
 
-/** What to send. It ends after `duration` or `requests`, whichever comes first, or when it is stopped. */
+/** What to send. It ends after `duration` or `requests`, or when it is stopped, whatever comes first. */
 export interface Load {
   /** Where the server is. */
   endpoint: string;

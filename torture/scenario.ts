@@ -12,15 +12,18 @@ export interface Scale {
   /** `count` at full size, else a tenth of it, at least 1. */
   of(count: number): number;
   /**
-   * A time limit of a figure, or a ratio of times, is to be multiplied by this: 1 at full size. The small
-   * size runs along with tests on machines that do other things too, so there it is 10.
+   * A time limit of a figure, or a ratio of times, is to be multiplied by this: 1 at full size, 10 at
+   * the small one, which runs on machines that do other things too.
    */
   readonly slack: number;
 }
 
 /** What came of a scenario. */
 export interface Outcome {
-  /** Whether the figure was reached: what was lost, wrong or left over at any size to the letter, times with `Scale.slack`. */
+  /**
+   * Whether the figure was reached: to the letter, whatever the size, in what was lost, wrong or left
+   * over; with `Scale.slack` in times.
+   */
   reached: boolean;
   /** The figures measured, in one line. */
   measured: string;

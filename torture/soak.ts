@@ -136,8 +136,8 @@ function inMegabytes(sample: Sample | undefined): string {
 }
 
 /**
- * Whether the memory stays as it is. A few minutes don't tell 5 MB an hour from the breath of the garbage
- * collection: what counts is that the growth is not more than that beyond what chance explains.
+ * Whether the memory stays as it is. A few minutes don't tell 5 MB an hour from the breath of the
+ * garbage collection: what counts is that the growth beyond what chance explains is not more than that.
  */
 function judgeGrowth(samples: Sample[], { full }: Scale): { small: boolean; text: string } {
   const megabytes = (bytes: number) => (bytes / 1e6).toFixed(1);
