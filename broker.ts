@@ -118,6 +118,8 @@ const STUCK_BUDGETS = 5;
 const EXPIRY_INTERVAL = 100;
 /** How often running jobs are held against their limits, ms. */
 const WATCH_INTERVAL = 50;
+/** At the next tick, whenever that is, ms. */
+const NOW = 0;
 /** If that was late by more, the whole machine slept, and so did the handlers, ms. */
 const OVERSLEPT = 1000;
 /** A worker that is free again within this time is as good as idle, ms. */
@@ -229,6 +231,7 @@ export class Broker<B> {
   /** Works by other bounds from now on. */
   configure(limits: BrokerLimits): void {
     this.#limits = limits;
+    this.#watchAt = NOW; // nothing is late that was not watched until now
   }
 
   /** Counts replies that wait for a slow client; they weigh as if they were queued. */
@@ -478,7 +481,7 @@ export class Broker<B> {
   #watch(now: number): number {
     if (this.#watched === 0 || this.#limits.abortGrace === 0) return Infinity;
     if (now < this.#watchAt) return this.#watchAt - now;
-    const late = now - this.#watchAt;
+    const late = this.#watchAt === NOW ? 0 : now - this.#watchAt;
     for (const worker of this.#workers) {
       const job = this.#watchWorker(worker, late > OVERSLEPT ? late : 0, now);
       if (job !== undefined) this.#overrun(worker, job);
@@ -550,9 +553,10 @@ export class Broker<B> {
 
   /** Lets go of what a client shares with others. */
   #leaveShared(job: Job<B>, client: Client<B>): void {
-    if (job.others.length === 0) return;
-    for (const asker of askers(job)) {
-      if (asker.client !== client || job.others.length === 0) continue;
+    while (job.others.length > 0) {
+      // Looked for anew: whoever leaves may have made another one the first.
+      const asker = askers(job).find((asker) => asker.client === client);
+      if (asker === undefined) return;
       this.counters.abandoned++;
       this.#leave(job, asker);
     }
@@ -824,6 +828,11 @@ const TRICKLE = 16;
 const REPORT_INTERVAL = 1000;
 /** What each frame after the first adds to the size of what waits, bytes: empty ones take memory too. */
 const FRAME_WEIGHT = 256;
+/** A queue of so many jobs, or bytes, has taken memory that is worth being given back. */
+const LONG_QUEUE = 1000;
+const LARGE_QUEUE = 1024 ** 2;
+/** When it has been shorter for so long, ms. */
+const TIDY_DELAY = 5000;
 /** What peers do wrong, and how the log tells of it behind the number. */
 const WRONGS = [
   ["denied", "connections denied"],
@@ -853,6 +862,8 @@ export class BrokerLoop {
   #reported: Wrongs = { denied: 0, malformed: 0, intruders: 0, undelivered: 0, strayReplies: 0 };
   #reportAt = 0;
   #trickleAt = 0;
+  /** When memory is to be given back, ms; Infinity: there is none. */
+  #tidyAt = Infinity;
   /** The state machine, to be read. */
   readonly broker: Broker<Frames>;
   /** The endpoint really bound for workers. */
@@ -952,7 +963,21 @@ export class BrokerLoop {
     const sleep = Math.min(this.broker.tick(now), this.#cache.tick(now));
     this.#answerEnded();
     this.#endOverruns();
-    return Math.min(sleep, this.#events.tick(now));
+    return Math.min(sleep, this.#events.tick(now), this.#tidy(now));
+  }
+
+  /** Gives memory back some time after much was waiting; returns ms until it must run again. */
+  #tidy(now: number): number {
+    const { queued, queuedBytes } = this.broker;
+    if (queued >= LONG_QUEUE || queuedBytes >= LARGE_QUEUE || this.#front.blocked) {
+      this.#tidyAt = now + TIDY_DELAY;
+      return Infinity; // there will be a pass when it is shorter
+    }
+    if (now < this.#tidyAt) return this.#tidyAt - now; // Infinity, mostly
+    this.#tidyAt = Infinity;
+    this.#messages.shrink();
+    this.#context.trim();
+    return Infinity;
   }
 
   /** Works by other bounds from now on. */

@@ -18,6 +18,7 @@ export type Step = readonly [event: keyof typeof EVENTS, first: number, second: 
 /** How often each event comes, of all weights. */
 const EVENTS = {
   submit: 30,
+  cancel: 5,
   reject: 1,
   dispatch: 20,
   settle: 20,
@@ -54,9 +55,9 @@ export const brokerLimits: fc.Arbitrary<BrokerLimits> = fc.record({
   queueLimit: fc.constantFrom(3, 10, 1000),
   queueBytes: fc.constantFrom(500, 100_000),
   overflow: fc.constantFrom("block", "reject"),
-  maxQueuePerClient: fc.constant(0),
-  requestTimeout: fc.constant(0),
-  abortGrace: fc.constant(0),
+  maxQueuePerClient: fc.constantFrom(0, 0, 2),
+  requestTimeout: fc.constantFrom(0, 100),
+  abortGrace: fc.constantFrom(0, 70),
 });
 
 /** Goes through a sequence and throws at the first thing that the broker does otherwise. */
@@ -69,20 +70,33 @@ export function checkBroker(limits: BrokerLimits, steps: readonly Step[]): void 
 /** A job as the model sees it. */
 interface Asked {
   readonly id: number;
-  readonly client: Peer;
+  readonly key: string;
   readonly bytes: number;
-  readonly deadline: number;
+  readonly timeLimit: number;
+  deadline: number;
+  /** Who waits for its answer; it takes the turns of the first. */
+  askers: Asker[];
   /** Since when it waits, ms. */
   since: number;
+  /** Since when it has been running, ms; undefined: it is not. */
+  runningSince: number | undefined;
+  /** Since when nobody wants it, though a worker has it, ms; undefined: somebody does. */
+  abortedAt: number | undefined;
   deaths: number;
-  abandoned: boolean;
   /** How often it has ended, which is to become 1. */
   ends: number;
+}
+
+/** One who waits for the answer to a job. */
+interface Asker {
+  readonly peer: Peer;
+  readonly requestId: number | undefined;
 }
 
 /** A client as the model sees it. */
 interface Peer {
   readonly client: Client<string>;
+  gone: boolean;
   readonly waiting: Asked[];
   /** Turns that all clients had had when it got its last. */
   servedAt: number;
@@ -93,12 +107,16 @@ interface Peer {
 /** A worker as the model sees it. */
 interface Hand {
   readonly worker: Worker<string>;
-  readonly jobs: Asked[];
+  jobs: Asked[];
 }
 
 /** A client has gone; a job's ending has no words. */
 const NOTHING = 0;
 const EXPIRY_INTERVAL = 100;
+/** A handler that does not stop is given up at most so long after its time, ms. */
+const WATCH_MARGIN = 110;
+/** The last envelope frame of a request that can be cancelled. */
+const ENVELOPE = [new Uint8Array([1])];
 const CLIENTS = 5;
 const MAX_WORKERS = 6;
 
@@ -118,9 +136,23 @@ class BrokerModel {
   readonly #ending = new Map<number, number>();
   /** What the broker says that it has ended. */
   readonly #told = new Map<number, number>();
+  /** Live jobs that several wait for, in the order in which they came to be shared. */
+  readonly #shared = new Set<Asked>();
+  /** Requests that have a number of their client's, which is never used twice. */
+  readonly #requests: { asked: Asked; asker: Asker }[] = [];
+  /** Jobs whose answer one of several took back, as the last event must have told. */
+  #leaving: number[] = [];
+  /** The same, as the broker tells it. */
+  #left: number[] = [];
+  /** Requests that joined a job. */
+  #joined = 0;
+  /** Those who left a job to others. */
+  #departed = 0;
   #unsent = { jobs: 0, bytes: 0 };
   #workers = 0;
   #turns = 0;
+  #lastRequest = 0;
+  #configuredAt = 0;
 
   constructor(limits: BrokerLimits) {
     this.#limits = limits;
@@ -135,6 +167,8 @@ class BrokerModel {
 
   /** Serves all that is left: then every job has ended, once. */
   finish(): void {
+    while (this.#hands.length > 0) this.#removeWorker(0, "left");
+    this.#compare();
     this.addWorker();
     while (!this.#broker.idle) {
       this.dispatch();
@@ -147,20 +181,49 @@ class BrokerModel {
 
   submit(client: number, second: number): void {
     const peer = this.#peer(client);
-    const full = this.#isFull(this.#unsent);
-    const timeout = second % 3 === 0 ? second + 1 : Infinity;
-    const job = this.#broker.submit(peer.client, this.#request(second % 200, timeout));
-    const asked = this.#note(job, peer);
-    if (this.#phase !== "open") this.#end(asked, Code.unavailable);
-    else if (full && this.#limits.overflow === "reject") this.#end(asked, Code.unavailable);
+    const request = this.#request(second);
+    const alike = [...this.#asked.values()].find((it) => it.key === request.key && isOpen(it));
+    const reason = this.#refusal(peer);
+    const job = this.#broker.submit(peer.client, request);
+    const asker = { peer, requestId: request.requestId };
+    if (alike !== undefined && request.key !== "") {
+      assert.equal(job.id, alike.id);
+      return this.#join(alike, asker, request.deadline);
+    }
+    const asked = this.#note(job, asker);
+    if (reason) this.#end(asked, Code.unavailable);
     else this.#wait(asked);
   }
 
   reject(client: number): void {
     const peer = this.#peer(client);
     const id = Math.max(0, ...this.#asked.keys()) + 1;
-    this.#broker.reject(peer.client, this.#request(0, Infinity), Code.tooLarge, "Too large");
-    this.#end(this.#note({ id, bytes: 0, deadline: Infinity }, peer), Code.tooLarge);
+    const request = { ...this.#request(0), bytes: 0, key: "", requestId: undefined };
+    this.#broker.reject(peer.client, request, Code.tooLarge, "Too large");
+    this.#end(this.#note({ ...request, id }, { peer, requestId: undefined }), Code.tooLarge);
+  }
+
+  /** A client takes back what it asked, which may have been answered long ago. */
+  cancel(first: number, second: number): void {
+    const request = pick(this.#requests, first * 31 + second);
+    if (request === undefined || request.asker.peer.gone) return;
+    const { asked, asker } = request;
+    const { client } = asker.peer;
+    const { requestId = 0 } = asker;
+    const known = isOpen(asked) && asked.askers.includes(asker);
+    const { cancelled } = this.#broker.counters;
+    const told = this.#broker.cancel(client, requestId, ENVELOPE, this.#now);
+    assert.equal(this.#broker.counters.cancelled, cancelled + (known ? 1 : 0));
+    assert.equal(told?.job.id, known && this.#isSole(asked) ? asked.id : undefined);
+    if (!known) return;
+    if (asked.askers.length > 1) {
+      this.#leaving.push(asked.id);
+      this.#depart(asked, asker);
+    } else if (this.#isSole(asked)) asked.abortedAt = this.#now;
+    else {
+      this.#unwait(asked);
+      this.#end(asked, Code.cancelled);
+    }
   }
 
   dispatch(): void {
@@ -225,21 +288,27 @@ class BrokerModel {
 
   disconnect(client: number): void {
     const peer = this.#peer(client);
+    const told = this.#broker.disconnect(peer.client, this.#now);
+    peer.gone = true;
+    for (const asked of this.#shared) {
+      for (const asker of [...asked.askers]) {
+        if (asker.peer === peer && asked.askers.length > 1) this.#depart(asked, asker);
+      }
+    }
+    for (const asked of this.#waiting()) {
+      if (ownerOf(asked) !== peer) continue;
+      this.#unwait(asked);
+      this.#end(asked, Code.cancelled);
+    }
     const running = this.#hands.flatMap(({ jobs, worker }) =>
-      jobs.filter((asked) => asked.client === peer && !asked.abandoned)
+      jobs.filter((asked) => ownerOf(asked) === peer && isOpen(asked))
         .map((asked) => ({ asked, worker }))
     );
-    const told = this.#broker.disconnect(peer.client, this.#now);
     assert.deepEqual(
       told.map(({ job, worker }) => [job.id, worker.id]).sort(),
       running.map(({ asked, worker }) => [asked.id, worker.id]).sort(),
     );
-    for (const asked of [...this.#returned, ...peer.waiting]) {
-      if (asked.client !== peer) continue;
-      this.#unwait(asked);
-      this.#end(asked, NOTHING);
-    }
-    for (const { asked } of running) asked.abandoned = true;
+    for (const { asked } of running) asked.abortedAt = this.#now;
     this.#peers[client % CLIENTS] = newPeer(client % CLIENTS);
   }
 
@@ -249,10 +318,12 @@ class BrokerModel {
     for (;;) {
       const wait = this.#broker.tick(this.#now);
       assert(wait > 0, "a broker that has done what is due wants to sleep");
+      this.#expireOverdue();
+      this.#takeOverruns();
       if (this.#now >= end) break;
       this.#now = Math.min(end, this.#now + wait);
     }
-    this.#expireOverdue();
+    this.#compareTimes();
   }
 
   configure(first: number, second: number): void {
@@ -261,8 +332,10 @@ class BrokerModel {
       queueLimit: 1 + second,
       maxAttempts: 1 + first % 3,
       overflow: first % 2 === 0 ? "block" : "reject",
+      abortGrace: first % 4 === 0 ? 0 : 70,
     };
     this.#broker.configure(this.#limits);
+    this.#configuredAt = this.#now;
   }
 
   /** Replies begin to wait for slow clients, or all of them were taken. */
@@ -295,21 +368,73 @@ class BrokerModel {
     return peer;
   }
 
-  #request(bytes: number, timeout: number) {
-    const plain = { envelope: [], requestId: undefined, requestTimeout: Infinity, key: "" };
-    return { ...plain, body: "", bytes, deadline: this.#now + timeout };
+  #request(second: number) {
+    const named = second % 2 === 0;
+    return {
+      envelope: named ? ENVELOPE : [],
+      requestId: named ? ++this.#lastRequest : undefined,
+      requestTimeout: this.#broker.timeLimit(second % 5 === 0 ? 50 : 0),
+      key: second % 4 === 0 ? `key ${second % 3}` : "",
+      body: "",
+      bytes: second % 200,
+      deadline: second % 3 === 0 ? this.#now + second + 1 : Infinity,
+    };
   }
 
-  #note({ id, bytes, deadline }: Pick<Job<string>, "id" | "bytes" | "deadline">, client: Peer) {
+  #note(job: NoteOfJob, asker: Asker): Asked {
+    const { id, key, bytes, deadline, requestTimeout: timeLimit } = job;
     assert(!this.#asked.has(id), "job ids are never used twice");
-    const state = { since: this.#now, deaths: 0, abandoned: false, ends: 0 };
-    const asked: Asked = { id, client, bytes, deadline, ...state };
+    const state = { since: this.#now, runningSince: undefined, abortedAt: undefined };
+    const counts = { deaths: 0, ends: 0 };
+    const asked: Asked = {
+      id,
+      key,
+      bytes,
+      timeLimit,
+      deadline,
+      askers: [asker],
+      ...state,
+      ...counts,
+    };
     this.#asked.set(id, asked);
+    if (asker.requestId !== undefined) this.#requests.push({ asked, asker });
     return asked;
   }
 
+  /** Whether a request of `peer` that joins no other is refused now. */
+  #refusal(peer: Peer): boolean {
+    const { overflow, maxQueuePerClient } = this.#limits;
+    if (this.#phase !== "open") return true;
+    if (overflow === "reject" && this.#isFull(this.#unsent)) return true;
+    return maxQueuePerClient > 0 && peer.waiting.length >= maxQueuePerClient;
+  }
+
+  #join(asked: Asked, asker: Asker, deadline: number): void {
+    asked.askers.push(asker);
+    asked.deadline = Math.max(asked.deadline, deadline);
+    this.#shared.add(asked);
+    this.#joined++;
+    if (asker.requestId !== undefined) this.#requests.push({ asked, asker });
+  }
+
+  /** One of several leaves a job to the others; if it took the first one's turns, it takes the next's. */
+  #depart(asked: Asked, asker: Asker): void {
+    this.#departed++;
+    const waits = this.#waiting().includes(asked);
+    const moves = waits && asked.askers[0] === asker;
+    if (moves) this.#unwait(asked);
+    remove(asked.askers, asker);
+    if (moves) this.#wait(asked);
+    if (asked.askers.length === 1) this.#shared.delete(asked);
+  }
+
+  /** Whether a worker has it, and only one waits for it. */
+  #isSole(asked: Asked): boolean {
+    return asked.askers.length === 1 && this.#hands.some(({ jobs }) => jobs.includes(asked));
+  }
+
   #wait(asked: Asked): void {
-    const peer = asked.client;
+    const peer = ownerOf(asked);
     if (peer.waiting.length === 0) this.#round.push(peer);
     if (peer.waiting.length === 0) peer.waitingFrom = this.#turns;
     peer.waiting.push(asked);
@@ -317,8 +442,9 @@ class BrokerModel {
 
   #unwait(asked: Asked): void {
     if (remove(this.#returned, asked)) return;
-    assert(remove(asked.client.waiting, asked), `Job ${asked.id} waits`);
-    if (asked.client.waiting.length === 0) remove(this.#round, asked.client);
+    const peer = ownerOf(asked);
+    assert(remove(peer.waiting, asked), `Job ${asked.id} waits`);
+    if (peer.waiting.length === 0) remove(this.#round, peer);
   }
 
   #waiting(): Asked[] {
@@ -335,7 +461,7 @@ class BrokerModel {
     assert(asked, "something waits");
     const returned = this.#returned.includes(asked);
     this.#unwait(asked);
-    if (!returned) this.#turn(asked.client);
+    if (!returned) this.#turn(ownerOf(asked));
     return asked;
   }
 
@@ -372,9 +498,48 @@ class BrokerModel {
 
   /** Takes what the broker says that it has ended. */
   #hear(): void {
-    for (const { job, to, code } of this.#broker.takeEnded()) {
+    for (const { job, to, code, last } of this.#broker.takeEnded()) {
       assert(!this.#told.has(job.id), `Job ${job.id} ends once`);
-      this.#told.set(job.id, to.length > 0 ? code : NOTHING);
+      if (last) this.#told.set(job.id, to.length > 0 ? code : NOTHING);
+      else {
+        assert.equal(code, Code.cancelled);
+        this.#left.push(job.id);
+      }
+    }
+  }
+
+  /** Workers whose handlers did not stop are given up: takes the broker's word, unless it is too early. */
+  #takeOverruns(): void {
+    for (const { worker, jobs } of this.#broker.takeOverruns()) {
+      const hand = this.#hands.find((hand) => hand.worker === worker);
+      assert(hand, `Worker ${worker.id} is there`);
+      const ids = jobs.map(({ id }) => id);
+      const [asked, ...more] = hand.jobs.filter(({ id }) => !ids.includes(id));
+      assert(asked && more.length === 0, "one job has overrun");
+      assert(hand.jobs.indexOf(asked) < this.#limits.concurrency, `Job ${asked.id} was running`);
+      assert(this.#now >= this.#overrunAt(asked), `Job ${asked.id} still has time`);
+      const others = hand.jobs.filter((other) => other !== asked);
+      assert.deepEqual(others.map(({ id }) => id), ids);
+      hand.jobs = [];
+      for (const other of others.toReversed()) this.#return(other);
+      this.#end(asked, asked.abortedAt === undefined ? Code.handlerTimeout : Code.cancelled);
+    }
+  }
+
+  /** When a running job's worker is given up at the earliest, ms. */
+  #overrunAt({ runningSince = Infinity, timeLimit, abortedAt = Infinity }: Asked): number {
+    const { abortGrace } = this.#limits;
+    if (abortGrace === 0) return Infinity;
+    return Math.min(runningSince + timeLimit, Math.max(runningSince, abortedAt)) + abortGrace;
+  }
+
+  /** After a time in which the broker was called when it wanted to be: nothing is late. */
+  #compareTimes(): void {
+    for (const { jobs } of this.#hands) {
+      for (const asked of jobs.slice(0, this.#limits.concurrency)) {
+        const since = Math.max(this.#overrunAt(asked), this.#configuredAt);
+        assert(this.#now <= since + WATCH_MARGIN, `Job ${asked.id} is ended in time`);
+      }
     }
   }
 
@@ -409,16 +574,24 @@ class BrokerModel {
     const { answered, failed } = this.#broker.counters;
     const job = this.#broker.settle(hand.worker, asked.id, code, micros, this.#now);
     hand.jobs.splice(position, 1);
-    const counts = asked.abandoned ? 0 : 1;
+    const counts = isOpen(asked) ? 1 : 0;
     assert.equal(this.#broker.counters.answered, answered + counts);
     assert.equal(this.#broker.counters.failed, failed + (code === Code.ok ? 0 : counts));
-    if (asked.abandoned) {
+    if (!isOpen(asked)) {
       assert.equal(job, undefined);
-      return this.#end(asked, NOTHING);
+      return this.#end(asked, Code.cancelled);
     }
     assert.equal(job?.id, asked.id);
-    assert.equal(job.client, asked.client.client);
-    assert.equal(job.state, "ended");
+    const askers = [job, ...job.others];
+    assert.deepEqual(
+      askers.map(({ client }) => client),
+      asked.askers.map(({ peer }) => peer.client),
+    );
+    assert.deepEqual(
+      askers.map(({ requestId }) => requestId),
+      asked.askers.map(({ requestId }) => requestId),
+    );
+    this.#shared.delete(asked);
     asked.ends++;
   }
 
@@ -430,7 +603,7 @@ class BrokerModel {
     const running = end === "died" ? this.#limits.concurrency : 0;
     hand.jobs.slice(0, running).forEach((asked) => asked.deaths++);
     for (const asked of hand.jobs.toReversed()) {
-      const hopeless = asked.deaths >= this.#limits.maxAttempts && !asked.abandoned;
+      const hopeless = asked.deaths >= this.#limits.maxAttempts && isOpen(asked);
       if (hopeless) this.#end(asked, Code.workerDied);
       else this.#return(asked);
     }
@@ -438,7 +611,8 @@ class BrokerModel {
 
   /** A worker has it no more: it waits in front of all others, if it is still to be done. */
   #return(asked: Asked): void {
-    if (asked.abandoned) this.#end(asked, NOTHING);
+    asked.runningSince = undefined;
+    if (!isOpen(asked)) this.#end(asked, Code.cancelled);
     else if (this.#phase === "refusing") this.#end(asked, Code.unavailable);
     else {
       asked.since = this.#now;
@@ -448,7 +622,9 @@ class BrokerModel {
 
   #end(asked: Asked, code: number): void {
     asked.ends++;
-    this.#ending.set(asked.id, code);
+    this.#shared.delete(asked);
+    const heard = asked.askers.some(({ peer }) => !peer.gone);
+    this.#ending.set(asked.id, heard ? code : NOTHING);
   }
 
   #isFull({ jobs, bytes }: { jobs: number; bytes: number }): boolean {
@@ -463,7 +639,9 @@ class BrokerModel {
     assert.deepEqual([...this.#told].sort(byId), [...this.#ending].sort(byId));
     this.#told.clear();
     this.#ending.clear();
+    assert.deepEqual(this.#left.splice(0), this.#leaving.splice(0));
     for (const { worker, jobs } of this.#hands) {
+      for (const asked of jobs.slice(0, this.#limits.concurrency)) asked.runningSince ??= this.#now;
       assert.deepEqual([...worker.jobs.keys()], jobs.map(({ id }) => id), "in order at a worker");
     }
     this.#compareSizes();
@@ -486,17 +664,33 @@ class BrokerModel {
 
   /** Every request is counted once as what became of it, or is still under way. */
   #compareCounters(): void {
-    const { requests, answered, refused, rejected, expired, abandoned, lost } =
+    const { requests, joined, answered, refused, rejected, expired, lost, overran, ...given } =
       this.#broker.counters;
-    const live = [...this.#asked.values()].filter((it) => it.ends === 0 && !it.abandoned).length;
-    assert.equal(requests, this.#asked.size);
-    assert.equal(answered + refused + rejected + expired + abandoned + lost + live, requests);
+    const live = [...this.#asked.values()].filter(isOpen).length;
+    const left = given.abandoned + given.cancelled - this.#departed;
+    const ended = answered + refused + rejected + expired + lost + overran + left;
+    assert.equal(joined, this.#joined);
+    assert.equal(requests, this.#asked.size + joined);
+    assert.equal(ended + live, this.#asked.size);
   }
+}
+
+/** What a job brings along. */
+type NoteOfJob = Pick<Job<string>, "id" | "key" | "bytes" | "deadline" | "requestTimeout">;
+
+function ownerOf({ askers: [first] }: Asked): Peer {
+  assert(first);
+  return first.peer;
+}
+
+/** Whether somebody still waits for its answer. */
+function isOpen({ ends, abortedAt }: Asked): boolean {
+  return ends === 0 && abortedAt === undefined;
 }
 
 function newPeer(number: number): Peer {
   const client = newClient<string>(new Uint8Array([number]), new Uint8Array(18));
-  return { client, waiting: [], servedAt: 0, waitingFrom: 0 };
+  return { client, gone: false, waiting: [], servedAt: 0, waitingFrom: 0 };
 }
 
 function pick<T>(items: readonly T[], index: number): T | undefined {

@@ -1084,6 +1084,18 @@ Deno.test("Broker gives no worker up when the whole machine slept", () => {
   assert.deepEqual(overruns(desk), ["1: "]);
 });
 
+Deno.test("Broker gives up a handler in time when it is told to long after the start", () => {
+  const desk = new Desk({ requestTimeout: 100, abortGrace: 0 });
+  desk.workers(1);
+  desk.submit("a1");
+  desk.dispatch();
+  desk.now += 60_000;
+  desk.broker.tick(desk.now);
+  desk.configure({ abortGrace: 100 });
+  desk.broker.tick(desk.now);
+  assert.deepEqual(desk.broker.takeOverruns().map(({ worker }) => worker.id), [1]);
+});
+
 Deno.test("Broker gives no worker up when there is no grace", () => {
   const desk = new Desk({ requestTimeout: 100, abortGrace: 0 });
   desk.workers(1);
@@ -1165,6 +1177,18 @@ Deno.test("Broker takes nothing back for another client, by another way, or unde
 });
 
 // Requests of one key
+
+Deno.test("Broker serves the others when a client leaves that has asked twice for the same", () => {
+  const desk = new Desk();
+  desk.submit("a1 a2 b1", { key: "k" });
+  desk.broker.disconnect(desk.client("a"), desk.now);
+  assert.deepEqual(desk.ended(), []);
+  assert.equal(desk.broker.counters.abandoned, 2);
+  desk.workers(1);
+  assert.equal(desk.dispatch(), "a1>1");
+  assert.equal(desk.job("a1").client, desk.client("b"));
+  assert.equal(desk.job("a1").others.length, 0);
+});
 
 Deno.test("Broker answers requests of one key together when one is waiting or running", () => {
   const desk = new Desk();

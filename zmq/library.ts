@@ -59,6 +59,8 @@ const SYMBOLS = {
   memcpy_out: { name: "memcpy", parameters: ["pointer", "buffer", "u32"], result: "pointer" },
   strlen: { parameters: ["pointer"], result: "u32" },
   srand: { parameters: ["u32"], result: "void" },
+  /** glibc's own. */
+  malloc_trim: { parameters: ["usize"], result: "i32", optional: true },
 } as const;
 
 /** The C functions that `openLibrary` binds. */

@@ -18,6 +18,7 @@ import {
 /** sizeof(zmq_msg_t), zmq.h. */
 const MESSAGE_BYTES = 64;
 const SLAB_SLOTS = 256;
+const KEPT_SLOTS = 1024;
 
 /** A frame that libzmq owns. Always initialised: empty, or holding what was received. */
 export class Message {
@@ -120,6 +121,11 @@ export class MessagePool {
   release(message: Message): void {
     message.clear();
     this.#free.push(message);
+  }
+
+  /** Forgets free slots, but for some. */
+  shrink(): void {
+    this.#free.splice(KEPT_SLOTS);
   }
 
   #grow(): void {

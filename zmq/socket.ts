@@ -36,6 +36,9 @@ export class Context {
     this.#pointer = library.symbols.zmq_ctx_new();
     const MAX_SOCKETS = 2;
     library.symbols.zmq_ctx_set(this.#pointer, MAX_SOCKETS, 4096);
+    // Else a frame that waits keeps all of the 8 KiB that were read with it. Draft: it may be refused.
+    const ZERO_COPY_RECV = 10;
+    library.symbols.zmq_ctx_set(this.#pointer, ZERO_COPY_RECV, 0);
   }
 
   /**
@@ -47,6 +50,11 @@ export class Context {
     const pointer = this.library.symbols.zmq_socket(this.#pointer, type);
     if (pointer === null) throw lastError(this.library, "open a socket");
     return new Socket(this.library, pointer);
+  }
+
+  /** Gives memory back to the system that C has freed, where that can be asked for. Takes some ms. */
+  trim(): void {
+    this.library.symbols.malloc_trim?.(0n);
   }
 
   /** Waits, on another thread, until closed sockets have sent what their linger time allows. */
