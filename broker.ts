@@ -118,6 +118,8 @@ const STUCK_BUDGETS = 5;
 const EXPIRY_INTERVAL = 100;
 /** How often running jobs are held against their limits, ms. */
 const WATCH_INTERVAL = 50;
+/** Requests that join one job at most. */
+const MAX_JOINED = 1000;
 /** At the next tick, whenever that is, ms. */
 const NOW = 0;
 /** If that was late by more, the whole machine slept, and so did the handlers, ms. */
@@ -148,6 +150,8 @@ export class Broker<B> {
   readonly #keyed = new Map<string, Job<B>>();
   /** Live jobs that several clients wait for. */
   readonly #shared = new Set<Job<B>>();
+  /** Requests that have joined live jobs. */
+  #others = 0;
   #unsentJobs = 0;
   #unsentBytes = 0;
   /** open → serving: the queue only → refusing: nothing new is started */
@@ -255,10 +259,11 @@ export class Broker<B> {
    */
   submit(client: Client<B>, request: NewJob<B>): Job<B> {
     const alike = request.key === "" ? undefined : this.#keyed.get(request.key);
-    if (alike !== undefined) return this.#join(alike, client, request);
+    if (alike !== undefined && this.#mayJoin(alike)) return this.#join(alike, client, request);
     const job = this.#newJob(client, request);
     const { overflow, maxQueuePerClient } = this.#limits;
-    if (this.#phase !== "open") this.#refuse(job, SHUTTING_DOWN);
+    if (alike !== undefined) this.#refuse(job, "Too many requests wait for the same answer");
+    else if (this.#phase !== "open") this.#refuse(job, SHUTTING_DOWN);
     else if (overflow === "reject" && this.full) this.#refuse(job, "The queue is full");
     else if (maxQueuePerClient > 0 && client.line.size >= maxQueuePerClient) {
       this.#refuse(job, `The client has ${maxQueuePerClient} requests waiting, which is the limit`);
@@ -533,12 +538,18 @@ export class Broker<B> {
     this.#queue.push(job);
   }
 
+  /** Requests that join others are no jobs in the queue, so they are bounded apart. */
+  #mayJoin(job: Job<B>): boolean {
+    return job.others.length < MAX_JOINED && this.#others < this.#limits.queueLimit;
+  }
+
   /** One more client waits for the answer to a job. */
   #join(job: Job<B>, client: Client<B>, request: NewJob<B>): Job<B> {
     const { envelope, requestId, deadline } = request;
     this.counters.requests++;
     this.counters.joined++;
     client.live++;
+    this.#others++;
     job.others = [...job.others, { client, envelope, requestId }];
     this.#shared.add(job);
     if (requestId !== undefined) client.asked.set(requestId, job);
@@ -566,6 +577,7 @@ export class Broker<B> {
   #leave(job: Job<B>, asker: Asker<B>): Asker<B> {
     const { client, envelope, requestId } = asker;
     forget(job, asker);
+    this.#others--;
     const [next, ...others] = job.others;
     if (asker !== job || next === undefined) {
       job.others = job.others.filter((other) => other !== asker);
@@ -723,6 +735,7 @@ export class Broker<B> {
     if (this.#keyed.get(job.key) === job) this.#keyed.delete(job.key);
     forget(job, job);
     for (const other of job.others) forget(job, other);
+    this.#others -= job.others.length;
     if (job.others.length > 0) this.#shared.delete(job);
   }
 }

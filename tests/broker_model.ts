@@ -184,9 +184,13 @@ class BrokerModel {
     const request = this.#request(second);
     const alike = [...this.#asked.values()].find((it) => it.key === request.key && isOpen(it));
     const reason = this.#refusal(peer);
+    const others = this.#others;
     const job = this.#broker.submit(peer.client, request);
     const asker = { peer, requestId: request.requestId };
     if (alike !== undefined && request.key !== "") {
+      if (others >= this.#limits.queueLimit) {
+        return this.#end(this.#note(job, asker), Code.unavailable);
+      }
       assert.equal(job.id, alike.id);
       return this.#join(alike, asker, request.deadline);
     }
@@ -401,6 +405,11 @@ class BrokerModel {
     return asked;
   }
 
+  /** Requests that wait for the answers to others' jobs. */
+  get #others(): number {
+    return [...this.#shared].reduce((sum, { askers }) => sum + askers.length - 1, 0);
+  }
+
   /** Whether a request of `peer` that joins no other is refused now. */
   #refusal(peer: Peer): boolean {
     const { overflow, maxQueuePerClient } = this.#limits;
@@ -537,8 +546,10 @@ class BrokerModel {
   #compareTimes(): void {
     for (const { jobs } of this.#hands) {
       for (const asked of jobs.slice(0, this.#limits.concurrency)) {
-        const since = Math.max(this.#overrunAt(asked), this.#configuredAt);
-        assert(this.#now <= since + WATCH_MARGIN, `Job ${asked.id} is ended in time`);
+        // Without a grace nobody looks, so it may have been running unseen.
+        const runningSince = Math.max(asked.runningSince ?? Infinity, this.#configuredAt);
+        const overrunAt = this.#overrunAt({ ...asked, runningSince });
+        assert(this.#now <= overrunAt + WATCH_MARGIN, `Job ${asked.id} is ended in time`);
       }
     }
   }

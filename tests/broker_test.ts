@@ -1178,6 +1178,23 @@ Deno.test("Broker takes nothing back for another client, by another way, or unde
 
 // Requests of one key
 
+Deno.test("Broker refuses a request of a key when too many wait for its answer, or for others'", () => {
+  const desk = new Desk({ queueLimit: 2000 });
+  desk.submit(series("a", 1001), { key: "k" });
+  assert.deepEqual(desk.ended(), []);
+  const refused = "503 Too many requests wait for the same answer";
+  desk.submit("a1002", { key: "k" });
+  assert.deepEqual(desk.ended(), [`a1002: ${refused}`]);
+  desk.submit(series("b", 1001), { key: "l" });
+  desk.submit("c1 c2", { key: "m" });
+  assert.deepEqual(desk.ended(), [`c2: ${refused}`]);
+  desk.broker.disconnect(desk.client("a"), desk.now);
+  desk.submit("d1", { key: "m" });
+  assert.equal(desk.broker.counters.joined, 2001);
+  desk.broker.close("refuse");
+  assert.equal(desk.broker.counters.refused, 2 + 2);
+});
+
 Deno.test("Broker serves the others when a client leaves that has asked twice for the same", () => {
   const desk = new Desk();
   desk.submit("a1 a2 b1", { key: "k" });
