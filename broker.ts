@@ -908,23 +908,24 @@ export class BrokerLoop {
       },
       unsent: (replies, bytes) => this.broker.unsent(replies, bytes),
     });
-    const back = { ...bounds, demand: guard?.backend };
-    this.#back = new Backend(this.#context, this.#messages, back, this.#backendEvents());
-    this.#door = guard &&
-      new Door(this.#context, this.#messages, (request) => this.#judge(guard, request));
+    const opened: { close(linger: number): void }[] = [this.#front];
     try {
+      const back = { ...bounds, demand: guard?.backend };
+      this.#back = new Backend(this.#context, this.#messages, back, this.#backendEvents());
+      opened.push(this.#back);
+      this.#door = guard &&
+        new Door(this.#context, this.#messages, (request) => this.#judge(guard, request));
+      if (this.#door !== undefined) opened.push(this.#door);
       for (const endpoint of options.frontend) this.#front.bind(endpoint);
       this.backend = this.#back.bind(options.backend);
+      const sockets = [this.#front, this.#back, ...(this.#door === undefined ? [] : [this.#door])];
+      this.#poller = new Poller(this.#context, sockets.map(({ socket }) => socket));
     } catch (error) {
-      this.#front.close(0);
-      this.#back.close();
-      this.#door?.close();
+      // Open sockets would keep the context from ever terminating.
+      for (const socket of opened) socket.close(0);
       this.#context.terminateSync();
       throw error;
     }
-    const sockets = [this.#front.socket, this.#back.socket];
-    if (this.#door !== undefined) sockets.push(this.#door.socket);
-    this.#poller = new Poller(this.#context, sockets);
   }
 
   /** The endpoints really bound for clients. */

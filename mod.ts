@@ -68,6 +68,7 @@ import {
 import { LOAD_FAILED, type WorkerConfig, type WorkerKeys } from "./wire/worker_config.ts";
 import { makeKeyPair, publicKeyOf } from "./zmq/curve.ts";
 import type { Library } from "./zmq/library.ts";
+import { canOpen } from "./zmq/files.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 
 export type * from "./ops/options.ts";
@@ -186,6 +187,7 @@ export function serve(options: ServeOptions = {}): Server {
 
 /** `reread` gives the options that a HUP should take up; undefined: the same. */
 function start(options: ServeOptions, reread: () => ServeOptions | undefined): PreforkServer {
+  warmUp();
   const settings = resolve(options);
   requireHandler(settings);
   const server = new PreforkServer(settings, options);
@@ -200,9 +202,23 @@ function start(options: ServeOptions, reread: () => ServeOptions | undefined): P
   return server;
 }
 
+/**
+ * Deno opens files when it looks at a stack or listens for a signal for the first time, and ends the
+ * process if it can't: have both behind us before file descriptors may run out.
+ */
+function warmUp(): void {
+  String(new Error().stack);
+  const listener = () => {};
+  Deno.addSignalListener("SIGCONT", listener);
+  Deno.removeSignalListener("SIGCONT", listener);
+}
+
 function resolve(options: ServeOptions): Settings {
   return resolveOptions(options, { cpus: navigator.hardwareConcurrency, cwd: () => Deno.cwd() });
 }
+
+/** File descriptors that are left: enough, few, or too few to accept a client or to start a worker. */
+type Supply = "enough" | "few" | "none";
 
 interface Process {
   child: Child;
@@ -220,6 +236,9 @@ const FILES_INTERVAL = 1000;
 const FILES_REST = 5000;
 /** The part of the limit that is near it. */
 const FILES_SHARE = 0.9;
+/** File descriptors that it takes to start a worker and to let it connect, and some to spare. */
+const FILES_FOR_WORKER = 8;
+const FILES_CURE = "raise LimitNOFILE= or ulimit -n, or set maxConnections";
 /** Nothing asked for so long is called idle, ms. */
 const IDLE_AFTER = 1000;
 /** How often workers tell their memory, where this process can't see it, ms. */
@@ -259,8 +278,9 @@ class PreforkServer implements Server {
   #failure: Error | undefined;
   #spawned = 0;
   #filesCheckedAt = -Infinity;
+  /** Undefined where they can't be counted. */
   #files: Files | undefined;
-  #shortOfFiles = false;
+  #supply: Supply = "enough";
   #idleTold = true;
   /** It was said that new workers are above `maxMemory`. */
   #memoryWarned = false;
@@ -563,6 +583,7 @@ class PreforkServer implements Server {
     const token = crypto.randomUUID();
     const keys = purpose === "serve" ? this.#access?.makeWorkerKeys() : undefined;
     try {
+      this.#requireFiles();
       const child = spawnChild(this.#spec, this.#workerConfig(purpose, token, keys));
       this.#processes.set(worker, { child, purpose, token, keys });
       if (keys !== undefined) this.#access?.gate.addWorker(keys.publicKey);
@@ -822,22 +843,42 @@ class PreforkServer implements Server {
   }
 
   /**
-   * Warns when few file descriptors are left: then no client can connect, and no worker start. Returns
-   * ms until it wants to look again though nothing happens, as nothing tells of a silent peer.
+   * Warns when few file descriptors are left, and every time while there are none: then no client can
+   * connect, and no worker start. Returns ms until it wants to look again though nothing happens, as
+   * nothing tells of a silent peer.
    */
   #watchFiles(now: number): number {
     if (now - this.#filesCheckedAt >= FILES_INTERVAL) {
       this.#filesCheckedAt = now;
-      const files = readFiles(this.#files);
-      const isShort = files !== undefined && files.open >= files.limit * FILES_SHARE;
-      if (isShort && !this.#shortOfFiles) {
-        this.#log.warn("file descriptors are running out", { ...files });
-      }
-      this.#files = files;
-      this.#shortOfFiles = isShort;
+      this.#files = readFiles(this.#files);
+      this.#judgeSupply();
     }
+    if (this.#supply === "none") return this.#filesCheckedAt + FILES_INTERVAL - now;
     if (this.#files === undefined) return Infinity;
     return this.#filesCheckedAt + FILES_REST - now;
+  }
+
+  #judgeSupply(): void {
+    const before = this.#supply;
+    const { open, limit } = this.#files ?? { open: 0, limit: Infinity };
+    const few = open >= limit * FILES_SHARE ? "few" : "enough";
+    this.#supply = canOpen(this.#library, FILES_FOR_WORKER) ? few : "none";
+    if (this.#supply === "none") {
+      const message = "file descriptors ran out, new clients and workers must wait";
+      this.#log.warn(`${message}: ${FILES_CURE}`, { ...this.#files });
+    } else if (before === "none") {
+      this.#log.info("file descriptors are free again");
+      this.#supervisor.forgiveStarts();
+    } else if (this.#supply === "few" && before === "enough") {
+      this.#log.warn("file descriptors are running out", { open, limit });
+    }
+  }
+
+  /** libzmq ends the process when there is no file descriptor to accept a worker over ipc. */
+  #requireFiles(): void {
+    const starting = Math.max(1, this.#supervisor.counts().starting);
+    if (canOpen(this.#library, FILES_FOR_WORKER * starting)) return;
+    throw new Error("Too few file descriptors are left");
   }
 
   #tellIdle(now: number): void {

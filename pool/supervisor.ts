@@ -292,6 +292,11 @@ export class Supervisor {
     this.#failReload(worker, "its process could not be made", now);
   }
 
+  /** What kept processes from being made is over: the next start need not wait. */
+  forgiveStarts(): void {
+    this.#backOff = 0;
+  }
+
   /** `id` is ready to serve; false if it is not expected to: unknown, ready already, or stopping. */
   ready(id: number, now: number): boolean {
     const worker = this.#workers.get(id);

@@ -127,6 +127,8 @@ export class Frontend {
     this.#socket.set(Option.SNDHWM, CLIENT_HWM);
     this.#socket.set(Option.RCVHWM, CLIENT_HWM);
     this.#socket.set(Option.BACKLOG, 1024);
+    // Who connects and says nothing holds a file descriptor.
+    this.#socket.set(Option.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT);
     if (options.ipv6) this.#socket.set(Option.IPV6, 1);
     // A frame somewhat too large is answered 413; one far too large ends the connection.
     this.#socket.setLong(Option.MAXMSGSIZE, this.#maxMessageSize * 2 + MAX_ENVELOPE_BYTES);

@@ -20,6 +20,7 @@ const RULES: Record<string, string[]> = {
     "ops",
     "wire/worker_config.ts",
     "zmq/curve.ts",
+    "zmq/files.ts",
     "zmq/locate.ts",
     "type zmq",
   ],

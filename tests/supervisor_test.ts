@@ -332,6 +332,16 @@ Deno.test("Supervisor tries again after 1 s, then ever later, when a process can
   }
 });
 
+Deno.test("Supervisor starts at once when what kept processes from being made is over", () => {
+  const pool = new Pool();
+  pool.tick();
+  pool.supervisor.spawnFailed(1, 0);
+  pool.supervisor.spawnFailed(2, 0);
+  assert.deepEqual(pool.pass(10), []);
+  pool.supervisor.forgiveStarts();
+  assert.deepEqual(pool.tick(), ["spawn 3", "spawn 4"]);
+});
+
 Deno.test("Supervisor waits for 1 s when a process can't be made during a shorter back-off", () => {
   const pool = new Pool();
   pool.tick();

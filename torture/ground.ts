@@ -9,12 +9,13 @@ import { type Figures, type Load, startLoad } from "../bench/load.ts";
 import { Folder, type ServerOptions, ServerProcess } from "../tests/harness.ts";
 
 /** Where servers put their private folders: one that is killed leaves them behind. */
-const temporary = new Folder();
-globalThis.addEventListener("unload", () => temporary[Symbol.dispose]());
+/** For all that scenarios write. */
+export const temporaryFolder = new Folder();
+globalThis.addEventListener("unload", () => temporaryFolder[Symbol.dispose]());
 
 /** Variables that each server gets. */
 export function environment(): Record<string, string> {
-  return { TMPDIR: temporary.path };
+  return { TMPDIR: temporaryFolder.path };
 }
 
 /** Starts a server and waits until a worker is ready, unless it is `raw`. */

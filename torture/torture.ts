@@ -15,6 +15,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { scenarios as connections } from "./connections.ts";
 import { scenarios as curve } from "./curve.ts";
 import { scenarios as kills } from "./kills.ts";
+import { scenarios as fds } from "./fds.ts";
 import { scenarios as forgery } from "./forgery.ts";
 import { scenarios as logs } from "./logs.ts";
 import { scenarios as models } from "./models.ts";
@@ -31,6 +32,7 @@ import type { Outcome, Scale, Scenario } from "./scenario.ts";
 const SCENARIOS: readonly Scenario[] = [
   ...connections,
   ...curve,
+  ...fds,
   ...kills,
   ...forgery,
   ...logs,

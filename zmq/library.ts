@@ -61,6 +61,8 @@ const SYMBOLS = {
   srand: { parameters: ["u32"], result: "void" },
   /** glibc's own. */
   malloc_trim: { parameters: ["usize"], result: "i32", optional: true },
+  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  close: { parameters: ["i32"], result: "i32" },
 } as const;
 
 /** The C functions that `openLibrary` binds. */
@@ -159,6 +161,7 @@ export const Errno = {
   ENODEV: 19,
   EINVAL: 22,
   ENAMETOOLONG: darwin ? 63 : 36,
+  EMFILE: 24,
   EADDRINUSE: darwin ? 48 : 98,
   EADDRNOTAVAIL: darwin ? 49 : 99,
   EHOSTUNREACH: darwin ? 65 : 113,
@@ -179,8 +182,11 @@ export class ZmqError extends Error {
 
 /** The error of the last call that failed on this thread. */
 export function lastError(library: Library, what: string): ZmqError {
-  const { symbols } = library;
-  const errno = symbols.zmq_errno();
+  return errorOf(library, what, library.symbols.zmq_errno());
+}
+
+/** The error of a C errno. */
+export function errorOf({ symbols }: Library, what: string, errno: number): ZmqError {
   const text = readCString(symbols, symbols.zmq_strerror(errno)) ?? `errno ${errno}`;
   return new ZmqError(what, errno, text);
 }

@@ -25,11 +25,21 @@ export class Poller {
   readonly #count: number;
   #waiting = false;
 
-  /** Watches `sockets`; they stay the caller's. */
+  /**
+   * Watches `sockets`; they stay the caller's.
+   *
+   * @throws {ZmqError} when the system has no file descriptor left.
+   */
   constructor(context: Context, sockets: readonly Socket[]) {
     this.#symbols = context.library.symbols;
     this.#bell = context.socket(SocketType.PAIR);
-    this.#rope = context.socket(SocketType.PAIR);
+    try {
+      this.#rope = context.socket(SocketType.PAIR);
+    } catch (error) {
+      // An open socket would keep the context from ever terminating.
+      this.#bell.close(0);
+      throw error;
+    }
     const endpoint = `inproc://bell-${crypto.randomUUID()}`;
     this.#bell.bind(endpoint);
     this.#rope.connect(endpoint);

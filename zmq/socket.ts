@@ -7,6 +7,7 @@
 import {
   cString,
   Errno,
+  errorOf,
   Flag,
   harden,
   lastError,
@@ -17,22 +18,36 @@ import {
   type Symbols,
   type ZmqError,
 } from "./library.ts";
+import { canOpen } from "./files.ts";
 import type { Message } from "./message.ts";
 
 /** What became of a message that was sent: "full" is a high-water mark, "gone" no such peer. */
 export type Sent = "sent" | "full" | "gone";
+
+/**
+ * What a context and its first sockets open: a mailbox of its own, one and an epoll for each of two
+ * threads, and one for each socket. libzmq aborts when one of those is missing in the middle.
+ */
+const CONTEXT_FILES = 8;
 
 /** A ZeroMQ context: the I/O threads, and the inproc endpoints of its sockets. */
 export class Context {
   readonly library: Library;
   readonly #pointer: Deno.PointerValue;
 
-  /** Makes a context; its threads start with its first socket. */
+  /**
+   * Makes a context; its threads start with its first socket, which is to be opened at once.
+   *
+   * @throws {ZmqError} when the system has too few file descriptors left.
+   */
   constructor(library: Library) {
     this.library = library;
     // libzmq numbers peers upwards from the C library's next random number, and aborts when a peer has
     // taken that number for its identity. It seeds nothing itself, so anybody would know it.
     library.symbols.srand(crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
+    if (!canOpen(library, CONTEXT_FILES)) {
+      throw errorOf(library, "open a context", Errno.EMFILE);
+    }
     this.#pointer = library.symbols.zmq_ctx_new();
     const MAX_SOCKETS = 2;
     library.symbols.zmq_ctx_set(this.#pointer, MAX_SOCKETS, 4096);
