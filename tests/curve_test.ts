@@ -333,14 +333,19 @@ Deno.test("the server lets in as many connections as it may, and others once som
 Deno.test("the server lets no more in than it may when many come at once", async () => {
   const args = ["--max-connections", "10", "--workers", "1"];
   await using server = await ServerProcess.start({ args });
+  // They wait at its door until it goes on.
+  server.signal("SIGSTOP");
   const peers = Array.from({ length: 40 }, () => new Peer(server.endpoint));
   try {
     for (const peer of peers) peer.send("", "?");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    server.signal("SIGCONT");
     await denied(server, 30);
     await until("ten are answered", async () => (await server.state()).answered === 10);
     const { connections, requests } = await server.state();
     assert.deepEqual([connections, requests], [10, 10]);
   } finally {
+    server.signal("SIGCONT");
     for (const peer of peers) await peer[Symbol.asyncDispose]();
   }
 });
