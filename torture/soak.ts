@@ -31,6 +31,8 @@ const SMALL_GROWTH = 150_000_000;
 /** Connections and idle threads take a while to go, ms. */
 const REST = 20_000;
 const SMALL_REST = 2000;
+/** A loaded machine lets them go late, ms. */
+const PATIENCE = 30_000;
 
 /** What a process holds. */
 interface Holdings {
@@ -56,7 +58,7 @@ async function soak(scale: Scale): Promise<Outcome> {
   const limit = scale.full ? {} : { duration: SMALL_DURATION };
   const main = await disturbed(server, { requests: scale.of(REQUESTS), ...limit });
   const minutes = (performance.now() - started) / 60_000;
-  const after = await settled(server, rest);
+  const after = await withdrawn(server.pid, before, await settled(server, rest));
   const growth = judgeGrowth(main.samples, scale);
   return {
     reached: isFlawless(warmUp.figures) && isFlawless(main.figures) && isConstant(before, after) &&
@@ -108,6 +110,16 @@ async function settled(server: ServerProcess, rest: number): Promise<Holdings> {
   await until("the pool has its size", () => childrenOf(server.pid).length === WORKERS);
   await pause(rest);
   return holdings(server.pid);
+}
+
+/** Waits, but not for ever, until a process holds no more than before; what it holds then. */
+async function withdrawn(pid: number, before: Holdings, after: Holdings): Promise<Holdings> {
+  const end = performance.now() + PATIENCE;
+  while (!isConstant(before, after) && performance.now() < end) {
+    await pause(SAMPLE_INTERVAL);
+    after = holdings(pid);
+  }
+  return after;
 }
 
 function holdings(pid: number): Holdings {
