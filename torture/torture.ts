@@ -20,6 +20,7 @@ import { scenarios as forgery } from "./forgery.ts";
 import { scenarios as logs } from "./logs.ts";
 import { scenarios as models } from "./models.ts";
 import { scenarios as noise } from "./noise.ts";
+import { scenarios as overload } from "./overload.ts";
 import { scenarios as reloads } from "./reloads.ts";
 import { scenarios as restarts } from "./restarts.ts";
 import { scenarios as rogues } from "./rogues.ts";
@@ -38,6 +39,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...logs,
   ...models,
   ...noise,
+  ...overload,
   ...reloads,
   ...restarts,
   ...rogues,
