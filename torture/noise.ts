@@ -158,25 +158,48 @@ async function connectAll({ endpoint, backend }: ServerProcess, streams: Streams
       await exchange(port, stream);
     } catch (error) {
       if (error instanceof Deno.errors.ConnectionRefused) throw new Error(streams.suspects);
-      if (
-        !(error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.BrokenPipe)
-      ) throw error;
+      if (!ENDINGS.some((ending) => error instanceof ending)) throw error;
     }
   }
 }
 
+/** How a connection may end: by the other side, or by this one when it has waited long enough. */
+const ENDINGS = [
+  Deno.errors.ConnectionReset,
+  Deno.errors.BrokenPipe,
+  Deno.errors.NotConnected,
+  Deno.errors.Interrupted,
+  Deno.errors.BadResource,
+];
+
 /** Sends a stream, and lets the other side read it all before the connection ends. */
-async function exchange(port: number, stream: Frame): Promise<void> {
-  using connection = await Deno.connect({ hostname: "127.0.0.1", port });
-  const timer = setTimeout(() => connection.close(), PATIENCE);
+async function exchange(port: number, { handshake, rest }: Stream): Promise<void> {
+  const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+  const close = () => {
+    try {
+      connection.close();
+    } catch {
+      // It is closed.
+    }
+  };
+  const timer = setTimeout(close, PATIENCE);
   try {
-    for (let at = 0; at < stream.length;) at += await connection.write(stream.subarray(at));
-    await connection.closeWrite();
     const answer = new Uint8Array(1024);
+    await writeAll(connection, handshake);
+    for (let read = 0; handshake.length > 0 && read < HANDSHAKE_BYTES;) {
+      read += await connection.read(answer) ?? HANDSHAKE_BYTES;
+    }
+    await writeAll(connection, rest);
+    await connection.closeWrite();
     while (await connection.read(answer) !== null);
   } finally {
     clearTimeout(timer);
+    close();
   }
+}
+
+async function writeAll(connection: Deno.Conn, content: Frame): Promise<void> {
+  for (let at = 0; at < content.length;) at += await connection.write(content.subarray(at));
 }
 
 /** File descriptors of a server before anybody came, workers' own included. */
@@ -300,6 +323,8 @@ class Noise {
 /** ZMTP 3.0's greeting up to the mechanism, RFC 23: signature, version. */
 const GREETING = [0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3];
 const GREETING_BYTES = 64;
+/** What a ROUTER says before it takes messages: a greeting and READY. */
+const HANDSHAKE_BYTES = 107;
 /** ZMTP 2.0's: signature, revision 1, DEALER, an empty identity. */
 const GREETING_2 = [0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 1, 5, 0, 0];
 /** ZMTP 1.0's: an empty identity. */
@@ -315,6 +340,12 @@ const COMMANDS = ["READY", "ERROR", "PING", "PONG", "SUBSCRIBE", "CANCEL", "HELL
 /** Flags of a ZMTP frame, RFC 23. */
 const Flags = { more: 1, long: 2, command: 4 };
 
+/** A byte stream: the handshake, if that is right and to be answered, and the rest. */
+interface Stream {
+  handshake: Frame;
+  rest: Frame;
+}
+
 /** Byte streams from nonsense to what is nearly right. */
 class Streams {
   readonly #random: Random;
@@ -329,13 +360,23 @@ class Streams {
   }
 
   /** The next one; undefined: that was all. */
-  next(): Frame | undefined {
+  next(): Stream | undefined {
     if (this.sent >= this.#count) return undefined;
     this.sent++;
-    const stream = new Uint8Array(this.#spoil(this.#make()));
-    this.#last.push(stream);
+    const right = this.#random(3) === 0;
+    const handshake = new Uint8Array(right ? this.#handshake() : []);
+    const rest = new Uint8Array(this.#spoil(right ? this.#frames() : this.#make()));
+    this.#last.push(new Uint8Array([...handshake, ...rest]));
     if (this.#last.length > 2 * CONNECTIONS) this.#last.shift();
-    return stream;
+    return { handshake, rest };
+  }
+
+  /** A right one, to which a ROUTER says READY. */
+  #handshake(): number[] {
+    const mechanism = [...bytes("NULL")];
+    const greeting = [...GREETING, 1, ...mechanism, ...Array(GREETING_BYTES).fill(0)];
+    const type = this.#property("Socket-Type", bytes("DEALER"), 0);
+    return [...greeting.slice(0, GREETING_BYTES), ...this.#command("READY", type)];
   }
 
   /** Those among which the one is that ended the server. */
@@ -369,7 +410,7 @@ class Streams {
   /** Leaves some as they are, cuts some and changes bytes of others. */
   #spoil(stream: number[]): number[] {
     const random = this.#random;
-    const kind = random(4);
+    const kind = stream.length === 0 ? 3 : random(4);
     if (kind === 0) return stream.slice(0, 1 + random(stream.length));
     if (kind > 1) return stream;
     const spoilt = [...stream];
@@ -396,10 +437,13 @@ class Streams {
     return this.#command("READY", [...properties, ...others]);
   }
 
-  #property(name: string, value: Iterable<number>): number[] {
+  /** One in `spoilt` has a random size; 0: none. */
+  #property(name: string, value: Iterable<number>, spoilt = 20): number[] {
     const content = [...value];
     const { length } = content;
-    const size = this.#random(20) === 0 ? this.#noise(4) : [0, 0, length >> 8, length & 255];
+    const size = spoilt > 0 && this.#random(spoilt) === 0
+      ? this.#noise(4)
+      : [0, 0, length >> 8, length & 255];
     return [name.length & 255, ...bytes(name), ...size, ...content];
   }
 
