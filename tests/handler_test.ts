@@ -359,7 +359,7 @@ Deno.test("the handler sees a deadline when the client says how long it waits", 
   const before = Date.now();
   peer.send(header(1, 5000), "", "x");
   const deadline = Number(text((await peer.receive()).at(-1)));
-  assert.ok(deadline > before + 4000 && deadline <= Date.now() + 5001, `${deadline - before}`);
+  assert.ok(deadline >= before + 4000 && deadline <= Date.now() + 5001, `${deadline - before}`);
   peer.send(header(2, 0), "", "x");
   assert.equal(text((await peer.receive()).at(-1)), "undefined");
 });
@@ -372,10 +372,10 @@ Deno.test("the handler's signal fires when the deadline passes", async () => {
   await using server = await ServerProcess.start({ handler, args: ONE_WORKER });
   await using peer = new Peer(server.endpoint);
   const start = performance.now();
-  peer.send(header(1, 150), "", "x");
+  peer.send(header(1, 2000), "", "x");
   const [, , , ...body] = await peer.receiveText();
   assert.deepEqual(body, ["AbortError", "The deadline has passed"]);
-  assert.ok(performance.now() - start >= 140);
+  assert.ok(performance.now() - start >= 1900);
 });
 
 Deno.test("the handler's signal has fired when it is first looked at after the deadline", async () => {
@@ -386,7 +386,7 @@ Deno.test("the handler's signal has fired when it is first looked at after the d
   }`;
   await using server = await ServerProcess.start({ handler, args: ONE_WORKER });
   await using peer = new Peer(server.endpoint);
-  peer.send(header(1, 50), "", "x");
+  peer.send(header(1, 2000), "", "x");
   assert.equal(text((await peer.receive()).at(-1)), "true");
 });
 
