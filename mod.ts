@@ -239,6 +239,8 @@ const FILES_SHARE = 0.9;
 /** File descriptors that it takes to start a worker and to let it connect, and some to spare. */
 const FILES_FOR_WORKER = 8;
 const FILES_CURE = "raise LimitNOFILE= or ulimit -n, or set maxConnections";
+/** Under load there are many passes a millisecond, and nothing that the pool does is as urgent, ms. */
+const TICK_INTERVAL = 2;
 /** Nothing asked for so long is called idle, ms. */
 const IDLE_AFTER = 1000;
 /** How often workers tell their memory, where this process can't see it, ms. */
@@ -270,6 +272,9 @@ class PreforkServer implements Server {
   /** serving → draining: serves what waits → stopping: workers leave → (finished) */
   #phase: "serving" | "draining" | "stopping" = "serving";
   #stopAt = Infinity;
+  #tickedAt = -Infinity;
+  /** When the pool wanted to be looked at again. */
+  #dueAt = 0;
   /** When it ends though clients have not taken their replies. */
   #endAt = Infinity;
   /** Ends the wait for clients to take their last replies. */
@@ -514,8 +519,17 @@ class PreforkServer implements Server {
     await Promise.race([this.#loop.close(linger), promise]);
   }
 
-  /** Does what is due; returns ms until it must run again. */
+  /** Does what is due, at most once in `TICK_INTERVAL`; returns ms until it must run again. */
   #tick(now: number): number {
+    const wait = Math.min(this.#dueAt, this.#tickedAt + TICK_INTERVAL) - now;
+    if (wait > 0) return wait;
+    this.#tickedAt = now;
+    const sleep = this.#doDue(now);
+    this.#dueAt = now + sleep;
+    return sleep;
+  }
+
+  #doDue(now: number): number {
     const departure = this.#forgetDeparted(now);
     this.#tellIdle(now);
     const files = this.#watchFiles(now);
