@@ -16,6 +16,7 @@ import {
   type Job,
   type NewJob,
   newJob,
+  renewJob,
   type Worker,
 } from "./queue/job.ts";
 import { List, noLinks } from "./queue/list.ts";
@@ -146,6 +147,11 @@ export class Broker<B> {
   #watched = 0;
   #watchAt = 0;
   #overruns: Overrun<B>[] = [];
+  /**
+   * Ended jobs, to be used again: what waits for seconds and is then thrown away fills the memory long
+   * before the garbage collector looks at it.
+   */
+  #free: Job<B>[] = [];
   /** Live jobs by their keys. */
   readonly #keyed = new Map<string, Job<B>>();
   /** Live jobs that several clients wait for. */
@@ -462,6 +468,16 @@ export class Broker<B> {
     return ended;
   }
 
+  /** Takes a job back that has ended; nobody may look at it any more. */
+  recycle(job: Job<B>): void {
+    this.#free.push(job);
+  }
+
+  /** Forgets the records that are not needed now. */
+  shrink(): void {
+    this.#free = [];
+  }
+
   /** The workers that are to be ended since the last call, because their handlers don't stop. */
   takeOverruns(): readonly Overrun<B>[] {
     if (this.#overruns.length === 0) return NONE;
@@ -527,7 +543,11 @@ export class Broker<B> {
   #newJob(client: Client<B>, request: NewJob<B>): Job<B> {
     this.counters.requests++;
     client.live++;
-    const job = newJob(++this.#lastId, client, request);
+    const old = this.#free.pop();
+    const id = ++this.#lastId;
+    const job = old === undefined
+      ? newJob(id, client, request)
+      : renewJob(old, id, client, request);
     if (job.requestId !== undefined) client.asked.set(job.requestId, job);
     return job;
   }
@@ -990,6 +1010,8 @@ export class BrokerLoop {
     if (now < this.#tidyAt) return this.#tidyAt - now; // Infinity, mostly
     this.#tidyAt = Infinity;
     this.#messages.shrink();
+    this.#front.shrink();
+    this.broker.shrink();
     this.#context.trim();
     return Infinity;
   }
@@ -1112,8 +1134,15 @@ export class BrokerLoop {
   #answerEnded(): void {
     for (const { job, to, code, message, last } of this.broker.takeEnded()) {
       for (const asker of to) this.#front.replyError(asker, code, message, this.#now);
-      if (last) this.#release(job.body);
+      if (last) this.#forgetJob(job);
     }
+  }
+
+  /** Gives up what an ended job holds, and the job. */
+  #forgetJob(job: Job<Frames>): void {
+    this.#release(job.body);
+    this.#front.recycle(job.envelope);
+    this.broker.recycle(job);
   }
 
   /** Sends a worker's answer to all who wait for it. The frames are given away. */
@@ -1121,7 +1150,7 @@ export class BrokerLoop {
     if (job.key !== "") this.#keep(job.key, code, frames);
     for (const other of job.others) this.#front.reply(other, code, this.#copy(frames), this.#now);
     this.#front.reply(job, code, frames, this.#now);
-    this.#release(job.body);
+    this.#forgetJob(job);
   }
 
   #keep(key: string, code: number, frames: Frames): void {

@@ -28,7 +28,7 @@ export type Frames = Message[];
 /** What a client asks. */
 export interface Request {
   /** The envelope between the routing id and the empty frame. */
-  envelope: Uint8Array<ArrayBuffer>[];
+  envelope: readonly Uint8Array<ArrayBuffer>[];
   /** The number that our own client gave it: the reply carries a status; undefined: a plain one. */
   requestId: number | undefined;
   /** How long the client waits, ms; 0: it did not say. */
@@ -83,6 +83,7 @@ const CLIENT_HWM = 1000;
 const SLOW_CLIENT_TIMEOUT = 30_000;
 const CONNECT_AND_DISCONNECT = 3;
 const OK_STATUS = buildStatus(Code.ok);
+const NO_FRAMES: readonly Uint8Array<ArrayBuffer>[] = [];
 /** What a plain request says of itself. */
 const PLAIN = { id: undefined, timeout: 0, requestTimeout: 0, key: "" };
 const PEER_ADDRESS = cString("Peer-Address");
@@ -99,6 +100,8 @@ export class Frontend {
   readonly #maxFrames: number;
   readonly #events: FrontendEvents;
   readonly #clients = new Map<string | number, Client<Frames>>();
+  /** Envelopes of one frame to be used again, by its size. */
+  readonly #spare = new Map<number, Request["envelope"][]>();
   readonly #outboxes = new Map<Client<Frames>, Outbox>();
   readonly #id = new Uint8Array(256);
   readonly #endpoints: string[] = [];
@@ -241,8 +244,8 @@ export class Frontend {
   }
 
   /** The envelope frames, or undefined if this is no request; then nothing of it is left unread. */
-  #readEnvelope(idSize: number): Uint8Array<ArrayBuffer>[] | undefined {
-    const envelope: Uint8Array<ArrayBuffer>[] = [];
+  #readEnvelope(idSize: number): Request["envelope"] | undefined {
+    let envelope: Request["envelope"] = NO_FRAMES;
     let bytes = 0;
     for (;;) {
       const size = this.#socket.receive(this.#scratch);
@@ -259,25 +262,49 @@ export class Frontend {
         this.malformed++;
         return undefined;
       }
-      envelope.push(this.#scratch.bytes(size));
+      envelope = envelope.length === 0
+        ? this.#envelopeOf(size)
+        : [...envelope, this.#scratch.bytes(size)];
     }
+  }
+
+  /** An envelope of the frame just received: mostly it has no other. */
+  #envelopeOf(size: number): Request["envelope"] {
+    const spare = this.#spare.get(size)?.pop();
+    const [frame] = spare ?? NO_FRAMES;
+    if (spare === undefined || frame === undefined) return [this.#scratch.bytes(size)];
+    this.#scratch.copyTo(frame, size);
+    return spare;
+  }
+
+  /** Takes an envelope back that nobody looks at any more. */
+  recycle(envelope: Request["envelope"]): void {
+    const [frame] = envelope;
+    if (frame === undefined || envelope.length > 1) return;
+    const spare = this.#spare.get(frame.length);
+    if (spare === undefined) this.#spare.set(frame.length, [envelope]);
+    else spare.push(envelope);
+  }
+
+  /** Forgets the envelopes that are not needed now. */
+  shrink(): void {
+    this.#spare.clear();
   }
 
   /** The rest of a request. A body that is too large is given up as it comes. */
   #readBody(idSize: number): Pick<Request, "body" | "bytes" | "excess"> & Owned {
-    const body: Frames = [];
-    let bytes = 0;
-    let frames = 0;
-    let client: Client<Frames> | undefined;
-    for (;;) {
-      const frame = this.#messages.take();
-      bytes += this.#socket.receive(frame);
-      frames++;
-      const more = frame.more;
-      client ??= this.#client(idSize, frame);
-      body.push(frame);
+    let frame = this.#messages.take();
+    let bytes = this.#socket.receive(frame);
+    const client = this.#client(idSize, frame);
+    // Not empty at first: an array that grows takes room for many.
+    const body: Frames = [frame];
+    for (let frames = 1;; frames++) {
+      const { more } = frame;
       if (bytes > this.#maxMessageSize || frames > this.#maxFrames) this.#release(body.splice(0));
       if (!more) return { client, body, bytes, excess: this.#excess(bytes, frames) };
+      frame = this.#messages.take();
+      bytes += this.#socket.receive(frame);
+      body.push(frame);
     }
   }
 
@@ -381,7 +408,10 @@ export class Frontend {
   #postpone(to: Address, code: number, frames: Frames, now: number): void {
     const bytes = frames.reduce((sum, frame) => sum + frame.size, 0);
     const outbox = this.#outboxes.get(to.client) ?? { replies: [], progressAt: now };
-    outbox.replies.push({ to, code, frames, bytes });
+    // The records of an ended job are used again, which may be before the client takes this.
+    const { client, requestId } = to;
+    const envelope = to.envelope.map((frame) => frame.slice());
+    outbox.replies.push({ to: { client, envelope, requestId }, code, frames, bytes });
     this.#outboxes.set(to.client, outbox);
     this.#events.unsent(1, bytes);
   }

@@ -40,15 +40,16 @@ export interface Asker<B> {
 /** A request inside the broker. It is itself the first of those who wait for its answer. */
 export interface Job<B> extends Waiting<Job<B>>, Asker<B> {
   /** Counts up from 1, never used twice. */
-  readonly id: number;
+  id: number;
   line: Client<B>["line"];
-  readonly body: B;
+  bytes: number;
+  body: B;
   /** Not started after this time, ms; Infinity: none. */
   deadline: number;
   /** How long its handler may run, ms; Infinity: any time. */
-  readonly requestTimeout: number;
+  requestTimeout: number;
   /** Requests of the same key wait for the same answer; "": none do. */
-  readonly key: string;
+  key: string;
   /** Who else waits for the answer. */
   others: readonly Asker<B>[];
   /** Workers that died while they ran it. */
@@ -124,6 +125,31 @@ export function newJob<B>(id: number, client: Client<B>, request: NewJob<B>): Jo
     abortedAt: Infinity,
     state: "queued",
   };
+}
+
+/** The same, of a job that has ended and that nobody looks at any more. */
+export function renewJob<B>(
+  job: Job<B>,
+  id: number,
+  client: Client<B>,
+  request: NewJob<B>,
+): Job<B> {
+  job.id = id;
+  job.client = client;
+  job.line = client.line;
+  job.envelope = request.envelope;
+  job.requestId = request.requestId;
+  job.body = request.body;
+  job.bytes = request.bytes;
+  job.deadline = request.deadline;
+  job.requestTimeout = request.requestTimeout;
+  job.key = request.key;
+  job.others = NOBODY;
+  job.deaths = 0;
+  job.startedAt = 0;
+  job.abortedAt = Infinity;
+  job.state = "queued";
+  return job;
 }
 
 /** Shared by all jobs that only one client waits for, and so never changed. */
