@@ -227,7 +227,8 @@ const NEEDED_BY_DENO = [
 
 function environment({ all, env }: Permissions): Record<string, string> {
   if ((all || env === true) && isGranted("env")) return Deno.env.toObject();
-  const variables: Record<string, string> = {};
+  // Deno looks for a newer one of itself, over the network, unless it is told not to.
+  const variables: Record<string, string> = { DENO_NO_UPDATE_CHECK: "1" };
   for (const name of [...NEEDED_BY_DENO, ...(Array.isArray(env) ? env : [])]) {
     const value = readVariable(name);
     if (value !== undefined) variables[name] = value;

@@ -442,6 +442,7 @@ Deno.test("a handler gets no more than the server has when it has --handler-allo
 
 /** What Deno itself needs to find its cache and the network. */
 const LISTED = [
+  "DENO_NO_UPDATE_CHECK",
   "HOME",
   "PATH",
   "TMPDIR",

@@ -55,6 +55,10 @@ interface Result extends Outcome {
   seconds: number;
 }
 
+/** No scenario takes so long unless something hangs, ms. */
+const FULL_LIMIT = 3_600_000;
+const SMALL_LIMIT = 300_000;
+
 const Exit = { ok: 0, failed: 1, usage: 2 } as const;
 
 function usage(message: string): never {
@@ -115,7 +119,11 @@ async function torture(
 
 async function goThrough(scenario: Scenario, scale: Scale): Promise<Result> {
   const started = performance.now();
-  const outcome = await scenario.run(scale).catch(failure);
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const limit = scale.full ? FULL_LIMIT : SMALL_LIMIT;
+  const timer = setTimeout(() => reject(new Error(`It had not ended after ${limit} ms`)), limit);
+  const outcome = await Promise.race([scenario.run(scale), late]).catch(failure);
+  clearTimeout(timer);
   return { scenario, ...outcome, seconds: (performance.now() - started) / 1000 };
 }
 
