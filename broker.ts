@@ -1141,7 +1141,7 @@ export class BrokerLoop {
   /** Gives up what an ended job holds, and the job. */
   #forgetJob(job: Job<Frames>): void {
     this.#release(job.body);
-    this.#front.recycle(job.envelope);
+    this.#front.recycle(job);
     this.broker.recycle(job);
   }
 

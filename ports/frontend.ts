@@ -102,6 +102,8 @@ export class Frontend {
   readonly #clients = new Map<string | number, Client<Frames>>();
   /** Envelopes of one frame to be used again, by its size. */
   readonly #spare = new Map<number, Request["envelope"][]>();
+  /** Bodies of one frame to be used again. */
+  #bodies: Frames[] = [];
   readonly #outboxes = new Map<Client<Frames>, Outbox>();
   readonly #id = new Uint8Array(256);
   readonly #endpoints: string[] = [];
@@ -277,8 +279,9 @@ export class Frontend {
     return spare;
   }
 
-  /** Takes an envelope back that nobody looks at any more. */
-  recycle(envelope: Request["envelope"]): void {
+  /** Takes back what a request was made of, which nobody looks at any more; the body's frames are not its own. */
+  recycle({ envelope, body }: Pick<Request, "envelope" | "body">): void {
+    if (body.length === 1) this.#bodies.push(body);
     const [frame] = envelope;
     if (frame === undefined || envelope.length > 1) return;
     const spare = this.#spare.get(frame.length);
@@ -289,6 +292,7 @@ export class Frontend {
   /** Forgets the envelopes that are not needed now. */
   shrink(): void {
     this.#spare.clear();
+    this.#bodies = [];
   }
 
   /** The rest of a request. A body that is too large is given up as it comes. */
@@ -296,8 +300,7 @@ export class Frontend {
     let frame = this.#messages.take();
     let bytes = this.#socket.receive(frame);
     const client = this.#client(idSize, frame);
-    // Not empty at first: an array that grows takes room for many.
-    const body: Frames = [frame];
+    const body = this.#bodyOf(frame);
     for (let frames = 1;; frames++) {
       const { more } = frame;
       if (bytes > this.#maxMessageSize || frames > this.#maxFrames) this.#release(body.splice(0));
@@ -306,6 +309,14 @@ export class Frontend {
       bytes += this.#socket.receive(frame);
       body.push(frame);
     }
+  }
+
+  /** Not empty at first: an array that grows takes room for many. */
+  #bodyOf(frame: Message): Frames {
+    const body = this.#bodies.pop();
+    if (body === undefined) return [frame];
+    body[0] = frame;
+    return body;
   }
 
   #excess(bytes: number, frames: number): string | undefined {
