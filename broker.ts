@@ -517,6 +517,7 @@ export class Broker<B> {
     for (const job of worker.jobs.values()) {
       if (left-- === 0) return undefined;
       job.startedAt = job.startedAt === 0 ? now : job.startedAt + forgiven;
+      job.abortedAt += forgiven;
       if (now >= this.#overrunAt(job)) return job;
     }
     return undefined;

@@ -323,9 +323,12 @@ export class Supervisor {
   overran(id: number, now: number): void {
     const worker = this.#workers.get(id);
     if (worker === undefined || worker.signal === "SIGKILL") return;
-    worker.state = "stopping";
-    worker.reason = "overran";
-    worker.since = now;
+    const { abortGrace, stopTimeout } = this.#limits;
+    if (now + (abortGrace > 0 ? abortGrace : stopTimeout) < this.#deadline(worker)) {
+      worker.state = "stopping";
+      worker.reason = "overran";
+      worker.since = now;
+    }
     this.#kill(worker, "SIGTERM");
   }
 
@@ -440,8 +443,7 @@ export class Supervisor {
     const members = this.#members();
     const missing = this.#missing(members, load);
     if (missing <= 0) this.#cull(members, now, load);
-    const newcomers = Array<number>(Math.max(0, missing)).fill(NOBODY);
-    this.#start([...newcomers, ...this.#outgoing(load, now)], now);
+    this.#start(missing, this.#outgoing(load, now), now);
     this.#endReload();
     this.#dequeue(now);
   }
@@ -543,11 +545,16 @@ export class Supervisor {
     return Math.max(minWorkers - total, Math.min(minSpareWorkers - spares, maxWorkers - total));
   }
 
-  /** Starts one worker for each of `places`, as far as it may now: the worker it replaces, or nobody. */
-  #start(places: number[], now: number): void {
-    for (const replaces of places.slice(0, this.#freeStarts(now))) {
-      this.#spawn("serve", replaces, now);
-    }
+  /** Starts workers that are missing, and then some for those that are `outgoing`, as far as it may now. */
+  #start(missing: number, outgoing: readonly number[], now: number): void {
+    const starting = this.#serving().filter(isStarting).length;
+    const free = this.#freeStarts(now);
+    const newcomers = Math.min(free, Math.max(0, missing));
+    for (let count = 0; count < newcomers; count++) this.#spawn("serve", NOBODY, now);
+    // Who is replaced serves on meanwhile: there is no hurry, and requests need the CPUs too.
+    const calm = Math.ceil(this.#cpus / 2) - starting - newcomers;
+    const replacements = Math.max(0, Math.min(free - newcomers, calm));
+    for (const replaces of outgoing.slice(0, replacements)) this.#spawn("serve", replaces, now);
   }
 
   /** Starts that may begin now: one a CPU; after a failed one, one until it has proved itself. */

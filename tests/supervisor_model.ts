@@ -23,6 +23,7 @@ const EVENTS = {
   leaving: 1,
   work: 10,
   answer: 10,
+  overrun: 2,
   judge: 5,
   grow: 5,
   resize: 2,
@@ -86,6 +87,7 @@ interface Process {
   answered: number;
   cpuTime: number;
   stopping: boolean;
+  overran: boolean;
   /** When it must have been killed unless it is ready, or has left, ms. */
   overdueAt: number;
 }
@@ -208,6 +210,20 @@ class World {
     if (process === undefined) return;
     process.idleSince = this.#now;
     process.answered++;
+    // It has heeded the first warning; the next job may bring it another one.
+    process.signals = process.signals.filter((signal) => signal !== "SIGINT");
+  }
+
+  /** A handler does not stop; the broker says so once. */
+  overrun(first: number): void {
+    if (this.#limits.abortGrace === 0) return;
+    const process = this.#pick(
+      first,
+      ({ said, signals, overran }) => said !== "nothing" && signals.length === 0 && !overran,
+    );
+    if (process === undefined) return;
+    process.overran = true;
+    this.#supervisor.overran(process.worker, this.#now);
   }
 
   /** The babysitter reads what busy workers have used; some burn all the time. */
@@ -346,6 +362,7 @@ class World {
       answered: 0,
       cpuTime: 0,
       stopping: false,
+      overran: false,
       overdueAt: this.#now + this.#limits.startTimeout,
     });
   }
