@@ -34,7 +34,7 @@ import {
   type WorkerExitEvent,
 } from "./ops/options.ts";
 import { claimPidFile, type PidFile } from "./ops/pid_file.ts";
-import { doubts, type Files, judgeFiles } from "./ops/start_checks.ts";
+import { doubts, type Files, FILES_FOR_START, judgeFiles } from "./ops/start_checks.ts";
 import { helpText, parseCommand, printConfig, UsageError } from "./ops/sources.ts";
 import {
   type Child,
@@ -236,8 +236,6 @@ const FILES_INTERVAL = 1000;
 const FILES_REST = 5000;
 /** The part of the limit that is near it. */
 const FILES_SHARE = 0.9;
-/** File descriptors that it takes to start a worker and to let it connect, and some to spare. */
-const FILES_FOR_WORKER = 8;
 const FILES_CURE = "raise LimitNOFILE= or ulimit -n, or set maxConnections";
 /** Under load there are many passes a millisecond, and nothing that the pool does is as urgent, ms. */
 const TICK_INTERVAL = 2;
@@ -876,7 +874,7 @@ class PreforkServer implements Server {
     const before = this.#supply;
     const { open, limit } = this.#files ?? { open: 0, limit: Infinity };
     const few = open >= limit * FILES_SHARE ? "few" : "enough";
-    this.#supply = canOpen(this.#library, FILES_FOR_WORKER) ? few : "none";
+    this.#supply = canOpen(this.#library, FILES_FOR_START) ? few : "none";
     if (this.#supply === "none") {
       const message = "file descriptors ran out, new clients and workers must wait";
       this.#log.warn(`${message}: ${FILES_CURE}`, { ...this.#files });
@@ -891,7 +889,7 @@ class PreforkServer implements Server {
   /** libzmq ends the process when there is no file descriptor to accept a worker over ipc. */
   #requireFiles(): void {
     const starting = Math.max(1, this.#supervisor.counts().starting);
-    if (canOpen(this.#library, FILES_FOR_WORKER * starting)) return;
+    if (canOpen(this.#library, FILES_FOR_START * starting)) return;
     throw new Error("Too few file descriptors are left");
   }
 

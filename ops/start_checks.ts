@@ -18,6 +18,8 @@ export interface Files {
 
 /** What a worker takes: the pipe to its stdin, a handle of its process, and its connection. */
 const FILES_PER_WORKER = 3;
+/** What must be free before one is started: it takes these to start it and let it connect, and some to spare. */
+export const FILES_FOR_START = 8;
 /** What both sockets of the broker take, with libzmq's threads. */
 const FILES_OF_BROKER = 16;
 /** Clients to have room for where nobody says how many there may be. */
@@ -28,14 +30,15 @@ const CLIENTS = 100;
  *
  * @param settings What is to be served.
  * @param files What this process has.
- * @param cpus Workers that may be starting beside those that they replace.
+ * @param cpus Workers that may be starting at a time.
  * @returns A warning if the largest pool and some clients need more; `undefined` if all is well.
  * @throws {Error} If not even the smallest pool and one client can be had.
  */
 export function judgeFiles(settings: Settings, files: Files, cpus: number): string | undefined {
   const { minWorkers, maxWorkers, maxConnections, maxDequeueWorkers, frontend } = settings;
   const base = files.open + FILES_OF_BROKER + frontend.length;
-  const least = base + FILES_PER_WORKER * (minWorkers + 1) + 1;
+  const starts = FILES_FOR_START * Math.min(cpus, minWorkers);
+  const least = base + FILES_PER_WORKER * minWorkers + starts + 1;
   const way = "raise it (ulimit -n, LimitNOFILE=)";
   if (files.limit < least) {
     throw new Error(
