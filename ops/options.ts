@@ -720,7 +720,7 @@ const TABLE = {
     group: "Jobs",
     kind: duration(0),
     fallback: 1000,
-    help: "time it may go on after that; then its worker is ended",
+    help: "time it may go on after that before its worker ends; 0: any",
   }),
   replyCacheTtl: row({
     name: "replyCacheTtl",
@@ -728,7 +728,7 @@ const TABLE = {
     kind: duration(0),
     fallback: 0,
     fallbackText: "off",
-    help: "how long answers to requests with a key are kept",
+    help: "how long answers to requests with a key are kept; 0: not",
   }),
   replyCacheBytes: row({
     name: "replyCacheBytes",
