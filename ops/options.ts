@@ -720,7 +720,7 @@ const TABLE = {
     group: "Jobs",
     kind: duration(0),
     fallback: 1000,
-    help: "time it may go on after that before its worker ends; 0: any",
+    help: "how long it may go on before its worker ends; 0: any time",
   }),
   replyCacheTtl: row({
     name: "replyCacheTtl",
