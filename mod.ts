@@ -26,7 +26,7 @@ import {
   type SocketCounters,
 } from "./broker.ts";
 import { guardDebugger } from "./ops/debugger.ts";
-import { type Log, openLog } from "./ops/log.ts";
+import { type Log, messageOf, openLog } from "./ops/log.ts";
 import {
   resolveOptions,
   type ServeOptions,
@@ -1093,10 +1093,6 @@ function isOpenToNetwork(endpoint: string): boolean {
 /** The port of a tcp endpoint; other endpoints whole. */
 function shortEndpoint(endpoint: string): string {
   return endpoint.startsWith("tcp://") ? endpoint.slice(endpoint.lastIndexOf(":") + 1) : endpoint;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 // ---- signals ----

@@ -213,6 +213,7 @@ function escape(text: string): string {
   });
 }
 
-function messageOf(error: unknown): string {
+/** What an error says, never its stack; anything else that was thrown, as text. */
+export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { messageOf } from "./log.ts";
+
 /** A pid file that this process holds. */
 export interface PidFile {
   /** Removes it, if it still is this process's. */
@@ -32,9 +34,7 @@ export function claimPidFile(
   try {
     Deno.writeTextFileSync(path, `${Deno.pid}\n`);
   } catch (error) {
-    throw new Error(
-      `Cannot write the pid file "${path}": ${error instanceof Error ? error.message : error}`,
-    );
+    throw new Error(`Cannot write the pid file "${path}": ${messageOf(error)}`);
   }
   return { release: () => release(path) };
 }
@@ -44,9 +44,7 @@ function lives(pid: number, path: string, isAlive: (pid: number) => boolean): bo
     return isAlive(pid);
   } catch (error) {
     throw new Error(
-      `Cannot tell whether process ${pid} of the pid file "${path}" lives: ${
-        error instanceof Error ? error.message : error
-      }`,
+      `Cannot tell whether process ${pid} of the pid file "${path}" lives: ${messageOf(error)}`,
     );
   }
 }
@@ -65,8 +63,6 @@ function read(path: string): string | undefined {
     return Deno.readTextFileSync(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
-    throw new Error(
-      `Cannot read the pid file "${path}": ${error instanceof Error ? error.message : error}`,
-    );
+    throw new Error(`Cannot read the pid file "${path}": ${messageOf(error)}`);
   }
 }

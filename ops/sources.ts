@@ -7,6 +7,7 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { hosts, type Kind, ports } from "./kinds.ts";
+import { messageOf } from "./log.ts";
 import {
   complaint,
   isServeOptions,
@@ -259,8 +260,7 @@ function readText(path: string, readFile: Sources["readFile"]): string {
   try {
     return readFile(path);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new UsageError(`Cannot read the conf file "${path}": ${reason}`);
+    throw new UsageError(`Cannot read the conf file "${path}": ${messageOf(error)}`);
   }
 }
 

@@ -60,10 +60,6 @@ export interface FrontendEvents {
   unsent(replies: number, bytes: number): void;
 }
 
-interface Owned {
-  client: Client<Frames>;
-}
-
 interface Reply {
   to: Address;
   code: number;
@@ -296,7 +292,7 @@ export class Frontend {
   }
 
   /** The rest of a request. A body that is too large is given up as it comes. */
-  #readBody(idSize: number): Pick<Request, "body" | "bytes" | "excess"> & Owned {
+  #readBody(idSize: number): Pick<Request, "body" | "bytes" | "excess"> & Pick<Address, "client"> {
     let frame = this.#messages.take();
     let bytes = this.#socket.receive(frame);
     const client = this.#client(idSize, frame);

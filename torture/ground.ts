@@ -61,13 +61,12 @@ export function pause(time: number): Promise<void> {
 }
 
 /** CPU time that a process has used since its start, ms, and that of its children that have ended. */
-export function cpuTime(pid: number, options: { children: boolean }): number {
+export function cpuTime(pid: number): number {
   const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
   // proc(5): utime, stime, cutime, cstime in ticks; the state is field 3.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ").map(Number).slice(11, 15);
   const TICK = 10;
-  const [own = 0, ownInKernel = 0, children = 0, childrenInKernel = 0] = fields;
-  return TICK * (own + ownInKernel + (options.children ? children + childrenInKernel : 0));
+  return TICK * fields.reduce((sum, ticks) => sum + ticks, 0);
 }
 
 /** Sends a signal to a process; false if it has ended. */

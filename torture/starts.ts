@@ -26,7 +26,7 @@ async function stillborn(scale: Scale): Promise<Outcome> {
   const started = performance.now();
   await server.line("listening");
   await pause(scale.of(SPAN));
-  const share = cpuTime(server.pid, { children: true }) / (performance.now() - started);
+  const share = cpuTime(server.pid) / (performance.now() - started);
   const spawns = linesOf(server, "worker spawned").length;
   const told = performance.now();
   server.signal("SIGTERM");
