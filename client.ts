@@ -21,10 +21,12 @@ import {
   buildRequestHeader,
   Code,
   DELIMITER,
+  HEADER_BYTES,
   MAX_KEY_BYTES,
   parseErrorText,
-  parseRequestHeader,
-  parseStatus,
+  readRequestId,
+  readStatus,
+  writeRequestHeader,
 } from "./wire/request.ts";
 import { type KeyPair, makeKeyPair, prove, publicKeyOf } from "./zmq/curve.ts";
 import { type Library, Option, SocketType } from "./zmq/library.ts";
@@ -32,6 +34,9 @@ import { locateLibrary } from "./zmq/locate.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";
 import { Poller } from "./zmq/poller.ts";
 import { Context, type Socket } from "./zmq/socket.ts";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
 
 /** What a `Client` may be told. */
 export interface ClientOptions {
@@ -131,7 +136,7 @@ export class Reply {
 
   /** The first body frame as UTF-8 text. */
   text(): string {
-    return new TextDecoder().decode(this.bytes);
+    return decoder.decode(this.bytes);
   }
 
   /**
@@ -188,6 +193,8 @@ interface Ask {
 
 /** Messages read before signals and timers have their turn. */
 const BATCH = 1000;
+/** Room for any header. */
+const CONTROL_BYTES = HEADER_BYTES + MAX_KEY_BYTES;
 const RECONNECT_INTERVAL = 100;
 const RECONNECT_INTERVAL_MAX = 1000;
 /** How long a server may take to notice that a connection was closed, ms; a busy one takes longer. */
@@ -217,6 +224,11 @@ export class Client {
   readonly #keys: Keys | undefined;
   readonly #pirate: LazyPirate<Ask>;
   readonly #frame: Message;
+  /** The frame ahead of a body that was read last, as far as there is room. */
+  readonly #control = new Uint8Array(CONTROL_BYTES);
+  readonly #controlView = new DataView(this.#control.buffer);
+  readonly #header = new Uint8Array(HEADER_BYTES);
+  readonly #headerView = new DataView(this.#header.buffer);
   readonly #sockets = new Map<Link<Ask>, Socket>();
   #context: Context | undefined;
   #poller: Poller | undefined;
@@ -348,38 +360,55 @@ export class Client {
     // Before anything times out, all that may be its answer is read.
     let left = now < this.#pirate.dueAt ? BATCH : BATCH + this.#pirate.size;
     for (const [link, socket] of this.#sockets) {
-      for (; left > 0; left--) {
-        const frames = this.#receiveMessage(socket);
-        if (frames === undefined) break;
-        this.#take(link, frames, now);
-      }
+      while (left > 0 && this.#receiveMessage(link, socket, now)) left--;
     }
     return left === 0;
   }
 
-  #receiveMessage(socket: Socket): Uint8Array<ArrayBuffer>[] | undefined {
-    const frames: Uint8Array<ArrayBuffer>[] = [];
+  /** Reads one message, if there is one. What is no answer is dropped, late replies too. */
+  #receiveMessage(link: Link<Ask>, socket: Socket, now: number): boolean {
+    let size = socket.receiveInto(this.#control);
+    if (size < 0) return false;
+    let id: number | undefined;
+    while (size > 0 && socket.more) {
+      id = readRequestId(this.#controlView, size);
+      size = socket.receiveInto(this.#control);
+    }
+    // An envelope ends with an empty frame.
+    if (size > 0) return true;
+    if (this.#settings.plain) this.#takePlain(link, this.#receiveFrames(socket), now);
+    else this.#takeHeaded(link, id, socket, now);
+    return true;
+  }
+
+  /** Takes what follows an empty frame: `[status] [body…]`, or `[status] [message]`. */
+  #takeHeaded(link: Link<Ask>, id: number | undefined, socket: Socket, now: number): void {
+    const size = socket.more ? socket.receiveInto(this.#control) : 0;
+    const code = readStatus(this.#controlView, size);
+    const frames = this.#receiveFrames(socket);
+    if (id === undefined || code === undefined) return;
+    const ask = this.#pirate.answer(link, id, code, now);
+    if (code === Code.ok) ask?.resolve(new Reply(frames));
+    else ask?.reject(new ReplyError(code, decoder.decode(frames[0])));
+  }
+
+  #takePlain(link: Link<Ask>, frames: Uint8Array[], now: number): void {
+    const error = parseErrorText(frames);
+    const ask = this.#pirate.answer(link, undefined, error?.code ?? Code.ok, now);
+    if (error === undefined) ask?.resolve(new Reply(frames));
+    else ask?.reject(new ReplyError(error.code, error.message));
+  }
+
+  /** Reads the other frames of a message. */
+  #receiveFrames(socket: Socket): Uint8Array[] {
+    const frames: Uint8Array[] = [];
+    if (!socket.more) return frames;
     do {
       const size = socket.receive(this.#frame);
-      if (size < 0) return undefined;
       frames.push(this.#frame.bytes(size));
     } while (this.#frame.more);
     this.#frame.clear();
     return frames;
-  }
-
-  /** Takes a message as the answer that it is; anything else, late replies too, is dropped. */
-  #take(link: Link<Ask>, frames: Uint8Array<ArrayBuffer>[], now: number): void {
-    const split = frames.findIndex((frame) => frame.length === 0);
-    if (split < 0) return;
-    const answer = this.#settings.plain
-      ? readPlainAnswer(frames.slice(split + 1))
-      : readAnswer(frames[split - 1], frames.slice(split + 1));
-    if (answer === undefined) return;
-    const { id, code, body, message } = answer;
-    const ask = this.#pirate.answer(link, id, code, now);
-    if (code === Code.ok) ask?.resolve(new Reply(body));
-    else ask?.reject(new ReplyError(code, message));
   }
 
   async #carryOut(steps: readonly Step<Ask>[]): Promise<void> {
@@ -406,7 +435,7 @@ export class Client {
     // Not always: libzmq then looks names up as IPv6 only, and localhost as ::1.
     if (endpoint.includes("[")) socket.set(Option.IPV6, 1);
     if (identity !== undefined) {
-      socket.setBytes(Option.ROUTING_ID, new TextEncoder().encode(identity));
+      socket.setBytes(Option.ROUTING_ID, encoder.encode(identity));
     }
     if (this.#keys !== undefined) prove(socket, this.#keys.own, this.#keys.server);
     socket.connect(endpoint);
@@ -420,18 +449,24 @@ export class Client {
     socket?.sendLast(DELIMITER);
   }
 
-  #send({ link, item, ...terms }: Step<Ask> & { do: "send" }): void {
-    const socket = this.#sockets.get(link);
+  #send(step: Step<Ask> & { do: "send" }): void {
+    const socket = this.#sockets.get(step.link);
     if (socket === undefined) return;
-    if (!this.#settings.plain) {
-      socket.sendMore(buildRequestHeader(terms));
-    }
+    if (!this.#settings.plain) socket.sendMore(this.#headerOf(step));
     socket.sendMore(DELIMITER);
-    const last = item.frames.length - 1;
-    item.frames.forEach((frame, index) => {
+    const { frames } = step.item;
+    const last = frames.length - 1;
+    frames.forEach((frame, index) => {
       if (index < last) socket.sendMore(frame);
       else socket.sendLast(frame);
     });
+  }
+
+  /** A request's header: good until the next one is made. */
+  #headerOf(step: Step<Ask> & { do: "send" }): Uint8Array<ArrayBuffer> {
+    if (step.key !== "") return buildRequestHeader(step);
+    writeRequestHeader(this.#headerView, step);
+    return this.#header;
   }
 
   async #shut(link: Link<Ask>): Promise<void> {
@@ -478,29 +513,6 @@ export class Client {
     this.#closeSockets();
     await this.#closeContext();
   }
-}
-
-/** An answer that was read: `body` if it is one, `message` if it is an error. */
-interface Answer {
-  id: number | undefined;
-  code: number;
-  body: Uint8Array[];
-  message: string;
-}
-
-/** Reads what follows the empty frame: `[status] [body…]`, or `[status] [message]`. */
-function readAnswer(header: Uint8Array | undefined, rest: Uint8Array[]): Answer | undefined {
-  const id = header && parseRequestHeader(header)?.id;
-  const [status, ...body] = rest;
-  const code = status && parseStatus(status);
-  if (id === undefined || code === undefined) return undefined;
-  const message = code === Code.ok ? "" : new TextDecoder().decode(body[0]);
-  return { id, code, body, message };
-}
-
-function readPlainAnswer(body: Uint8Array[]): Answer {
-  const { code, message } = parseErrorText(body) ?? { code: Code.ok, message: "" };
-  return { id: undefined, code, body, message };
 }
 
 /** A socket's life, as the retry logic sees it. */
@@ -850,13 +862,18 @@ function checkHeadedOnly(what: string, options: RequestOptions, { plain }: Setti
     const rule = `a number of ms from 0 to ${MAX_TIMEOUT}`;
     throw wrong(what, "requestTimeout", rule, requestTimeout, typeof requestTimeout === "number");
   }
-  if (typeof key !== "string" || new TextEncoder().encode(key).length > MAX_KEY_BYTES) {
+  if (typeof key !== "string" || !fitsInKey(key)) {
     const rule = `a string of at most ${MAX_KEY_BYTES} bytes`;
     throw wrong(what, "key", rule, key, typeof key === "string");
   }
   if (plain && (requestTimeout > 0 || key !== "")) {
     throw new TypeError(`Cannot ${what} with "requestTimeout" or "key" as a plain client`);
   }
+}
+
+/** A character has 3 bytes at most: only long keys need counting. */
+function fitsInKey(key: string): boolean {
+  return key.length * 3 <= MAX_KEY_BYTES || encoder.encode(key).length <= MAX_KEY_BYTES;
 }
 
 function checkNames(what: string, options: object, known: readonly string[]): void {
@@ -876,7 +893,7 @@ function checkLimits(what: string, { timeout, retries }: Pick<Terms, "timeout" |
 }
 
 function checkIdentity(what: string, identity: string): void {
-  const bytes = typeof identity === "string" ? new TextEncoder().encode(identity) : DELIMITER;
+  const bytes = typeof identity === "string" ? encoder.encode(identity) : DELIMITER;
   if (bytes.length >= 1 && bytes.length <= 255 && bytes[0] !== 0) return;
   const rule = "a string of 1 to 255 bytes, the first of them not 0";
   throw wrong(what, "identity", rule, identity, typeof identity === "string");
@@ -894,7 +911,7 @@ function toFrames(body: RequestBody): Uint8Array<ArrayBuffer>[] {
   const frames = typeof body === "string" || body instanceof Uint8Array ? [body] : body;
   if (!Array.isArray(frames) || frames.length === 0) throw wrongBody(body);
   return frames.map((frame) => {
-    if (typeof frame === "string") return new TextEncoder().encode(frame);
+    if (typeof frame === "string") return encoder.encode(frame);
     if (frame instanceof Uint8Array) return new Uint8Array(frame);
     throw wrongBody(body);
   });
@@ -1077,7 +1094,7 @@ interface Input {
 /** Opens all inputs, so that a missing file is found before anything is sent. */
 function openInputs({ text, files }: Command): Input[] {
   if (text !== undefined) {
-    const bytes = new TextEncoder().encode(text);
+    const bytes = encoder.encode(text);
     return [{ chunks: ReadableStream.from([bytes]), size: bytes.length }];
   }
   return files.length === 0 ? [openInput("-")] : files.map(openInput);
@@ -1319,7 +1336,7 @@ function print(bytes: Uint8Array): void {
 /** Writes to stderr, which may be closed. */
 function complain(text: string): void {
   try {
-    Deno.stderr.writeSync(new TextEncoder().encode(text));
+    Deno.stderr.writeSync(encoder.encode(text));
   } catch {
     // nobody listens
   }
@@ -1329,7 +1346,7 @@ async function main(args: string[]): Promise<number> {
   try {
     const command = readCommand(args);
     if (command.help) {
-      print(new TextEncoder().encode(HELP));
+      print(encoder.encode(HELP));
       return EXIT_OK;
     }
     await using client = new Client(command.client);

@@ -12,7 +12,13 @@ import {
   type RequestOptions,
   type Step,
 } from "../client.ts";
-import { buildErrorText, buildStatus, DELIMITER, parseRequestHeader } from "../wire/request.ts";
+import {
+  buildErrorText,
+  buildRequestHeader,
+  buildStatus,
+  DELIMITER,
+  parseRequestHeader,
+} from "../wire/request.ts";
 import { Option, SocketType } from "../zmq/library.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { MessagePool } from "../zmq/message.ts";
@@ -266,6 +272,44 @@ Deno.test("Client rejects with ReplyError when the server answers an error", asy
     return true;
   });
   assert.equal(server.requests.length, 1);
+});
+
+Deno.test("Client drops messages of any other form and takes the answer that follows them", async () => {
+  const junk = (server: FakeServer, request: Received) => {
+    const [header = DELIMITER] = request.envelope;
+    const status = buildStatus(200);
+    const other = buildRequestHeader({ id: 7 });
+    const name = bytes("x".repeat(200));
+    const messages = [
+      [header],
+      [header, status, bytes("no")],
+      [header, DELIMITER],
+      [header, DELIMITER, bytes("no")],
+      [header, DELIMITER, bytes("no!!!"), bytes("no")],
+      [DELIMITER],
+      [DELIMITER, status, bytes("no")],
+      [header, name, DELIMITER, status, bytes("no")],
+      [header.subarray(0, 23), DELIMITER, status, bytes("no")],
+      [header, header.subarray(0, 20), DELIMITER, status, bytes("no")],
+      [other, DELIMITER, status, bytes("no")],
+      [name, DELIMITER, status, ...Array.from({ length: 20 }, () => name)],
+    ];
+    for (const frames of messages) server.send(request.peer, ...frames);
+    server.send(request.peer, name, header, DELIMITER, status, ...request.body);
+  };
+  await using server = new FakeServer(junk);
+  await using client = new Client({ endpoint: server.endpoint });
+  for (const body of [["one"], ["two", "", "three"]]) {
+    assert.deepEqual((await client.request(body)).frames.map(text), body);
+  }
+});
+
+Deno.test("Client gives an answer without frames when the server sends none", async () => {
+  await using server = new FakeServer((server, request) => server.reply(request, 200));
+  await using client = new Client({ endpoint: server.endpoint });
+  const reply = await client.request("hello");
+  assert.deepEqual(reply.frames, []);
+  assert.equal(reply.text(), "");
 });
 
 Deno.test("Client asks again on a fresh socket when a try goes unanswered", async () => {

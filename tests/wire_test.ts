@@ -26,11 +26,15 @@ import {
   buildStatus,
   Code,
   DELIMITER,
+  HEADER_BYTES,
   MAX_ENVELOPE_BYTES,
   MAX_KEY_BYTES,
   parseErrorText,
   parseRequestHeader,
   parseStatus,
+  readRequestId,
+  readStatus,
+  writeRequestHeader,
 } from "../wire/request.ts";
 import { buildWorkerConfig, type WorkerConfig } from "../wire/worker_config.ts";
 import { bytes, text } from "./harness.ts";
@@ -135,6 +139,29 @@ Deno.test("buildRequestHeader keeps the timeout within 32 bits when it is no suc
   }
 });
 
+Deno.test("writeRequestHeader leaves nothing of the header before when it writes again", () => {
+  const frame = new Uint8Array(HEADER_BYTES).fill(0xee);
+  for (const id of IDS) {
+    const header = { id, timeout: id % LONGEST, requestTimeout: id % 1000 };
+    writeRequestHeader(viewOf(frame), header);
+    assert.equal(hex(frame), hex(buildRequestHeader(header)));
+  }
+});
+
+Deno.test("readRequestId reads the id of a header that is ahead of other bytes", () => {
+  const room = new Uint8Array(HEADER_BYTES + MAX_KEY_BYTES + 8).fill(0xee);
+  for (const key of ["", "key", "x".repeat(MAX_KEY_BYTES)]) {
+    for (const id of IDS) {
+      const header = buildRequestHeader({ id, key });
+      room.set(header);
+      assert.equal(readRequestId(viewOf(room), header.length), id);
+      for (const size of [0, 4, HEADER_BYTES - 1, header.length - 1, header.length + 1, 256]) {
+        assert.equal(readRequestId(viewOf(room), size), undefined, `${size} bytes`);
+      }
+    }
+  }
+});
+
 Deno.test("parseRequestHeader takes no frame for a header when its size differs", () => {
   const header = buildRequestHeader({ id: 1, timeout: 1, key: "key" });
   for (let size = 0; size < 40; size++) {
@@ -186,6 +213,15 @@ Deno.test("parseStatus reads what buildStatus wrote", () => {
   for (const code of [...Object.values(Code), 0, 255, 256, 65_535]) {
     assert.equal(parseStatus(buildStatus(code)), code);
     assert.equal(parseStatus(inside(buildStatus(code))), code);
+  }
+});
+
+Deno.test("readStatus reads a status that is ahead of other bytes", () => {
+  const room = new Uint8Array(16).fill(0xee);
+  for (const code of Object.values(Code)) {
+    room.set(buildStatus(code));
+    assert.equal(readStatus(viewOf(room), 4), code);
+    for (const size of [0, 3, 5, 16]) assert.equal(readStatus(viewOf(room), size), undefined);
   }
 });
 

@@ -68,7 +68,7 @@ export const MAX_KEY_BYTES = 128;
  * `00 'Z' 'P' 'F'`, u8 version = 1, u8 type (1 request, 2 cancel), u8 length of the key, u8 0,
  * u32 id low, u32 id high, u32 timeout in ms, u32 requestTimeout in ms, the key.
  */
-const HEADER_BYTES = 24;
+export const HEADER_BYTES = 24;
 const MAGIC = 0x46505a00;
 const VERSION = 1;
 const TYPE_REQUEST = 1;
@@ -87,17 +87,29 @@ export function buildRequestHeader(
   const keyBytes = encodeKey(key);
   const bytes = new Uint8Array(HEADER_BYTES + keyBytes.length);
   const view = new DataView(bytes.buffer);
-  view.setUint32(0, MAGIC, true);
-  view.setUint8(4, VERSION);
+  writeRequestHeader(view, { id, timeout, requestTimeout });
   view.setUint8(5, type === "request" ? TYPE_REQUEST : TYPE_CANCEL);
   view.setUint8(6, keyBytes.length);
-  view.setUint32(8, id >>> 0, true);
-  view.setUint32(12, Math.floor(id / 2 ** 32), true);
-  view.setUint32(16, milliseconds(timeout), true);
-  view.setUint32(20, milliseconds(requestTimeout), true);
   bytes.set(keyBytes, HEADER_BYTES);
   return bytes;
 }
+
+/** Writes the header of a request without a key into `view`, of `HEADER_BYTES`. */
+export function writeRequestHeader(
+  view: DataView,
+  { id, timeout, requestTimeout }: Pick<RequestHeader, "id" | "timeout" | "requestTimeout">,
+): void {
+  view.setUint32(0, MAGIC, true);
+  view.setUint8(4, VERSION);
+  view.setUint8(5, TYPE_REQUEST);
+  view.setUint16(6, 0);
+  view.setUint32(8, id >>> 0, true);
+  view.setUint32(12, Math.floor(id / HIGH), true);
+  view.setUint32(16, milliseconds(timeout), true);
+  view.setUint32(20, milliseconds(requestTimeout), true);
+}
+
+const HIGH = 2 ** 32;
 
 function encodeKey(key: string): Uint8Array {
   if (key === "") return DELIMITER;
@@ -116,19 +128,28 @@ function milliseconds(duration: number): number {
 export function parseRequestHeader(frame: Uint8Array): RequestHeader | undefined {
   if (frame.length < HEADER_BYTES) return undefined;
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
-  if (view.getUint32(0, true) !== MAGIC || view.getUint8(4) !== VERSION) return undefined;
   const type = TYPES[view.getUint8(5)];
-  const size = view.getUint8(6);
-  if (type === undefined || size > MAX_KEY_BYTES || frame.length !== HEADER_BYTES + size) {
-    return undefined;
-  }
+  const id = readRequestId(view, frame.length);
+  if (type === undefined || id === undefined) return undefined;
   return {
     type,
-    id: view.getUint32(8, true) + view.getUint32(12, true) * 2 ** 32,
+    id,
     timeout: view.getUint32(16, true),
     requestTimeout: view.getUint32(20, true),
-    key: size === 0 ? "" : new TextDecoder().decode(frame.subarray(HEADER_BYTES)),
+    key: view.getUint8(6) === 0 ? "" : new TextDecoder().decode(frame.subarray(HEADER_BYTES)),
   };
+}
+
+/**
+ * Reads the request's number out of a header of `size` bytes, of which `view` has `HEADER_BYTES` at
+ * least; undefined if it is some other envelope frame.
+ */
+export function readRequestId(view: DataView, size: number): number | undefined {
+  if (view.getUint32(0, true) !== MAGIC || view.getUint8(4) !== VERSION) return undefined;
+  const keySize = view.getUint8(6);
+  if (keySize > MAX_KEY_BYTES || size !== HEADER_BYTES + keySize) return undefined;
+  if (TYPES[view.getUint8(5)] === undefined) return undefined;
+  return view.getUint32(8, true) + view.getUint32(12, true) * HIGH;
 }
 
 const TYPES: Record<number, RequestHeader["type"]> = {
@@ -136,9 +157,11 @@ const TYPES: Record<number, RequestHeader["type"]> = {
   [TYPE_CANCEL]: "cancel",
 };
 
+const STATUS_BYTES = 4;
+
 /** The frame ahead of a reply to our client: u8 version = 1, u8 0, u16 code; little-endian. */
 export function buildStatus(code: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(4);
+  const bytes = new Uint8Array(STATUS_BYTES);
   const view = new DataView(bytes.buffer);
   view.setUint8(0, VERSION);
   view.setUint16(2, code, true);
@@ -147,8 +170,14 @@ export function buildStatus(code: number): Uint8Array<ArrayBuffer> {
 
 /** Reads a reply's code, or undefined if `frame` is no status. */
 export function parseStatus(frame: Uint8Array): number | undefined {
-  if (frame.length !== 4 || frame[0] !== VERSION) return undefined;
-  return new DataView(frame.buffer, frame.byteOffset, frame.byteLength).getUint16(2, true);
+  if (frame.length !== STATUS_BYTES) return undefined;
+  return readStatus(new DataView(frame.buffer, frame.byteOffset, frame.byteLength), frame.length);
+}
+
+/** Reads a reply's code out of the first `size` bytes of `view`; undefined if they are no status. */
+export function readStatus(view: DataView, size: number): number | undefined {
+  if (size !== STATUS_BYTES || view.getUint8(0) !== VERSION) return undefined;
+  return view.getUint16(2, true);
 }
 
 /** The last frame of a plain error reply. */
