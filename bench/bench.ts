@@ -1,58 +1,129 @@
 /**
- * `deno task bench`: starts the server with an ordinary echo handler, loads it in several shapes and
- * prints a table. Every reply is checked; a lost or wrong one fails the run.
+ * `deno task bench`: starts the server and what its users would take instead, asks all of them in turn,
+ * and prints tables as Markdown. Every reply is checked, byte for byte.
  *
- *     deno task bench [--seconds N] [--workers N]
+ *     deno task bench [--quick | --check] [--only NAME,…] [--seconds N] [--pairs N] [--json | --write]
  *
- * The load generator shares the machine with the server, so the figures are a lower bound.
+ * `--quick` takes less than 90 s instead of 10 minutes; `--check` looks only whether all replies are
+ * right, as CI does. `--only` runs some scenarios: peers, workers, handlers, balance, start, idle, queue,
+ * sockets, client. `--write` puts the tables into bench/README.md. What is going on is told on stderr.
+ * The exit code is 1 if replies were lost or wrong, never because something was slow.
  *
  * @module
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { serve } from "../mod.ts";
-import { startLoad } from "./load.ts";
+import { scenarios as handlers } from "./handlers.ts";
+import { machine } from "./machine.ts";
+import type { Peer } from "./peer.ts";
+import { nats } from "./peer_nats.ts";
+import { piscina } from "./peer_piscina.ts";
+import { pathOf, prefork } from "./peer_prefork.ts";
+import { proxy } from "./peer_proxy.ts";
+import { output } from "./processes.ts";
+import { Ledger, type Report, type Section, toMarkdown } from "./report.ts";
+import type { Effort, Scenario } from "./scenario.ts";
+import { scenarios as server } from "./server.ts";
+import { scenarios as throughput } from "./throughput.ts";
 
-const SHAPES = [
-  { name: "REQ 1", clients: 1, window: 1, size: 16 },
-  { name: "REQ 16", clients: 16, window: 1, size: 16 },
-  { name: "REQ 64", clients: 64, window: 1, size: 16 },
-  { name: "window 100", clients: 1, window: 100, size: 16 },
-  { name: "window 1000", clients: 1, window: 1000, size: 16 },
-  { name: "64 KiB, REQ 16", clients: 16, window: 1, size: 65_536 },
-  { name: "1 MiB, REQ 16", clients: 16, window: 1, size: 1_048_576 },
-];
+const SCENARIOS: readonly Scenario[] = [...throughput, ...handlers, ...server];
+const PEERS: readonly Peer[] = [prefork, proxy, nats, piscina];
 
-const HANDLER = "data:application/javascript,export default (body) => body";
+const EFFORTS: Record<Effort["depth"], Effort> = {
+  full: { depth: "full", slice: 1000, pairs: 5 },
+  quick: { depth: "quick", slice: 300, pairs: 3 },
+  check: { depth: "check", slice: 0, pairs: 1 },
+};
+
+const Exit = { ok: 0, failed: 1, usage: 2 } as const;
+
+function usage(message: string): never {
+  console.error(`bench: ${message}`);
+  Deno.exit(Exit.usage);
+}
+
+function say(what: string): void {
+  console.error(`… ${what}`);
+}
+
+/** What can be measured here, and why the rest can't. */
+async function present(): Promise<{ peers: Peer[]; missing: Record<string, string> }> {
+  const peers: Peer[] = [];
+  const missing: Record<string, string> = {};
+  for (const peer of PEERS) {
+    const why = await peer.missing();
+    if (why === undefined) peers.push(peer);
+    else missing[peer.name] = why;
+  }
+  return { peers, missing };
+}
+
+/** Goes through scenarios. */
+async function bench(
+  scenarios: readonly Scenario[],
+  effort: Effort,
+  ledger: Ledger,
+): Promise<Report> {
+  const { peers, missing } = await present();
+  for (const [name, why] of Object.entries(missing)) say(`${name} is left out: ${why}`);
+  const sections: Section[] = [];
+  for (const scenario of scenarios) {
+    sections.push(await scenario.run({ effort, peers, ledger, say }));
+  }
+  return {
+    machine: await machine(),
+    peers: Object.fromEntries(peers.map(({ name, description }) => [name, description])),
+    missing,
+    sections,
+    faults: ledger.faults,
+  };
+}
+
+const BEGIN = "<!-- figures -->";
+const END = "<!-- end of figures -->";
+
+/** Puts the figures into bench/README.md. */
+async function write(markdown: string): Promise<void> {
+  const file = pathOf("bench/README.md");
+  const [before = "", rest = ""] = Deno.readTextFileSync(file).split(BEGIN);
+  const [, after = ""] = rest.split(END);
+  Deno.writeTextFileSync(file, `${before}${BEGIN}\n\n${markdown}\n${END}${after}`);
+  await output(Deno.execPath(), ["fmt", "--quiet", file]);
+}
+
+/** The scenarios of these names, all without any. */
+function choose(names: readonly string[]): readonly Scenario[] {
+  const known = SCENARIOS.map(({ name }) => name);
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) usage(`There is no scenario "${unknown}", only ${known.join(", ")}`);
+  return names.length === 0 ? SCENARIOS : SCENARIOS.filter(({ name }) => names.includes(name));
+}
+
+/** A number > 0 from the command line. */
+function positive(flag: string, value: unknown, fallback: number): number {
+  if (value === undefined) return fallback;
+  const number = Number(value);
+  return number > 0 ? number : usage(`--${flag} must be a number > 0: current value is ${value}`);
+}
 
 if (import.meta.main) {
-  const flags: Record<string, unknown> = parseArgs(Deno.args, { string: ["seconds", "workers"] });
-  const duration = Number(flags.seconds ?? 3) * 1000;
-  const workers = Number(flags.workers ?? 2);
-  Deno.exit(await bench(duration, workers) ? 0 : 1);
-}
-
-async function bench(duration: number, workers: number): Promise<boolean> {
-  const frontend = "tcp://127.0.0.1:0";
-  const options = { handler: HANDLER, frontend, minWorkers: workers, maxWorkers: workers };
-  const started = performance.now();
-  await using server = serve({ ...options, logLevel: "error" });
-  await server.ready;
-  console.log(`${workers} workers ready after ${(performance.now() - started).toFixed(0)} ms\n`);
-  const [endpoint = ""] = server.frontend;
-  console.log(row("shape", "replies/s", "p50 µs", "p95 µs", "p99 µs", "wrong", "missing"));
-  let good = true;
-  for (const { name, ...shape } of SHAPES) {
-    // In a process of its own: the broker runs in this one.
-    await using load = startLoad({ endpoint, duration, ...shape });
-    const { rate, percentiles, wrong, duplicates, missing } = await load.figures;
-    const cells = [rate, ...percentiles].map((value) => value.toFixed(0));
-    console.log(row(name, ...cells, `${wrong + duplicates}`, `${missing}`));
-    good &&= wrong + duplicates + missing === 0;
+  const flags = parseArgs(Deno.args, {
+    boolean: ["quick", "check", "json", "write"],
+    string: ["only", "seconds", "pairs"],
+    unknown: (arg) => usage(`There is no argument "${arg}"`),
+  });
+  const effort = EFFORTS[flags.check === true ? "check" : flags.quick === true ? "quick" : "full"];
+  const slice = 1000 * positive("seconds", flags.seconds, effort.slice / 1000);
+  const pairs = positive("pairs", flags.pairs, effort.pairs);
+  const scenarios = choose(String(flags.only ?? "").split(",").filter((name) => name !== ""));
+  const ledger = new Ledger();
+  const report = await bench(scenarios, { ...effort, slice, pairs }, ledger);
+  if (flags.json === true) console.log(JSON.stringify(report, null, 2));
+  else if (effort.depth !== "check") console.log(toMarkdown(report));
+  if (flags.write === true) await write(toMarkdown(report));
+  for (const fault of ledger.faults) console.error(`Lost or wrong: ${fault}`);
+  if (effort.depth === "check") {
+    console.log(`${ledger.passed} passed, ${ledger.faults.length} failed`);
   }
-  return good;
-}
-
-function row(name: string, ...cells: string[]): string {
-  return name.padEnd(16) + cells.map((cell) => cell.padStart(11)).join("");
+  Deno.exit(ledger.faults.length === 0 ? Exit.ok : Exit.failed);
 }

@@ -10,6 +10,9 @@ import { Option, SocketType } from "../zmq/library.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { Poller } from "../zmq/poller.ts";
 import { Context, type Socket } from "../zmq/socket.ts";
+import { Bodies, NUMBER_BYTES } from "./bodies.ts";
+import { Histogram } from "./histogram.ts";
+import { BlockingPoller, comparison } from "./native.ts";
 
 /** What to send. It ends after `duration` or `requests`, or when it is stopped, whatever comes first. */
 export interface Load {
@@ -17,6 +20,8 @@ export interface Load {
   endpoint: string;
   /** Sockets. */
   clients: number;
+  /** Their type: a REQ has one request under way, whatever `window` says. @default {"dealer"} */
+  socket?: "dealer" | "req";
   /** Requests under way on each, at most. */
   window: number;
   /** Bytes of a body, at least 4: its number, then content that follows from number and seed. */
@@ -34,12 +39,22 @@ export interface Load {
    * @default {false}
    */
   correlate?: boolean;
-  /** Replies to what is sent within this from the start have no latency that counts, ms. @default {0} */
+  /**
+   * Latencies of requests whose number is divisible by this are told apart, as `Figures.marked`: the
+   * handler can tell them by it too. @default {none are}
+   */
+  mark?: number;
+  /**
+   * Replies to what is sent within this from the start have no latency that counts, and replies within
+   * it no rate, ms. @default {0}
+   */
   warmUp?: number;
   /** How long to wait for the last replies, ms. @default {10_000} */
   grace?: number;
   /** What the content of the bodies follows from. @default {1} */
   seed?: number;
+  /** How often to try to reach a server that is not there yet, ms. @default {100, libzmq's} */
+  reconnectInterval?: number;
 }
 
 /** What came of it. */
@@ -56,12 +71,14 @@ export interface Figures {
   missing: number;
   /** Error replies by their code. */
   errors: Record<string, number>;
-  /** Right replies a second. */
+  /** Right replies a second, from the end of the warm-up until the last request could be sent. */
   rate: number;
   /** Latencies at 50, 95 and 99 %, µs; NaN without replies. */
   percentiles: [number, number, number];
   /** The longest latency, µs. */
   slowest: number;
+  /** The same of the requests that `Load.mark` tells apart; 0 and NaN without any. */
+  marked: { replies: number; percentiles: [number, number, number] };
 }
 
 /** A load in a process of its own. */
@@ -76,7 +93,7 @@ export interface LoadProcess extends AsyncDisposable {
 
 /** Generates a load in this process, until it ends or `signal` is aborted. */
 export async function generate(load: Load, signal?: AbortSignal): Promise<Figures> {
-  return await new Generator(load).run(signal);
+  return await new Generator(load, "shared").run(signal);
 }
 
 /** Generates a load in a process of its own, so that what this one does disturbs no figure. */
@@ -104,21 +121,29 @@ export function startLoad(load: Load): LoadProcess {
   return { pid: child.pid, figures, stop, [Symbol.asyncDispose]: dispose };
 }
 
-/** JSON has no NaN, it says null. */
-function readFigures(text: string): Figures {
-  const figures = JSON.parse(text);
-  return { ...figures, percentiles: figures.percentiles.map((at: number | null) => at ?? NaN) };
+/** Reads figures from JSON, which has no NaN and says null. */
+export function readFigures(text: string): Figures {
+  const numbers = new Set(["percentiles", "rate"]);
+  return JSON.parse(text, function (key, value) {
+    const isFigure = numbers.has(key) || Array.isArray(this);
+    return value === null && isFigure ? NaN : value;
+  });
 }
 
 const EMPTY = new Uint8Array(0);
-const NUMBER_BYTES = 4;
-/** Where in the noise a body begins follows from its number: so many bodies in a row differ. */
-const SHIFTS = 4096;
+/** zmq.h; the project itself has no use for it. */
+const REQ = 3;
 /** Room for the text of an error reply. */
 const ERROR_BYTES = 256;
 const GRACE = 10_000;
 /** The longest wait for a socket, ms. */
 const WAIT = 100;
+/** A client has a turn of so many replies at most, so that the server need not wait for new requests. */
+const TURN = 64;
+/** The clock is read once for so many messages: that costs more than any other step. */
+const CLOCK_STEPS = 8;
+/** How long a thread of its own may be blocked before it looks whether it was stopped, ms. */
+const BLOCKED = 50;
 
 interface Client {
   readonly index: number;
@@ -129,54 +154,83 @@ interface Client {
   sent: number;
   /** Error replies that did not tell which request they answer. */
   unnamed: number;
+  /** Whether there may be something to read that no wait will tell of. */
+  stirred: boolean;
+}
+
+/** How a generator waits. */
+interface Waiting {
+  wait(timeout: number): Promise<void>;
+  stirred(index: number): boolean;
+  wake(): void;
+  close(): void;
 }
 
 class Generator {
   readonly #load: Load;
   readonly #context: Context;
   readonly #clients: Client[];
-  readonly #poller: Poller;
-  readonly #body: Uint8Array<ArrayBuffer>;
-  readonly #bodyView: DataView;
+  readonly #waiting: Waiting;
+  readonly #window: number;
+  readonly #isReq: boolean;
+  readonly #correlate: boolean;
+  readonly #bodies: Bodies;
+  readonly #numberFrame = new Uint8Array(NUMBER_BYTES);
+  readonly #numberView = new DataView(this.#numberFrame.buffer);
   readonly #frame: Uint8Array<ArrayBuffer>;
-  readonly #frameView: DataView;
-  readonly #noise: Uint8Array<ArrayBuffer>;
+  readonly #frameView: DataView<ArrayBuffer>;
+  readonly #content: Uint8Array<ArrayBuffer>;
   readonly #latencies = new Histogram();
+  readonly #marked = new Histogram();
   readonly #errors: Record<string, number> = {};
   readonly #startedAt = performance.now();
+  readonly #warmAt: number;
   /** When the last request may be sent, ms. */
   #endAt: number;
+  #now = this.#startedAt;
+  #clockSteps = 0;
   #sent = 0;
   #replies = 0;
+  /** Right replies after the warm-up and before the end, and the last of them, ms. */
+  #counted = 0;
+  #countedAt = 0;
   #wrong = 0;
   #duplicates = 0;
 
-  constructor(load: Load) {
+  /** On a `shared` thread others get their turn while it waits; else it may block the thread. */
+  constructor(load: Load, thread: "own" | "shared") {
     this.#load = load;
-    this.#context = new Context(locateLibrary(Deno.env.get("ZMQ_LIBRARY")));
+    const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
+    this.#context = new Context(library);
+    this.#isReq = load.socket === "req";
+    this.#correlate = load.correlate === true;
+    this.#window = this.#isReq ? 1 : load.window;
     this.#clients = Array.from({ length: load.clients }, (_, index) => this.#connect(index));
-    this.#poller = new Poller(this.#context, this.#clients.map(({ socket }) => socket));
-    this.#body = new Uint8Array(load.size);
-    this.#bodyView = new DataView(this.#body.buffer);
+    const sockets = this.#clients.map(({ socket }) => socket);
+    this.#waiting = thread === "own"
+      ? blocking(new BlockingPoller(library, sockets))
+      : sharing(new Poller(this.#context, sockets));
+    this.#bodies = new Bodies(load.size, load.seed, comparison(library));
     this.#frame = new Uint8Array(load.size + ERROR_BYTES);
     this.#frameView = new DataView(this.#frame.buffer);
-    this.#noise = noise(load.size + SHIFTS, load.seed ?? 1);
+    this.#content = this.#frame.subarray(NUMBER_BYTES, load.size);
+    this.#warmAt = this.#startedAt + (load.warmUp ?? 0);
     this.#endAt = this.#startedAt + (load.duration ?? Infinity);
   }
 
   async run(signal?: AbortSignal): Promise<Figures> {
     const stop = () => {
       this.#endAt = Math.min(this.#endAt, performance.now());
-      this.#poller.wake();
+      this.#waiting.wake();
     };
     signal?.addEventListener("abort", stop, { once: true });
     if (signal?.aborted) stop();
     try {
-      while (this.#pass()) await this.#poller.wait(this.#pause());
+      while (this.#pass()) await this.#pause();
       return this.#figures();
     } finally {
       signal?.removeEventListener("abort", stop);
-      this.#poller.close();
+      this.#waiting.close();
       for (const { socket } of this.#clients) socket.close(0);
       await this.#context.terminate();
     }
@@ -184,26 +238,45 @@ class Generator {
 
   /** Reads what is here and sends what may be; false when all is over. */
   #pass(): boolean {
-    const now = performance.now();
+    this.#now = performance.now();
     // A rate leaves some without: not always the same.
-    const first = this.#sent % this.#clients.length;
-    for (const client of [...this.#clients.slice(first), ...this.#clients.slice(0, first)]) {
-      // A turn each: the replies to what is sent meanwhile are for the next one.
-      for (let read = 0; read < this.#load.window && this.#read(client); read++);
-      while (underWay(client) < this.#load.window && this.#maySend(now)) this.#send(client);
+    const { length } = this.#clients;
+    const first = this.#sent % length;
+    let underWay = 0;
+    for (let step = 0; step < length; step++) {
+      const client = this.#clients[(first + step) % length];
+      if (client === undefined) continue;
+      this.#serve(client);
+      underWay += waitingFor(client);
     }
-    if (this.#clients.some((client) => underWay(client) > 0)) {
-      return now < this.#endAt + (this.#load.grace ?? GRACE);
-    }
-    return !this.#isOver(now);
+    if (underWay > 0) return this.#now < this.#endAt + (this.#load.grace ?? GRACE);
+    return !this.#isOver();
   }
 
-  #isOver(now: number): boolean {
-    return now >= this.#endAt || this.#sent >= (this.#load.requests ?? Infinity);
+  #serve(client: Client): void {
+    if (client.stirred) client.stirred = this.#readTurn(client);
+    while (waitingFor(client) < this.#window && this.#maySend()) {
+      this.#send(client);
+      // Sending may have taken in what a wait would have told of.
+      client.stirred = true;
+    }
   }
 
-  #maySend(now: number): boolean {
-    return !this.#isOver(now) && now >= this.#nextAt;
+  /** Reads a turn of replies; whether there may be more of them. */
+  #readTurn(client: Client): boolean {
+    // A REQ must not be asked while it waits for nothing.
+    const most = this.#isReq ? waitingFor(client) : Math.min(this.#window, TURN);
+    let read = 0;
+    while (read < most && this.#read(client)) read++;
+    return !this.#isReq && read === most;
+  }
+
+  #isOver(): boolean {
+    return this.#now >= this.#endAt || this.#sent >= (this.#load.requests ?? Infinity);
+  }
+
+  #maySend(): boolean {
+    return !this.#isOver() && (this.#load.rate === undefined || this.#now >= this.#nextAt);
   }
 
   /** When the rate allows the next request. */
@@ -212,38 +285,44 @@ class Generator {
     return rate === undefined ? -Infinity : this.#startedAt + this.#sent * 1000 / rate;
   }
 
-  /** How long to wait for the sockets, ms. */
-  #pause(): number {
-    if (this.#clients.some(({ socket }) => socket.readable())) return 0;
+  /** Waits for the sockets, unless there is something to do. */
+  async #pause(): Promise<void> {
+    if (this.#clients.some(({ stirred }) => stirred)) return;
+    const isFree = this.#clients.some((client) => waitingFor(client) < this.#window);
     const now = performance.now();
-    const isFree = this.#clients.some((client) => underWay(client) < this.#load.window);
-    return isFree && !this.#isOver(now) ? Math.min(WAIT, Math.max(0, this.#nextAt - now)) : WAIT;
+    const next = isFree && !this.#isOver() ? Math.max(0, this.#nextAt - now) : WAIT;
+    await this.#waiting.wait(Math.min(WAIT, next));
+    for (const client of this.#clients) client.stirred = this.#waiting.stirred(client.index);
   }
 
   #connect(index: number): Client {
-    const socket = this.#context.socket(SocketType.DEALER);
+    const socket = this.#context.socket(this.#isReq ? REQ : SocketType.DEALER);
     socket.set(Option.SNDHWM, 0);
     socket.set(Option.RCVHWM, 0);
-    socket.connect(this.#load.endpoint);
-    return { index, socket, sentAt: new Map(), sent: 0, unnamed: 0 };
+    const { endpoint, reconnectInterval } = this.#load;
+    if (reconnectInterval !== undefined) socket.set(Option.RECONNECT_IVL, reconnectInterval);
+    socket.connect(endpoint);
+    return { index, socket, sentAt: new Map(), sent: 0, unnamed: 0, stirred: true };
   }
 
   #send(client: Client): void {
     const { socket, index } = client;
     const number = client.sent++ * this.#clients.length + index;
     this.#sent++;
-    this.#bodyView.setUint32(0, number);
-    this.#body.set(this.#content(number), NUMBER_BYTES);
-    if (this.#load.correlate) socket.sendMore(this.#body.subarray(0, NUMBER_BYTES));
-    socket.sendMore(EMPTY);
-    socket.sendLast(this.#body);
-    client.sentAt.set(number, performance.now());
+    if (this.#correlate) {
+      this.#numberView.setUint32(0, number);
+      socket.sendMore(this.#numberFrame);
+    }
+    if (!this.#isReq) socket.sendMore(EMPTY);
+    client.sentAt.set(number, this.#clock());
+    socket.sendLast(this.#bodies.lend(number));
+    this.#bodies.takeBack(number);
   }
 
-  /** What follows the number in a body. */
-  #content(number: number): Uint8Array<ArrayBuffer> {
-    const start = number % SHIFTS;
-    return this.#noise.subarray(start, start + this.#load.size - NUMBER_BYTES);
+  /** The time, at most some messages old. */
+  #clock(): number {
+    if (++this.#clockSteps % CLOCK_STEPS === 0) this.#now = performance.now();
+    return this.#now;
   }
 
   /** Reads one message; false when there is none. */
@@ -252,15 +331,16 @@ class Generator {
     let size = socket.receiveInto(this.#frame);
     if (size < 0) return false;
     let named = -1;
-    if (this.#load.correlate) {
+    if (this.#correlate) {
       if (size === NUMBER_BYTES) named = this.#frameView.getUint32(0);
       size = this.#next(socket);
     }
-    const body = size === 0 ? this.#next(socket) : -1;
-    if (body === 0 && socket.more) this.#failed(client, named, this.#next(socket));
-    else if (body < 0 || socket.more) this.#wrong++;
+    const body = this.#isReq ? size : size === 0 ? this.#next(socket) : -1;
+    const more = socket.more;
+    if (body === 0 && more) this.#failed(client, named, this.#next(socket));
+    else if (body < 0 || more) this.#wrong++;
     else this.#judge(client, named, body);
-    while (this.#next(socket) >= 0);
+    if (more) { while (this.#next(socket) >= 0); }
     return true;
   }
 
@@ -271,27 +351,26 @@ class Generator {
 
   /** Takes the body in `#frame` for the reply to the request that it, or the envelope, names. */
   #judge(client: Client, named: number, size: number): void {
-    const inside = size === this.#load.size ? this.#frameView.getUint32(0) : -1;
+    const inside = size === this.#bodies.size ? this.#frameView.getUint32(0) : -1;
     const number = named < 0 ? inside : named;
     const sentAt = client.sentAt.get(number);
     if (sentAt === undefined) return this.#stray(client, number);
     client.sentAt.delete(number);
-    if (inside !== number || !this.#isContent(number)) this.#wrong++;
-    else this.#right(sentAt);
+    if (inside !== number || !this.#bodies.isContent(number, this.#content)) this.#wrong++;
+    else this.#right(number, sentAt);
   }
 
-  #right(sentAt: number): void {
+  #right(number: number, sentAt: number): void {
+    const now = this.#clock();
     this.#replies++;
-    if (sentAt < this.#startedAt + (this.#load.warmUp ?? 0)) return;
-    this.#latencies.add((performance.now() - sentAt) * 1000);
-  }
-
-  #isContent(number: number): boolean {
-    const content = this.#content(number);
-    for (let index = 0; index < content.length; index++) {
-      if (this.#frame[index + NUMBER_BYTES] !== content[index]) return false;
+    if (now >= this.#warmAt && now < this.#endAt) {
+      this.#counted++;
+      this.#countedAt = now;
     }
-    return true;
+    if (sentAt < this.#warmAt) return;
+    const { mark } = this.#load;
+    const latencies = mark !== undefined && number % mark === 0 ? this.#marked : this.#latencies;
+    latencies.add((now - sentAt) * 1000);
   }
 
   /** An answer to none of the requests under way at that client. */
@@ -312,78 +391,62 @@ class Generator {
   }
 
   #figures(): Figures {
-    const seconds = (performance.now() - this.#startedAt) / 1000;
+    const { requests } = this.#load;
+    // A number of requests is over with the last reply.
+    const end = requests === undefined ? this.#endAt : Math.min(this.#endAt, this.#countedAt);
+    const seconds = (end - this.#warmAt) / 1000;
+    const missing = (sum: number, client: Client) => sum + Math.max(0, waitingFor(client));
     return {
       requests: this.#sent,
       replies: this.#replies,
       wrong: this.#wrong,
       duplicates: this.#duplicates,
-      missing: this.#clients.reduce((sum, client) => sum + Math.max(0, underWay(client)), 0),
+      missing: this.#clients.reduce(missing, 0),
       errors: this.#errors,
-      rate: this.#replies / seconds,
-      percentiles: [this.#latencies.at(0.5), this.#latencies.at(0.95), this.#latencies.at(0.99)],
-      slowest: this.#latencies.slowest,
+      rate: seconds > 0 ? this.#counted / seconds : 0,
+      percentiles: this.#latencies.percentiles,
+      slowest: Math.max(this.#latencies.slowest, this.#marked.slowest),
+      marked: { replies: this.#marked.count, percentiles: this.#marked.percentiles },
     };
   }
 }
 
-/** Requests that were not answered yet. */
-function underWay({ sentAt, unnamed }: Client): number {
+/** Requests of a client that were not answered yet. */
+function waitingFor({ sentAt, unnamed }: Client): number {
   return sentAt.size - unnamed;
 }
 
-/** Bytes that look random and follow from a seed: xorshift32. */
-function noise(size: number, seed: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(size);
-  let state = seed || 1;
-  for (let index = 0; index < size; index++) {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    bytes[index] = state >>> 24;
-  }
-  return bytes;
+/** Blocks the thread, but lets it hear now and then that it is to stop. */
+function blocking(poller: BlockingPoller): Waiting {
+  let heardAt = performance.now();
+  return {
+    async wait(timeout) {
+      poller.wait(Math.min(timeout, BLOCKED));
+      if (performance.now() - heardAt < BLOCKED) return;
+      await new Promise((resolve) => setTimeout(resolve));
+      heardAt = performance.now();
+    },
+    stirred: (index) => poller.stirred(index),
+    wake: () => {},
+    close: () => {},
+  };
 }
 
-/** Steps of a `Histogram` from one power of two to the next: values are told to 1 in 64. */
-const STEPS = 64;
-const POWERS = 40;
-
-/** Counts values >= 0 by size, in a memory of fixed size. */
-class Histogram {
-  readonly #counts = new Float64Array(STEPS * POWERS);
-  /** Values added. */
-  count = 0;
-  /** The greatest of them. */
-  slowest = 0;
-
-  add(value: number): void {
-    this.count++;
-    this.slowest = Math.max(this.slowest, value);
-    const power = Math.max(0, Math.floor(Math.log2(value + 1)));
-    const step = Math.floor(((value + 1) / 2 ** power - 1) * STEPS);
-    const slot = Math.min(STEPS * POWERS - 1, power * STEPS + step);
-    this.#counts[slot] = (this.#counts[slot] ?? 0) + 1;
-  }
-
-  /** The value that `share` of all do not exceed. */
-  at(share: number): number {
-    let left = this.count * share;
-    for (const [slot, count] of this.#counts.entries()) {
-      left -= count;
-      if (count > 0 && left <= 0) {
-        const upper = 2 ** Math.floor(slot / STEPS) * (1 + (slot % STEPS + 1) / STEPS) - 1;
-        return Math.min(this.slowest, upper);
-      }
-    }
-    return NaN;
-  }
+/** Leaves the thread to others meanwhile; does not tell which socket has stirred. */
+function sharing(poller: Poller): Waiting {
+  return {
+    wait: (timeout) => poller.wait(timeout),
+    stirred: () => true,
+    wake: () => poller.wake(),
+    close: () => poller.close(),
+  };
 }
 
 if (import.meta.main) {
   const stop = new AbortController();
   Deno.stdin.readable.pipeTo(new WritableStream()).finally(() => stop.abort());
-  const figures = await generate(JSON.parse(Deno.args[0] ?? ""), stop.signal);
+  const load: Load = JSON.parse(Deno.args[0] ?? "");
+  const figures = await new Generator(load, "own").run(stop.signal);
   console.log(JSON.stringify(figures));
   Deno.exit(0);
 }

@@ -1,0 +1,2 @@
+/** The ordinary handler: the body comes back. */
+export default (body: Uint8Array) => body;

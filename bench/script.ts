@@ -1,0 +1,76 @@
+/**
+ * Runs the scripts that ask through libraries of npm: under Node where it is there, since these
+ * libraries are quicker there, else under Deno.
+ *
+ * @module
+ */
+
+import { pathOf } from "./peer_prefork.ts";
+import { type Command, isThere, output } from "./processes.ts";
+
+const MODULES = ["bodies", "closed_loop", "histogram", "nats_load", "nats_worker", "piscina_load"];
+const PLAIN = ["piscina_task.js"];
+
+/** A place from which scripts can be run. */
+export interface Stage extends Disposable {
+  /** What runs them. */
+  readonly runtime: "Node" | "Deno";
+  /** The program and its arguments for a script of this folder, by its name without its ending. */
+  command(script: string, ...args: string[]): Pick<Command, "program" | "args">;
+}
+
+/** Makes the place ready. */
+export async function stage(): Promise<Stage> {
+  return await isThere("node", "--version") ? await forNode() : forDeno;
+}
+
+const forDeno: Stage = {
+  runtime: "Deno",
+  command: (script, ...args) => ({
+    program: Deno.execPath(),
+    args: ["run", "--quiet", "-A", pathOf(`bench/${script}.ts`), ...args],
+  }),
+  [Symbol.dispose]: () => {},
+};
+
+/** A folder with the scripts as JavaScript, and their packages from Deno's cache. */
+async function forNode(): Promise<Stage> {
+  const folder = Deno.makeTempDirSync({ prefix: "zmq-prefork-bench-" });
+  const remove = () => Deno.removeSync(folder, { recursive: true });
+  try {
+    await install(folder);
+    await translate(folder);
+  } catch (error) {
+    remove();
+    throw error;
+  }
+  return {
+    runtime: "Node",
+    command: (script, ...args) => ({ program: "node", args: [`${folder}/${script}.js`, ...args] }),
+    [Symbol.dispose]: remove,
+  };
+}
+
+/** The versions that deno.json pins. */
+async function install(folder: string): Promise<void> {
+  const { imports } = JSON.parse(Deno.readTextFileSync(pathOf("deno.json")));
+  const version = (name: string) => String(imports[name]).split("@").at(-1);
+  const dependencies = { nats: version("nats"), piscina: version("piscina") };
+  Deno.writeTextFileSync(
+    `${folder}/package.json`,
+    JSON.stringify({ type: "module", dependencies }),
+  );
+  await output(Deno.execPath(), ["install", "--quiet", "--node-modules-dir=auto"], { cwd: folder });
+}
+
+async function translate(folder: string): Promise<void> {
+  const args = ["transpile", "--outdir", folder, ...MODULES.map((name) => `${name}.ts`)];
+  await output(Deno.execPath(), args, { cwd: pathOf("bench") });
+  for (const name of MODULES) {
+    const file = `${folder}/${name}.js`;
+    // Node wants the file that is there.
+    const text = Deno.readTextFileSync(file).replaceAll(/(from "\.\/\w+)\.ts"/g, '$1.js"');
+    Deno.writeTextFileSync(file, text);
+  }
+  for (const name of PLAIN) Deno.copyFileSync(pathOf(`bench/${name}`), `${folder}/${name}`);
+}

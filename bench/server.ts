@@ -1,0 +1,231 @@
+/**
+ * The server itself: how soon it answers, what it takes of memory and CPU, how many clients and waiting
+ * jobs it carries.
+ *
+ * @module
+ */
+
+import { type Figures, generate, readFigures } from "./load.ts";
+import { fault } from "./peer.ts";
+import { pathOf, Server, serverArguments } from "./peer_prefork.ts";
+import { cpuTime, Daemon, exactCpuTime, memory, output, pause } from "./processes.ts";
+import { count, type Section, short, type Target } from "./report.ts";
+import { type Bench, dealer, req, type Scenario, spanOf } from "./scenario.ts";
+import { median } from "./statistics.ts";
+
+/** One figure with its limit, if it has one. */
+interface Measured {
+  name: string;
+  value: number;
+  unit: string;
+  atMost?: number;
+  atLeast?: number;
+}
+
+/** A section of single figures. */
+function sectionOf(title: string, notes: readonly string[], all: readonly Measured[]): Section {
+  const text = ({ value, unit }: Measured) =>
+    `${value >= 1000 ? count(value) : short(value)} ${unit}`;
+  return {
+    title,
+    notes,
+    tables: [{ head: ["", "measured"], rows: all.map((one) => [one.name, text(one)]) }],
+    targets: all.flatMap((one): Target[] => {
+      const { name, value, unit, atMost, atLeast } = one;
+      if (atMost === undefined && atLeast === undefined) return [];
+      const wanted = atMost === undefined ? `≥ ${count(atLeast ?? 0)}` : `≤ ${atMost}`;
+      const reached = value <= (atMost ?? Infinity) && value >= (atLeast ?? -Infinity);
+      return [{ name, wanted: `${wanted} ${unit}`, measured: text(one), reached }];
+    }),
+    figures: all,
+  };
+}
+
+/** A port that nobody has now. */
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
+/** From the start of the command until a client that waits for it has an answer, ms. */
+async function firstReply({ ledger }: Bench): Promise<number> {
+  const endpoint = `tcp://127.0.0.1:${freePort()}`;
+  const args = serverArguments({ workers: 2, flags: ["--frontend", endpoint] });
+  const started = performance.now();
+  await using _server = new Daemon({ program: Deno.execPath(), args, reads: "nothing" });
+  const one = {
+    clients: 1,
+    window: 1,
+    size: 16,
+    requests: 1,
+    duration: LIMIT,
+    reconnectInterval: 2,
+  };
+  ledger.enter("first reply", await generate({ endpoint, ...one }));
+  return performance.now() - started;
+}
+
+/** How long a worker takes from its spawn to its READY, ms, and its memory then, MB. */
+async function freshWorker(): Promise<{ time: number; size: number; main: number }> {
+  await using server = await Server.start({ workers: 1, flags: ["--log-level", "debug"] });
+  const [spawned] = server.log("worker spawned");
+  const [ready] = server.log("worker ready");
+  const time = (ready?.at ?? NaN) - (spawned?.at ?? NaN);
+  return { time, size: memory(ready?.pid ?? 0), main: memory(server.pid) };
+}
+
+async function runStart(bench: Bench): Promise<Section> {
+  const times: number[] = [];
+  const workers: Awaited<ReturnType<typeof freshWorker>>[] = [];
+  await firstReply(bench); // fills the caches
+  for (let round = 1; round <= bench.effort.pairs; round++) {
+    bench.say(`start, ${round} of ${bench.effort.pairs}`);
+    times.push(await firstReply(bench));
+    workers.push(await freshWorker());
+  }
+  return sectionOf("Start", ["Medians; caches are warm."], [
+    { name: "first reply after `deno run`", value: median(times), unit: "ms", atMost: 350 },
+    {
+      name: "worker, from spawn to READY",
+      value: median(workers.map(({ time }) => time)),
+      unit: "ms",
+      atMost: 60,
+    },
+    {
+      name: "RSS of a fresh worker",
+      value: median(workers.map(({ size }) => size)),
+      unit: "MB",
+      atMost: 45,
+    },
+    { name: "RSS of a fresh broker", value: median(workers.map(({ main }) => main)), unit: "MB" },
+  ]);
+}
+
+/** How long nothing happens before the figure is taken, and how long it is taken, ms. */
+const SETTLE = 2000;
+const IDLE = { full: 10_000, quick: 4000, check: 100 };
+
+async function runIdle(bench: Bench): Promise<Section> {
+  await using server = await Server.start({ workers: 4 });
+  const shape = req(16);
+  bench.ledger.enter("before idling", await server.load(shape, spanOf(bench.effort, shape)));
+  const [settle, time] = [bench.effort.depth === "check" ? 0 : SETTLE, IDLE[bench.effort.depth]];
+  bench.say(`idle, ${(settle + time) / 1000} s`);
+  await pause(settle);
+  const [before, since] = [exactCpuTime(server.pids), performance.now()];
+  await pause(time);
+  const share = (exactCpuTime(server.pids) - before) / (performance.now() - since) * 100;
+  const sizes = server.workers.map(memory);
+  return sectionOf("Idle", ["4 workers, after some load."], [
+    { name: "CPU at idle, of one core", value: share, unit: "%", atMost: 0.5 },
+    { name: "RSS of the broker", value: memory(server.pid), unit: "MB" },
+    { name: "RSS of a worker", value: median(sizes), unit: "MB" },
+  ]);
+}
+
+const QUEUED = 10_000;
+/** What is not answered by then is lost, ms. */
+const LIMIT = 120_000;
+
+/** What waiting jobs add to the broker's memory: all of them wait behind one that takes 2 s. */
+async function runQueue(bench: Bench): Promise<Section> {
+  await using server = await Server.start({ workers: 1, handler: "hold" });
+  bench.say(`${QUEUED} jobs in the queue`);
+  const before = memory(server.pid);
+  let most = before;
+  const timer = setInterval(() => most = Math.max(most, memory(server.pid)), 50);
+  try {
+    const figures = await server.load(dealer(QUEUED, 1000), { requests: QUEUED, duration: LIMIT });
+    bench.ledger.enter("full queue", figures);
+  } finally {
+    clearInterval(timer);
+  }
+  const name = `${count(QUEUED)} queued jobs of 1 kB add`;
+  return sectionOf("Queue", [], [{ name, value: most - before, unit: "MB", atMost: 30 }]);
+}
+
+const SOCKETS = 1000;
+
+async function runSockets(bench: Bench): Promise<Section> {
+  await using server = await Server.start({ workers: 2 });
+  bench.say(`${SOCKETS} client sockets`);
+  const shape = req(SOCKETS);
+  const span = bench.effort.depth === "check"
+    ? { requests: 2 * SOCKETS, duration: LIMIT }
+    : spanOf(bench.effort, shape, 2);
+  const before = cpuTime(server.pids);
+  const figures = bench.ledger.enter(`${SOCKETS} sockets`, await server.load(shape, span));
+  const cpu = (cpuTime(server.pids) - before) / figures.replies * 100_000;
+  const [p50, , p99] = figures.percentiles;
+  const section = sectionOf(`${count(SOCKETS)} client sockets`, ["REQ, 2 workers."], [
+    { name: "requests/s", value: figures.rate, unit: "" },
+    { name: "p50", value: p50 / 1000, unit: "ms" },
+    { name: "p99", value: p99 / 1000, unit: "ms" },
+    { name: "CPU per 100,000 requests", value: cpu, unit: "ms" },
+  ]);
+  const reached = fault(figures) === undefined;
+  const measured = `${count(figures.replies)} of ${count(figures.requests)} replies right`;
+  const name = `${count(SOCKETS)} client sockets`;
+  return { ...section, targets: [{ name, wanted: "all replies right", measured, reached }] };
+}
+
+const IN_FLIGHT = 100;
+const LINES = { full: 200_000, quick: 100_000, check: 2000 };
+
+async function runClient(bench: Bench): Promise<Section> {
+  await using server = await Server.start({ workers: 2 });
+  const rates: number[] = [];
+  for (let round = 1; round <= bench.effort.pairs; round++) {
+    bench.say(`client.ts, ${round} of ${bench.effort.pairs}`);
+    rates.push(bench.ledger.enter("Client", await askByClient(bench, server)).rate);
+  }
+  bench.say("client.ts --lines");
+  return sectionOf("Our client", ["2 workers, 16 B; medians."], [
+    {
+      name: `one Client, ${IN_FLIGHT} in flight`,
+      value: median(rates),
+      unit: "requests/s",
+      atLeast: 60_000,
+    },
+    {
+      name: `client.ts --lines -j ${IN_FLIGHT}, its start included`,
+      value: await askByLines(bench, server),
+      unit: "lines/s",
+      atLeast: 40_000,
+    },
+  ]);
+}
+
+async function askByClient({ effort }: Bench, server: Server): Promise<Figures> {
+  const loop = { askers: IN_FLIGHT, size: 16, ...spanOf(effort, { size: 16 }) };
+  const args = ["run", "--quiet", "-A", pathOf("bench/client_load.ts"), server.endpoint];
+  return readFigures(await output(Deno.execPath(), [...args, JSON.stringify(loop)]));
+}
+
+/** Lines a second from a file to a file; each comes back where it was. */
+async function askByLines({ effort, ledger }: Bench, server: Server): Promise<number> {
+  const file = Deno.makeTempFileSync({ prefix: "zmq-prefork-bench-" });
+  const total = LINES[effort.depth];
+  const text = Array.from({ length: total }, (_, index) => `line ${index}\n`).join("");
+  Deno.writeTextFileSync(file, text);
+  try {
+    const { endpoint } = server;
+    const args = ["--endpoint", endpoint, "--quiet", "--lines", "-j", String(IN_FLIGHT), file];
+    const started = performance.now();
+    const answer = await output(Deno.execPath(), ["run", "-A", pathOf("client.ts"), ...args]);
+    const seconds = (performance.now() - started) / 1000;
+    ledger.check("--lines", answer === text ? undefined : "the lines are not the same");
+    return total / seconds;
+  } finally {
+    Deno.removeSync(file);
+  }
+}
+
+/** What concerns the server, or its client, alone. */
+export const scenarios: Scenario[] = [
+  { name: "start", run: runStart },
+  { name: "idle", run: runIdle },
+  { name: "queue", run: runQueue },
+  { name: "sockets", run: runSockets },
+  { name: "client", run: runClient },
+];
