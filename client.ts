@@ -15,6 +15,7 @@
  * @module
  */
 
+import { setImmediate } from "node:timers";
 import { parseArgs } from "@std/cli/parse-args";
 import { readPublicKey, readSecretKey } from "./auth/keys.ts";
 import {
@@ -328,14 +329,15 @@ export class Client {
     try {
       for (;;) {
         const more = this.#receive(performance.now());
-        // What is asked in this turn, and by those who have just got an answer, is sent together.
-        await null;
+        // What is asked meanwhile, and by those who have just got an answer, is sent together.
+        await turn();
         this.#stirred = false;
         const sleep = this.#pirate.tick(performance.now());
         await this.#carryOut(this.#pirate.take());
-        if (this.#pirate.size === 0 && !this.#stirred) break;
+        if (this.#stirred || more) continue;
+        if (this.#pirate.size === 0) break;
         // Asked last, after all that was sent: a send can eat a socket's wake-up.
-        await this.#wait(more || this.#stirred || this.#readable() ? 0 : sleep);
+        if (!this.#readable()) await this.#wait(sleep);
       }
     } catch (error) {
       for (const ask of this.#pirate.clear()) ask.reject(error);
@@ -513,6 +515,11 @@ export class Client {
     this.#closeSockets();
     await this.#closeContext();
   }
+}
+
+/** Lets everything else have its turn: signals, timers, and all that a promise which was kept leads to. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** A socket's life, as the retry logic sees it. */
@@ -1125,19 +1132,21 @@ async function readBody(command: Command): Promise<Uint8Array> {
   return chomp ? body.subarray(0, -1) : body;
 }
 
-/** Lines without their newlines; the last one of an input needs none. */
-async function* readLines(inputs: readonly Input[]): AsyncGenerator<Uint8Array> {
+/** Lines without their newlines, those of a chunk at a time; the last one of an input needs none. */
+async function* readLines(inputs: readonly Input[]): AsyncGenerator<Uint8Array[]> {
   for (const { chunks } of inputs) {
-    let begun: Uint8Array[] = [];
+    const begun: Uint8Array[] = [];
     for await (const chunk of chunks) {
+      const lines: Uint8Array[] = [];
       let start = 0;
       for (let end; (end = chunk.indexOf(NEWLINE, start)) >= 0; start = end + 1) {
-        yield concat([...begun, chunk.subarray(start, end)]);
-        begun = [];
+        const line = chunk.subarray(start, end);
+        lines.push(begun.length === 0 ? line : concat([...begun.splice(0), line]));
       }
       if (start < chunk.length) begun.push(chunk.subarray(start));
+      yield lines;
     }
-    if (begun.length > 0) yield concat(begun);
+    if (begun.length > 0) yield [concat(begun)];
   }
 }
 
@@ -1153,32 +1162,44 @@ function concat(chunks: readonly Uint8Array[]): Uint8Array {
   return bytes;
 }
 
-/** What is printed of a reply: its frames, each with a newline unless they are wanted raw. */
-function render({ frames }: Reply, { raw }: Command): Uint8Array {
-  if (raw) return concat(frames);
-  return concat(frames.flatMap((frame) => [frame, Uint8Array.of(NEWLINE)]));
+/** Bytes of replies that are written at once. */
+const OUTPUT_BYTES = 65_536;
+
+/** Collects replies for stdout. */
+class Output {
+  readonly #raw: boolean;
+  readonly #bytes = new Uint8Array(OUTPUT_BYTES);
+  #size = 0;
+
+  /** `raw`: with no newline after each frame. */
+  constructor({ raw }: Command) {
+    this.#raw = raw;
+  }
+
+  /** Adds a reply. @throws when stdout fails, for it writes if there is no room. */
+  add({ frames }: Reply): void {
+    for (const frame of frames) {
+      this.#append(frame);
+      if (!this.#raw) this.#append(NEWLINE_FRAME);
+    }
+  }
+
+  /** Writes what was added. @throws when stdout fails. */
+  flush(): void {
+    const size = this.#size;
+    this.#size = 0;
+    print(this.#bytes.subarray(0, size));
+  }
+
+  #append(bytes: Uint8Array): void {
+    if (this.#size + bytes.length > OUTPUT_BYTES) this.flush();
+    if (bytes.length > OUTPUT_BYTES) return print(bytes);
+    this.#bytes.set(bytes, this.#size);
+    this.#size += bytes.length;
+  }
 }
 
-/** Admits `free` at a time. */
-class Gate {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(free: number) {
-    this.#free = free;
-  }
-
-  async enter(): Promise<void> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-  }
-
-  leave(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#free++;
-    else next();
-  }
-}
+const NEWLINE_FRAME = Uint8Array.of(NEWLINE);
 
 const BAR_WIDTH = 30;
 const BAR_INTERVAL = 100;
@@ -1201,10 +1222,14 @@ class ProgressBar {
   }
 
   /** Counts a line of so many bytes. */
-  add(bytes: number, outcome: Reply | Error, now: number): void {
+  add(bytes: number, outcome: Reply | Error): void {
     this.#bytes += bytes;
     this.#lines++;
     if (outcome instanceof Error) this.#failed++;
+  }
+
+  /** Shows itself, unless it has just done so. */
+  draw(now: number): void {
     if (!this.#shown || now - this.#drawnAt < BAR_INTERVAL) return;
     this.#drawnAt = now;
     this.#drawn = true;
@@ -1228,8 +1253,9 @@ class ProgressBar {
 }
 
 async function askOnce(client: Client, command: Command): Promise<number> {
-  const reply = await client.request(await readBody(command), command.request);
-  print(render(reply, command));
+  const output = new Output(command);
+  output.add(await client.request(await readBody(command), command.request));
+  output.flush();
   return EXIT_OK;
 }
 
@@ -1240,75 +1266,123 @@ const UNPRINTED_PER_JOB = 16;
 interface Line {
   number: number;
   bytes: number;
-  outcome: Reply | Error;
+  outcome: Reply | Error | undefined;
 }
 
 /** Asks a line at a time, or several, and prints the replies in the order of the lines. */
 class LineRun {
   readonly #client: Client;
   readonly #command: Command;
-  readonly #jobs: Gate;
-  readonly #unprinted: Gate;
   readonly #inputs: Input[];
+  readonly #output: Output;
   readonly #bar: ProgressBar;
+  readonly #failed = Promise.withResolvers<never>();
+  /** Lines that were read and not asked, the next one last. */
+  #unasked: Uint8Array[] = [];
+  /** Lines that were asked and not printed, in their order. */
+  readonly #unprinted: Line[] = [];
+  #number = 0;
+  #underWay = 0;
   #worst = EXIT_OK;
+  /** going → (settling → going)* → stopped, as stdout takes no more */
+  #state: "going" | "settling" | "stopped" = "going";
+  /** Tells the reader that lines were asked and printed. */
+  #moved: (() => void) | undefined;
 
   constructor(client: Client, command: Command) {
     this.#client = client;
     this.#command = command;
-    this.#jobs = new Gate(command.jobs);
-    this.#unprinted = new Gate(command.jobs * UNPRINTED_PER_JOB);
     this.#inputs = openInputs(command);
+    this.#output = new Output(command);
     const total = this.#inputs.reduce((sum, { size = NaN }) => sum + size, 0);
     this.#bar = new ProgressBar(Deno.stderr.isTerminal() && !command.quiet, total);
   }
 
   /** Runs to the end of the input, or until stdout fails; returns the worst line's exit code. */
   async run(): Promise<number> {
-    const { promise: failed, reject: fail } = Promise.withResolvers<never>();
     try {
-      await Promise.race([this.#askAll(fail), failed]);
+      await Promise.race([this.#readAll(), this.#failed.promise]);
     } finally {
       this.#bar.erase();
     }
     return this.#worst;
   }
 
-  async #askAll(fail: (reason: unknown) => void): Promise<void> {
-    let printed = Promise.resolve();
-    let number = 0;
-    for await (const line of readLines(this.#inputs)) {
-      await this.#unprinted.enter();
-      await this.#jobs.enter();
-      const asked = this.#ask(line, ++number);
-      printed = printed.then(async () => this.#print(await asked));
-      printed.catch(fail);
+  async #readAll(): Promise<void> {
+    for await (const lines of readLines(this.#inputs)) {
+      this.#unasked = lines.reverse();
+      this.#askNext();
+      while (this.#unasked.length > 0) await this.#move();
     }
-    await printed;
+    while (this.#unprinted.length > 0) await this.#move();
   }
 
-  async #ask(line: Uint8Array, number: number): Promise<Line> {
-    const bytes = line.length + 1;
+  #move(): Promise<void> {
+    return new Promise((resolve) => this.#moved = resolve);
+  }
+
+  /** Asks as many as may be under way. */
+  #askNext(): void {
+    const { jobs } = this.#command;
+    while (this.#underWay < jobs && this.#unprinted.length < jobs * UNPRINTED_PER_JOB) {
+      const bytes = this.#state === "stopped" ? undefined : this.#unasked.pop();
+      if (bytes === undefined) return;
+      this.#ask(bytes);
+    }
+  }
+
+  #ask(bytes: Uint8Array): void {
+    const line: Line = { number: ++this.#number, bytes: bytes.length + 1, outcome: undefined };
+    this.#unprinted.push(line);
+    this.#underWay++;
+    this.#client.request(bytes, this.#command.request).then(
+      (reply) => this.#end(line, reply),
+      (error) => this.#end(line, error instanceof Error ? error : new Error(String(error))),
+    );
+  }
+
+  #end(line: Line, outcome: Reply | Error): void {
+    line.outcome = outcome;
+    this.#underWay--;
+    this.#askNext();
+    if (this.#state !== "going") return;
+    this.#state = "settling";
+    // Once all have ended whose replies came together.
+    queueMicrotask(() => this.#settle());
+  }
+
+  #settle(): void {
     try {
-      return { number, bytes, outcome: await this.#client.request(line, this.#command.request) };
+      this.#bar.erase();
+      this.#printEnded();
+      this.#bar.draw(performance.now());
+      this.#state = "going";
     } catch (error) {
-      const outcome = error instanceof Error ? error : new Error(String(error));
-      return { number, bytes, outcome };
-    } finally {
-      this.#jobs.leave();
+      this.#state = "stopped";
+      this.#failed.reject(error);
     }
+    this.#askNext();
+    this.#moved?.();
   }
 
-  #print({ number, bytes, outcome }: Line): void {
-    this.#bar.erase();
-    if (outcome instanceof Reply) {
-      print(render(outcome, this.#command));
-    } else {
-      complain(`client: line ${number}: ${explain(outcome)}\n`);
-      this.#worst = Math.max(this.#worst, exitCode(outcome));
+  /** Prints what has ended up to the first line that has not. */
+  #printEnded(): void {
+    for (;;) {
+      const [line] = this.#unprinted;
+      if (line?.outcome === undefined) break;
+      this.#unprinted.shift();
+      this.#print(line.number, line.outcome);
+      this.#bar.add(line.bytes, line.outcome);
     }
-    this.#bar.add(bytes, outcome, performance.now());
-    this.#unprinted.leave();
+    this.#output.flush();
+  }
+
+  #print(number: number, outcome: Reply | Error): void {
+    if (outcome instanceof Reply) return this.#output.add(outcome);
+    // What was said before goes first.
+    this.#output.flush();
+    complain(`client: line ${number}: ${explain(outcome)}\n`);
+    this.#worst = Math.max(this.#worst, exitCode(outcome));
   }
 }
 

@@ -287,6 +287,33 @@ Deno.test("client.ts answers thousands of lines when they come from files", asyn
   });
 });
 
+Deno.test("client.ts prints each byte in order when replies are as large as what is written at once", async () => {
+  await using server = new EchoServer(3);
+  const sizes = [1, 65_535, 65_536, 65_537, 0, 200_000, 65_534, 2, 131_072];
+  const lines = sizes.map((size, index) => `${String(index).repeat(size)}\n`).join("");
+  const args = ["-e", server.endpoint, "--lines", "-j", "3"];
+  const { code, stdout, stderr } = await run(args, lines);
+  assert.deepEqual([code, stdout === lines, stderr], [0, true, ""]);
+  const joined = (await run([...args, "--raw"], lines)).stdout;
+  assert.ok(joined === lines.replaceAll("\n", ""));
+});
+
+Deno.test("client.ts prints what came before a failure ahead of it when -j", async () => {
+  await using server = new EchoServer(4);
+  await withFiles({ lines: "a\nfail b\nc\nd\n" }, async (path) => {
+    const out = path("out");
+    const words = [Deno.execPath(), "run", "-A", "client.ts", "-e", server.endpoint];
+    const shell = `exec "$@" --lines -j 4 ${path("lines")} > ${out} 2>&1`;
+    const { code } = await new Deno.Command("sh", {
+      args: ["-c", shell, "sh", ...words],
+      cwd: root,
+    }).output();
+    assert.equal(code, 1);
+    const printed = await Deno.readTextFile(out);
+    assert.equal(printed, "a\nclient: line 2: error 500: it is broken\nc\nd\n");
+  });
+});
+
 Deno.test("client.ts goes on and tells the worst when lines fail", async () => {
   await using server = new EchoServer();
   const args = ["-e", server.endpoint, "--lines", "-t", "400ms", "-r", "0", "-j", "2"];
