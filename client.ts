@@ -224,6 +224,7 @@ export class Client {
   readonly #library: Library;
   readonly #keys: Keys | undefined;
   readonly #pirate: LazyPirate<Ask>;
+  readonly #copier = new Copier();
   readonly #frame: Message;
   /** The frame ahead of a body that was read last, as far as there is room. */
   readonly #control = new Uint8Array(CONTROL_BYTES);
@@ -270,7 +271,7 @@ export class Client {
   request(body: RequestBody, options: RequestOptions = {}): Promise<Reply> {
     return new Promise((resolve, reject) => {
       const terms = checkRequestOptions(options, this.#settings);
-      const frames = toFrames(body);
+      const frames = this.#copier.copy(body);
       if (this.#closing) throw new Error("Cannot send a request: the client is closed");
       options.signal?.throwIfAborted();
       this.#refuseSecondPlain();
@@ -561,8 +562,8 @@ export interface Pending<T> extends Terms {
   startedAt: number;
   /** The socket that this try waits on. */
   link: Link<T>;
-  /** Those of earlier tries, kept open so that the server does not take them for given up. */
-  readonly former: Set<Link<T>>;
+  /** Those of earlier tries, kept open so that the server does not take them for given up, if any. */
+  former: Set<Link<T>> | undefined;
 }
 
 /** What is to be done, in this order. */
@@ -621,8 +622,19 @@ export class LazyPirate<T> {
   /** Takes a request in. */
   add(item: T, terms: Terms, now: number): Pending<T> {
     const link = this.#linkFor(now);
-    const former = new Set<Link<T>>();
-    const request = { item, ...terms, id: 0, tries: 1, startedAt: now, link, former };
+    const { timeout, retries, requestTimeout, key } = terms;
+    const request: Pending<T> = {
+      item,
+      timeout,
+      retries,
+      requestTimeout,
+      key,
+      id: 0,
+      tries: 1,
+      startedAt: now,
+      link,
+      former: undefined,
+    };
     this.#put(request, link, now);
     return request;
   }
@@ -697,6 +709,7 @@ export class LazyPirate<T> {
     this.#remove(request);
     if (key === "" || this.#named) return;
     link.requests.add(request);
+    request.former ??= new Set();
     request.former.add(link);
   }
 
@@ -708,11 +721,12 @@ export class LazyPirate<T> {
 
   /** The links of a request's earlier tries are needed no more. */
   #leaveFormer(request: Pending<T>): void {
+    if (request.former === undefined) return;
     for (const link of request.former) {
       link.requests.delete(request);
       if (link !== this.#current) this.#closeIfEmpty(link);
     }
-    request.former.clear();
+    request.former = undefined;
   }
 
   #tryAgain(request: Pending<T>, now: number): void {
@@ -878,9 +892,13 @@ function checkHeadedOnly(what: string, options: RequestOptions, { plain }: Setti
   }
 }
 
-/** A character has 3 bytes at most: only long keys need counting. */
+/** UTF-8 takes so many at most for each 16 bits of a string. */
+const CHARACTER_BYTES = 3;
+
 function fitsInKey(key: string): boolean {
-  return key.length * 3 <= MAX_KEY_BYTES || encoder.encode(key).length <= MAX_KEY_BYTES;
+  // Only long ones need counting.
+  return key.length * CHARACTER_BYTES <= MAX_KEY_BYTES ||
+    encoder.encode(key).length <= MAX_KEY_BYTES;
 }
 
 function checkNames(what: string, options: object, known: readonly string[]): void {
@@ -913,15 +931,39 @@ function wrong(what: string, name: string, rule: string, value: unknown, typed: 
   return typed ? new RangeError(message) : new TypeError(message);
 }
 
-/** Copies a body, for it may be sent more than once. */
-function toFrames(body: RequestBody): Uint8Array<ArrayBuffer>[] {
-  const frames = typeof body === "string" || body instanceof Uint8Array ? [body] : body;
-  if (!Array.isArray(frames) || frames.length === 0) throw wrongBody(body);
-  return frames.map((frame) => {
-    if (typeof frame === "string") return encoder.encode(frame);
-    if (frame instanceof Uint8Array) return new Uint8Array(frame);
-    throw wrongBody(body);
-  });
+/** Bytes that small frames share. What keeps one of them keeps all of these. */
+const SHARED_BYTES = 8192;
+const SMALL_BYTES = 512;
+
+/** Copies bodies, for they may be sent more than once; small frames share memory, which costs less. */
+class Copier {
+  #shared = new Uint8Array(SHARED_BYTES);
+  #used = 0;
+
+  /** A body's frames. @throws {TypeError} when it is no body. */
+  copy(body: RequestBody): Uint8Array<ArrayBuffer>[] {
+    if (typeof body === "string" || body instanceof Uint8Array) return [this.#frame(body)];
+    if (!Array.isArray(body) || body.length === 0) throw wrongBody(body);
+    return body.map((frame) => {
+      if (typeof frame !== "string" && !(frame instanceof Uint8Array)) throw wrongBody(body);
+      return this.#frame(frame);
+    });
+  }
+
+  #frame(frame: Uint8Array | string): Uint8Array<ArrayBuffer> {
+    const isText = typeof frame === "string";
+    const most = isText ? frame.length * CHARACTER_BYTES : frame.length;
+    if (most > SMALL_BYTES) return isText ? encoder.encode(frame) : new Uint8Array(frame);
+    if (this.#used + most > SHARED_BYTES) {
+      this.#shared = new Uint8Array(SHARED_BYTES);
+      this.#used = 0;
+    }
+    const room = this.#shared.subarray(this.#used);
+    const size = isText ? encoder.encodeInto(frame, room).written : frame.length;
+    if (!isText) room.set(frame);
+    this.#used += size;
+    return room.subarray(0, size);
+  }
 }
 
 function wrongBody(body: unknown): TypeError {
@@ -1132,22 +1174,26 @@ async function readBody(command: Command): Promise<Uint8Array> {
   return chomp ? body.subarray(0, -1) : body;
 }
 
-/** Lines without their newlines, those of a chunk at a time; the last one of an input needs none. */
-async function* readLines(inputs: readonly Input[]): AsyncGenerator<Uint8Array[]> {
+/**
+ * Lines without their newlines, those that end in a chunk at a time; the last one of an input needs
+ * none. Each group is to be taken to its end before the next.
+ */
+async function* readLines(inputs: readonly Input[]): AsyncGenerator<Iterable<Uint8Array>> {
   for (const { chunks } of inputs) {
     const begun: Uint8Array[] = [];
-    for await (const chunk of chunks) {
-      const lines: Uint8Array[] = [];
-      let start = 0;
-      for (let end; (end = chunk.indexOf(NEWLINE, start)) >= 0; start = end + 1) {
-        const line = chunk.subarray(start, end);
-        lines.push(begun.length === 0 ? line : concat([...begun.splice(0), line]));
-      }
-      if (start < chunk.length) begun.push(chunk.subarray(start));
-      yield lines;
-    }
+    for await (const chunk of chunks) yield linesOf(chunk, begun);
     if (begun.length > 0) yield [concat(begun)];
   }
+}
+
+/** The lines that end in a chunk; `begun` is what earlier chunks have of the first one, then of the next. */
+function* linesOf(chunk: Uint8Array, begun: Uint8Array[]): Generator<Uint8Array> {
+  let start = 0;
+  for (let end; (end = chunk.indexOf(NEWLINE, start)) >= 0; start = end + 1) {
+    const line = chunk.subarray(start, end);
+    yield begun.length === 0 ? line : concat([...begun.splice(0), line]);
+  }
+  if (start < chunk.length) begun.push(chunk.subarray(start));
 }
 
 const NEWLINE = 10;
@@ -1277,8 +1323,8 @@ class LineRun {
   readonly #output: Output;
   readonly #bar: ProgressBar;
   readonly #failed = Promise.withResolvers<never>();
-  /** Lines that were read and not asked, the next one last. */
-  #unasked: Uint8Array[] = [];
+  /** Lines that were read and not asked; undefined: there is none left. */
+  #unasked: Iterator<Uint8Array> | undefined;
   /** Lines that were asked and not printed, in their order. */
   readonly #unprinted: Line[] = [];
   #number = 0;
@@ -1310,9 +1356,9 @@ class LineRun {
 
   async #readAll(): Promise<void> {
     for await (const lines of readLines(this.#inputs)) {
-      this.#unasked = lines.reverse();
+      this.#unasked = lines[Symbol.iterator]();
       this.#askNext();
-      while (this.#unasked.length > 0) await this.#move();
+      while (this.#unasked !== undefined) await this.#move();
     }
     while (this.#unprinted.length > 0) await this.#move();
   }
@@ -1324,10 +1370,11 @@ class LineRun {
   /** Asks as many as may be under way. */
   #askNext(): void {
     const { jobs } = this.#command;
+    if (this.#state === "stopped") this.#unasked = undefined;
     while (this.#underWay < jobs && this.#unprinted.length < jobs * UNPRINTED_PER_JOB) {
-      const bytes = this.#state === "stopped" ? undefined : this.#unasked.pop();
-      if (bytes === undefined) return;
-      this.#ask(bytes);
+      const line = this.#unasked?.next();
+      if (line === undefined || line.done) return void (this.#unasked = undefined);
+      this.#ask(line.value);
     }
   }
 

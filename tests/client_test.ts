@@ -169,6 +169,26 @@ Deno.test("Client sends header, delimiter and body when it asks", async () => {
   assert.equal(request.peer[0], 0); // libzmq's own identity
 });
 
+Deno.test("Client keeps bodies apart when many of any size are copied before one is sent", async () => {
+  await using server = new FakeServer(echo);
+  await using client = new Client({ endpoint: server.endpoint });
+  const bodies = Array.from({ length: 400 }, (_, index) => {
+    const size = [0, 1, 16, 169, 170, 171, 511, 512, 513, 3000][index % 10] ?? 0;
+    const letter = ["a", "é", "日", "🎌"][index % 4] ?? "";
+    const words = letter.repeat(size) + index;
+    return index % 3 === 0 ? bytes(words) : words;
+  });
+  const asked = bodies.map((body, index) =>
+    client.request(index % 7 === 0 ? [body, "", body] : body)
+  );
+  const replies = await Promise.all(asked);
+  replies.forEach(({ frames }, index) => {
+    const body = bodies[index] ?? "";
+    const sent = typeof body === "string" ? body : text(body);
+    assert.deepEqual(frames.map(text), index % 7 === 0 ? [sent, "", sent] : [sent], `${index}`);
+  });
+});
+
 Deno.test("Client carries every byte when bodies are binary, empty or large", async () => {
   await using server = new FakeServer(echo);
   await using client = new Client({ endpoint: server.endpoint });
