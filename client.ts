@@ -1382,9 +1382,10 @@ class LineRun {
     const line: Line = { number: ++this.#number, bytes: bytes.length + 1, outcome: undefined };
     this.#unprinted.push(line);
     this.#underWay++;
+    // Without a signal, which may give any reason, it rejects with errors only.
     this.#client.request(bytes, this.#command.request).then(
       (reply) => this.#end(line, reply),
-      (error) => this.#end(line, error instanceof Error ? error : new Error(String(error))),
+      (error: Error) => this.#end(line, error),
     );
   }
 
@@ -1394,8 +1395,8 @@ class LineRun {
     this.#askNext();
     if (this.#state !== "going") return;
     this.#state = "settling";
-    // Once all have ended whose replies came together.
-    queueMicrotask(() => this.#settle());
+    // Once all have ended whose replies came together, and the client has sent what they led to.
+    setImmediate(() => this.#settle());
   }
 
   #settle(): void {
