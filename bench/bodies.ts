@@ -17,9 +17,6 @@ export const NUMBER_BYTES = 4;
 /** Where in the noise a body begins follows from its number: so many bodies in a row differ. */
 const SHIFTS = 4096;
 
-/** Whether two arrays of the same length have the same bytes. */
-export type Compare = (a: Uint8Array<ArrayBuffer>, b: Uint8Array<ArrayBuffer>) => boolean;
-
 /** One request's place in the noise. */
 interface Place {
   /** As long as a body. Only the content is the body's own: the number must be written first. */
@@ -34,7 +31,6 @@ export class Bodies {
   readonly #noise: Uint8Array<ArrayBuffer>;
   readonly #view: DataView<ArrayBuffer>;
   readonly #places: Place[] = [];
-  readonly #isSame: Compare;
   /** What of the noise a number was written over. */
   #covered = 0;
 
@@ -43,7 +39,7 @@ export class Bodies {
    *
    * @throws {RangeError} when a body has no room for its number.
    */
-  constructor(size: number, seed = 1, isSame: Compare = isSameBuffer) {
+  constructor(size: number, seed = 1) {
     if (size < NUMBER_BYTES) {
       const rule = `"size" must be at least ${NUMBER_BYTES}: current value is ${size}`;
       throw new RangeError(`Cannot make bodies as ${rule}`);
@@ -51,7 +47,6 @@ export class Bodies {
     this.size = size;
     this.#noise = noise(size + SHIFTS, seed);
     this.#view = new DataView(this.#noise.buffer);
-    this.#isSame = isSame;
   }
 
   /** The body of a request, to keep. */
@@ -75,15 +70,15 @@ export class Bodies {
     this.#view.setUint32(number % SHIFTS, this.#covered);
   }
 
-  /** Whether `content` is what follows the number in a body; it has the right size. */
-  isContent(number: number, content: Uint8Array<ArrayBuffer>): boolean {
-    return this.#isSame(content, this.#place(number).content);
+  /** What follows the number in the body of a request. */
+  content(number: number): Uint8Array<ArrayBuffer> {
+    return this.#place(number).content;
   }
 
   /** Whether `body` is the request's, byte for byte. */
   isRight(number: number, body: Uint8Array<ArrayBuffer>): boolean {
-    if (body.length !== this.size) return false;
-    return numberOf(body) === number && this.isContent(number, body.subarray(NUMBER_BYTES));
+    if (body.length !== this.size || numberOf(body) !== number) return false;
+    return Buffer.compare(body.subarray(NUMBER_BYTES), this.content(number)) === 0;
   }
 
   #place(number: number): Place {
@@ -96,12 +91,8 @@ export class Bodies {
 }
 
 /** The number that a body begins with. */
-export function numberOf(body: Uint8Array<ArrayBuffer>): number {
+function numberOf(body: Uint8Array<ArrayBuffer>): number {
   return new DataView(body.buffer, body.byteOffset, body.byteLength).getUint32(0);
-}
-
-function isSameBuffer(a: Uint8Array<ArrayBuffer>, b: Uint8Array<ArrayBuffer>): boolean {
-  return Buffer.compare(a, b) === 0;
 }
 
 /** Bytes that look random and follow from a seed: xorshift32. */

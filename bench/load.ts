@@ -12,7 +12,8 @@ import { Poller } from "../zmq/poller.ts";
 import { Context, type Socket } from "../zmq/socket.ts";
 import { Bodies, NUMBER_BYTES } from "./bodies.ts";
 import { Histogram } from "./histogram.ts";
-import { BlockingPoller, comparison } from "./native.ts";
+import { type Inbox, inboxFor } from "./inbox.ts";
+import { BlockingPoller } from "./native.ts";
 
 /** What to send. It ends after `duration` or `requests`, or when it is stopped, whatever comes first. */
 export interface Load {
@@ -133,8 +134,6 @@ export function readFigures(text: string): Figures {
 const EMPTY = new Uint8Array(0);
 /** zmq.h; the project itself has no use for it. */
 const REQ = 3;
-/** Room for the text of an error reply. */
-const ERROR_BYTES = 256;
 const GRACE = 10_000;
 /** The longest wait for a socket, ms. */
 const WAIT = 100;
@@ -175,11 +174,10 @@ class Generator {
   readonly #isReq: boolean;
   readonly #correlate: boolean;
   readonly #bodies: Bodies;
-  readonly #numberFrame = new Uint8Array(NUMBER_BYTES);
-  readonly #numberView = new DataView(this.#numberFrame.buffer);
-  readonly #frame: Uint8Array<ArrayBuffer>;
-  readonly #frameView: DataView<ArrayBuffer>;
-  readonly #content: Uint8Array<ArrayBuffer>;
+  readonly #inbox: Inbox;
+  /** What comes ahead of a body: its number, if it does, and the empty frame. */
+  readonly #head = new Uint8Array(NUMBER_BYTES);
+  readonly #headView = new DataView(this.#head.buffer);
   readonly #latencies = new Histogram();
   readonly #marked = new Histogram();
   readonly #errors: Record<string, number> = {};
@@ -210,10 +208,8 @@ class Generator {
     this.#waiting = thread === "own"
       ? blocking(new BlockingPoller(library, sockets))
       : sharing(new Poller(this.#context, sockets));
-    this.#bodies = new Bodies(load.size, load.seed, comparison(library));
-    this.#frame = new Uint8Array(load.size + ERROR_BYTES);
-    this.#frameView = new DataView(this.#frame.buffer);
-    this.#content = this.#frame.subarray(NUMBER_BYTES, load.size);
+    this.#bodies = new Bodies(load.size, load.seed);
+    this.#inbox = inboxFor(library, this.#bodies);
     this.#warmAt = this.#startedAt + (load.warmUp ?? 0);
     this.#endAt = this.#startedAt + (load.duration ?? Infinity);
   }
@@ -276,23 +272,26 @@ class Generator {
   }
 
   #maySend(): boolean {
-    return !this.#isOver() && (this.#load.rate === undefined || this.#now >= this.#nextAt);
+    return !this.#isOver() && (this.#load.rate === undefined || this.#now >= this.#dueAt);
   }
 
-  /** When the rate allows the next request. */
-  get #nextAt(): number {
+  /** When the rate allows the next request, ms. */
+  get #dueAt(): number {
     const { rate } = this.#load;
     return rate === undefined ? -Infinity : this.#startedAt + this.#sent * 1000 / rate;
   }
 
-  /** Waits for the sockets, unless there is something to do. */
-  async #pause(): Promise<void> {
-    if (this.#clients.some(({ stirred }) => stirred)) return;
+  /** When a request is to be sent though no reply has come, ms. */
+  get #nextAt(): number {
     const isFree = this.#clients.some((client) => waitingFor(client) < this.#window);
-    const now = performance.now();
-    const next = isFree && !this.#isOver() ? Math.max(0, this.#nextAt - now) : WAIT;
-    await this.#waiting.wait(Math.min(WAIT, next));
-    for (const client of this.#clients) client.stirred = this.#waiting.stirred(client.index);
+    return isFree && !this.#isOver() ? this.#dueAt : Infinity;
+  }
+
+  /** Waits for the sockets, or at least looks at them. */
+  async #pause(): Promise<void> {
+    const isBusy = this.#clients.some(({ stirred }) => stirred);
+    await this.#waiting.wait(isBusy ? 0 : Math.min(WAIT, this.#nextAt - performance.now()));
+    for (const client of this.#clients) client.stirred ||= this.#waiting.stirred(client.index);
   }
 
   #connect(index: number): Client {
@@ -310,8 +309,8 @@ class Generator {
     const number = client.sent++ * this.#clients.length + index;
     this.#sent++;
     if (this.#correlate) {
-      this.#numberView.setUint32(0, number);
-      socket.sendMore(this.#numberFrame);
+      this.#headView.setUint32(0, number);
+      socket.sendMore(this.#head);
     }
     if (!this.#isReq) socket.sendMore(EMPTY);
     client.sentAt.set(number, this.#clock());
@@ -328,35 +327,35 @@ class Generator {
   /** Reads one message; false when there is none. */
   #read(client: Client): boolean {
     const { socket } = client;
-    let size = socket.receiveInto(this.#frame);
-    if (size < 0) return false;
     let named = -1;
+    let size = this.#isReq ? this.#inbox.receive(socket) : socket.receiveInto(this.#head);
+    if (size < 0) return false;
     if (this.#correlate) {
-      if (size === NUMBER_BYTES) named = this.#frameView.getUint32(0);
-      size = this.#next(socket);
+      if (size === NUMBER_BYTES) named = this.#headView.getUint32(0);
+      size = socket.more ? socket.receiveInto(this.#head) : -1;
     }
-    const body = this.#isReq ? size : size === 0 ? this.#next(socket) : -1;
-    const more = socket.more;
-    if (body === 0 && more) this.#failed(client, named, this.#next(socket));
-    else if (body < 0 || more) this.#wrong++;
-    else this.#judge(client, named, body);
+    if (!this.#isReq) size = size === 0 ? this.#next(socket) : -1;
+    const { more } = socket;
+    if (size === 0 && more) this.#failed(client, named, this.#next(socket));
+    else if (size < 0 || more) this.#wrong++;
+    else this.#judge(client, named, size);
     if (more) { while (this.#next(socket) >= 0); }
     return true;
   }
 
   /** The next frame of the same message: its size, or -1 if there is none. */
   #next(socket: Socket): number {
-    return socket.more ? socket.receiveInto(this.#frame) : -1;
+    return socket.more ? this.#inbox.receive(socket) : -1;
   }
 
-  /** Takes the body in `#frame` for the reply to the request that it, or the envelope, names. */
+  /** Takes what is in the inbox for the reply to the request that it, or the envelope, names. */
   #judge(client: Client, named: number, size: number): void {
-    const inside = size === this.#bodies.size ? this.#frameView.getUint32(0) : -1;
+    const inside = size === this.#bodies.size ? this.#inbox.number : -1;
     const number = named < 0 ? inside : named;
     const sentAt = client.sentAt.get(number);
     if (sentAt === undefined) return this.#stray(client, number);
     client.sentAt.delete(number);
-    if (inside !== number || !this.#bodies.isContent(number, this.#content)) this.#wrong++;
+    if (inside !== number || !this.#inbox.isBody(number)) this.#wrong++;
     else this.#right(number, sentAt);
   }
 
@@ -381,10 +380,9 @@ class Generator {
     else this.#wrong++;
   }
 
-  /** An error reply, its text in `#frame`. */
+  /** An error reply, its text in the inbox. */
   #failed(client: Client, named: number, size: number): void {
-    const text = new TextDecoder().decode(this.#frame.subarray(0, Math.min(size, ERROR_BYTES)));
-    const code = text.split(" ", 1)[0] ?? "";
+    const code = this.#inbox.text(size).split(" ", 1)[0] ?? "";
     this.#errors[code] = (this.#errors[code] ?? 0) + 1;
     if (named < 0) client.unnamed++;
     else if (!client.sentAt.delete(named)) this.#stray(client, named);
@@ -421,7 +419,7 @@ function blocking(poller: BlockingPoller): Waiting {
   let heardAt = performance.now();
   return {
     async wait(timeout) {
-      poller.wait(Math.min(timeout, BLOCKED));
+      poller.wait(Math.min(Math.max(0, timeout), BLOCKED));
       if (performance.now() - heardAt < BLOCKED) return;
       await new Promise((resolve) => setTimeout(resolve));
       heardAt = performance.now();

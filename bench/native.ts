@@ -6,13 +6,14 @@
  */
 
 import { type Library, POLLIN } from "../zmq/library.ts";
+import type { Message } from "../zmq/message.ts";
 import type { Socket } from "../zmq/socket.ts";
-import type { Compare } from "./bodies.ts";
 
 const SYMBOLS = {
   zmq_poll: { parameters: ["buffer", "i32", "i64"], result: "i32" },
   // Found through what the library itself links to.
   memcmp: { parameters: ["buffer", "buffer", "u32"], result: "i32" },
+  memcmp_in_place: { name: "memcmp", parameters: ["pointer", "buffer", "u32"], result: "i32" },
 } as const;
 
 type Symbols = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
@@ -21,10 +22,19 @@ function open({ path }: Library): Symbols {
   return Deno.dlopen(path, SYMBOLS).symbols;
 }
 
-/** A comparison by C's memcmp. */
-export function comparison(library: Library): Compare {
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Whether two arrays of the same length have the same bytes. */
+export function comparison(library: Library): (a: Bytes, b: Bytes) => boolean {
   const { memcmp } = open(library);
   return (a, b) => memcmp(a, b, a.length) === 0;
+}
+
+/** Whether a message has the same bytes as an array of its length. */
+export function comparisonInPlace(library: Library): (message: Message, bytes: Bytes) => boolean {
+  const { memcmp_in_place } = open(library);
+  const { zmq_msg_data } = library.symbols;
+  return ({ slot }, bytes) => memcmp_in_place(zmq_msg_data(slot), bytes, bytes.length) === 0;
 }
 
 /** sizeof(zmq_pollitem_t): a pointer, then int fd at 8, short events at 12, short revents at 14. */
