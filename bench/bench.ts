@@ -119,7 +119,7 @@ if (import.meta.main) {
   const ledger = new Ledger();
   const report = await bench(scenarios, { ...effort, slice, pairs }, ledger);
   if (flags.json === true) console.log(JSON.stringify(report, null, 2));
-  else if (effort.depth !== "check") console.log(toMarkdown(report));
+  else if (effort.depth !== "check") console.log(toMarkdown(report).trimEnd());
   if (flags.write === true) await write(toMarkdown(report));
   for (const fault of ledger.faults) console.error(`Lost or wrong: ${fault}`);
   if (effort.depth === "check") {

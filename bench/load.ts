@@ -50,7 +50,11 @@ export interface Load {
    * it no rate, ms. @default {0}
    */
   warmUp?: number;
-  /** How long to wait for the last replies, ms. @default {10_000} */
+  /**
+   * How long to wait for the last replies once nothing more is sent, ms.
+   *
+   * @default {10_000 after the duration, or a stop; without end after the number of requests}
+   */
   grace?: number;
   /** What the content of the bodies follows from. @default {1} */
   seed?: number;
@@ -185,6 +189,8 @@ class Generator {
   readonly #warmAt: number;
   /** When the last request may be sent, ms. */
   #endAt: number;
+  /** When it was seen that nothing more is to be sent, ms. */
+  #overAt = Infinity;
   #now = this.#startedAt;
   #clockSteps = 0;
   #sent = 0;
@@ -245,8 +251,14 @@ class Generator {
       this.#serve(client);
       underWay += waitingFor(client);
     }
-    if (underWay > 0) return this.#now < this.#endAt + (this.#load.grace ?? GRACE);
-    return !this.#isOver();
+    if (this.#isOver()) this.#overAt = Math.min(this.#overAt, this.#now);
+    return underWay > 0 ? this.#now < this.#lossAt : !this.#isOver();
+  }
+
+  /** When what was not answered is lost, ms. */
+  get #lossAt(): number {
+    const { grace } = this.#load;
+    return grace === undefined ? this.#endAt + GRACE : this.#overAt + grace;
   }
 
   #serve(client: Client): void {

@@ -16,7 +16,7 @@ export async function machine(): Promise<Record<string, string>> {
   const cpus = Deno.readTextFileSync("/proc/cpuinfo").match(/^model name\s*:.*$/gm) ?? [];
   const model = cpus[0]?.split(":")[1]?.trim() ?? Deno.build.arch;
   return {
-    "": `${cpus.length} × ${model}`,
+    [`${cpus.length} ×`]: model,
     Linux: Deno.osRelease(),
     Deno: Deno.version.deno,
     Node: await version("node", "--version"),

@@ -26,6 +26,8 @@ export interface Span {
   requests?: number;
   /** What is sent within this from the start does not count, ms. */
   warmUp?: number;
+  /** What is not answered so long after the last request is lost, ms. */
+  grace?: number;
   /** Requests a second at most, of a DEALER. @default {as many as there are replies} */
   rate?: number;
   /** Latencies of requests whose number can be divided by this are told apart. @default {none are} */

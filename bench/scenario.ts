@@ -38,20 +38,26 @@ export interface Scenario {
 /** Bytes that a check sends for one shape, about. */
 const CHECK_BYTES = 16 * 1024 * 1024;
 const CHECK_REQUESTS = 500;
-/** What a check has not been answered by then is lost, ms. */
-const CHECK_LIMIT = 120_000;
+/** What is not answered so long after the last request is lost, ms. */
+const GRACE = 20_000;
+/** Nobody needs so long for a number of requests, ms. */
+const LIMIT = 120_000;
 
 /** How long one slice of a shape is; `slices` times as long as usual. */
 export function spanOf({ depth, slice }: Effort, { size }: Pick<Shape, "size">, slices = 1): Span {
   if (depth === "check") {
-    const requests = Math.min(CHECK_REQUESTS, Math.ceil(CHECK_BYTES / size));
-    return { requests, duration: CHECK_LIMIT };
+    return numberOf(Math.min(CHECK_REQUESTS, Math.ceil(CHECK_BYTES / size)));
   }
   const warmUp = Math.min(300, slice / 3);
   return { warmUp, duration: warmUp + slice * slices };
 }
 
-/** `name` REQ sockets with one request each. */
+/** A number of requests, however long they take. */
+export function numberOf(requests: number): Span {
+  return { requests, duration: LIMIT, grace: GRACE };
+}
+
+/** REQ sockets with one request each. */
 export function req(width: number, size = 16): Shape {
   return { name: `REQ ${width}${sizeText(size)}`, socket: "req", width, size };
 }

@@ -10,7 +10,7 @@ import { fault } from "./peer.ts";
 import { pathOf, Server, serverArguments } from "./peer_prefork.ts";
 import { cpuTime, Daemon, exactCpuTime, memory, output, pause } from "./processes.ts";
 import { count, type Section, short, type Target } from "./report.ts";
-import { type Bench, dealer, req, type Scenario, spanOf } from "./scenario.ts";
+import { type Bench, dealer, numberOf, req, type Scenario, spanOf } from "./scenario.ts";
 import { median } from "./statistics.ts";
 
 /** One figure with its limit, if it has one. */
@@ -57,8 +57,7 @@ async function firstReply({ ledger }: Bench): Promise<number> {
     clients: 1,
     window: 1,
     size: 16,
-    requests: 1,
-    duration: LIMIT,
+    ...numberOf(1),
     reconnectInterval: 2,
   };
   ledger.enter("first reply", await generate({ endpoint, ...one }));
@@ -124,8 +123,6 @@ async function runIdle(bench: Bench): Promise<Section> {
 }
 
 const QUEUED = 10_000;
-/** What is not answered by then is lost, ms. */
-const LIMIT = 120_000;
 
 /** What waiting jobs add to the broker's memory: all of them wait behind one that takes 2 s. */
 async function runQueue(bench: Bench): Promise<Section> {
@@ -135,7 +132,7 @@ async function runQueue(bench: Bench): Promise<Section> {
   let most = before;
   const timer = setInterval(() => most = Math.max(most, memory(server.pid)), 50);
   try {
-    const figures = await server.load(dealer(QUEUED, 1000), { requests: QUEUED, duration: LIMIT });
+    const figures = await server.load(dealer(QUEUED, 1000), numberOf(QUEUED));
     bench.ledger.enter("full queue", figures);
   } finally {
     clearInterval(timer);
@@ -151,7 +148,7 @@ async function runSockets(bench: Bench): Promise<Section> {
   bench.say(`${SOCKETS} client sockets`);
   const shape = req(SOCKETS);
   const span = bench.effort.depth === "check"
-    ? { requests: 2 * SOCKETS, duration: LIMIT }
+    ? numberOf(2 * SOCKETS)
     : spanOf(bench.effort, shape, 2);
   const before = cpuTime(server.pids);
   const figures = bench.ledger.enter(`${SOCKETS} sockets`, await server.load(shape, span));

@@ -92,9 +92,21 @@ function summary(slices: readonly Slice[]) {
   };
 }
 
-async function startAll(peers: readonly Peer[], workers: number, stack: AsyncDisposableStack) {
+/** Starts peers and gives their JITs time: a server that is asked has been running for long. */
+async function startAll(
+  { effort, say }: Bench,
+  peers: readonly Peer[],
+  workers: number,
+  stack: AsyncDisposableStack,
+) {
   const running = new Map<string, Running>();
-  for (const peer of peers) running.set(peer.name, stack.use(await peer.start(workers)));
+  for (const peer of peers) {
+    say(`${peer.name} with ${workers} workers starts`);
+    const started = stack.use(await peer.start(workers));
+    running.set(peer.name, started);
+    const shape = dealer(100);
+    if (effort.depth !== "check") await started.load(shape, spanOf(effort, shape, 2));
+  }
   return running;
 }
 
@@ -102,7 +114,7 @@ async function runPeers(bench: Bench): Promise<Section> {
   const { depth } = bench.effort;
   const shapes = depth === "full" ? SHAPES : depth === "quick" ? QUICK : CHECK;
   await using stack = new AsyncDisposableStack();
-  const running = await startAll(bench.peers, 2, stack);
+  const running = await startAll(bench, bench.peers, 2, stack);
   const rounds: Round[] = [];
   for (const shape of shapes) rounds.push(await interleave(bench, running, shape));
   const names = [...running.keys()];
@@ -175,9 +187,8 @@ async function runWorkers(bench: Bench): Promise<Section> {
   const figures: unknown[] = [];
   for (const workers of [1, 2, 4]) {
     await using stack = new AsyncDisposableStack();
-    const running = await startAll(peers, workers, stack);
+    const running = await startAll(bench, peers, workers, stack);
     for (const shape of [req(16), dealer(100)]) {
-      bench.say(`${workers} workers`);
       const round = await interleave(bench, running, shape);
       const all = [...round.slices.values()].map(summary);
       const ratio = ratioOf(round, "zmq_proxy");
