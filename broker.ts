@@ -27,7 +27,7 @@ import type { Verdict, ZapRequest } from "./wire/zap.ts";
 import type { Demand } from "./zmq/curve.ts";
 import type { Library } from "./zmq/library.ts";
 import { MessagePool } from "./zmq/message.ts";
-import { Poller } from "./zmq/poller.ts";
+import { coresFor, Poller } from "./zmq/poller.ts";
 import { Context } from "./zmq/socket.ts";
 
 /** What bounds a `Broker`. */
@@ -138,6 +138,7 @@ export class Broker<B> {
   /** Ready workers by the number of jobs that they have. */
   readonly #levels: List<Worker<B>>[] = [];
   #lowest = 0;
+  #assigned = 0;
   #lastId = 0;
   #ended: Ended<B>[] = [];
   #serviceTime: number | undefined;
@@ -199,9 +200,7 @@ export class Broker<B> {
 
   /** Jobs that workers have. */
   get assigned(): number {
-    let sum = 0;
-    for (const worker of this.#workers) sum += worker.jobs.size;
-    return sum;
+    return this.#assigned;
   }
 
   /** Every worker that is not gone. */
@@ -655,6 +654,7 @@ export class Broker<B> {
     job.startedAt = worker.jobs.size < this.#limits.concurrency ? now : 0;
     if (job.requestTimeout !== Infinity) this.#beginWatch(now);
     worker.jobs.set(job.id, job);
+    this.#assigned++;
     this.#place(worker);
     job.state = "assigned";
     this.lastJobAt = now;
@@ -664,6 +664,7 @@ export class Broker<B> {
   #unassign(worker: Worker<B>, job: Job<B>, now: number): void {
     if (worker.state === "ready") this.#level(worker.jobs.size).remove(worker);
     worker.jobs.delete(job.id);
+    this.#assigned--;
     this.#endWatch(job);
     if (worker.jobs.size === 0) worker.idleSince = now;
     if (worker.state === "ready") this.#place(worker);
@@ -673,6 +674,7 @@ export class Broker<B> {
   #takeJobs(worker: Worker<B>): Job<B>[] {
     const jobs = [...worker.jobs.values()];
     worker.jobs.clear();
+    this.#assigned -= jobs.length;
     for (const job of jobs) this.#endWatch(job);
     return jobs;
   }
@@ -889,6 +891,8 @@ export class BrokerLoop {
   readonly #poller: Poller;
   readonly #workers = new Map<number, Worker<Frames>>();
   readonly #cache: ReplyCache<Frames>;
+  /** What workers have answered and is yet to be sent: in a row it costs fewer changes of threads. */
+  readonly #answers: { job: Job<Frames>; code: number; frames: Frames }[] = [];
   #now = performance.now();
   #open = true;
   /** Something was done to the broker since the pass began. */
@@ -989,7 +993,9 @@ export class BrokerLoop {
       const ready = busy || this.#again || this.#back.socket.readable() || this.#frontReadable() ||
         this.#door?.socket.readable();
       const retry = this.#front.blocked ? SLOW_CLIENT_RETRY : Infinity;
-      await this.#poller.wait(ready ? 0 : Math.min(sleep, retry, report));
+      const cores = coresFor(this.broker.assigned);
+      const turn = this.#poller.rest(ready ? 0 : Math.min(sleep, retry, report), cores);
+      if (turn !== undefined) await turn;
     }
   }
 
@@ -1082,6 +1088,7 @@ export class BrokerLoop {
   #readBackend(): number {
     let read = 0;
     while (read < BATCH && this.#back.read()) read++;
+    for (const { job, code, frames } of this.#answers.splice(0)) this.#deliver(job, code, frames);
     return read;
   }
 
@@ -1121,7 +1128,8 @@ export class BrokerLoop {
     for (;;) {
       const next = this.broker.next(this.#now);
       if (next === undefined) break;
-      if (!this.#back.send(next.worker, next.job, this.#now)) this.#unsendable(next);
+      const busy = this.broker.assigned + this.broker.queued;
+      if (!this.#back.send(next.worker, next.job, busy, this.#now)) this.#unsendable(next);
     }
     this.#answerEnded();
   }
@@ -1214,7 +1222,7 @@ export class BrokerLoop {
       reply: (worker, reply, frames) => {
         const job = this.broker.settle(worker, reply.job, reply.code, reply.micros, this.#now);
         if (job === undefined) this.#release(frames);
-        else this.#deliver(job, reply.code, frames);
+        else this.#answers.push({ job, code: reply.code, frames });
       },
       returned: (worker, job) => this.broker.giveBack(worker, job, this.#now),
       retiring: (worker) => {

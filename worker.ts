@@ -38,7 +38,7 @@ import { prove } from "./zmq/curve.ts";
 import { dieWithParent } from "./zmq/lifeline.ts";
 import { lengthOf, openLibrary, Option, SocketType } from "./zmq/library.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";
-import { Poller } from "./zmq/poller.ts";
+import { coresFor, Poller } from "./zmq/poller.ts";
 import { Context, type Socket } from "./zmq/socket.ts";
 
 /** What a handler returns: one body frame, or several. Text is sent as UTF-8. */
@@ -305,6 +305,8 @@ type Stop = typeof Stop[keyof typeof Stop];
 
 /** Characters of an error message or a line for the log at most. */
 const MAX_TEXT = 8192;
+/** The longest wait, ms. */
+const LONG = 60_000;
 /** Messages read before timers and signals have their turn. */
 const BATCH = 256;
 /** A worker leaves once its last replies are on their way, or after this, ms. */
@@ -324,6 +326,8 @@ class Service {
   readonly #running = new Map<number, JobContext>();
   #handler: HandlerModule = { default: echo };
   #concurrency = 1;
+  /** Jobs under way in the server when the last one came. */
+  #busy = 0;
   readonly #maxMessageSize: number;
   /** serving → draining: no more jobs, leave when none is left */
   #state: "serving" | "draining" = "serving";
@@ -355,8 +359,13 @@ class Service {
     await setTitle(config.title);
     for (;;) {
       const more = this.#pump();
+      // Handlers that have nothing to wait for end before this does.
+      if (this.#running.size > 0) await undefined;
       if (this.#done) break;
-      await this.#poller.wait(more || this.#socket.readable() ? 0 : 60_000);
+      const timeout = more || this.#socket.readable() ? 0 : LONG;
+      // Nothing else needs this thread unless a handler waits for something.
+      if (this.#running.size > 0) await this.#poller.wait(timeout);
+      else await this.#poller.rest(timeout, coresFor(this.#busy));
     }
     await this.#finish();
     clearInterval(timer);
@@ -454,8 +463,8 @@ class Service {
     const type = this.#control[0];
     if (type === FromBroker.JOB) {
       const header = parseJob(this.#control.subarray(0, size));
-      const job = { header, frames: this.#readFrames() };
-      this.#pending.push(job);
+      this.#busy = header.busy;
+      this.#pending.push({ header, frames: this.#readFrames() });
     } else if (type === FromBroker.CANCEL) {
       const view = new DataView(this.#control.buffer);
       this.#cancel(readJobId(view), readCode(view));

@@ -59,11 +59,13 @@ const TEXT_BYTES = 65_536;
 /** What a worker is told of a job. Its deadline is one of the calendar, which both can read. */
 function orderOf(
   { id, deaths, deadline, requestTimeout }: Job<Frames>,
+  busy: number,
   now: number,
 ): JobOrder {
   return {
     job: id,
     attempt: deaths + 1,
+    busy,
     deadline: deadline === Infinity ? 0 : Date.now() + deadline - now,
     requestTimeout: requestTimeout === Infinity ? 0 : requestTimeout,
   };
@@ -143,10 +145,13 @@ export class Backend {
     return true;
   }
 
-  /** Sends a job that was assigned to `worker`; false if the worker is not there any more. */
-  send(worker: Worker<Frames>, job: Job<Frames>, now: number): boolean {
+  /**
+   * Sends a job that was assigned to `worker`, one of so many `busy` ones in the server; false if the
+   * worker is not there any more.
+   */
+  send(worker: Worker<Frames>, job: Job<Frames>, busy: number, now: number): boolean {
     const { client, body } = job;
-    writeJob(client.view, orderOf(job, now), body.length);
+    writeJob(client.view, orderOf(job, busy, now));
     if (this.#socket.sendMore(worker.routingId) !== "sent") return false;
     this.#socket.sendMore(client.header);
     const last = body.length - 1;

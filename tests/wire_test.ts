@@ -368,16 +368,16 @@ Deno.test("readJobId and readCode read what buildJobSignal wrote when jobs go up
 function jobHeader(
   identity: string,
   address: string,
-  { job = 1, attempt = 1, frames = 1, deadline = 0, requestTimeout = 0, user = "" } = {},
+  { job = 1, attempt = 1, busy = 1, deadline = 0, requestTimeout = 0, user = "" } = {},
 ): Bytes {
   const header = buildJobHeader(identity, address, user);
-  writeJob(viewOf(header), { job, attempt, deadline, requestTimeout }, frames);
+  writeJob(viewOf(header), { job, attempt, busy, deadline, requestTimeout });
   return header;
 }
 
 Deno.test("writeJob writes the documented bytes", () => {
   const times = { deadline: 0x0001_0203_0405_0607, requestTimeout: 0x0a0b0c0d };
-  const order = { job: 0x0001_0203_0405_0607, attempt: 2, frames: 0x0304, ...times, user: "al" };
+  const order = { job: 0x0001_0203_0405_0607, attempt: 2, busy: 0x0304, ...times, user: "al" };
   const id = "07060504" + "03020100";
   const fixed = "10020403" + id + id + "0d0c0b0a";
   assert.equal(hex(jobHeader("me", "::1", order)), fixed + "026d65" + "033a3a31" + "02616c");
@@ -386,7 +386,7 @@ Deno.test("writeJob writes the documented bytes", () => {
 Deno.test("parseJob reads what writeJob wrote when jobs go up to 2^53 - 1", () => {
   for (const job of IDS) {
     for (const deadline of IDS) {
-      const order = { job, attempt: 3, deadline, requestTimeout: LONGEST, user: "alice" };
+      const order = { job, attempt: 3, busy: 7, deadline, requestTimeout: LONGEST, user: "alice" };
       const header = jobHeader("me", "127.0.0.1", order);
       const expected = { ...order, identity: "me", address: "127.0.0.1" };
       assert.deepEqual(parseJob(header), expected);
@@ -399,16 +399,22 @@ Deno.test("writeJob leaves nothing of the job before when it writes the header a
   const header = jobHeader("me", "here", {
     job: HIGHEST,
     attempt: 255,
-    frames: 9,
+    busy: 9,
     deadline: HIGHEST,
     requestTimeout: 9,
   });
-  writeJob(viewOf(header), { job: 1, attempt: 1, deadline: 0, requestTimeout: 0 }, 1);
+  writeJob(viewOf(header), {
+    job: 1,
+    attempt: 1,
+    busy: 1,
+    deadline: 0,
+    requestTimeout: 0,
+  });
   assert.equal(hex(header), hex(jobHeader("me", "here")));
 });
 
 Deno.test("writeJob keeps numbers within their fields when they are larger", () => {
-  const header = jobHeader("", "", { attempt: 300, frames: 70_000, requestTimeout: 1e12 });
+  const header = jobHeader("", "", { attempt: 300, busy: 70_000, requestTimeout: 1e12 });
   assert.equal(header[1], 255);
   assert.equal(viewOf(header).getUint16(2, true), 65_535);
   assert.equal(parseJob(header).requestTimeout, LONGEST);
@@ -476,6 +482,7 @@ Deno.test("parseJob reads what writeJob wrote when all is random", () => {
     const numbers = {
       job: randomId(random),
       attempt: random(256),
+      busy: random(2 ** 16),
       deadline: randomId(random),
       requestTimeout: random(2 ** 32),
     };

@@ -15,7 +15,7 @@
  *   MEMORY   [u8 8, u8 0, u16 0, u32 KiB]      how much it has in memory, where it was told to say so
  *
  * broker → worker
- *   JOB      [u8 16, u8 attempt, u16 frames, u32 job low, u32 job high,
+ *   JOB      [u8 16, u8 attempt, u16 busy, u32 job low, u32 job high,
  *             u32 deadline low, u32 deadline high (ms since 1970; 0: none), u32 ms to run (0: any time),
  *             u8 length, identity, u8 length, address, u8 length, user] [body…]
  *   CANCEL   [u8 17, u8 0, u16 code, u32 job low, u32 job high]
@@ -171,17 +171,19 @@ export interface JobOrder {
   job: number;
   /** 1 for the first try. */
   attempt: number;
+  /** Jobs that wait or run anywhere in the server, this one included: how much there is to do. */
+  busy: number;
   /** Not to be started after this time, ms since 1970; 0: no deadline. */
   deadline: number;
   /** How long the handler may run, ms; 0: any time. */
   requestTimeout: number;
 }
 
-/** Writes the fixed part of a JOB header, for a body of so many frames. */
-export function writeJob(view: DataView, order: JobOrder, frames: number): void {
-  const { job, attempt, deadline, requestTimeout } = order;
+/** Writes the fixed part of a JOB header. */
+export function writeJob(view: DataView, order: JobOrder): void {
+  const { job, attempt, busy, deadline, requestTimeout } = order;
   view.setUint8(1, Math.min(attempt, 255));
-  view.setUint16(2, Math.min(frames, 0xffff), true);
+  view.setUint16(2, Math.min(busy, 0xffff), true);
   writeJobId(view, job);
   view.setUint32(12, Math.ceil(deadline) >>> 0, true);
   view.setUint32(16, Math.floor(Math.ceil(deadline) / HIGH), true);
@@ -207,6 +209,7 @@ export function parseJob(bytes: Uint8Array<ArrayBuffer>): JobHeader {
   return {
     job: readJobId(view),
     attempt: view.getUint8(1),
+    busy: view.getUint16(2, true),
     deadline: view.getUint32(12, true) + view.getUint32(16, true) * HIGH,
     requestTimeout: view.getUint32(20, true),
     identity: text(bytes, JOB_FIXED_BYTES + 1, identityEnd),

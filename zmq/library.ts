@@ -47,18 +47,21 @@ const SYMBOLS = {
     result: "i32",
     optional: true,
   },
-  /** Waits on file descriptors only: it runs on another thread, and sockets are not thread-safe. */
-  zmq_poll_async: {
-    name: "zmq_poll",
-    parameters: ["buffer", "i32", "i64"],
+  // Found through what the library itself links to.
+  poll: { parameters: ["buffer", "u32", "i32"], result: "i32" },
+  poll_async: {
+    name: "poll",
+    parameters: ["buffer", "u32", "i32"],
     result: "i32",
     nonblocking: true,
   },
-  // Found through what the library itself links to.
   memcpy: { parameters: ["buffer", "pointer", "u32"], result: "pointer" },
   memcpy_out: { name: "memcpy", parameters: ["pointer", "buffer", "u32"], result: "pointer" },
   strlen: { parameters: ["pointer"], result: "u32" },
   srand: { parameters: ["u32"], result: "void" },
+  sched_yield: { parameters: [], result: "i32" },
+  /** Linux's own: macOS has no such function. */
+  sched_setscheduler: { parameters: ["i32", "i32", "buffer"], result: "i32", optional: true },
   /** glibc's own. */
   malloc_trim: { parameters: ["usize"], result: "i32", optional: true },
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
@@ -147,7 +150,7 @@ export const Option = {
 /** Flags of send and receive, zmq.h. */
 export const Flag = { DONTWAIT: 1, SNDMORE: 2 } as const;
 
-/** The readable bit of ZMQ_EVENTS and of a poll item. */
+/** The readable bit of ZMQ_EVENTS, and of poll(2). */
 export const POLLIN = 1;
 
 const darwin = Deno.build.os === "darwin";

@@ -1,10 +1,11 @@
 /**
- * Waits for sockets without blocking JavaScript: libzmq's own poll, on another thread, over file
- * descriptors only.
+ * Waits for sockets: poll(2) over their file descriptors, on another thread, or on this one while so
+ * much comes that the change of threads would take longer.
  *
  * A socket's descriptor is edge-triggered and any call on the socket may eat the edge. So the rule
- * that loses nothing: ask every socket whether it is readable right before a wait, and ask again after
- * anything was sent while a wait is under way.
+ * that loses nothing: receive from every socket, or ask it, until there is nothing, right before a wait;
+ * and ask again after anything was sent while a wait is under way. `Socket` itself knows when there can
+ * be nothing, and then answers without a call.
  *
  * @module
  */
@@ -12,9 +13,22 @@
 import { harden, POLLIN, SocketType, type Symbols } from "./library.ts";
 import type { Context, Socket } from "./socket.ts";
 
-/** sizeof(zmq_pollitem_t): a pointer, then int fd at 8, short events at 12, short revents at 14. */
-const ITEM_BYTES = 16;
+/** sizeof(struct pollfd): int fd, then short events at 4, short revents at 6. */
+const ITEM_BYTES = 8;
+/** When nothing has come for so long, the wait is made on another thread, ms. */
+const QUIET = 2;
+/** However much comes, timers, signals and promises have their turn this often, ms. */
+const TURN_INTERVAL = 4;
+/** A thread that sleeps takes about so long to be awake and back at work, ms. */
+const SPIN = 0.3;
+/** After so many waits in a row that were shorter than that. */
+const SHORT_WAITS = 2;
 const NOTHING = new Uint8Array(0);
+
+/** Whether cores are left when so many jobs are under way in the server: each keeps about two busy. */
+export function coresFor(jobs: number): "spare" | "taken" {
+  return jobs <= navigator.hardwareConcurrency / 2 ? "spare" : "taken";
+}
 
 /** Waits for some sockets, and can be woken. */
 export class Poller {
@@ -22,8 +36,14 @@ export class Poller {
   readonly #bell: Socket;
   readonly #rope: Socket;
   readonly #items: Uint8Array<ArrayBuffer>;
-  readonly #count: number;
+  readonly #sockets: readonly Socket[];
+  readonly #view: DataView;
   #waiting = false;
+  /** When something last came, and when others last had their turn, ms. */
+  #stirredAt = -Infinity;
+  #turnAt = 0;
+  /** Waits in a row that were shorter than `SPIN`. */
+  #shortWaits = 0;
 
   /**
    * Watches `sockets`; they stay the caller's.
@@ -43,26 +63,77 @@ export class Poller {
     const endpoint = `inproc://bell-${crypto.randomUUID()}`;
     this.#bell.bind(endpoint);
     this.#rope.connect(endpoint);
-    const watched = [this.#bell, ...sockets];
-    this.#count = watched.length;
-    this.#items = new Uint8Array(ITEM_BYTES * watched.length);
-    const view = new DataView(this.#items.buffer);
-    watched.forEach((socket, index) => {
-      view.setInt32(index * ITEM_BYTES + 8, socket.fd, true);
-      view.setInt16(index * ITEM_BYTES + 12, POLLIN, true);
+    this.#sockets = [this.#bell, ...sockets];
+    this.#items = new Uint8Array(ITEM_BYTES * this.#sockets.length);
+    this.#view = new DataView(this.#items.buffer);
+    this.#sockets.forEach((socket, index) => {
+      socket.watch();
+      this.#view.setInt32(index * ITEM_BYTES, socket.fd, true);
+      this.#view.setInt16(index * ITEM_BYTES + 4, POLLIN, true);
     });
   }
 
-  /** Waits until a descriptor stirs, `wake` is called, or `timeout` ms have passed. */
+  /**
+   * Waits until a descriptor stirs, `wake` is called, or `timeout` ms have passed. Timers, signals and
+   * promises have their turn, also when there is nothing to wait for.
+   */
   async wait(timeout: number): Promise<void> {
     this.#drainBell();
-    const limit = Math.min(Math.max(0, Math.ceil(timeout)), 0x7fffffff);
+    if (timeout <= 0) {
+      await new Promise((resolve) => void setImmediate(resolve));
+      this.#look(0);
+      return;
+    }
     this.#waiting = true;
     try {
-      await this.#symbols.zmq_poll_async(this.#items, this.#count, BigInt(limit));
+      const { length } = this.#sockets;
+      this.#stir(await this.#symbols.poll_async(this.#items, length, limited(timeout)));
     } finally {
       this.#waiting = false;
     }
+  }
+
+  /**
+   * The same for a loop that is all that runs on this thread. While much comes, it waits here, undefined
+   * is returned, and others have their turn only every `TURN_INTERVAL`. With `cores` to spare, it asks
+   * again and again for a moment before it sleeps; whoever else wants the core gets it.
+   */
+  rest(timeout: number, cores: ReturnType<typeof coresFor>): Promise<void> | undefined {
+    const now = performance.now();
+    const isQuiet = now - this.#stirredAt > QUIET;
+    if (isQuiet || now >= this.#turnAt) {
+      this.#turnAt = now + TURN_INTERVAL;
+      return this.wait(isQuiet ? timeout : 0);
+    }
+    if (timeout <= 0) this.#look(0);
+    else if (cores === "taken" || this.#shortWaits < SHORT_WAITS || !this.#spin(now)) {
+      this.#look(Math.min(timeout, QUIET));
+    }
+    this.#shortWaits = performance.now() - now < SPIN ? this.#shortWaits + 1 : 0;
+    return undefined;
+  }
+
+  /** Asks until something has stirred, for `SPIN` at most; tells whether it has. */
+  #spin(now: number): boolean {
+    while (!this.#look(0)) {
+      if (performance.now() - now > SPIN) return false;
+      this.#symbols.sched_yield();
+    }
+    return true;
+  }
+
+  /** Asks which descriptors have stirred, or stir within `timeout` ms; tells whether one has. */
+  #look(timeout: number): boolean {
+    return this.#stir(this.#symbols.poll(this.#items, this.#sockets.length, limited(timeout)));
+  }
+
+  #stir(count: number): boolean {
+    if (count <= 0) return false;
+    this.#stirredAt = performance.now();
+    for (let index = 0; index < this.#sockets.length; index++) {
+      if (this.#view.getInt16(index * ITEM_BYTES + 6, true) !== 0) this.#sockets[index]?.stir();
+    }
+    return true;
   }
 
   /** Ends the wait that is under way, if one is. */
@@ -79,6 +150,11 @@ export class Poller {
   #drainBell(): void {
     while (this.#bell.readable()) this.#bell.receiveInto(SCRATCH);
   }
+}
+
+/** What poll(2) takes for a time, ms. */
+function limited(timeout: number): number {
+  return Math.min(Math.max(0, Math.ceil(timeout)), 0x7fffffff);
 }
 
 const SCRATCH = new Uint8Array(1);
