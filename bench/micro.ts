@@ -28,7 +28,7 @@ const requestHeader = buildRequestHeader({ id: 1, timeout: 10_000 });
 const jobHeader = buildJobHeader("", "127.0.0.1", "");
 const jobView = new DataView(jobHeader.buffer);
 const replyView = new DataView(new ArrayBuffer(REPLY_BYTES));
-const order = { job: 1, attempt: 1, deadline: 0, requestTimeout: 0 };
+const order = { job: 1, attempt: 1, busy: 1, deadline: 0, requestTimeout: 0 };
 writeReply(replyView, 1, Code.ok, 10);
 
 Deno.bench("request header: build", { group: "headers" }, () => {
@@ -38,7 +38,7 @@ Deno.bench("request header: parse", { group: "headers" }, () => {
   parseRequestHeader(requestHeader);
 });
 Deno.bench("job header: write", { group: "headers" }, () => {
-  writeJob(jobView, order, 1);
+  writeJob(jobView, order);
 });
 Deno.bench("job header: parse", { group: "headers" }, () => {
   parseJob(jobHeader);

@@ -87,7 +87,9 @@ export class Poller {
     this.#waiting = true;
     try {
       const { length } = this.#sockets;
-      this.#stir(await this.#symbols.poll_async(this.#items, length, limited(timeout)));
+      const count = await this.#symbols.poll_async(this.#items, length, limited(timeout));
+      // This thread may have been held up since.
+      if (!this.#stir(count)) this.#look(0);
     } finally {
       this.#waiting = false;
     }
