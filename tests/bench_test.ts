@@ -163,7 +163,7 @@ Deno.test("load: error replies are counted by their code", async () => {
 });
 
 Deno.test("load: marked requests have their latencies apart", async () => {
-  const figures = await ask(echo, { mark: 10 });
+  const figures = await ask(echo, { clients: 1, mark: 10 });
   assert.equal(figures.marked.replies, 4);
   assert(figures.marked.percentiles[0] > 0);
 });
