@@ -285,7 +285,9 @@ export class Broker<B> {
   /** The next job to send, now assigned to the worker that comes with it. */
   next(now: number): Assignment<B> | undefined {
     while (this.#queue.size > 0 && this.#phase !== "refusing") {
-      const worker = this.#chooseWorker(now);
+      const worker = this.#isSuspect(this.#queue.first, now)
+        ? this.#level(0).first
+        : this.#chooseWorker(now);
       if (worker === undefined) return undefined;
       const job = this.#dequeue();
       if (job === undefined) return undefined;
@@ -341,6 +343,7 @@ export class Broker<B> {
       links: noLinks(),
       jobs: new Map(),
       state: "ready",
+      alone: false,
       idleSince: now,
       progressAt: now,
       answered: 0,
@@ -353,13 +356,15 @@ export class Broker<B> {
   /** Gives a worker no more jobs; it keeps those that it has. */
   retire(worker: Worker<B>): void {
     if (worker.state !== "ready") return;
-    this.#level(worker.jobs.size).remove(worker);
+    this.#unplace(worker);
     worker.state = "retiring";
   }
 
   /**
-   * A worker is gone. Its jobs go back to the front of the queue. Unless it left in order, those that
-   * it was running count one death each, and are given up at `maxAttempts`.
+   * A worker is gone. Its jobs go back to the front of the queue. Unless it left in order, those that it
+   * was running count a death each, and are given up at `maxAttempts`. If it had more than it can run, any
+   * of them may have killed it: each runs alone next time, and one that kills its worker then has killed
+   * both.
    */
   removeWorker(worker: Worker<B>, end: "left" | "died"): void {
     if (worker.state === "gone") return;
@@ -367,13 +372,18 @@ export class Broker<B> {
     worker.state = "gone";
     this.#workers.delete(worker);
     const jobs = this.#takeJobs(worker);
-    const running = end === "died" ? this.#limits.concurrency : 0;
-    for (let index = jobs.length - 1; index >= 0; index--) {
-      const job = jobs[index];
-      if (job === undefined) continue;
-      if (index < running) job.deaths++;
+    if (end === "died") this.#blame(jobs);
+    for (const job of jobs.toReversed()) {
       if (job.deaths < this.#limits.maxAttempts) this.#requeue(job);
       else this.#giveUp(job);
+    }
+  }
+
+  #blame(jobs: readonly Job<B>[]): void {
+    const known = jobs.length <= this.#limits.concurrency;
+    for (const job of jobs) {
+      if (known) job.deaths += job.suspect ? 2 : 1;
+      job.suspect = !known;
     }
   }
 
@@ -649,11 +659,12 @@ export class Broker<B> {
   }
 
   #assign(job: Job<B>, worker: Worker<B>, now: number): Assignment<B> {
-    this.#level(worker.jobs.size).remove(worker);
+    this.#unplace(worker);
     if (worker.jobs.size === 0) worker.progressAt = now;
     job.startedAt = worker.jobs.size < this.#limits.concurrency ? now : 0;
     if (job.requestTimeout !== Infinity) this.#beginWatch(now);
     worker.jobs.set(job.id, job);
+    worker.alone = job.suspect;
     this.#assigned++;
     this.#place(worker);
     job.state = "assigned";
@@ -662,12 +673,13 @@ export class Broker<B> {
   }
 
   #unassign(worker: Worker<B>, job: Job<B>, now: number): void {
-    if (worker.state === "ready") this.#level(worker.jobs.size).remove(worker);
+    this.#unplace(worker);
     worker.jobs.delete(job.id);
+    worker.alone = false;
     this.#assigned--;
     this.#endWatch(job);
     if (worker.jobs.size === 0) worker.idleSince = now;
-    if (worker.state === "ready") this.#place(worker);
+    this.#place(worker);
   }
 
   /** Takes all jobs from a worker that gets no more. */
@@ -679,9 +691,14 @@ export class Broker<B> {
     return jobs;
   }
 
+  /** Whether a job may end its worker, and so has one for itself. */
+  #isSuspect(job: Job<B> | undefined, now: number): boolean {
+    return job !== undefined && job.suspect && job.deadline > now;
+  }
+
   /** An idle worker; failing that, the least loaded one that will soon be. */
   #chooseWorker(now: number): Worker<B> | undefined {
-    const { concurrency, prefetch, dispatch } = this.#limits;
+    const { concurrency, dispatch } = this.#limits;
     while (this.#lowest < this.#levels.length && this.#level(this.#lowest).first === undefined) {
       this.#lowest++;
     }
@@ -691,11 +708,17 @@ export class Broker<B> {
         const idle = dispatch === "mru" ? list.first : list.last;
         if (idle !== undefined) return idle;
       } else {
-        if (level >= prefetch || !this.#soon(level)) return undefined;
+        if (level >= this.#prefetch || !this.#soon(level)) return undefined;
         for (const worker of list) if (!this.#stuck(worker, now)) return worker;
       }
     }
     return undefined;
+  }
+
+  /** A job that must not run twice must not wait where another may end the worker. */
+  get #prefetch(): number {
+    const { concurrency, prefetch, maxAttempts } = this.#limits;
+    return maxAttempts === 1 ? concurrency : prefetch;
   }
 
   /** Whether a worker that has `level` jobs is expected to be free within the budget. */
@@ -709,11 +732,16 @@ export class Broker<B> {
     return now - worker.progressAt > this.#limits.prefetchBudget * STUCK_BUDGETS;
   }
 
-  /** Puts a ready worker among those that have as many jobs; the newest in front. */
+  /** Puts a worker that may get jobs among those that have as many; the newest in front. */
   #place(worker: Worker<B>): void {
+    if (worker.state !== "ready" || worker.alone) return;
     const level = worker.jobs.size;
     this.#level(level).unshift(worker);
     if (level < this.#lowest) this.#lowest = level;
+  }
+
+  #unplace(worker: Worker<B>): void {
+    if (worker.state === "ready" && !worker.alone) this.#level(worker.jobs.size).remove(worker);
   }
 
   #level(level: number): List<Worker<B>> {
@@ -893,6 +921,8 @@ export class BrokerLoop {
   readonly #cache: ReplyCache<Frames>;
   /** What workers have answered and is yet to be sent: in a row it costs fewer changes of threads. */
   readonly #answers: { job: Job<Frames>; code: number; frames: Frames }[] = [];
+  /** Jobs that are about to be sent, by their workers. */
+  readonly #groups = new Map<Worker<Frames>, Job<Frames>[]>();
   #now = performance.now();
   #open = true;
   /** Something was done to the broker since the pass began. */
@@ -1125,18 +1155,27 @@ export class BrokerLoop {
   }
 
   #dispatch(): void {
-    for (;;) {
-      const next = this.broker.next(this.#now);
-      if (next === undefined) break;
-      const busy = this.broker.assigned + this.broker.queued;
-      if (!this.#back.send(next.worker, next.job, busy, this.#now)) this.#unsendable(next);
+    for (let next = this.broker.next(this.#now); next; next = this.broker.next(this.#now)) {
+      const group = this.#groups.get(next.worker);
+      if (group === undefined) this.#groups.set(next.worker, [next.job]);
+      else group.push(next.job);
     }
+    if (this.#groups.size > 0) this.#sendGroups();
     this.#answerEnded();
   }
 
+  #sendGroups(): void {
+    const busy = this.broker.assigned + this.broker.queued;
+    for (const [worker, jobs] of this.#groups) {
+      const sent = this.#back.send(worker, jobs, busy, this.#now);
+      if (sent < jobs.length) this.#unsendable(worker, jobs.slice(sent));
+    }
+    this.#groups.clear();
+  }
+
   /** The worker has just gone; what it said before that is still to be read. */
-  #unsendable({ job, worker }: Assignment<Frames>): void {
-    this.broker.giveBack(worker, job.id, this.#now);
+  #unsendable(worker: Worker<Frames>, jobs: readonly Job<Frames>[]): void {
+    for (const job of jobs.toReversed()) this.broker.giveBack(worker, job.id, this.#now);
     this.broker.retire(worker);
   }
 

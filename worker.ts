@@ -24,9 +24,8 @@ import {
   FromBroker,
   FromWorker,
   type JobHeader,
+  JobReader,
   type LogLevel,
-  MAX_JOB_BYTES,
-  parseJob,
   readCode,
   readJobId,
   REPLY_BYTES,
@@ -307,8 +306,16 @@ type Stop = typeof Stop[keyof typeof Stop];
 const MAX_TEXT = 8192;
 /** The longest wait, ms. */
 const LONG = 60_000;
-/** Messages read before timers and signals have their turn. */
+/** Messages read before the jobs in them begin. */
 const BATCH = 256;
+/** But no more once their bodies have so many bytes. */
+const BATCH_BYTES = 262_144;
+/** Turns in which nothing ends before the rest of the jobs are taken to wait for something. */
+const IDLE_TURNS = 8;
+/** A reply waits for the next one at most this long, ms, if that is not held up by a slow job. */
+const HOLD = 0.2;
+/** One that has more bytes does not wait at all. */
+const LARGE = 16_384;
 /** A worker leaves once its last replies are on their way, or after this, ms. */
 const LINGER = 5000;
 
@@ -318,14 +325,20 @@ class Service {
   readonly #socket: Socket;
   readonly #poller: Poller;
   readonly #frame: Message;
-  readonly #control = new Uint8Array(MAX_JOB_BYTES);
+  readonly #reader = new JobReader();
   readonly #replyHeader = new Uint8Array(REPLY_BYTES);
   readonly #replyView = new DataView(this.#replyHeader.buffer);
   readonly #encoder = new TextEncoder();
+  /** When the message that is being sent was begun, ms; undefined: none is. */
+  #begunAt: number | undefined;
+  /** When the last job began or ended, ms. */
+  #now = 0;
   readonly #pending: PendingJob[] = [];
   readonly #running = new Map<number, JobContext>();
   #handler: HandlerModule = { default: echo };
   #concurrency = 1;
+  /** Asynchronous jobs that have ended. */
+  #ended = 0;
   /** Jobs under way in the server when the last one came. */
   #busy = 0;
   readonly #maxMessageSize: number;
@@ -359,8 +372,8 @@ class Service {
     await setTitle(config.title);
     for (;;) {
       const more = this.#pump();
-      // Handlers that have nothing to wait for end before this does.
-      if (this.#running.size > 0) await undefined;
+      await this.#settle();
+      this.#endMessage();
       if (this.#done) break;
       const timeout = more || this.#socket.readable() ? 0 : LONG;
       // Nothing else needs this thread unless a handler waits for something.
@@ -369,8 +382,19 @@ class Service {
     }
     await this.#finish();
     clearInterval(timer);
+    this.#endMessage();
     this.#socket.sendLast(buildSignal(FromWorker.LEAVING));
     this.#close();
+  }
+
+  /** Lets those jobs end whose handlers are asynchronous but have nothing to wait for. */
+  async #settle(): Promise<void> {
+    let idle = 0;
+    for (let ended = this.#ended; this.#running.size > 0 && idle < IDLE_TURNS; idle++) {
+      await undefined;
+      if (this.#ended !== ended) idle = 0;
+      ended = this.#ended;
+    }
   }
 
   /** Tells the parent that the handler can't be loaded. */
@@ -381,6 +405,7 @@ class Service {
 
   /** Writes a line to the server's log. */
   log(level: LogLevel, message: string): void {
+    this.#endMessage();
     this.#socket.sendMore(buildLog(level));
     this.#socket.sendLast(this.#encode(message));
     // A send can eat the wake-up of what arrived meanwhile.
@@ -425,12 +450,14 @@ class Service {
   #retire(): void {
     if (this.#state === "draining") return;
     this.#state = "draining";
+    this.#endMessage();
     this.#socket.sendLast(buildSignal(FromWorker.RETIRE));
     for (const { header } of this.#pending.splice(0)) this.#giveBack(header.job);
     this.#poller.wake();
   }
 
   #giveBack(job: number): void {
+    this.#endMessage();
     this.#socket.sendLast(buildJobSignal(FromWorker.RETURN, job, 0));
   }
 
@@ -450,43 +477,52 @@ class Service {
 
   /** Reads what has come and starts what may run; true if there may be more to read. */
   #pump(): boolean {
-    for (let read = 0; read < BATCH; read++) {
-      const size = this.#socket.receiveInto(this.#control);
-      if (size < 0) return false;
-      this.#read(size);
-      this.#startPending();
+    let size = 0;
+    let bytes = 0;
+    for (let read = 0; read < BATCH && bytes < BATCH_BYTES; read++) {
+      size = this.#socket.receiveInto(this.#reader.bytes);
+      if (size < 0) break;
+      bytes += this.#read(size);
     }
-    return true;
+    this.#now = performance.now();
+    this.#startPending();
+    return size >= 0;
   }
 
-  #read(size: number): void {
-    const type = this.#control[0];
-    if (type === FromBroker.JOB) {
-      const header = parseJob(this.#control.subarray(0, size));
+  /** Reads one message, of which the first frame was read; the bytes of its bodies. */
+  #read(size: number): number {
+    const { bytes, view } = this.#reader;
+    const type = bytes[0];
+    if (type === FromBroker.JOB) return this.#readJobs(size);
+    if (type === FromBroker.CANCEL) this.#cancel(readJobId(view), readCode(view));
+    else if (type === FromBroker.STOP) this.#state = "draining";
+    return 0;
+  }
+
+  /** Reads one job after the other; the first one's header was read. */
+  #readJobs(size: number): number {
+    let bytes = 0;
+    for (;;) {
+      const header = this.#reader.read(size);
+      const frames: Uint8Array[] = [];
+      while (frames.length < header.frames) {
+        const length = this.#socket.receive(this.#frame);
+        frames.push(this.#frame.bytes(length));
+        bytes += length;
+      }
+      this.#pending.push({ header, frames });
       this.#busy = header.busy;
-      this.#pending.push({ header, frames: this.#readFrames() });
-    } else if (type === FromBroker.CANCEL) {
-      const view = new DataView(this.#control.buffer);
-      this.#cancel(readJobId(view), readCode(view));
-    } else if (type === FromBroker.STOP) {
-      this.#state = "draining";
+      if (!this.#frame.more) break;
+      size = this.#socket.receiveInto(this.#reader.bytes);
     }
-  }
-
-  #readFrames(): Uint8Array[] {
-    const frames: Uint8Array[] = [];
-    while (frames.length === 0 || this.#frame.more) {
-      const size = this.#socket.receive(this.#frame);
-      frames.push(this.#frame.bytes(size));
-    }
-    return frames;
+    return bytes;
   }
 
   #cancel(job: number, code: number): void {
     const index = this.#pending.findIndex(({ header }) => header.job === job);
     if (index < 0) return this.#running.get(job)?.abort(Stop.cancelled);
     this.#pending.splice(index, 1);
-    this.#replyText(job, code, Stop.cancelled.reason, performance.now());
+    this.#replyText(job, code, Stop.cancelled.reason, 0);
   }
 
   #startPending(): void {
@@ -502,19 +538,20 @@ class Service {
 
   /** Runs a job. One that answers at once is answered at once, without a promise. */
   #start({ header, frames }: PendingJob): void {
-    const started = performance.now();
-    const context = new JobContext(header, frames, this);
+    // It may end the process, and with it what was answered but not sent.
+    if (header.attempt > 1) this.#endMessage();
+    const context = new JobContext(header, frames, this, this.#now);
     try {
       const result = this.#answer(context);
       if (result instanceof Promise) {
         this.#running.set(header.job, context);
-        this.#await(result, context, started);
+        this.#await(result, context);
       } else {
-        this.#replyResult(header.job, result, started);
+        this.#replyResult(context, result);
         context.end();
       }
     } catch (error) {
-      this.#replyError(context, error, started);
+      this.#replyError(context, error);
       context.end();
     }
   }
@@ -533,24 +570,22 @@ class Service {
     return settled(handler(body, context));
   }
 
-  async #await(
-    result: Promise<HandlerResult>,
-    context: JobContext,
-    started: number,
-  ): Promise<void> {
+  async #await(result: Promise<HandlerResult>, context: JobContext): Promise<void> {
     try {
-      this.#replyResult(context.id, await result, started);
+      const value = await result;
+      this.#replyResult(context, value);
     } catch (error) {
-      this.#replyError(context, error, started);
+      this.#replyError(context, error);
     }
     context.end();
+    this.#ended++;
     this.#running.delete(context.id);
     this.#startPending();
     // What was sent may have eaten a wake-up, and the loop may wait for the last job.
     this.#poller.wake();
   }
 
-  #replyResult(job: number, result: HandlerResult, started: number): void {
+  #replyResult(context: JobContext, result: HandlerResult): void {
     const frames = toFrames(result);
     const size = frames.reduce((sum, frame) => sum + lengthOf(frame), 0);
     if (size > this.#maxMessageSize) {
@@ -558,30 +593,57 @@ class Service {
         `The reply must have at most ${this.#maxMessageSize} bytes: it has ${size}`,
       );
     }
-    this.#startReply(job, Code.ok, started);
-    const last = frames.length - 1;
-    frames.forEach((frame, index) => {
-      if (index < last) this.#socket.sendMore(frame);
-      else this.#socket.sendLast(frame);
-    });
+    this.#reply(context.id, Code.ok, this.#took(context), frames, size);
   }
 
   /** A handler that was told to stop and threw has done so. */
-  #replyError(context: JobContext, error: unknown, started: number): void {
-    const { stopped } = context;
+  #replyError(context: JobContext, error: unknown): void {
+    const { id, stopped } = context;
+    const took = this.#took(context);
     if (stopped === undefined || stopped === Stop.interrupted) {
-      this.#replyText(context.id, codeOf(error), messageOf(error), started);
-    } else this.#replyText(context.id, stopped.code, stopped.reason, started);
+      this.#replyText(id, codeOf(error), messageOf(error), took);
+    } else this.#replyText(id, stopped.code, stopped.reason, took);
   }
 
-  #replyText(job: number, code: number, message: string, started: number): void {
-    this.#startReply(job, code, started);
-    this.#socket.sendLast(this.#encode(message));
+  #replyText(job: number, code: number, message: string, took: number): void {
+    const text = this.#encode(message);
+    this.#reply(job, code, took, [text], text.length);
   }
 
-  #startReply(job: number, code: number, started: number): void {
-    writeReply(this.#replyView, job, code, (performance.now() - started) * 1000);
+  /** How long a job has taken, ms. */
+  #took(context: JobContext): number {
+    this.#now = performance.now();
+    return this.#now - context.startedAt;
+  }
+
+  /**
+   * Sends a reply, in one message with those before and behind it while jobs end quickly one after the
+   * other: libzmq's thread is woken once for all of them.
+   */
+  #reply(
+    job: number,
+    code: number,
+    took: number,
+    frames: readonly Uint8Array<ArrayBuffer>[],
+    size: number,
+  ): void {
+    const begunAt = this.#begunAt ?? this.#now;
+    const isLast = this.#pending.length === 0 || this.#poller.waiting || size > LARGE ||
+      this.#now - begunAt > HOLD;
+    this.#begunAt = isLast ? undefined : begunAt;
+    writeReply(this.#replyView, { job, code, micros: took * 1000, frames: frames.length });
     this.#socket.sendMore(this.#replyHeader);
+    const last = frames.length - 1;
+    for (let index = 0; index < last; index++) this.#socket.sendMore(frames[index] ?? EMPTY);
+    if (isLast) this.#socket.sendLast(frames[last] ?? EMPTY);
+    else this.#socket.sendMore(frames[last] ?? EMPTY);
+  }
+
+  /** Sends what has been answered: something else is to be said, or the next answer may take its time. */
+  #endMessage(): void {
+    if (this.#begunAt === undefined) return;
+    this.#begunAt = undefined;
+    this.#socket.sendLast(EMPTY);
   }
 }
 
@@ -589,15 +651,16 @@ class Service {
 class JobContext implements HandlerContext {
   readonly #header: JobHeader;
   readonly #service: Service;
-  readonly #startedAt = performance.now();
+  readonly startedAt: number;
   readonly frames: readonly Uint8Array[];
   #controller: AbortController | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #stopped: Stop | undefined;
 
-  constructor(header: JobHeader, frames: Uint8Array[], service: Service) {
+  constructor(header: JobHeader, frames: Uint8Array[], service: Service, startedAt: number) {
     this.#header = header;
     this.#service = service;
+    this.startedAt = startedAt;
     this.frames = frames;
   }
 
@@ -609,9 +672,8 @@ class JobContext implements HandlerContext {
     return this.#header.attempt;
   }
 
-  get client(): { address: string; identity: string; user: string } {
-    const { address, identity, user } = this.#header;
-    return { address, identity, user };
+  get client(): HandlerContext["client"] {
+    return this.#header.client;
   }
 
   get deadline(): number | undefined {
@@ -669,7 +731,7 @@ class JobContext implements HandlerContext {
     const untilDeadline = deadline === 0 ? Infinity : deadline - Date.now();
     const untilLimit = requestTimeout === 0
       ? Infinity
-      : this.#startedAt + requestTimeout - performance.now();
+      : this.startedAt + requestTimeout - performance.now();
     return untilLimit < untilDeadline
       ? { stop: Stop.timeLimit, left: untilLimit }
       : { stop: Stop.deadline, left: untilDeadline };

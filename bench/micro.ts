@@ -10,7 +10,7 @@ import { Broker, type BrokerLimits } from "../broker.ts";
 import { type Client, type Job, newClient, type NewJob, type Worker } from "../queue/job.ts";
 import {
   buildJobHeader,
-  parseJob,
+  JobReader,
   readReply,
   REPLY_BYTES,
   writeJob,
@@ -28,8 +28,11 @@ const requestHeader = buildRequestHeader({ id: 1, timeout: 10_000 });
 const jobHeader = buildJobHeader("", "127.0.0.1", "");
 const jobView = new DataView(jobHeader.buffer);
 const replyView = new DataView(new ArrayBuffer(REPLY_BYTES));
-const order = { job: 1, attempt: 1, busy: 1, deadline: 0, requestTimeout: 0 };
-writeReply(replyView, 1, Code.ok, 10);
+const order = { job: 1, attempt: 1, busy: 1, deadline: 0, requestTimeout: 0, frames: 1 };
+const reply = { job: 1, code: Code.ok, micros: 10, frames: 1 };
+const reader = new JobReader();
+reader.bytes.set(jobHeader);
+writeReply(replyView, reply);
 
 Deno.bench("request header: build", { group: "headers" }, () => {
   buildRequestHeader({ id: 1, timeout: 10_000 });
@@ -41,10 +44,10 @@ Deno.bench("job header: write", { group: "headers" }, () => {
   writeJob(jobView, order);
 });
 Deno.bench("job header: parse", { group: "headers" }, () => {
-  parseJob(jobHeader);
+  reader.read(jobHeader.length);
 });
 Deno.bench("reply header: write", { group: "headers" }, () => {
-  writeReply(replyView, 1, Code.ok, 10);
+  writeReply(replyView, reply);
 });
 Deno.bench("reply header: read", { group: "headers" }, () => {
   readReply(replyView);

@@ -53,12 +53,14 @@ const CONTROL_BYTES = 256;
 const MAX_LOG_BYTES = 8192;
 /** Messages of one peer that libzmq reads ahead. */
 const PEER_HWM = 1000;
+/** Jobs for one worker travel together until they have so many bytes: it begins when all are there. */
+const GROUP_BYTES = 32_768;
 /** Room for texts, whatever the limit of bodies is. */
 const TEXT_BYTES = 65_536;
 
 /** What a worker is told of a job. Its deadline is one of the calendar, which both can read. */
 function orderOf(
-  { id, deaths, deadline, requestTimeout }: Job<Frames>,
+  { id, deaths, deadline, requestTimeout, body }: Job<Frames>,
   busy: number,
   now: number,
 ): JobOrder {
@@ -68,6 +70,7 @@ function orderOf(
     busy,
     deadline: deadline === Infinity ? 0 : Date.now() + deadline - now,
     requestTimeout: requestTimeout === Infinity ? 0 : requestTimeout,
+    frames: body.length,
   };
 }
 
@@ -146,22 +149,37 @@ export class Backend {
   }
 
   /**
-   * Sends a job that was assigned to `worker`, one of so many `busy` ones in the server; false if the
-   * worker is not there any more.
+   * Sends jobs that were assigned to `worker`, out of so many `busy` ones in the server. Returns how many
+   * were sent: fewer if the worker is not there any more.
    */
-  send(worker: Worker<Frames>, job: Job<Frames>, busy: number, now: number): boolean {
-    const { client, body } = job;
-    writeJob(client.view, orderOf(job, busy, now));
-    if (this.#socket.sendMore(worker.routingId) !== "sent") return false;
-    this.#socket.sendMore(client.header);
+  send(worker: Worker<Frames>, jobs: readonly Job<Frames>[], busy: number, now: number): number {
+    let sent = 0;
+    let room = 0;
+    for (const job of jobs) {
+      if (room <= 0) {
+        if (this.#socket.sendMore(worker.routingId) !== "sent") return sent;
+        room = GROUP_BYTES;
+      }
+      room -= job.bytes;
+      sent++;
+      const { client } = job;
+      writeJob(client.view, orderOf(job, busy, now));
+      this.#socket.sendMore(client.header);
+      this.#sendBody(job.body, room <= 0 || sent === jobs.length ? "last" : "more");
+    }
+    return sent;
+  }
+
+  #sendBody(body: Frames, then: "more" | "last"): void {
     const last = body.length - 1;
-    body.forEach((frame, index) => {
+    for (let index = 0; index <= last; index++) {
+      const frame = body[index];
+      if (frame === undefined) continue;
       // A copy shares the content: the job keeps its body until the reply is here.
       this.#scratch.copyFrom(frame);
-      if (index < last) this.#socket.moveMore(this.#scratch);
+      if (index < last || then === "more") this.#socket.moveMore(this.#scratch);
       else this.#socket.moveLast(this.#scratch);
-    });
-    return true;
+    }
   }
 
   /** Tells a worker that nobody waits for a job any more. */
@@ -205,9 +223,7 @@ export class Backend {
 
   #readWorker(worker: Worker<Frames>, size: number, more: boolean): void {
     const type = this.#control[0];
-    if (type === FromWorker.REPLY && size === REPLY_BYTES && more) {
-      return this.#events.reply(worker, readReply(this.#view), this.#readFrames());
-    }
+    if (type === FromWorker.REPLY && more) return this.#readReplies(worker, size);
     if (type === FromWorker.LOG && size === 2 && more) {
       const level = LOG_LEVELS[this.#control[1] ?? 0] ?? "info";
       return this.#events.log(worker, level, this.#readText());
@@ -222,14 +238,38 @@ export class Backend {
     else this.intruders++;
   }
 
-  #readFrames(): Frames {
+  /** Reads one reply after the other; the first one's header was read, and others of its frames follow. */
+  #readReplies(worker: Worker<Frames>, size: number): void {
+    let more = true;
+    while (more && size === REPLY_BYTES && this.#control[0] === FromWorker.REPLY) {
+      const reply = readReply(this.#view);
+      const frames = this.#readFrames(reply.frames);
+      more = frames.at(-1)?.more ?? true;
+      if (frames.length === 0 || frames.length < reply.frames) {
+        for (const frame of frames) this.#messages.release(frame);
+        break;
+      }
+      this.#events.reply(worker, reply, frames);
+      if (!more) return;
+      size = this.#socket.receive(this.#scratch);
+      more = this.#scratch.more;
+      if (size === 0 && !more) return;
+      this.#readControl(size);
+    }
+    this.intruders++;
+    if (more) this.#skip();
+  }
+
+  /** So many frames, or fewer if the message has no more. */
+  #readFrames(count: number): Frames {
     const frames: Frames = [];
-    for (;;) {
+    while (frames.length < count) {
       const frame = this.#messages.take();
       this.#socket.receive(frame);
       frames.push(frame);
-      if (!frame.more) return frames;
+      if (!frame.more) break;
     }
+    return frames;
   }
 
   /** The next frame as text, cut at a length that a log line stands; others are skipped. */

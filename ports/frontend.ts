@@ -6,6 +6,7 @@
  */
 
 import { type Asker, type Client, newClient } from "../queue/job.ts";
+import { ByteCache } from "../wire/byte_cache.ts";
 import { buildJobHeader } from "../wire/job.ts";
 import {
   buildErrorText,
@@ -200,15 +201,7 @@ export class Frontend {
     const header = envelope.length > 0
       ? parseRequestHeader(envelope.at(-1) ?? DELIMITER)
       : undefined;
-    const { client, ...content } = this.#readBody(idSize);
-    if (header?.type === "cancel") {
-      this.#release(content.body);
-      this.#events.cancel(client, header.id, envelope);
-    } else {
-      const { id: requestId, timeout, requestTimeout, key } = header ?? PLAIN;
-      const said = { envelope, requestId, timeout, requestTimeout, key };
-      this.#events.request(client, { ...said, ...content });
-    }
+    this.#readBody(idSize, envelope, header);
     return true;
   }
 
@@ -292,18 +285,32 @@ export class Frontend {
   }
 
   /** The rest of a request. A body that is too large is given up as it comes. */
-  #readBody(idSize: number): Pick<Request, "body" | "bytes" | "excess"> & Pick<Address, "client"> {
+  #readBody(
+    idSize: number,
+    envelope: Request["envelope"],
+    header: ReturnType<typeof parseRequestHeader>,
+  ): void {
     let frame = this.#messages.take();
     let bytes = this.#socket.receive(frame);
     const client = this.#client(idSize, frame);
     const body = this.#bodyOf(frame);
-    for (let frames = 1;; frames++) {
+    let frames = 1;
+    for (;; frames++) {
       const { more } = frame;
       if (bytes > this.#maxMessageSize || frames > this.#maxFrames) this.#release(body.splice(0));
-      if (!more) return { client, body, bytes, excess: this.#excess(bytes, frames) };
+      if (!more) break;
       frame = this.#messages.take();
       bytes += this.#socket.receive(frame);
       body.push(frame);
+    }
+    if (header?.type === "cancel") {
+      this.#release(body);
+      this.#events.cancel(client, header.id, envelope);
+    } else {
+      const { id: requestId, timeout, requestTimeout, key } = header ?? PLAIN;
+      const excess = this.#excess(bytes, frames);
+      const request = { envelope, requestId, timeout, requestTimeout, key, body, bytes, excess };
+      this.#events.request(client, request);
     }
   }
 
@@ -448,8 +455,10 @@ export function routingKey(id: Uint8Array, size: number): string | number {
   if (size === 5 && id[0] === 0) {
     return (id[1] ?? 0) + (id[2] ?? 0) * 2 ** 8 + (id[3] ?? 0) * 2 ** 16 + (id[4] ?? 0) * 2 ** 24;
   }
-  return String.fromCharCode(...id.subarray(0, size));
+  return KEYS.get(id, 0, size);
 }
+
+const KEYS = new ByteCache((id) => String.fromCharCode(...id));
 
 /** The network address that a frame came from; "" over ipc, where libzmq tells of a process. */
 function addressOf(frame: Message): string {

@@ -46,6 +46,11 @@ export class FairQueue<T extends Waiting<T>> {
     return this.#bytes;
   }
 
+  /** The one that `shift` takes. */
+  get first(): T | undefined {
+    return this.#returned.first ?? this.#round.first?.items.first;
+  }
+
   /** Adds an item behind the others of its line. */
   push(item: T): void {
     if (item.line.items.first === undefined) this.#round.push(item.line);

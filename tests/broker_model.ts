@@ -83,6 +83,8 @@ interface Asked {
   /** Since when nobody wants it, though a worker has it, ms; undefined: somebody does. */
   abortedAt: number | undefined;
   deaths: number;
+  /** Whether one of several jobs, which may have been this one, has ended its worker. */
+  suspect: boolean;
   /** How often it has ended, which is to become 1. */
   ends: number;
 }
@@ -237,9 +239,13 @@ class BrokerModel {
       if (next === undefined) break;
       this.#assign(next, before);
     }
-    if (this.#broker.queued === 0) { while (this.#first()) this.#expireFirst(); }
-    if (this.#phase === "refusing" || this.#broker.queued === 0) return;
-    const idle = this.#ready.some(({ jobs }) => jobs.length < this.#limits.concurrency);
+    while (this.#waiting().length > this.#broker.queued) this.#expireFirst();
+    const next = this.#first();
+    if (this.#phase === "refusing" || next === undefined) return;
+    const room = next.suspect && next.deadline > this.#now ? 1 : this.#limits.concurrency;
+    const idle = this.#ready.some(({ jobs }) =>
+      jobs.length < room && !jobs.some(({ suspect }) => suspect)
+    );
     assert(!idle, "an idle worker is given what waits");
   }
 
@@ -389,7 +395,7 @@ class BrokerModel {
     const { id, key, bytes, deadline, requestTimeout: timeLimit } = job;
     assert(!this.#asked.has(id), "job ids are never used twice");
     const state = { since: this.#now, runningSince: undefined, abortedAt: undefined };
-    const counts = { deaths: 0, ends: 0 };
+    const counts = { deaths: 0, suspect: false, ends: 0 };
     const asked: Asked = {
       id,
       key,
@@ -562,17 +568,21 @@ class BrokerModel {
     const hand = this.#hands[index];
     assert(hand, `Worker ${worker.id} is there`);
     assert.equal(worker.state, "ready");
-    this.#judge(before[index] ?? 0, before);
+    assert(!hand.jobs.some(({ suspect }) => suspect), "a suspect has its worker for itself");
+    if (asked.suspect) assert.equal(hand.jobs.length, 0);
+    else this.#judge(before[index] ?? 0, before);
     hand.jobs.push(asked);
   }
 
   /** Whether a worker that had `level` jobs might be given one more. */
   #judge(level: number, levels: number[]): void {
-    const { concurrency, prefetch, prefetchBudget } = this.#limits;
+    const { concurrency, prefetchBudget, maxAttempts } = this.#limits;
+    const prefetch = maxAttempts === 1 ? concurrency : this.#limits.prefetch;
     if (level < concurrency) return;
     assert(level < prefetch, "nobody holds more than the prefetch limit");
-    const idle = this.#hands.some(({ worker }, index) =>
-      worker.state === "ready" && (levels[index] ?? 0) < concurrency
+    const idle = this.#hands.some(({ worker, jobs }, index) =>
+      worker.state === "ready" && (levels[index] ?? 0) < concurrency &&
+      !jobs.some(({ suspect }) => suspect)
     );
     assert(!idle, "an idle worker comes first");
     const ahead = (this.#broker.serviceTime ?? Infinity) * (level + 1 - concurrency) / concurrency;
@@ -611,12 +621,21 @@ class BrokerModel {
     if (hand === undefined) return;
     this.#broker.removeWorker(hand.worker, end);
     remove(this.#hands, hand);
-    const running = end === "died" ? this.#limits.concurrency : 0;
-    hand.jobs.slice(0, running).forEach((asked) => asked.deaths++);
+    if (end === "died") this.#blame(hand.jobs);
     for (const asked of hand.jobs.toReversed()) {
       const hopeless = asked.deaths >= this.#limits.maxAttempts && isOpen(asked);
       if (hopeless) this.#end(asked, Code.workerDied);
       else this.#return(asked);
+    }
+  }
+
+  #blame(jobs: readonly Asked[]): void {
+    for (const asked of jobs) {
+      if (jobs.length > this.#limits.concurrency) asked.suspect = true;
+      else {
+        asked.deaths += asked.suspect ? 2 : 1;
+        asked.suspect = false;
+      }
     }
   }
 

@@ -420,7 +420,7 @@ Deno.test("Broker puts jobs back in front, in order, when their worker dies", ()
   const desk = loaded();
   desk.submit("b1");
   desk.broker.removeWorker(desk.worker(1), "died");
-  assert.deepEqual(deaths(desk, "a1 a2 a3 a4"), [1, 0, 0, 0]);
+  assert.deepEqual(deaths(desk, "a1 a2 a3 a4"), [0, 0, 0, 0]);
   assert.equal(desk.broker.queued, 5);
   assert.equal(desk.job("a1").state, "queued");
   desk.workers(2);
@@ -428,21 +428,48 @@ Deno.test("Broker puts jobs back in front, in order, when their worker dies", ()
   assert.equal(desk.broker.counters.returned, 3);
 });
 
-Deno.test("Broker counts a death for as many jobs as were running when concurrency is 2", () => {
-  const desk = loaded({ concurrency: 2 });
+Deno.test("Broker counts a death for all jobs of a worker when it ran them all", () => {
+  const desk = loaded({ concurrency: 3 });
   desk.broker.removeWorker(desk.worker(1), "died");
-  assert.deepEqual(deaths(desk, "a1 a2 a3"), [1, 1, 0]);
+  assert.deepEqual(deaths(desk, "a1 a2 a3 a4"), [1, 1, 1, 0]);
 });
 
-Deno.test("Broker counts a death for the jobs that moved up when earlier ones were answered", () => {
+Deno.test("Broker counts a death for the only job when the others were answered", () => {
   const desk = loaded();
   desk.reply(1, "a1", QUICK);
+  desk.reply(1, "a2", QUICK);
   desk.broker.removeWorker(desk.worker(1), "died");
-  assert.deepEqual(deaths(desk, "a1 a2 a3"), [0, 1, 0]);
+  assert.deepEqual(deaths(desk, "a1 a2 a3"), [0, 0, 1]);
+});
+
+Deno.test("Broker runs each job alone, and first, when any of them may have ended their worker", () => {
+  const desk = loaded();
+  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.workers(2, 3);
+  assert.equal(desk.dispatch(), "a1>3 a2>2");
+  desk.reply(3, "a1", QUICK);
+  assert.equal(desk.dispatch(), "a3>3");
+  desk.reply(2, "a2", QUICK);
+  assert.equal(desk.dispatch(), "a4>2");
+  desk.reply(3, "a3", QUICK);
+  desk.submit("b1 b2 b3");
+  assert.equal(desk.dispatch(), "b1>3 b2>3 b3>2");
+  assert.deepEqual(deaths(desk, "a1 a2 a3"), [0, 0, 0]);
+});
+
+Deno.test("Broker counts both deaths when a job ends its worker that is suspected of an earlier one", () => {
+  const desk = loaded();
+  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.workers(2);
+  assert.equal(desk.dispatch(), "a1>2");
+  desk.broker.removeWorker(desk.worker(2), "died");
+  assert.deepEqual(desk.ended(), ["a1: 502 The worker died 2 times on this job"]);
+  desk.workers(3);
+  assert.equal(serveAll(desk, 3), "a2 a3 a4");
 });
 
 Deno.test("Broker counts no death when a worker left in order", () => {
-  const desk = loaded({ maxAttempts: 1 });
+  const desk = loaded();
   desk.broker.removeWorker(desk.worker(1), "left");
   assert.deepEqual(deaths(desk, "a1 a2 a3"), [0, 0, 0]);
   assert.deepEqual(desk.ended(), []);
@@ -465,19 +492,23 @@ Deno.test("Broker answers 502 when as many workers as maxAttempts died on a job"
   assert.equal(desk.client("a").live, 0);
 });
 
-Deno.test("Broker answers 502 at the first death when maxAttempts is 1, and returns what only waited", () => {
-  const desk = loaded({ maxAttempts: 1 });
+Deno.test("Broker answers 502 at the first death when maxAttempts is 1, and has no other wait there", () => {
+  const desk = new Desk({ prefetch: 3, maxAttempts: 1 });
+  desk.workers(1);
+  desk.observe(1, QUICK);
+  desk.submit("a1 a2 a3");
+  assert.equal(desk.dispatch(), "a1>1");
   desk.broker.removeWorker(desk.worker(1), "died");
   assert.deepEqual(desk.ended().map((line) => line.slice(0, 7)), ["a1: 502"]);
   desk.workers(2);
-  assert.equal(serveAll(desk, 2), "a2 a3 a4");
+  assert.equal(serveAll(desk, 2), "a2 a3");
 });
 
 Deno.test("Broker does nothing more when a worker is removed twice", () => {
   const desk = loaded();
   desk.broker.removeWorker(desk.worker(1), "died");
   desk.broker.removeWorker(desk.worker(1), "died");
-  assert.deepEqual(deaths(desk, "a1 a2 a3"), [1, 0, 0]);
+  assert.deepEqual(deaths(desk, "a1 a2 a3"), [0, 0, 0]);
   assert.equal(desk.broker.workers.size, 0);
   assert.equal(desk.broker.counters.returned, 3);
 });
@@ -563,7 +594,7 @@ Deno.test("Broker counts a job as answered and failed when the reply is an error
 // Jobs given back
 
 Deno.test("Broker puts a job back in front and counts no death when a worker gives it back", () => {
-  const desk = loaded({ maxAttempts: 1 });
+  const desk = loaded();
   desk.giveBack(1, "a2");
   desk.workers(2);
   assert.equal(desk.dispatch(), "a2>2 a4>2");
@@ -624,7 +655,7 @@ Deno.test("Broker tells which running jobs to cancel when their client leaves, a
 });
 
 Deno.test("Broker ends an abandoned job without an answer when its worker dies or gives it back", () => {
-  const desk = loaded({ maxAttempts: 1 });
+  const desk = loaded();
   desk.broker.disconnect(desk.client("a"), desk.now);
   desk.ended();
   desk.giveBack(1, "a3");
@@ -931,7 +962,7 @@ Deno.test("Broker remembers when it last gave a job out", () => {
 });
 
 Deno.test("Broker counts all that happens to jobs", () => {
-  const desk = loaded({ maxAttempts: 1, queueLimit: 4, overflow: "reject" });
+  const desk = loaded({ queueLimit: 4, overflow: "reject" });
   desk.submit("b1", { timeout: 10 });
   desk.submit("c1 c2 c3");
   desk.reject("d1");
@@ -941,6 +972,9 @@ Deno.test("Broker counts all that happens to jobs", () => {
   desk.reply(1, "a1");
   desk.broker.disconnect(desk.client("c"), desk.now);
   desk.broker.removeWorker(desk.worker(1), "died");
+  desk.workers(2);
+  assert.equal(desk.dispatch(), "a2>2");
+  desk.broker.removeWorker(desk.worker(2), "died");
   assert.deepEqual(desk.broker.counters, {
     requests: 10,
     answered: 2,
@@ -949,7 +983,7 @@ Deno.test("Broker counts all that happens to jobs", () => {
     rejected: 1,
     expired: 1,
     abandoned: 2,
-    returned: 1,
+    returned: 2,
     lost: 1,
     overran: 0,
     cancelled: 0,
@@ -1321,6 +1355,7 @@ interface Entry {
   worker: Worker<Body> | undefined;
   abandoned: boolean;
   deaths: number;
+  suspect: boolean;
   ends: number;
 }
 
@@ -1410,6 +1445,7 @@ class Audit {
       worker: undefined,
       abandoned: false,
       deaths: 0,
+      suspect: false,
       ends: 0,
     };
     this.#entries.set(job, entry);
@@ -1466,10 +1502,14 @@ class Audit {
 
   /** Workers that may have one more job now. */
   #openWorkers(): Worker<Body>[] {
-    const { concurrency, prefetch, prefetchBudget } = this.#limits;
+    const { concurrency, prefetchBudget, maxAttempts } = this.#limits;
+    const prefetch = maxAttempts === 1 ? concurrency : this.#limits.prefetch;
     const estimate = this.#broker.serviceTime ?? Infinity;
+    const suspected = this.#waiting().find(({ job }) => job.deadline > this.#now)?.suspect;
     return this.#workers.filter(({ state, jobs, progressAt }) => {
       if (state !== "ready") return false;
+      if (suspected) return jobs.size === 0;
+      if ([...jobs.values()].some((job) => this.#entry(job).suspect)) return false;
       if (jobs.size < concurrency) return true;
       const ahead = estimate * (jobs.size + 1 - concurrency) / concurrency;
       const stuck = this.#now - progressAt > 5 * prefetchBudget;
@@ -1546,13 +1586,22 @@ class Audit {
     if (worker === undefined) return;
     const end = this.#random(2) === 0 ? "died" : "left";
     const jobs = [...worker.jobs.values()].map((job) => this.#entry(job));
-    const running = end === "died" ? jobs.slice(0, this.#limits.concurrency) : [];
-    for (const entry of running) entry.deaths++;
+    if (end === "died") this.#blame(jobs);
     this.#broker.removeWorker(worker, end);
     for (const entry of jobs.toReversed()) this.#return(entry);
     this.#workers.splice(this.#workers.indexOf(worker), 1);
     this.#past.push(worker);
     if (jobs.length > 0) note(`removed: ${end}`);
+  }
+
+  #blame(jobs: Entry[]): void {
+    for (const entry of jobs) {
+      if (jobs.length > this.#limits.concurrency) entry.suspect = true;
+      else {
+        entry.deaths += entry.suspect ? 2 : 1;
+        entry.suspect = false;
+      }
+    }
   }
 
   #disconnect(): void {
@@ -1604,7 +1653,7 @@ class Audit {
       if (answered) assert(!entry.abandoned, "A client that has left gets no answer");
       else assert(entry.abandoned || entry.client === GONE);
       if (code === Code.expired) assert(job.deadline <= this.#now);
-      if (code === Code.workerDied) assert.equal(entry.deaths, this.#limits.maxAttempts);
+      if (code === Code.workerDied) assert(entry.deaths >= this.#limits.maxAttempts);
       if (code === Code.unavailable) {
         assert(this.#closed !== "no" || this.#limits.overflow === "reject");
       }

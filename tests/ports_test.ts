@@ -18,8 +18,9 @@ import {
   buildSignal,
   FromBroker,
   FromWorker,
+  type JobHeader,
+  JobReader,
   type LogLevel,
-  parseJob,
   REPLY_BYTES,
   type ReplyHeader,
   writeReply,
@@ -428,7 +429,7 @@ for (const [what, identity, name] of IDENTITIES) {
     peer.send("", "from the one");
     const asked = await front.next();
     assert.deepEqual(hexes([asked.client.routingId]), hexes([identity]));
-    const header = parseJob(asked.client.header);
+    const header = parseJob(asked.client.header).client;
     assert.equal(header.identity, name);
     assert.equal(header.address, "127.0.0.1");
     front.reply(asked, Code.ok, "to the one");
@@ -450,7 +451,7 @@ Deno.test("Frontend tells clients apart when they have no identity", async () =>
   const again = await front.next();
   assert.notEqual(fromA.client, fromB.client);
   assert.equal(fromA.client, again.client);
-  assert.equal(parseJob(fromA.client.header).identity, "");
+  assert.equal(parseJob(fromA.client.header).client.identity, "");
   assert.equal(front.frontend.clients, 2);
   front.reply(fromB, Code.ok, "B");
   front.reply(again, Code.ok, "A");
@@ -463,7 +464,7 @@ Deno.test("Frontend knows no address when a client comes over ipc", async () => 
   await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
   await using peer = new Peer(front.endpoint, { identity: "me" });
   peer.send("", "body");
-  const { identity, address } = parseJob((await front.next()).client.header);
+  const { identity, address } = parseJob((await front.next()).client.header).client;
   assert.deepEqual([identity, address], ["me", ""]);
 });
 
@@ -787,6 +788,7 @@ class Back {
       links: noLinks(),
       jobs: new Map(),
       state: "ready",
+      alone: false,
       idleSince: 0,
       progressAt: 0,
       answered: 0,
@@ -840,20 +842,26 @@ function ready(token: string): Bytes {
   return new Uint8Array([FromWorker.READY, ...bytes(token)]);
 }
 
-function reply(job: number, code: number, micros: number): Bytes {
+function parseJob(header: Bytes): JobHeader {
+  const reader = new JobReader();
+  reader.bytes.set(header);
+  return reader.read(header.length);
+}
+
+function reply(job: number, code: number, micros: number, frames = 1): Bytes {
   const frame = new Uint8Array(REPLY_BYTES);
-  writeReply(new DataView(frame.buffer), job, code, micros);
+  writeReply(new DataView(frame.buffer), { job, code, micros, frames });
   return frame;
 }
 
 function jobFor(
   back: Back,
   frames: Frame[],
-  { id = 1, deadline = Infinity, deaths = 0, client = clientNamed("me") } = {},
+  { id = 1, deadline = Infinity, deaths = 0, bytes = 0, client = clientNamed("me") } = {},
 ): Job<Frames> {
   const body = frames.map((frame) => back.messages.from(toBytes(frame)));
   const plain = { envelope: [], requestId: undefined, requestTimeout: Infinity, key: "" };
-  const job = newJob(id, client, { ...plain, body, bytes: 0, deadline });
+  const job = newJob(id, client, { ...plain, body, bytes, deadline });
   job.deaths = deaths;
   return job;
 }
@@ -923,26 +931,66 @@ Deno.test("Backend hands a reply over with all its frames when a worker answers"
   await using _first = first;
   const { peer: second, worker: other } = await back.worker();
   await using _second = second;
-  first.send(reply(2 ** 40, 200, 77), "one", "", "three");
+  first.send(reply(2 ** 40, 200, 77, 3), "one", "", "three");
   await back.until("the first is here", () => back.replies.length === 1);
   second.send(reply(3, 500, 0), "");
   await back.until("the second is here", () => back.replies.length === 2);
   const [one, two] = back.replies;
   assert.equal(one?.worker, worker);
-  assert.deepEqual(one?.reply, { job: 2 ** 40, code: 200, micros: 77 });
+  assert.deepEqual(one?.reply, { job: 2 ** 40, code: 200, micros: 77, frames: 3 });
   assert.deepEqual(texts(one?.frames ?? []), ["one", "", "three"]);
   assert.equal(two?.worker, other);
-  assert.deepEqual(two?.reply, { job: 3, code: 500, micros: 0 });
+  assert.deepEqual(two?.reply, { job: 3, code: 500, micros: 0, frames: 1 });
   assert.deepEqual(texts(two?.frames ?? []), [""]);
 });
+
+for (const end of [[], [""]]) {
+  const closed = end.length > 0 ? "an empty frame closes it" : "nothing is behind them";
+  Deno.test(`Backend reads all replies of one message when ${closed}`, async () => {
+    await using back = new Back();
+    const { peer } = await back.worker();
+    await using _peer = peer;
+    peer.send(reply(1, 200, 5, 2), "a", "b", reply(2, 500, 6), "no", reply(3, 200, 7), "", ...end);
+    await back.until("they come", () => back.replies.length === 3);
+    assert.deepEqual(back.replies.map(({ reply, frames }) => [reply.job, ...texts(frames)]), [
+      [1, "a", "b"],
+      [2, "no"],
+      [3, ""],
+    ]);
+    await back.after(peer);
+    assert.equal(back.backend.intruders, 0);
+  });
+}
+
+const TAILS: [string, Frame[]][] = [
+  ["more frames than it says", ["more"]],
+  ["something else", [buildSignal(FromWorker.RETIRE), "more"]],
+  ["an empty frame and more", ["", "more"]],
+  ["a REPLY of too few frames", [reply(2, 200, 1, 2), "one"]],
+];
+
+for (const [what, frames] of TAILS) {
+  Deno.test(`Backend takes a reply, and drops and counts the rest, when ${what} follows`, async () => {
+    await using back = new Back();
+    const { peer } = await back.worker();
+    await using _peer = peer;
+    peer.send(reply(1, 200, 1), "body", ...frames);
+    await back.after(peer);
+    assert.deepEqual(back.replies.map(({ frames }) => texts(frames)), [["body"]]);
+    assert.deepEqual(back.events, []);
+    assert.equal(back.backend.intruders, 1);
+  });
+}
 
 const WRONG: [string, Frame[]][] = [
   ["it is empty, as libzmq's own notices are", [""]],
   ["it is two empty frames", ["", ""]],
   ["a REPLY has no body", [reply(1, 200, 1)]],
   ["a REPLY is a byte short", [reply(1, 200, 1).subarray(1), "body"]],
-  ["a REPLY is cut", [reply(1, 200, 1).slice(0, 15), "body", "more"]],
-  ["a REPLY is too long", [new Uint8Array([...reply(1, 200, 1), 0]), "body", "more"]],
+  ["a REPLY is cut", [reply(1, 200, 1, 2).slice(0, REPLY_BYTES - 1), "body", "more"]],
+  ["a REPLY is too long", [new Uint8Array([...reply(1, 200, 1, 2), 0]), "body", "more"]],
+  ["a REPLY has fewer frames than it says", [reply(1, 200, 1, 3), "body", "more"]],
+  ["a REPLY says that it has none", [reply(1, 200, 1, 0), "body"]],
   ["a REPLY has 10,000 bytes", [new Uint8Array([2, ...filled(10_000)]), "body", "more"]],
   ["a RETURN is cut", [buildJobSignal(FromWorker.RETURN, 1, 0).slice(0, 11)]],
   ["a RETURN is too long", [new Uint8Array([...buildJobSignal(FromWorker.RETURN, 1, 0), 0])]],
@@ -1125,7 +1173,7 @@ Deno.test("Backend sends a job with its header and all frames of its body", asyn
   await using _peer = peer;
   const job = jobFor(back, ["one", "", "three"], { id: 2 ** 40, deaths: 1, deadline: 1500 });
   const before = Date.now();
-  assert.equal(back.backend.send(worker, job, 9, 1000), true);
+  assert.equal(back.backend.send(worker, [job], 9, 1000), 1);
   const [header, ...body] = await peer.receive();
   assert(header);
   const { deadline, ...rest } = parseJob(header);
@@ -1135,11 +1183,31 @@ Deno.test("Backend sends a job with its header and all frames of its body", asyn
     attempt: 2,
     busy: 9,
     requestTimeout: 0,
-    identity: "me",
-    address: "127.0.0.1",
-    user: "",
+    frames: 3,
+    client: { identity: "me", address: "127.0.0.1", user: "" },
   });
   assert.deepEqual(body.map(text), ["one", "", "three"]);
+});
+
+Deno.test("Backend sends a worker's jobs in one message, and in several when they are large", async () => {
+  await using back = new Back();
+  const { peer, worker } = await back.worker();
+  await using _peer = peer;
+  const small = [1, 2, 3].map((id) => jobFor(back, [`${id}`, "end"], { id }));
+  assert.equal(back.backend.send(worker, small, 3, 0), 3);
+  const message = await peer.receive();
+  assert.equal(message.length, 9);
+  assert.deepEqual([0, 3, 6].map((at) => parseJob(message[at] ?? DELIMITER).job), [1, 2, 3]);
+  assert.deepEqual(
+    [1, 2, 4, 5, 7, 8].map((at) => text(message[at])),
+    [..."1e2e3e"].map((c) => {
+      return c === "e" ? "end" : c;
+    }),
+  );
+  const large = [4, 5, 6].map((id) => jobFor(back, ["x".repeat(20_000)], { id, bytes: 20_000 }));
+  assert.equal(back.backend.send(worker, large, 3, 0), 3);
+  assert.equal((await peer.receive()).length, 4);
+  assert.equal((await peer.receive()).length, 2);
 });
 
 Deno.test("Backend tells a worker until when it may start a job, also if that is past, and 0 for ever", async () => {
@@ -1149,7 +1217,7 @@ Deno.test("Backend tells a worker until when it may start a job, also if that is
   const client = clientNamed("me");
   const before = Date.now();
   for (const deadline of [1000.2, 900, Infinity]) {
-    back.backend.send(worker, jobFor(back, ["x"], { deadline, client }), 1, 1000);
+    back.backend.send(worker, [jobFor(back, ["x"], { deadline, client })], 1, 1000);
     const [header] = await peer.receive();
     assert(header);
     const told = parseJob(header).deadline;
@@ -1166,9 +1234,9 @@ Deno.test("Backend keeps a job's body when it was sent, so that it can be sent a
   await using _second = second;
   const large = filled(100_000, 7);
   const job = jobFor(back, ["small", large]);
-  back.backend.send(worker, job, 1, 0);
+  back.backend.send(worker, [job], 1, 0);
   await peer.receive();
-  back.backend.send(other, job, 1, 0);
+  back.backend.send(other, [job], 1, 0);
   const [, small, big] = await second.receive();
   assert.equal(text(small), "small");
   assert.deepEqual(hexes([big ?? DELIMITER]), hexes([large]));
@@ -1195,11 +1263,11 @@ Deno.test("Backend says that a job was not sent when its worker is not there any
   await back.until("it is told", () => back.events.length > 0);
   const job = jobFor(back, ["body", "more"]);
   // libzmq tells of the end a moment before sends fail.
-  await back.until("a send fails", () => !back.backend.send(worker, job, 1, 0));
-  assert.equal(back.backend.send(worker, job, 1, 0), false);
+  await back.until("a send fails", () => back.backend.send(worker, [job], 1, 0) === 0);
+  assert.equal(back.backend.send(worker, [job], 1, 0), 0);
   back.backend.cancel(worker, 1, Code.cancelled);
   back.backend.stop(worker);
-  assert.equal(back.backend.send(other, job, 1, 0), true);
+  assert.equal(back.backend.send(other, [job], 1, 0), 1);
   const [, ...body] = await second.receiveText();
   assert.deepEqual(body, ["body", "more"]);
 });
@@ -1212,7 +1280,7 @@ Deno.test("Backend holds any number of jobs for a worker when that does not read
   const client = clientNamed("me");
   for (let id = 1; id <= JOBS; id++) {
     const job = jobFor(back, ["x"], { id, client });
-    assert.equal(back.backend.send(worker, job, 1, 0), true);
+    assert.equal(back.backend.send(worker, [job], 1, 0), 1);
     for (const frame of job.body) back.messages.release(frame);
   }
   for (let id = 1; id <= JOBS; id++) {

@@ -104,11 +104,18 @@ Deno.test("docs/protocol.md has an example of the frames that the code builds", 
   assert.deepEqual(example("request"), [header, bytes(""), bytes("hello")]);
   assert.deepEqual(example("reply"), [header, bytes(""), buildStatus(200), bytes("HELLO")]);
   const job = buildJobHeader("", "127.0.0.1", "");
-  const order = { job: 1, attempt: 1, busy: 1, deadline: 1_790_000_000_000, requestTimeout: 0 };
+  const order = {
+    job: 1,
+    attempt: 1,
+    busy: 1,
+    deadline: 1_790_000_000_000,
+    requestTimeout: 0,
+    frames: 1,
+  };
   writeJob(new DataView(job.buffer), order);
   assert.deepEqual(example("job"), [job, bytes("hello")]);
   const answer = new Uint8Array(REPLY_BYTES);
-  writeReply(new DataView(answer.buffer), 1, 200, 42);
+  writeReply(new DataView(answer.buffer), { job: 1, code: 200, micros: 42, frames: 1 });
   assert.deepEqual(example("answer"), [answer, bytes("HELLO")]);
 });
 

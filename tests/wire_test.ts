@@ -1,3 +1,4 @@
+import { ByteCache } from "../wire/byte_cache.ts";
 import { strict as assert } from "node:assert";
 import {
   buildJobHeader,
@@ -8,10 +9,11 @@ import {
   FromBroker,
   FromWorker,
   JOB_SIGNAL_BYTES,
+  type JobHeader,
+  JobReader,
   LOG_LEVELS,
   MAX_JOB_BYTES,
   MEMORY_BYTES,
-  parseJob,
   readCode,
   readJobId,
   readMemory,
@@ -325,8 +327,13 @@ Deno.test("buildSignal and buildLog write the documented bytes", () => {
 
 Deno.test("writeReply writes the documented bytes", () => {
   const frame = new Uint8Array(REPLY_BYTES).fill(0xee);
-  writeReply(viewOf(frame), 0x0001_0203_0405_0607, 200, 0x0a0b0c0d);
-  assert.equal(hex(frame), "0200c800" + "07060504" + "03020100" + "0d0c0b0a");
+  writeReply(viewOf(frame), {
+    job: 0x0001_0203_0405_0607,
+    code: 200,
+    micros: 0x0a0b0c0d,
+    frames: 3,
+  });
+  assert.equal(hex(frame), "0200c800" + "07060504" + "03020100" + "0d0c0b0a" + "03000000");
 });
 
 Deno.test("readReply reads what writeReply wrote when jobs go up to 2^53 - 1", () => {
@@ -334,8 +341,8 @@ Deno.test("readReply reads what writeReply wrote when jobs go up to 2^53 - 1", (
     for (const code of [200, 500, 65_535]) {
       for (const micros of [0, 1, 2 ** 31, LONGEST]) {
         const frame = inside(new Uint8Array(REPLY_BYTES));
-        writeReply(viewOf(frame), job, code, micros);
-        assert.deepEqual(readReply(viewOf(frame)), { job, code, micros });
+        writeReply(viewOf(frame), { job, code, micros, frames: 2 });
+        assert.deepEqual(readReply(viewOf(frame)), { job, code, micros, frames: 2 });
       }
     }
   }
@@ -344,7 +351,7 @@ Deno.test("readReply reads what writeReply wrote when jobs go up to 2^53 - 1", (
 Deno.test("writeReply keeps the time within 32 bits when it is no such number", () => {
   const view = viewOf(new Uint8Array(REPLY_BYTES));
   for (const [micros, sent] of [[-1, 0], [1e12, LONGEST], [Infinity, LONGEST], [2.6, 3]] as const) {
-    writeReply(view, 1, 200, micros);
+    writeReply(view, { job: 1, code: 200, micros, frames: 1 });
     assert.equal(readReply(view).micros, sent);
   }
 });
@@ -364,33 +371,46 @@ Deno.test("readJobId and readCode read what buildJobSignal wrote when jobs go up
   }
 });
 
+/** A JOB header as a worker reads it. */
+function parseJob(header: Bytes): JobHeader {
+  const reader = new JobReader();
+  reader.bytes.set(header);
+  return reader.read(header.length);
+}
+
 /** A whole JOB header. */
 function jobHeader(
   identity: string,
   address: string,
-  { job = 1, attempt = 1, busy = 1, deadline = 0, requestTimeout = 0, user = "" } = {},
+  { job = 1, attempt = 1, busy = 1, deadline = 0, requestTimeout = 0, frames = 1, user = "" } = {},
 ): Bytes {
   const header = buildJobHeader(identity, address, user);
-  writeJob(viewOf(header), { job, attempt, busy, deadline, requestTimeout });
+  writeJob(viewOf(header), { job, attempt, busy, deadline, requestTimeout, frames });
   return header;
 }
 
 Deno.test("writeJob writes the documented bytes", () => {
   const times = { deadline: 0x0001_0203_0405_0607, requestTimeout: 0x0a0b0c0d };
-  const order = { job: 0x0001_0203_0405_0607, attempt: 2, busy: 0x0304, ...times, user: "al" };
+  const order = {
+    job: 0x0001_0203_0405_0607,
+    attempt: 2,
+    busy: 0x0304,
+    ...times,
+    frames: 9,
+    user: "al",
+  };
   const id = "07060504" + "03020100";
-  const fixed = "10020403" + id + id + "0d0c0b0a";
+  const fixed = "10020403" + id + id + "0d0c0b0a" + "09000000";
   assert.equal(hex(jobHeader("me", "::1", order)), fixed + "026d65" + "033a3a31" + "02616c");
 });
 
 Deno.test("parseJob reads what writeJob wrote when jobs go up to 2^53 - 1", () => {
   for (const job of IDS) {
     for (const deadline of IDS) {
-      const order = { job, attempt: 3, busy: 7, deadline, requestTimeout: LONGEST, user: "alice" };
-      const header = jobHeader("me", "127.0.0.1", order);
-      const expected = { ...order, identity: "me", address: "127.0.0.1" };
-      assert.deepEqual(parseJob(header), expected);
-      assert.deepEqual(parseJob(inside(header)), expected);
+      const order = { job, attempt: 3, busy: 7, deadline, requestTimeout: LONGEST, frames: 2 };
+      const header = jobHeader("me", "127.0.0.1", { ...order, user: "alice" });
+      const client = { identity: "me", address: "127.0.0.1", user: "alice" };
+      assert.deepEqual(parseJob(header), { ...order, client });
     }
   }
 });
@@ -409,6 +429,7 @@ Deno.test("writeJob leaves nothing of the job before when it writes the header a
     busy: 1,
     deadline: 0,
     requestTimeout: 0,
+    frames: 1,
   });
   assert.equal(hex(header), hex(jobHeader("me", "here")));
 });
@@ -428,7 +449,7 @@ Deno.test("writeJob rounds times up, so that a moment is not no limit", () => {
 });
 
 Deno.test("parseJob gives empty texts when a client has neither identity nor address", () => {
-  const { identity, address } = parseJob(jobHeader("", ""));
+  const { identity, address } = parseJob(jobHeader("", "")).client;
   assert.deepEqual([identity, address], ["", ""]);
 });
 
@@ -436,8 +457,8 @@ Deno.test("parseJob gives identity and address back when they have up to 255 byt
   const texts = ["a", "waiting", "é".repeat(127), "x".repeat(255), "🎌".repeat(63), "nul\0inside"];
   for (const identity of texts) {
     for (const address of texts) {
-      const header = parseJob(jobHeader(identity, address));
-      assert.deepEqual([header.identity, header.address], [identity, address]);
+      const { client } = parseJob(jobHeader(identity, address));
+      assert.deepEqual([client.identity, client.address], [identity, address]);
     }
   }
 });
@@ -450,12 +471,12 @@ Deno.test("buildJobHeader cuts identity and address at 255 bytes when they are l
     ]] as const
   ) {
     const header = jobHeader(long, "127.0.0.1", { job: HIGHEST });
-    const { identity, address, job } = parseJob(header);
+    const { client: { identity, address }, job } = parseJob(header);
     assert.equal(identity.slice(0, kept), long.slice(0, kept));
     assert(identity.length <= kept + 1);
     assert.equal(address, "127.0.0.1");
     assert.equal(job, HIGHEST);
-    const other = parseJob(jobHeader("me", long));
+    const other = parseJob(jobHeader("me", long)).client;
     assert.equal(other.identity, "me");
     assert.equal(other.address.slice(0, kept), long.slice(0, kept));
   }
@@ -469,7 +490,7 @@ Deno.test("buildJobHeader makes no more than MAX_JOB_BYTES of any identity, addr
   // A character of four bytes is left out whole.
   const [x, flags] = ["x".repeat(999), "🎌".repeat(999)];
   assert.equal(buildJobHeader(x, flags, x).length, MAX_JOB_BYTES - 3);
-  assert.equal(buildJobHeader("", "", "").length, 27);
+  assert.equal(buildJobHeader("", "", "").length, 31);
 });
 
 Deno.test("parseJob reads what writeJob wrote when all is random", () => {
@@ -483,11 +504,13 @@ Deno.test("parseJob reads what writeJob wrote when all is random", () => {
       job: randomId(random),
       attempt: random(256),
       busy: random(2 ** 16),
+      frames: random(2 ** 32),
       deadline: randomId(random),
       requestTimeout: random(2 ** 32),
     };
     const header = parseJob(jobHeader(identity, address, { ...numbers, user }));
-    assert.deepEqual(header, { ...numbers, identity, address, user }, `Seed ${seed}`);
+    const client = { identity, address, user };
+    assert.deepEqual(header, { ...numbers, client }, `Seed ${seed}`);
   }
 });
 
@@ -499,4 +522,36 @@ Deno.test("buildWorkerConfig writes one line of JSON whatever the texts hold", (
   const line = text(buildWorkerConfig(config));
   assert.equal(line.indexOf("\n"), line.length - 1);
   assert.deepEqual(JSON.parse(line), config);
+});
+
+// Byte cache
+
+Deno.test("ByteCache makes a value once when the same bytes come again, wherever they stand", () => {
+  const made: string[] = [];
+  const cache = new ByteCache((bytes) => made[made.push(hex(bytes)) - 1]);
+  const source = new Uint8Array([1, 2, 3, 1, 2, 3, 9]);
+  assert.equal(cache.get(source, 0, 3), "010203");
+  assert.equal(cache.get(source, 3, 6), "010203");
+  assert.equal(cache.get(source, 3, 7), "01020309");
+  assert.equal(cache.get(source, 2, 2), "");
+  assert.deepEqual(made, ["010203", "01020309", ""]);
+});
+
+Deno.test("ByteCache never takes some bytes for others when there are more than it keeps", () => {
+  const cache = new ByteCache(hex);
+  const random = randomNumbers(4711);
+  const runs = Array.from({ length: 5000 }, (_, index) => {
+    const bytes = Uint8Array.from({ length: random(12) }, () => random(256));
+    return new Uint8Array([...bytes, index & 255, index >> 8]);
+  });
+  for (const run of [...runs, ...runs]) assert.equal(cache.get(run, 0, run.length), hex(run));
+});
+
+Deno.test("ByteCache keeps what it knows when the source changes", () => {
+  const cache = new ByteCache(hex);
+  const source = new Uint8Array([1]);
+  assert.equal(cache.get(source, 0, 1), "01");
+  source[0] = 2;
+  assert.equal(cache.get(source, 0, 1), "02");
+  assert.equal(cache.get(new Uint8Array([1]), 0, 1), "01");
 });

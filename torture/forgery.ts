@@ -14,8 +14,8 @@ import {
   buildJobSignal,
   FromBroker,
   FromWorker,
+  JobReader,
   MEMORY_BYTES,
-  parseJob,
   REPLY_BYTES,
   writeReply,
 } from "../wire/job.ts";
@@ -209,7 +209,7 @@ function typed(type: number, rest: Uint8Array): Frame {
 
 function reply(job: number, code: number): Frame {
   const frame = new Uint8Array(REPLY_BYTES);
-  writeReply(new DataView(frame.buffer), job, code, 1);
+  writeReply(new DataView(frame.buffer), { job, code, micros: 1, frames: 1 });
   return frame;
 }
 
@@ -227,6 +227,7 @@ class Echo {
   readonly peer: Peer;
   /** Jobs that it has answered, or will in the next turn. */
   readonly #seen: number[] = [];
+  readonly #reader = new JobReader();
   #taken: { job: number; body: Frame[] }[] = [];
 
   constructor(backend: string, token: string) {
@@ -239,11 +240,14 @@ class Echo {
     for (const { job, body } of this.#taken) this.peer.send(reply(job, Code.ok), ...body);
     this.#taken = [];
     for (let message = this.peer.take(); message !== undefined; message = this.peer.take()) {
-      const [header, ...body] = message;
-      if (header?.[0] !== FromBroker.JOB) continue;
-      const { job } = parseJob(header);
-      this.#taken.push({ job, body });
-      this.#seen.push(job);
+      while (message[0]?.[0] === FromBroker.JOB) {
+        const [header, ...rest] = message;
+        this.#reader.bytes.set(header);
+        const { job, frames } = this.#reader.read(header.length);
+        this.#taken.push({ job, body: rest.slice(0, frames) });
+        this.#seen.push(job);
+        message = rest.slice(frames);
+      }
     }
   }
 

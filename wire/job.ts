@@ -5,8 +5,9 @@
  * ```text
  * worker → broker
  *   READY    [u8 1, token]                     once, first of all; the token is made for this one spawn
- *   REPLY    [u8 2, u8 0, u16 code, u32 job low, u32 job high, u32 µs] [body…]
- *            code 200: body frames; else one frame with the message. µs: how long the handler took
+ *   REPLY    [u8 2, u8 0, u16 code, u32 job low, u32 job high, u32 µs, u32 frames] [body…]
+ *            code 200: body frames; else one frame with the message. µs: how long the handler took.
+ *            Others may follow in the same message, and an empty frame behind the last one
  *   RETURN   [u8 3, u8 0, u16 0, u32 job low, u32 job high]   not started: give it to another worker
  *   RETIRE   [u8 4]                            it leaves soon: give it no more jobs
  *   LEAVING  [u8 5]                            the last message: what it has not answered was not started
@@ -17,13 +18,16 @@
  * broker → worker
  *   JOB      [u8 16, u8 attempt, u16 busy, u32 job low, u32 job high,
  *             u32 deadline low, u32 deadline high (ms since 1970; 0: none), u32 ms to run (0: any time),
- *             u8 length, identity, u8 length, address, u8 length, user] [body…]
+ *             u32 frames, u8 length, identity, u8 length, address, u8 length, user] [body…]
+ *            others may follow in the same message
  *   CANCEL   [u8 17, u8 0, u16 code, u32 job low, u32 job high]
  *   STOP     [u8 18]                           finish what came before this, then leave
  * ```
  *
  * @module
  */
+
+import { ByteCache } from "./byte_cache.ts";
 
 /** Types of what a worker says. */
 export const FromWorker = {
@@ -84,18 +88,21 @@ export interface ReplyHeader {
   code: number;
   /** How long the handler took, µs. */
   micros: number;
+  /** Body frames that follow, at least 1. */
+  frames: number;
 }
 
 /** Bytes of REPLY's first frame. */
-export const REPLY_BYTES = 16;
+export const REPLY_BYTES = 20;
 
 /** Writes REPLY's first frame into `view`, of `REPLY_BYTES`. */
-export function writeReply(view: DataView, job: number, code: number, micros: number): void {
+export function writeReply(view: DataView, { job, code, micros, frames }: ReplyHeader): void {
   view.setUint8(0, FromWorker.REPLY);
   view.setUint8(1, 0);
   view.setUint16(2, code, true);
   writeJobId(view, job);
   view.setUint32(12, Math.min(Math.max(0, Math.round(micros)), 0xffffffff), true);
+  view.setUint32(16, frames, true);
 }
 
 /** Reads REPLY's first frame; its size was checked. */
@@ -104,6 +111,7 @@ export function readReply(view: DataView): ReplyHeader {
     job: readJobId(view),
     code: view.getUint16(2, true),
     micros: view.getUint32(12, true),
+    frames: view.getUint32(16, true),
   };
 }
 
@@ -136,7 +144,7 @@ function writeJobId(view: DataView, job: number): void {
 }
 
 /** Where JOB's fixed part ends. */
-const JOB_FIXED_BYTES = 24;
+const JOB_FIXED_BYTES = 28;
 /** No longer than this, whatever a client's identity, address and user are. */
 export const MAX_JOB_BYTES = JOB_FIXED_BYTES + 3 * 256;
 
@@ -177,47 +185,68 @@ export interface JobOrder {
   deadline: number;
   /** How long the handler may run, ms; 0: any time. */
   requestTimeout: number;
+  /** Body frames that follow, at least 1. */
+  frames: number;
 }
 
 /** Writes the fixed part of a JOB header. */
 export function writeJob(view: DataView, order: JobOrder): void {
-  const { job, attempt, busy, deadline, requestTimeout } = order;
+  const { job, attempt, busy, deadline, requestTimeout, frames } = order;
   view.setUint8(1, Math.min(attempt, 255));
   view.setUint16(2, Math.min(busy, 0xffff), true);
   writeJobId(view, job);
   view.setUint32(12, Math.ceil(deadline) >>> 0, true);
   view.setUint32(16, Math.floor(Math.ceil(deadline) / HIGH), true);
   view.setUint32(20, Math.min(Math.ceil(requestTimeout), 0xffffffff), true);
+  view.setUint32(24, frames, true);
+}
+
+/** Who asked. */
+export interface JobClient {
+  /** The identity that the client chose, "" if none. */
+  readonly identity: string;
+  /** The client's network address, "" where there is none. */
+  readonly address: string;
+  /** Who the client has proved to be, "" where nobody has to. */
+  readonly user: string;
 }
 
 /** A JOB header as the worker reads it. */
 export interface JobHeader extends JobOrder {
-  /** The identity that the client chose, "" if none. */
-  identity: string;
-  /** The client's network address, "" where there is none. */
-  address: string;
-  /** Who the client has proved to be, "" where nobody has to. */
-  user: string;
+  /** Who asked; shared by the jobs of one client, and so never changed. */
+  readonly client: JobClient;
 }
 
-/** Reads a JOB header. */
-export function parseJob(bytes: Uint8Array<ArrayBuffer>): JobHeader {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const identityEnd = JOB_FIXED_BYTES + 1 + (bytes[JOB_FIXED_BYTES] ?? 0);
+/** Reads JOB headers into a buffer of its own. */
+export class JobReader {
+  /** Where a header is to be put. */
+  readonly bytes: Uint8Array<ArrayBuffer> = new Uint8Array(MAX_JOB_BYTES);
+  /** The same. */
+  readonly view: DataView = new DataView(this.bytes.buffer);
+  readonly #clients = new ByteCache(parseClient);
+
+  /** The header of `size` bytes. */
+  read(size: number): JobHeader {
+    const { view } = this;
+    return {
+      job: readJobId(view),
+      attempt: view.getUint8(1),
+      busy: view.getUint16(2, true),
+      deadline: view.getUint32(12, true) + view.getUint32(16, true) * HIGH,
+      requestTimeout: view.getUint32(20, true),
+      frames: view.getUint32(24, true),
+      client: this.#clients.get(this.bytes, JOB_FIXED_BYTES, size),
+    };
+  }
+}
+
+function parseClient(bytes: Uint8Array<ArrayBuffer>): JobClient {
+  const identityEnd = 1 + (bytes[0] ?? 0);
   const addressEnd = identityEnd + 1 + (bytes[identityEnd] ?? 0);
   const userEnd = addressEnd + 1 + (bytes[addressEnd] ?? 0);
-  return {
-    job: readJobId(view),
-    attempt: view.getUint8(1),
-    busy: view.getUint16(2, true),
-    deadline: view.getUint32(12, true) + view.getUint32(16, true) * HIGH,
-    requestTimeout: view.getUint32(20, true),
-    identity: text(bytes, JOB_FIXED_BYTES + 1, identityEnd),
-    address: text(bytes, identityEnd + 1, addressEnd),
-    user: text(bytes, addressEnd + 1, userEnd),
-  };
-}
-
-function text(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): string {
-  return start === end ? "" : decoder.decode(bytes.subarray(start, end));
+  return Object.freeze({
+    identity: decoder.decode(bytes.subarray(1, identityEnd)),
+    address: decoder.decode(bytes.subarray(identityEnd + 1, addressEnd)),
+    user: decoder.decode(bytes.subarray(addressEnd + 1, userEnd)),
+  });
 }

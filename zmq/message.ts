@@ -50,9 +50,9 @@ export class Message {
     return bytes;
   }
 
-  /** Copies its first `size` bytes into `target`, which has room for them. */
+  /** Copies its first `size` bytes, which it must have, into `target`, as far as that has room. */
   copyTo(target: Uint8Array<ArrayBuffer>, size: number): void {
-    const count = Math.min(size, this.size, lengthOf(target));
+    const count = Math.min(size, lengthOf(target));
     if (count > 0) this.#symbols.memcpy(target, this.#symbols.zmq_msg_data(this.slot), count);
   }
 

@@ -138,6 +138,11 @@ export class Poller {
     return true;
   }
 
+  /** Whether `wait` is under way. */
+  get waiting(): boolean {
+    return this.#waiting;
+  }
+
   /** Ends the wait that is under way, if one is. */
   wake(): void {
     if (this.#waiting) this.#rope.sendLast(NOTHING);
