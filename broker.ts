@@ -21,6 +21,7 @@ import {
 } from "./queue/job.ts";
 import { List, noLinks } from "./queue/list.ts";
 import { ReplyCache } from "./queue/reply_cache.ts";
+import { ServiceTimes } from "./queue/service_times.ts";
 import { Code, isFinal } from "./wire/request.ts";
 import type { LogLevel } from "./wire/job.ts";
 import type { Verdict, ZapRequest } from "./wire/zap.ts";
@@ -112,8 +113,8 @@ export interface BrokerCounters {
   strayReplies: number;
 }
 
-/** Weight of one observation in the running estimate of the service time. */
-const SERVICE_WEIGHT = 1 / 16;
+/** A job may wait behind others although one in 200 takes long, if those take at most so many budgets. */
+const TAIL_BUDGETS = 10;
 /** A worker that has shown no progress for this many budgets is given nothing more to hold. */
 const STUCK_BUDGETS = 5;
 const EXPIRY_INTERVAL = 100;
@@ -141,7 +142,7 @@ export class Broker<B> {
   #assigned = 0;
   #lastId = 0;
   #ended: Ended<B>[] = [];
-  #serviceTime: number | undefined;
+  readonly #times = new ServiceTimes();
   #withDeadline = 0;
   #expiryAt = 0;
   /** Jobs at workers that may overrun. */
@@ -208,9 +209,9 @@ export class Broker<B> {
     return this.#workers;
   }
 
-  /** The estimated time of the handler, ms; undefined before the first reply. */
-  get serviceTime(): number | undefined {
-    return this.#serviceTime;
+  /** How long the handler takes. */
+  get times(): Readonly<Pick<ServiceTimes, "mean" | "tail">> {
+    return this.#times;
   }
 
   /** Whether the queue, and what clients have not taken yet, are at their bounds. */
@@ -316,7 +317,7 @@ export class Broker<B> {
       this.#endAborted(job);
       return undefined;
     }
-    this.#observe(micros / 1000);
+    this.#times.observe(micros / 1000);
     worker.answered++;
     this.counters.answered++;
     if (code !== Code.ok) this.counters.failed++;
@@ -444,7 +445,7 @@ export class Broker<B> {
     if (worker.jobs.size === 0) return worker.idleSince;
     const { concurrency } = this.#limits;
     const ahead = worker.jobs.size + this.#queue.size / this.#workers.size;
-    const wait = (this.#serviceTime ?? Infinity) * ahead / concurrency;
+    const wait = (this.#times.mean ?? Infinity) * ahead / concurrency;
     const stalled = now - worker.progressAt > SPARE_STALL;
     return wait < SPARE_WAIT && !stalled ? now : undefined;
   }
@@ -721,11 +722,15 @@ export class Broker<B> {
     return maxAttempts === 1 ? concurrency : prefetch;
   }
 
-  /** Whether a worker that has `level` jobs is expected to be free within the budget. */
+  /**
+   * Whether a worker that has `level` jobs is expected to be free within the budget. Quick jobs don't wait
+   * where slow ones are not rare: the mean would hide those.
+   */
   #soon(level: number): boolean {
     const { concurrency, prefetchBudget } = this.#limits;
-    if (this.#serviceTime === undefined) return false;
-    return this.#serviceTime * (level + 1 - concurrency) / concurrency < prefetchBudget;
+    const { mean = Infinity, tail } = this.#times;
+    const ahead = (level + 1 - concurrency) / concurrency;
+    return mean * ahead < prefetchBudget && tail * ahead < prefetchBudget * TAIL_BUDGETS;
   }
 
   #stuck(worker: Worker<B>, now: number): boolean {
@@ -746,11 +751,6 @@ export class Broker<B> {
 
   #level(level: number): List<Worker<B>> {
     return this.#levels[level] ??= new List<Worker<B>>();
-  }
-
-  #observe(serviceTime: number): void {
-    this.#serviceTime ??= serviceTime;
-    this.#serviceTime += (serviceTime - this.#serviceTime) * SERVICE_WEIGHT;
   }
 
   #refuse(job: Job<B>, message: string): void {

@@ -366,7 +366,7 @@ class PreforkServer implements Server {
       running: broker.assigned,
       clients,
       connections: this.#loop.connections,
-      serviceTime: broker.serviceTime,
+      serviceTime: broker.times.mean,
       counters: {
         ...broker.counters,
         ...seen,

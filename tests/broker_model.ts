@@ -585,8 +585,10 @@ class BrokerModel {
       !jobs.some(({ suspect }) => suspect)
     );
     assert(!idle, "an idle worker comes first");
-    const ahead = (this.#broker.serviceTime ?? Infinity) * (level + 1 - concurrency) / concurrency;
-    assert(ahead < prefetchBudget, "a job waits at a worker only for a moment");
+    const { mean = Infinity, tail } = this.#broker.times;
+    const ahead = (level + 1 - concurrency) / concurrency;
+    assert(mean * ahead < prefetchBudget, "a job waits at a worker only for a moment");
+    assert(tail * ahead < prefetchBudget * 10, "a job does not wait where slow ones are not rare");
   }
 
   #settle(hand: Hand, position: number, micros: number, code: number): void {

@@ -252,7 +252,7 @@ Deno.test("Broker gives a worker one job when no reply has come yet", () => {
   const desk = new Desk();
   desk.workers(1);
   desk.submit("a1 a2 a3");
-  assert.equal(desk.broker.serviceTime, undefined);
+  assert.equal(desk.broker.times.mean, undefined);
   assert.equal(desk.dispatch(), "a1>1");
 });
 
@@ -317,11 +317,11 @@ Deno.test("Broker learns that the handler has become slow when replies say so, b
   const desk = new Desk();
   desk.workers(1);
   desk.observe(1, 0);
-  assert.equal(desk.broker.serviceTime, 0);
+  assert.equal(desk.broker.times.mean, 0);
   desk.observe(1, 16_000);
-  assert.equal(desk.broker.serviceTime, 1);
+  assert.equal(desk.broker.times.mean, 1);
   desk.observe(1, 1000);
-  assert.equal(desk.broker.serviceTime, 1);
+  assert.equal(desk.broker.times.mean, 1);
   desk.submit("a1 a2");
   assert.equal(desk.dispatch(), "a1>1");
 });
@@ -398,6 +398,16 @@ Deno.test("Broker takes a worker for stuck by its current job when it was idle f
   desk.now += 60_000;
   desk.submit("a1 a2");
   assert.equal(desk.dispatch(), "a1>1 a2>1");
+});
+
+Deno.test("Broker has no job wait at a busy worker when slow ones are not rare, however quick most are", () => {
+  const desk = new Desk({ prefetch: 20, prefetchBudget: 1, queueLimit: 1000 });
+  desk.workers(1);
+  for (let job = 1; job <= 1000; job++) desk.observe(1, job % 100 === 0 ? 50_000 : QUICK);
+  for (let job = 0; job < 200; job++) desk.observe(1, QUICK);
+  assert((desk.broker.times.mean ?? Infinity) < 0.02);
+  desk.submit("a1 a2");
+  assert.equal(desk.dispatch(), "a1>1");
 });
 
 // A worker's end
@@ -577,9 +587,9 @@ Deno.test("Broker drops and counts a reply when its worker was taken for dead an
 
 Deno.test("Broker learns nothing when a reply does not count", () => {
   const desk = loaded();
-  const before = desk.broker.serviceTime;
+  const before = desk.broker.times.mean;
   desk.broker.settle(desk.worker(1), 999, Code.ok, 1_000_000, desk.now);
-  assert.equal(desk.broker.serviceTime, before);
+  assert.equal(desk.broker.times.mean, before);
 });
 
 Deno.test("Broker counts a job as answered and failed when the reply is an error", () => {
@@ -1504,7 +1514,8 @@ class Audit {
   #openWorkers(): Worker<Body>[] {
     const { concurrency, prefetchBudget, maxAttempts } = this.#limits;
     const prefetch = maxAttempts === 1 ? concurrency : this.#limits.prefetch;
-    const estimate = this.#broker.serviceTime ?? Infinity;
+    const { mean = Infinity, tail } = this.#broker.times;
+    const estimate = Math.max(mean, tail / 10);
     const suspected = this.#waiting().find(({ job }) => job.deadline > this.#now)?.suspect;
     return this.#workers.filter(({ state, jobs, progressAt }) => {
       if (state !== "ready") return false;

@@ -1,4 +1,5 @@
 import { strict as assert } from "node:assert";
+import { ServiceTimes } from "../queue/service_times.ts";
 import { FairQueue, Line } from "../queue/fair_queue.ts";
 import { newClient, newJob } from "../queue/job.ts";
 import { ReplyCache } from "../queue/reply_cache.ts";
@@ -453,4 +454,49 @@ Deno.test("newJob waits in its client's line, with no death and in no list", () 
     abortedAt: Infinity,
     state: "queued",
   });
+});
+
+// Service times
+
+/** The times of so many jobs, of which one in `every` takes `slow` ms, the others 0.01. */
+function observed(jobs: number, every: number, slow: number): ServiceTimes {
+  const times = new ServiceTimes();
+  for (let job = 1; job <= jobs; job++) times.observe(job % every === 0 ? slow : 0.01);
+  return times;
+}
+
+Deno.test("ServiceTimes knows nothing before the first job, and then a mean that follows", () => {
+  const times = new ServiceTimes();
+  assert.deepEqual([times.mean, times.tail], [undefined, 0]);
+  times.observe(4);
+  assert.equal(times.mean, 4);
+  for (let job = 0; job < 200; job++) times.observe(1);
+  assert(Math.abs((times.mean ?? 0) - 1) < 0.001);
+});
+
+Deno.test("ServiceTimes has slow jobs in its tail when they are one in 100, not one in 1000", () => {
+  const common = observed(10_000, 100, 50).tail;
+  assert(common >= 50 && common <= 100, `${common}`);
+  const rare = observed(10_000, 1000, 50).tail;
+  assert(rare >= 0.01 && rare <= 0.03, `${rare}`);
+});
+
+Deno.test("ServiceTimes sees a tail within some hundred jobs, and forgets it within some thousands", () => {
+  const times = observed(5000, 1000, 50);
+  assert(times.tail < 1);
+  for (let job = 1; job <= 1000; job++) times.observe(job % 50 === 0 ? 50 : 0.01);
+  assert(times.tail >= 50);
+  for (let job = 1; job <= 8000; job++) times.observe(0.01);
+  assert(times.tail < 1);
+});
+
+Deno.test("ServiceTimes takes any time there is", () => {
+  for (const time of [0, 0.0001, 1, 1e5, 1e9]) {
+    const times = new ServiceTimes();
+    for (let job = 0; job < 100; job++) times.observe(time);
+    assert(Math.abs((times.mean ?? -1) - time) <= time / 1e6);
+    // Less than a microsecond is none.
+    const least = time < 0.001 ? 0 : Math.min(time, 4_000_000);
+    assert(times.tail >= least, `${time}: ${times.tail}`);
+  }
 });

@@ -1,0 +1,63 @@
+/**
+ * How long jobs take: their running mean, and what the slowest of them take. Knows no clock.
+ *
+ * @module
+ */
+
+/** Weight of one observation in the running mean. */
+const WEIGHT = 1 / 16;
+/** One job in so many takes longer than `tail`. */
+const RARE = 200;
+/** The tail is looked up anew after so many observations; older ones than some thousands fade. */
+const LOOK_INTERVAL = 32;
+const FADE_INTERVAL = 1024;
+/** Times are counted by their power of two, from 1 µs to half an hour. */
+const POWERS = 32;
+
+/** Running estimates of service times, ms. */
+export class ServiceTimes {
+  #mean: number | undefined;
+  #tail = 0;
+  readonly #counts = new Float64Array(POWERS);
+  #count = 0;
+  #observed = 0;
+
+  /** The mean of the last ones; undefined before the first. */
+  get mean(): number | undefined {
+    return this.#mean;
+  }
+
+  /** What all but one in 200 of the last thousands stay below, to a factor of two. */
+  get tail(): number {
+    return this.#tail;
+  }
+
+  /** A job has taken so long. */
+  observe(time: number): void {
+    this.#mean ??= time;
+    this.#mean += (time - this.#mean) * WEIGHT;
+    const power = Math.min(POWERS - 1, Math.floor(Math.log2(time * 1000 + 1)));
+    this.#counts[power] = (this.#counts[power] ?? 0) + 1;
+    this.#count++;
+    this.#observed++;
+    if (this.#observed % FADE_INTERVAL === 0) this.#fade();
+    if (this.#observed % LOOK_INTERVAL === 0) this.#tail = this.#look();
+  }
+
+  /** The upper bound of the slowest that are not rare. */
+  #look(): number {
+    let slower = 0;
+    for (let power = POWERS - 1; power > 0; power--) {
+      slower += this.#counts[power] ?? 0;
+      if (slower * RARE > this.#count) return (2 ** (power + 1) - 1) / 1000;
+    }
+    return 0;
+  }
+
+  #fade(): void {
+    for (let power = 0; power < POWERS; power++) {
+      this.#counts[power] = (this.#counts[power] ?? 0) / 2;
+    }
+    this.#count /= 2;
+  }
+}
