@@ -31,7 +31,7 @@ import { MessagePool } from "./zmq/message.ts";
 import { coresFor, Poller } from "./zmq/poller.ts";
 import { Context } from "./zmq/socket.ts";
 
-/** What bounds a `Broker`. */
+/** What bounds a `Broker`, as operators set it. */
 export interface BrokerLimits {
   /** Jobs at a time in one worker. */
   concurrency: number;
@@ -55,6 +55,12 @@ export interface BrokerLimits {
   requestTimeout: number;
   /** How long a handler may go on that was told to stop, before its worker is given up, ms; 0: any time. */
   abortGrace: number;
+}
+
+/** What else a `Broker` goes by. */
+export interface BrokerTimes {
+  /** How long a worker that sleeps takes to begin, ms: a job waits less for quick ones elsewhere. */
+  wakeTime: number;
 }
 
 /** An answer that the broker itself gives. */
@@ -117,6 +123,10 @@ export interface BrokerCounters {
 const TAIL_BUDGETS = 10;
 /** A worker that has shown no progress for this many budgets is given nothing more to hold. */
 const STUCK_BUDGETS = 5;
+/** What a job costs its worker beside the handler, ms. */
+const JOB_OVERHEAD = 0.005;
+/** A worker that began or ended something within this time has not gone to sleep, ms. */
+const AWAKE_TIME = 1;
 const EXPIRY_INTERVAL = 100;
 /** How often running jobs are held against their limits, ms. */
 const WATCH_INTERVAL = 50;
@@ -134,6 +144,7 @@ const SPARE_STALL = 50;
 /** Which job goes to which worker, and when a job has ended. */
 export class Broker<B> {
   #limits: BrokerLimits;
+  readonly #wakeTime: number;
   readonly #queue = new FairQueue<Job<B>>();
   readonly #workers = new Set<Worker<B>>();
   /** Ready workers by the number of jobs that they have. */
@@ -185,8 +196,9 @@ export class Broker<B> {
   };
 
   /** Makes an empty broker. */
-  constructor(limits: BrokerLimits) {
+  constructor(limits: BrokerLimits, { wakeTime }: BrokerTimes) {
     this.#limits = limits;
+    this.#wakeTime = wakeTime;
   }
 
   /** Jobs waiting for a worker. */
@@ -286,9 +298,9 @@ export class Broker<B> {
   /** The next job to send, now assigned to the worker that comes with it. */
   next(now: number): Assignment<B> | undefined {
     while (this.#queue.size > 0 && this.#phase !== "refusing") {
-      const worker = this.#isSuspect(this.#queue.first, now)
-        ? this.#level(0).first
-        : this.#chooseWorker(now);
+      const { first } = this.#queue;
+      const alone = first !== undefined && isSuspect(first) && first.deadline > now;
+      const worker = alone ? this.#level(0).first : this.#chooseWorker(now);
       if (worker === undefined) return undefined;
       const job = this.#dequeue();
       if (job === undefined) return undefined;
@@ -364,8 +376,7 @@ export class Broker<B> {
   /**
    * A worker is gone. Its jobs go back to the front of the queue. Unless it left in order, those that it
    * was running count a death each, and are given up at `maxAttempts`. If it had more than it can run, any
-   * of them may have killed it: each runs alone next time, and one that kills its worker then has killed
-   * both.
+   * of them may have killed it, and one that kills its next worker has killed both. Each runs alone then.
    */
   removeWorker(worker: Worker<B>, end: "left" | "died"): void {
     if (worker.state === "gone") return;
@@ -383,8 +394,8 @@ export class Broker<B> {
   #blame(jobs: readonly Job<B>[]): void {
     const known = jobs.length <= this.#limits.concurrency;
     for (const job of jobs) {
-      if (known) job.deaths += job.suspect ? 2 : 1;
-      job.suspect = !known;
+      if (known) job.deaths += 1 + job.doubts;
+      job.doubts = known ? 0 : 1;
     }
   }
 
@@ -665,7 +676,7 @@ export class Broker<B> {
     job.startedAt = worker.jobs.size < this.#limits.concurrency ? now : 0;
     if (job.requestTimeout !== Infinity) this.#beginWatch(now);
     worker.jobs.set(job.id, job);
-    worker.alone = job.suspect;
+    worker.alone = isSuspect(job);
     this.#assigned++;
     this.#place(worker);
     job.state = "assigned";
@@ -692,14 +703,11 @@ export class Broker<B> {
     return jobs;
   }
 
-  /** Whether a job may end its worker, and so has one for itself. */
-  #isSuspect(job: Job<B> | undefined, now: number): boolean {
-    return job !== undefined && job.suspect && job.deadline > now;
-  }
-
-  /** An idle worker; failing that, the least loaded one that will soon be. */
+  /** One that is awake and quickly through; else an idle one; else the least loaded that soon will be. */
   #chooseWorker(now: number): Worker<B> | undefined {
     const { concurrency, dispatch } = this.#limits;
+    const awake = this.#awake(now);
+    if (awake !== undefined) return awake;
     while (this.#lowest < this.#levels.length && this.#level(this.#lowest).first === undefined) {
       this.#lowest++;
     }
@@ -711,6 +719,19 @@ export class Broker<B> {
       } else {
         if (level >= this.#prefetch || !this.#soon(level)) return undefined;
         for (const worker of list) if (!this.#stuck(worker, now)) return worker;
+      }
+    }
+    return undefined;
+  }
+
+  /** The least loaded worker that does its jobs sooner than one that sleeps begins, if there is one. */
+  #awake(now: number): Worker<B> | undefined {
+    const each = (this.#times.mean ?? Infinity) + JOB_OVERHEAD;
+    const limit = Math.min(this.#levels.length, this.#prefetch, this.#wakeTime / each);
+    for (let level = 1; level < limit; level++) {
+      const worker = this.#level(level).first;
+      if (worker !== undefined && now - worker.progressAt < AWAKE_TIME && this.#soon(level)) {
+        return worker;
       }
     }
     return undefined;
@@ -794,6 +815,11 @@ export class Broker<B> {
 const NONE: readonly never[] = [];
 const SHUTTING_DOWN = "The server is shutting down";
 const CANCELLED = { code: Code.cancelled, message: "The request was cancelled" };
+
+/** Whether a job may end its worker, as it may have ended one: then it has one for itself. */
+function isSuspect<B>({ deaths, doubts }: Job<B>): boolean {
+  return deaths + doubts > 0;
+}
 
 /** All who wait for a job. */
 function askers<B>(job: Job<B>): readonly Asker<B>[] {
@@ -880,6 +906,8 @@ export interface Guard {
   judge(request: ZapRequest, connections: number): Verdict;
 }
 
+/** As measured on a virtual machine of two cores, ms. */
+const WAKE_TIME = 0.1;
 /** Messages read from one socket before the other has its turn. */
 const BATCH = 500;
 /** Questions whether a peer may come in that are answered before jobs have their turn. */
@@ -944,7 +972,7 @@ export class BrokerLoop {
    */
   constructor(library: Library, options: LoopOptions, events: LoopEvents) {
     this.#events = events;
-    this.broker = new Broker(options);
+    this.broker = new Broker(options, { wakeTime: WAKE_TIME });
     this.#context = new Context(library);
     this.#messages = new MessagePool(library);
     this.#cache = new ReplyCache((frames) => this.#release(frames));

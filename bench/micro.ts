@@ -86,7 +86,7 @@ const NOW = 1000;
 
 /** A broker whose workers are all busy and whose queue stays as long as it is. */
 class BusyBroker {
-  readonly #broker = new Broker<string>(LIMITS);
+  readonly #broker = new Broker<string>(LIMITS, { wakeTime: 0.1 });
   readonly #clients: Client<string>[];
   /** What is with a worker, in turn. */
   readonly #running: { worker: Worker<string>; job: Job<string> }[] = [];

@@ -262,12 +262,15 @@ export class Backend {
 
   /** So many frames, or fewer if the message has no more. */
   #readFrames(count: number): Frames {
-    const frames: Frames = [];
-    while (frames.length < count) {
-      const frame = this.#messages.take();
+    if (count === 0) return [];
+    let frame = this.#messages.take();
+    this.#socket.receive(frame);
+    // Not empty at first: an array that grows takes room for many.
+    const frames = [frame];
+    while (frames.length < count && frame.more) {
+      frame = this.#messages.take();
       this.#socket.receive(frame);
       frames.push(frame);
-      if (!frame.more) break;
     }
     return frames;
   }

@@ -54,8 +54,8 @@ export interface Job<B> extends Waiting<Job<B>>, Asker<B> {
   others: readonly Asker<B>[];
   /** Workers that died while they ran it. */
   deaths: number;
-  /** Whether a worker died that had it among others, so that nobody knows which of them it ran. */
-  suspect: boolean;
+  /** 1 if a worker died that had it among others, so that nobody knows which of them it ran; else 0. */
+  doubts: number;
   /** When it is known to have been running at its worker, ms; 0: it may still wait there. */
   startedAt: number;
   /** When its worker was told that nobody wants the answer, ms. */
@@ -74,7 +74,7 @@ export interface Worker<B> extends Linked<Worker<B>> {
   readonly jobs: Map<number, Job<B>>;
   /** ready → retiring: given no more jobs → gone */
   state: "ready" | "retiring" | "gone";
-  /** Whether it has a suspect job, and so gets no other beside it. */
+  /** Whether it has a job that may end it, and so gets no other beside that. */
   alone: boolean;
   /** Since when it has had nothing to do, ms; meaningless while it has. */
   idleSince: number;
@@ -125,7 +125,7 @@ export function newJob<B>(id: number, client: Client<B>, request: NewJob<B>): Jo
     key,
     others: NOBODY,
     deaths: 0,
-    suspect: false,
+    doubts: 0,
     startedAt: 0,
     abortedAt: Infinity,
     state: "queued",
@@ -151,7 +151,7 @@ export function renewJob<B>(
   job.key = request.key;
   job.others = NOBODY;
   job.deaths = 0;
-  job.suspect = false;
+  job.doubts = 0;
   job.startedAt = 0;
   job.abortedAt = Infinity;
   job.state = "queued";

@@ -8,7 +8,7 @@
 
 import { strict as assert } from "node:assert";
 import fc from "fast-check";
-import { type Assignment, Broker, type BrokerLimits } from "../broker.ts";
+import { type Assignment, Broker, type BrokerLimits, type BrokerTimes } from "../broker.ts";
 import { type Client, type Job, newClient, type Worker } from "../queue/job.ts";
 import { Code } from "../wire/request.ts";
 
@@ -46,7 +46,8 @@ export function brokerSteps(maxLength: number): fc.Arbitrary<Step[]> {
 }
 
 /** Limits of all kinds, small enough to be met. */
-export const brokerLimits: fc.Arbitrary<BrokerLimits> = fc.record({
+export const brokerLimits: fc.Arbitrary<BrokerLimits & BrokerTimes> = fc.record({
+  wakeTime: fc.constantFrom(0, 0.1),
   concurrency: fc.constantFrom(1, 1, 1, 2, 5),
   prefetch: fc.constantFrom(1, 3, 20),
   prefetchBudget: fc.constantFrom(1, 10),
@@ -61,7 +62,7 @@ export const brokerLimits: fc.Arbitrary<BrokerLimits> = fc.record({
 });
 
 /** Goes through a sequence and throws at the first thing that the broker does otherwise. */
-export function checkBroker(limits: BrokerLimits, steps: readonly Step[]): void {
+export function checkBroker(limits: BrokerLimits & BrokerTimes, steps: readonly Step[]): void {
   const model = new BrokerModel(limits);
   for (const step of steps) model.take(step);
   model.finish();
@@ -83,7 +84,7 @@ interface Asked {
   /** Since when nobody wants it, though a worker has it, ms; undefined: somebody does. */
   abortedAt: number | undefined;
   deaths: number;
-  /** Whether one of several jobs, which may have been this one, has ended its worker. */
+  /** Whether it has ended its worker, or one of several jobs has that may have been this one. */
   suspect: boolean;
   /** How often it has ended, which is to become 1. */
   ends: number;
@@ -125,6 +126,7 @@ const MAX_WORKERS = 6;
 class BrokerModel {
   readonly #broker: Broker<string>;
   #limits: BrokerLimits;
+  readonly #wakeTime: number;
   #now = 1000;
   #phase: "open" | "serving" | "refusing" = "open";
   #peers = Array.from({ length: CLIENTS }, (_, number) => newPeer(number));
@@ -156,9 +158,10 @@ class BrokerModel {
   #lastRequest = 0;
   #configuredAt = 0;
 
-  constructor(limits: BrokerLimits) {
+  constructor(limits: BrokerLimits & BrokerTimes) {
     this.#limits = limits;
-    this.#broker = new Broker(limits);
+    this.#wakeTime = limits.wakeTime;
+    this.#broker = new Broker(limits, limits);
   }
 
   /** Lets an event happen, and compares. */
@@ -584,8 +587,9 @@ class BrokerModel {
       worker.state === "ready" && (levels[index] ?? 0) < concurrency &&
       !jobs.some(({ suspect }) => suspect)
     );
-    assert(!idle, "an idle worker comes first");
     const { mean = Infinity, tail } = this.#broker.times;
+    const awake = level * (mean + 0.005) < this.#wakeTime;
+    assert(awake || !idle, "an idle worker comes first, if it is there sooner");
     const ahead = (level + 1 - concurrency) / concurrency;
     assert(mean * ahead < prefetchBudget, "a job waits at a worker only for a moment");
     assert(tail * ahead < prefetchBudget * 10, "a job does not wait where slow ones are not rare");
@@ -632,12 +636,10 @@ class BrokerModel {
   }
 
   #blame(jobs: readonly Asked[]): void {
+    const known = jobs.length <= this.#limits.concurrency;
     for (const asked of jobs) {
-      if (jobs.length > this.#limits.concurrency) asked.suspect = true;
-      else {
-        asked.deaths += asked.suspect ? 2 : 1;
-        asked.suspect = false;
-      }
+      if (known) asked.deaths += asked.suspect && asked.deaths === 0 ? 2 : 1;
+      asked.suspect = true;
     }
   }
 

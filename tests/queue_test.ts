@@ -449,7 +449,7 @@ Deno.test("newJob waits in its client's line, with no death and in no list", () 
     links: noLinks(),
     others: [],
     deaths: 0,
-    suspect: false,
+    doubts: 0,
     startedAt: 0,
     abortedAt: Infinity,
     state: "queued",
