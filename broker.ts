@@ -123,6 +123,8 @@ export interface BrokerCounters {
 const TAIL_BUDGETS = 10;
 /** A worker that has shown no progress for this many budgets is given nothing more to hold. */
 const STUCK_BUDGETS = 5;
+/** One that ends a job of known length within so many budgets gets the next: waits are in whole ms. */
+const ENDING_BUDGETS = 2;
 /** What a job costs its worker beside the handler, ms. */
 const JOB_OVERHEAD = 0.005;
 /** A worker that began or ended something within this time has not gone to sleep, ms. */
@@ -478,7 +480,7 @@ export class Broker<B> {
 
   /** Does what is due at `now`; returns ms until it must run again. */
   tick(now: number): number {
-    return Math.min(this.#expireDue(now), this.#watch(now));
+    return Math.min(this.#expireDue(now), this.#watch(now), this.#endingIn(now));
   }
 
   /** The answers that the broker itself has given since the last call. */
@@ -717,7 +719,8 @@ export class Broker<B> {
         const idle = dispatch === "mru" ? list.first : list.last;
         if (idle !== undefined) return idle;
       } else {
-        if (level >= this.#prefetch || !this.#soon(level)) return undefined;
+        if (level >= this.#prefetch) return undefined;
+        if (!this.#soon(level)) return level === 1 ? this.#ending(now) : undefined;
         for (const worker of list) if (!this.#stuck(worker, now)) return worker;
       }
     }
@@ -752,6 +755,42 @@ export class Broker<B> {
     const { mean = Infinity, tail } = this.#times;
     const ahead = (level + 1 - concurrency) / concurrency;
     return mean * ahead < prefetchBudget && tail * ahead < prefetchBudget * TAIL_BUDGETS;
+  }
+
+  /** A worker whose only job is expected to end in a moment: so it need not wait for the next one. */
+  #ending(now: number): Worker<B> | undefined {
+    const { concurrency, prefetchBudget } = this.#limits;
+    if (concurrency > 1 || !this.#steady) return undefined;
+    // Those that began first are the last in their level.
+    for (let worker = this.#level(1).last; worker; worker = worker.links.previous) {
+      const left = this.#left(worker, now);
+      if (left >= prefetchBudget * ENDING_BUDGETS) return undefined;
+      if (left > -prefetchBudget * STUCK_BUDGETS) return worker;
+    }
+    return undefined;
+  }
+
+  /** How long a worker's first job is expected to take yet, ms. */
+  #left(worker: Worker<B>, now: number): number {
+    return worker.progressAt + (this.#times.mean ?? Infinity) - now;
+  }
+
+  /** Whether all jobs take about the same time, and long; the tail is told to a factor of two. */
+  get #steady(): boolean {
+    const { prefetchBudget } = this.#limits;
+    const { mean = 0, tail } = this.#times;
+    return mean > prefetchBudget * ENDING_BUDGETS && tail < 2.5 * mean &&
+      tail - mean < prefetchBudget * TAIL_BUDGETS;
+  }
+
+  /** When a worker will be ending, ms from now; Infinity: that does not matter, or one is already. */
+  #endingIn(now: number): number {
+    const { concurrency, prefetchBudget } = this.#limits;
+    if (this.#queue.size === 0 || concurrency > 1 || this.#prefetch === 1) return Infinity;
+    const worker = this.#level(1).last;
+    if (worker === undefined || !this.#steady) return Infinity;
+    const wait = this.#left(worker, now) - prefetchBudget * ENDING_BUDGETS;
+    return wait > 0 ? wait : Infinity;
   }
 
   #stuck(worker: Worker<B>, now: number): boolean {

@@ -440,6 +440,53 @@ Deno.test("Broker wakes a worker when a job takes longer than that", () => {
   assert.equal(desk.dispatch(), "a1>2 a2>1");
 });
 
+/** Two workers at a job of 10 ms each, as all jobs are, and two jobs that wait. */
+function steady(limits: Partial<BrokerLimits> = {}, micros = (_job: number) => 10_000): Desk {
+  const desk = new Desk({ prefetch: 20, prefetchBudget: 1, ...limits });
+  desk.workers(1);
+  for (let job = 0; job < 96; job++) desk.observe(1, micros(job));
+  desk.workers(2);
+  desk.submit("a1");
+  desk.dispatch();
+  desk.now += 3;
+  desk.submit("a2 a3 a4");
+  assert.equal(desk.dispatch(), "a2>1");
+  return desk;
+}
+
+Deno.test("Broker gives the next job to a worker just before the one that it has is expected to end", () => {
+  const desk = steady();
+  assert.equal(desk.broker.tick(desk.now), 5);
+  desk.now += 4.9;
+  assert.equal(desk.dispatch(), "");
+  desk.now += 0.2;
+  assert.equal(desk.dispatch(), "a3>2");
+  assert.equal(desk.dispatch(), "");
+  assert(Math.abs(desk.broker.tick(desk.now) - 2.9) < 1e-6);
+  desk.now += 3;
+  assert.equal(desk.dispatch(), "a4>1");
+});
+
+Deno.test("Broker gives no job to a worker before its own has ended when that is long overdue", () => {
+  const desk = steady();
+  desk.now += 20;
+  assert.equal(desk.dispatch(), "");
+  assert.equal(desk.broker.tick(desk.now), Infinity);
+});
+
+Deno.test("Broker gives no job to a worker before its own has ended when some take much longer", () => {
+  const desk = steady({}, (job) => job === 1 ? 50_000 : 10_000);
+  desk.now += 6.5;
+  assert.equal(desk.dispatch(), "");
+});
+
+Deno.test("Broker gives no job to a worker before its own has ended when prefetch is 1", () => {
+  const desk = steady({ prefetch: 1 });
+  desk.now += 6.5;
+  assert.equal(desk.dispatch(), "");
+  assert.equal(desk.broker.tick(desk.now), Infinity);
+});
+
 // A worker's end
 
 /** Three jobs at worker 1, of which the first runs, and one that waits. */
@@ -1552,6 +1599,11 @@ class Audit {
       if (suspected) return jobs.size === 0;
       if ([...jobs.values()].some((job) => this.#entry(job).suspect)) return false;
       if (jobs.size < concurrency) return true;
+      const left = progressAt + mean - this.#now;
+      const ending = left < 2 * prefetchBudget && left > -5 * prefetchBudget;
+      const steady = mean > 2 * prefetchBudget && tail < 2.5 * mean &&
+        tail - mean < 10 * prefetchBudget;
+      if (concurrency === 1 && jobs.size === 1 && prefetch > 1 && steady && ending) return true;
       const ahead = estimate * (jobs.size + 1 - concurrency) / concurrency;
       const stuck = this.#now - progressAt > 5 * prefetchBudget;
       return jobs.size < prefetch && ahead < prefetchBudget && !stuck;
