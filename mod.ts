@@ -68,6 +68,7 @@ import {
 import { LOAD_FAILED, type WorkerConfig, type WorkerKeys } from "./wire/worker_config.ts";
 import { makeKeyPair, publicKeyOf } from "./zmq/curve.ts";
 import type { Library } from "./zmq/library.ts";
+import { setTitle } from "./zmq/title.ts";
 import { canOpen } from "./zmq/files.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 
@@ -329,6 +330,11 @@ class PreforkServer implements Server {
   begin(): void {
     this.#announce();
     this.#run();
+  }
+
+  /** The file of libzmq. */
+  get library(): string {
+    return this.#library.path;
   }
 
   get frontend(): readonly string[] {
@@ -1226,7 +1232,7 @@ async function run(args: string[], { options }: { options: ServeOptions }): Prom
     return "options" in again ? again.options : undefined;
   });
   const ports = [server.frontend.map(shortEndpoint).join(","), shortEndpoint(server.backend)];
-  await setTitle(`zmq broker ${ports.join("-")}`);
+  setTitle(server.library, `zmq broker ${ports.join("-")}`);
   server.ready.then(tellStarter, () => {});
   const { forced } = await server.finished;
   return forced ? Exit.failed : Exit.ok;
@@ -1236,11 +1242,6 @@ async function run(args: string[], { options }: { options: ServeOptions }): Prom
 function tellStarter(): void {
   const starter = Number(readVariable(STARTER_VARIABLE));
   if (starter === Deno.ppid) Deno.kill(starter, READY_SIGNAL);
-}
-
-async function setTitle(title: string): Promise<void> {
-  const { default: process } = await import("node:process");
-  process.title = title;
 }
 
 /** Reloads whenever the handler, or a local module that it imports, changes. */

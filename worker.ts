@@ -39,6 +39,7 @@ import { lengthOf, openLibrary, Option, SocketType } from "./zmq/library.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";
 import { coresFor, Poller } from "./zmq/poller.ts";
 import { Context, type Socket } from "./zmq/socket.ts";
+import { setTitle } from "./zmq/title.ts";
 
 /** What a handler returns: one body frame, or several. Text is sent as UTF-8. */
 export type HandlerResult = Uint8Array | string | readonly (Uint8Array | string)[];
@@ -84,7 +85,7 @@ export interface HandlerLog {
 export interface HandlerContext {
   /** The server's number for the job, unique while the server runs. */
   readonly id: number;
-  /** 1 for the first try; more if a worker died on this job before. */
+  /** 1 for the first try; more if a worker died before that had this job, and may have begun it. */
   readonly attempt: number;
   /** All body frames. */
   readonly frames: readonly Uint8Array[];
@@ -200,6 +201,7 @@ async function prepare(config: WorkerConfig): Promise<Service | undefined> {
   try {
     const mode = Deno.build.os === "linux" ? "kernel" : "thread";
     await dieWithParent(config.library, config.parent, mode);
+    setTitle(config.library, config.title);
     const service = config.purpose === "serve" ? new Service(config) : undefined;
     if (!config.keepFfi) giveUpFfi(config.library);
     if (service !== undefined) logUncaught(service);
@@ -369,7 +371,6 @@ class Service {
     const timer = memoryInterval > 0
       ? setInterval(() => this.#tellMemory(), memoryInterval)
       : undefined;
-    await setTitle(config.title);
     for (;;) {
       const more = this.#pump();
       await this.#settle();
@@ -808,10 +809,4 @@ function settled<T>(value: T | PromiseLike<T>): T | Promise<T> {
 function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
   return typeof value === "object" && value !== null && "then" in value &&
     typeof value.then === "function";
-}
-
-/** Sets what `ps` shows. Late and dynamic: the module takes its time to load. */
-async function setTitle(title: string): Promise<void> {
-  const { default: process } = await import("node:process");
-  process.title = title;
 }

@@ -233,7 +233,12 @@ export interface ServeOptions extends Hooks {
   prefetchBudget?: number;
   /** Which idle worker gets a job: the most or the least recently used. @default {"mru"} */
   dispatch?: "mru" | "lru";
-  /** Workers that may die of a job before its client gets an error. @default {2} */
+  /**
+   * Workers that may die of a job before its client gets an error. 1: no job is begun twice for that, and
+   * so none waits in a worker behind others.
+   *
+   * @default {2}
+   */
   maxAttempts?: number;
   /** Jobs that wait at most. @default {10_000} */
   queueLimit?: number;

@@ -50,7 +50,7 @@ export interface Child {
  * @throws {Error} when the system can't start a process.
  */
 export function spawnChild(spec: ChildSpec, config: WorkerConfig): Child {
-  const env = environment(spec.permissions);
+  const env = { DENO_NO_UPDATE_CHECK: "1", ...environment(spec.permissions) };
   const process = new Deno.Command(spec.program, {
     args: [...flags(spec, config.library), mainModule(spec)],
     stdin: "piped",

@@ -60,13 +60,13 @@ const TEXT_BYTES = 65_536;
 
 /** What a worker is told of a job. Its deadline is one of the calendar, which both can read. */
 function orderOf(
-  { id, deaths, deadline, requestTimeout, body }: Job<Frames>,
+  { id, deaths, doubts, deadline, requestTimeout, body }: Job<Frames>,
   busy: number,
   now: number,
 ): JobOrder {
   return {
     job: id,
-    attempt: deaths + 1,
+    attempt: deaths + doubts + 1,
     busy,
     deadline: deadline === Infinity ? 0 : Date.now() + deadline - now,
     requestTimeout: requestTimeout === Infinity ? 0 : requestTimeout,

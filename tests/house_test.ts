@@ -22,6 +22,7 @@ const RULES: Record<string, string[]> = {
     "zmq/curve.ts",
     "zmq/files.ts",
     "zmq/locate.ts",
+    "zmq/title.ts",
     "type zmq",
   ],
   "broker.ts": ["ports", "queue", "wire", "zmq"],

@@ -177,7 +177,7 @@ function shortText(text: string): Uint8Array {
 export interface JobOrder {
   /** The broker's number for the job. */
   job: number;
-  /** 1 for the first try. */
+  /** 1 for the first try; more if a worker died that had the job, and may have begun it. */
   attempt: number;
   /** Jobs that wait or run anywhere in the server, this one included: how much there is to do. */
   busy: number;

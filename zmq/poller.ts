@@ -79,11 +79,6 @@ export class Poller {
    */
   async wait(timeout: number): Promise<void> {
     this.#drainBell();
-    if (timeout <= 0) {
-      await new Promise((resolve) => void setImmediate(resolve));
-      this.#look(0);
-      return;
-    }
     this.#waiting = true;
     try {
       const { length } = this.#sockets;
