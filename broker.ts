@@ -28,7 +28,7 @@ import type { Verdict, ZapRequest } from "./wire/zap.ts";
 import type { Demand } from "./zmq/curve.ts";
 import type { Library } from "./zmq/library.ts";
 import { MessagePool } from "./zmq/message.ts";
-import { coresFor, Poller } from "./zmq/poller.ts";
+import { Poller } from "./zmq/poller.ts";
 import { Context } from "./zmq/socket.ts";
 
 /** What bounds a `Broker`, as operators set it. */
@@ -124,7 +124,7 @@ const TAIL_BUDGETS = 10;
 /** A worker that has shown no progress for this many budgets is given nothing more to hold. */
 const STUCK_BUDGETS = 5;
 /** One that ends a job of known length within so many budgets gets the next: waits are in whole ms. */
-const ENDING_BUDGETS = 2;
+const ENDING_BUDGETS = 3;
 /** What a job costs its worker beside the handler, ms. */
 const JOB_OVERHEAD = 0.005;
 /** A worker that began or ended something within this time has not gone to sleep, ms. */
@@ -331,7 +331,8 @@ export class Broker<B> {
       this.#endAborted(job);
       return undefined;
     }
-    this.#times.observe(micros / 1000);
+    if (worker.answered === 0) this.#times.guess(micros / 1000);
+    else this.#times.observe(micros / 1000);
     worker.answered++;
     this.counters.answered++;
     if (code !== Code.ok) this.counters.failed++;
@@ -954,6 +955,8 @@ const QUESTIONS = 50;
 /** Turns before signals and timers have theirs. */
 const ROUNDS = 4;
 const SLOW_CLIENT_RETRY = 5;
+/** While workers have no more jobs, there are cores to spare: each job keeps about two busy. */
+const QUIET_JOBS = navigator.hardwareConcurrency / 2;
 /** Messages read every `SLOW_CLIENT_RETRY` while clients that take no replies crowd the server. */
 const TRICKLE = 16;
 const REPORT_INTERVAL = 1000;
@@ -1090,7 +1093,7 @@ export class BrokerLoop {
       const ready = busy || this.#again || this.#back.socket.readable() || this.#frontReadable() ||
         this.#door?.socket.readable();
       const retry = this.#front.blocked ? SLOW_CLIENT_RETRY : Infinity;
-      const cores = coresFor(this.broker.assigned);
+      const cores = this.broker.assigned <= QUIET_JOBS ? "spare" : "taken";
       const turn = this.#poller.rest(ready ? 0 : Math.min(sleep, retry, report), cores);
       if (turn !== undefined) await turn;
     }
@@ -1232,9 +1235,8 @@ export class BrokerLoop {
   }
 
   #sendGroups(): void {
-    const busy = this.broker.assigned + this.broker.queued;
     for (const [worker, jobs] of this.#groups) {
-      const sent = this.#back.send(worker, jobs, busy, this.#now);
+      const sent = this.#back.send(worker, jobs, this.#now);
       if (sent < jobs.length) this.#unsendable(worker, jobs.slice(sent));
     }
     this.#groups.clear();

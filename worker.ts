@@ -37,7 +37,7 @@ import { prove } from "./zmq/curve.ts";
 import { dieWithParent } from "./zmq/lifeline.ts";
 import { lengthOf, openLibrary, Option, SocketType } from "./zmq/library.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";
-import { coresFor, Poller } from "./zmq/poller.ts";
+import { Poller } from "./zmq/poller.ts";
 import { Context, type Socket } from "./zmq/socket.ts";
 import { setTitle } from "./zmq/title.ts";
 
@@ -341,8 +341,6 @@ class Service {
   #concurrency = 1;
   /** Asynchronous jobs that have ended. */
   #ended = 0;
-  /** Jobs under way in the server when the last one came. */
-  #busy = 0;
   readonly #maxMessageSize: number;
   /** serving → draining: no more jobs, leave when none is left */
   #state: "serving" | "draining" = "serving";
@@ -379,7 +377,7 @@ class Service {
       const timeout = more || this.#socket.readable() ? 0 : LONG;
       // Nothing else needs this thread unless a handler waits for something.
       if (this.#running.size > 0) await this.#poller.wait(timeout);
-      else await this.#poller.rest(timeout, coresFor(this.#busy));
+      else await this.#poller.rest(timeout, "taken");
     }
     await this.#finish();
     clearInterval(timer);
@@ -512,7 +510,6 @@ class Service {
         bytes += length;
       }
       this.#pending.push({ header, frames });
-      this.#busy = header.busy;
       if (!this.#frame.more) break;
       size = this.#socket.receiveInto(this.#reader.bytes);
     }

@@ -28,7 +28,7 @@ const requestHeader = buildRequestHeader({ id: 1, timeout: 10_000 });
 const jobHeader = buildJobHeader("", "127.0.0.1", "");
 const jobView = new DataView(jobHeader.buffer);
 const replyView = new DataView(new ArrayBuffer(REPLY_BYTES));
-const order = { job: 1, attempt: 1, busy: 1, deadline: 0, requestTimeout: 0, frames: 1 };
+const order = { job: 1, attempt: 1, deadline: 0, requestTimeout: 0, frames: 1 };
 const reply = { job: 1, code: Code.ok, micros: 10, frames: 1 };
 const reader = new JobReader();
 reader.bytes.set(jobHeader);

@@ -61,13 +61,11 @@ const TEXT_BYTES = 65_536;
 /** What a worker is told of a job. Its deadline is one of the calendar, which both can read. */
 function orderOf(
   { id, deaths, doubts, deadline, requestTimeout, body }: Job<Frames>,
-  busy: number,
   now: number,
 ): JobOrder {
   return {
     job: id,
     attempt: deaths + doubts + 1,
-    busy,
     deadline: deadline === Infinity ? 0 : Date.now() + deadline - now,
     requestTimeout: requestTimeout === Infinity ? 0 : requestTimeout,
     frames: body.length,
@@ -148,11 +146,8 @@ export class Backend {
     return true;
   }
 
-  /**
-   * Sends jobs that were assigned to `worker`, out of so many `busy` ones in the server. Returns how many
-   * were sent: fewer if the worker is not there any more.
-   */
-  send(worker: Worker<Frames>, jobs: readonly Job<Frames>[], busy: number, now: number): number {
+  /** Sends jobs that were assigned to `worker`; how many: fewer if that is not there any more. */
+  send(worker: Worker<Frames>, jobs: readonly Job<Frames>[], now: number): number {
     let sent = 0;
     let room = 0;
     for (const job of jobs) {
@@ -163,7 +158,7 @@ export class Backend {
       room -= job.bytes;
       sent++;
       const { client } = job;
-      writeJob(client.view, orderOf(job, busy, now));
+      writeJob(client.view, orderOf(job, now));
       this.#socket.sendMore(client.header);
       this.#sendBody(job.body, room <= 0 || sent === jobs.length ? "last" : "more");
     }

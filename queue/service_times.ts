@@ -32,6 +32,11 @@ export class ServiceTimes {
     return this.#tail;
   }
 
+  /** A worker's first job has taken so long, which tells little: its code was just loaded. */
+  guess(time: number): void {
+    this.#mean ??= time;
+  }
+
   /** A job has taken so long. */
   observe(time: number): void {
     this.#mean ??= time;

@@ -593,8 +593,8 @@ class BrokerModel {
     const ahead = (level + 1 - concurrency) / concurrency;
     const soon = mean * ahead < prefetchBudget && tail * ahead < prefetchBudget * 10;
     const ending = concurrency === 1 && level === 1 &&
-      mean > 2 * prefetchBudget && tail < 2.5 * mean &&
-      progressAt + mean - this.#now < 2 * prefetchBudget;
+      mean > 3 * prefetchBudget && tail < 2.5 * mean &&
+      progressAt + mean - this.#now < 3 * prefetchBudget;
     assert(soon || ending, "a job waits at a worker only for a moment");
   }
 

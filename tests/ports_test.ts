@@ -1173,7 +1173,7 @@ Deno.test("Backend sends a job with its header and all frames of its body", asyn
   await using _peer = peer;
   const job = jobFor(back, ["one", "", "three"], { id: 2 ** 40, deaths: 1, deadline: 1500 });
   const before = Date.now();
-  assert.equal(back.backend.send(worker, [job], 9, 1000), 1);
+  assert.equal(back.backend.send(worker, [job], 1000), 1);
   const [header, ...body] = await peer.receive();
   assert(header);
   const { deadline, ...rest } = parseJob(header);
@@ -1181,7 +1181,6 @@ Deno.test("Backend sends a job with its header and all frames of its body", asyn
   assert.deepEqual(rest, {
     job: 2 ** 40,
     attempt: 2,
-    busy: 9,
     requestTimeout: 0,
     frames: 3,
     client: { identity: "me", address: "127.0.0.1", user: "" },
@@ -1194,7 +1193,7 @@ Deno.test("Backend sends a worker's jobs in one message, and in several when the
   const { peer, worker } = await back.worker();
   await using _peer = peer;
   const small = [1, 2, 3].map((id) => jobFor(back, [`${id}`, "end"], { id }));
-  assert.equal(back.backend.send(worker, small, 3, 0), 3);
+  assert.equal(back.backend.send(worker, small, 0), 3);
   const message = await peer.receive();
   assert.equal(message.length, 9);
   assert.deepEqual([0, 3, 6].map((at) => parseJob(message[at] ?? DELIMITER).job), [1, 2, 3]);
@@ -1205,7 +1204,7 @@ Deno.test("Backend sends a worker's jobs in one message, and in several when the
     }),
   );
   const large = [4, 5, 6].map((id) => jobFor(back, ["x".repeat(20_000)], { id, bytes: 20_000 }));
-  assert.equal(back.backend.send(worker, large, 3, 0), 3);
+  assert.equal(back.backend.send(worker, large, 0), 3);
   assert.equal((await peer.receive()).length, 4);
   assert.equal((await peer.receive()).length, 2);
 });
@@ -1217,7 +1216,7 @@ Deno.test("Backend tells a worker until when it may start a job, also if that is
   const client = clientNamed("me");
   const before = Date.now();
   for (const deadline of [1000.2, 900, Infinity]) {
-    back.backend.send(worker, [jobFor(back, ["x"], { deadline, client })], 1, 1000);
+    back.backend.send(worker, [jobFor(back, ["x"], { deadline, client })], 1000);
     const [header] = await peer.receive();
     assert(header);
     const told = parseJob(header).deadline;
@@ -1234,9 +1233,9 @@ Deno.test("Backend keeps a job's body when it was sent, so that it can be sent a
   await using _second = second;
   const large = filled(100_000, 7);
   const job = jobFor(back, ["small", large]);
-  back.backend.send(worker, [job], 1, 0);
+  back.backend.send(worker, [job], 0);
   await peer.receive();
-  back.backend.send(other, [job], 1, 0);
+  back.backend.send(other, [job], 0);
   const [, small, big] = await second.receive();
   assert.equal(text(small), "small");
   assert.deepEqual(hexes([big ?? DELIMITER]), hexes([large]));
@@ -1263,11 +1262,11 @@ Deno.test("Backend says that a job was not sent when its worker is not there any
   await back.until("it is told", () => back.events.length > 0);
   const job = jobFor(back, ["body", "more"]);
   // libzmq tells of the end a moment before sends fail.
-  await back.until("a send fails", () => back.backend.send(worker, [job], 1, 0) === 0);
-  assert.equal(back.backend.send(worker, [job], 1, 0), 0);
+  await back.until("a send fails", () => back.backend.send(worker, [job], 0) === 0);
+  assert.equal(back.backend.send(worker, [job], 0), 0);
   back.backend.cancel(worker, 1, Code.cancelled);
   back.backend.stop(worker);
-  assert.equal(back.backend.send(other, [job], 1, 0), 1);
+  assert.equal(back.backend.send(other, [job], 0), 1);
   const [, ...body] = await second.receiveText();
   assert.deepEqual(body, ["body", "more"]);
 });
@@ -1280,7 +1279,7 @@ Deno.test("Backend holds any number of jobs for a worker when that does not read
   const client = clientNamed("me");
   for (let id = 1; id <= JOBS; id++) {
     const job = jobFor(back, ["x"], { id, client });
-    assert.equal(back.backend.send(worker, [job], 1, 0), 1);
+    assert.equal(back.backend.send(worker, [job], 0), 1);
     for (const frame of job.body) back.messages.release(frame);
   }
   for (let id = 1; id <= JOBS; id++) {

@@ -107,7 +107,6 @@ Deno.test("docs/protocol.md has an example of the frames that the code builds", 
   const order = {
     job: 1,
     attempt: 1,
-    busy: 1,
     deadline: 1_790_000_000_000,
     requestTimeout: 0,
     frames: 1,

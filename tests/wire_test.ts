@@ -382,10 +382,10 @@ function parseJob(header: Bytes): JobHeader {
 function jobHeader(
   identity: string,
   address: string,
-  { job = 1, attempt = 1, busy = 1, deadline = 0, requestTimeout = 0, frames = 1, user = "" } = {},
+  { job = 1, attempt = 1, deadline = 0, requestTimeout = 0, frames = 1, user = "" } = {},
 ): Bytes {
   const header = buildJobHeader(identity, address, user);
-  writeJob(viewOf(header), { job, attempt, busy, deadline, requestTimeout, frames });
+  writeJob(viewOf(header), { job, attempt, deadline, requestTimeout, frames });
   return header;
 }
 
@@ -400,14 +400,14 @@ Deno.test("writeJob writes the documented bytes", () => {
     user: "al",
   };
   const id = "07060504" + "03020100";
-  const fixed = "10020403" + id + id + "0d0c0b0a" + "09000000";
+  const fixed = "10020000" + id + id + "0d0c0b0a" + "09000000";
   assert.equal(hex(jobHeader("me", "::1", order)), fixed + "026d65" + "033a3a31" + "02616c");
 });
 
 Deno.test("parseJob reads what writeJob wrote when jobs go up to 2^53 - 1", () => {
   for (const job of IDS) {
     for (const deadline of IDS) {
-      const order = { job, attempt: 3, busy: 7, deadline, requestTimeout: LONGEST, frames: 2 };
+      const order = { job, attempt: 3, deadline, requestTimeout: LONGEST, frames: 2 };
       const header = jobHeader("me", "127.0.0.1", { ...order, user: "alice" });
       const client = { identity: "me", address: "127.0.0.1", user: "alice" };
       assert.deepEqual(parseJob(header), { ...order, client });
@@ -419,14 +419,12 @@ Deno.test("writeJob leaves nothing of the job before when it writes the header a
   const header = jobHeader("me", "here", {
     job: HIGHEST,
     attempt: 255,
-    busy: 9,
     deadline: HIGHEST,
     requestTimeout: 9,
   });
   writeJob(viewOf(header), {
     job: 1,
     attempt: 1,
-    busy: 1,
     deadline: 0,
     requestTimeout: 0,
     frames: 1,
@@ -435,9 +433,8 @@ Deno.test("writeJob leaves nothing of the job before when it writes the header a
 });
 
 Deno.test("writeJob keeps numbers within their fields when they are larger", () => {
-  const header = jobHeader("", "", { attempt: 300, busy: 70_000, requestTimeout: 1e12 });
+  const header = jobHeader("", "", { attempt: 300, requestTimeout: 1e12 });
   assert.equal(header[1], 255);
-  assert.equal(viewOf(header).getUint16(2, true), 65_535);
   assert.equal(parseJob(header).requestTimeout, LONGEST);
 });
 
@@ -503,7 +500,6 @@ Deno.test("parseJob reads what writeJob wrote when all is random", () => {
     const numbers = {
       job: randomId(random),
       attempt: random(256),
-      busy: random(2 ** 16),
       frames: random(2 ** 32),
       deadline: randomId(random),
       requestTimeout: random(2 ** 32),

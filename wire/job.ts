@@ -16,7 +16,7 @@
  *   MEMORY   [u8 8, u8 0, u16 0, u32 KiB]      how much it has in memory, where it was told to say so
  *
  * broker → worker
- *   JOB      [u8 16, u8 attempt, u16 busy, u32 job low, u32 job high,
+ *   JOB      [u8 16, u8 attempt, u16 0, u32 job low, u32 job high,
  *             u32 deadline low, u32 deadline high (ms since 1970; 0: none), u32 ms to run (0: any time),
  *             u32 frames, u8 length, identity, u8 length, address, u8 length, user] [body…]
  *            others may follow in the same message
@@ -179,8 +179,6 @@ export interface JobOrder {
   job: number;
   /** 1 for the first try; more if a worker died that had the job, and may have begun it. */
   attempt: number;
-  /** Jobs that wait or run anywhere in the server, this one included: how much there is to do. */
-  busy: number;
   /** Not to be started after this time, ms since 1970; 0: no deadline. */
   deadline: number;
   /** How long the handler may run, ms; 0: any time. */
@@ -191,9 +189,8 @@ export interface JobOrder {
 
 /** Writes the fixed part of a JOB header. */
 export function writeJob(view: DataView, order: JobOrder): void {
-  const { job, attempt, busy, deadline, requestTimeout, frames } = order;
+  const { job, attempt, deadline, requestTimeout, frames } = order;
   view.setUint8(1, Math.min(attempt, 255));
-  view.setUint16(2, Math.min(busy, 0xffff), true);
   writeJobId(view, job);
   view.setUint32(12, Math.ceil(deadline) >>> 0, true);
   view.setUint32(16, Math.floor(Math.ceil(deadline) / HIGH), true);
@@ -231,7 +228,6 @@ export class JobReader {
     return {
       job: readJobId(view),
       attempt: view.getUint8(1),
-      busy: view.getUint16(2, true),
       deadline: view.getUint32(12, true) + view.getUint32(16, true) * HIGH,
       requestTimeout: view.getUint32(20, true),
       frames: view.getUint32(24, true),

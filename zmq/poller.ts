@@ -20,15 +20,10 @@ const QUIET = 2;
 /** However much comes, timers, signals and promises have their turn this often, ms. */
 const TURN_INTERVAL = 4;
 /** A thread that sleeps takes about so long to be awake and back at work, ms. */
-const SPIN = 0.3;
+const SPIN = 0.5;
 /** After so many waits in a row that were shorter than that. */
 const SHORT_WAITS = 2;
 const NOTHING = new Uint8Array(0);
-
-/** Whether cores are left when so many jobs are under way in the server: each keeps about two busy. */
-export function coresFor(jobs: number): "spare" | "taken" {
-  return jobs <= navigator.hardwareConcurrency / 2 ? "spare" : "taken";
-}
 
 /** Waits for some sockets, and can be woken. */
 export class Poller {
@@ -38,6 +33,7 @@ export class Poller {
   readonly #items: Uint8Array<ArrayBuffer>;
   readonly #sockets: readonly Socket[];
   readonly #view: DataView;
+  #channel: MessageChannel | undefined;
   #waiting = false;
   /** When something last came, and when others last had their turn, ms. */
   #stirredAt = -Infinity;
@@ -95,12 +91,12 @@ export class Poller {
    * is returned, and others have their turn only every `TURN_INTERVAL`. With `cores` to spare, it asks
    * again and again for a moment before it sleeps; whoever else wants the core gets it.
    */
-  rest(timeout: number, cores: ReturnType<typeof coresFor>): Promise<void> | undefined {
+  rest(timeout: number, cores: "spare" | "taken"): Promise<void> | undefined {
     const now = performance.now();
     const isQuiet = now - this.#stirredAt > QUIET;
     if (isQuiet || now >= this.#turnAt) {
       this.#turnAt = now + TURN_INTERVAL;
-      return this.wait(isQuiet ? timeout : 0);
+      return isQuiet && timeout > 0 ? this.wait(timeout) : this.#turn();
     }
     if (timeout <= 0) this.#look(0);
     else if (cores === "taken" || this.#shortWaits < SHORT_WAITS || !this.#spin(now)) {
@@ -108,6 +104,16 @@ export class Poller {
     }
     this.#shortWaits = performance.now() - now < SPIN ? this.#shortWaits + 1 : 0;
     return undefined;
+  }
+
+  /** Timers, signals and promises have their turn. Costs less than a wait of no time. */
+  async #turn(): Promise<void> {
+    const { port1, port2 } = this.#channel ??= new MessageChannel();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    port1.onmessage = () => resolve();
+    port2.postMessage(undefined);
+    await promise;
+    this.#look(0);
   }
 
   /** Asks until something has stirred, for `SPIN` at most; tells whether it has. */
@@ -147,6 +153,8 @@ export class Poller {
   close(): void {
     this.#bell.close(0);
     this.#rope.close(0);
+    this.#channel?.port1.close();
+    this.#channel?.port2.close();
   }
 
   #drainBell(): void {
