@@ -394,7 +394,6 @@ Deno.test("writeJob writes the documented bytes", () => {
   const order = {
     job: 0x0001_0203_0405_0607,
     attempt: 2,
-    busy: 0x0304,
     ...times,
     frames: 9,
     user: "al",
