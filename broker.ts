@@ -1221,7 +1221,8 @@ export class BrokerLoop {
   }
 
   #frontReadable(): boolean {
-    return !this.broker.crowded && this.#front.socket.readable();
+    // Asked in any case: news that nobody takes in would end each wait at once.
+    return this.#front.socket.readable() && !this.broker.crowded;
   }
 
   #dispatch(): void {

@@ -133,6 +133,8 @@ Deno.test("the server does not poll: it rests when a job runs, the queue is full
   for (let sent = 0; sent < 5000; sent++) peer.send("", "x");
   await server.line("started");
   await until("the queue is full", async () => (await server.state()).queued === 10);
+  await using late = new Peer(server.endpoint);
+  for (let sent = 0; sent < 10; sent++) late.send("", "x");
   const percent = await cpuPercent(server);
   console.log(`blocked: ${percent.toFixed(1)} % of a core`);
   assert.ok(percent < 10, `${percent} % of a core`);

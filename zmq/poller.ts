@@ -74,7 +74,6 @@ export class Poller {
    * promises have their turn, also when there is nothing to wait for.
    */
   async wait(timeout: number): Promise<void> {
-    this.#drainBell();
     this.#waiting = true;
     try {
       const { length } = this.#sockets;
@@ -136,6 +135,7 @@ export class Poller {
     for (let index = 0; index < this.#sockets.length; index++) {
       if (this.#view.getInt16(index * ITEM_BYTES + 6, true) !== 0) this.#sockets[index]?.stir();
     }
+    this.#drainBell();
     return true;
   }
 
