@@ -33,7 +33,6 @@ export class Poller {
   readonly #items: Uint8Array<ArrayBuffer>;
   readonly #sockets: readonly Socket[];
   readonly #view: DataView;
-  #channel: MessageChannel | undefined;
   #waiting = false;
   /** When something last came, and when others last had their turn, ms. */
   #stirredAt = -Infinity;
@@ -95,7 +94,8 @@ export class Poller {
     const isQuiet = now - this.#stirredAt > QUIET;
     if (isQuiet || now >= this.#turnAt) {
       this.#turnAt = now + TURN_INTERVAL;
-      return isQuiet && timeout > 0 ? this.wait(timeout) : this.#turn();
+      // A wait of no time gives everything its turn: the runtime's other ways keep sockets waiting for long.
+      return this.wait(isQuiet ? timeout : 0);
     }
     if (timeout <= 0) this.#look(0);
     else if (cores === "taken" || this.#shortWaits < SHORT_WAITS || !this.#spin(now)) {
@@ -103,16 +103,6 @@ export class Poller {
     }
     this.#shortWaits = performance.now() - now < SPIN ? this.#shortWaits + 1 : 0;
     return undefined;
-  }
-
-  /** Timers, signals and promises have their turn. Costs less than a wait of no time. */
-  async #turn(): Promise<void> {
-    const { port1, port2 } = this.#channel ??= new MessageChannel();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    port1.onmessage = () => resolve();
-    port2.postMessage(undefined);
-    await promise;
-    this.#look(0);
   }
 
   /** Asks until something has stirred, for `SPIN` at most; tells whether it has. */
@@ -153,8 +143,6 @@ export class Poller {
   close(): void {
     this.#bell.close(0);
     this.#rope.close(0);
-    this.#channel?.port1.close();
-    this.#channel?.port2.close();
   }
 
   #drainBell(): void {
