@@ -956,7 +956,7 @@ const QUESTIONS = 50;
 const ROUNDS = 4;
 const SLOW_CLIENT_RETRY = 5;
 /** While workers have no more jobs, there are cores to spare: each job keeps about two busy. */
-const QUIET_JOBS = navigator.hardwareConcurrency / 2;
+const QUIET_JOBS = navigator.hardwareConcurrency > 1 ? navigator.hardwareConcurrency / 2 : -1;
 /** Messages read every `SLOW_CLIENT_RETRY` while clients that take no replies crowd the server. */
 const TRICKLE = 16;
 const REPORT_INTERVAL = 1000;
