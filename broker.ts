@@ -535,20 +535,25 @@ export class Broker<B> {
     return WATCH_INTERVAL;
   }
 
-  /** The first of a worker's running jobs that has overrun; `forgiven` ms count for none. */
+  /**
+   * The first of a worker's jobs that has overrun; `forgiven` ms count for none. One that only waits there
+   * ends at once when it is taken back, unless it has begun after all or the worker is stuck.
+   */
   #watchWorker(worker: Worker<B>, forgiven: number, now: number): Job<B> | undefined {
     let left = this.#limits.concurrency;
     for (const job of worker.jobs.values()) {
-      if (left-- === 0) return undefined;
-      job.startedAt = job.startedAt === 0 ? now : job.startedAt + forgiven;
+      if (job.startedAt !== 0) job.startedAt += forgiven;
+      else if (left > 0) job.startedAt = now;
+      left--;
       job.abortedAt += forgiven;
       if (now >= this.#overrunAt(job)) return job;
     }
     return undefined;
   }
 
-  /** When a running job's worker is given up, ms. */
+  /** When the worker of a job is given up for it, ms. */
   #overrunAt({ startedAt, requestTimeout, abortedAt }: Job<B>): number {
+    if (startedAt === 0) return abortedAt + this.#limits.abortGrace;
     const stopAt = Math.min(startedAt + requestTimeout, Math.max(startedAt, abortedAt));
     return stopAt + this.#limits.abortGrace;
   }

@@ -536,8 +536,7 @@ class Service {
 
   /** Runs a job. One that answers at once is answered at once, without a promise. */
   #start({ header, frames }: PendingJob): void {
-    // It may end the process, and with it what was answered but not sent.
-    if (header.attempt > 1) this.#endMessage();
+    if (isRisky(header)) this.#endMessage();
     const context = new JobContext(header, frames, this, this.#now);
     try {
       const result = this.#answer(context);
@@ -626,7 +625,8 @@ class Service {
     size: number,
   ): void {
     const begunAt = this.#begunAt ?? this.#now;
-    const isLast = this.#pending.length === 0 || this.#poller.waiting || size > LARGE ||
+    const next = this.#pending[0]?.header;
+    const isLast = next === undefined || isRisky(next) || this.#poller.waiting || size > LARGE ||
       this.#now - begunAt > HOLD;
     this.#begunAt = isLast ? undefined : begunAt;
     writeReply(this.#replyView, { job, code, micros: took * 1000, frames: frames.length });
@@ -643,6 +643,14 @@ class Service {
     this.#begunAt = undefined;
     this.#socket.sendLast(EMPTY);
   }
+}
+
+/**
+ * Whether no answer may wait for a job: it may end the process, and with it what was not sent; or it has a
+ * time limit, and the broker must know which job it is that runs.
+ */
+function isRisky({ attempt, requestTimeout }: JobHeader): boolean {
+  return attempt > 1 || requestTimeout > 0;
 }
 
 /** What a handler sees of its job; what costs something is made when it is asked for. */

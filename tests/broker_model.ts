@@ -534,7 +534,8 @@ class BrokerModel {
       const ids = jobs.map(({ id }) => id);
       const [asked, ...more] = hand.jobs.filter(({ id }) => !ids.includes(id));
       assert(asked && more.length === 0, "one job has overrun");
-      assert(hand.jobs.indexOf(asked) < this.#limits.concurrency, `Job ${asked.id} was running`);
+      const ran = hand.jobs.indexOf(asked) < this.#limits.concurrency;
+      assert(ran || asked.abortedAt !== undefined, `Job ${asked.id} was running, or taken back`);
       assert(this.#now >= this.#overrunAt(asked), `Job ${asked.id} still has time`);
       const others = hand.jobs.filter((other) => other !== asked);
       assert.deepEqual(others.map(({ id }) => id), ids);
@@ -548,6 +549,7 @@ class BrokerModel {
   #overrunAt({ runningSince = Infinity, timeLimit, abortedAt = Infinity }: Asked): number {
     const { abortGrace } = this.#limits;
     if (abortGrace === 0) return Infinity;
+    if (runningSince === Infinity) return abortedAt + abortGrace;
     return Math.min(runningSince + timeLimit, Math.max(runningSince, abortedAt)) + abortGrace;
   }
 

@@ -678,6 +678,25 @@ Deno.test("Broker counts a job as answered and failed when the reply is an error
   assert.equal(desk.job("a1").state, "ended");
 });
 
+Deno.test("Broker gives a worker up when a job that waits there was taken back and is not answered in time", () => {
+  const desk = loaded({ abortGrace: 1000 });
+  desk.submit("b1", { requestId: 7 });
+  desk.reply(1, "a1", QUICK);
+  desk.reply(1, "a2", QUICK);
+  assert.equal(desk.dispatch(), "a4>1 b1>1");
+  // It may be the one that runs: what was answered before may not have been sent yet.
+  assert(desk.broker.cancel(desk.client("b"), 7, [], desk.now));
+  desk.now += 900;
+  desk.broker.tick(desk.now);
+  assert.deepEqual(desk.broker.takeOverruns(), []);
+  desk.now += 200;
+  desk.broker.tick(desk.now);
+  const [overrun] = desk.broker.takeOverruns();
+  assert.deepEqual(overrun?.jobs.map(({ body }) => body.name), ["a3", "a4"]);
+  desk.workers(2);
+  assert.equal(serveAll(desk, 2), "a3 a4");
+});
+
 // Jobs given back
 
 Deno.test("Broker puts a job back in front and counts no death when a worker gives it back", () => {

@@ -175,11 +175,11 @@ function draw(random: Random, job: number): Frame[] {
     case 2:
       return [typed(FromWorker.FAILED, noise(random, random(50))), ...more];
     case 3:
-      return [reply(job, random(2 ** 16)), noise(random, random(100)), ...more];
+      return [reply(job, random(2 ** 16), 1 + more.length), noise(random, random(100)), ...more];
     case 4:
       return [buildJobSignal(FromWorker.RETURN, job, 0)];
     case 5:
-      return [reply(job, Code.ok).subarray(0, random(REPLY_BYTES)), ...more];
+      return [reply(job, Code.ok, 1).subarray(0, random(REPLY_BYTES)), ...more];
     case 6:
       return [typed(FromWorker.REPLY, noise(random, REPLY_BYTES + random(70_000))), ...more];
     case 7:
@@ -207,9 +207,9 @@ function typed(type: number, rest: Uint8Array): Frame {
   return new Uint8Array([type, ...rest]);
 }
 
-function reply(job: number, code: number): Frame {
+function reply(job: number, code: number, frames: number): Frame {
   const frame = new Uint8Array(REPLY_BYTES);
-  writeReply(new DataView(frame.buffer), { job, code, micros: 1, frames: 1 });
+  writeReply(new DataView(frame.buffer), { job, code, micros: 1, frames });
   return frame;
 }
 
@@ -237,7 +237,9 @@ class Echo {
 
   /** Answers what came before the last turn: so there is always something to answer in its stead. */
   turn(): void {
-    for (const { job, body } of this.#taken) this.peer.send(reply(job, Code.ok), ...body);
+    for (const { job, body } of this.#taken) {
+      this.peer.send(reply(job, Code.ok, body.length), ...body);
+    }
     this.#taken = [];
     for (let message = this.peer.take(); message !== undefined; message = this.peer.take()) {
       while (message[0]?.[0] === FromBroker.JOB) {
