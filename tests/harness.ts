@@ -286,6 +286,7 @@ export class Peer {
 
   /** A message that is here already. */
   take(): Uint8Array<ArrayBuffer>[] | undefined {
+    this.socket.stir(); // nobody may have waited for it
     const frame = this.#messages.take();
     const frames: Uint8Array<ArrayBuffer>[] = [];
     for (;;) {
