@@ -333,7 +333,10 @@ export class Client {
         // What is asked meanwhile, and by those who have just got an answer, is sent together.
         await turn();
         this.#stirred = false;
-        const sleep = this.#pirate.tick(performance.now());
+        const now = performance.now();
+        // Whoever had a turn may have held this up past a timeout.
+        if (now >= this.#pirate.dueAt) this.#receive(now);
+        const sleep = this.#pirate.tick(now);
         await this.#carryOut(this.#pirate.take());
         if (this.#stirred || more) continue;
         if (this.#pirate.size === 0) break;
@@ -361,8 +364,10 @@ export class Client {
   /** Reads what is there; true if there is more. */
   #receive(now: number): boolean {
     // Before anything times out, all that may be its answer is read.
-    let left = now < this.#pirate.dueAt ? BATCH : BATCH + this.#pirate.size;
+    const isDue = now >= this.#pirate.dueAt;
+    let left = isDue ? BATCH + this.#pirate.size : BATCH;
     for (const [link, socket] of this.#sockets) {
+      if (isDue) socket.stir();
       while (left > 0 && this.#receiveMessage(link, socket, now)) left--;
     }
     return left === 0;

@@ -76,9 +76,9 @@ export class Poller {
     this.#waiting = true;
     try {
       const { length } = this.#sockets;
-      const count = await this.#symbols.poll_async(this.#items, length, limited(timeout));
-      // This thread may have been held up since.
-      if (!this.#stir(count)) this.#look(0);
+      await this.#symbols.poll_async(this.#items, length, limited(timeout));
+      // Asked again: this thread may have been held up since.
+      this.#look(0);
     } finally {
       this.#waiting = false;
     }
@@ -116,13 +116,10 @@ export class Poller {
 
   /** Asks which descriptors have stirred, or stir within `timeout` ms; tells whether one has. */
   #look(timeout: number): boolean {
-    return this.#stir(this.#symbols.poll(this.#items, this.#sockets.length, limited(timeout)));
-  }
-
-  #stir(count: number): boolean {
-    if (count <= 0) return false;
+    const { length } = this.#sockets;
+    if (this.#symbols.poll(this.#items, length, limited(timeout)) <= 0) return false;
     this.#stirredAt = performance.now();
-    for (let index = 0; index < this.#sockets.length; index++) {
+    for (let index = 0; index < length; index++) {
       if (this.#view.getInt16(index * ITEM_BYTES + 6, true) !== 0) this.#sockets[index]?.stir();
     }
     this.#drainBell();
