@@ -612,11 +612,23 @@ async function slowClient(front: Front): Promise<{ socket: PlainSocket; asked: A
   return { socket, asked: await front.next() };
 }
 
+/**
+ * Closes a slow client and waits until its leave is noticed: libzmq 4.3.5 may never end a context whose
+ * ROUTER is closed in the very moment in which it loses a peer that has not read.
+ */
+function leaving(front: Front, socket: PlainSocket, asked: Asked): AsyncDisposable {
+  const leave = async () => {
+    await socket[Symbol.asyncDispose]();
+    await until("its leave is noticed", () => (front.read(), front.gone.includes(asked.client)));
+  };
+  return { [Symbol.asyncDispose]: leave };
+}
+
 Deno.test("Frontend drops nothing and keeps the order when a client does not read for long", async () => {
   using folder = new Folder();
   await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
-  await using _slow = socket;
+  await using _slow = leaving(front, socket, asked);
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
   assert.equal(front.frontend.blocked, true);
   assert(front.unsent.replies > 500, `Only ${front.unsent.replies} wait`);
@@ -675,7 +687,7 @@ Deno.test("Frontend keeps errors in their place when a client does not read for 
   using folder = new Folder();
   await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
-  await using _slow = socket;
+  await using _slow = leaving(front, socket, asked);
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
   const waiting = front.unsent.replies;
   front.frontend.replyError(asked, Code.expired, "in its place", 0);
@@ -710,7 +722,7 @@ Deno.test("Frontend gives up what waits when a client has taken nothing for 30 s
   using folder = new Folder();
   await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
-  await using _slow = socket;
+  await using _slow = leaving(front, socket, asked);
   front.now = 1_000_000;
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
   await settled(front);
@@ -727,7 +739,7 @@ Deno.test("Frontend counts the 30 s from when a slow client last took something"
   using folder = new Folder();
   await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
-  await using _slow = socket;
+  await using _slow = leaving(front, socket, asked);
   front.now = 1_000_000;
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
   await settled(front);
