@@ -371,7 +371,7 @@ class Service {
       : undefined;
     for (;;) {
       const more = this.#pump();
-      await this.#settle();
+      if (this.#running.size > 0) await this.#settle();
       this.#endMessage();
       if (this.#done) break;
       const timeout = more || this.#socket.readable() ? 0 : LONG;
@@ -381,8 +381,7 @@ class Service {
     }
     await this.#finish();
     clearInterval(timer);
-    this.#endMessage();
-    this.#socket.sendLast(buildSignal(FromWorker.LEAVING));
+    this.#tell(buildSignal(FromWorker.LEAVING));
     this.#close();
   }
 
@@ -404,9 +403,7 @@ class Service {
 
   /** Writes a line to the server's log. */
   log(level: LogLevel, message: string): void {
-    this.#endMessage();
-    this.#socket.sendMore(buildLog(level));
-    this.#socket.sendLast(this.#encode(message));
+    this.#tell(buildLog(level), message);
     // A send can eat the wake-up of what arrived meanwhile.
     this.#poller.wake();
   }
@@ -417,7 +414,7 @@ class Service {
 
   /** A job that never awaits holds this up, as it does all else in this process. */
   #tellMemory(): void {
-    this.#socket.sendLast(buildMemory(Deno.memoryUsage().rss));
+    this.#tell(buildMemory(Deno.memoryUsage().rss));
     // A send can eat the wake-up of what arrived meanwhile.
     this.#poller.wake();
   }
@@ -429,11 +426,17 @@ class Service {
   #say(type: number, token: string, message?: string): void {
     const frame = this.#encoder.encode("\0" + token);
     frame[0] = type;
-    if (message === undefined) {
+    this.#tell(frame, message);
+  }
+
+  /** Says something beside replies: those that wait for each other go first. */
+  #tell(frame: Uint8Array<ArrayBuffer>, text?: string): void {
+    this.#endMessage();
+    if (text === undefined) {
       this.#socket.sendLast(frame);
     } else {
       this.#socket.sendMore(frame);
-      this.#socket.sendLast(this.#encode(message));
+      this.#socket.sendLast(this.#encode(text));
     }
   }
 
@@ -449,15 +452,13 @@ class Service {
   #retire(): void {
     if (this.#state === "draining") return;
     this.#state = "draining";
-    this.#endMessage();
-    this.#socket.sendLast(buildSignal(FromWorker.RETIRE));
+    this.#tell(buildSignal(FromWorker.RETIRE));
     for (const { header } of this.#pending.splice(0)) this.#giveBack(header.job);
     this.#poller.wake();
   }
 
   #giveBack(job: number): void {
-    this.#endMessage();
-    this.#socket.sendLast(buildJobSignal(FromWorker.RETURN, job, 0));
+    this.#tell(buildJobSignal(FromWorker.RETURN, job, 0));
   }
 
   async #finish(): Promise<void> {

@@ -190,10 +190,7 @@ export class Socket {
     const { slot } = message;
     for (let attempt = 0;; attempt++) {
       const size = this.#symbols.zmq_msg_recv(slot, this.#pointer, Flag.DONTWAIT);
-      if (size >= 0) return size;
-      if (this.#judge("receive", attempt) === undefined) continue;
-      this.#dry = this.#watched;
-      return -1;
+      if (size >= 0 || this.#foundNothing(attempt)) return size;
     }
   }
 
@@ -203,10 +200,7 @@ export class Socket {
     const room = lengthOf(target);
     for (let attempt = 0;; attempt++) {
       const size = this.#symbols.zmq_recv(this.#pointer, target, room, Flag.DONTWAIT);
-      if (size >= 0) return size;
-      if (this.#judge("receive", attempt) === undefined) continue;
-      this.#dry = this.#watched;
-      return -1;
+      if (size >= 0 || this.#foundNothing(attempt)) return size;
     }
   }
 
@@ -248,6 +242,13 @@ export class Socket {
     this.#open = false;
     this.set(Option.LINGER, linger);
     this.#symbols.zmq_close(this.#pointer);
+  }
+
+  /** Whether a receive failed because there is nothing; else it is to be tried again. */
+  #foundNothing(attempt: number): boolean {
+    if (this.#judge("receive", attempt) === undefined) return false;
+    this.#dry = this.#watched;
+    return true;
   }
 
   #send(bytes: Uint8Array<ArrayBuffer>, flags: number): Sent {
