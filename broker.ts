@@ -22,7 +22,7 @@ import {
 import { List, noLinks } from "./queue/list.ts";
 import { ReplyCache } from "./queue/reply_cache.ts";
 import { ServiceTimes } from "./queue/service_times.ts";
-import { Code, isFinal } from "./wire/request.ts";
+import { Code, isFinal, StatusFlag } from "./wire/request.ts";
 import type { LogLevel } from "./wire/job.ts";
 import type { Verdict, ZapRequest } from "./wire/zap.ts";
 import type { Demand } from "./zmq/curve.ts";
@@ -70,6 +70,8 @@ export interface Ended<B> {
   to: readonly Asker<B>[];
   code: number;
   message: string;
+  /** `StatusFlag`s of the answer. */
+  flags: number;
   /** Whether the job has ended; if not, others still wait for it. */
   last: boolean;
 }
@@ -283,7 +285,7 @@ export class Broker<B> {
     const job = this.#newJob(client, request);
     const { overflow, maxQueuePerClient } = this.#limits;
     if (alike !== undefined) this.#refuse(job, "Too many requests wait for the same answer");
-    else if (this.#phase !== "open") this.#refuse(job, SHUTTING_DOWN);
+    else if (this.#phase !== "open") this.#turnAway(job);
     else if (overflow === "reject" && this.full) this.#refuse(job, "The queue is full");
     else if (maxQueuePerClient > 0 && client.line.size >= maxQueuePerClient) {
       this.#refuse(job, `The client has ${maxQueuePerClient} requests waiting, which is the limit`);
@@ -387,7 +389,10 @@ export class Broker<B> {
     worker.state = "gone";
     this.#workers.delete(worker);
     const jobs = this.#takeJobs(worker);
-    if (end === "died") this.#blame(jobs);
+    if (end === "died") {
+      for (const job of jobs) job.begun = true;
+      this.#blame(jobs);
+    }
     for (const job of jobs.toReversed()) {
       if (job.deaths < this.#limits.maxAttempts) this.#requeue(job);
       else this.#giveUp(job);
@@ -417,7 +422,13 @@ export class Broker<B> {
     if (job === undefined || asker === undefined || job.state === "aborted") return undefined;
     this.counters.cancelled++;
     if (job.others.length > 0) {
-      this.#ended.push({ job, to: [this.#leave(job, asker)], ...CANCELLED, last: false });
+      this.#ended.push({
+        job,
+        to: [this.#leave(job, asker)],
+        ...CANCELLED,
+        flags: NO_FLAGS,
+        last: false,
+      });
     } else if (job.state === "queued") {
       this.#unqueue(job);
       this.#answer(job, CANCELLED.code, CANCELLED.message);
@@ -470,7 +481,7 @@ export class Broker<B> {
     if (waiting === "serve") return;
     for (const job of this.#queue) {
       this.#unqueue(job);
-      this.#refuse(job, SHUTTING_DOWN);
+      this.#turnAway(job);
     }
   }
 
@@ -562,7 +573,10 @@ export class Broker<B> {
   #overrun(worker: Worker<B>, job: Job<B>): void {
     this.retire(worker);
     const jobs = this.#takeJobs(worker).filter((other) => other !== job);
-    for (const other of jobs.toReversed()) this.#requeue(other);
+    for (const other of jobs.toReversed()) {
+      other.begun = true;
+      this.#requeue(other);
+    }
     this.#overruns.push({ worker, jobs });
     if (job.state === "aborted") return this.#endAborted(job);
     this.counters.overran++;
@@ -673,7 +687,7 @@ export class Broker<B> {
     if (job.state === "aborted") return this.#endAborted(job);
     this.counters.returned++;
     job.state = "queued";
-    if (this.#phase === "refusing") return this.#refuse(job, SHUTTING_DOWN);
+    if (this.#phase === "refusing") return this.#turnAway(job);
     if (job.deadline !== Infinity) this.#withDeadline++;
     this.#queue.unshift(job);
   }
@@ -824,6 +838,13 @@ export class Broker<B> {
     this.#answer(job, Code.unavailable, message);
   }
 
+  /** Answers a job that this server will not start. One that never ran may be sent to another server. */
+  #turnAway(job: Job<B>): void {
+    this.counters.refused++;
+    const flags = job.begun ? NO_FLAGS : StatusFlag.unstarted;
+    this.#answer(job, Code.unavailable, "The server is shutting down", flags);
+  }
+
   #expire(job: Job<B>): void {
     this.counters.expired++;
     this.#answer(job, Code.expired, "The deadline passed before the job was started");
@@ -840,10 +861,10 @@ export class Broker<B> {
   }
 
   /** Ends a job by an answer of the broker's own, for those who still wait for one. */
-  #answer(job: Job<B>, code: number, message: string): void {
+  #answer(job: Job<B>, code: number, message: string, flags = NO_FLAGS): void {
     this.#close(job);
     const to = askers(job).filter(({ client }) => client.connected);
-    this.#ended.push({ job, to, code, message, last: true });
+    this.#ended.push({ job, to, code, message, flags, last: true });
   }
 
   /** The end of a job. */
@@ -858,7 +879,7 @@ export class Broker<B> {
 }
 
 const NONE: readonly never[] = [];
-const SHUTTING_DOWN = "The server is shutting down";
+const NO_FLAGS = 0;
 const CANCELLED = { code: Code.cancelled, message: "The request was cancelled" };
 
 /** Whether a job may end its worker, as it may have ended one: then it has one for itself. */
@@ -1255,8 +1276,8 @@ export class BrokerLoop {
   }
 
   #answerEnded(): void {
-    for (const { job, to, code, message, last } of this.broker.takeEnded()) {
-      for (const asker of to) this.#front.replyError(asker, code, message, this.#now);
+    for (const { job, to, code, message, flags, last } of this.broker.takeEnded()) {
+      for (const asker of to) this.#front.replyError(asker, code, message, this.#now, flags);
       if (last) this.#forgetJob(job);
     }
   }

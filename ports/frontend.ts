@@ -64,6 +64,8 @@ export interface FrontendEvents {
 interface Reply {
   to: Address;
   code: number;
+  /** `StatusFlag`s. */
+  flags: number;
   frames: Frames;
   bytes: number;
 }
@@ -206,21 +208,21 @@ export class Frontend {
   }
 
   /** Sends a reply, or keeps it until the client takes it. The frames are the frontend's now. */
-  reply(to: Address, code: number, frames: Frames, now: number): void {
+  reply(to: Address, code: number, frames: Frames, now: number, flags = 0): void {
     const outbox = this.#outboxes.get(to.client);
     if (outbox === undefined) {
-      const sent = this.#send(to, code, frames);
-      if (sent === "full") this.#postpone(to, code, frames, now);
+      const sent = this.#send(to, code, frames, flags);
+      if (sent === "full") this.#postpone(to, code, frames, now, flags);
       else this.#finish(frames, sent);
     } else {
-      this.#postpone(to, code, frames, now);
+      this.#postpone(to, code, frames, now, flags);
     }
     if (!this.#notified) this.#forgetIdle(to.client);
   }
 
-  /** Sends an error reply that the broker made. */
-  replyError(to: Address, code: number, message: string, now: number): void {
-    this.reply(to, code, [this.#messages.from(new TextEncoder().encode(message))], now);
+  /** Sends an error reply that the broker made, with `StatusFlag`s. */
+  replyError(to: Address, code: number, message: string, now: number, flags = 0): void {
+    this.reply(to, code, [this.#messages.from(new TextEncoder().encode(message))], now, flags);
   }
 
   /** Sends what slow clients take by now. */
@@ -383,14 +385,14 @@ export class Frontend {
     return routingKey(this.#id, idSize);
   }
 
-  #send(to: Address, code: number, frames: Frames): Sent {
+  #send(to: Address, code: number, frames: Frames, flags: number): Sent {
     const socket = this.#socket;
     const sent = socket.sendMore(to.client.routingId);
     if (sent !== "sent") return sent;
     for (const frame of to.envelope) socket.sendMore(frame);
     socket.sendMore(DELIMITER);
     if (to.requestId !== undefined) {
-      socket.sendMore(code === Code.ok ? OK_STATUS : buildStatus(code));
+      socket.sendMore(code === Code.ok ? OK_STATUS : buildStatus(code, flags));
     } else if (code !== Code.ok) return this.#sendPlainError(code, frames);
     const last = frames.length - 1;
     for (let index = 0; index < last; index++) socket.moveMore(frameAt(frames, index));
@@ -419,21 +421,21 @@ export class Frontend {
     for (const frame of frames) this.#messages.release(frame);
   }
 
-  #postpone(to: Address, code: number, frames: Frames, now: number): void {
+  #postpone(to: Address, code: number, frames: Frames, now: number, flags: number): void {
     const bytes = frames.reduce((sum, frame) => sum + frame.size, 0);
     const outbox = this.#outboxes.get(to.client) ?? { replies: [], progressAt: now };
     // The records of an ended job are used again, which may be before the client takes this.
     const { client, requestId } = to;
     const envelope = to.envelope.map((frame) => frame.slice());
-    outbox.replies.push({ to: { client, envelope, requestId }, code, frames, bytes });
+    outbox.replies.push({ to: { client, envelope, requestId }, code, flags, frames, bytes });
     this.#outboxes.set(to.client, outbox);
     this.#events.unsent(1, bytes);
   }
 
   #flushOutbox(outbox: Outbox): void {
     let done = 0;
-    for (const { to, code, frames, bytes } of outbox.replies) {
-      const sent = this.#send(to, code, frames);
+    for (const { to, code, flags, frames, bytes } of outbox.replies) {
+      const sent = this.#send(to, code, frames, flags);
       if (sent === "full") break;
       this.#finish(frames, sent);
       this.#events.unsent(-1, -bytes);

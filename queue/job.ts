@@ -52,6 +52,8 @@ export interface Job<B> extends Waiting<Job<B>>, Asker<B> {
   key: string;
   /** Who else waits for the answer. */
   others: readonly Asker<B>[];
+  /** Whether a worker that is gone may have started it. */
+  begun: boolean;
   /** Workers that died while they ran it. */
   deaths: number;
   /** 1 if a worker died that had it among others, so that nobody knows which of them it ran; else 0. */
@@ -124,6 +126,7 @@ export function newJob<B>(id: number, client: Client<B>, request: NewJob<B>): Jo
     requestTimeout,
     key,
     others: NOBODY,
+    begun: false,
     deaths: 0,
     doubts: 0,
     startedAt: 0,
@@ -150,6 +153,7 @@ export function renewJob<B>(
   job.requestTimeout = request.requestTimeout;
   job.key = request.key;
   job.others = NOBODY;
+  job.begun = false;
   job.deaths = 0;
   job.doubts = 0;
   job.startedAt = 0;

@@ -1415,6 +1415,62 @@ Deno.test("Broker answers all who wait for a job when it ends it itself", () => 
   assert.deepEqual(ended.map(({ to, code, last }) => [to.length, code, last]), [[2, 502, true]]);
 });
 
+/** The flags of what the broker has ended, as "job: code flags". */
+function flagsOf(desk: Desk): string[] {
+  return desk.broker.takeEnded().map(({ job, code, flags }) =>
+    `${job.body.name}: ${code} ${flags}`
+  );
+}
+
+Deno.test("Broker says of refused jobs whether they never started when it shuts down", () => {
+  const desk = new Desk({ concurrency: 2, prefetch: 1 });
+  desk.submit("a1 a2");
+  desk.workers(1, 2);
+  assert.equal(desk.dispatch(), "a1>2 a2>1");
+  desk.submit("b1 b2");
+  desk.broker.close("refuse");
+  assert.deepEqual(flagsOf(desk), ["b1: 503 1", "b2: 503 1"]);
+  desk.submit("b3");
+  desk.giveBack(2, "a1");
+  desk.broker.removeWorker(desk.worker(1), "died");
+  assert.deepEqual(flagsOf(desk), ["b3: 503 1", "a1: 503 1", "a2: 503 0"]);
+});
+
+Deno.test("Broker says so of all who wait for a job, and not of one that another worker may have started", () => {
+  const desk = new Desk();
+  desk.submit("a1");
+  desk.workers(1);
+  desk.dispatch();
+  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.submit("b1 c1", { key: "k" });
+  desk.broker.close("refuse");
+  assert.deepEqual(flagsOf(desk), ["a1: 503 0", "b1: 503 1"]);
+  desk.submit("d1 e1", { key: "k" });
+  assert.deepEqual(flagsOf(desk), ["d1: 503 1", "e1: 503 1"]);
+});
+
+Deno.test("Broker does not say so of a full queue, nor of a client's share of it", () => {
+  const full = new Desk({ overflow: "reject", queueLimit: 1 });
+  full.submit("a1 a2");
+  assert.deepEqual(flagsOf(full), ["a2: 503 0"]);
+  const share = new Desk({ maxQueuePerClient: 1 });
+  share.submit("a1 a2");
+  assert.deepEqual(flagsOf(share), ["a2: 503 0"]);
+});
+
+Deno.test("Broker does not say so of jobs that ran beside one that overran", () => {
+  const desk = new Desk({ concurrency: 2, prefetch: 2, abortGrace: 100 });
+  desk.workers(1);
+  desk.submit("a1", { requestTimeout: 100 });
+  desk.submit("b1");
+  assert.equal(desk.dispatch(), "a1>1 b1>1");
+  desk.broker.tick(desk.now);
+  desk.now += 300;
+  desk.broker.tick(desk.now);
+  desk.broker.close("refuse");
+  assert.deepEqual(flagsOf(desk), ["a1: 504 0", "b1: 503 0"]);
+});
+
 Deno.test("Broker lets a shared job wait as long as any of those who wait for it", () => {
   const desk = new Desk();
   desk.submit("a1", { key: "k", timeout: 100 });

@@ -36,6 +36,8 @@ import {
   parseStatus,
   readRequestId,
   readStatus,
+  readStatusFlags,
+  StatusFlag,
   writeRequestHeader,
 } from "../wire/request.ts";
 import { buildWorkerConfig, type WorkerConfig } from "../wire/worker_config.ts";
@@ -209,12 +211,22 @@ Deno.test("DELIMITER is empty", () => {
 
 Deno.test("buildStatus writes the documented bytes", () => {
   assert.equal(hex(buildStatus(0x01f4)), "0100f401");
+  assert.equal(hex(buildStatus(503, StatusFlag.unstarted)), "0101f701");
 });
 
 Deno.test("parseStatus reads what buildStatus wrote", () => {
   for (const code of [...Object.values(Code), 0, 255, 256, 65_535]) {
     assert.equal(parseStatus(buildStatus(code)), code);
     assert.equal(parseStatus(inside(buildStatus(code))), code);
+  }
+});
+
+Deno.test("readStatusFlags reads the flags, which change nothing of the code", () => {
+  for (const flags of [0, StatusFlag.unstarted, 255]) {
+    const status = inside(buildStatus(503, flags));
+    const view = new DataView(status.buffer, status.byteOffset, status.byteLength);
+    assert.equal(readStatusFlags(view), flags);
+    assert.equal(readStatus(view, status.length), 503);
   }
 });
 

@@ -159,11 +159,21 @@ const TYPES: Record<number, RequestHeader["type"]> = {
 
 const STATUS_BYTES = 4;
 
-/** The frame ahead of a reply to our client: u8 version = 1, u8 0, u16 code; little-endian. */
-export function buildStatus(code: number): Uint8Array<ArrayBuffer> {
+/** What a status says beside its code: bits of one byte. */
+export const StatusFlag = {
+  /** The request was never started, and this server starts no more: another server may answer it. */
+  unstarted: 1,
+} as const;
+
+/**
+ * The frame ahead of a reply to our client: u8 version = 1, u8 flags (`StatusFlag`), u16 code;
+ * little-endian.
+ */
+export function buildStatus(code: number, flags = 0): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(STATUS_BYTES);
   const view = new DataView(bytes.buffer);
   view.setUint8(0, VERSION);
+  view.setUint8(1, flags);
   view.setUint16(2, code, true);
   return bytes;
 }
@@ -178,6 +188,11 @@ export function parseStatus(frame: Uint8Array): number | undefined {
 export function readStatus(view: DataView, size: number): number | undefined {
   if (size !== STATUS_BYTES || view.getUint8(0) !== VERSION) return undefined;
   return view.getUint16(2, true);
+}
+
+/** Reads the flags of a status, which `readStatus` has found to be one. Unknown bits mean nothing. */
+export function readStatusFlags(view: DataView): number {
+  return view.getUint8(1);
 }
 
 /** The last frame of a plain error reply. */
