@@ -9,6 +9,7 @@
 import { Backend, type BackendEvents } from "./ports/backend.ts";
 import { Door } from "./ports/door.ts";
 import { type Frames, Frontend, type Request } from "./ports/frontend.ts";
+import { IpcFiles } from "./ports/ipc_files.ts";
 import { FairQueue } from "./queue/fair_queue.ts";
 import {
   type Asker,
@@ -1012,6 +1013,7 @@ export class BrokerLoop {
   readonly #front: Frontend;
   readonly #back: Backend;
   readonly #door: Door | undefined;
+  readonly #files: IpcFiles;
   readonly #poller: Poller;
   readonly #workers = new Map<number, Worker<Frames>>();
   readonly #cache: ReplyCache<Frames>;
@@ -1030,6 +1032,7 @@ export class BrokerLoop {
   #tidyAt = Infinity;
   /** The state machine, to be read. */
   readonly broker: Broker<Frames>;
+  readonly #endpoints: string[] = [];
   /** The endpoint really bound for workers. */
   readonly backend: string;
 
@@ -1044,6 +1047,7 @@ export class BrokerLoop {
     this.#context = new Context(library);
     this.#messages = new MessagePool(library);
     this.#cache = new ReplyCache((frames) => this.#release(frames));
+    this.#files = new IpcFiles(library);
     this.configure(options);
     const ipv6 = [...options.frontend, options.backend].some((endpoint) => endpoint.includes("["));
     const { guard } = options;
@@ -1067,11 +1071,15 @@ export class BrokerLoop {
       this.#door = guard &&
         new Door(this.#context, this.#messages, (request) => this.#judge(guard, request));
       if (this.#door !== undefined) opened.push(this.#door);
-      for (const endpoint of options.frontend) this.#front.bind(endpoint);
-      this.backend = this.#back.bind(options.backend);
+      for (const endpoint of options.frontend) {
+        this.#endpoints.push(this.#files.bind(endpoint, () => this.#front.bind(endpoint)));
+      }
+      const { backend } = options;
+      this.backend = this.#files.bind(backend, () => this.#back.bind(backend));
       const sockets = [this.#front, this.#back, ...(this.#door === undefined ? [] : [this.#door])];
       this.#poller = new Poller(this.#context, sockets.map(({ socket }) => socket));
     } catch (error) {
+      this.#files.remove();
       // Open sockets would keep the context from ever terminating.
       for (const socket of opened) socket.close(0);
       this.#context.terminateSync();
@@ -1081,7 +1089,7 @@ export class BrokerLoop {
 
   /** The endpoints really bound for clients. */
   get frontend(): readonly string[] {
-    return this.#front.endpoints;
+    return this.#endpoints;
   }
 
   /** What the sockets have seen. */
@@ -1192,6 +1200,8 @@ export class BrokerLoop {
   /** Closes the sockets after `run` has ended; replies are delivered for up to `linger` ms. */
   async close(linger: number): Promise<void> {
     this.#front.flush(performance.now());
+    // While the socket is open, no other file can get the number that this one is known by.
+    this.#files.remove();
     this.#poller.close();
     this.#back.close();
     this.#front.close(linger);

@@ -309,7 +309,6 @@ class PreforkServer implements Server {
       this.#folder = needsFolder ? makePrivateFolder(this.#spec) : undefined;
       this.#libraryPath = this.#shareLibrary();
       const backend = settings.backend ?? `ipc://${this.#folder?.path}/backend`;
-      for (const endpoint of this.#givenEndpoints()) refuseLiveIpc(endpoint);
       this.#access = openAccess(settings, this.#library);
       const { guard } = this.#access ?? {};
       this.#loop = new BrokerLoop(
@@ -496,7 +495,6 @@ class PreforkServer implements Server {
     try {
       await this.#loop.run();
       await this.#close();
-      for (const endpoint of this.#givenEndpoints()) removeIpcFile(endpoint);
       await this.#stopHook;
     } catch (error) {
       this.#failure ??= error instanceof Error ? error : new Error(String(error));
@@ -923,11 +921,6 @@ class PreforkServer implements Server {
     }
   }
 
-  #givenEndpoints(): string[] {
-    const { frontend, backend } = this.#settings;
-    return backend === undefined ? frontend : [...frontend, backend];
-  }
-
   #claimPidFile(): PidFile | undefined {
     const { pidFile } = this.#settings;
     if (pidFile === undefined) return undefined;
@@ -1074,26 +1067,6 @@ function openAccess(settings: Settings, library: Library): Access | undefined {
 /** Whether not everybody may come in who reaches the sockets. */
 function hasRules({ curveSecretKey, allow, deny, maxConnections }: Settings): boolean {
   return curveSecretKey !== undefined || allow.length + deny.length + maxConnections > 0;
-}
-
-/** libzmq takes a live ipc endpoint over without a word, where for tcp it says that it is in use. */
-function refuseLiveIpc(endpoint: string): void {
-  if (!endpoint.startsWith("ipc://") || Deno.build.os !== "linux") return;
-  const path = endpoint.slice("ipc://".length);
-  // proc(5), net/unix: the flags of a socket that listens have bit 16, its path comes last.
-  const sockets = readFile("/proc/net/unix")?.split("\n") ?? [];
-  if (!sockets.some((line) => line.includes(" 00010000 ") && line.endsWith(` ${path}`))) return;
-  throw new Error(`Cannot bind to "${endpoint}": Address already in use`);
-}
-
-/** libzmq leaves the file behind. */
-function removeIpcFile(endpoint: string): void {
-  if (!endpoint.startsWith("ipc:///")) return;
-  try {
-    Deno.removeSync(endpoint.slice("ipc://".length));
-  } catch {
-    // It is gone already, or may not be removed: whoever binds next takes it over.
-  }
 }
 
 function isOpenToNetwork(endpoint: string): boolean {

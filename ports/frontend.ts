@@ -177,12 +177,14 @@ export class Frontend {
   }
 
   /**
-   * Listens at one more endpoint.
+   * Listens at one more endpoint, and returns the one really bound.
    *
    * @throws {ZmqError} when it can't be bound.
    */
-  bind(endpoint: string): void {
-    this.#endpoints.push(this.#socket.bind(endpoint));
+  bind(endpoint: string): string {
+    const bound = this.#socket.bind(endpoint);
+    this.#endpoints.push(bound);
+    return bound;
   }
 
   /** Closes; replies are still delivered for up to `linger` ms. */

@@ -1,0 +1,91 @@
+/**
+ * The socket files of ipc endpoints. libzmq removes whatever lies at the path before it binds, and leaves
+ * its own file behind; here it is made sure first that nothing of anybody else's is lost. Abstract names
+ * (`ipc://@name`) have no file.
+ *
+ * Two servers that start at once don't take each other's endpoint: whoever looks and binds locks the
+ * folder for so long. Other programs know nothing of that lock.
+ *
+ * @module
+ */
+
+import type { Library } from "../zmq/library.ts";
+import { IpcPaths } from "../zmq/ipc_path.ts";
+
+const SCHEME = "ipc://";
+/** Bytes that the path of an endpoint may have. */
+const LONGEST_PATH = 107;
+
+/** A file that was made here. */
+interface Made {
+  path: string;
+  id: string;
+}
+
+/** Binds endpoints, and removes the files of those that are ipc. */
+export class IpcFiles {
+  readonly #paths: IpcPaths;
+  readonly #made: Made[] = [];
+
+  /** Has no file yet. */
+  constructor(library: Library) {
+    this.#paths = new IpcPaths(library);
+  }
+
+  /**
+   * Binds an endpoint by `bind`, which returns the one really bound.
+   *
+   * @returns The endpoint really bound, with its path from the root where it is ipc and not too long.
+   * @throws {Error} when somebody listens there, or what lies there is not a socket.
+   */
+  bind(endpoint: string, bind: () => string): string {
+    const path = pathOf(endpoint);
+    if (path === undefined) return bind();
+    using _lock = this.#paths.lockFolder(path);
+    this.#requireFree(endpoint, path);
+    const bound = bind();
+    const made = this.#paths.absolute(path);
+    const found = this.#paths.find(path);
+    if (made === undefined || found === undefined) return bound;
+    this.#made.push({ path: made, id: found.id });
+    return fits(made) ? SCHEME + made : bound;
+  }
+
+  /** Removes the files that `bind` has made, where they still are what lies there. Close sockets later. */
+  remove(): void {
+    for (const { path, id } of this.#made.splice(0)) {
+      using _lock = this.#paths.lockFolder(path);
+      if (this.#paths.find(path)?.id !== id) continue;
+      try {
+        Deno.removeSync(path);
+      } catch {
+        // It may not be removed: whoever binds next finds that nobody listens, and replaces it.
+      }
+    }
+  }
+
+  #requireFree(endpoint: string, path: string): void {
+    const found = this.#paths.find(path);
+    if (found === undefined) return;
+    if (found.type !== "socket") {
+      throw new Error(
+        `Cannot bind to "${endpoint}" as its path must be free or a socket: ` +
+          `current one is a ${found.type}`,
+      );
+    }
+    if (this.#paths.isLive(path)) {
+      throw new Error(`Cannot bind to "${endpoint}": Address already in use`);
+    }
+  }
+}
+
+/** The path of an endpoint that has a file; libzmq itself finds a free one for `*`, and removes it. */
+function pathOf(endpoint: string): string | undefined {
+  if (!endpoint.startsWith(SCHEME)) return undefined;
+  const path = endpoint.slice(SCHEME.length);
+  return path === "*" || path.startsWith("@") ? undefined : path;
+}
+
+function fits(path: string): boolean {
+  return new TextEncoder().encode(path).length <= LONGEST_PATH;
+}
