@@ -27,6 +27,7 @@ import {
 } from "./broker.ts";
 import { guardDebugger } from "./ops/debugger.ts";
 import { type Log, messageOf, openLog } from "./ops/log.ts";
+import { flush, LineWriter, stderrSink } from "./ops/line_writer.ts";
 import {
   resolveOptions,
   type ServeOptions,
@@ -502,17 +503,24 @@ class PreforkServer implements Server {
       for (const { child } of this.#processes.values()) child.kill("SIGKILL");
     }
     this.#cleanUp();
+    await this.#closeLog();
     if (this.#failure === undefined) {
       const ended = new Error("Cannot be ready as the server has ended");
       this.#ready.reject(ended);
       this.#reload?.resolvers.reject(ended);
-      this.#log.info("stopped", { forced: this.#supervisor.forced });
       this.#finished.resolve({ forced: this.#supervisor.forced });
     } else {
       this.#ready.reject(this.#failure);
       this.#finished.reject(this.#failure);
     }
-    this.#log.close();
+  }
+
+  /** Says that the server has stopped, and waits until the log is written, if somebody takes it. */
+  async #closeLog(): Promise<void> {
+    if (this.#failure === undefined) {
+      this.#log.info("stopped", { forced: this.#supervisor.forced });
+    }
+    await this.#log.close();
   }
 
   /** Closes the sockets, and waits for clients to take what is on its way to them. */
@@ -1310,11 +1318,21 @@ function readFile(path: string): string | undefined {
   }
 }
 
+/** Says why the command failed, after all that was logged; waits for nobody who does not read it. */
+async function complain(message: string): Promise<void> {
+  await flush();
+  const writer = new LineWriter(stderrSink, () => "");
+  writer.write(`${message}\n`);
+  await writer.close();
+}
+
 if (import.meta.main) {
   try {
-    Deno.exit(await main(Deno.args));
+    const code = await main(Deno.args);
+    await flush();
+    Deno.exit(code);
   } catch (error) {
-    console.error(`prefork: ${messageOf(error)}`);
+    await complain(`prefork: ${messageOf(error)}`);
     const usage = error instanceof UsageError || error instanceof RangeError ||
       error instanceof TypeError;
     Deno.exit(usage ? Exit.usage : Exit.failed);

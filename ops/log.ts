@@ -1,13 +1,14 @@
 /**
  * The log: one line an event, to stderr or to a file. A line that can't be written is lost and
- * counted, and never stops the server. Not here: rotation (send USR1 and `reopen` follows it), and
- * request bodies, which are never logged.
+ * counted, and never stops or delays the server (line_writer.ts). Not here: rotation (`reopen` follows
+ * it), and request bodies, which are never logged.
  *
  * @module
  */
 import { BaseHandler, type LogRecord } from "@std/log/base-handler";
 import { type LevelName, LogLevels } from "@std/log/levels";
 import { Logger, LogRecord as Event } from "@std/log/logger";
+import { LineWriter, type Sink, stderrSink } from "./line_writer.ts";
 
 /** How urgent an event must be to be logged. `critical` silences the server's own events. */
 export type Level = "debug" | "info" | "warn" | "error" | "critical";
@@ -32,8 +33,8 @@ export interface Log {
   error(message: string, fields?: Fields): void;
   /** Opens the file anew under its name (after a rotation); keeps the old one if that fails. */
   reopen(): void;
-  /** Closes the file; what is logged later is lost. */
-  close(): void;
+  /** Closes the file once the last lines are written, or after 1 s; what is logged later is lost. */
+  close(): Promise<void>;
 }
 
 /** Options for {@linkcode openLog}. */
@@ -44,14 +45,6 @@ export interface LogOptions {
   file?: string;
   /** How a line is written. */
   format: LogFormat;
-}
-
-/** Where bytes go: a file, stderr, or a test's own. */
-export interface Sink {
-  /** Writes the bytes or the first of them, and returns how many; throws if it can't. */
-  writeSync(bytes: Uint8Array): number;
-  /** Closes it. */
-  close(): void;
 }
 
 const LOGGER_NAME = "prefork";
@@ -93,78 +86,43 @@ export function openLog(options: LogOptions, open: () => Sink = opener(options.f
     error: (message, fields) => void logger.error(message, fields),
     reopen() {
       const trouble = lines.reopen();
-      if (trouble !== undefined) logger.warn("cannot reopen the log file", { error: trouble });
+      if (trouble === undefined) return;
+      logger.warn("cannot reopen the log file", { error: messageOf(trouble) });
     },
     close: () => lines.close(),
   };
 }
 
-/** Writes lines, and keeps count of those it can't write. */
+/** Gives lines to the writer. */
 class LineHandler extends BaseHandler {
-  readonly #open: () => Sink;
-  #sink: Sink | undefined;
-  #lost = 0;
-  /** Whether the last write stopped in the middle of a line. */
-  #isTorn = false;
+  readonly #writer: LineWriter;
 
   constructor(formatter: (record: LogRecord) => string, open: () => Sink) {
     super("NOTSET", { formatter });
-    this.#open = open;
-    this.#sink = open();
+    this.#writer = new LineWriter(open, (lost) => this.#lossLine(lost));
   }
 
   log(line: string): void {
-    if (this.#lost > 0 && this.#write(this.#lossLine())) this.#lost = 0;
-    // after a failure the line is not tried, so that it never comes before the word of the loss
-    if (this.#lost > 0 || !this.#write(line)) this.#lost++;
+    this.#writer.write(line);
   }
 
   /** Returns why the file could not be opened. */
-  reopen(): string | undefined {
-    try {
-      const sink = this.#open();
-      this.close();
-      this.#sink = sink;
-      this.#isTorn = false;
-    } catch (error) {
-      return messageOf(error);
-    }
+  reopen(): unknown {
+    return this.#writer.reopen();
   }
 
-  close(): void {
-    const sink = this.#sink;
-    this.#sink = undefined;
-    try {
-      sink?.close();
-    } catch {
-      // closed by somebody else: what matters is that it is closed
-    }
+  close(): Promise<void> {
+    return this.#writer.close();
   }
 
-  #lossLine(): string {
+  #lossLine(lost: number): string {
     const options = { level: LogLevels.WARN, loggerName: LOGGER_NAME };
-    const args = [{ lost: this.#lost }];
-    return this.format(new Event({ ...options, msg: "log lines were lost", args }));
-  }
-
-  #write(line: string): boolean {
-    let bytes = new TextEncoder().encode(this.#isTorn ? `\n${line}` : line);
-    try {
-      while (bytes.length > 0) {
-        const written = this.#sink?.writeSync(bytes) ?? 0;
-        if (written === 0) return false;
-        bytes = bytes.subarray(written);
-        this.#isTorn = bytes.length > 0;
-      }
-      return true;
-    } catch {
-      return false;
-    }
+    return this.format(new Event({ ...options, msg: "log lines were lost", args: [{ lost }] }));
   }
 }
 
 function opener(file: string | undefined): () => Sink {
-  if (file === undefined) return () => ({ writeSync: (b) => Deno.stderr.writeSync(b), close() {} });
+  if (file === undefined) return stderrSink;
   return () => {
     try {
       return Deno.openSync(file, { append: true, create: true });
@@ -181,11 +139,14 @@ function toText(record: LogRecord): string {
 }
 
 function toJson(record: LogRecord): string {
-  const { msg: message } = record;
+  const message = cut(record.msg);
   const head = { time: record.datetime.toISOString(), level: levelOf(record), message };
-  return `${
-    escape(JSON.stringify({ ...head, ...Object.fromEntries(fieldsOf(record)), ...head }))
-  }\n`;
+  const fields = fieldsOf(record).map(([name, value]) => [
+    name,
+    typeof value === "string" ? cut(value) : value,
+  ]);
+  const line = JSON.stringify({ ...head, ...Object.fromEntries(fields), ...head });
+  return `${escapeSpecial(line)}\n`;
 }
 
 function levelOf(record: LogRecord): string {
@@ -201,16 +162,55 @@ function fieldsOf(record: LogRecord): [string, unknown][] {
 /** A value as it is if it is one plain word, else in quotes. */
 function quote(value: unknown): string {
   const text = String(value);
-  return /^[^\s"=\\\p{C}]+$/u.test(text) ? text : escape(JSON.stringify(text));
+  return PLAIN_WORD.test(text) ? cut(text) : escapeSpecial(JSON.stringify(cut(text)));
 }
 
-/** Leaves nothing that ends a line, moves a cursor or hides text. */
+const PLAIN_WORD = /^[^\s"=\\\p{C}]+$/u;
+
+/** One line, of a length that a log stands. */
 function escape(text: string): string {
-  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (char) => {
-    if (char === "\n") return "\\n";
-    const units = Array.from({ length: char.length }, (_, i) => char.charCodeAt(i));
-    return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
+  return escapeSpecial(cut(text));
+}
+
+/** What ends a line, moves a cursor or hides text. */
+const SPECIAL = /[\p{C}\p{Zl}\p{Zp}]+/gu;
+const IS_SPECIAL = /[\p{C}\p{Zl}\p{Zp}]/u;
+/** Characters of a message or a field at most, escapes included. */
+const MAX_TEXT = 8192;
+const ESCAPE_LENGTH = 6;
+/** How each of the first characters is escaped. */
+const ESCAPES = Array.from({ length: 256 }, (_, unit) => unit === 10 ? "\\n" : escapeUnit(unit));
+
+function escapeUnit(unit: number): string {
+  return `\\u${unit.toString(16).padStart(4, "0")}`;
+}
+
+/** Escapes whole runs: a call for each character would take ms a line. */
+function escapeSpecial(text: string): string {
+  return text.replace(SPECIAL, (run) => {
+    let escaped = "";
+    for (let at = 0; at < run.length; at++) {
+      const unit = run.charCodeAt(at);
+      escaped += ESCAPES[unit] ?? escapeUnit(unit);
+    }
+    return escaped;
   });
+}
+
+/** So much of a text as takes `MAX_TEXT` characters once it is escaped. */
+function cut(text: string): string {
+  const start = text.slice(0, MAX_TEXT);
+  if (start.length * ESCAPE_LENGTH <= MAX_TEXT || !IS_SPECIAL.test(start)) {
+    return start.length < text.length ? `${start}…` : text;
+  }
+  let room = MAX_TEXT;
+  let at = 0;
+  for (const char of start) {
+    room -= IS_SPECIAL.test(char) ? char.length * ESCAPE_LENGTH : char.length;
+    if (room < 0) return `${start.slice(0, at)}…`;
+    at += char.length;
+  }
+  return at < text.length ? `${start.slice(0, at)}…` : text;
 }
 
 /** What an error says, never its stack; anything else that was thrown, as text. */
