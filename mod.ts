@@ -35,6 +35,7 @@ import {
   type WorkerExitEvent,
 } from "./ops/options.ts";
 import { claimPidFile, type PidFile } from "./ops/pid_file.ts";
+import { refuseNamedPipe, requireHandler, requirePlainFiles } from "./ops/given_files.ts";
 import { doubts, type Files, FILES_FOR_START, judgeFiles } from "./ops/start_checks.ts";
 import { helpText, parseCommand, printConfig, UsageError } from "./ops/sources.ts";
 import {
@@ -811,6 +812,7 @@ class PreforkServer implements Server {
   /** Lets clients in by the rules of now; if these can't be read, the ones that were stay. */
   #takeUpRules(): void {
     try {
+      requirePlainFiles(this.#settings);
       const rules = readRules(this.#settings);
       this.#access?.gate.configure(rules);
       if (this.#access === undefined && hasRules(this.#settings)) {
@@ -1015,28 +1017,6 @@ function requireRun(command: string): void {
   );
 }
 
-/**
- * Makes sure that a local handler is there, if this process may look; else its first worker tells.
- *
- * @throws {RangeError} when it is not, or is no file.
- */
-function requireHandler({ handler }: Settings): void {
-  if (!handler?.startsWith("file:")) return;
-  const path = filePath(new URL(handler));
-  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return;
-  const rule = 'Cannot serve as "handler" must be a file that can be read';
-  try {
-    Deno.readFileSync(path);
-  } catch (error) {
-    const { NotFound, IsADirectory } = Deno.errors;
-    const isFolder = error instanceof IsADirectory;
-    const found = isFolder ? "is a folder" : "may not be read by this user";
-    throw new RangeError(
-      `${rule}: "${path}" ${error instanceof NotFound ? "is not there" : found}`,
-    );
-  }
-}
-
 /** Who may come in, and the keys that it takes. */
 interface Access {
   readonly gate: Gate;
@@ -1054,6 +1034,7 @@ interface Access {
  */
 function openAccess(settings: Settings, library: Library): Access | undefined {
   if (!hasRules(settings)) return undefined;
+  requirePlainFiles(settings);
   const { curveSecretKey: file, backend } = settings;
   const secretKey = file === undefined ? undefined : readSecretKey(file);
   const gate = new Gate(readRules(settings));
@@ -1174,7 +1155,10 @@ const VERSION = "0.1.0";
 
 const SOURCES = {
   env: readVariable,
-  readFile: (path: string) => Deno.readTextFileSync(path),
+  readFile(path: string) {
+    refuseNamedPipe(path);
+    return Deno.readTextFileSync(path);
+  },
 };
 
 function print(text: string): number {
@@ -1294,6 +1278,7 @@ const READY_SIGNAL = "SIGUSR1";
 async function runInBackground(args: string[], settings: Settings): Promise<number> {
   const { logFile } = settings;
   if (logFile === undefined) throw new UsageError('"--background" needs "--log-file"');
+  requirePlainFiles(settings);
   const logged = sizeOf(logFile);
   const program = import.meta.url.startsWith("file:")
     ? filePath(new URL(import.meta.url))

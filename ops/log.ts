@@ -8,6 +8,7 @@
 import { BaseHandler, type LogRecord } from "@std/log/base-handler";
 import { type LevelName, LogLevels } from "@std/log/levels";
 import { Logger, LogRecord as Event } from "@std/log/logger";
+import { refuseNamedPipe } from "./given_files.ts";
 import { LineWriter, type Sink, stderrSink } from "./line_writer.ts";
 
 /** How urgent an event must be to be logged. `critical` silences the server's own events. */
@@ -125,6 +126,7 @@ function opener(file: string | undefined): () => Sink {
   if (file === undefined) return stderrSink;
   return () => {
     try {
+      refuseNamedPipe(file);
       return Deno.openSync(file, { append: true, create: true });
     } catch (cause) {
       throw new Error(`Cannot open the log file "${file}": ${messageOf(cause)}`, { cause });

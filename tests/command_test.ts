@@ -20,8 +20,6 @@ import { type Feature, serverFlags } from "./permissions.ts";
 const ANY_PORT = ["--frontend", "tcp://127.0.0.1:0"];
 /** What the main process must be allowed to do, with any options. */
 const NEEDED = ["ffi", "run", "read", "write", "env", "sys"].map((name) => `--allow-${name}`);
-/** What it takes to see that a pid file is stale, and that an ipc endpoint is in use. */
-const STALE: Feature[] = [["stale"]];
 const NO_SUCH_PID = 2 ** 22 + 1; // above what Linux ever gives
 
 /** Runs several commands at once. */
@@ -223,7 +221,7 @@ Deno.test("serve exits 1 and says so in one line when its pid file or its log ca
   const nowhere = "/no/such/folder/file";
   const cases: [string[], RegExp][] = [
     [["--pid-file", nowhere], /Cannot write the pid file "\/no\/such\/folder\/file": /],
-    [["--pid-file", "/tmp"], /the pid file "\/tmp": /],
+    [["--pid-file", "/tmp"], /the pid file "\/tmp" as it must be a file: it is a folder$/m],
     [["--log-file", nowhere], /Cannot open the log file "\/no\/such\/folder\/file": /],
     [["--log-file", "/tmp"], /Cannot open the log file "\/tmp": /],
   ];
@@ -322,22 +320,29 @@ Deno.test("serve writes its pid file and removes it at its end", async () => {
   assert.throws(() => Deno.statSync(file), Deno.errors.NotFound);
 });
 
-Deno.test("serve exits 1 and leaves the pid file alone when that names a process that lives", async () => {
+Deno.test("serve exits 1 and leaves the pid file alone when another server holds it", async () => {
   using folder = new Folder();
-  const file = folder.write("pid", `${Deno.pid}\n`);
-  const ending = await runServer([...ANY_PORT, "--pid-file", file], { features: STALE });
-  assertFailed(ending, 1, new RegExp(`pid file ".*pid": process ${Deno.pid} lives and holds it`));
-  assert.equal(Deno.readTextFileSync(file), `${Deno.pid}\n`);
+  const file = `${folder.path}/pid`;
+  const args = ["--workers", "1", "--pid-file", file];
+  await using server = await startServer({ args });
+  const ending = await runServer([...ANY_PORT, ...args]);
+  assertFailed(
+    ending,
+    1,
+    new RegExp(
+      `pid file ".*pid": it is held by process ${server.pid}, which is still running$`,
+      "m",
+    ),
+  );
+  assert.equal(Deno.readTextFileSync(file), `${server.pid}\n`);
 });
 
-Deno.test("serve overwrites the pid file with a warning when that is stale", async () => {
+Deno.test("serve overwrites the pid file with a warning when whoever wrote it is gone", async () => {
   using folder = new Folder();
-  for (const stale of [`${NO_SUCH_PID}\n`, "no number\n", ""]) {
+  // The number of a process that lives, but has nothing to do with the file, counts for nothing.
+  for (const stale of [`${NO_SUCH_PID}\n`, `${Deno.pid}\n`]) {
     const file = folder.write("pid", stale);
-    await using server = await startServer({
-      args: ["--workers", "1", "--pid-file", file],
-      features: STALE,
-    });
+    await using server = await startServer({ args: ["--workers", "1", "--pid-file", file] });
     const { level } = await server.line(`Overwriting the stale pid file "${file}"`);
     assert.equal(level, "warn");
     assert.equal(Deno.readTextFileSync(file), `${server.pid}\n`);
@@ -352,8 +357,66 @@ Deno.test("serve starts again when it was killed and its pid file has stayed", a
     first.signal("SIGKILL");
     await first.ended();
   }
-  await using second = await startServer({ args, features: STALE });
+  await using second = await startServer({ args });
   assert.equal(Deno.readTextFileSync(`${folder.path}/pid`), `${second.pid}\n`);
+});
+
+Deno.test("serve exits 1 and changes nothing when its pid file holds no number or is not a file", async () => {
+  using folder = new Folder();
+  const secret = folder.write("secret", "data of somebody else\n");
+  const link = `${folder.path}/link`;
+  Deno.symlinkSync(secret, link);
+  const pipe = `${folder.path}/pipe`;
+  await run("mkfifo", [pipe]);
+  const endings = await runAll([secret, link, pipe, folder.path].map((file) => {
+    return [...ANY_PORT, "--pid-file", file];
+  }));
+  const reasons = [
+    /secret" as it must be empty or hold a number: current text is "data of somebody else\\n"$/m,
+    /link" as it must be a file: it is a symbolic link$/m,
+    /pipe" as it must be a file: it is a named pipe$/m,
+    /" as it must be a file: it is a folder$/m,
+  ];
+  for (const [index, ending] of endings.entries()) {
+    assertFailed(ending, 1, reasons[index] ?? /^$/);
+  }
+  assert.equal(Deno.readTextFileSync(secret), "data of somebody else\n");
+  assert.ok(Deno.lstatSync(pipe).isFifo);
+});
+
+Deno.test("serve takes an empty pid file", async () => {
+  using folder = new Folder();
+  const file = folder.write("pid", "");
+  await using server = await startServer({ args: ["--workers", "1", "--pid-file", file] });
+  assert.equal(Deno.readTextFileSync(file), `${server.pid}\n`);
+});
+
+Deno.test("serve exits and says why when a file that it would open is a named pipe", async () => {
+  using folder = new Folder();
+  const pipe = `${folder.path}/pipe`;
+  await run("mkfifo", [pipe]);
+  const background = ["--background", "--pid-file", `${folder.path}/pid`];
+  const key = ["--curve-secret-key", pipe, "--curve-clients", "any"];
+  const cases: [string[], number, RegExp][] = [
+    [["--config", pipe], 2, /Cannot read the conf file ".*": it is a named pipe/],
+    [["--log-file", pipe], 1, /Cannot open the log file ".*": it is a named pipe/],
+    [["--log-file", pipe, ...background], 1, /Cannot use ".*" as "logFile": it is a named pipe$/m],
+    [key, 1, /Cannot use ".*" as "curveSecretKey": it is a named pipe$/m],
+    [[pipe], 2, /"handler" must be a file that can be read: ".*" is a named pipe$/m],
+  ];
+  const endings = await runAll(cases.map(([args]) => [...ANY_PORT, ...args]), {
+    permissions: ["-A"],
+  });
+  for (const [index, ending] of endings.entries()) {
+    const [, code = 0, reason = /^$/] = cases[index] ?? [];
+    assertFailed(ending, code, reason);
+  }
+});
+
+Deno.test("serve reads a conf file that is a pipe without a name", async () => {
+  const script = 'printf "queue_limit 7\\n" | "$0" run -A "$1" --config /dev/stdin --print-config';
+  const { stdout, stderr } = await run("sh", ["-c", script, Deno.execPath(), path("mod.ts")]);
+  assert.match(stdout, /^queueLimit 7 .*\/dev\/stdin:1$/m, stderr);
 });
 
 Deno.test("serve leaves the pid file alone at its end when another process has taken it over", async () => {

@@ -34,7 +34,6 @@ const NEEDY: Record<string, (folder: Folder) => string[]> = {
   backend: () => [],
   config: (folder) => ["--config", folder.write("conf", "workers 1\n")],
   pidFile: ({ path }) => ["--pid-file", `${path}/pid`],
-  stale: (folder) => ["--pid-file", folder.write("pid", `${Deno.pid}\n`)],
   curveSecretKey: (
     folder,
   ) => ["--curve-secret-key", folder.write("key", "x"), "--curve-clients", "any"],

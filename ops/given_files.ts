@@ -1,0 +1,81 @@
+/**
+ * Files that an operator has named: what lies there is looked at before anything is opened, bound or
+ * started. Looks only where this process may; what it can't see is found out by who opens the file.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+import type { Settings } from "./options.ts";
+
+/** A word for the type of what was found. */
+export function typeOf(found: Deno.FileInfo): string {
+  if (found.isSymlink) return "symbolic link";
+  if (found.isDirectory) return "folder";
+  if (found.isFifo) return "named pipe";
+  if (found.isSocket) return "socket";
+  return found.isFile ? "file" : "device";
+}
+
+/**
+ * Refuses a named pipe: to open it is to wait for somebody at its other end. What a shell makes of
+ * `<(command)`, and `/dev/stderr`, are pipes that have both ends, and no name.
+ *
+ * @throws {Error} when it is one.
+ */
+export function refuseNamedPipe(path: string): void {
+  if (!mayRead(path) || !isNamedPipe(path)) return;
+  throw new Error("it is a named pipe, and opening it would wait for its other end");
+}
+
+/**
+ * Makes sure that a local handler is there.
+ *
+ * @throws {RangeError} when it is not, or is not a file.
+ */
+export function requireHandler({ handler }: Settings): void {
+  if (!handler?.startsWith("file:")) return;
+  const path = fileURLToPath(handler);
+  const fault = mayRead(path) ? faultOf(path) : undefined;
+  if (fault === undefined) return;
+  throw new RangeError(
+    `Cannot serve as "handler" must be a file that can be read: "${path}" ${fault}`,
+  );
+}
+
+function faultOf(path: string): string | undefined {
+  try {
+    const found = Deno.statSync(path);
+    if (!found.isFile) return `is a ${typeOf(found)}`;
+    Deno.readFileSync(path);
+  } catch (error) {
+    const isAbsent = error instanceof Deno.errors.NotFound;
+    return isAbsent ? "is not there" : "may not be read by this user";
+  }
+}
+
+/**
+ * Makes sure that the log and the keys are not named pipes.
+ *
+ * @throws {Error} when one of them is.
+ */
+export function requirePlainFiles({ logFile, curveSecretKey, curveClients }: Settings): void {
+  const list = curveClients === "any" ? undefined : curveClients;
+  for (const [name, path] of Object.entries({ logFile, curveSecretKey, curveClients: list })) {
+    if (path === undefined || !mayRead(path) || !isNamedPipe(path)) continue;
+    throw new Error(`Cannot use "${path}" as "${name}": it is a named pipe`);
+  }
+}
+
+function isNamedPipe(path: string): boolean {
+  try {
+    return Deno.lstatSync(Deno.realPathSync(path)).isFifo === true;
+  } catch {
+    return false;
+  }
+}
+
+/** Asked first, or Deno would ask the user. */
+function mayRead(path: string): boolean {
+  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
+}
