@@ -931,6 +931,8 @@ export interface LoopEvents {
   admit(token: string): Admission | undefined;
   /** The worker will leave of its own accord. */
   leaving(worker: number): void;
+  /** The worker that this token was made for has loaded the module and calls its `init()`; false: nobody's. */
+  loaded(token: string): boolean;
   /** The worker that this token was made for can't load the handler; false: it is nobody's. */
   failed(token: string, message: string): boolean;
   /** The worker's connection is gone though nobody asked it to leave. */
@@ -1379,6 +1381,7 @@ export class BrokerLoop {
         this.#forget(worker, end);
         if (end === "died" && !asked) this.#events.lost(worker.id);
       },
+      loaded: (token) => this.#events.loaded(token),
       failed: (token, message) => this.#events.failed(token, message),
       memory: (worker, bytes) => this.#events.memory(worker.id, bytes),
       log: (worker, level, message) => this.#events.log(level, message, worker.id),

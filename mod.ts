@@ -42,11 +42,14 @@ import {
   type Child,
   type ChildExit,
   type ChildSpec,
+  DENO_FAILED,
   filePath,
+  findRefusal,
   likelyCause,
   localModules,
   mayUseFfi,
   readVariable,
+  type Refusal,
   spawnChild,
   spawnInBackground,
   STARTER_VARIABLE,
@@ -228,6 +231,8 @@ interface Process {
   purpose: Purpose;
   token: string;
   keys: WorkerKeys | undefined;
+  /** Its handler's module is loaded, and `init()` was begun. */
+  isLoaded: boolean;
 }
 
 /** A process that has ended is forgotten by the broker when its connection ends, or after this, ms. */
@@ -598,6 +603,7 @@ class PreforkServer implements Server {
     return {
       admit: (token) => this.#admit(token),
       leaving: (worker) => this.#supervisor.leaving(worker, performance.now()),
+      loaded: (token) => this.#loaded(token),
       failed: (token, message) => this.#loadFailed(token, message),
       overran: (worker) => this.#overran(worker),
       lost: (worker) => this.#processes.get(worker)?.child.kill("SIGKILL"),
@@ -615,7 +621,7 @@ class PreforkServer implements Server {
     try {
       this.#requireFiles();
       const child = spawnChild(this.#spec, this.#workerConfig(purpose, token, keys));
-      this.#processes.set(worker, { child, purpose, token, keys });
+      this.#processes.set(worker, { child, purpose, token, keys, isLoaded: false });
       if (keys !== undefined) this.#access?.gate.addWorker(keys.publicKey);
       if (purpose === "serve") this.#tokens.set(token, worker);
       this.#spawned++;
@@ -668,15 +674,26 @@ class PreforkServer implements Server {
     return { worker, leave: false };
   }
 
+  #loaded(token: string): boolean {
+    const process = this.#processes.get(this.#tokens.get(token) ?? 0);
+    if (process !== undefined) process.isLoaded = true;
+    return process !== undefined;
+  }
+
   #loadFailed(token: string, message: string): boolean {
+    return this.#cannotLoad(token, new Error(message));
+  }
+
+  /** A worker will never be ready; nor will any other, if none ever was. */
+  #cannotLoad(token: string, error: Error): boolean {
     const worker = this.#tokens.get(token);
     if (worker === undefined) return false;
     this.#tokens.delete(token);
-    this.#log.error(message, { worker });
-    this.#supervisor.loadFailed(worker, message, performance.now());
+    this.#log.error(error.message, { worker });
+    this.#supervisor.loadFailed(worker, error.message, performance.now());
     const ended = this.#unheard.get(worker);
     if (ended !== undefined) this.#exited(worker, ended.exit);
-    if (!this.#supervisor.everReady) this.#fail(new Error(message));
+    if (!this.#supervisor.everReady) this.#fail(error);
     return true;
   }
 
@@ -690,9 +707,24 @@ class PreforkServer implements Server {
 
   /** The system tells of a process's end, which may be sooner than its last message is read. */
   #ended(worker: number, exit: ChildExit): void {
+    if (this.#isRefused(worker, exit)) return void this.#explain(worker, exit);
     if (this.#isHeard(worker, exit)) return this.#exited(worker, exit);
     this.#unheard.set(worker, { exit, deadline: performance.now() + DEPARTURE_GRACE });
     this.#loop.wake();
+  }
+
+  /** Whether Deno may have run nothing of a worker. */
+  #isRefused(worker: number, { code, signal }: ChildExit): boolean {
+    const { token = "" } = this.#processes.get(worker) ?? {};
+    return code === DENO_FAILED && signal === null && this.#tokens.has(token);
+  }
+
+  /** Asks Deno why it ended: what it refuses now, it refuses the next worker too. */
+  async #explain(worker: number, exit: ChildExit): Promise<void> {
+    const { token = "" } = this.#processes.get(worker) ?? {};
+    const refusal = await findRefusal(this.#spec, this.#libraryPath).catch(() => undefined);
+    if (refusal !== undefined) this.#cannotLoad(token, refusalError(refusal));
+    this.#exited(worker, exit);
   }
 
   /** Whether all that a worker said before its end was read: that it leaves, or can't load. */
@@ -717,7 +749,11 @@ class PreforkServer implements Server {
     const event: WorkerExitEvent = { worker, pid: process.child.pid, code, signal, reason };
     const level = EXPECTED.has(reason) ? "info" : "warn";
     const cause = reason === "recycled" ? wear : undefined;
-    const likely = reason === "crashed" ? likelyCause(exit, this.#spec) : undefined;
+    const likely = reason === "crashed"
+      ? likelyCause(exit, this.#spec)
+      : reason === "timeout"
+      ? lateCause(process.isLoaded)
+      : undefined;
     this.#log[level]("worker exited", { ...event, signal: signal ?? undefined, cause, likely });
     this.#hook("onWorkerExit", () => this.#settings.onWorkerExit?.(event));
     this.#loop.wake();
@@ -987,6 +1023,20 @@ const EXPECTED: ReadonlySet<ExitReason> = new Set([
   "dequeued",
 ]);
 
+/** What nobody can serve with: a grant is a matter of usage. */
+function refusalError({ reason, permission }: Refusal): Error {
+  if (permission === undefined) return new Error(`Cannot start a worker: ${reason}`);
+  const name = `"permissions.${permission}" (--handler-allow-${permission})`;
+  return new RangeError(`Cannot serve as ${name} must be what Deno can grant: ${reason}`);
+}
+
+/** What a worker was at when its time to become ready was over. */
+function lateCause(isLoaded: boolean): string {
+  return isLoaded
+    ? "the handler's init() did not end in time"
+    : "the handler's module was not loaded in time: does a top-level await never end?";
+}
+
 /** Open files and how many there may be; undefined where that can't be read. */
 function readFiles(last: Files | undefined): Files | undefined {
   const [open, limit] = [openFiles(), fileLimit()];
@@ -1189,7 +1239,17 @@ async function check(settings: Settings): Promise<number> {
     signals: [],
     title: "zmq worker",
   };
-  const { code } = await spawnChild(spec, config).exited;
+  const child = spawnChild(spec, config);
+  const limit = setTimeout(() => {
+    console.error(`prefork: Cannot load the handler "${config.handler}": ${lateCause(false)}`);
+    child.kill("SIGKILL");
+  }, settings.startTimeout);
+  const { code, signal } = await child.exited;
+  clearTimeout(limit);
+  if (code === DENO_FAILED && signal === null) {
+    const refusal = await findRefusal(spec, library.path);
+    if (refusal !== undefined) throw refusalError(refusal);
+  }
   if (code !== 0) return Exit.failed;
   return print(`The handler "${config.handler}" and the options are fine`);
 }

@@ -184,6 +184,7 @@ export async function main(load?: () => Promise<unknown>): Promise<void> {
   try {
     const handler = load === undefined ? { default: echo } : checkModule(await load(), config);
     if (config.purpose === "check") Deno.exit(0);
+    if (handler.init !== undefined) service?.loaded(config.token);
     await handler.init?.();
     if (service !== undefined) await service.run(handler, config);
     else await runDequeue(handler);
@@ -393,6 +394,11 @@ class Service {
       if (this.#ended !== ended) idle = 0;
       ended = this.#ended;
     }
+  }
+
+  /** Tells the parent that the module is loaded, and that `init()` comes next. */
+  loaded(token: string): void {
+    this.#say(FromWorker.LOADED, token);
   }
 
   /** Tells the parent that the handler can't be loaded. */

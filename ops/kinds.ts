@@ -324,24 +324,50 @@ export const signals: Kind<Deno.Signal[]> = {
   },
 };
 
-/** What one permission is granted for: all, nothing, or a list. */
-export const grant: Kind<boolean | string[]> = {
-  ...listOf((text) => text),
-  placeholder: "LIST",
-  textRule: "true, false, or a list separated by commas",
-  parse(text) {
-    const items = splitList(text) ?? [];
-    const words = items.map(toggle.parse);
-    if (words.includes(true)) return true;
-    if (!words.includes(false)) return items.length > 0 ? items : undefined;
-    return items.length === 1 ? false : undefined;
-  },
+/**
+ * What one permission is granted for: all, nothing, or a list.
+ *
+ * @param permission Its name, as Deno has it.
+ * @returns The kind.
+ */
+export function grant(permission: keyof Permissions): Kind<boolean | string[]> {
+  const { what, fits } = GRANTED[permission] ?? ANYTHING;
+  return {
+    ...listOf((text) => text),
+    placeholder: "LIST",
+    textRule: `true, false, or a list of ${what} separated by commas`,
+    parse(text) {
+      const items = splitList(text) ?? [];
+      const words = items.map(toggle.parse);
+      if (words.includes(true)) return true;
+      if (words.includes(false)) return items.length === 1 ? false : undefined;
+      return items.length > 0 && items.every(fits) ? items : undefined;
+    },
+  };
+}
+
+/** What a list may grant, as far as Deno's own rules are plain; Deno judges the rest when it starts. */
+interface Granted {
+  readonly what: string;
+  fits(item: string): boolean;
+}
+
+const HOSTS: Granted = { what: "hosts (host or host:port)", fits: isGrantedHost };
+const ANYTHING: Granted = { what: "items", fits: isGrantedName };
+const GRANTED: Partial<Record<string, Granted>> = {
+  read: { what: "paths", fits: isGrantedName },
+  write: { what: "paths", fits: isGrantedName },
+  net: HOSTS,
+  env: { what: "variables' names", fits: (item) => isGrantedName(item) && !item.includes("=") },
+  run: { what: "programs", fits: isGrantedName },
+  import: HOSTS,
 };
 
 /** Permissions; in code also `none` and `inherit`. */
 export const permissions: Kind<Permissions> = {
   placeholder: "PERMISSIONS",
-  rule: `"none", "inherit", or true, false or a list for ${PERMISSION_NAMES.join(", ")}`,
+  rule: `"none", "inherit", or true, false or a list for ${PERMISSION_NAMES.join(", ")} ` +
+    "(for net and import of host or host:port, for env without =)",
   textRule: "",
   isList: false,
   isType: (value) => isText(value) || isRecord(value),
@@ -508,5 +534,18 @@ function isPermissions(value: unknown): value is Permissions {
 
 function isGranted(name: string, granted: unknown): boolean {
   if (granted === undefined || isBoolean(granted)) return true;
-  return name !== "all" && isTextList(granted) && !granted.includes("");
+  const { fits } = GRANTED[name] ?? ANYTHING;
+  return name !== "all" && isTextList(granted) && granted.every(fits);
+}
+
+function isGrantedName(text: string): boolean {
+  return text !== "" && !text.includes("\0");
+}
+
+/** `host`, `[address]` or a range, each also with a port; also Deno's `unix:path` and `vsock:…`. */
+function isGrantedHost(text: string): boolean {
+  if (/^(unix|vsock):./.test(text)) return true;
+  const [whole, port = "0"] =
+    /^(?:\[[^\]\s]+\]|[^\s:/[\]@?]+(?:\/\d{1,3})?|(?=:))(?::(\d{1,5}))?$/.exec(text) ?? [];
+  return whole !== undefined && Number(port) <= 65535;
 }

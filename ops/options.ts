@@ -987,7 +987,7 @@ function grantRow(permission: keyof Permissions, help: string): OptionSpec<boole
   return row({
     name,
     group: "Permissions",
-    kind: grant,
+    kind: grant(permission),
     scope: "text",
     permission,
     help,

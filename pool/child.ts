@@ -261,6 +261,55 @@ export async function localModules(handler: string): Promise<string[]> {
     .flatMap(({ local }) => typeof local === "string" ? [local] : []);
 }
 
+/** What keeps Deno from running any worker of a spec. */
+export interface Refusal {
+  /** Deno's own message. */
+  reason: string;
+  /** The permission that Deno can't grant so; undefined: a file is at fault, such as a configuration. */
+  permission: string | undefined;
+}
+
+/** Deno's exit code when it runs nothing: an argument or a file that it can't use. */
+export const DENO_FAILED = 1;
+/** A process that runs nothing is over by then, ms. */
+const TRIAL_LIMIT = 10_000;
+
+/** Asks Deno, by a process that loads no handler, whether it refuses to run workers at all. */
+export async function findRefusal(spec: ChildSpec, library: string): Promise<Refusal | undefined> {
+  const reason = await tryFlags(spec, library);
+  if (reason === undefined) return undefined;
+  const plain = await tryFlags({ ...spec, permissions: {} }, library);
+  for (const [name, granted] of plain === undefined ? Object.entries(spec.permissions) : []) {
+    const refused = await tryFlags({ ...spec, permissions: { [name]: granted } }, library);
+    if (refused !== undefined) return { reason: refused, permission: name };
+  }
+  return { reason, permission: undefined };
+}
+
+/** Why Deno does not run the worker's own modules with these flags; undefined: it does. */
+async function tryFlags(spec: ChildSpec, library: string): Promise<string | undefined> {
+  const main = `data:application/javascript,import ${JSON.stringify(spec.workerModule)}`;
+  const { success, stderr } = await new Deno.Command(spec.program, {
+    args: [...flags(spec, library), main],
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+    clearEnv: true,
+    env: { ...environment(spec.permissions), NO_COLOR: "1" },
+    signal: AbortSignal.timeout(TRIAL_LIMIT),
+    ...(spec.uid === undefined ? {} : { uid: spec.uid }),
+    ...(spec.gid === undefined ? {} : { gid: spec.gid }),
+  }).output();
+  return success ? undefined : shorten(new TextDecoder().decode(stderr));
+}
+
+/** Deno's message in one line, without its own stack; one of several causes only repeats it. */
+function shorten(message: string): string {
+  return message.replace(/\s*Stack backtrace:[^]*$/, "").replace(/\s*Caused by:\s*0:[^]*$/, "")
+    .replace(/^error: /, "").trim()
+    .replace(/\.?\s*Caused by:\s*/, ": ").replaceAll(/\s*\n\s*/g, " ");
+}
+
 /** The environment variable that tells a program in the background who waits for it. */
 export const STARTER_VARIABLE = "PREFORK_STARTER";
 

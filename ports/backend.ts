@@ -41,6 +41,8 @@ export interface BackendEvents {
   retiring(worker: Worker<Frames>): void;
   /** A worker's last word, or its connection is gone. */
   gone(worker: Worker<Frames>, end: "left" | "died"): void;
+  /** A worker has loaded the module and calls its `init()`; false: the token is nobody's. */
+  loaded(token: string): boolean;
   /** A worker can't load the handler; false: the token is nobody's. */
   failed(token: string, message: string): boolean;
   /** A worker tells how many bytes it has in memory. */
@@ -209,6 +211,7 @@ export class Backend {
     const type = this.#control[0];
     const rest = more ? this.#readText() : "";
     if (type === FromWorker.FAILED && this.#events.failed(token, rest)) return;
+    if (type === FromWorker.LOADED && this.#events.loaded(token)) return;
     const worker = type === FromWorker.READY
       ? this.#events.admit(token, this.#id.slice(0, idSize))
       : undefined;

@@ -780,6 +780,10 @@ class Back {
       returned: (worker, job) => this.events.push(`returned ${job} by ${worker.id}`),
       retiring: (worker) => this.events.push(`retiring ${worker.id}`),
       gone: (worker, end) => this.events.push(`gone ${worker.id} ${end}`),
+      loaded: (token) => {
+        this.events.push(`loaded ${token}`);
+        return this.tokens.has(token);
+      },
       failed: (token, message) => {
         this.events.push(`failed ${token}: ${message}`);
         return this.tokens.delete(token);
@@ -1094,6 +1098,15 @@ Deno.test("Backend tells of a worker that can't load the handler when it is not 
   await back.until("both are here", () => back.events.length === 2);
   assert.deepEqual(back.events, ["failed token 1: no such module", "failed token 2: "]);
   assert.equal(back.backend.intruders, 0);
+});
+
+Deno.test("Backend tells of a worker that has loaded the handler when it is not ready yet", async () => {
+  await using back = new Back();
+  await using peer = new Peer(back.endpoint);
+  peer.send(new Uint8Array([FromWorker.LOADED, ...bytes("token 1")]));
+  peer.send(new Uint8Array([FromWorker.LOADED, ...bytes("guessed")]));
+  await back.until("the stranger's is counted", () => back.backend.intruders === 1);
+  assert.deepEqual(back.events.slice(0, 2), ["loaded token 1", "loaded guessed"]);
 });
 
 Deno.test("Backend drops and counts a stranger's message when it is empty, or tells of a failure", async () => {

@@ -320,6 +320,7 @@ class OpenBroker {
       leaving: () => this.lost++,
       lost: () => this.lost++,
       overran: () => this.lost++,
+      loaded: () => false,
       failed: () => false,
       memory: () => {},
       log: (_, message) => this.reports.push({ at: performance.now(), message }),

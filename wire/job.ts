@@ -39,6 +39,7 @@ export const FromWorker = {
   LOG: 6,
   FAILED: 7,
   MEMORY: 8,
+  LOADED: 9,
 } as const;
 
 /** Types of what the broker says. */
