@@ -30,6 +30,7 @@ import {
   writeRequestHeader,
 } from "./wire/request.ts";
 import { type KeyPair, makeKeyPair, prove, publicKeyOf } from "./zmq/curve.ts";
+import { shutDebugger } from "./zmq/debugger.ts";
 import { type Library, Option, SocketType } from "./zmq/library.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";
@@ -1476,6 +1477,7 @@ async function main(args: string[]): Promise<number> {
       print(encoder.encode(HELP));
       return EXIT_OK;
     }
+    shutDebugger(locateLibrary(libraryOverride()).path);
     await using client = new Client(command.client);
     if (command.lines) return await new LineRun(client, command).run();
     return await askOnce(client, command);

@@ -25,9 +25,9 @@ import {
   type LoopEvents,
   type SocketCounters,
 } from "./broker.ts";
-import { guardDebugger } from "./ops/debugger.ts";
 import { type Log, messageOf, openLog } from "./ops/log.ts";
 import { flush, LineWriter, stderrSink } from "./ops/line_writer.ts";
+import { LogFollower } from "./ops/log_follower.ts";
 import {
   resolveOptions,
   type ServeOptions,
@@ -72,6 +72,7 @@ import {
 } from "./pool/system.ts";
 import { LOAD_FAILED, type WorkerConfig, type WorkerKeys } from "./wire/worker_config.ts";
 import { makeKeyPair, publicKeyOf } from "./zmq/curve.ts";
+import { shutDebugger } from "./zmq/debugger.ts";
 import type { Library } from "./zmq/library.ts";
 import { setTitle } from "./zmq/title.ts";
 import { canOpen } from "./zmq/files.ts";
@@ -119,6 +120,13 @@ export interface Server {
    * @param options `queued`: whether waiting requests are answered 503 ("refuse") or served first.
    */
   shutdown(options?: { queued?: "refuse" | "serve" }): Promise<void>;
+  /**
+   * Opens the log file anew under its name. A rotation is followed within a second without it, where this
+   * process may read the file.
+   *
+   * @returns whether it was opened; if not, the log goes on in the old file.
+   */
+  reopenLog(): boolean;
   /** The same as `shutdown()`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -260,6 +268,7 @@ class PreforkServer implements Server {
   #options: ServeOptions;
   #spec: ChildSpec;
   readonly #log: Log;
+  readonly #follower: LogFollower;
   readonly #library: Library;
   /** The library's file, where workers can read it. */
   readonly #libraryPath: string;
@@ -305,8 +314,10 @@ class PreforkServer implements Server {
     this.#options = options;
     const { logLevel: level, logFile: file, logFormat: format } = settings;
     this.#log = openLog({ level, file, format });
+    this.#follower = new LogFollower(this.#log, () => this.reopenLog());
     try {
       this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
+      if (shutDebugger(this.#library.path) === "open") this.#log.warn(DEBUGGER_OPEN);
       this.#spec = childSpec(settings);
       requireRun(this.#spec.program);
       this.#checkStart();
@@ -467,10 +478,11 @@ class PreforkServer implements Server {
     }
   }
 
-  /** Opens the log file anew. */
-  reopenLog(): void {
-    this.#log.reopen();
-    this.#log.info("log reopened");
+  reopenLog(): boolean {
+    if (this.#settings.logFile === undefined) return true;
+    const reopened = this.#log.reopen();
+    if (reopened) this.#log.info("log reopened");
+    return reopened;
   }
 
   /** Writes the state to the log. */
@@ -553,7 +565,7 @@ class PreforkServer implements Server {
   #doDue(now: number): number {
     const departure = this.#forgetDeparted(now);
     this.#tellIdle(now);
-    const files = this.#watchFiles(now);
+    const files = Math.min(this.#watchFiles(now), this.#follower.tick(now));
     if (this.#phase === "draining" && (now >= this.#stopAt || this.#loop.broker.idle)) {
       this.#phase = "stopping";
       this.#loop.broker.close("refuse");
@@ -1126,28 +1138,16 @@ function handleSignals(
   { signalPassthrough }: Settings,
   reread: () => ServeOptions | undefined,
 ): void {
-  const guard = guardDebugger();
-  guard.catch(() => {});
-  const closeDebugger = async () => {
-    try {
-      const close = await guard;
-      if (close === undefined) server.log.warn(DEBUGGER_OPEN);
-      else await close();
-    } catch (error) {
-      server.log.warn(DEBUGGER_OPEN, { error: messageOf(error) });
-    }
-  };
   const actions: Partial<Record<Deno.Signal, () => void>> = {
     SIGTERM: () => server.stopping ? server.kill() : server.stop("refuse", "SIGTERM"),
     SIGINT: () => server.stopping ? server.kill() : server.stop("refuse", "SIGINT"),
     SIGQUIT: () => server.stopping ? server.kill() : server.stop("serve", "SIGQUIT"),
-    SIGHUP: () => reloadAgain(server, reread),
+    SIGHUP: () => {
+      server.reopenLog();
+      reloadAgain(server, reread);
+    },
     SIGTTIN: () => step(server, 1),
     SIGTTOU: () => step(server, -1),
-    SIGUSR1: () => {
-      server.reopenLog();
-      closeDebugger();
-    },
     SIGUSR2: () => server.logStats(),
   };
   const signals = new Set([...Object.keys(actions) as Deno.Signal[], ...signalPassthrough]);
@@ -1163,8 +1163,7 @@ function handleSignals(
 }
 
 const DEBUGGER_OPEN =
-  "Deno may have opened its debugger on port 9229 to all users of this machine, " +
-  "as SIGUSR1 has it do, and could not close it again: that takes --allow-sys";
+  "Deno's debugger is open on port 9229: every user of this machine can run code in this process";
 
 function step(server: PreforkServer, by: number): void {
   const { min, max } = server.stats().workers;
@@ -1222,6 +1221,7 @@ async function check(settings: Settings): Promise<number> {
   doubts(settings).forEach((doubt) => console.error(`prefork: ${doubt}`));
   const spec = childSpec(settings);
   const library = locateLibrary(readVariable("ZMQ_LIBRARY"));
+  shutDebugger(library.path);
   openAccess(settings, library);
   const config: WorkerConfig = {
     purpose: "check",
@@ -1332,13 +1332,14 @@ function modifiedAt(file: string): number {
 /** Editors write a file in several steps, ms. */
 const SETTLE_TIME = 100;
 /** What a server in the background sends to the process that has started it, once it is ready. */
-const READY_SIGNAL = "SIGUSR1";
+const READY_SIGNAL = "SIGUSR2";
 
 /** Starts the same command detached, and waits until it serves or has failed. */
 async function runInBackground(args: string[], settings: Settings): Promise<number> {
   const { logFile } = settings;
   if (logFile === undefined) throw new UsageError('"--background" needs "--log-file"');
   requirePlainFiles(settings);
+  shutDebugger(locateLibrary(readVariable("ZMQ_LIBRARY")).path);
   const logged = sizeOf(logFile);
   const program = import.meta.url.startsWith("file:")
     ? filePath(new URL(import.meta.url))

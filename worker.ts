@@ -34,6 +34,7 @@ import {
 import { Code } from "./wire/request.ts";
 import { LOAD_FAILED, type WorkerConfig } from "./wire/worker_config.ts";
 import { prove } from "./zmq/curve.ts";
+import { shutDebugger } from "./zmq/debugger.ts";
 import { dieWithParent } from "./zmq/lifeline.ts";
 import { lengthOf, openLibrary, Option, SocketType } from "./zmq/library.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";
@@ -202,6 +203,8 @@ async function prepare(config: WorkerConfig): Promise<Service | undefined> {
   try {
     const mode = Deno.build.os === "linux" ? "kernel" : "thread";
     await dieWithParent(config.library, config.parent, mode);
+    // It can be open only if the signal came to a worker that was slow to start.
+    if (shutDebugger(config.library) === "open") throw new Error("Deno's debugger is open");
     setTitle(config.library, config.title);
     const service = config.purpose === "serve" ? new Service(config) : undefined;
     if (!config.keepFfi) giveUpFfi(config.library);

@@ -94,13 +94,12 @@ const LEVELS: ReadonlyMap<string, Level> = new Map([
   ["4", "debug"],
 ]);
 
-/** Signals that a process can listen to and whose meaning a handler may choose. */
+/** Signals that a process can listen to and whose meaning a handler may choose. USR1 is the debugger's. */
 const SIGNALS: readonly Deno.Signal[] = [
   "SIGHUP",
   "SIGINT",
   "SIGQUIT",
   "SIGTERM",
-  "SIGUSR1",
   "SIGUSR2",
   "SIGTTIN",
   "SIGTTOU",
@@ -315,8 +314,10 @@ export const ports: Kind<string[]> = {
 export const signals: Kind<Deno.Signal[]> = {
   ...listOf(findSignal),
   placeholder: "SIGNAL",
-  rule: `a list of ${SIGNALS.join(", ")}`,
-  textRule: `a list of ${SIGNALS.map((name) => name.slice(3)).join(", ")}`,
+  rule: `a list of ${SIGNALS.join(", ")}, not SIGUSR1, which opens Deno's debugger`,
+  textRule: `a list of ${
+    SIGNALS.map((name) => name.slice(3)).join(", ")
+  }, not USR1, which opens Deno's debugger`,
   accept(value) {
     if (!isTextList(value)) return undefined;
     const found = value.flatMap((name) => SIGNALS.find((each) => each === name) ?? []);

@@ -1,7 +1,7 @@
 /**
  * The log: one line an event, to stderr or to a file. A line that can't be written is lost and
- * counted, and never stops or delays the server (line_writer.ts). Not here: rotation (`reopen` follows
- * it), and request bodies, which are never logged.
+ * counted, and never stops or delays the server (line_writer.ts). Not here: rotation (log_file.ts sees
+ * it, and `reopen` follows it), and request bodies, which are never logged.
  *
  * @module
  */
@@ -10,6 +10,7 @@ import { type LevelName, LogLevels } from "@std/log/levels";
 import { Logger, LogRecord as Event } from "@std/log/logger";
 import { refuseNamedPipe } from "./given_files.ts";
 import { LineWriter, type Sink, stderrSink } from "./line_writer.ts";
+import { isMoved, openLogFile } from "./log_file.ts";
 
 /** How urgent an event must be to be logged. `critical` silences the server's own events. */
 export type Level = "debug" | "info" | "warn" | "error" | "critical";
@@ -32,8 +33,14 @@ export interface Log {
   warn(message: string, fields?: Fields): void;
   /** Logs what went wrong. */
   error(message: string, fields?: Fields): void;
-  /** Opens the file anew under its name (after a rotation); keeps the old one if that fails. */
-  reopen(): void;
+  /** Whether the file's path leads to another file than the one that is open. */
+  readonly moved: boolean;
+  /**
+   * Opens the file anew under its name (after a rotation); keeps the old one if that fails.
+   *
+   * @returns Whether it was opened.
+   */
+  reopen(): boolean;
   /** Closes the file once the last lines are written, or after 1 s; what is logged later is lost. */
   close(): Promise<void>;
 }
@@ -76,8 +83,9 @@ const LEVEL_NAMES: Readonly<Record<Level, LevelName>> = {
  * log.info("worker is ready", { worker: 3, pid: 4711 });
  * ```
  */
-export function openLog(options: LogOptions, open: () => Sink = opener(options.file)): Log {
-  const lines = new LineHandler(options.format === "json" ? toJson : toText, open);
+export function openLog(options: LogOptions, open?: () => Sink): Log {
+  const place = open === undefined ? placeOf(options.file) : { open, isMoved: () => false };
+  const lines = new LineHandler(options.format === "json" ? toJson : toText, place.open);
   const logger = new Logger(LOGGER_NAME, LEVEL_NAMES[options.level], { handlers: [lines] });
   return {
     level: options.level,
@@ -85,10 +93,14 @@ export function openLog(options: LogOptions, open: () => Sink = opener(options.f
     info: (message, fields) => void logger.info(message, fields),
     warn: (message, fields) => void logger.warn(message, fields),
     error: (message, fields) => void logger.error(message, fields),
+    get moved() {
+      return place.isMoved();
+    },
     reopen() {
       const trouble = lines.reopen();
-      if (trouble === undefined) return;
+      if (trouble === undefined) return true;
       logger.warn("cannot reopen the log file", { error: messageOf(trouble) });
+      return false;
     },
     close: () => lines.close(),
   };
@@ -122,15 +134,25 @@ class LineHandler extends BaseHandler {
   }
 }
 
-function opener(file: string | undefined): () => Sink {
-  if (file === undefined) return stderrSink;
-  return () => {
-    try {
-      refuseNamedPipe(file);
-      return Deno.openSync(file, { append: true, create: true });
-    } catch (cause) {
-      throw new Error(`Cannot open the log file "${file}": ${messageOf(cause)}`, { cause });
-    }
+/** Where a log goes. */
+interface Place {
+  open(): Sink;
+  isMoved(): boolean;
+}
+
+function placeOf(file: string | undefined): Place {
+  if (file === undefined) return { open: stderrSink, isMoved: () => false };
+  let current: Deno.FsFile | undefined;
+  return {
+    open() {
+      try {
+        refuseNamedPipe(file);
+        return current = openLogFile(file);
+      } catch (cause) {
+        throw new Error(`Cannot open the log file "${file}": ${messageOf(cause)}`, { cause });
+      }
+    },
+    isMoved: () => current !== undefined && isMoved(file, current),
   };
 }
 

@@ -288,7 +288,7 @@ export interface ServeOptions extends Hooks {
    * @default {"none"}
    */
   permissions?: "none" | "inherit" | Permissions;
-  /** Signals that are forwarded to the workers first. @default {[]} */
+  /** Signals that are forwarded to the workers first; SIGUSR1 is refused. @default {[]} */
   signalPassthrough?: Deno.Signal[];
   /** File that holds the process id while the server runs. @default {none} */
   pidFile?: string;
@@ -304,13 +304,18 @@ export interface ServeOptions extends Hooks {
   background?: boolean;
   /** The least urgent level that is logged. @default {"info"} */
   logLevel?: Level;
-  /** File to append the log to. @default {stderr} */
+  /** File to append the log to; the new one of its name after a rotation. @default {stderr} */
   logFile?: string;
   /** Form of a log line. @default {"text"} */
   logFormat?: LogFormat;
   /** Reload when the handler or a local module that it imports changes. @default {false} */
   watch?: boolean;
-  /** Act on the process's signals (TERM, HUP, TTIN …). The command line does. @default {false} */
+  /**
+   * Act on the process's signals (TERM, HUP, TTIN …). The command line does. With or without it, `serve()`
+   * makes this process ignore SIGUSR1, at which Deno would open its debugger to all local users.
+   *
+   * @default {false}
+   */
   handleSignals?: boolean;
   /**
    * The conf file. `serve()` does not read it: the command line does, at start and on HUP.
@@ -874,7 +879,7 @@ const TABLE = {
     kind: path,
     netServer: ["log_file"],
     fallbackText: "stderr",
-    help: "file to append the log to, opened again on USR1",
+    help: "file to append the log to; a rotation is followed",
   }),
   logFormat: row({
     name: "logFormat",

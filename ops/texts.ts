@@ -49,9 +49,9 @@ Sources:
 Signals:
   TERM, INT   stop: queued requests are refused, running jobs end; the second one kills
   QUIT        stop after the queued requests are served
-  HUP         read the conf file and load the handler anew
+  HUP         read the conf file and load the handler anew, open the log file anew
   TTIN, TTOU  one worker more, one less
-  USR1, USR2  open the log file anew, write the state to the log
+  USR2        write the state to the log
 
 Exit codes:
   0  stopped, or --check found no fault

@@ -124,12 +124,36 @@ function flags(spec: ChildSpec, library: string): string[] {
   ];
 }
 
+/**
+ * All of `sys` that Deno has a name for. Without names it would bring the inspector too, through which a
+ * handler reads the private fields of the worker's own code, and writes to memory by what it finds there.
+ */
+const ALLOW_SYS = "--allow-sys=" + [
+  "cpus",
+  "getegid",
+  "getPriority",
+  "gid",
+  "homedir",
+  "hostname",
+  "loadavg",
+  "networkInterfaces",
+  "osRelease",
+  "osUptime",
+  "setPriority",
+  "statfs",
+  "systemMemoryInfo",
+  "uid",
+  "userInfo",
+  "username",
+].join(",");
+
 const KINDS = ["read", "write", "net", "env", "run", "sys", "import"] as const;
 
 function permissionFlags(granted: Permissions, hosts: string[]): string[] {
   return KINDS.flatMap((kind) => {
     // Nobody can give more than he has.
     const grant = granted.all ? isGranted(kind) : granted[kind];
+    if (grant === true && kind === "sys" && !mayUseFfi(granted)) return [ALLOW_SYS];
     if (grant === true) return [`--allow-${kind}`];
     const values = Array.isArray(grant) ? grant : [];
     const all = kind === "import" ? importHosts(values, hosts) : values;
@@ -225,7 +249,13 @@ const NEEDED_BY_DENO = [
   "no_proxy",
 ];
 
-function environment({ all, env }: Permissions): Record<string, string> {
+function environment(granted: Permissions): Record<string, string> {
+  // It can have Deno open its debugger.
+  const { NODE_OPTIONS: _, ...variables } = grantedVariables(granted);
+  return variables;
+}
+
+function grantedVariables({ all, env }: Permissions): Record<string, string> {
   if ((all || env === true) && isGranted("env")) return Deno.env.toObject();
   // Deno looks for a newer one of itself, over the network, unless it is told not to.
   const variables: Record<string, string> = { DENO_NO_UPDATE_CHECK: "1" };

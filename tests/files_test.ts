@@ -189,7 +189,7 @@ Deno.test("serve keeps its log when that can't be opened anew for want of file d
   {
     using _crowd = await crowd(String(frontend), 60);
     await until("it has run out", () => RAN_OUT.test(Deno.readTextFileSync(log)));
-    server.signal("SIGUSR1");
+    server.signal("SIGHUP");
     await lineIn(log, "cannot reopen the log file");
   }
   await lineIn(log, "file descriptors are free again");

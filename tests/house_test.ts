@@ -20,6 +20,7 @@ const RULES: Record<string, string[]> = {
     "ops",
     "wire/worker_config.ts",
     "zmq/curve.ts",
+    "zmq/debugger.ts",
     "zmq/files.ts",
     "zmq/locate.ts",
     "zmq/title.ts",
@@ -180,7 +181,9 @@ Deno.test("only mod.ts, worker.ts, client.ts and keygen touch arguments, exit an
   const pattern = /\bDeno\s*\.\s*(args|exit|exitCode|addSignalListener|removeSignalListener)\b/;
   // What ties a worker to its parent must end it when the parent is gone already.
   const commands = ["auth/keygen.ts", "client.ts", "mod.ts", "worker.ts"];
-  assert.deepEqual(naming(pattern), [...commands, "zmq/lifeline.ts"]);
+  // And what keeps a signal from the runtime must let it listen first.
+  const organs = ["zmq/debugger.ts", "zmq/lifeline.ts"];
+  assert.deepEqual(naming(pattern), [...commands, ...organs].sort());
   const lifeline = code("zmq/lifeline.ts").match(new RegExp(pattern, "g"));
   assert.deepEqual(lifeline, ["Deno.exit"]);
 });

@@ -164,7 +164,8 @@ const BAD: Record<string, unknown[]> = {
     { permissions: { net: "example" } },
     { permissions: { all: ["x"] } },
     { signalPassthrough: ["SIGKILL"] },
-    { signalPassthrough: ["USR1"] },
+    { signalPassthrough: ["USR2"] },
+    { signalPassthrough: ["SIGUSR1"] },
     { pidFile: "" },
     { logLevel: "verbose" },
     { logLevel: "2" },
@@ -183,7 +184,7 @@ const BAD: Record<string, unknown[]> = {
     { watch: "yes" },
     { permissions: ["read"] },
     { permissions: true },
-    { signalPassthrough: "SIGUSR1" },
+    { signalPassthrough: "SIGUSR2" },
     { onIdle: "log" },
     { signal: new EventTarget() },
     { background: true, logFile: "x.log" },
@@ -365,7 +366,11 @@ Deno.test("OPTIONS reads words when they are switches, levels, signals or grants
   });
   check("logLevel", { "0": "error", "1": "warn", "2": "info", "3": "info", "4": "debug" });
   check("logLevel", { WARN: "warn", critical: "critical", "5": undefined, notice: undefined });
-  check("signalPassthrough", { "usr1, SIGHUP": ["SIGUSR1", "SIGHUP"], KILL: undefined });
+  check("signalPassthrough", {
+    "usr2, SIGHUP": ["SIGUSR2", "SIGHUP"],
+    KILL: undefined,
+    USR1: undefined,
+  });
   check("handlerAllowRead", {
     true: true,
     no: false,

@@ -16,7 +16,7 @@ import {
   text,
   until,
 } from "./harness.ts";
-import { serverFlags } from "./permissions.ts";
+import { type Feature, serverFlags } from "./permissions.ts";
 
 /** Where servers put their private folders, so that a killed one leaves nothing behind. */
 const temporary = new Folder();
@@ -190,14 +190,22 @@ export class LoggedServer {
   readonly child: Deno.ChildProcess;
 
   constructor(
-    options: { args?: string[]; handler?: string; command?: string; detached?: boolean } = {},
+    options: {
+      args?: string[];
+      handler?: string;
+      command?: string;
+      detached?: boolean;
+      /** Whether the server may look at its log. */
+      followed?: boolean;
+    } = {},
   ) {
     const { args = [], handler, command = Deno.execPath(), detached = false } = options;
+    const features: Feature[] = options.followed ? [["following", { FILE: this.file }]] : [];
     const module = handler === undefined ? [] : [this.folder.write("handler.ts", handler)];
     const log = ["--log-file", this.file, "--log-format", "json", "--log-level", "debug"];
     const frontend = ["--frontend", "tcp://127.0.0.1:0"];
     const all = [...module, ...frontend, ...log, ...args];
-    const permissions = serverFlags({ args: all, env: ENVIRONMENT, program: command });
+    const permissions = serverFlags({ args: all, env: ENVIRONMENT, program: command, features });
     this.child = new Deno.Command(command, {
       args: ["run", ...permissions, path("mod.ts"), ...all],
       env: ENVIRONMENT,

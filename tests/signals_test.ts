@@ -421,7 +421,7 @@ Deno.test("serve lets a job that runs on an old worker end when SIGHUP comes", a
   assert.deepEqual({ pid, reason, code }, { pid: old, reason: "reload", code: 0 });
 });
 
-// ---- TTIN, TTOU, USR1, USR2 ----
+// ---- TTIN, TTOU, USR2, the log's file ----
 
 Deno.test("serve has one worker more or less, never below 1, when it gets SIGTTIN and SIGTTOU", async () => {
   const args = ["--min-workers", "1", "--max-workers", "2"];
@@ -448,64 +448,38 @@ Deno.test("serve has one worker more or less, never below 1, when it gets SIGTTI
   assert.ok((await traffic.end()).every((reply) => reply.join() === "x"));
 });
 
-Deno.test("serve opens the log file anew when it was renamed and SIGUSR1 comes", async () => {
+/** What a rotation may leave at the log's old path. */
+const ROTATIONS: Record<string, (file: string) => void> = {
+  "was renamed": () => {},
+  "was renamed and made anew": (file) => Deno.writeTextFileSync(file, ""),
+};
+
+for (const [what, remake] of Object.entries(ROTATIONS)) {
+  Deno.test(`serve follows its log file when that ${what}, without a signal`, async () => {
+    await using server = new LoggedServer({ args: ["--workers", "1"], followed: true });
+    await server.ready();
+    const rotated = `${server.file}.1`;
+    Deno.renameSync(server.file, rotated);
+    remake(server.file);
+    await server.line("log reopened");
+    const { size } = Deno.statSync(rotated);
+    server.child.kill("SIGUSR2");
+    await server.line("state");
+    assert.equal(Deno.statSync(rotated).size, size);
+    // So that those who clean up know whom to wait for.
+    Deno.writeTextFileSync(server.file, Deno.readTextFileSync(rotated), { append: true });
+  });
+}
+
+Deno.test("serve opens the log file anew when SIGHUP comes and it may not look at the file", async () => {
   await using server = new LoggedServer({ args: ["--workers", "1"] });
   await server.ready();
   const rotated = `${server.file}.1`;
   Deno.renameSync(server.file, rotated);
-  server.child.kill("SIGUSR2");
-  await until(
-    "the old file goes on",
-    () => Deno.readTextFileSync(rotated).includes('"message":"state"'),
-  );
-  server.child.kill("SIGUSR1");
+  server.child.kill("SIGHUP");
   await server.line("log reopened");
-  const { size } = Deno.statSync(rotated);
-  server.child.kill("SIGUSR2");
-  await server.line("state");
-  assert.equal(Deno.statSync(rotated).size, size);
-  // So that those who clean up know whom to wait for.
+  await server.line("reloaded");
   Deno.writeTextFileSync(server.file, Deno.readTextFileSync(rotated), { append: true });
-});
-
-/** Whether a process listens at a tcp port of loopback. */
-function listensAt(pid: number, port: number): boolean {
-  const address = `0100007F:${port.toString(16).toUpperCase()}`;
-  const LISTEN = "0A";
-  const inodes = Deno.readTextFileSync("/proc/net/tcp").split("\n")
-    .map((line) => line.trim().split(/\s+/))
-    .filter(([, local, , state]) => local === address && state === LISTEN)
-    .map((fields) => `socket:[${fields[9]}]`);
-  return [...Deno.readDirSync(`/proc/${pid}/fd`)].some(({ name }) => {
-    try {
-      return inodes.includes(Deno.readLinkSync(`/proc/${pid}/fd/${name}`));
-    } catch {
-      return false; // closed by now
-    }
-  });
-}
-
-Deno.test("serve closes Deno's debugger when SIGUSR1 has opened it", async () => {
-  await using server = await startServer({ args: ["--workers", "1"], features: [["USR1"]] });
-  const banners = () => server.noise.filter((line) => line.startsWith("Debugger listening"));
-  for (let round = 1; round <= 2; round++) {
-    // Deno begins to listen for the signal some time after its start.
-    await until("Deno opens its debugger", () => {
-      server.signal("SIGUSR1");
-      return banners().length >= round;
-    });
-    await until("it is closed", () => !listensAt(server.pid, 9229));
-  }
-});
-
-Deno.test("serve warns when SIGUSR1 comes and it may not close Deno's debugger", async () => {
-  await using server = await startServer({ args: ["--workers", "1"] });
-  server.signal("SIGUSR1");
-  const { level } = await until(
-    "it warns",
-    () => server.lines.find(({ message }) => message.includes("--allow-sys")),
-  );
-  assert.equal(level, "warn");
 });
 
 Deno.test("serve writes its state to the log when it gets SIGUSR2", async () => {
@@ -554,7 +528,7 @@ function wordsIn(file: string): string[] {
   }
 }
 
-for (const [signal, effect] of [["SIGUSR1", "log reopened"], ["SIGALRM", undefined]] as const) {
+for (const [signal, effect] of [["SIGUSR2", "state"], ["SIGALRM", undefined]] as const) {
   Deno.test(`serve forwards ${signal} to every worker when it is told to, and does what it does itself`, async () => {
     using folder = new Folder();
     const file = `${folder.path}/got`;
@@ -573,13 +547,13 @@ for (const [signal, effect] of [["SIGUSR1", "log reopened"], ["SIGALRM", undefin
 }
 
 Deno.test("serve loses no worker when a signal is forwarded and the handler does not listen for it", async () => {
-  const args = ["--workers", "2", "--signal-passthrough", "USR1,ALRM,HUP"];
+  const args = ["--workers", "2", "--signal-passthrough", "USR2,ALRM,HUP"];
   await using server = await startServer({ handler: PID, args });
   await server.line("worker ready", 2);
   const before = server.workers;
   server.signal("SIGALRM");
-  server.signal("SIGUSR1");
-  await server.line("log reopened");
+  server.signal("SIGUSR2");
+  await server.line("state");
   for (let round = 0; round < 20; round++) await askOnce(server.endpoint, "x");
   assert.deepEqual(server.workers, before);
   // With HUP the forwarded signal comes first, then the reload.
@@ -590,11 +564,11 @@ Deno.test("serve loses no worker when a signal is forwarded and the handler does
 });
 
 Deno.test("serve loses no worker when a signal is forwarded while it starts", async () => {
-  const args = ["--workers", "2", "--signal-passthrough", "USR1"];
+  const args = ["--workers", "2", "--signal-passthrough", "USR2"];
   await using server = await startServer({ args, raw: true });
   await server.line("worker spawned", 2);
-  server.signal("SIGUSR1");
-  await server.line("log reopened");
+  server.signal("SIGUSR2");
+  await server.line("state");
   await server.line("worker ready", 2);
   assert.deepEqual(linesOf(server, "worker exited"), []);
 });

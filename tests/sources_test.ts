@@ -71,7 +71,7 @@ Deno.test("parseCommand has a flag and a variable for each option that texts can
     NAME: "nobody",
     LEVEL: "warn",
     LIST: "a,b",
-    SIGNAL: "USR1",
+    SIGNAL: "USR2",
     HANDLER: "./h.ts",
     HOST: "localhost",
     "F[,B]": "1,2",
@@ -260,7 +260,7 @@ check_for_dequeue 300
 max_dequeue 2
 babysit 30
 connections 3
-sig_passthrough USR1
+sig_passthrough USR2
 sig_passthrough HUP, WINCH
 
 pid_file /run/jobs.pid
@@ -289,7 +289,7 @@ port 7001
     maxDequeueWorkers: 2,
     babysitInterval: 30_000,
     concurrency: 3,
-    signalPassthrough: ["SIGUSR1", "SIGHUP", "SIGWINCH"],
+    signalPassthrough: ["SIGUSR2", "SIGHUP", "SIGWINCH"],
     pidFile: "/run/jobs.pid",
     logFile: "/var/log/jobs#1.log",
     logLevel: "debug",

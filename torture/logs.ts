@@ -82,7 +82,7 @@ async function serveInto(
   }
 }
 
-/** Has the server write its state, and open its log anew, all the time that the load takes. */
+/** Has the server write its state all the time that the load takes. */
 async function loadAndStir(endpoint: string, pid: number, requests: number): Promise<Figures> {
   const shape = { clients: 4, window: 4, size: 64, correlate: true };
   await using load = startLoad({ endpoint, ...shape, requests });
@@ -90,8 +90,6 @@ async function loadAndStir(endpoint: string, pid: number, requests: number): Pro
   const figures = load.figures.finally(() => over = true);
   while (!over) {
     trySignal(pid, "SIGUSR2");
-    await pause(INTERVAL);
-    trySignal(pid, "SIGUSR1");
     await pause(INTERVAL);
   }
   return await figures;
