@@ -193,6 +193,16 @@ Deno.test("client.ts bears the name when --identity", async () => {
   assert.deepEqual(server.seen.map(({ peer }) => text(peer)), ["waiting", "waiting"]);
 });
 
+Deno.test("client.ts takes the next endpoint when one is not there, however the list is written", async () => {
+  await using server = new EchoServer();
+  const { endpoint } = server;
+  const dead = "tcp://127.0.0.1:1";
+  for (const args of [["-e", dead, "--endpoint", endpoint], [`-e=${dead},${endpoint}`]]) {
+    const { code, stdout, stderr } = await run([...args, "-r", "0", "--data", "x"]);
+    assert.deepEqual([code, stdout, stderr], [0, "x\n", ""]);
+  }
+});
+
 Deno.test("client.ts exits 1 when the server answers an error", async () => {
   await using server = new EchoServer();
   for (const plain of [[], ["--plain"]]) {
@@ -208,7 +218,10 @@ Deno.test("client.ts exits 3 when nobody answers", async () => {
     const args = ["-e", server.endpoint, "-t", timeout, "-r", "1", "--data", "silent"];
     const { code, stdout, stderr } = await run(args);
     assert.deepEqual([code, stdout], [3, ""]);
-    assert.match(stderr, /^client: Cannot get an answer from "tcp:.*after 2 tries of 200 ms\n$/);
+    assert.match(
+      stderr,
+      /^client: Cannot get an answer from "tcp:.*after 2 tries of 200 ms: .+\n$/,
+    );
   }
   assert.ok(server.seen.length <= 6);
 });

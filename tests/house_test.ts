@@ -8,7 +8,7 @@
 import { strict as assert } from "node:assert";
 import { Folder, LIMIT, path, ROOT, text } from "./harness.ts";
 
-const FOLDERS = ["auth", "zmq", "wire", "queue", "ports", "pool", "ops"];
+const FOLDERS = ["auth", "client", "zmq", "wire", "queue", "ports", "pool", "ops"];
 const ROOMS = ["mod.ts", "broker.ts", "client.ts", "worker.ts", ...FOLDERS];
 
 /** Modules of each room by the rooms, or files, that they may import; `type` in front: types only. */
@@ -27,7 +27,8 @@ const RULES: Record<string, string[]> = {
     "type zmq",
   ],
   "broker.ts": ["ports", "queue", "wire", "zmq"],
-  "client.ts": ["auth/keys.ts", "wire", "zmq"],
+  "client.ts": ["client", "wire", "zmq"],
+  client: ["auth/keys.ts", "client", "wire", "zmq"],
   "worker.ts": ["wire", "zmq"],
   auth: ["auth", "type wire"],
   "auth/keygen.ts": ["auth/client_list.ts", "zmq"],

@@ -27,6 +27,7 @@ const SYMBOLS = {
   zmq_getsockopt: { parameters: ["pointer", "i32", "buffer", "buffer"], result: "i32" },
   zmq_bind: { parameters: ["pointer", "buffer"], result: "i32" },
   zmq_connect: { parameters: ["pointer", "buffer"], result: "i32" },
+  zmq_socket_monitor: { parameters: ["pointer", "buffer", "i32"], result: "i32" },
   zmq_send: { parameters: ["pointer", "buffer", "u32", "i32"], result: "i32" },
   zmq_recv: { parameters: ["pointer", "buffer", "u32", "i32"], result: "i32" },
   zmq_msg_init: { parameters: ["buffer"], result: "i32" },

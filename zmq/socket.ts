@@ -166,6 +166,13 @@ export class Socket {
     }
   }
 
+  /** Has news of the connections sent to an inproc endpoint: see monitor.ts. `events` are bits. */
+  monitor(endpoint: string, events: number): void {
+    if (this.#symbols.zmq_socket_monitor(this.#pointer, cString(endpoint), events) !== 0) {
+      throw lastError(this.#library, "monitor a socket");
+    }
+  }
+
   /** Whoever calls this calls `stir` whenever `fd` was readable: until then there is nothing to ask for. */
   watch(): void {
     this.#watched = true;

@@ -1,0 +1,55 @@
+/**
+ * Bodies of requests, copied: they may be sent more than once, and the caller may change them meanwhile.
+ *
+ * @module
+ */
+
+const encoder = new TextEncoder();
+
+/** A request's body: one frame, or a list of at least one. Text is sent as UTF-8. */
+export type RequestBody = Uint8Array | string | readonly (Uint8Array | string)[];
+/** UTF-8 takes so many at most for each 16 bits of a string. */
+export const CHARACTER_BYTES = 3;
+
+/** Bytes that small frames share. What keeps one of them keeps all of these. */
+const SHARED_BYTES = 8192;
+const SMALL_BYTES = 512;
+
+/** Copies bodies, for they may be sent more than once; small frames share memory, which costs less. */
+export class Copier {
+  #shared = new Uint8Array(SHARED_BYTES);
+  #used = 0;
+
+  /** A body's frames. @throws {TypeError} when it is no body. */
+  copy(body: RequestBody): Uint8Array<ArrayBuffer>[] {
+    if (typeof body === "string" || body instanceof Uint8Array) return [this.#frame(body)];
+    if (!Array.isArray(body) || body.length === 0) throw wrongBody(body);
+    return body.map((frame) => {
+      if (typeof frame !== "string" && !(frame instanceof Uint8Array)) throw wrongBody(body);
+      return this.#frame(frame);
+    });
+  }
+
+  #frame(frame: Uint8Array | string): Uint8Array<ArrayBuffer> {
+    const isText = typeof frame === "string";
+    const most = isText ? frame.length * CHARACTER_BYTES : frame.length;
+    if (most > SMALL_BYTES) return isText ? encoder.encode(frame) : new Uint8Array(frame);
+    if (this.#used + most > SHARED_BYTES) {
+      this.#shared = new Uint8Array(SHARED_BYTES);
+      this.#used = 0;
+    }
+    const room = this.#shared.subarray(this.#used);
+    const size = isText ? encoder.encodeInto(frame, room).written : frame.length;
+    if (!isText) room.set(frame);
+    this.#used += size;
+    return room.subarray(0, size);
+  }
+}
+
+function wrongBody(body: unknown): TypeError {
+  const text = Deno.inspect(body, { depth: 1, iterableLimit: 3, strAbbreviateSize: 100 });
+  return new TypeError(
+    `Cannot send a request as the body must be a Uint8Array, a string, or a list of at least one: ` +
+      `current value is ${text}`,
+  );
+}
