@@ -957,6 +957,8 @@ export interface LoopOptions extends BrokerLimits {
   maxMessageSize: number;
   /** Body frames of one request at most. */
   maxFrames: number;
+  /** How long a tcp client may be silent before its host is probed, ms; 0: for ever. */
+  keepAlive?: number;
   /** How long answers to requests with a key are kept, ms; 0: not at all. */
   replyCacheTtl: number;
   /** Bytes of the answers kept at most. */
@@ -999,6 +1001,7 @@ const TIDY_DELAY = 5000;
 /** What peers do wrong, and how the log tells of it behind the number. */
 const WRONGS = [
   ["denied", "connections denied"],
+  ["takeovers", "identities taken over by another connection"],
   ["malformed", "malformed requests dropped"],
   ["intruders", "messages of no worker dropped"],
   ["strayReplies", "replies of workers to no job of theirs dropped"],
@@ -1027,7 +1030,14 @@ export class BrokerLoop {
   #open = true;
   /** Something was done to the broker since the pass began. */
   #again = false;
-  #reported: Wrongs = { denied: 0, malformed: 0, intruders: 0, undelivered: 0, strayReplies: 0 };
+  #reported: Wrongs = {
+    denied: 0,
+    takeovers: 0,
+    malformed: 0,
+    intruders: 0,
+    undelivered: 0,
+    strayReplies: 0,
+  };
   #reportAt = 0;
   #trickleAt = 0;
   /** When memory is to be given back, ms; Infinity: there is none. */
@@ -1064,6 +1074,9 @@ export class BrokerLoop {
         for (const running of this.broker.disconnect(client, this.#now)) this.#cancel(running);
       },
       unsent: (replies, bytes) => this.broker.unsent(replies, bytes),
+      catchUp: () => {
+        if (this.#readFrontend() > 0) this.#again = true;
+      },
     });
     const opened: { close(linger: number): void }[] = [this.#front];
     try {
@@ -1098,7 +1111,8 @@ export class BrokerLoop {
   get counters(): SocketCounters {
     const { malformed, undelivered, clients } = this.#front;
     const denied = this.#door?.denied ?? 0;
-    return { malformed, undelivered, clients, intruders: this.#back.intruders, denied };
+    const takeovers = this.#front.takeovers.count;
+    return { malformed, undelivered, clients, intruders: this.#back.intruders, denied, takeovers };
   }
 
   /** Connections of clients; undefined where libzmq does not tell of them. */
@@ -1428,12 +1442,16 @@ export class BrokerLoop {
     const { malformed, undelivered } = this.#front;
     const { intruders } = this.#back;
     const { strayReplies } = this.broker.counters;
-    const denied = this.#door?.denied ?? 0;
-    return { denied, malformed, undelivered, intruders, strayReplies };
+    const { denied, takeovers } = this.counters;
+    return { denied, takeovers, malformed, undelivered, intruders, strayReplies };
   }
 
   /** What else is to be said of a wrong: nobody else could tell why a client is denied. */
   #detail(wrong: keyof Wrongs): string {
+    if (wrong === "takeovers") {
+      const { identity, address } = this.#front.takeovers.last;
+      return `: the last one was ${JSON.stringify(identity)}${address && `, from "${address}"`}`;
+    }
     if (wrong !== "denied" || this.#door === undefined) return "";
     const { address, reason } = this.#door.lastRefusal;
     return `: the last one, from "${address}", as ${reason}`;
@@ -1452,4 +1470,6 @@ export interface SocketCounters {
   intruders: number;
   /** Connections that asked to be let in and were not. */
   denied: number;
+  /** Identities that another connection has taken over while their holder was there, as far as known. */
+  takeovers: number;
 }

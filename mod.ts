@@ -1017,6 +1017,7 @@ const FIXED = [
   "frontend",
   "backend",
   "curveSecretKey",
+  "keepAlive",
   "maxMessageSize",
   "maxFrames",
   "pidFile",

@@ -152,6 +152,13 @@ export interface ServeOptions extends Hooks {
   /** Connections of clients at a time, at most; 0: any number. @default {0} */
   maxConnections?: number;
   /**
+   * How long a tcp client may be silent before the system asks its host whether that is still there;
+   * one whose host has vanished is disconnected after twice as long. Whole seconds count; 0: never.
+   *
+   * @default {30_000}
+   */
+  keepAlive?: number;
+  /**
    * Workers kept alive at least. Above `maxWorkers`' default it raises that.
    *
    * @default {number of CPUs}
@@ -497,6 +504,13 @@ const TABLE = {
     fallback: 0,
     fallbackText: "off",
     help: "connections of clients at most; 0: any number",
+  }),
+  keepAlive: row({
+    name: "keepAlive",
+    group: "Access",
+    kind: duration(0),
+    fallback: 30_000,
+    help: "silence after which a client's host is probed; 0: never",
   }),
   minWorkers: row({
     name: "minWorkers",

@@ -27,7 +27,7 @@ import { type Demand, demand } from "../zmq/curve.ts";
 import { Option, SocketType } from "../zmq/library.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
-import { type Frames, routingKey } from "./frontend.ts";
+import { type Frames, routingKey } from "./clients.ts";
 
 /** What a `Backend` tells of while it reads. */
 export interface BackendEvents {

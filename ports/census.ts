@@ -1,18 +1,37 @@
 /**
- * Counts the connections of a ROUTER from what it tells of them: the same notice when a peer comes and
- * when it leaves. Knows no sockets.
+ * Counts the connections of a ROUTER from what it tells of them. It gives the same notice when a peer
+ * comes and when it leaves, and none of the former one when a peer takes another's identity over:
+ *
+ * ```text
+ * (absent) ─notice→ present ─notice→ doubtful ─no longer there→ (absent)
+ *                      ↑                │
+ *                      └─ it speaks, or is still there after DOUBT_TIME: a newcomer took over
+ * ```
+ *
+ * Knows no sockets.
  *
  * @module
  */
 
+interface Presence {
+  id: Uint8Array<ArrayBuffer>;
+  /** Since when it is not known whether the peer has left or another has taken over, ms; NaN: it is. */
+  doubtfulSince: number;
+  /** Whether a second notice came meanwhile, so that the former one may have left in order. */
+  mixed: boolean;
+}
+
+type Key = string | number;
+
 /** Those that are in, and those that were let in and are about to be. */
 export class Census {
-  readonly #present = new Map<string | number, Uint8Array<ArrayBuffer>>();
+  readonly #present = new Map<Key, Presence>();
+  readonly #doubtful = new Set<Key>();
   /** Until when each of those that were let in is waited for, ms; the oldest first. */
   #expected: number[] = [];
   #checkedAt = -Infinity;
 
-  /** Connections, those that are about to be included. */
+  /** Connections: those that are in doubt and those that are about to come included. */
   get size(): number {
     return this.#present.size + this.#expected.length;
   }
@@ -22,11 +41,24 @@ export class Census {
     this.#expected.push(deadline);
   }
 
-  /** A peer has come, or has left. */
-  notice(key: string | number, id: Uint8Array<ArrayBuffer>): void {
-    if (this.#present.delete(key)) return;
-    this.#present.set(key, id);
-    this.#expected.shift();
+  /** A peer has come, has left, or has taken over from the one that was there. */
+  notice(key: Key, id: Uint8Array<ArrayBuffer>, now: number): void {
+    const presence = this.#present.get(key);
+    if (presence === undefined) {
+      this.#present.set(key, { id, doubtfulSince: NaN, mixed: false });
+      this.#expected.shift();
+    } else {
+      presence.mixed = this.#doubtful.has(key);
+      presence.doubtfulSince = now;
+      this.#doubtful.add(key);
+    }
+  }
+
+  /** A peer's first message since its last notice: it is there. Whether it has taken over. */
+  spoke(key: Key, id: Uint8Array<ArrayBuffer>): boolean {
+    const presence = this.#present.get(key);
+    if (presence === undefined) this.#present.set(key, { id, doubtfulSince: NaN, mixed: false });
+    return presence !== undefined && this.#doubtful.has(key) && this.#believe(key, presence);
   }
 
   /** All notices that were under way at `now` have been read: who has not come by now is not coming. */
@@ -35,18 +67,43 @@ export class Census {
     if (now >= first) this.#expected = this.#expected.filter((deadline) => deadline > now);
   }
 
+  /** Ends doubts, as far as that can be: gives the keys that others have taken over. */
+  settle(now: number, isThere: (id: Uint8Array<ArrayBuffer>) => boolean): Key[] {
+    if (this.#doubtful.size === 0) return NOBODY;
+    return [...this.#doubtful].filter((key) => {
+      const presence = this.#present.get(key);
+      if (presence === undefined || !isThere(presence.id)) this.#remove(key);
+      else return now - presence.doubtfulSince >= DOUBT_TIME && this.#believe(key, presence);
+    });
+  }
+
   /**
    * Forgets who has left without a notice, and gives their keys: a notice is lost when what the peer
    * has sent already fills the socket, and a peer can mean it to. Looks at most once in `CHECK_INTERVAL`.
    */
-  check(now: number, isThere: (id: Uint8Array<ArrayBuffer>) => boolean): (string | number)[] {
+  check(now: number, isThere: (id: Uint8Array<ArrayBuffer>) => boolean): Key[] {
     if (now - this.#checkedAt < CHECK_INTERVAL) return NOBODY;
     this.#checkedAt = now;
-    const gone = [...this.#present].filter(([, id]) => !isThere(id)).map(([key]) => key);
-    for (const key of gone) this.#present.delete(key);
+    const gone = [...this.#present].filter(([, { id }]) => !isThere(id)).map(([key]) => key);
+    for (const key of gone) this.#remove(key);
     return gone;
+  }
+
+  /** A doubtful peer is there: it is another one, unless one notice was that the former has left. */
+  #believe(key: Key, presence: Presence): boolean {
+    presence.doubtfulSince = NaN;
+    this.#doubtful.delete(key);
+    this.#expected.shift();
+    return !presence.mixed;
+  }
+
+  #remove(key: Key): void {
+    this.#present.delete(key);
+    this.#doubtful.delete(key);
   }
 }
 
 const CHECK_INTERVAL = 1000;
-const NOBODY: (string | number)[] = [];
+/** The connection of a peer that has left is taken down sooner, ms. */
+const DOUBT_TIME = 1000;
+const NOBODY: Key[] = [];

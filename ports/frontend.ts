@@ -5,9 +5,7 @@
  * @module
  */
 
-import { type Asker, type Client, newClient } from "../queue/job.ts";
-import { ByteCache } from "../wire/byte_cache.ts";
-import { buildJobHeader } from "../wire/job.ts";
+import type { Asker, Client } from "../queue/job.ts";
 import {
   buildErrorText,
   buildStatus,
@@ -18,13 +16,12 @@ import {
   parseRequestHeader,
 } from "../wire/request.ts";
 import { type Demand, demand, HANDSHAKE_TIMEOUT } from "../zmq/curve.ts";
-import { cString, Option, SocketType } from "../zmq/library.ts";
+import { Option, SocketType } from "../zmq/library.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Sent, Socket } from "../zmq/socket.ts";
-import { Census } from "./census.ts";
+import { Clients, type Frames, type Takeover } from "./clients.ts";
 
-/** A body: frames that libzmq holds. */
-export type Frames = Message[];
+export type { Frames };
 
 /** What a client asks. */
 export interface Request {
@@ -55,10 +52,26 @@ export interface FrontendEvents {
   request(client: Client<Frames>, request: Request): void;
   /** A client takes a request back. */
   cancel(client: Client<Frames>, requestId: number, envelope: Request["envelope"]): void;
-  /** A client has left. */
+  /** A client has left, or another connection has taken its identity over. */
   gone(client: Client<Frames>): void;
+  /** Reads what clients have sent, if that may be read now: a reply must know who has left. */
+  catchUp(): void;
   /** Replies began (positive) or ceased (negative) to wait for a slow client. */
   unsent(replies: number, bytes: number): void;
+}
+
+/** What a `Frontend` goes by. */
+export interface FrontendOptions {
+  /** Bytes of all body frames of one request at most. */
+  maxMessageSize: number;
+  /** Body frames of one request at most. */
+  maxFrames: number;
+  /** Whether endpoints may be IPv6. */
+  ipv6: boolean;
+  /** How long a tcp client may be silent before its host is probed, ms; 0: for ever. */
+  keepAlive?: number;
+  /** Who may come in; undefined: all. */
+  demand?: Demand;
 }
 
 interface Reply {
@@ -81,14 +94,12 @@ const CLIENT_HWM = 1000;
 /** A client that takes nothing for so long loses the replies that wait for it, ms. */
 const SLOW_CLIENT_TIMEOUT = 30_000;
 const CONNECT_AND_DISCONNECT = 3;
+/** Probes of a silent peer's host that may go unanswered: as many as fit into the time that it was silent for. */
+const PROBES = 3;
 const OK_STATUS = buildStatus(Code.ok);
 const NO_FRAMES: readonly Uint8Array<ArrayBuffer>[] = [];
 /** What a plain request says of itself. */
 const PLAIN = { id: undefined, timeout: 0, requestTimeout: 0, key: "" };
-const PEER_ADDRESS = cString("Peer-Address");
-const USER_ID = cString("User-Id");
-/** A peer that was let in has come by then, ms: its handshake is over or cut off. */
-const ARRIVAL_TIME = HANDSHAKE_TIMEOUT + 1000;
 
 /** The socket that clients talk to. */
 export class Frontend {
@@ -98,7 +109,7 @@ export class Frontend {
   readonly #maxMessageSize: number;
   readonly #maxFrames: number;
   readonly #events: FrontendEvents;
-  readonly #clients = new Map<string | number, Client<Frames>>();
+  readonly #clients: Clients;
   /** Envelopes of one frame to be used again, by its size. */
   readonly #spare = new Map<number, Request["envelope"][]>();
   /** Bodies of one frame to be used again. */
@@ -106,9 +117,10 @@ export class Frontend {
   readonly #outboxes = new Map<Client<Frames>, Outbox>();
   readonly #id = new Uint8Array(256);
   readonly #endpoints: string[] = [];
-  readonly #census = new Census();
   /** Whether libzmq tells of clients that leave; if not, one is forgotten with its last job. */
   readonly #notified: boolean;
+  /** Whether it reads on behalf of a reply. */
+  #learning = false;
   /** Messages that were no requests. */
   malformed = 0;
   /** Replies for clients that had left, or took none for too long. */
@@ -118,7 +130,7 @@ export class Frontend {
   constructor(
     context: Context,
     messages: MessagePool,
-    options: { maxMessageSize: number; maxFrames: number; ipv6: boolean; demand?: Demand },
+    options: FrontendOptions,
     events: FrontendEvents,
   ) {
     this.#socket = context.socket(SocketType.ROUTER);
@@ -138,6 +150,33 @@ export class Frontend {
     this.#socket.setLong(Option.MAXMSGSIZE, this.#maxMessageSize * 2 + MAX_ENVELOPE_BYTES);
     if (options.demand !== undefined) demand(this.#socket, options.demand);
     this.#notified = this.#socket.trySet(Option.ROUTER_NOTIFY, CONNECT_AND_DISCONNECT);
+    // Else libzmq ignores the newcomer while the one before it is leaving, or is not known to have left.
+    this.#socket.set(Option.ROUTER_HANDOVER, 1);
+    this.#findDeadHosts(options.keepAlive ?? 0);
+    const { library } = context;
+    const proven = options.demand?.secretKey !== undefined;
+    this.#clients = new Clients(
+      this.#socket,
+      library,
+      { notified: this.#notified, proven },
+      (client) => this.#gone(client),
+    );
+  }
+
+  /**
+   * Has the system find out which peers' hosts are gone, as nobody says so. Not libzmq's heartbeats: it
+   * aborts when one is due on a connection that broke while nothing more was read from it.
+   */
+  #findDeadHosts(keepAlive: number): void {
+    if (keepAlive === 0) return;
+    const idle = Math.max(1, Math.round(keepAlive / 1000));
+    const interval = Math.max(1, Math.round(idle / PROBES));
+    this.#socket.set(Option.TCP_KEEPALIVE, 1);
+    this.#socket.set(Option.TCP_KEEPALIVE_IDLE, idle);
+    this.#socket.set(Option.TCP_KEEPALIVE_INTVL, interval);
+    this.#socket.set(Option.TCP_KEEPALIVE_CNT, PROBES);
+    // Nobody is probed while what was sent is not acknowledged.
+    this.#socket.set(Option.TCP_MAXRT, (idle + interval * PROBES) * 1000);
   }
 
   /** The socket, to be waited for. */
@@ -155,6 +194,11 @@ export class Frontend {
     return this.#clients.size;
   }
 
+  /** Identities that another connection has taken over, and the last of them. */
+  get takeovers(): { count: number; last: Takeover } {
+    return { count: this.#clients.takeovers, last: this.#clients.lastTakeover };
+  }
+
   /** Whether libzmq tells of connections, so that they can be counted. */
   get notified(): boolean {
     return this.#notified;
@@ -162,13 +206,12 @@ export class Frontend {
 
   /** Connections, those of clients that were let in and are about to come included. */
   connections(now: number): number {
-    this.#check(now);
-    return this.#census.size;
+    return this.#clients.connections(now);
   }
 
   /** A client was let in: its connection counts from now on. */
   expect(now: number): void {
-    if (this.#notified) this.#census.expect(now + ARRIVAL_TIME);
+    this.#clients.expect(now);
   }
 
   /** Whether replies wait for slow clients. */
@@ -196,11 +239,10 @@ export class Frontend {
   read(now: number): boolean {
     const idSize = this.#socket.receiveInto(this.#id);
     if (idSize < 0) {
-      this.#census.caughtUp(now);
-      this.#check(now);
+      this.#clients.caughtUp(now);
       return false;
     }
-    const envelope = this.#readEnvelope(idSize);
+    const envelope = this.#readEnvelope(idSize, now);
     if (envelope === undefined) return true;
     const header = envelope.length > 0
       ? parseRequestHeader(envelope.at(-1) ?? DELIMITER)
@@ -211,6 +253,7 @@ export class Frontend {
 
   /** Sends a reply, or keeps it until the client takes it. The frames are the frontend's now. */
   reply(to: Address, code: number, frames: Frames, now: number, flags = 0): void {
+    this.#learn(to.client);
     const outbox = this.#outboxes.get(to.client);
     if (outbox === undefined) {
       const sent = this.#send(to, code, frames, flags);
@@ -219,12 +262,20 @@ export class Frontend {
     } else {
       this.#postpone(to, code, frames, now, flags);
     }
-    if (!this.#notified) this.#forgetIdle(to.client);
+    if (!this.#outboxes.has(to.client)) this.#clients.forgetIdle(to.client);
   }
 
   /** Sends an error reply that the broker made, with `StatusFlag`s. */
   replyError(to: Address, code: number, message: string, now: number, flags = 0): void {
     this.reply(to, code, [this.#messages.from(new TextEncoder().encode(message))], now, flags);
+  }
+
+  /** Reads who has left, before something is sent to an identity that another may have by now. */
+  #learn(client: Client<Frames>): void {
+    if (this.#learning || !this.#notified || !this.#clients.isNamed(client)) return;
+    this.#learning = true;
+    if (this.#socket.readable()) this.#events.catchUp();
+    this.#learning = false;
   }
 
   /** Sends what slow clients take by now. */
@@ -239,7 +290,7 @@ export class Frontend {
   }
 
   /** The envelope frames, or undefined if this is no request; then nothing of it is left unread. */
-  #readEnvelope(idSize: number): Request["envelope"] | undefined {
+  #readEnvelope(idSize: number, now: number): Request["envelope"] | undefined {
     let envelope: Request["envelope"] = NO_FRAMES;
     let bytes = 0;
     for (;;) {
@@ -251,7 +302,7 @@ export class Frontend {
       if (!more || !fits) {
         if (more) this.#skip();
         else if (size === 0 && envelope.length === 0 && !this.#scratch.fromPeer) {
-          this.#notice(idSize);
+          this.#clients.notice(this.#id, idSize, now);
           return undefined;
         }
         this.malformed++;
@@ -296,7 +347,7 @@ export class Frontend {
   ): void {
     let frame = this.#messages.take();
     let bytes = this.#socket.receive(frame);
-    const client = this.#client(idSize, frame);
+    const client = this.#clients.sender(this.#id, idSize, frame);
     const body = this.#bodyOf(frame);
     let frames = 1;
     for (;; frames++) {
@@ -339,55 +390,16 @@ export class Frontend {
     this.#scratch.clear();
   }
 
-  /** libzmq tells of a peer that came, which says nothing yet, or one that left. */
-  #notice(idSize: number): void {
-    const key = this.#key(idSize);
-    this.#census.notice(key, this.#id.slice(0, idSize));
-    this.#forget(key);
-  }
-
-  /** Finds clients that have left without a notice. */
-  #check(now: number): void {
-    const gone = this.#census.check(now, (id) => this.#socket.hasPeer(id) ?? true);
-    for (const key of gone) this.#forget(key);
-  }
-
-  /** A client has left, if one was known by this key. */
-  #forget(key: string | number): void {
-    const client = this.#clients.get(key);
-    if (client === undefined) return;
-    this.#clients.delete(key);
+  /** A client has left: nothing that waits is for it any more. */
+  #gone(client: Client<Frames>): void {
     const outbox = this.#outboxes.get(client);
     if (outbox !== undefined) this.#dropOutbox(outbox);
     this.#outboxes.delete(client);
     this.#events.gone(client);
   }
 
-  #client(idSize: number, frame: Message): Client<Frames> {
-    const key = this.#key(idSize);
-    const known = this.#clients.get(key);
-    if (known !== undefined) return known;
-    const routingId = this.#id.slice(0, idSize);
-    // libzmq's own identities begin with a zero byte, and a client's may not.
-    const identity = routingId[0] === 0 ? "" : new TextDecoder().decode(routingId);
-    const user = frame.property(USER_ID) ?? "";
-    const header = buildJobHeader(identity, addressOf(frame), user);
-    const client = newClient<Frames>(routingId, header, user);
-    this.#clients.set(key, client);
-    return client;
-  }
-
-  #forgetIdle(client: Client<Frames>): void {
-    if (client.live > 0 || this.#outboxes.has(client)) return;
-    this.#id.set(client.routingId);
-    this.#clients.delete(this.#key(client.routingId.length));
-  }
-
-  #key(idSize: number): string | number {
-    return routingKey(this.#id, idSize);
-  }
-
   #send(to: Address, code: number, frames: Frames, flags: number): Sent {
+    if (!this.#clients.holds(to.client)) return "gone";
     const socket = this.#socket;
     const sent = socket.sendMore(to.client.routingId);
     if (sent !== "sent") return sent;
@@ -452,22 +464,6 @@ export class Frontend {
       this.#events.unsent(-1, -bytes);
     }
   }
-}
-
-/** A routing id as a key: libzmq's own, five bytes of which the first is 0, is a number. */
-export function routingKey(id: Uint8Array, size: number): string | number {
-  if (size === 5 && id[0] === 0) {
-    return (id[1] ?? 0) + (id[2] ?? 0) * 2 ** 8 + (id[3] ?? 0) * 2 ** 16 + (id[4] ?? 0) * 2 ** 24;
-  }
-  return KEYS.get(id, 0, size);
-}
-
-const KEYS = new ByteCache((id) => String.fromCharCode(...id));
-
-/** The network address that a frame came from; "" over ipc, where libzmq tells of a process. */
-function addressOf(frame: Message): string {
-  const address = frame.property(PEER_ADDRESS) ?? "";
-  return address.startsWith("localhost:") ? "" : address;
 }
 
 function frameAt(frames: Frames, index: number): Message {

@@ -461,12 +461,13 @@ Deno.test("Census counts a peer from when it is let in until it leaves", () => {
   const census = new Census();
   census.expect(10);
   assert.equal(census.size, 1);
-  census.notice("a", bytes("a"));
+  census.notice("a", bytes("a"), 0);
   assert.equal(census.size, 1);
-  census.notice("b", bytes("b"));
+  census.notice("b", bytes("b"), 0);
   assert.equal(census.size, 2);
-  census.notice("a", bytes("a"));
-  census.notice("b", bytes("b"));
+  census.notice("a", bytes("a"), 0);
+  census.notice("b", bytes("b"), 0);
+  census.settle(0, () => false);
   assert.equal(census.size, 0);
 });
 
@@ -486,12 +487,12 @@ Deno.test("Census gives up waiting only once all that had come was read", () => 
 
 Deno.test("Census finds those who have left without a notice, and looks once a second", () => {
   const census = new Census();
-  for (const id of ["a", "b", "c"]) census.notice(id, bytes(id));
+  for (const id of ["a", "b", "c"]) census.notice(id, bytes(id), 0);
   let looks = 0;
   const onlyB = (id: Uint8Array) => (looks++, text(id) === "b");
   assert.deepEqual(census.check(0, onlyB), ["a", "c"]);
   assert.deepEqual([census.size, looks], [1, 3]);
-  census.notice("d", bytes("d"));
+  census.notice("d", bytes("d"), 0);
   assert.deepEqual(census.check(999, onlyB), []);
   assert.deepEqual([census.size, looks], [2, 3]);
   assert.deepEqual(census.check(1000, onlyB), ["d"]);

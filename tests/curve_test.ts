@@ -374,6 +374,7 @@ class Entrance {
       },
       cancel: () => {},
       gone: () => this.gone++,
+      catchUp: () => {},
       unsent: () => {},
     });
     this.front.bind(TCP);

@@ -21,17 +21,23 @@ export function command(name: string, rest: Uint8Array): Uint8Array<ArrayBuffer>
   return Uint8Array.from([COMMAND, body.length, ...body]);
 }
 
-/** NULL's only command, of a DEALER. */
-export function nullReady(): Uint8Array<ArrayBuffer> {
-  const [name, value] = ["Socket-Type", "DEALER"];
-  return command(
-    "READY",
-    Uint8Array.from([name.length, ...bytes(name), 0, 0, 0, value.length, ...bytes(value)]),
-  );
+/** NULL's only command, of a DEALER that says this of itself too. */
+export function nullReady(
+  properties: Record<string, string | Uint8Array> = {},
+): Uint8Array<ArrayBuffer> {
+  const all = Object.entries({ "Socket-Type": "DEALER", ...properties });
+  const fields = all.flatMap(([name, value]) => {
+    const content = typeof value === "string" ? bytes(value) : value;
+    return [name.length, ...bytes(name), 0, 0, 0, content.length, ...content];
+  });
+  return command("READY", Uint8Array.from(fields));
 }
 
-/** Opens a connection to a tcp endpoint. */
-export async function dial(endpoint: string): Promise<Deno.TcpConn> {
+/** Opens a connection to an endpoint. */
+export async function dial(endpoint: string): Promise<Deno.Conn> {
+  if (endpoint.startsWith("ipc://")) {
+    return await Deno.connect({ transport: "unix", path: endpoint.slice("ipc://".length) });
+  }
   const [, hostname = "", port = ""] = /^tcp:\/\/(.*):(\d+)$/.exec(endpoint) ?? [];
   return await Deno.connect({ hostname, port: Number(port) });
 }

@@ -24,6 +24,7 @@ Deno.test("resolveOptions has the documented defaults when nothing is set", () =
     allow: [],
     deny: [],
     maxConnections: 0,
+    keepAlive: 30_000,
     minWorkers: 3,
     maxWorkers: 12,
     minSpareWorkers: 1,

@@ -7,7 +7,8 @@
 
 import { strict as assert } from "node:assert";
 import { Backend } from "../ports/backend.ts";
-import { type Frames, Frontend, type Request, routingKey } from "../ports/frontend.ts";
+import { routingKey } from "../ports/clients.ts";
+import { type Frames, Frontend, type Request } from "../ports/frontend.ts";
 import { type Client, type Job, newClient, newJob, type Worker } from "../queue/job.ts";
 import { noLinks } from "../queue/list.ts";
 import {
@@ -95,6 +96,7 @@ class Front {
       request: (client, request) => this.requests.push({ ...request, client }),
       cancel: (client, requestId, envelope) => this.cancelled.push({ client, requestId, envelope }),
       gone: (client) => this.gone.push(client),
+      catchUp: () => this.read(),
       unsent: (replies, bytes) => {
         this.unsent.replies += replies;
         this.unsent.bytes += bytes;

@@ -159,8 +159,8 @@ class Relay {
 }
 
 async function carry(
-  from: Deno.TcpConn,
-  to: Deno.TcpConn,
+  from: Deno.Conn,
+  to: Deno.Conn,
   see: (chunk: Uint8Array) => void,
 ): Promise<void> {
   const chunk = new Uint8Array(4096);

@@ -67,6 +67,7 @@ const SYMBOLS = {
   malloc_trim: { parameters: ["usize"], result: "i32", optional: true },
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
+  getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
 } as const;
 
 /** The C functions that `openLibrary` binds. */
@@ -132,6 +133,12 @@ export const Option = {
   LAST_ENDPOINT: 32,
   ROUTER_MANDATORY: 33,
   TCP_KEEPALIVE: 34,
+  /** Probes that may go unanswered. */
+  TCP_KEEPALIVE_CNT: 35,
+  /** s. */
+  TCP_KEEPALIVE_IDLE: 36,
+  /** s. */
+  TCP_KEEPALIVE_INTVL: 37,
   IMMEDIATE: 39,
   IPV6: 42,
   CURVE_SERVER: 47,
@@ -141,8 +148,8 @@ export const Option = {
   ZAP_DOMAIN: 55,
   ROUTER_HANDOVER: 56,
   HANDSHAKE_IVL: 66,
-  HEARTBEAT_IVL: 75,
-  HEARTBEAT_TIMEOUT: 77,
+  /** How long what was sent may go unacknowledged, ms. */
+  TCP_MAXRT: 80,
   ZAP_ENFORCE_DOMAIN: 93,
   /** Draft: a ROUTER hears of peers that connect (1) and disconnect (2). */
   ROUTER_NOTIFY: 97,

@@ -66,6 +66,11 @@ export class Message {
     return this.#symbols.zmq_msg_gets(this.slot, FD_PROPERTY) !== null;
   }
 
+  /** The file descriptor of the connection that it came over; NaN if it came over none. */
+  get fd(): number {
+    return Number(this.property(FD_PROPERTY) ?? NaN);
+  }
+
   /** Makes this one share the content of `source`. */
   copyFrom(source: Message): void {
     this.#symbols.zmq_msg_copy(this.slot, source.slot);

@@ -1,0 +1,196 @@
+/**
+ * The clients of the frontend by their routing ids: who is there, who has left, and whose identity was
+ * taken over by another connection. Sends nothing; requests and replies are frontend.ts's.
+ *
+ * libzmq lets a newcomer have an identity at once, and what is sent to that goes to the newcomer from
+ * then on, though its notice may still wait to be read. So before something is sent to an identity
+ * that a peer chose, `holds` asks whether it is still the same peer's.
+ *
+ * @module
+ */
+
+import { type Client, newClient } from "../queue/job.ts";
+import { ByteCache } from "../wire/byte_cache.ts";
+import { buildJobHeader } from "../wire/job.ts";
+import { type Connection, Connections } from "../zmq/connections.ts";
+import { HANDSHAKE_TIMEOUT } from "../zmq/curve.ts";
+import { cString, type Library } from "../zmq/library.ts";
+import type { Message } from "../zmq/message.ts";
+import type { Socket } from "../zmq/socket.ts";
+import { Census } from "./census.ts";
+
+/** A body: frames that libzmq holds. */
+export type Frames = Message[];
+
+/** An identity that another connection has taken over. */
+export interface Takeover {
+  identity: string;
+  /** Where the newcomer comes from, "" if that is not known. */
+  address: string;
+}
+
+type Key = string | number;
+
+const PEER_ADDRESS = cString("Peer-Address");
+const USER_ID = cString("User-Id");
+/** A peer that was let in has come by then, ms: its handshake is over or cut off. */
+const ARRIVAL_TIME = HANDSHAKE_TIMEOUT + 1000;
+
+/** Who is at the frontend. */
+export class Clients {
+  readonly #socket: Socket;
+  readonly #connections: Connections;
+  readonly #byKey = new Map<Key, Client<Frames>>();
+  /** The connections of those who have chosen their identities, and have not lost them. */
+  readonly #named = new WeakMap<Client<Frames>, Connection>();
+  readonly #census = new Census();
+  readonly #gone: (client: Client<Frames>) => void;
+  readonly #notified: boolean;
+  readonly #proven: boolean;
+  /** Identities that another connection has taken over while their holder was there, as far as known. */
+  takeovers = 0;
+  /** The last of them. */
+  lastTakeover: Takeover = { identity: "", address: "" };
+
+  /**
+   * @param options `notified`: whether the ROUTER tells of peers; if not, one is forgotten with its
+   * last job. `proven`: whether peers prove by a key who they are.
+   * @param gone is told of each client that has left or was taken over.
+   */
+  constructor(
+    socket: Socket,
+    library: Library,
+    options: { notified: boolean; proven: boolean },
+    gone: (client: Client<Frames>) => void,
+  ) {
+    this.#socket = socket;
+    this.#connections = new Connections(library);
+    this.#notified = options.notified;
+    this.#proven = options.proven;
+    this.#gone = gone;
+  }
+
+  /** Clients known. */
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  /** Connections, those of clients that were let in and are about to come included. */
+  connections(now: number): number {
+    this.check(now);
+    return this.#census.size;
+  }
+
+  /** A client was let in: its connection counts from now on. */
+  expect(now: number): void {
+    if (this.#notified) this.#census.expect(now + ARRIVAL_TIME);
+  }
+
+  /** All that the ROUTER had to tell was read. */
+  caughtUp(now: number): void {
+    this.#census.caughtUp(now);
+    this.check(now);
+  }
+
+  /** The ROUTER tells of the peer whose id is in the first bytes of `buffer`. What that had asked ends. */
+  notice(buffer: Uint8Array<ArrayBuffer>, size: number, now: number): void {
+    const key = routingKey(buffer, size);
+    this.#census.notice(key, buffer.slice(0, size), now);
+    this.#forget(key);
+  }
+
+  /** Who has sent a message, of which `frame` is one of a body. */
+  sender(buffer: Uint8Array<ArrayBuffer>, size: number, frame: Message): Client<Frames> {
+    const key = routingKey(buffer, size);
+    const known = this.#byKey.get(key);
+    if (known !== undefined && (this.#notified || this.#isFrom(known, frame))) return known;
+    if (known !== undefined) this.#tookOver(key, addressOf(frame));
+    return this.#welcome(key, buffer.slice(0, size), frame);
+  }
+
+  /** Whether what is sent to a client's identity now can reach that client only. */
+  holds(client: Client<Frames>): boolean {
+    if (!this.isNamed(client)) return true;
+    const connection = this.#named.get(client);
+    if (connection === undefined) return false;
+    // If all notices were read, nobody has taken over.
+    if (this.#notified && !this.#socket.readable()) return true;
+    return this.#connections.isOpen(connection);
+  }
+
+  /** Whether a client has chosen its identity, and so may lose it to another. */
+  isNamed(client: Client<Frames>): boolean {
+    return client.routingId[0] !== 0;
+  }
+
+  /** Forgets a client that has nothing to wait for, where nobody tells when it leaves. */
+  forgetIdle(client: Client<Frames>): void {
+    if (this.#notified || client.live > 0) return;
+    this.#byKey.delete(routingKey(client.routingId, client.routingId.length));
+  }
+
+  /** Finds clients that have left without a notice, and identities that were taken over by silent ones. */
+  check(now: number): void {
+    const isThere = (id: Uint8Array<ArrayBuffer>) => this.#socket.hasPeer(id) ?? true;
+    for (const key of this.#census.settle(now, isThere)) this.#tookOver(key, "");
+    for (const key of this.#census.check(now, isThere)) this.#forget(key);
+  }
+
+  #welcome(key: Key, routingId: Uint8Array<ArrayBuffer>, frame: Message): Client<Frames> {
+    // libzmq's own identities begin with a zero byte, and a client's may not.
+    const isNamed = routingId[0] !== 0;
+    const identity = isNamed ? new TextDecoder().decode(routingId) : "";
+    // Where no key is asked for, a peer may send a property of this name itself.
+    const user = this.#proven ? frame.property(USER_ID) ?? "" : "";
+    const address = addressOf(frame);
+    const client = newClient<Frames>(routingId, buildJobHeader(identity, address, user), user);
+    this.#byKey.set(key, client);
+    if (isNamed) this.#named.set(client, this.#connections.of(frame.fd));
+    if (this.#notified && this.#census.spoke(key, routingId)) this.#tookOver(key, address);
+    return client;
+  }
+
+  /** Whether a message came over the connection that a client is known by. */
+  #isFrom(client: Client<Frames>, frame: Message): boolean {
+    const connection = this.#named.get(client);
+    if (connection === undefined) return true;
+    const { fd, cookie } = this.#connections.of(frame.fd);
+    return fd === connection.fd && cookie === connection.cookie;
+  }
+
+  #tookOver(key: Key, address: string): void {
+    this.takeovers++;
+    this.lastTakeover = { identity: typeof key === "string" ? nameOf(key) : "", address };
+    if (!this.#notified) this.#forget(key);
+  }
+
+  /** A client has left, if one was known by this key. */
+  #forget(key: Key): void {
+    const client = this.#byKey.get(key);
+    if (client === undefined) return;
+    this.#byKey.delete(key);
+    this.#named.delete(client);
+    this.#gone(client);
+  }
+}
+
+/** A routing id as a key: libzmq's own, five bytes of which the first is 0, is a number. */
+export function routingKey(id: Uint8Array, size: number): Key {
+  if (size === 5 && id[0] === 0) {
+    return (id[1] ?? 0) + (id[2] ?? 0) * 2 ** 8 + (id[3] ?? 0) * 2 ** 16 + (id[4] ?? 0) * 2 ** 24;
+  }
+  return KEYS.get(id, 0, size);
+}
+
+const KEYS = new ByteCache((id) => String.fromCharCode(...id));
+
+/** The identity that a key was made of, as text. */
+function nameOf(key: string): string {
+  return new TextDecoder().decode(Uint8Array.from(key, (letter) => letter.charCodeAt(0)));
+}
+
+/** The network address that a frame came from; "" over ipc, where libzmq tells of a process. */
+function addressOf(frame: Message): string {
+  const address = frame.property(PEER_ADDRESS) ?? "";
+  return address.startsWith("localhost:") ? "" : address;
+}
