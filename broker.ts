@@ -6,13 +6,15 @@
  * @module
  */
 
-import { Backend, type BackendEvents } from "./ports/backend.ts";
+import { Backend, type BackendEvents, type WorkerLine } from "./ports/backend.ts";
 import { Door } from "./ports/door.ts";
+import { clientOf, ErrorReplies, type Failure, textOf } from "./ports/error_replies.ts";
 import { type Frames, Frontend, type Request } from "./ports/frontend.ts";
 import { IpcFiles } from "./ports/ipc_files.ts";
 import { FairQueue } from "./queue/fair_queue.ts";
 import {
   type Asker,
+  attemptOf,
   type Client,
   type Job,
   type NewJob,
@@ -21,16 +23,19 @@ import {
   type Worker,
 } from "./queue/job.ts";
 import { List, noLinks } from "./queue/list.ts";
+import { OrderWatch } from "./queue/order.ts";
 import { ReplyCache } from "./queue/reply_cache.ts";
 import { ServiceTimes } from "./queue/service_times.ts";
 import { Code, isFinal, StatusFlag } from "./wire/request.ts";
-import type { LogLevel } from "./wire/job.ts";
+import { type LogFields, type LogLevel, ReplyFlag } from "./wire/job.ts";
 import type { Verdict, ZapRequest } from "./wire/zap.ts";
 import type { Demand } from "./zmq/curve.ts";
 import type { Library } from "./zmq/library.ts";
 import { MessagePool } from "./zmq/message.ts";
 import { Poller } from "./zmq/poller.ts";
 import { Context } from "./zmq/socket.ts";
+
+export type { Failure };
 
 /** What bounds a `Broker`, as operators set it. */
 export interface BrokerLimits {
@@ -150,6 +155,8 @@ const SPARE_STALL = 50;
 export class Broker<B> {
   #limits: BrokerLimits;
   readonly #wakeTime: number;
+  /** Whether no worker ever ran several jobs at a time: each then ends its jobs in order. */
+  inOrder: boolean;
   readonly #queue = new FairQueue<Job<B>>();
   readonly #workers = new Set<Worker<B>>();
   /** Ready workers by the number of jobs that they have. */
@@ -204,6 +211,7 @@ export class Broker<B> {
   constructor(limits: BrokerLimits, { wakeTime }: BrokerTimes) {
     this.#limits = limits;
     this.#wakeTime = wakeTime;
+    this.inOrder = limits.concurrency === 1;
   }
 
   /** Jobs waiting for a worker. */
@@ -258,6 +266,7 @@ export class Broker<B> {
   /** Works by other bounds from now on. */
   configure(limits: BrokerLimits): void {
     this.#limits = limits;
+    this.inOrder &&= limits.concurrency === 1;
     this.#watchAt = NOW; // nothing is late that was not watched until now
   }
 
@@ -941,8 +950,14 @@ export interface LoopEvents {
   memory(worker: number, bytes: number): void;
   /** The worker's handler does not stop: it is to be ended. */
   overran(worker: number): void;
-  /** A line for the log, from a worker or, without a number, from the broker itself. */
-  log(level: LogLevel, message: string, worker?: number): void;
+  /** A line of the broker's own for the log. */
+  log(level: LogLevel, message: string, fields?: LogFields): void;
+  /** Whether the log takes a worker's next line, of so many bytes. */
+  wantsLine(worker: number, bytes: number): boolean;
+  /** A line for the log from a worker. */
+  line(worker: number, line: WorkerLine): void;
+  /** A request ended in a 5xx that is not the broker's refusal (503). */
+  requestFailed(failure: Failure): void;
   /** Runs in every pass: does what is due; returns ms until it must run again. */
   tick(now: number): number;
 }
@@ -963,9 +978,14 @@ export interface LoopOptions extends BrokerLimits {
   replyCacheTtl: number;
   /** Bytes of the answers kept at most. */
   replyCacheBytes: number;
+  /** Whether clients get errors as handlers threw them; undefined: those of this machine do. */
+  exposeErrors?: boolean;
   /** Who may come in; undefined: all who reach the sockets. */
   guard?: Guard;
 }
+
+/** What a reload may change beside the broker's limits. */
+type Reloadable = "replyCacheTtl" | "replyCacheBytes" | "exposeErrors";
 
 /** Decides who may come in to which of the sockets. */
 export interface Guard {
@@ -983,6 +1003,8 @@ const WAKE_TIME = 0.1;
 const BATCH = 500;
 /** Questions whether a peer may come in that are answered before jobs have their turn. */
 const QUESTIONS = 50;
+/** A line of the log takes about as long as so many other messages. */
+const LINE_WEIGHT = 25;
 /** Turns before signals and timers have theirs. */
 const ROUNDS = 4;
 const SLOW_CLIENT_RETRY = 5;
@@ -1010,6 +1032,16 @@ const WRONGS = [
 
 type Wrongs = Record<typeof WRONGS[number][0], number>;
 
+/** A worker's answer that is yet to be sent. */
+interface Answer {
+  job: Job<Frames>;
+  code: number;
+  /** `ReplyFlag`s. */
+  flags: number;
+  frames: Frames;
+  worker: number;
+}
+
 /** The loop between the sockets and a `Broker`. */
 export class BrokerLoop {
   readonly #events: LoopEvents;
@@ -1023,7 +1055,13 @@ export class BrokerLoop {
   readonly #workers = new Map<number, Worker<Frames>>();
   readonly #cache: ReplyCache<Frames>;
   /** What workers have answered and is yet to be sent: in a row it costs fewer changes of threads. */
-  readonly #answers: { job: Job<Frames>; code: number; frames: Frames }[] = [];
+  readonly #answers: Answer[] = [];
+  readonly #errors: ErrorReplies;
+  readonly #order = new OrderWatch<Frames>();
+  /** What was read in this turn beside messages that take no time. */
+  #extraWeight = 0;
+  /** Workers that were given up as they had lost a job. */
+  #losers = 0;
   /** Jobs that are about to be sent, by their workers. */
   readonly #groups = new Map<Worker<Frames>, Job<Frames>[]>();
   #now = performance.now();
@@ -1059,6 +1097,7 @@ export class BrokerLoop {
     this.#context = new Context(library);
     this.#messages = new MessagePool(library);
     this.#cache = new ReplyCache((frames) => this.#release(frames));
+    this.#errors = new ErrorReplies(this.#messages, () => this.frontend);
     this.#files = new IpcFiles(library);
     this.configure(options);
     const ipv6 = [...options.frontend, options.backend].some((endpoint) => endpoint.includes("["));
@@ -1112,7 +1151,16 @@ export class BrokerLoop {
     const { malformed, undelivered, clients } = this.#front;
     const denied = this.#door?.denied ?? 0;
     const takeovers = this.#front.takeovers.count;
-    return { malformed, undelivered, clients, intruders: this.#back.intruders, denied, takeovers };
+    const { intruders } = this.#back;
+    return {
+      malformed,
+      undelivered,
+      clients,
+      intruders,
+      denied,
+      takeovers,
+      lostJobs: this.#losers,
+    };
   }
 
   /** Connections of clients; undefined where libzmq does not tell of them. */
@@ -1154,7 +1202,8 @@ export class BrokerLoop {
     const sleep = Math.min(this.broker.tick(now), this.#cache.tick(now));
     this.#answerEnded();
     this.#endOverruns();
-    return Math.min(sleep, this.#events.tick(now), this.#tidy(now));
+    this.#endLosers(now);
+    return Math.min(sleep, this.#events.tick(now), this.#tidy(now), this.#order.wait(now));
   }
 
   /** Gives memory back some time after much was waiting; returns ms until it must run again. */
@@ -1174,8 +1223,9 @@ export class BrokerLoop {
   }
 
   /** Works by other bounds from now on. */
-  configure(options: BrokerLimits & Pick<LoopOptions, "replyCacheTtl" | "replyCacheBytes">): void {
+  configure(options: BrokerLimits & Pick<LoopOptions, Reloadable>): void {
     this.broker.configure(options);
+    this.#errors.configure(options);
     this.#cache.configure({ ttl: options.replyCacheTtl, bytes: options.replyCacheBytes });
   }
 
@@ -1239,8 +1289,9 @@ export class BrokerLoop {
 
   #readBackend(): number {
     let read = 0;
-    while (read < BATCH && this.#back.read()) read++;
-    for (const { job, code, frames } of this.#answers.splice(0)) this.#deliver(job, code, frames);
+    this.#extraWeight = 0;
+    while (read + this.#extraWeight < BATCH && this.#back.read()) read++;
+    for (const answer of this.#answers.splice(0)) this.#deliver(answer);
     return read;
   }
 
@@ -1304,6 +1355,9 @@ export class BrokerLoop {
   #answerEnded(): void {
     for (const { job, to, code, message, flags, last } of this.broker.takeEnded()) {
       for (const asker of to) this.#front.replyError(asker, code, message, this.#now, flags);
+      if (code === Code.workerDied || code === Code.handlerTimeout) {
+        this.#tellFailure(job, code, message, undefined, "");
+      }
       if (last) this.#forgetJob(job);
     }
   }
@@ -1316,11 +1370,39 @@ export class BrokerLoop {
   }
 
   /** Sends a worker's answer to all who wait for it. The frames are given away. */
-  #deliver(job: Job<Frames>, code: number, frames: Frames): void {
+  #deliver(answer: Answer): void {
+    const { job, code, frames } = answer;
+    if (code !== Code.ok) return this.#deliverError(answer);
     if (job.key !== "") this.#keep(job.key, code, frames);
     for (const other of job.others) this.#front.reply(other, code, this.#copy(frames), this.#now);
     this.#front.reply(job, code, frames, this.#now);
     this.#forgetJob(job);
+  }
+
+  /** The same of an error: the log gets all of it, each client what it may see. */
+  #deliverError({ job, code, flags, frames, worker }: Answer): void {
+    const stack = this.#errors.takeStack(flags, frames);
+    if (code >= Code.handlerFailed) this.#tellFailure(job, code, textOf(frames), worker, stack);
+    if (job.key !== "" && (flags & ReplyFlag.PRIVATE) === 0) this.#keep(job.key, code, frames);
+    for (const asker of [job, ...job.others]) {
+      const shown = this.#errors.shows(flags, asker.client);
+      const said = shown ? this.#copy(frames) : this.#errors.veil(job);
+      this.#front.reply(asker, code, said, this.#now);
+    }
+    this.#release(frames);
+    this.#forgetJob(job);
+  }
+
+  #tellFailure(
+    job: Job<Frames>,
+    code: number,
+    message: string,
+    worker: number | undefined,
+    stack: string,
+  ): void {
+    const attempt = attemptOf(job);
+    const client = clientOf(job);
+    this.#events.requestFailed({ job: job.id, worker, attempt, code, message, stack, client });
   }
 
   #keep(key: string, code: number, frames: Frames): void {
@@ -1377,13 +1459,31 @@ export class BrokerLoop {
     }
   }
 
+  /** Ends workers that answer later jobs and keep an earlier one: that one is never answered there. */
+  #endLosers(now: number): void {
+    if (!this.broker.inOrder) return;
+    for (const worker of this.#order.look(this.broker.workers, now)) {
+      const [job] = worker.jobs.keys();
+      this.#losers++;
+      this.#events.log("error", "a worker has lost a job and is replaced", {
+        worker: worker.id,
+        job: job ?? 0,
+      });
+      this.broker.retire(worker);
+      this.#events.lost(worker.id);
+    }
+  }
+
   #backendEvents(): BackendEvents {
     return {
       admit: (token, routingId) => this.#admit(token, routingId),
       reply: (worker, reply, frames) => {
         const job = this.broker.settle(worker, reply.job, reply.code, reply.micros, this.#now);
         if (job === undefined) this.#release(frames);
-        else this.#answers.push({ job, code: reply.code, frames });
+        else {
+          const { code, flags } = reply;
+          this.#answers.push({ job, code, flags, frames, worker: worker.id });
+        }
       },
       returned: (worker, job) => this.broker.giveBack(worker, job, this.#now),
       retiring: (worker) => {
@@ -1398,7 +1498,11 @@ export class BrokerLoop {
       loaded: (token) => this.#events.loaded(token),
       failed: (token, message) => this.#events.failed(token, message),
       memory: (worker, bytes) => this.#events.memory(worker.id, bytes),
-      log: (worker, level, message) => this.#events.log(level, message, worker.id),
+      wantsLog: (worker, bytes) => this.#events.wantsLine(worker.id, bytes),
+      log: (worker, line) => {
+        this.#extraWeight += LINE_WEIGHT;
+        this.#events.line(worker.id, line);
+      },
     };
   }
 
@@ -1472,4 +1576,6 @@ export interface SocketCounters {
   denied: number;
   /** Identities that another connection has taken over while their holder was there, as far as known. */
   takeovers: number;
+  /** Workers that were replaced as they had lost a job. */
+  lostJobs: number;
 }

@@ -21,14 +21,17 @@ import {
   type Admission,
   type BrokerCounters,
   BrokerLoop,
+  type Failure,
   type Guard,
   type LoopEvents,
   type SocketCounters,
 } from "./broker.ts";
 import { type Log, messageOf, openLog } from "./ops/log.ts";
+import { LogGate } from "./ops/log_gate.ts";
 import { flush, LineWriter, stderrSink } from "./ops/line_writer.ts";
 import { LogFollower } from "./ops/log_follower.ts";
 import {
+  type RequestErrorEvent,
   resolveOptions,
   type ServeOptions,
   type Settings,
@@ -243,6 +246,9 @@ interface Process {
   isLoaded: boolean;
 }
 
+const MiB = 1024 ** 2;
+/** Whose failed requests are counted: all workers' together. */
+const NO_WORKER = 0;
 /** A process that has ended is forgotten by the broker when its connection ends, or after this, ms. */
 const DEPARTURE_GRACE = 250;
 /** Replies that are on their way at the end have at least this long, and at most what is left of `stopTimeout`, ms. */
@@ -274,6 +280,10 @@ class PreforkServer implements Server {
   readonly #libraryPath: string;
   readonly #folder: PrivateFolder | undefined;
   readonly #pidFile: PidFile | undefined;
+  /** What each worker may log. */
+  readonly #lines = new LogGate({ lines: 5000, bytes: 4 * MiB });
+  /** What is logged of requests that fail. */
+  readonly #failures = new LogGate({ lines: 100, bytes: MiB });
   readonly #access: Access | undefined;
   readonly #loop: BrokerLoop;
   readonly #supervisor: Supervisor;
@@ -565,7 +575,8 @@ class PreforkServer implements Server {
   #doDue(now: number): number {
     const departure = this.#forgetDeparted(now);
     this.#tellIdle(now);
-    const files = Math.min(this.#watchFiles(now), this.#follower.tick(now));
+    const log = Math.min(this.#follower.tick(now), this.#tellDropped(now));
+    const files = Math.min(this.#watchFiles(now), log);
     if (this.#phase === "draining" && (now >= this.#stopAt || this.#loop.broker.idle)) {
       this.#phase = "stopping";
       this.#loop.broker.close("refuse");
@@ -620,9 +631,37 @@ class PreforkServer implements Server {
       overran: (worker) => this.#overran(worker),
       lost: (worker) => this.#processes.get(worker)?.child.kill("SIGKILL"),
       memory: (worker, bytes) => this.#noteMemory([{ worker, bytes }], performance.now()),
-      log: (level, message, worker) => this.#log[level](message, { worker }),
+      log: (level, message, fields) => this.#log[level](message, fields),
+      wantsLine: (worker, bytes) => this.#lines.admits(worker, bytes, performance.now()),
+      line: (worker, { level, message, fields, job }) => {
+        this.#log[level](message, { ...fields, worker, job: job === 0 ? undefined : job });
+      },
+      requestFailed: (failure) => this.#requestFailed(failure),
       tick: (now) => this.#tick(now),
     };
+  }
+
+  /** Logs a request that has failed, unless there are too many, and tells whoever wants to know. */
+  #requestFailed(failure: Failure): void {
+    const { job, worker, attempt, code, message: error, client, stack } = failure;
+    const size = error.length + stack.length;
+    if (this.#failures.admits(NO_WORKER, size, performance.now())) {
+      const fields = { job, worker, attempt, code, ...namesOf(client), error };
+      this.#log.error("request failed", { ...fields, stack: stack === "" ? undefined : stack });
+    }
+    const { onError } = this.#settings;
+    if (onError !== undefined) this.#hook("onError", () => onError(errorEventOf(failure)));
+  }
+
+  /** Says how much of the log was dropped; returns ms until it wants to again. */
+  #tellDropped(now: number): number {
+    for (const { subject: worker, dropped } of this.#lines.report(now)) {
+      this.#log.warn("a worker logs too much: lines were dropped", { worker, dropped });
+    }
+    for (const { dropped } of this.#failures.report(now)) {
+      this.#log.error("more requests failed", { count: dropped });
+    }
+    return Math.min(this.#lines.wait(now), this.#failures.wait(now));
   }
 
   // ---- processes ----
@@ -1010,6 +1049,20 @@ class PreforkServer implements Server {
     this.#pidFile?.release();
     this.#folder?.remove();
   }
+}
+
+/** A client's names, those that it has. */
+function namesOf({ address, identity, user }: Failure["client"]) {
+  const named = (name: string) => name === "" ? undefined : name;
+  return { client: named(address), identity: named(identity), user: named(user) };
+}
+
+function errorEventOf({ worker, stack, ...rest }: Failure): RequestErrorEvent {
+  return {
+    ...rest,
+    ...(worker === undefined ? {} : { worker }),
+    ...(stack === "" ? {} : { stack }),
+  };
 }
 
 /** Options that only a restart can change. */

@@ -29,9 +29,13 @@ import {
   readCode,
   readJobId,
   REPLY_BYTES,
+  ReplyFlag,
   writeReply,
 } from "./wire/job.ts";
+import { Rate } from "./wire/rate.ts";
 import { Code } from "./wire/request.ts";
+import { toFrames } from "./wire/result.ts";
+import { MAX_TEXT, messageOf, placeOf, show, showFields, stackOf } from "./wire/show.ts";
 import { LOAD_FAILED, type WorkerConfig } from "./wire/worker_config.ts";
 import { prove } from "./zmq/curve.ts";
 import { shutDebugger } from "./zmq/debugger.ts";
@@ -70,16 +74,30 @@ export interface HandlerModule {
   dequeue?: () => void | Promise<void>;
 }
 
-/** Writes to the server's log. */
+/** Plain values that a log line carries beside its message; an undefined one is left out. */
+export type LogLineFields = Readonly<
+  Record<string, string | number | boolean | bigint | null | undefined>
+>;
+
+/**
+ * Writes to the server's log. A message may be any value: an error is logged with its stack, an object as
+ * `console.log` shows it. Of a message 8,192 characters are kept, of a field 1,024. Never throws.
+ *
+ * @example
+ * ```ts
+ * ctx.log.warn("slow query", { table: "orders", ms: 1200 });
+ * ctx.log.error(error);
+ * ```
+ */
 export interface HandlerLog {
   /** A line for developers. */
-  debug(message: string): void;
+  debug(message: unknown, fields?: LogLineFields): void;
   /** A line for operators. */
-  info(message: string): void;
+  info(message: unknown, fields?: LogLineFields): void;
   /** Something that needs a look. */
-  warn(message: string): void;
+  warn(message: unknown, fields?: LogLineFields): void;
   /** Something that went wrong. */
-  error(message: string): void;
+  error(message: unknown, fields?: LogLineFields): void;
 }
 
 /** What is known of a request, beside its first body frame. */
@@ -190,12 +208,18 @@ export async function main(load?: () => Promise<unknown>): Promise<void> {
     if (service !== undefined) await service.run(handler, config);
     else await runDequeue(handler);
   } catch (error) {
-    const message = `Cannot load the handler "${config.handler}": ${messageOf(error)}`;
+    const message = `Cannot load the handler "${config.handler}": ${loadError(error)}`;
     if (service === undefined) console.error(message);
     else service.fail(config.token, message);
     Deno.exit(LOAD_FAILED);
   }
   Deno.exit(0);
+}
+
+/** What is wrong with a handler, and where: Deno itself only says the place of what it can't parse. */
+function loadError(error: unknown): string {
+  const [message, place] = [messageOf(error), placeOf(error)];
+  return place === "" || message.includes(place) ? message : `${message} (${place})`;
 }
 
 /** Does all that needs FFI, then gives it up. */
@@ -220,7 +244,7 @@ async function prepare(config: WorkerConfig): Promise<Service | undefined> {
 function logUncaught(service: Service): void {
   const log = (event: Event, error: unknown) => {
     event.preventDefault();
-    service.log("error", `Uncaught in the handler: ${messageOf(error)}`);
+    service.log("error", `Uncaught in the handler: ${messageOf(error)}`, error);
   };
   addEventListener("unhandledrejection", (event) => log(event, event.reason));
   addEventListener("error", (event) => log(event, event.error));
@@ -293,11 +317,6 @@ function isHandlerModule(module: unknown): module is HandlerModule {
     typeof module.default === "function";
 }
 
-interface PendingJob {
-  header: JobHeader;
-  frames: Uint8Array[];
-}
-
 /** Why a job should stop, and the code that it ends with if it does. */
 const Stop = {
   cancelled: { code: Code.cancelled, reason: "Nobody waits for the answer any more" },
@@ -308,8 +327,6 @@ const Stop = {
 
 type Stop = typeof Stop[keyof typeof Stop];
 
-/** Characters of an error message or a line for the log at most. */
-const MAX_TEXT = 8192;
 /** The longest wait, ms. */
 const LONG = 60_000;
 /** Messages read before the jobs in them begin. */
@@ -322,6 +339,8 @@ const IDLE_TURNS = 8;
 const HOLD = 0.2;
 /** One that has more bytes does not wait at all. */
 const LARGE = 16_384;
+/** Errors that are replied with their stacks, a second: writing these down takes long. */
+const MAX_STACKS = 100;
 /** A worker leaves once its last replies are on their way, or after this, ms. */
 const LINGER = 5000;
 
@@ -339,8 +358,9 @@ class Service {
   #begunAt: number | undefined;
   /** When the last job began or ended, ms. */
   #now = 0;
-  readonly #pending: PendingJob[] = [];
-  readonly #running = new Map<number, JobContext>();
+  readonly #pending: Job[] = [];
+  readonly #running = new Map<number, Job>();
+  readonly #stacks = new Rate(MAX_STACKS);
   #handler: HandlerModule = { default: echo };
   #concurrency = 1;
   /** Asynchronous jobs that have ended. */
@@ -410,9 +430,18 @@ class Service {
     this.#close();
   }
 
-  /** Writes a line to the server's log. */
-  log(level: LogLevel, message: string): void {
-    this.#tell(buildLog(level), message);
+  /** Writes a line to the server's log; with an error, its stack too. */
+  log(level: LogLevel, message: string, error?: unknown): void {
+    this.#log(level, message, showFields(undefined, error), 0);
+  }
+
+  /** Writes what a job's handler logs: any value, and fields. */
+  logOf(job: Job, level: LogLevel, message: unknown, fields: unknown): void {
+    this.#log(level, show(message), showFields(fields, message), job.id);
+  }
+
+  #log(level: LogLevel, message: string, fields: string, job: number): void {
+    this.#tell(buildLog(level, job), this.#encode(message), this.#encoder.encode(fields));
     // A send can eat the wake-up of what arrived meanwhile.
     this.#poller.wake();
   }
@@ -435,25 +464,21 @@ class Service {
   #say(type: number, token: string, message?: string): void {
     const frame = this.#encoder.encode("\0" + token);
     frame[0] = type;
-    this.#tell(frame, message);
+    if (message === undefined) this.#tell(frame);
+    else this.#tell(frame, this.#encode(message));
   }
 
   /** Says something beside replies: those that wait for each other go first. */
-  #tell(frame: Uint8Array<ArrayBuffer>, text?: string): void {
+  #tell(...frames: Uint8Array<ArrayBuffer>[]): void {
     this.#endMessage();
-    if (text === undefined) {
-      this.#socket.sendLast(frame);
-    } else {
-      this.#socket.sendMore(frame);
-      this.#socket.sendLast(this.#encode(text));
-    }
+    this.#socket.sendAll(frames);
   }
 
   #listen(): void {
     Deno.addSignalListener("SIGTERM", () => this.#retire());
     Deno.addSignalListener("SIGQUIT", () => this.#retire());
     Deno.addSignalListener("SIGINT", () => {
-      for (const context of this.#running.values()) context.abort(Stop.interrupted);
+      for (const job of this.#running.values()) job.abort(Stop.interrupted);
     });
   }
 
@@ -462,7 +487,7 @@ class Service {
     if (this.#state === "draining") return;
     this.#state = "draining";
     this.#tell(buildSignal(FromWorker.RETIRE));
-    for (const { header } of this.#pending.splice(0)) this.#giveBack(header.job);
+    for (const { id } of this.#pending.splice(0)) this.#giveBack(id);
     this.#poller.wake();
   }
 
@@ -474,7 +499,7 @@ class Service {
     try {
       await this.#handler.finish?.();
     } catch (error) {
-      this.log("error", `The handler's finish() failed: ${messageOf(error)}`);
+      this.log("error", `The handler's finish() failed: ${messageOf(error)}`, error);
     }
   }
 
@@ -519,7 +544,7 @@ class Service {
         frames.push(this.#frame.bytes(length));
         bytes += length;
       }
-      this.#pending.push({ header, frames });
+      this.#pending.push(new Job(header, frames));
       if (!this.#frame.more) break;
       size = this.#socket.receiveInto(this.#reader.bytes);
     }
@@ -527,10 +552,10 @@ class Service {
   }
 
   #cancel(job: number, code: number): void {
-    const index = this.#pending.findIndex(({ header }) => header.job === job);
+    const index = this.#pending.findIndex(({ id }) => id === job);
     if (index < 0) return this.#running.get(job)?.abort(Stop.cancelled);
     this.#pending.splice(index, 1);
-    this.#replyText(job, code, Stop.cancelled.reason, 0);
+    this.#reply(job, code, 0, 0, [this.#encode(Stop.cancelled.reason)]);
   }
 
   #startPending(): void {
@@ -539,33 +564,32 @@ class Service {
       if (job === undefined) return;
       const { deadline } = job.header;
       // The broker answers it; it may know of somebody who waits longer.
-      if (deadline > 0 && Date.now() > deadline) this.#giveBack(job.header.job);
+      if (deadline > 0 && Date.now() > deadline) this.#giveBack(job.id);
       else this.#start(job);
     }
   }
 
   /** Runs a job. One that answers at once is answered at once, without a promise. */
-  #start({ header, frames }: PendingJob): void {
-    if (isRisky(header)) this.#endMessage();
-    const context = new JobContext(header, frames, this, this.#now);
+  #start(job: Job): void {
+    if (isRisky(job.header)) this.#endMessage();
+    job.startedAt = this.#now;
     try {
-      const result = this.#answer(context);
+      const result = this.#answer(job, new JobContext(job, this));
       if (result instanceof Promise) {
-        this.#running.set(header.job, context);
-        this.#await(result, context);
-      } else {
-        this.#replyResult(context, result);
-        context.end();
+        this.#running.set(job.id, job);
+        this.#await(result, job);
+        return;
       }
+      this.#replyResult(job, result);
     } catch (error) {
-      this.#replyError(context, error);
-      context.end();
+      this.#replyError(job, error);
     }
+    job.end();
   }
 
-  #answer(context: JobContext): HandlerResult | Promise<HandlerResult> {
+  #answer(job: Job, context: HandlerContext): HandlerResult | Promise<HandlerResult> {
     const { allow, default: handler } = this.#handler;
-    const [body = new Uint8Array(0)] = context.frames;
+    const [body = new Uint8Array(0)] = job.frames;
     const allowed = allow === undefined ? true : settled(allow(context));
     if (allowed instanceof Promise) {
       return allowed.then((allowed) => {
@@ -577,50 +601,59 @@ class Service {
     return settled(handler(body, context));
   }
 
-  async #await(result: Promise<HandlerResult>, context: JobContext): Promise<void> {
+  async #await(result: Promise<HandlerResult>, job: Job): Promise<void> {
     try {
       const value = await result;
-      this.#replyResult(context, value);
+      this.#replyResult(job, value);
     } catch (error) {
-      this.#replyError(context, error);
+      this.#replyError(job, error);
     }
-    context.end();
+    job.end();
     this.#ended++;
-    this.#running.delete(context.id);
+    this.#running.delete(job.id);
     this.#startPending();
     // What was sent may have eaten a wake-up, and the loop may wait for the last job.
     this.#poller.wake();
   }
 
-  #replyResult(context: JobContext, result: HandlerResult): void {
+  /** All that runs the handler's code comes before the first frame is sent. */
+  #replyResult(job: Job, result: HandlerResult): void {
     const frames = toFrames(result);
-    const size = frames.reduce((sum, frame) => sum + lengthOf(frame), 0);
+    const size = bytesOf(frames);
     if (size > this.#maxMessageSize) {
       throw new RangeError(
         `The reply must have at most ${this.#maxMessageSize} bytes: it has ${size}`,
       );
     }
-    this.#reply(context.id, Code.ok, this.#took(context), frames, size);
+    this.#reply(job.id, Code.ok, 0, this.#took(job), frames, size);
   }
 
   /** A handler that was told to stop and threw has done so. */
-  #replyError(context: JobContext, error: unknown): void {
-    const { id, stopped } = context;
-    const took = this.#took(context);
-    if (stopped === undefined || stopped === Stop.interrupted) {
-      this.#replyText(id, codeOf(error), messageOf(error), took);
-    } else this.#replyText(id, stopped.code, stopped.reason, took);
+  #replyError(job: Job, error: unknown): void {
+    const { stopped } = job;
+    const took = this.#took(job);
+    if (stopped !== undefined && stopped !== Stop.interrupted) {
+      return this.#reply(job.id, stopped.code, 0, took, [this.#encode(stopped.reason)]);
+    }
+    const worded = wordedCodeOf(error);
+    const code = worded ?? Code.handlerFailed;
+    const stack = code >= Code.handlerFailed ? this.#stackOf(error) : "";
+    const flags = (worded === undefined ? ReplyFlag.PRIVATE : 0) |
+      (stack === "" ? 0 : ReplyFlag.STACK);
+    const texts = stack === "" ? [messageOf(error)] : [messageOf(error), stack];
+    this.#reply(job.id, code, flags, took, texts.map((text) => this.#encode(text)));
   }
 
-  #replyText(job: number, code: number, message: string, took: number): void {
-    const text = this.#encode(message);
-    this.#reply(job, code, took, [text], text.length);
+  #stackOf(error: unknown): string {
+    if (!this.#stacks.has(this.#now)) return "";
+    this.#stacks.take(1);
+    return stackOf(error);
   }
 
   /** How long a job has taken, ms. */
-  #took(context: JobContext): number {
+  #took(job: Job): number {
     this.#now = performance.now();
-    return this.#now - context.startedAt;
+    return this.#now - job.startedAt;
   }
 
   /**
@@ -630,16 +663,18 @@ class Service {
   #reply(
     job: number,
     code: number,
+    flags: number,
     took: number,
     frames: readonly Uint8Array<ArrayBuffer>[],
-    size: number,
+    size: number = bytesOf(frames),
   ): void {
     const begunAt = this.#begunAt ?? this.#now;
     const next = this.#pending[0]?.header;
     const isLast = next === undefined || isRisky(next) || this.#poller.waiting || size > LARGE ||
       this.#now - begunAt > HOLD;
     this.#begunAt = isLast ? undefined : begunAt;
-    writeReply(this.#replyView, { job, code, micros: took * 1000, frames: frames.length });
+    const header = { job, code, flags, micros: took * 1000, frames: frames.length };
+    writeReply(this.#replyView, header);
     this.#socket.sendMore(this.#replyHeader);
     const last = frames.length - 1;
     for (let index = 0; index < last; index++) this.#socket.sendMore(frames[index] ?? EMPTY);
@@ -663,40 +698,33 @@ function isRisky({ attempt, requestTimeout }: JobHeader): boolean {
   return attempt > 1 || requestTimeout > 0;
 }
 
-/** What a handler sees of its job; what costs something is made when it is asked for. */
-class JobContext implements HandlerContext {
-  readonly #header: JobHeader;
-  readonly #service: Service;
-  readonly startedAt: number;
+/** Bytes in all frames, whatever these pretend to have. */
+function bytesOf(frames: readonly Uint8Array[]): number {
+  let sum = 0;
+  for (const frame of frames) sum += lengthOf(frame);
+  return sum;
+}
+
+/** A job of this worker. The handler sees none of it but through its context. */
+class Job {
+  readonly header: JobHeader;
   readonly frames: readonly Uint8Array[];
+  /** When its handler was called, ms. */
+  startedAt = 0;
   #controller: AbortController | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #stopped: Stop | undefined;
 
-  constructor(header: JobHeader, frames: Uint8Array[], service: Service, startedAt: number) {
-    this.#header = header;
-    this.#service = service;
-    this.startedAt = startedAt;
+  constructor(header: JobHeader, frames: readonly Uint8Array[]) {
+    this.header = header;
     this.frames = frames;
   }
 
   get id(): number {
-    return this.#header.job;
+    return this.header.job;
   }
 
-  get attempt(): number {
-    return this.#header.attempt;
-  }
-
-  get client(): HandlerContext["client"] {
-    return this.#header.client;
-  }
-
-  get deadline(): number | undefined {
-    const { deadline } = this.#header;
-    return deadline === 0 ? undefined : deadline;
-  }
-
+  /** Made when it is asked for. */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
@@ -712,16 +740,6 @@ class JobContext implements HandlerContext {
     if (this.#stopped !== undefined) return this.#stopped;
     const { stop, left } = this.#limit();
     return left > 0 ? undefined : stop;
-  }
-
-  get log(): HandlerLog {
-    const write = (level: LogLevel) => (message: string) => this.#service.log(level, message);
-    return {
-      debug: write("debug"),
-      info: write("info"),
-      warn: write("warn"),
-      error: write("error"),
-    };
   }
 
   /** Fires the signal. */
@@ -743,7 +761,7 @@ class JobContext implements HandlerContext {
 
   /** The limit that comes first, and the ms until then; Infinity: there is none. */
   #limit(): { stop: Stop; left: number } {
-    const { deadline, requestTimeout } = this.#header;
+    const { deadline, requestTimeout } = this.header;
     const untilDeadline = deadline === 0 ? Infinity : deadline - Date.now();
     const untilLimit = requestTimeout === 0
       ? Infinity
@@ -754,67 +772,73 @@ class JobContext implements HandlerContext {
   }
 }
 
+/** What a handler sees of its job. Whatever it adds to this or replaces, the job itself stays as it is. */
+class JobContext implements HandlerContext {
+  readonly #job: Job;
+  readonly #service: Service;
+
+  constructor(job: Job, service: Service) {
+    this.#job = job;
+    this.#service = service;
+  }
+
+  get id(): number {
+    return this.#job.header.job;
+  }
+
+  get attempt(): number {
+    return this.#job.header.attempt;
+  }
+
+  get frames(): readonly Uint8Array[] {
+    return this.#job.frames;
+  }
+
+  get client(): HandlerContext["client"] {
+    return this.#job.header.client;
+  }
+
+  get deadline(): number | undefined {
+    const { deadline } = this.#job.header;
+    return deadline === 0 ? undefined : deadline;
+  }
+
+  get signal(): AbortSignal {
+    return this.#job.signal;
+  }
+
+  get log(): HandlerLog {
+    const write = (level: LogLevel) => (message: unknown, fields?: LogLineFields) =>
+      this.#service.logOf(this.#job, level, message, fields);
+    return {
+      debug: write("debug"),
+      info: write("info"),
+      warn: write("warn"),
+      error: write("error"),
+    };
+  }
+}
+
 function demand(allowed: boolean): void {
   if (!allowed) throw new RequestError(Code.forbidden, "The request is not allowed");
 }
 
-/** Also of another copy of this module, so by name and not by class. */
-function codeOf(error: unknown): number {
-  const named = error instanceof Error && error.name === "RequestError" && "code" in error;
-  return named && isErrorCode(error.code) ? error.code : Code.handlerFailed;
+/** The code of an error that is worded for clients; also of another copy of this module, so by its name. */
+function wordedCodeOf(error: unknown): number | undefined {
+  try {
+    const named = error instanceof Error && error.name === "RequestError" && "code" in error;
+    const code = named ? error.code : undefined;
+    return isErrorCode(code) ? code : undefined;
+  } catch {
+    return undefined; // it does not let itself be looked at
+  }
 }
 
 function isErrorCode(code: unknown): code is number {
   return typeof code === "number" && Number.isInteger(code) && code >= 400 && code <= 599;
 }
 
-/** An error's message, never its stack. */
-function messageOf(error: unknown): string {
-  try {
-    return String(error instanceof Error ? error.message : error);
-  } catch {
-    return "An error that can't be shown";
-  }
-}
-
-/** What a value that is no frame is. */
-function describe(value: unknown): string {
-  if (Array.isArray(value)) {
-    const wrong = Array.from(value).find((item: unknown) => toFrame(item) === undefined);
-    return `an array with ${describe(wrong)}`;
-  }
-  if (typeof value === "object" && value !== null) return value.constructor?.name ?? "an object";
-  return String(value);
-}
-
-/**
- * A result as frames, of which there is at least one.
- *
- * @throws {TypeError} when it is something else.
- */
-function toFrames(result: HandlerResult): Uint8Array<ArrayBuffer>[] {
-  const frames = Array.isArray(result) ? Array.from(result, toFrame) : [toFrame(result)];
-  if (frames.length === 0) return [EMPTY];
-  if (frames.every((frame) => frame !== undefined)) return frames;
-  throw new TypeError(
-    `The handler must return Uint8Array, string or an array of them: it returned ${
-      describe(result)
-    }`,
-  );
-}
-
 const EMPTY = new Uint8Array(0);
-const utf8 = new TextEncoder();
-
-function toFrame(value: unknown): Uint8Array<ArrayBuffer> | undefined {
-  if (typeof value === "string") return utf8.encode(value);
-  if (!(value instanceof Uint8Array)) return undefined;
-  return isPlain(value) ? value : new Uint8Array(value);
-}
-
-function isPlain(bytes: Uint8Array): bytes is Uint8Array<ArrayBuffer> {
-  return bytes.buffer instanceof ArrayBuffer;
-}
 
 /** A promise of any make as one of our own; other values as they are. */
 function settled<T>(value: T | PromiseLike<T>): T | Promise<T> {

@@ -82,6 +82,24 @@ export interface StopEvent {
   reason: string;
 }
 
+/** A request has ended in an error of the handler (500 to 599) or of the server (502, 504). */
+export interface RequestErrorEvent {
+  /** The server's number for the job, as in the log and in `ctx.id`. */
+  job: number;
+  /** The worker whose handler threw; left out where no worker answered. */
+  worker?: number;
+  /** 1 for the first try. */
+  attempt: number;
+  /** The code of the client's error reply. */
+  code: number;
+  /** What the handler threw, or what went wrong. */
+  message: string;
+  /** The error's stack and causes, where they are known: of 100 errors a second and worker. */
+  stack?: string;
+  /** Who asked: the network address ("" over ipc), the identity and the user, "" for none. */
+  client: { readonly address: string; readonly identity: string; readonly user: string };
+}
+
 /** Functions that are told what the server does; one that throws is logged and changes nothing. */
 export interface Hooks {
   /** Called when the frontend and the backend are bound. */
@@ -96,6 +114,8 @@ export interface Hooks {
   onResize?: (event: ResizeEvent) => void | Promise<void>;
   /** Called when a reload has succeeded or failed. */
   onReload?: (event: ReloadEvent) => void | Promise<void>;
+  /** Called when a request has failed: its handler threw, or its workers died or did not stop. */
+  onError?: (event: RequestErrorEvent) => void | Promise<void>;
   /** Called when the last job is done and none waits. */
   onIdle?: () => void | Promise<void>;
   /** Called when the server begins to stop. */
@@ -290,6 +310,13 @@ export interface ServeOptions extends Hooks {
   /** Frames of the body of one request, at most. @default {1000} */
   maxFrames?: number;
   /**
+   * Whether a client gets the message of an error that a handler throws; if not, it gets "The handler
+   * failed" and the job's number, and the log has the rest. The text of a `RequestError` is always sent.
+   *
+   * @default {true over ipc and loopback endpoints, else false}
+   */
+  exposeErrors?: boolean;
+  /**
    * What the handler may do; "inherit" is all that this process may do (-A), no sandbox.
    *
    * @default {"none"}
@@ -339,6 +366,7 @@ export type OpenOption =
   | "backend"
   | "curveSecretKey"
   | "curveClients"
+  | "exposeErrors"
   | "pidFile"
   | "user"
   | "group"
@@ -775,6 +803,13 @@ const TABLE = {
     fallback: 1000,
     help: "frames of one request, at most",
   }),
+  exposeErrors: row({
+    name: "exposeErrors",
+    group: "Jobs",
+    kind: toggle,
+    fallbackText: "over ipc, loopback",
+    help: "clients get what handlers throw",
+  }),
   dequeueInterval: row({
     name: "dequeueInterval",
     group: "Jobs",
@@ -921,6 +956,7 @@ const HOOKS: readonly string[] = [
   "onWorkerExit",
   "onResize",
   "onReload",
+  "onError",
   "onIdle",
   "onStop",
 ];

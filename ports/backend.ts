@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Job, Worker } from "../queue/job.ts";
+import { attemptOf, type Job, type Worker } from "../queue/job.ts";
 import {
   buildJobSignal,
   buildSignal,
@@ -13,9 +13,12 @@ import {
   FromWorker,
   JOB_SIGNAL_BYTES,
   type JobOrder,
+  LOG_BYTES,
   LOG_LEVELS,
+  type LogFields,
   type LogLevel,
   MEMORY_BYTES,
+  parseFields,
   readJobId,
   readMemory,
   readReply,
@@ -47,12 +50,26 @@ export interface BackendEvents {
   failed(token: string, message: string): boolean;
   /** A worker tells how many bytes it has in memory. */
   memory(worker: Worker<Frames>, bytes: number): void;
+  /** Whether a worker's next line of the log, of so many bytes, is wanted: it has its share. */
+  wantsLog(worker: Worker<Frames>, bytes: number): boolean;
   /** A worker has something for the log. */
-  log(worker: Worker<Frames>, level: LogLevel, message: string): void;
+  log(worker: Worker<Frames>, line: WorkerLine): void;
+}
+
+/** A line of the log, as a worker says it. */
+export interface WorkerLine {
+  level: LogLevel;
+  message: string;
+  fields: LogFields;
+  /** The job that it is of; 0: none. */
+  job: number;
 }
 
 const CONTROL_BYTES = 256;
+/** Bytes of a message or an error's text that are kept. */
 const MAX_LOG_BYTES = 8192;
+/** Bytes of a log line's fields; more are not looked at. */
+const MAX_FIELDS_BYTES = 49_152;
 /** Messages of one peer that libzmq reads ahead. */
 const PEER_HWM = 1000;
 /** Jobs for one worker travel together until they have so many bytes: it begins when all are there. */
@@ -62,12 +79,13 @@ const TEXT_BYTES = 65_536;
 
 /** What a worker is told of a job. Its deadline is one of the calendar, which both can read. */
 function orderOf(
-  { id, deaths, doubts, deadline, requestTimeout, body }: Job<Frames>,
+  job: Job<Frames>,
   now: number,
 ): JobOrder {
+  const { id, deadline, requestTimeout, body } = job;
   return {
     job: id,
-    attempt: deaths + doubts + 1,
+    attempt: attemptOf(job),
     deadline: deadline === Infinity ? 0 : Date.now() + deadline - now,
     requestTimeout: requestTimeout === Infinity ? 0 : requestTimeout,
     frames: body.length,
@@ -195,7 +213,7 @@ export class Backend {
   }
 
   #tell(worker: Worker<Frames>, frame: Uint8Array<ArrayBuffer>): void {
-    if (this.#socket.sendMore(worker.routingId) === "sent") this.#socket.sendLast(frame);
+    this.#socket.sendAll([worker.routingId, frame]);
   }
 
   /** Takes what there is room for of the frame just received. */
@@ -222,10 +240,7 @@ export class Backend {
   #readWorker(worker: Worker<Frames>, size: number, more: boolean): void {
     const type = this.#control[0];
     if (type === FromWorker.REPLY && more) return this.#readReplies(worker, size);
-    if (type === FromWorker.LOG && size === 2 && more) {
-      const level = LOG_LEVELS[this.#control[1] ?? 0] ?? "info";
-      return this.#events.log(worker, level, this.#readText());
-    }
+    if (type === FromWorker.LOG && size === LOG_BYTES && more) return this.#readLog(worker);
     if (more) this.#skip();
     if (type === FromWorker.RETURN && size === JOB_SIGNAL_BYTES) {
       this.#events.returned(worker, readJobId(this.#view));
@@ -234,6 +249,24 @@ export class Backend {
     } else if (type === FromWorker.RETIRE && size === 1) this.#events.retiring(worker);
     else if (type === FromWorker.LEAVING && size === 1) this.#events.gone(worker, "left");
     else this.intruders++;
+  }
+
+  /** A line of the log, of which the header was read. */
+  #readLog(worker: Worker<Frames>): void {
+    const level = LOG_LEVELS[this.#control[1] ?? 0] ?? "info";
+    const job = readJobId(this.#view);
+    const size = this.#socket.receive(this.#scratch);
+    if (!this.#events.wantsLog(worker, size)) {
+      if (this.#scratch.more) this.#skip();
+      return this.#scratch.clear();
+    }
+    const message = this.#textOf(size, MAX_LOG_BYTES);
+    const fields = this.#scratch.more
+      ? this.#textOf(this.#socket.receive(this.#scratch), MAX_FIELDS_BYTES)
+      : "";
+    if (this.#scratch.more) this.#skip();
+    this.#scratch.clear();
+    this.#events.log(worker, { level, message, fields: parseFields(fields), job });
   }
 
   /** Reads one reply after the other; the first one's header was read, and others of its frames follow. */
@@ -275,11 +308,15 @@ export class Backend {
 
   /** The next frame as text, cut at a length that a log line stands; others are skipped. */
   #readText(): string {
-    const size = this.#socket.receive(this.#scratch);
-    const text = new TextDecoder().decode(this.#scratch.bytes(Math.min(size, MAX_LOG_BYTES)));
+    const text = this.#textOf(this.#socket.receive(this.#scratch), MAX_LOG_BYTES);
     if (this.#scratch.more) this.#skip();
     this.#scratch.clear();
     return text;
+  }
+
+  /** The frame just received as text, or its start. */
+  #textOf(size: number, most: number): string {
+    return new TextDecoder().decode(this.#scratch.bytes(Math.min(size, most)));
   }
 
   #skip(): void {

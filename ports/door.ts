@@ -65,10 +65,7 @@ export class Door {
       this.denied++;
       this.lastRefusal = { address: request?.address ?? "", reason: verdict.reason };
     }
-    this.#socket.sendMore(id);
-    const reply = buildZapReply(frames, verdict);
-    reply.slice(0, -1).forEach((frame) => this.#socket.sendMore(frame));
-    this.#socket.sendLast(reply.at(-1) ?? new Uint8Array(0));
+    this.#socket.sendAll([id, ...buildZapReply(frames, verdict)]);
     return true;
   }
 

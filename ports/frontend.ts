@@ -398,26 +398,28 @@ export class Frontend {
     this.#events.gone(client);
   }
 
+  /** All that is made for a message is made before its first frame is sent. */
   #send(to: Address, code: number, frames: Frames, flags: number): Sent {
     if (!this.#clients.holds(to.client)) return "gone";
     const socket = this.#socket;
+    const last = frameAt(frames, frames.length - 1);
+    const isPlain = to.requestId === undefined;
+    const errorText = isPlain && code !== Code.ok ? errorTextOf(code, frames) : undefined;
+    const status = code === Code.ok ? OK_STATUS : buildStatus(code, flags);
     const sent = socket.sendMore(to.client.routingId);
     if (sent !== "sent") return sent;
     for (const frame of to.envelope) socket.sendMore(frame);
     socket.sendMore(DELIMITER);
-    if (to.requestId !== undefined) {
-      socket.sendMore(code === Code.ok ? OK_STATUS : buildStatus(code, flags));
-    } else if (code !== Code.ok) return this.#sendPlainError(code, frames);
-    const last = frames.length - 1;
-    for (let index = 0; index < last; index++) socket.moveMore(frameAt(frames, index));
-    socket.moveLast(frameAt(frames, last));
+    if (!isPlain) socket.sendMore(status);
+    if (errorText !== undefined) return this.#sendPlainError(errorText, frames);
+    for (let index = 0; index < frames.length - 1; index++) socket.moveMore(frameAt(frames, index));
+    socket.moveLast(last);
     return "sent";
   }
 
-  #sendPlainError(code: number, frames: Frames): Sent {
-    const message = new TextDecoder().decode(frameAt(frames, 0).bytes());
+  #sendPlainError(text: Uint8Array<ArrayBuffer>, frames: Frames): Sent {
     this.#socket.sendMore(DELIMITER);
-    this.#socket.sendLast(buildErrorText(code, message));
+    this.#socket.sendLast(text);
     for (const frame of frames) frame.clear();
     return "sent";
   }
@@ -470,4 +472,8 @@ function frameAt(frames: Frames, index: number): Message {
   const frame = frames[index];
   if (frame === undefined) throw new RangeError(`Cannot send a reply without frames`);
   return frame;
+}
+
+function errorTextOf(code: number, frames: Frames): Uint8Array<ArrayBuffer> {
+  return buildErrorText(code, new TextDecoder().decode(frameAt(frames, 0).bytes()));
 }

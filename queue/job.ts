@@ -164,3 +164,8 @@ export function renewJob<B>(
 
 /** Shared by all jobs that only one client waits for, and so never changed. */
 const NOBODY: readonly never[] = [];
+
+/** Which try at a job this is: 1, and one more for each worker that may have died of it. */
+export function attemptOf({ deaths, doubts }: Pick<Job<unknown>, "deaths" | "doubts">): number {
+  return deaths + doubts + 1;
+}

@@ -35,7 +35,7 @@ const RULES: Record<string, string[]> = {
   ports: ["ports", "queue", "wire", "zmq"],
   pool: ["pool", "wire/worker_config.ts", "type ops"],
   "pool/supervisor.ts": [],
-  ops: ["auth/address.ts", "ops"],
+  ops: ["auth/address.ts", "ops", "wire/rate.ts"],
   queue: ["queue"],
   wire: ["wire"],
   zmq: ["zmq"],

@@ -21,6 +21,7 @@ Deno.test("resolveOptions has the documented defaults when nothing is set", () =
     backend: undefined,
     curveSecretKey: undefined,
     curveClients: undefined,
+    exposeErrors: undefined,
     allow: [],
     deny: [],
     maxConnections: 0,
@@ -80,6 +81,7 @@ Deno.test("resolveOptions has the documented defaults when nothing is set", () =
     onWorkerExit: undefined,
     onResize: undefined,
     onReload: undefined,
+    onError: undefined,
     onIdle: undefined,
     onStop: undefined,
   });

@@ -21,7 +21,6 @@ import {
   FromWorker,
   type JobHeader,
   JobReader,
-  type LogLevel,
   REPLY_BYTES,
   type ReplyHeader,
   writeReply,
@@ -774,6 +773,9 @@ class Back {
   /** Which tokens are good. */
   tokens = new Set(["token 1", "token 2"]);
 
+  /** Bytes of a line for the log that are too many. */
+  lineLimit = Infinity;
+
   constructor() {
     const bounds = { maxMessageSize: 1_000_000, ipv6: false };
     this.backend = new Backend(this.#context, this.messages, bounds, {
@@ -791,8 +793,11 @@ class Back {
         return this.tokens.delete(token);
       },
       memory: (worker, bytes) => this.events.push(`memory ${worker.id} ${bytes}`),
-      log: (worker, level: LogLevel, message) =>
-        this.events.push(`log ${worker.id} ${level}: ${message}`),
+      wantsLog: (_, bytes) => bytes < this.lineLimit,
+      log: (worker, { level, message, fields, job }) => {
+        const more = [...job === 0 ? [] : [`job=${job}`], ...Object.entries(fields).flat()];
+        this.events.push([`log ${worker.id} ${level}: ${message}`, ...more].join(" "));
+      },
     });
     this.endpoint = this.backend.bind(TCP);
   }
@@ -955,10 +960,10 @@ Deno.test("Backend hands a reply over with all its frames when a worker answers"
   await back.until("the second is here", () => back.replies.length === 2);
   const [one, two] = back.replies;
   assert.equal(one?.worker, worker);
-  assert.deepEqual(one?.reply, { job: 2 ** 40, code: 200, micros: 77, frames: 3 });
+  assert.deepEqual(one?.reply, { job: 2 ** 40, code: 200, flags: 0, micros: 77, frames: 3 });
   assert.deepEqual(texts(one?.frames ?? []), ["one", "", "three"]);
   assert.equal(two?.worker, other);
-  assert.deepEqual(two?.reply, { job: 3, code: 500, micros: 0, frames: 1 });
+  assert.deepEqual(two?.reply, { job: 3, code: 500, flags: 0, micros: 0, frames: 1 });
   assert.deepEqual(texts(two?.frames ?? []), [""]);
 });
 
@@ -1015,7 +1020,8 @@ const WRONG: [string, Frame[]][] = [
   ["a LOG has no message", [buildLog("info")]],
   ["a MEMORY is too short", [buildMemory(1).slice(0, 7)]],
   ["a LOG has no level", [new Uint8Array([FromWorker.LOG]), "message"]],
-  ["a LOG is too long", [new Uint8Array([FromWorker.LOG, 1, 1]), "message"]],
+  ["a LOG is too short", [buildLog("info").slice(0, 11), "message"]],
+  ["a LOG is too long", [new Uint8Array([...buildLog("info"), 0]), "message"]],
   ["a RETIRE is too long", [new Uint8Array([FromWorker.RETIRE, 0])]],
   ["a LEAVING is too long", [new Uint8Array([FromWorker.LEAVING, 0])]],
   ["a type is unknown", [new Uint8Array([99])]],
@@ -1064,7 +1070,10 @@ Deno.test("Backend tells what a worker says of itself", async () => {
   for (const level of ["debug", "info", "warn", "error"] as const) {
     peer.send(buildLog(level), `日本 ${level}`);
   }
-  peer.send(new Uint8Array([FromWorker.LOG, 200]), "of no level", "and more");
+  const ofNoLevel = buildLog("info");
+  ofNoLevel[1] = 200;
+  peer.send(ofNoLevel, "of no level", "no object", "and more");
+  peer.send(buildLog("info", 2 ** 40), "of a job", '{"a":1,"b":"x","c":true,"d":{},"e":null}');
   peer.send(buildMemory(50 * 1024));
   peer.send(buildSignal(FromWorker.LEAVING));
   await back.after(peer);
@@ -1076,6 +1085,7 @@ Deno.test("Backend tells what a worker says of itself", async () => {
     "log 1 warn: 日本 warn",
     "log 1 error: 日本 error",
     "log 1 info: of no level",
+    `log 1 info: of a job job=${2 ** 40} a 1 b x c true`,
     "memory 1 51200",
     "gone 1 left",
   ]);
@@ -1090,6 +1100,18 @@ Deno.test("Backend cuts a line for the log when it is too long for one", async (
   peer.send(buildLog("info"), "");
   await back.after(peer);
   assert.deepEqual(back.events, [`log 1 info: ${"a".repeat(8192)}`, "log 1 info: "]);
+});
+
+Deno.test("Backend skips a line for the log when it is not wanted, and reads what follows", async () => {
+  await using back = new Back();
+  const { peer } = await back.worker();
+  await using _peer = peer;
+  back.lineLimit = 100;
+  peer.send(buildLog("info"), filled(100), "{}", "more");
+  peer.send(buildLog("info"), filled(99), "{}");
+  await back.after(peer);
+  assert.deepEqual(back.events, [`log 1 info: ${"a".repeat(99)}`]);
+  assert.equal(back.backend.intruders, 0);
 });
 
 Deno.test("Backend tells of a worker that can't load the handler when it is not ready yet", async () => {

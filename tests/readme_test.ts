@@ -61,7 +61,7 @@ Deno.test("README.md has the permissions that are enough", async () => {
 
 Deno.test("README.md names every hook of serve()", () => {
   const hooks = namesIn("ops/options.ts", /^ {2}(on[A-Z]\w+)\?:/gm);
-  assert.equal(hooks.length, 8);
+  assert.equal(hooks.length, 9);
   for (const hook of hooks) assert.match(README, new RegExp(`^\\| \`${hook}\` `, "m"));
 });
 

@@ -19,6 +19,7 @@ import {
   readMemory,
   readReply,
   REPLY_BYTES,
+  ReplyFlag,
   writeJob,
   writeReply,
 } from "../wire/job.ts";
@@ -315,7 +316,7 @@ Deno.test("parseErrorText survives bytes that are no UTF-8", () => {
 Deno.test("FromWorker and FromBroker have no type in common", () => {
   const types = [...Object.values(FromWorker), ...Object.values(FromBroker)];
   assert.equal(new Set(types).size, types.length);
-  assert.deepEqual(types, [1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 18]);
+  assert.deepEqual(types, [1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 18]);
 });
 
 Deno.test("buildMemory writes the documented bytes, and readMemory reads them", () => {
@@ -330,11 +331,12 @@ Deno.test("buildMemory writes the documented bytes, and readMemory reads them", 
 Deno.test("buildSignal and buildLog write the documented bytes", () => {
   assert.equal(hex(buildSignal(FromBroker.STOP)), "12");
   assert.deepEqual(LOG_LEVELS.map((level) => hex(buildLog(level))), [
-    "0600",
-    "0601",
-    "0602",
-    "0603",
+    "060000000000000000000000",
+    "060100000000000000000000",
+    "060200000000000000000000",
+    "060300000000000000000000",
   ]);
+  assert.equal(hex(buildLog("warn", 0x0001_0203_0405_0607)), "06020000" + "07060504" + "03020100");
 });
 
 Deno.test("writeReply writes the documented bytes", () => {
@@ -346,6 +348,10 @@ Deno.test("writeReply writes the documented bytes", () => {
     frames: 3,
   });
   assert.equal(hex(frame), "0200c800" + "07060504" + "03020100" + "0d0c0b0a" + "03000000");
+  const flags = ReplyFlag.PRIVATE | ReplyFlag.STACK;
+  writeReply(viewOf(frame), { job: 1, code: 500, flags, micros: 0, frames: 2 });
+  assert.equal(hex(frame), "0203f401" + "01000000" + "00000000" + "00000000" + "02000000");
+  assert.deepEqual(readReply(viewOf(frame)), { job: 1, code: 500, flags, micros: 0, frames: 2 });
 });
 
 Deno.test("readReply reads what writeReply wrote when jobs go up to 2^53 - 1", () => {
@@ -354,7 +360,7 @@ Deno.test("readReply reads what writeReply wrote when jobs go up to 2^53 - 1", (
       for (const micros of [0, 1, 2 ** 31, LONGEST]) {
         const frame = inside(new Uint8Array(REPLY_BYTES));
         writeReply(viewOf(frame), { job, code, micros, frames: 2 });
-        assert.deepEqual(readReply(viewOf(frame)), { job, code, micros, frames: 2 });
+        assert.deepEqual(readReply(viewOf(frame)), { job, code, flags: 0, micros, frames: 2 });
       }
     }
   }

@@ -323,6 +323,9 @@ class OpenBroker {
       loaded: () => false,
       failed: () => false,
       memory: () => {},
+      wantsLine: () => true,
+      line: () => {},
+      requestFailed: () => {},
       log: (_, message) => this.reports.push({ at: performance.now(), message }),
       tick: () => Infinity,
     };

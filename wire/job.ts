@@ -5,13 +5,15 @@
  * ```text
  * worker → broker
  *   READY    [u8 1, token]                     once, first of all; the token is made for this one spawn
- *   REPLY    [u8 2, u8 0, u16 code, u32 job low, u32 job high, u32 µs, u32 frames] [body…]
- *            code 200: body frames; else one frame with the message. µs: how long the handler took.
+ *   REPLY    [u8 2, u8 flags, u16 code, u32 job low, u32 job high, u32 µs, u32 frames] [body…]
+ *            code 200: body frames; else one frame with the message, and with flag 2 one with the stack.
+ *            Flag 1: the message is not meant for clients. µs: how long the handler took.
  *            Others may follow in the same message, and an empty frame behind the last one
  *   RETURN   [u8 3, u8 0, u16 0, u32 job low, u32 job high]   not started: give it to another worker
  *   RETIRE   [u8 4]                            it leaves soon: give it no more jobs
  *   LEAVING  [u8 5]                            the last message: what it has not answered was not started
- *   LOG      [u8 6, u8 level] [message]        level 0 debug, 1 info, 2 warn, 3 error
+ *   LOG      [u8 6, u8 level, u16 0, u32 job low, u32 job high] [message] [fields]
+ *            level 0 debug, 1 info, 2 warn, 3 error; job 0: of none; fields: a JSON object, "" for none
  *   FAILED   [u8 7, token] [message]           the handler can't be loaded; it exits
  *   MEMORY   [u8 8, u8 0, u16 0, u32 KiB]      how much it has in memory, where it was told to say so
  *
@@ -55,14 +57,49 @@ const HIGH = 2 ** 32;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
+/** As it was before a handler could replace it, and so choose what is said here. */
+const Bytes = Uint8Array;
+
 /** A frame of one type byte. */
 export function buildSignal(type: number): Uint8Array<ArrayBuffer> {
-  return new Uint8Array([type]);
+  const frame = new Bytes(1);
+  frame[0] = type;
+  return frame;
 }
 
-/** LOG's first frame. */
-export function buildLog(level: LogLevel): Uint8Array<ArrayBuffer> {
-  return new Uint8Array([FromWorker.LOG, LOG_LEVELS.indexOf(level)]);
+/** Bytes of LOG's first frame. */
+export const LOG_BYTES = 12;
+
+/** LOG's first frame; job 0: the line is of no job. */
+export function buildLog(level: LogLevel, job = 0): Uint8Array<ArrayBuffer> {
+  const frame = new Bytes(LOG_BYTES);
+  frame[0] = FromWorker.LOG;
+  frame[1] = LOG_LEVELS.indexOf(level);
+  writeJobId(new DataView(frame.buffer), job);
+  return frame;
+}
+
+/** What a line of the log carries beside its message. */
+export type LogFields = Readonly<Record<string, string | number | boolean>>;
+
+/** LOG's last frame, as a worker may have written it; what is no plain value is left out. */
+export function parseFields(text: string): LogFields {
+  const fields: Record<string, string | number | boolean> = {};
+  for (const [name, value] of Object.entries(parseObject(text))) {
+    if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") {
+      fields[name] = value;
+    }
+  }
+  return fields;
+}
+
+function parseObject(text: string): object {
+  try {
+    const value: unknown = text === "" ? {} : JSON.parse(text);
+    return typeof value === "object" && value !== null ? value : {};
+  } catch {
+    return {};
+  }
 }
 
 /** Bytes of MEMORY's only frame. */
@@ -70,7 +107,7 @@ export const MEMORY_BYTES = 8;
 
 /** MEMORY for a number of bytes. */
 export function buildMemory(bytes: number): Uint8Array<ArrayBuffer> {
-  const frame = new Uint8Array(MEMORY_BYTES);
+  const frame = new Bytes(MEMORY_BYTES);
   frame[0] = FromWorker.MEMORY;
   new DataView(frame.buffer).setUint32(4, Math.min(Math.round(bytes / 1024), 0xffffffff), true);
   return frame;
@@ -81,12 +118,22 @@ export function readMemory(view: DataView): number {
   return view.getUint32(4, true) * 1024;
 }
 
+/** REPLY's flags, bits. */
+export const ReplyFlag = {
+  /** The message is that of an error which nobody has worded for clients. */
+  PRIVATE: 1,
+  /** The last frame is not for clients: it is the error's stack, for the log. */
+  STACK: 2,
+} as const;
+
 /** REPLY's first frame. */
 export interface ReplyHeader {
   /** The job that is answered. */
   job: number;
   /** 200, or what went wrong. */
   code: number;
+  /** Of `ReplyFlag`. */
+  flags: number;
   /** How long the handler took, µs. */
   micros: number;
   /** Body frames that follow, at least 1. */
@@ -97,9 +144,12 @@ export interface ReplyHeader {
 export const REPLY_BYTES = 20;
 
 /** Writes REPLY's first frame into `view`, of `REPLY_BYTES`. */
-export function writeReply(view: DataView, { job, code, micros, frames }: ReplyHeader): void {
+export function writeReply(
+  view: DataView,
+  { job, code, flags = 0, micros, frames }: Omit<ReplyHeader, "flags"> & { flags?: number },
+): void {
   view.setUint8(0, FromWorker.REPLY);
-  view.setUint8(1, 0);
+  view.setUint8(1, flags);
   view.setUint16(2, code, true);
   writeJobId(view, job);
   view.setUint32(12, Math.min(Math.max(0, Math.round(micros)), 0xffffffff), true);
@@ -111,6 +161,7 @@ export function readReply(view: DataView): ReplyHeader {
   return {
     job: readJobId(view),
     code: view.getUint16(2, true),
+    flags: view.getUint8(1),
     micros: view.getUint32(12, true),
     frames: view.getUint32(16, true),
   };
@@ -121,7 +172,7 @@ export const JOB_SIGNAL_BYTES = 12;
 
 /** RETURN or CANCEL for one job. */
 export function buildJobSignal(type: number, job: number, code: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(JOB_SIGNAL_BYTES);
+  const bytes = new Bytes(JOB_SIGNAL_BYTES);
   const view = new DataView(bytes.buffer);
   view.setUint8(0, type);
   view.setUint16(2, code, true);
@@ -235,6 +286,11 @@ export class JobReader {
       client: this.#clients.get(this.bytes, JOB_FIXED_BYTES, size),
     };
   }
+}
+
+/** The client of a JOB header that `buildJobHeader` made. */
+export function readClient(header: Uint8Array<ArrayBuffer>): JobClient {
+  return parseClient(header.subarray(JOB_FIXED_BYTES));
 }
 
 function parseClient(bytes: Uint8Array<ArrayBuffer>): JobClient {

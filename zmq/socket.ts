@@ -100,6 +100,7 @@ function asBatch<T>({ symbols }: Library, start: () => T): T {
   return started;
 }
 
+const EMPTY = new Uint8Array(0);
 /** How often a failure that makes no sense is tried again. */
 const DOUBTS = 10;
 
@@ -231,6 +232,21 @@ export class Socket {
   /** Sends the last frame of a message. */
   sendLast(bytes: Uint8Array<ArrayBuffer>): Sent {
     return this.#send(bytes, Flag.DONTWAIT);
+  }
+
+  /**
+   * Sends a whole message, and so never a part of one: of a frame that is none nothing is sent.
+   *
+   * @throws {TypeError} when a frame is no Uint8Array.
+   */
+  sendAll(frames: readonly Uint8Array<ArrayBuffer>[]): Sent {
+    for (const frame of frames) lengthOf(frame);
+    const last = frames.length - 1;
+    for (let index = 0; index < last; index++) {
+      const sent = this.sendMore(frames[index] ?? EMPTY);
+      if (index === 0 && sent !== "sent") return sent;
+    }
+    return this.sendLast(frames[last] ?? EMPTY);
   }
 
   /** Moves a message out, with others to follow; it is empty afterwards. */

@@ -1,0 +1,46 @@
+/**
+ * Finds workers that have lost a job: one that runs one job at a time ends its jobs in the order in which
+ * it got them, so a job that stays while later ones are answered will never be. Has no clock of its own.
+ *
+ * @module
+ */
+
+import type { Worker } from "./job.ts";
+
+interface Seen {
+  /** The number of the job that the worker has had for longest. */
+  first: number;
+  /** Jobs that the worker had answered. */
+  answered: number;
+}
+
+/** How often workers are looked at, ms. */
+const LOOK_INTERVAL = 1000;
+
+/** Looks at workers that run one job at a time. */
+export class OrderWatch<B> {
+  #seen = new Map<Worker<B>, Seen>();
+  #lookAt = 0;
+
+  /** ms until it wants to look again; Infinity: there is nothing to see. */
+  wait(now: number): number {
+    return this.#seen.size === 0 ? Infinity : Math.max(0, this.#lookAt - now);
+  }
+
+  /** Workers that have answered others and kept the same job open since the last look. */
+  look(workers: Iterable<Worker<B>>, now: number): Worker<B>[] {
+    if (now < this.#lookAt) return [];
+    this.#lookAt = now + LOOK_INTERVAL;
+    const before = this.#seen;
+    this.#seen = new Map();
+    const lost: Worker<B>[] = [];
+    for (const worker of workers) {
+      const first = worker.jobs.values().next().value;
+      if (first === undefined || first.state === "aborted") continue;
+      const seen = before.get(worker);
+      if (seen?.first === first.id && worker.answered > seen.answered) lost.push(worker);
+      else this.#seen.set(worker, { first: first.id, answered: worker.answered });
+    }
+    return lost;
+  }
+}
