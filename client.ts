@@ -37,6 +37,7 @@ import {
   type Settings,
 } from "./client/options.ts";
 import { AbandonedError, Reply, ReplyError } from "./client/reply.ts";
+import { commandName } from "./ops/program.ts";
 import {
   buildRequestHeader,
   Code,
@@ -168,6 +169,16 @@ export class Client {
       this.#refuseSecondPlain();
       this.#add({ frames, resolve, reject }, terms, options.signal);
     });
+  }
+
+  /**
+   * What the requests under way wait for: where they were sent to last, and what is known of that
+   * connection, as half a sentence for people to read; undefined while there are none.
+   */
+  get waitingFor(): string | undefined {
+    const last = [...this.#connections.values()].at(-1);
+    if (this.#pirate.size === 0 || last === undefined) return undefined;
+    return `"${last.endpoint}": ${describeState(last.state, this.#keys !== undefined)}`;
   }
 
   /** Closes; requests under way are rejected. */
@@ -490,9 +501,12 @@ function libraryOverride(): string | undefined {
 }
 
 /** The client of the command, which has this process to itself. */
-function commandClient(options: ClientOptions): Client {
+function makeClient(options: ClientOptions): Client {
   shutDebugger(locateLibrary(libraryOverride()).path);
   return new Client(options);
 }
 
-if (import.meta.main) Deno.exit(await main(Deno.args, commandClient));
+if (import.meta.main) {
+  const name = commandName(import.meta.url, "deno task client", "client");
+  Deno.exit(await main(Deno.args, { name, makeClient }));
+}

@@ -40,6 +40,7 @@ import {
 import { claimPidFile, type PidFile } from "./ops/pid_file.ts";
 import { refuseNamedPipe, requireHandler, requirePlainFiles } from "./ops/given_files.ts";
 import { doubts, type Files, FILES_FOR_START, judgeFiles } from "./ops/start_checks.ts";
+import { commandName, VERSION } from "./ops/program.ts";
 import { helpText, parseCommand, printConfig, UsageError } from "./ops/sources.ts";
 import {
   type Child,
@@ -1242,7 +1243,7 @@ async function main(args: string[]): Promise<number> {
   const command = parseCommand(args, SOURCES);
   switch (command.mode) {
     case "help":
-      return print(helpText());
+      return print(helpText(commandName(import.meta.url, "deno run -A mod.ts", "")));
     case "version":
       return print(VERSION);
     case "print-config":
@@ -1253,8 +1254,6 @@ async function main(args: string[]): Promise<number> {
       return await run(args, command);
   }
 }
-
-const VERSION = "0.1.0";
 
 const SOURCES = {
   env: readVariable,

@@ -5,13 +5,14 @@
  * @module
  */
 
+import { commandName } from "../ops/program.ts";
 import { makeKeyPair } from "../zmq/curve.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { isName, NAME_RULE } from "./client_list.ts";
 
 const USAGE = `Make a CURVE key pair.
 
-Usage: deno task keygen FILE
+Usage: ${commandName(import.meta.url, "deno task keygen", "keygen")} FILE
 
 Writes the secret key to FILE and the public key to FILE.pub, and prints the public one. Neither may
 exist. The line in FILE.pub is one for the server's list of clients.

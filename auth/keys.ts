@@ -20,6 +20,12 @@ const OTHERS = 0o077;
  */
 export function readSecretKey(path: string): string {
   const { text, mode } = readKeyFile(path);
+  if (isLabelled(text)) {
+    throw new Error(
+      `Cannot use the secret key file "${path}" as it has a name and a key, which is the file of a ` +
+        `public key: name the file of the secret one`,
+    );
+  }
   if (mode !== null && (mode & OTHERS) !== 0) {
     throw new Error(
       `Cannot use the secret key file "${path}" as nobody but its owner may read or write it: ` +
@@ -36,16 +42,34 @@ export function readSecretKey(path: string): string {
  * A public key: what the file of the name `source` holds; if there is none, `source` itself. In this
  * order, because a path can look like a key, while no key names a file by chance.
  *
- * @throws {Error} when it can't be read or holds no key.
+ * @throws {Error} when it can't be read, holds no key, or holds the secret key of a pair.
  */
 export function readPublicKey(source: string): string {
   if (isKey(source) && !exists(source)) return source;
   const { text } = readKeyFile(source);
+  refuseSecret(source, text);
   const key = isKey(text) ? text : text.split(/\s+/)[1] ?? "";
   if (isKey(key) && !text.includes("\n")) return key;
   throw new Error(
     `Cannot use the public key file "${source}" as it must be one line, a key of 40 characters or ` +
       `a name and the key`,
+  );
+}
+
+/** Whether a text is a name and a key, as `keygen` writes public keys only. */
+function isLabelled(text: string): boolean {
+  const [, key = "", ...more] = text.split(/\s+/);
+  return isKey(key) && more.length === 0;
+}
+
+/** `keygen` writes a secret key alone, and the public one of the same pair to a file beside it. */
+function refuseSecret(path: string, text: string): void {
+  const beside = `${path}.pub`;
+  if (!isKey(text) || !exists(beside)) return;
+  const { text: line } = readKeyFile(beside);
+  if (!isLabelled(line) || line.endsWith(text)) return;
+  throw new Error(
+    `Cannot use the public key file "${path}" as it has the secret key of a pair: name "${beside}"`,
   );
 }
 

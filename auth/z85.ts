@@ -26,11 +26,24 @@ export function encodeKey(bytes: Uint8Array): string | undefined {
   return text;
 }
 
+/** The 32 bytes of a key: a text for which `isKey` holds. */
+export function decodeKey(text: string): Uint8Array {
+  const bytes = new Uint8Array(KEY_BYTES);
+  const view = new DataView(bytes.buffer);
+  const groups = text.match(/.{5}/gs) ?? [];
+  groups.forEach((group, index) => view.setUint32(index * 4, valueOf(group)));
+  return bytes;
+}
+
 /** Five characters can say more than four bytes hold: such a group is none. */
 function isGroup(group: string): boolean {
+  const isText = [...group].every((character) => ALPHABET.includes(character));
+  return isText && valueOf(group) < GROUP_LIMIT;
+}
+
+function valueOf(group: string): number {
   const digits = [...group].map((character) => ALPHABET.indexOf(character));
-  const value = digits.reduce((sum, digit) => sum * ALPHABET.length + digit, 0);
-  return !digits.includes(-1) && value < GROUP_LIMIT;
+  return digits.reduce((sum, digit) => sum * ALPHABET.length + digit, 0);
 }
 
 function encodeGroup(value: number): string {

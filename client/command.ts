@@ -6,9 +6,12 @@
 
 import { setImmediate } from "node:timers";
 import { parseArgs } from "@std/cli/parse-args";
+import { VERSION } from "../ops/program.ts";
 import type { RequestBody } from "./copier.ts";
-import type { ClientOptions, CurveOptions, RequestOptions } from "./options.ts";
+import type { ClientOptions, CurveOptions, RequestOptions, Retry } from "./options.ts";
 import { AbandonedError, Reply, ReplyError } from "./reply.ts";
+import { Stderr } from "./stderr.ts";
+import { Waiting } from "./waiting.ts";
 
 const encoder = new TextEncoder();
 
@@ -16,12 +19,19 @@ const encoder = new TextEncoder();
 export interface Asking extends AsyncDisposable {
   /** Asks, and waits for the answer. */
   request(body: RequestBody, options: RequestOptions): Promise<Reply>;
+  /** What the requests under way wait for, as half a sentence; undefined: there are none. */
+  readonly waitingFor: string | undefined;
 }
 
-const HELP = `Ask a ZeroMQ job server.
+/** What the program around the command brings. */
+export interface Program {
+  /** The command that has started it, for its help. */
+  name: string;
+  /** Makes the client. */
+  makeClient(options: ClientOptions): Asking;
+}
 
-Usage: deno task client [options] [file…]
-
+const HELP = `
 The request is --data, or what the files contain, or standard input. One newline at the end of the
 files or of standard input is left off. Only replies go to stdout.
 
@@ -43,7 +53,8 @@ Options:
       --lines              each line is a request; the replies come in the order of the lines
   -j N                     with --lines: so many requests at a time (1)
       --raw                print the reply as it is, with no newline after each frame
-  -q, --quiet              show no progress bar
+  -q, --quiet              don't say what is waited for, and show no progress bar
+  -V, --version            print the version
   -h, --help               show this help
 
 Exit status: 0 answered, 1 error reply, 2 usage or local error, 3 no answer. With --lines, that of
@@ -62,6 +73,7 @@ interface Command {
   raw: boolean;
   quiet: boolean;
   help: boolean;
+  version: boolean;
 }
 
 /** Reads the arguments, or throws a TypeError or RangeError. */
@@ -81,7 +93,7 @@ function readCommand(args: string[]): Command {
       ...CURVE_FLAGS,
     ],
     collect: ["endpoint"],
-    boolean: ["plain", "lines", "raw", "quiet", "help"],
+    boolean: ["plain", "lines", "raw", "quiet", "help", "version"],
     alias: {
       endpoint: "e",
       timeout: "t",
@@ -90,6 +102,7 @@ function readCommand(args: string[]): Command {
       key: "k",
       quiet: "q",
       help: "h",
+      version: "V",
     },
     unknown: (arg, key) => key === undefined || (unknown.push(arg), false),
   });
@@ -122,6 +135,7 @@ function readCommand(args: string[]): Command {
     raw: flags.raw === true,
     quiet: flags.quiet === true,
     help: flags.help === true,
+    version: flags.version === true,
   };
   checkCombination(command, jobs !== undefined);
   return command;
@@ -295,20 +309,23 @@ const NEWLINE_FRAME = Uint8Array.of(NEWLINE);
 
 const BAR_WIDTH = 30;
 const BAR_INTERVAL = 100;
-const ERASE = "\r\x1b[K";
 
-/** A progress bar on stderr. It moves when a line has ended. */
+/**
+ * A progress bar on stderr, where that is a terminal and stdout, to which the replies go, is not. It
+ * moves when a line has ended.
+ */
 class ProgressBar {
+  readonly #stderr: Stderr;
   readonly #shown: boolean;
   readonly #total: number;
   #bytes = 0;
   #lines = 0;
   #failed = 0;
   #drawnAt = -Infinity;
-  #drawn = false;
 
   /** `total`: bytes of all lines, or NaN. */
-  constructor(shown: boolean, total: number) {
+  constructor(stderr: Stderr, shown: boolean, total: number) {
+    this.#stderr = stderr;
     this.#shown = shown;
     this.#total = total;
   }
@@ -324,14 +341,7 @@ class ProgressBar {
   draw(now: number): void {
     if (!this.#shown || now - this.#drawnAt < BAR_INTERVAL) return;
     this.#drawnAt = now;
-    this.#drawn = true;
-    complain(`\r${this.#text()}`);
-  }
-
-  /** Makes room for other output. */
-  erase(): void {
-    if (this.#drawn) complain(ERASE);
-    this.#drawn = false;
+    this.#stderr.draw(this.#text());
   }
 
   #text(): string {
@@ -365,6 +375,8 @@ interface Line {
 class LineRun {
   readonly #client: Asking;
   readonly #command: Command;
+  readonly #stderr: Stderr;
+  readonly #heard: () => void;
   readonly #inputs: Input[];
   readonly #output: Output;
   readonly #bar: ProgressBar;
@@ -381,13 +393,17 @@ class LineRun {
   /** Tells the reader that lines were asked and printed. */
   #moved: (() => void) | undefined;
 
-  constructor(client: Asking, command: Command) {
+  /** `heard` is called when a line was answered. */
+  constructor(client: Asking, command: Command, stderr: Stderr, heard: () => void) {
     this.#client = client;
     this.#command = command;
+    this.#stderr = stderr;
+    this.#heard = heard;
     this.#inputs = openInputs(command);
     this.#output = new Output(command);
     const total = this.#inputs.reduce((sum, { size = NaN }) => sum + size, 0);
-    this.#bar = new ProgressBar(Deno.stderr.isTerminal() && !command.quiet, total);
+    const shown = !command.quiet && Deno.stderr.isTerminal() && !Deno.stdout.isTerminal();
+    this.#bar = new ProgressBar(stderr, shown, total);
   }
 
   /** Runs to the end of the input, or until stdout fails; returns the worst line's exit code. */
@@ -395,7 +411,7 @@ class LineRun {
     try {
       await Promise.race([this.#readAll(), this.#failed.promise]);
     } finally {
-      this.#bar.erase();
+      this.#stderr.erase();
     }
     return this.#worst;
   }
@@ -437,6 +453,7 @@ class LineRun {
 
   #end(line: Line, outcome: Reply | Error): void {
     line.outcome = outcome;
+    this.#heard();
     this.#underWay--;
     this.#askNext();
     if (this.#state !== "going") return;
@@ -447,7 +464,6 @@ class LineRun {
 
   #settle(): void {
     try {
-      this.#bar.erase();
       this.#printEnded();
       this.#bar.draw(performance.now());
       this.#state = "going";
@@ -475,7 +491,7 @@ class LineRun {
     if (outcome instanceof Reply) return this.#output.add(outcome);
     // What was said before goes first.
     this.#output.flush();
-    complain(`client: line ${number}: ${explain(outcome)}\n`);
+    this.#stderr.say(`line ${number}: ${explain(outcome)}`);
     this.#worst = Math.max(this.#worst, exitCode(outcome));
   }
 }
@@ -501,33 +517,38 @@ function print(bytes: Uint8Array): void {
   while (written < bytes.length) written += Deno.stdout.writeSync(bytes.subarray(written));
 }
 
-/** Writes to stderr, which may be closed. */
-function complain(text: string): void {
-  try {
-    Deno.stderr.writeSync(encoder.encode(text));
-  } catch {
-    // nobody listens
-  }
-}
-
 /** Runs the command to its end; returns its exit code. */
-export async function main(
-  args: string[],
-  makeClient: (options: ClientOptions) => Asking,
-): Promise<number> {
+export async function main(args: string[], { name, makeClient }: Program): Promise<number> {
+  const stderr = new Stderr();
   try {
     const command = readCommand(args);
-    if (command.help) {
-      print(encoder.encode(HELP));
+    if (command.help || command.version) {
+      print(encoder.encode(command.help ? helpText(name) : `${VERSION}\n`));
       return EXIT_OK;
     }
-    await using client = makeClient(command.client);
-    if (command.lines) return await new LineRun(client, command).run();
-    return await askOnce(client, command);
+    return await ask(command, makeClient, stderr);
   } catch (error) {
     if (error instanceof Deno.errors.BrokenPipe) return EXIT_OK;
     const usage = error instanceof TypeError || error instanceof RangeError;
-    complain(`client: ${explain(error)}${usage ? "; -h shows the options" : ""}\n`);
+    stderr.say(`${explain(error)}${usage ? "; -h shows the options" : ""}`);
     return exitCode(error);
   }
+}
+
+function helpText(name: string): string {
+  return `Ask a ZeroMQ job server.\n\nUsage: ${name} [options] [file…]\n${HELP}`;
+}
+
+async function ask(
+  command: Command,
+  makeClient: Program["makeClient"],
+  stderr: Stderr,
+): Promise<number> {
+  const { lines, quiet } = command;
+  const speaks = !quiet && Deno.stderr.isTerminal();
+  const onRetry = (retry: Retry) => waiting?.retry(retry);
+  await using client = makeClient(speaks ? { ...command.client, onRetry } : command.client);
+  using waiting = speaks ? new Waiting(stderr, () => client.waitingFor) : undefined;
+  if (!lines) return await askOnce(client, command);
+  return await new LineRun(client, command, stderr, () => waiting?.heard()).run();
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { canBePublic } from "../auth/curve25519.ts";
 import { readPublicKey, readSecretKey } from "../auth/keys.ts";
 import { DELIMITER, MAX_KEY_BYTES } from "../wire/request.ts";
 import { type KeyPair, makeKeyPair, publicKeyOf } from "../zmq/curve.ts";
@@ -199,9 +200,27 @@ function checkCurve(what: string, curve: CurveOptions): void {
  */
 export function readKeys({ serverKey, keyFile }: CurveOptions, library: Library): Keys {
   const server = readPublicKey(serverKey);
+  if (!canBePublic(server)) {
+    throw new Error(
+      `Cannot use "serverKey" as it is not a public key: it may be the secret one, or damaged`,
+    );
+  }
   if (keyFile === undefined) return { own: makeKeyPair(library), server };
   const secretKey = readSecretKey(keyFile);
-  return { own: { secretKey, publicKey: publicKeyOf(library, secretKey) }, server };
+  const own = { secretKey, publicKey: publicKeyOf(library, secretKey) };
+  refuseMixUp(own, server, keyFile);
+  return { own, server };
+}
+
+/** Says what is wrong with keys that were taken for each other, as far as it shows. */
+function refuseMixUp(own: KeyPair, server: string, keyFile: string): void {
+  const fault = own.secretKey === server
+    ? "it has the server's public key: name the file of the client's own secret key"
+    : own.publicKey === server
+    ? "it has the server's secret key: the client needs a key of its own"
+    : undefined;
+  if (fault === undefined) return;
+  throw new Error(`Cannot use the client's key file "${keyFile}" as ${fault}`);
 }
 
 function isEndpoint(endpoint: unknown): endpoint is string {

@@ -21,7 +21,7 @@ const IN_TEXT: readonly OptionSpec[] = OPTIONS.filter(({ scope }) => scope !== "
 /** Width of the column of flags: that of the longest one, and two spaces on both sides. */
 const FLAG_WIDTH = 37;
 
-const USAGE = `Usage: deno run -A mod.ts [options] [handler]
+const USAGE = `Usage: COMMAND [options] [handler]
 
 Serves ZeroMQ requests with a pool of worker processes. The handler is a module whose default
 export answers requests; without one, requests are echoed.`;
@@ -59,23 +59,25 @@ Exit codes:
   2  bad usage
 
 Examples:
-  deno run -A mod.ts ./handler.ts
-  deno run -A mod.ts --workers 4 --port 6660 --host '*' ./handler.ts
-  deno run -A mod.ts --handler-allow-net=db:5432 --frontend ipc:///run/jobs.ipc ./handler.ts
-  deno run -A mod.ts --config prefork.conf --print-config
+  COMMAND ./handler.ts
+  COMMAND --workers 4 --port 6660 --host '*' ./handler.ts
+  COMMAND --handler-allow-net=db:5432 --frontend ipc:///run/jobs.ipc ./handler.ts
+  COMMAND --config prefork.conf --print-config
 `;
 
 /**
  * The text of --help.
  *
- * @returns Lines of at most 100 columns.
+ * @param command What has started the server, such as `deno run -A mod.ts`.
+ * @returns Lines of at most 100 columns, unless the command is long.
  */
-export function helpText(): string {
+export function helpText(command: string): string {
   const groups = GROUPS.map((group) => {
     const rows = IN_TEXT.filter((spec) => spec.group === group && spec.flag !== "");
     return section(group, rows.map((spec) => [usageOf(spec), `${spec.help}${inBrackets(spec)}`]));
   });
-  return [USAGE, ...groups, section("Commands", COMMANDS), NOTES].join("\n\n");
+  const text = [USAGE, ...groups, section("Commands", COMMANDS), NOTES].join("\n\n");
+  return text.replaceAll("COMMAND", command);
 }
 
 /**

@@ -10,8 +10,9 @@ import { isIn, parseAddress, parseRange } from "../auth/address.ts";
 import { isName, parseClientList } from "../auth/client_list.ts";
 import { Gate, readRules, type RuleOptions } from "../auth/gate.ts";
 import { writeKeyPair } from "../auth/keygen.ts";
+import { canBePublic } from "../auth/curve25519.ts";
 import { readPublicKey, readSecretKey } from "../auth/keys.ts";
-import { encodeKey, isKey } from "../auth/z85.ts";
+import { decodeKey, encodeKey, isKey } from "../auth/z85.ts";
 import { resolveOptions, type ServeOptions } from "../ops/options.ts";
 import { Census } from "../ports/census.ts";
 import { buildZapReply, parseZapRequest, type ZapRequest } from "../wire/zap.ts";
@@ -123,6 +124,40 @@ Deno.test("keygen leaves no secret key alone when the public one can't be writte
   assert.throws(() => writeKeyPair(`${folder.path}/bob`), /bob\.pub": it exists already/);
   assert.throws(() => Deno.statSync(`${folder.path}/bob`), Deno.errors.NotFound);
   assert.throws(() => writeKeyPair(`${folder.path}/b o b`), RangeError);
+});
+
+Deno.test("readSecretKey and readPublicKey name keys of one pair that were taken for each other", () => {
+  using folder = new Folder();
+  const file = `${folder.path}/alice`;
+  writeKeyPair(file);
+  assert.throws(
+    () => readSecretKey(`${file}.pub`),
+    /has a name and a key, which is the file of a pub/,
+  );
+  assert.throws(
+    () => readPublicKey(file),
+    /"[^"]+alice" as it has the secret key .*: name ".*\.pub"$/,
+  );
+  Deno.writeTextFileSync(`${file}.pub`, Deno.readTextFileSync(file));
+  assert.equal(readPublicKey(file), Deno.readTextFileSync(file).trim());
+});
+
+Deno.test("canBePublic takes each public key, and of secret keys one in 32", () => {
+  let secrets = 0;
+  for (let count = 0; count < 200; count++) {
+    const { publicKey, secretKey } = makeKeyPair(library);
+    assert.ok(canBePublic(publicKey), publicKey);
+    if (canBePublic(secretKey)) secrets++;
+  }
+  assert.ok(secrets < 40, `${secrets} of 200`);
+  assert.equal(canBePublic(OTHER), false);
+});
+
+Deno.test("decodeKey gives the bytes that encodeKey takes", () => {
+  for (let count = 0; count < 50; count++) {
+    const { publicKey } = makeKeyPair(library);
+    assert.equal(encodeKey(decodeKey(publicKey)), publicKey);
+  }
 });
 
 Deno.test("readPublicKey reads a file when its path looks like a key", () => {

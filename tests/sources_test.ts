@@ -343,7 +343,7 @@ Deno.test("parseCommand points to background when the conf file has setsid", () 
 });
 
 Deno.test("helpText fits a terminal, and has each flag", () => {
-  const help = helpText();
+  const help = helpText("deno run -A mod.ts");
   for (const line of help.split("\n")) assert.ok(line.length <= 100, line);
   for (const line of help.split("\n")) assert.equal(line, line.trimEnd());
   for (const { flag } of OPTIONS) {

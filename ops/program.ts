@@ -1,0 +1,23 @@
+/**
+ * What the programs of this package say of themselves: their version, and the command that runs them.
+ *
+ * @module
+ */
+
+/** The version of deno.json. */
+export const VERSION = "0.1.0";
+
+/**
+ * The command that has started a program, for its help: the one of a checkout if its module is a file,
+ * else one that names where the module came from.
+ *
+ * @param url the `import.meta.url` of the program's main module.
+ * @param local the command in a checkout, such as `deno task client`.
+ * @param entry the program's name among the package's exports; "" for the main one.
+ */
+export function commandName(url: string, local: string, entry: string): string {
+  if (url.startsWith("file:")) return local;
+  const [, name] = /^https:\/\/jsr\.io\/(@[^/]+\/[^/]+)\//.exec(url) ?? [];
+  if (name === undefined) return `deno run -A ${url}`;
+  return `deno run -A jsr:${name}${entry === "" ? "" : `/${entry}`}`;
+}
