@@ -41,7 +41,14 @@ import { claimPidFile, type PidFile } from "./ops/pid_file.ts";
 import { refuseNamedPipe, requireHandler, requirePlainFiles } from "./ops/given_files.ts";
 import { doubts, type Files, FILES_FOR_START, judgeFiles } from "./ops/start_checks.ts";
 import { commandName, VERSION } from "./ops/program.ts";
-import { helpText, parseCommand, printConfig, UsageError } from "./ops/sources.ts";
+import {
+  type Command,
+  helpText,
+  lossOf,
+  parseCommand,
+  printConfig,
+  UsageError,
+} from "./ops/sources.ts";
 import {
   type Child,
   type ChildExit,
@@ -131,7 +138,7 @@ export interface Server {
    * @returns whether it was opened; if not, the log goes on in the old file.
    */
   reopenLog(): boolean;
-  /** The same as `shutdown()`. */
+  /** The same as `shutdown()`, but does not reject with a failure if `ready` or `finished` was read. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -215,8 +222,7 @@ function start(options: ServeOptions, reread: () => ServeOptions | undefined): P
   const abort = () => server.stop("refuse", "abort");
   options.signal?.addEventListener("abort", abort, { once: true });
   if (options.signal?.aborted) abort();
-  const letGo = () => options.signal?.removeEventListener("abort", abort);
-  server.finished.then(letGo, letGo);
+  server.whenEnded(() => options.signal?.removeEventListener("abort", abort));
   return server;
 }
 
@@ -315,6 +321,8 @@ class PreforkServer implements Server {
   #files: Files | undefined;
   #supply: Supply = "enough";
   #idleTold = true;
+  /** Somebody has `ready` or `finished`, and so is told of a failure. */
+  #isAsked = false;
   /** It was said that new workers are above `maxMemory`. */
   #memoryWarned = false;
   /** The endpoint really bound for workers. */
@@ -372,10 +380,12 @@ class PreforkServer implements Server {
   }
 
   get ready(): Promise<void> {
+    this.#isAsked = true;
     return this.#ready.promise;
   }
 
   get finished(): Promise<Finished> {
+    this.#isAsked = true;
     return this.#finished.promise;
   }
 
@@ -452,8 +462,18 @@ class PreforkServer implements Server {
     await this.#finished.promise;
   }
 
+  /** What `ready` or `finished` has told is not told again: it would hide the error that ends the block. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.shutdown();
+    try {
+      await this.shutdown();
+    } catch (error) {
+      if (!this.#isAsked) throw error;
+    }
+  }
+
+  /** Calls back at the end, however that comes. */
+  whenEnded(callback: () => void): void {
+    this.#finished.promise.then(callback, callback);
   }
 
   /** Begins to stop. */
@@ -1212,8 +1232,7 @@ function handleSignals(
       actions[signal]?.();
     };
     Deno.addSignalListener(signal, listener);
-    const remove = () => Deno.removeSignalListener(signal, listener);
-    server.finished.then(remove, remove);
+    server.whenEnded(() => Deno.removeSignalListener(signal, listener));
   }
 }
 
@@ -1238,6 +1257,9 @@ function reloadAgain(server: PreforkServer, reread: () => ServeOptions | undefin
 
 const Exit = { ok: 0, failed: 1, usage: 2 } as const;
 
+/** A command that sets options. */
+type Setting = Extract<Command, { options: ServeOptions }>;
+
 /** Runs the command to its end and returns the exit code. */
 async function main(args: string[]): Promise<number> {
   const command = parseCommand(args, SOURCES);
@@ -1247,8 +1269,10 @@ async function main(args: string[]): Promise<number> {
     case "version":
       return print(VERSION);
     case "print-config":
+      command.doubts.forEach(printDoubt);
       return print(printConfig(resolve(command.options), command.sources).trimEnd());
     case "check":
+      command.doubts.forEach(printDoubt);
       return await check(resolve(command.options));
     case "serve":
       return await run(args, command);
@@ -1257,6 +1281,10 @@ async function main(args: string[]): Promise<number> {
 
 const SOURCES = {
   env: readVariable,
+  envNames() {
+    const { state } = Deno.permissions.querySync({ name: "env" });
+    return state === "granted" ? Object.keys(Deno.env.toObject()) : [];
+  },
   readFile(path: string) {
     refuseNamedPipe(path);
     return Deno.readTextFileSync(path);
@@ -1268,10 +1296,14 @@ function print(text: string): number {
   return Exit.ok;
 }
 
+function printDoubt(doubt: string): void {
+  console.error(`prefork: ${doubt}`);
+}
+
 /** Loads the handler once, in a worker. */
 async function check(settings: Settings): Promise<number> {
   requireHandler(settings);
-  doubts(settings).forEach((doubt) => console.error(`prefork: ${doubt}`));
+  doubts(settings).forEach(printDoubt);
   const spec = childSpec(settings);
   const library = locateLibrary(readVariable("ZMQ_LIBRARY"));
   shutDebugger(library.path);
@@ -1307,13 +1339,18 @@ async function check(settings: Settings): Promise<number> {
   return print(`The handler "${config.handler}" and the options are fine`);
 }
 
-async function run(args: string[], { options }: { options: ServeOptions }): Promise<number> {
-  const settings = resolve(options);
+async function run(args: string[], command: Setting): Promise<number> {
+  const settings = resolve(command.options);
   if (settings.background) return await runInBackground(args, settings);
-  const server = start({ ...options, handleSignals: true }, () => {
+  let last: Command = command;
+  const server = start({ ...command.options, handleSignals: true }, () => {
     const again = parseCommand(args, SOURCES);
+    const loss = lossOf(last, again);
+    if (loss !== undefined) throw new UsageError(`Cannot reload as ${loss}`);
+    last = again;
     return "options" in again ? again.options : undefined;
   });
+  for (const doubt of command.doubts) server.log.warn(doubt);
   const ports = [server.frontend.map(shortEndpoint).join(","), shortEndpoint(server.backend)];
   setTitle(server.library, `zmq broker ${ports.join("-")}`);
   server.ready.then(tellStarter, () => {});
@@ -1360,7 +1397,7 @@ async function changed(
     if (!closed) watcher.close();
     closed = true;
   };
-  server.finished.then(close, close);
+  server.whenEnded(close);
   // It may have changed while nobody watched.
   let seen = files.some((file) => modifiedAt(file) > since);
   let timer = seen ? setTimeout(close, SETTLE_TIME) : undefined;

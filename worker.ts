@@ -16,6 +16,7 @@
  * @module
  */
 
+import { type Exports, exportsOf, faultOfHandler, HOOKS } from "./wire/handler_module.ts";
 import {
   buildJobSignal,
   buildLog,
@@ -298,23 +299,21 @@ async function leaveWithoutParent(): Promise<void> {
  * @throws {TypeError} when it has not.
  */
 function checkModule(module: unknown, config: WorkerConfig): HandlerModule {
-  if (!isHandlerModule(module)) {
-    throw new TypeError("The module must export a function as default");
-  }
-  for (const name of ["init", "finish", "allow", "dequeue"] as const) {
-    if (module[name] !== undefined && typeof module[name] !== "function") {
+  const exports = exportsOf(module);
+  if (!isHandlerModule(exports)) throw new TypeError(faultOfHandler(exports));
+  for (const name of HOOKS) {
+    if (exports[name] !== undefined && typeof exports[name] !== "function") {
       throw new TypeError(`The module's export "${name}" must be a function`);
     }
   }
-  if (config.needsDequeue && module.dequeue === undefined) {
+  if (config.needsDequeue && exports.dequeue === undefined) {
     throw new TypeError('The module must export a function "dequeue", as "dequeueInterval" is set');
   }
-  return module;
+  return exports;
 }
 
-function isHandlerModule(module: unknown): module is HandlerModule {
-  return typeof module === "object" && module !== null && "default" in module &&
-    typeof module.default === "function";
+function isHandlerModule(exports: Exports): exports is Exports & HandlerModule {
+  return faultOfHandler(exports) === undefined;
 }
 
 /** Why a job should stop, and the code that it ends with if it does. */

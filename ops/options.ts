@@ -976,6 +976,7 @@ const IN_CODE: readonly OptionSpec[] = OPTIONS.filter(({ scope }) => scope !== "
  * @throws {RangeError} If a value is not allowed, alone or beside another.
  */
 export function resolveOptions(options: ServeOptions, machine: Machine): Settings {
+  requireRecord(options);
   const given = new Map<string, unknown>(Object.entries(options));
   for (const name of given.keys()) refuseUnknown(name);
   const values: Record<string, unknown> = {};
@@ -991,6 +992,21 @@ export function resolveOptions(options: ServeOptions, machine: Machine): Setting
   checkCurve(values);
   return { ...values, minWorkers, maxWorkers, ...spares, handler: locate(values.handler, machine) };
 }
+
+/** Types don't keep JavaScript from passing the handler itself, or its path. */
+function requireRecord(options: unknown): void {
+  if (typeof options === "function") throw new TypeError(`Cannot serve a function: ${MODULE_RULE}`);
+  if (typeof options === "string" || options instanceof URL) {
+    const path = JSON.stringify(String(options));
+    throw new TypeError(`Cannot serve ${path} itself: use serve({ handler: ${path} })`);
+  }
+  if (typeof options === "object" && options !== null && !Array.isArray(options)) return;
+  throw new TypeError(complaint("the options", "an object", options));
+}
+
+const MODULE_RULE = "each worker is a process of its own, which loads the handler as a module; " +
+  'make it the default export of a file, and use serve({ handler: new URL("./handler.ts", ' +
+  "import.meta.url) })";
 
 /**
  * Tells whether values can be given to `serve()`.
@@ -1066,6 +1082,11 @@ function settle(spec: OptionSpec, value: unknown, cpus: number): unknown {
   const chosen = value === undefined ? spec.fallback : value;
   const accepted = spec.kind.accept(chosen);
   if (accepted !== undefined || chosen === undefined) return accepted;
+  if (spec.name === "handler" && typeof value === "function") {
+    throw new TypeError(
+      `Cannot serve as "handler" must be a module, not a function: ${MODULE_RULE}`,
+    );
+  }
   const message = complaint(`"${spec.name}"`, spec.kind.rule, value);
   throw spec.kind.isType(value) ? new RangeError(message) : new TypeError(message);
 }

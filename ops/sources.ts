@@ -33,6 +33,8 @@ export type Command =
      * `environment PREFORK_MIN_WORKERS`, `file prefork.conf:3` or `default`.
      */
     sources: ReadonlyMap<string, string>;
+    /** Sentences about what was set but does nothing. */
+    doubts: readonly string[];
   }
   | { mode: "help" }
   | { mode: "version" };
@@ -41,6 +43,8 @@ export type Command =
 export interface Sources {
   /** Returns the value of an environment variable. */
   env: (name: string) => string | undefined;
+  /** Returns the names of all environment variables; none where they may not be listed. */
+  envNames?: () => readonly string[];
   /** Returns the text of a file; throws if it can't be read. */
   readFile: (path: string) => string;
 }
@@ -154,7 +158,46 @@ export function parseCommand(args: readonly string[], sources: Sources): Command
       : "serve",
     options: optionsOf(entries),
     sources: new Map(IN_TEXT.map(({ name }) => [name, entries.get(name)?.source ?? "default"])),
+    doubts: unknownVariables(sources),
   };
+}
+
+/**
+ * Compares what a command line, the environment and the conf file set with what they set before.
+ *
+ * @returns What a reload would lose, as a sentence; `undefined` if it would lose nothing that matters.
+ */
+export function lossOf(before: Command, now: Command): string | undefined {
+  if (!("sources" in before) || !("sources" in now)) return undefined;
+  const inFile = ({ sources }: typeof now) =>
+    [...sources.values()].filter((source) => source.startsWith("file ")).length;
+  if (inFile(before) > 0 && inFile(now) === 0) {
+    return `the conf file "${now.options.config ?? before.options.config}" sets nothing any more`;
+  }
+  const isLost = before.options.handler !== undefined && now.options.handler === undefined;
+  return isLost ? `the handler "${before.options.handler}" is not named any more` : undefined;
+}
+
+/** What Kubernetes sets for a Service whose name begins with "prefork". */
+const OF_KUBERNETES =
+  /^PREFORK_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)$/;
+/** The same, where only the value tells: `PREFORK_PORT=tcp://10.0.0.1:6660`. */
+const KUBERNETES_PORT = /^(tcp|udp|sctp):\/\/[^,]*:\d+$/;
+/** Variables of ours that are not options. */
+const INNER = ["PREFORK_STARTER"];
+
+function isOfKubernetes(name: string, value: string): boolean {
+  return OF_KUBERNETES.test(name) || (name.endsWith("PORT") && KUBERNETES_PORT.test(value));
+}
+
+function unknownVariables({ env, envNames = () => [] }: Sources): string[] {
+  const known = IN_TEXT.map(({ environment }) => environment);
+  return envNames().filter((name) =>
+    name.startsWith("PREFORK_") && ![...known, ...INNER].includes(name) &&
+    !isOfKubernetes(name, env(name) ?? "")
+  ).sort().map((name) =>
+    `the environment variable "${name}" is not an option${suggest(name, known)}`
+  );
 }
 
 /** Reads the flags; faults are for the caller to throw, because --help forgives them. */
@@ -244,7 +287,7 @@ function readEnvironment(env: Sources["env"]): Entry[] {
   return IN_TEXT.flatMap((spec) => {
     const name = spec.environment;
     const text = env(name) ?? "";
-    if (text === "") return [];
+    if (text === "" || isOfKubernetes(name, text)) return [];
     return [entry(spec, [text], `environment ${name}`, `"${name}"`, ENVIRONMENT_RANK)];
   });
 }
