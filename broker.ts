@@ -1083,8 +1083,7 @@ export class BrokerLoop {
   /** The state machine, to be read. */
   readonly broker: Broker<Frames>;
   readonly #endpoints: string[] = [];
-  /** The endpoint really bound for workers. */
-  readonly backend: string;
+  #backend: string;
 
   /**
    * Binds both sockets.
@@ -1129,7 +1128,7 @@ export class BrokerLoop {
         this.#endpoints.push(this.#files.bind(endpoint, () => this.#front.bind(endpoint)));
       }
       const { backend } = options;
-      this.backend = this.#files.bind(backend, () => this.#back.bind(backend));
+      this.#backend = this.#files.bind(backend, () => this.#back.bind(backend));
       const sockets = [this.#front, this.#back, ...(this.#door === undefined ? [] : [this.#door])];
       this.#poller = new Poller(this.#context, sockets.map(({ socket }) => socket));
     } catch (error) {
@@ -1144,6 +1143,31 @@ export class BrokerLoop {
   /** The endpoints really bound for clients. */
   get frontend(): readonly string[] {
     return this.#endpoints;
+  }
+
+  /** The endpoint really bound for workers. */
+  get backend(): string {
+    return this.#backend;
+  }
+
+  /**
+   * Listens to workers at another endpoint from now on; connections stay. Returns the one really bound.
+   *
+   * @throws {ZmqError} when it can't be bound.
+   */
+  moveBackend(endpoint: string): string {
+    const bound = this.#files.bind(endpoint, () => this.#back.bind(endpoint));
+    this.#files.forget(this.#backend);
+    return this.#backend = bound;
+  }
+
+  /**
+   * Binds ipc endpoints anew whose files somebody has removed, and returns them; connections stay.
+   *
+   * @throws {Error} when one can't be bound.
+   */
+  mendEndpoints(): string[] {
+    return this.#files.mend();
   }
 
   /** What the sockets have seen. */

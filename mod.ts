@@ -65,7 +65,6 @@ import {
   spawnInBackground,
   STARTER_VARIABLE,
 } from "./pool/child.ts";
-import { makePrivateFolder, type PrivateFolder } from "./pool/private_folder.ts";
 import {
   type Action,
   type ExitReason,
@@ -81,9 +80,12 @@ import {
   openFiles,
   residentMemory,
 } from "./pool/system.ts";
+import { StartFolder } from "./pool/start_folder.ts";
+import { Workplace } from "./pool/workplace.ts";
 import { LOAD_FAILED, type WorkerConfig, type WorkerKeys } from "./wire/worker_config.ts";
 import { makeKeyPair, publicKeyOf } from "./zmq/curve.ts";
 import { shutDebugger } from "./zmq/debugger.ts";
+import { IpcPaths } from "./zmq/ipc_path.ts";
 import type { Library } from "./zmq/library.ts";
 import { setTitle } from "./zmq/title.ts";
 import { canOpen } from "./zmq/files.ts";
@@ -272,6 +274,9 @@ const TICK_INTERVAL = 2;
 const CLOSE_MARGIN = 200;
 /** Nothing asked for so long is called idle, ms. */
 const IDLE_AFTER = 1000;
+/** How often it is checked that what later workers need is still there, and again after a failure, ms. */
+const WORKPLACE_INTERVAL = 1000;
+const WORKPLACE_RETRY = 3000;
 /** How often workers tell their memory, where this process can't see it, ms. */
 const MEMORY_INTERVAL = 1000;
 
@@ -283,9 +288,8 @@ class PreforkServer implements Server {
   readonly #log: Log;
   readonly #follower: LogFollower;
   readonly #library: Library;
-  /** The library's file, where workers can read it. */
-  readonly #libraryPath: string;
-  readonly #folder: PrivateFolder | undefined;
+  readonly #start: StartFolder;
+  readonly #workplace: Workplace;
   readonly #pidFile: PidFile | undefined;
   /** What each worker may log. */
   readonly #lines = new LogGate({ lines: 5000, bytes: 4 * MiB });
@@ -317,6 +321,9 @@ class PreforkServer implements Server {
   #failure: Error | undefined;
   #spawned = 0;
   #filesCheckedAt = -Infinity;
+  #workplaceDueAt = -Infinity;
+  /** It was said that the start folder is gone. */
+  #homeless = false;
   /** Undefined where they can't be counted. */
   #files: Files | undefined;
   #supply: Supply = "enough";
@@ -325,8 +332,6 @@ class PreforkServer implements Server {
   #isAsked = false;
   /** It was said that new workers are above `maxMemory`. */
   #memoryWarned = false;
-  /** The endpoint really bound for workers. */
-  readonly backend: string;
 
   constructor(settings: Settings, options: ServeOptions) {
     this.#settings = settings;
@@ -342,10 +347,11 @@ class PreforkServer implements Server {
       this.#checkStart();
       this.#supervisor = new Supervisor(settings, { cpus: navigator.hardwareConcurrency });
       this.#pidFile = this.#claimPidFile();
-      const needsFolder = settings.backend === undefined || this.#foreign;
-      this.#folder = needsFolder ? makePrivateFolder(this.#spec) : undefined;
-      this.#libraryPath = this.#shareLibrary();
-      const backend = settings.backend ?? `ipc://${this.#folder?.path}/backend`;
+      const paths = new IpcPaths(this.#library);
+      this.#start = new StartFolder(() => paths.absolute("")?.replace(/(?<=.)\/$/, ""));
+      this.#workplace = openWorkplace(settings, this.#spec, this.#library, paths);
+      const { backend, doubt } = this.#workplace;
+      if (doubt !== undefined) this.#log.warn(doubt);
       this.#access = openAccess(settings, this.#library);
       const { guard } = this.#access ?? {};
       this.#loop = new BrokerLoop(
@@ -353,8 +359,7 @@ class PreforkServer implements Server {
         { ...settings, backend, guard },
         this.#loopEvents(),
       );
-      this.backend = this.#loop.backend;
-      if (this.backend.startsWith("ipc:///")) this.#give(this.backend.slice("ipc://".length));
+      this.#workplace.handOver(this.#loop.backend);
     } catch (error) {
       this.#cleanUp();
       this.#log.close();
@@ -377,6 +382,10 @@ class PreforkServer implements Server {
 
   get frontend(): readonly string[] {
     return this.#loop.frontend;
+  }
+
+  get backend(): string {
+    return this.#loop.backend;
   }
 
   get ready(): Promise<void> {
@@ -597,7 +606,7 @@ class PreforkServer implements Server {
     const departure = this.#forgetDeparted(now);
     this.#tellIdle(now);
     const log = Math.min(this.#follower.tick(now), this.#tellDropped(now));
-    const files = Math.min(this.#watchFiles(now), log);
+    const files = Math.min(this.#watchFiles(now), log, this.#keepWorkplace(now));
     if (this.#phase === "draining" && (now >= this.#stopAt || this.#loop.broker.idle)) {
       this.#phase = "stopping";
       this.#loop.broker.close("refuse");
@@ -692,7 +701,9 @@ class PreforkServer implements Server {
     const keys = purpose === "serve" ? this.#access?.makeWorkerKeys() : undefined;
     try {
       this.#requireFiles();
-      const child = spawnChild(this.#spec, this.#workerConfig(purpose, token, keys));
+      const { cwd, permissions } = this.#start.startOf(this.#spec.permissions);
+      const spec = { ...this.#spec, permissions };
+      const child = spawnChild(spec, this.#workerConfig(purpose, token, keys), cwd);
       this.#processes.set(worker, { child, purpose, token, keys, isLoaded: false });
       if (keys !== undefined) this.#access?.gate.addWorker(keys.publicKey);
       if (purpose === "serve") this.#tokens.set(token, worker);
@@ -720,7 +731,7 @@ class PreforkServer implements Server {
       token,
       backend,
       curve,
-      library: this.#libraryPath,
+      library: this.#workplace.library,
       parent: Deno.pid,
       handler: this.#spec.handler ?? "echo",
       concurrency,
@@ -794,7 +805,7 @@ class PreforkServer implements Server {
   /** Asks Deno why it ended: what it refuses now, it refuses the next worker too. */
   async #explain(worker: number, exit: ChildExit): Promise<void> {
     const { token = "" } = this.#processes.get(worker) ?? {};
-    const refusal = await findRefusal(this.#spec, this.#libraryPath).catch(() => undefined);
+    const refusal = await findRefusal(this.#spec, this.#workplace.library).catch(() => undefined);
     if (refusal !== undefined) this.#cannotLoad(token, refusalError(refusal));
     this.#exited(worker, exit);
   }
@@ -1020,6 +1031,40 @@ class PreforkServer implements Server {
     throw new Error("Too few file descriptors are left");
   }
 
+  /** Makes anew what somebody has removed and workers or clients need; returns ms until it looks again. */
+  #keepWorkplace(now: number): number {
+    if (this.stopping) return Infinity;
+    if (now < this.#workplaceDueAt) return this.#workplaceDueAt - now;
+    this.#workplaceDueAt = now + WORKPLACE_INTERVAL;
+    try {
+      this.#workplace.touch(now - this.#startedAt);
+      if (!this.#homeless && this.#start.isGone) this.#loseStartFolder();
+      if (this.#workplace.isGone) this.#moveWorkplace();
+      for (const endpoint of this.#loop.mendEndpoints()) {
+        if (endpoint === this.backend) this.#workplace.handOver(endpoint);
+        this.#log.warn("the socket file was removed, it is bound anew", { endpoint });
+      }
+    } catch (error) {
+      this.#log.error("what was removed can't be made anew", { error: messageOf(error) });
+      this.#workplaceDueAt = now + WORKPLACE_RETRY;
+    }
+    return this.#workplaceDueAt - now;
+  }
+
+  #loseStartFolder(): void {
+    this.#homeless = true;
+    const message = "the folder that the server was started in was removed, new workers start in /";
+    this.#log.warn(message, { folder: this.#start.path });
+  }
+
+  #moveWorkplace(): void {
+    const { backend: before } = this.#workplace;
+    this.#workplace.renew();
+    const { backend } = this.#workplace;
+    this.#log.warn("the private folder was removed, another one is made", { before, backend });
+    this.#workplace.handOver(backend === before ? before : this.#loop.moveBackend(backend));
+  }
+
   #tellIdle(now: number): void {
     const { broker } = this.#loop;
     if (!broker.idle || now - broker.lastJobAt < IDLE_AFTER) {
@@ -1045,30 +1090,36 @@ class PreforkServer implements Server {
     return claimPidFile(pidFile, isAlive, (message) => this.#log.warn(message));
   }
 
-  /** Where workers can read libzmq: the cache that it is in may be in a home that only we can enter. */
-  #shareLibrary(): string {
-    if (!this.#foreign) return this.#library.path;
-    const copy = `${this.#folder?.path}/libzmq`;
-    Deno.copyFileSync(this.#library.path, copy);
-    this.#give(copy);
-    return copy;
-  }
-
-  /** Whether workers run as somebody else. */
-  get #foreign(): boolean {
-    const { uid, gid } = this.#spec;
-    return uid !== undefined || gid !== undefined;
-  }
-
-  /** Makes a file or folder the workers' own. */
-  #give(path: string): void {
-    const { uid, gid } = this.#spec;
-    if (this.#foreign) Deno.chownSync(path, uid ?? null, gid ?? null);
-  }
-
   #cleanUp(): void {
     this.#pidFile?.release();
-    this.#folder?.remove();
+    this.#workplace?.remove();
+  }
+}
+
+/**
+ * Makes what workers need of files.
+ *
+ * @throws {Error} when it can't be made.
+ */
+function openWorkplace(
+  { backend }: Settings,
+  workers: ChildSpec,
+  { path: library }: Library,
+  paths: IpcPaths,
+): Workplace {
+  return new Workplace({ backend, workers, library }, {
+    look: (path) => orNothing(() => paths.look(path)),
+    identify: (path) => orNothing(() => paths.find(path)?.id),
+    canExecute: (path) => paths.canExecute(path),
+  });
+}
+
+/** Elsewhere than on Linux it takes a permission to look. */
+function orNothing<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
   }
 }
 
@@ -1095,6 +1146,8 @@ const FIXED = [
   "maxMessageSize",
   "maxFrames",
   "pidFile",
+  "user",
+  "group",
   "background",
   "logFile",
   "logFormat",

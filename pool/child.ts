@@ -47,9 +47,10 @@ export interface Child {
  * Starts a worker. Its stdin stays open for as long as this process lives: its end tells the worker
  * to leave.
  *
+ * @param cwd The folder to start it in; undefined: this process's.
  * @throws {Error} when the system can't start a process.
  */
-export function spawnChild(spec: ChildSpec, config: WorkerConfig): Child {
+export function spawnChild(spec: ChildSpec, config: WorkerConfig, cwd?: string): Child {
   const env = { DENO_NO_UPDATE_CHECK: "1", ...environment(spec.permissions) };
   const process = new Deno.Command(spec.program, {
     args: [...flags(spec, config.library), mainModule(spec)],
@@ -60,6 +61,7 @@ export function spawnChild(spec: ChildSpec, config: WorkerConfig): Child {
     env,
     // A session of its own: Ctrl-C in a terminal is for the parent, which then asks its workers.
     detached: true,
+    ...(cwd === undefined ? {} : { cwd }),
     ...(spec.uid === undefined ? {} : { uid: spec.uid }),
     ...(spec.gid === undefined ? {} : { gid: spec.gid }),
   }).spawn();

@@ -3,6 +3,9 @@
  * becomes of it when the server is killed. A lock on a file in it tells a folder in use from one that
  * was left behind: the system frees the lock when its holder dies, however that comes.
  *
+ * All that is in it stays this user's, also where workers run as somebody else: they may enter and read,
+ * so that nothing that this process does there by name can be led elsewhere.
+ *
  * @module
  */
 
@@ -10,26 +13,33 @@ import type { Account } from "./system.ts";
 
 /** A folder that this process holds. */
 export interface PrivateFolder {
-  /** Its path, for what workers use: only they and this user can enter. */
+  /** Its path. Only this user can enter, until it is opened. */
   readonly path: string;
+  /** Lets workers of another user in, once all that they need is there; they can't change anything. */
+  open(): void;
+  /** Makes it new again to those who remove what is old from folders for temporary files. */
+  touch(): void;
   /** Removes it, with all that is in it. */
   remove(): void;
+  /** Gives up one that somebody else has removed. */
+  forget(): void;
 }
 
 const PREFIX = "zmq-prefork-";
 /** As Deno names them: the prefix and a random number. */
 const NAME = /^zmq-prefork-[0-9a-f]{8,16}$/;
 const LOCK = "lock";
-/** The part that belongs to the workers, where they run as somebody else. */
+/** What earlier versions made for workers of another user. */
 const SHARED = "workers";
 /** All that a server puts there. */
-const CONTENT: readonly string[] = [LOCK, SHARED, "backend", "libzmq"];
+const CONTENT: readonly string[] = [LOCK, SHARED, "backend", "libzmq", "trial"];
 
 /**
- * Makes a folder that only this user, or the workers' one, can enter, and removes those that servers
- * of this user have left behind, as far as this process may.
+ * Makes a folder that only this user can enter, and removes those that servers of this user have left
+ * behind, as far as this process may.
  *
- * @throws {Error} when it can't be made.
+ * @param workers Whom to let in later.
+ * @throws {Error} when it can't be made, or files can't be given to that user.
  */
 export function makePrivateFolder(workers: Account): PrivateFolder {
   const { path, lock } = claimFolder();
@@ -43,27 +53,51 @@ export function makePrivateFolder(workers: Account): PrivateFolder {
   };
   try {
     removeLeftovers(path);
-    return { path: share(path, workers), remove };
+    if (isForeign(workers)) tryToGive(`${path}/trial`, workers);
+    const open = () => {
+      if (isForeign(workers)) Deno.chmodSync(path, ENTER_ONLY);
+    };
+    return { path, open, touch: () => touch(path), remove, forget: () => lock?.close() };
   } catch (error) {
     remove();
     throw error;
   }
 }
 
-/** The folder itself stays this user's, or the next server could not tell that it may remove it. */
-function share(folder: string, { uid, gid }: Account): string {
-  if (uid === undefined && gid === undefined) return folder;
-  const path = `${folder}/${SHARED}`;
-  const ENTER_ONLY = 0o711;
-  Deno.chmodSync(folder, ENTER_ONLY);
-  Deno.mkdirSync(path, { mode: 0o700 });
+const ENTER_ONLY = 0o711;
+
+/** Whether somebody other than this user is meant. */
+export function isForeign({ uid, gid }: Account): boolean {
+  return uid !== undefined || gid !== undefined;
+}
+
+/**
+ * Makes sure that a file can be given to the workers' user.
+ *
+ * @throws {Error} when it can't.
+ */
+function tryToGive(name: string, { uid, gid }: Account): void {
+  Deno.openSync(name, { write: true, createNew: true }).close();
   try {
-    Deno.chownSync(path, uid ?? null, gid ?? null);
+    Deno.chownSync(name, uid ?? null, gid ?? null);
   } catch (error) {
     if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
     throw new Error('Cannot run workers as another "user" or "group": the server must be root');
+  } finally {
+    Deno.removeSync(name);
   }
-  return path;
+}
+
+/** What goes by age looks at each file, and at the folder. Sockets in use are spared by it. */
+function touch(path: string): void {
+  const now = new Date();
+  for (const name of [path, ...CONTENT.map((name) => `${path}/${name}`)]) {
+    try {
+      Deno.utimeSync(name, now, now);
+    } catch {
+      // Not all that a server may put there is there.
+    }
+  }
 }
 
 /** A new folder and its lock, which is undefined where files can't be locked. */

@@ -18,8 +18,12 @@ const LONGEST_PATH = 107;
 
 /** A file that was made here. */
 interface Made {
+  endpoint: string;
   path: string;
   id: string;
+  bind: () => string;
+  /** Whether it was gone when it was last looked at. */
+  isMissing: boolean;
 }
 
 /** Binds endpoints, and removes the files of those that are ipc. */
@@ -47,8 +51,34 @@ export class IpcFiles {
     const made = this.#paths.absolute(path);
     const found = this.#paths.find(path);
     if (made === undefined || found === undefined) return bound;
-    this.#made.push({ path: made, id: found.id });
+    this.#made.push({ endpoint, path: made, id: found.id, bind, isMissing: false });
     return fits(made) ? SCHEME + made : bound;
+  }
+
+  /**
+   * Binds those anew whose files somebody has removed, and returns them. Each is looked for twice: whoever
+   * takes an endpoint over removes its file too, and makes another one at once.
+   *
+   * @throws {Error} when one can't be bound.
+   */
+  mend(): string[] {
+    const missing = this.#made.filter((made) => {
+      const wasMissing = made.isMissing;
+      made.isMissing = this.#paths.find(made.path) === undefined;
+      return wasMissing && made.isMissing;
+    });
+    for (const made of missing) {
+      made.isMissing = false;
+      made.bind();
+      made.id = this.#paths.find(made.path)?.id ?? made.id;
+    }
+    return missing.map(({ endpoint }) => endpoint);
+  }
+
+  /** Forgets the file of an endpoint that is not used any more. */
+  forget(endpoint: string): void {
+    const index = this.#made.findIndex((made) => made.endpoint === endpoint);
+    if (index >= 0) this.#made.splice(index, 1);
   }
 
   /** Removes the files that `bind` has made, where they still are what lies there. Close sockets later. */

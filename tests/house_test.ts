@@ -22,6 +22,7 @@ const RULES: Record<string, string[]> = {
     "zmq/curve.ts",
     "zmq/debugger.ts",
     "zmq/files.ts",
+    "zmq/ipc_path.ts",
     "zmq/locate.ts",
     "zmq/title.ts",
     "type zmq",

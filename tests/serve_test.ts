@@ -792,7 +792,7 @@ Deno.test("serve keeps no signal handler when it is not asked to", STRICT, async
     await server.ready;
   });
   // Only for a moment: Deno makes ready for signals then, as long as it has files for that.
-  assert.deepEqual(added, ["SIGCONT"]);
+  assert.deepEqual(added, ["SIGCONT", "SIGUSR1"]);
   assert.deepEqual(left, []);
 });
 

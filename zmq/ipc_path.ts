@@ -1,6 +1,6 @@
 /**
- * What the system knows of the path of an ipc endpoint: what lies there, whether a process listens on
- * it, and a lock on its folder. Asked of the C library, so that it takes no permission but that for
+ * What the system knows of the path of an ipc endpoint, or of another file: what lies there, whether a
+ * process listens on it or code can be loaded from it, and a lock on its folder. Asked of the C library, so that it takes no permission but that for
  * libzmq. Decides nothing: see ports/ipc_files.ts.
  *
  * @module
@@ -14,6 +14,12 @@ export interface FileIdentity {
   readonly type: string;
   /** The device and the number of the file there: no two files that exist have both in common. */
   readonly id: string;
+  /** The type and the permissions, as for chmod(2). */
+  readonly mode: number;
+  /** The user that it belongs to. */
+  readonly uid: number;
+  /** The group that it belongs to. */
+  readonly gid: number;
 }
 
 const darwin = Deno.build.os === "darwin";
@@ -56,6 +62,8 @@ const SYMBOLS = {
   flock: { parameters: ["i32", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
   getcwd: { parameters: ["buffer", "usize"], result: "pointer" },
+  mmap: { parameters: ["usize", "usize", "i32", "i32", "i32", "i64"], result: "usize" },
+  munmap: { parameters: ["usize", "usize"], result: "i32" },
   /** Linux's own: its struct is the same on all machines. */
   statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32", optional: true },
 } as const;
@@ -85,6 +93,23 @@ export class IpcPaths {
    */
   find(path: string): FileIdentity | undefined {
     return this.#stat(path, AT_SYMLINK_NOFOLLOW);
+  }
+
+  /** What a path leads to; undefined: nothing, or nothing that can be seen. */
+  look(path: string): FileIdentity | undefined {
+    return this.#stat(path, 0);
+  }
+
+  /** Whether code can be loaded from a file: not where what it is on is mounted noexec. */
+  canExecute(path: string): boolean {
+    const { open, close, mmap, munmap } = this.#symbols;
+    const fd = open(cString(path), O_CLOEXEC);
+    if (fd < 0) return false;
+    const address = mmap(0n, PAGE_BYTES, PROT_READ_AND_EXEC, MAP_PRIVATE, fd, 0n);
+    close(fd);
+    if (BigInt(address) === MAP_FAILED) return false;
+    munmap(address, PAGE_BYTES);
+    return true;
   }
 
   /**
@@ -139,24 +164,39 @@ export class IpcPaths {
   }
 }
 
+/** sys/mman.h. */
+const PROT_READ_AND_EXEC = 1 | 4;
+const MAP_PRIVATE = 2;
+const MAP_FAILED = 2n ** 64n - 1n;
+/** As much as is mapped to try it; a file may be shorter. */
+const PAGE_BYTES = 4096n;
+
 /** fcntl.h and sys/stat.h of Linux. */
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const STATX_BASIC_STATS = 0x7ff;
 const STATX_BYTES = 256;
 
-/** struct statx: u16 mode at 28, u64 inode at 32, u32 device, major and minor, at 136. */
+/** struct statx: u32 user at 20, u32 group at 24, u16 mode at 28, u64 inode at 32, u32 device, major and minor, at 136. */
 function readStatx(view: DataView): FileIdentity {
-  const type = TYPES.get(view.getUint16(28, true) >> 12 & 0o17) ?? "file";
+  const mode = view.getUint16(28, true);
   const device = `${view.getUint32(136, true)}:${view.getUint32(140, true)}`;
-  return { type, id: `${device}/${view.getBigUint64(32, true)}` };
+  return {
+    type: TYPES.get(mode >> 12 & 0o17) ?? "file",
+    id: `${device}/${view.getBigUint64(32, true)}`,
+    mode,
+    uid: view.getUint32(20, true),
+    gid: view.getUint32(24, true),
+  };
 }
 
 function statByDeno(path: string, flags: number): FileIdentity | undefined {
   try {
     const found = flags === 0 ? Deno.statSync(path) : Deno.lstatSync(path);
-    const type = TYPES.get((found.mode ?? 0) >> 12 & 0o17) ?? "file";
-    return { type, id: `${found.dev}/${found.ino}` };
+    const mode = found.mode ?? 0;
+    const type = TYPES.get(mode >> 12 & 0o17) ?? "file";
+    const { dev, ino, uid, gid } = found;
+    return { type, id: `${dev}/${ino}`, mode, uid: uid ?? 0, gid: gid ?? 0 };
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error;
     return undefined;
