@@ -1,22 +1,13 @@
 /**
- * A worker process, and what a handler module may use.
+ * A worker process. What a handler module may use is in worker/handler.ts, and how a job is run in
+ * worker/job.ts.
  *
- * A handler module default-exports a {@linkcode Handler}; {@linkcode json} and {@linkcode text} make
- * one of a function of other types.
- *
- * ```ts
- * import { text } from "jsr:@zmq/prefork/worker";
- *
- * export default text((name) => `Hello, ${name}`);
- * ```
- *
- * The process: `main` reads its orders from stdin, opens libzmq, gives FFI up, loads the handler, says
+ * `main` reads its orders from stdin, opens libzmq, gives FFI up, loads the handler, says
  * READY, serves, drains and leaves. mod.ts starts it with a main module that names the handler.
  *
  * @module
  */
 
-import { type Exports, exportsOf, faultOfHandler, HOOKS } from "./wire/handler_module.ts";
 import {
   buildJobSignal,
   buildLog,
@@ -35,158 +26,40 @@ import {
 } from "./wire/job.ts";
 import { Rate } from "./wire/rate.ts";
 import { Code } from "./wire/request.ts";
-import { toFrames } from "./wire/result.ts";
 import { MAX_TEXT, messageOf, placeOf, show, showFields, stackOf } from "./wire/show.ts";
 import { LOAD_FAILED, type WorkerConfig } from "./wire/worker_config.ts";
 import { prove } from "./zmq/curve.ts";
 import { shutDebugger } from "./zmq/debugger.ts";
 import { dieWithParent } from "./zmq/lifeline.ts";
-import { lengthOf, openLibrary, Option, SocketType } from "./zmq/library.ts";
+import { openLibrary, Option, SocketType } from "./zmq/library.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";
 import { Poller } from "./zmq/poller.ts";
 import { Context, type Socket } from "./zmq/socket.ts";
 import { setTitle } from "./zmq/title.ts";
+import type { Handler, HandlerModule, HandlerResult } from "./worker/handler.ts";
+import {
+  bytesOf,
+  callHandler,
+  checkModule,
+  failureOf,
+  framesOf,
+  Job,
+  JobContext,
+  type JobLog,
+  Stop,
+} from "./worker/job.ts";
 
-/** What a handler returns: one body frame, or several. Text is sent as UTF-8. */
-export type HandlerResult = Uint8Array | string | readonly (Uint8Array | string)[];
-
-/**
- * Answers one request.
- *
- * @param body the request's first body frame.
- * @param context what else is known of the request.
- */
-export type Handler = (
-  body: Uint8Array,
-  context: HandlerContext,
-) => HandlerResult | Promise<HandlerResult>;
-
-/** What a handler module may export. */
-export interface HandlerModule {
-  /** Answers requests. */
-  default: Handler;
-  /** Awaited before the first request. */
-  init?: () => void | Promise<void>;
-  /** Awaited before the process leaves in order. */
-  finish?: () => void | Promise<void>;
-  /** Asked before each request; false answers it 403. */
-  allow?: (request: HandlerContext) => boolean | Promise<boolean>;
-  /** Run once in a process of its own, every `dequeueInterval`. */
-  dequeue?: () => void | Promise<void>;
-}
-
-/** Plain values that a log line carries beside its message; an undefined one is left out. */
-export type LogLineFields = Readonly<
-  Record<string, string | number | boolean | bigint | null | undefined>
->;
-
-/**
- * Writes to the server's log. A message may be any value: an error is logged with its stack, an object as
- * `console.log` shows it. Of a message 8,192 characters are kept, of a field 1,024. Never throws.
- *
- * @example
- * ```ts
- * ctx.log.warn("slow query", { table: "orders", ms: 1200 });
- * ctx.log.error(error);
- * ```
- */
-export interface HandlerLog {
-  /** A line for developers. */
-  debug(message: unknown, fields?: LogLineFields): void;
-  /** A line for operators. */
-  info(message: unknown, fields?: LogLineFields): void;
-  /** Something that needs a look. */
-  warn(message: unknown, fields?: LogLineFields): void;
-  /** Something that went wrong. */
-  error(message: unknown, fields?: LogLineFields): void;
-}
-
-/** What is known of a request, beside its first body frame. */
-export interface HandlerContext {
-  /** The server's number for the job, unique while the server runs. */
-  readonly id: number;
-  /** 1 for the first try; more if a worker died before that had this job, and may have begun it. */
-  readonly attempt: number;
-  /** All body frames. */
-  readonly frames: readonly Uint8Array[];
-  /**
-   * Who asks: the network address ("" over ipc), the identity that it chose ("" if none), and the user
-   * that it has proved to be by its key ("" where nobody has to).
-   */
-  readonly client: { readonly address: string; readonly identity: string; readonly user: string };
-  /** When the client gives up, as `Date.now()` counts; undefined if it did not say. */
-  readonly deadline: number | undefined;
-  /**
-   * Fires when the deadline or the time limit passes, the client leaves or takes its request back, or
-   * the worker is interrupted. A handler that goes on for `abortGrace` after that may lose its process.
-   */
-  readonly signal: AbortSignal;
-  /** Writes to the server's log. */
-  readonly log: HandlerLog;
-}
-
-/**
- * An error that a handler throws to answer with a code of its own.
- *
- * @example
- * ```ts
- * throw new RequestError(404, "No such customer");
- * ```
- */
-export class RequestError extends Error {
-  /** Tells it from other errors, also across copies of this module. */
-  override readonly name = "RequestError";
-  /** 400 to 599. */
-  readonly code: number;
-
-  /**
-   * Makes an error reply.
-   *
-   * @throws {RangeError} when `code` is no integer from 400 to 599.
-   */
-  constructor(code: number, message: string) {
-    super(message);
-    if (!isErrorCode(code)) {
-      throw new RangeError(
-        `Cannot make a reply as "code" must be an integer from 400 to 599: current value is ${code}`,
-      );
-    }
-    this.code = code;
-  }
-}
-
-/**
- * A handler of JSON values. A body that is no JSON is answered 400.
- *
- * @example
- * ```ts
- * export default json((order: { items: number[] }) => ({ sum: order.items.length }));
- * ```
- */
-export function json<In, Out>(
-  answer: (value: In, context: HandlerContext) => Out | Promise<Out>,
-): Handler {
-  return async (body, context) => {
-    const result = await answer(parseJson<In>(body), context);
-    return JSON.stringify(result) ?? "null";
-  };
-}
-
-/** A handler of text, UTF-8. */
-export function text(
-  answer: (value: string, context: HandlerContext) => string | Promise<string>,
-): Handler {
-  const decoder = new TextDecoder();
-  return (body, context) => answer(decoder.decode(body), context);
-}
-
-function parseJson<T>(body: Uint8Array): T {
-  try {
-    return JSON.parse(new TextDecoder().decode(body));
-  } catch (error) {
-    throw new RequestError(Code.badRequest, `The body must be JSON: ${messageOf(error)}`);
-  }
-}
+export {
+  type Handler,
+  type HandlerContext,
+  type HandlerLog,
+  type HandlerModule,
+  type HandlerResult,
+  json,
+  type LogLineFields,
+  RequestError,
+  text,
+} from "./worker/handler.ts";
 
 /** Answers with what was asked: the handler where none was named. */
 const echo: Handler = (_body, { frames }) => frames;
@@ -293,39 +166,6 @@ async function leaveWithoutParent(): Promise<void> {
   Deno.exit(1);
 }
 
-/**
- * Makes sure that a module has what is needed of it.
- *
- * @throws {TypeError} when it has not.
- */
-function checkModule(module: unknown, config: WorkerConfig): HandlerModule {
-  const exports = exportsOf(module);
-  if (!isHandlerModule(exports)) throw new TypeError(faultOfHandler(exports));
-  for (const name of HOOKS) {
-    if (exports[name] !== undefined && typeof exports[name] !== "function") {
-      throw new TypeError(`The module's export "${name}" must be a function`);
-    }
-  }
-  if (config.needsDequeue && exports.dequeue === undefined) {
-    throw new TypeError('The module must export a function "dequeue", as "dequeueInterval" is set');
-  }
-  return exports;
-}
-
-function isHandlerModule(exports: Exports): exports is Exports & HandlerModule {
-  return faultOfHandler(exports) === undefined;
-}
-
-/** Why a job should stop, and the code that it ends with if it does. */
-const Stop = {
-  cancelled: { code: Code.cancelled, reason: "Nobody waits for the answer any more" },
-  deadline: { code: Code.expired, reason: "The deadline has passed" },
-  timeLimit: { code: Code.handlerTimeout, reason: "The handler ran past its limit" },
-  interrupted: { code: Code.handlerFailed, reason: "The worker was interrupted" },
-} as const;
-
-type Stop = typeof Stop[keyof typeof Stop];
-
 /** The longest wait, ms. */
 const LONG = 60_000;
 /** Messages read before the jobs in them begin. */
@@ -344,7 +184,7 @@ const MAX_STACKS = 100;
 const LINGER = 5000;
 
 /** The socket to the broker, and the jobs that came over it. */
-class Service {
+class Service implements JobLog {
   readonly #context: Context;
   readonly #socket: Socket;
   readonly #poller: Poller;
@@ -573,7 +413,7 @@ class Service {
     if (isRisky(job.header)) this.#endMessage();
     job.startedAt = this.#now;
     try {
-      const result = this.#answer(job, new JobContext(job, this));
+      const result = callHandler(this.#handler, job, new JobContext(job, this));
       if (result instanceof Promise) {
         this.#running.set(job.id, job);
         this.#await(result, job);
@@ -584,20 +424,6 @@ class Service {
       this.#replyError(job, error);
     }
     job.end();
-  }
-
-  #answer(job: Job, context: HandlerContext): HandlerResult | Promise<HandlerResult> {
-    const { allow, default: handler } = this.#handler;
-    const [body = new Uint8Array(0)] = job.frames;
-    const allowed = allow === undefined ? true : settled(allow(context));
-    if (allowed instanceof Promise) {
-      return allowed.then((allowed) => {
-        demand(allowed);
-        return handler(body, context);
-      });
-    }
-    demand(allowed);
-    return settled(handler(body, context));
   }
 
   async #await(result: Promise<HandlerResult>, job: Job): Promise<void> {
@@ -617,29 +443,16 @@ class Service {
 
   /** All that runs the handler's code comes before the first frame is sent. */
   #replyResult(job: Job, result: HandlerResult): void {
-    const frames = toFrames(result);
-    const size = bytesOf(frames);
-    if (size > this.#maxMessageSize) {
-      throw new RangeError(
-        `The reply must have at most ${this.#maxMessageSize} bytes: it has ${size}`,
-      );
-    }
+    const { frames, size } = framesOf(result, this.#maxMessageSize);
     this.#reply(job.id, Code.ok, 0, this.#took(job), frames, size);
   }
 
-  /** A handler that was told to stop and threw has done so. */
   #replyError(job: Job, error: unknown): void {
-    const { stopped } = job;
     const took = this.#took(job);
-    if (stopped !== undefined && stopped !== Stop.interrupted) {
-      return this.#reply(job.id, stopped.code, 0, took, [this.#encode(stopped.reason)]);
-    }
-    const worded = wordedCodeOf(error);
-    const code = worded ?? Code.handlerFailed;
-    const stack = code >= Code.handlerFailed ? this.#stackOf(error) : "";
-    const flags = (worded === undefined ? ReplyFlag.PRIVATE : 0) |
-      (stack === "" ? 0 : ReplyFlag.STACK);
-    const texts = stack === "" ? [messageOf(error)] : [messageOf(error), stack];
+    const { code, message, worded, failed } = failureOf(job, error);
+    const stack = failed && code >= Code.handlerFailed ? this.#stackOf(error) : "";
+    const flags = (worded ? 0 : ReplyFlag.PRIVATE) | (stack === "" ? 0 : ReplyFlag.STACK);
+    const texts = stack === "" ? [message] : [message, stack];
     this.#reply(job.id, code, flags, took, texts.map((text) => this.#encode(text)));
   }
 
@@ -697,154 +510,4 @@ function isRisky({ attempt, requestTimeout }: JobHeader): boolean {
   return attempt > 1 || requestTimeout > 0;
 }
 
-/** Bytes in all frames, whatever these pretend to have. */
-function bytesOf(frames: readonly Uint8Array[]): number {
-  let sum = 0;
-  for (const frame of frames) sum += lengthOf(frame);
-  return sum;
-}
-
-/** A job of this worker. The handler sees none of it but through its context. */
-class Job {
-  readonly header: JobHeader;
-  readonly frames: readonly Uint8Array[];
-  /** When its handler was called, ms. */
-  startedAt = 0;
-  #controller: AbortController | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #stopped: Stop | undefined;
-
-  constructor(header: JobHeader, frames: readonly Uint8Array[]) {
-    this.header = header;
-    this.frames = frames;
-  }
-
-  get id(): number {
-    return this.header.job;
-  }
-
-  /** Made when it is asked for. */
-  get signal(): AbortSignal {
-    if (this.#controller === undefined) {
-      this.#controller = new AbortController();
-      const { stopped } = this;
-      if (stopped !== undefined) this.abort(stopped);
-      else this.#setTimer();
-    }
-    return this.#controller.signal;
-  }
-
-  /** Why the handler should have stopped by now, if it should. */
-  get stopped(): Stop | undefined {
-    if (this.#stopped !== undefined) return this.#stopped;
-    const { stop, left } = this.#limit();
-    return left > 0 ? undefined : stop;
-  }
-
-  /** Fires the signal. */
-  abort(stop: Stop): void {
-    this.#stopped = stop;
-    this.#controller?.abort(new DOMException(stop.reason, "AbortError"));
-  }
-
-  /** The job has ended. */
-  end(): void {
-    if (this.#timer !== undefined) clearTimeout(this.#timer);
-  }
-
-  #setTimer(): void {
-    const { stop, left } = this.#limit();
-    // Timers hold no longer time.
-    if (left <= 0x7fffffff) this.#timer = setTimeout(() => this.abort(stop), left);
-  }
-
-  /** The limit that comes first, and the ms until then; Infinity: there is none. */
-  #limit(): { stop: Stop; left: number } {
-    const { deadline, requestTimeout } = this.header;
-    const untilDeadline = deadline === 0 ? Infinity : deadline - Date.now();
-    const untilLimit = requestTimeout === 0
-      ? Infinity
-      : this.startedAt + requestTimeout - performance.now();
-    return untilLimit < untilDeadline
-      ? { stop: Stop.timeLimit, left: untilLimit }
-      : { stop: Stop.deadline, left: untilDeadline };
-  }
-}
-
-/** What a handler sees of its job. Whatever it adds to this or replaces, the job itself stays as it is. */
-class JobContext implements HandlerContext {
-  readonly #job: Job;
-  readonly #service: Service;
-
-  constructor(job: Job, service: Service) {
-    this.#job = job;
-    this.#service = service;
-  }
-
-  get id(): number {
-    return this.#job.header.job;
-  }
-
-  get attempt(): number {
-    return this.#job.header.attempt;
-  }
-
-  get frames(): readonly Uint8Array[] {
-    return this.#job.frames;
-  }
-
-  get client(): HandlerContext["client"] {
-    return this.#job.header.client;
-  }
-
-  get deadline(): number | undefined {
-    const { deadline } = this.#job.header;
-    return deadline === 0 ? undefined : deadline;
-  }
-
-  get signal(): AbortSignal {
-    return this.#job.signal;
-  }
-
-  get log(): HandlerLog {
-    const write = (level: LogLevel) => (message: unknown, fields?: LogLineFields) =>
-      this.#service.logOf(this.#job, level, message, fields);
-    return {
-      debug: write("debug"),
-      info: write("info"),
-      warn: write("warn"),
-      error: write("error"),
-    };
-  }
-}
-
-function demand(allowed: boolean): void {
-  if (!allowed) throw new RequestError(Code.forbidden, "The request is not allowed");
-}
-
-/** The code of an error that is worded for clients; also of another copy of this module, so by its name. */
-function wordedCodeOf(error: unknown): number | undefined {
-  try {
-    const named = error instanceof Error && error.name === "RequestError" && "code" in error;
-    const code = named ? error.code : undefined;
-    return isErrorCode(code) ? code : undefined;
-  } catch {
-    return undefined; // it does not let itself be looked at
-  }
-}
-
-function isErrorCode(code: unknown): code is number {
-  return typeof code === "number" && Number.isInteger(code) && code >= 400 && code <= 599;
-}
-
 const EMPTY = new Uint8Array(0);
-
-/** A promise of any make as one of our own; other values as they are. */
-function settled<T>(value: T | PromiseLike<T>): T | Promise<T> {
-  return isThenable(value) ? Promise.resolve(value) : value;
-}
-
-function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
-  return typeof value === "object" && value !== null && "then" in value &&
-    typeof value.then === "function";
-}

@@ -8,7 +8,7 @@
 import { strict as assert } from "node:assert";
 import { Folder, LIMIT, path, ROOT, text } from "./harness.ts";
 
-const FOLDERS = ["auth", "client", "zmq", "wire", "queue", "ports", "pool", "ops"];
+const FOLDERS = ["auth", "client", "worker", "zmq", "wire", "queue", "ports", "pool", "ops"];
 const ROOMS = ["mod.ts", "broker.ts", "client.ts", "worker.ts", ...FOLDERS];
 
 /** Modules of each room by the rooms, or files, that they may import; `type` in front: types only. */
@@ -30,7 +30,8 @@ const RULES: Record<string, string[]> = {
   "broker.ts": ["ports", "queue", "wire", "zmq"],
   "client.ts": ["client", "ops/program.ts", "wire", "zmq"],
   client: ["auth/curve25519.ts", "auth/keys.ts", "client", "ops/program.ts", "wire", "zmq"],
-  "worker.ts": ["wire", "zmq"],
+  "worker.ts": ["wire", "worker", "zmq"],
+  worker: ["wire", "worker", "zmq/library.ts"],
   auth: ["auth", "type wire"],
   "auth/keygen.ts": ["auth/client_list.ts", "ops/program.ts", "zmq"],
   ports: ["ports", "queue", "wire", "zmq"],

@@ -55,7 +55,7 @@ export function placeOf(error: unknown): string {
 
 /** A file or module, a line and a column, in a stack. */
 const PLACE = /\b(?:file|https?|npm|jsr):[^\s()]+:\d+:\d+/g;
-const OWN_FILES = ["worker.ts", "wire/", "zmq/"].map((file) =>
+const OWN_FILES = ["worker.ts", "worker/", "wire/", "zmq/"].map((file) =>
   new URL(`../${file}`, import.meta.url).href
 );
 
