@@ -65,6 +65,7 @@ import {
   spawnInBackground,
   STARTER_VARIABLE,
 } from "./pool/child.ts";
+import { type Printer, Prints } from "./pool/prints.ts";
 import {
   type Action,
   type ExitReason,
@@ -291,6 +292,7 @@ class PreforkServer implements Server {
   readonly #start: StartFolder;
   readonly #workplace: Workplace;
   readonly #pidFile: PidFile | undefined;
+  readonly #prints = new Prints();
   /** What each worker may log. */
   readonly #lines = new LogGate({ lines: 5000, bytes: 4 * MiB });
   /** What is logged of requests that fail. */
@@ -561,6 +563,7 @@ class PreforkServer implements Server {
       for (const { child } of this.#processes.values()) child.kill("SIGKILL");
     }
     this.#cleanUp();
+    await this.#prints.close();
     await this.#closeLog();
     if (this.#failure === undefined) {
       const ended = new Error("Cannot be ready as the server has ended");
@@ -703,7 +706,10 @@ class PreforkServer implements Server {
       this.#requireFiles();
       const { cwd, permissions } = this.#start.startOf(this.#spec.permissions);
       const spec = { ...this.#spec, permissions };
-      const child = spawnChild(spec, this.#workerConfig(purpose, token, keys), cwd);
+      const config = this.#workerConfig(purpose, token, keys);
+      const child = spawnChild(spec, config, cwd, (from, stream) => {
+        this.#prints.read(stream, this.#printer(worker, from));
+      });
       this.#processes.set(worker, { child, purpose, token, keys, isLoaded: false });
       if (keys !== undefined) this.#access?.gate.addWorker(keys.publicKey);
       if (purpose === "serve") this.#tokens.set(token, worker);
@@ -716,6 +722,19 @@ class PreforkServer implements Server {
       this.#log.error("worker not spawned", { worker, error: messageOf(error) });
       this.#supervisor.spawnFailed(worker, performance.now());
     }
+  }
+
+  /** Logs what a worker prints. */
+  #printer(worker: number, from: "stdout" | "stderr"): Printer {
+    const level = from === "stdout" ? "info" : "warn";
+    return {
+      admits: (bytes) => this.#lines.admits(worker, bytes, performance.now()),
+      drop: (lines) => {
+        this.#lines.drop(worker, lines, performance.now());
+        this.#loop.wake();
+      },
+      print: (line) => this.#log[level](line, { worker, from }),
+    };
   }
 
   #workerConfig(

@@ -46,9 +46,15 @@ export class LogGate {
       entry.bytes.take(bytes);
       return true;
     }
-    if (this.#dropped++ === 0) this.#reportAt = now + REPORT_INTERVAL;
-    entry.dropped++;
+    this.drop(subject, 1, now);
     return false;
+  }
+
+  /** Counts lines that were dropped before they came here. */
+  drop(subject: number, lines: number, now: number): void {
+    if (this.#dropped === 0) this.#reportAt = now + REPORT_INTERVAL;
+    this.#dropped += lines;
+    this.#entryOf(subject).dropped += lines;
   }
 
   /** ms until there is something to report; Infinity: nothing was dropped. */

@@ -16,10 +16,10 @@ export interface Files {
   limit: number;
 }
 
-/** What a worker takes: the pipe to its stdin, a handle of its process, and its connection. */
-const FILES_PER_WORKER = 3;
+/** What a worker takes: three pipes, a handle of its process, and its connection. */
+const FILES_PER_WORKER = 5;
 /** What must be free before one is started: it takes these to start it and let it connect, and some to spare. */
-export const FILES_FOR_START = 8;
+export const FILES_FOR_START = 12;
 /** What both sockets of the broker take, with libzmq's threads. */
 const FILES_OF_BROKER = 16;
 /** Clients to have room for where nobody says how many there may be. */

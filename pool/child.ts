@@ -43,20 +43,33 @@ export interface Child {
   kill(signal: Deno.Signal): void;
 }
 
+/** What takes the streams that a process prints to. */
+export type TakeStream = (
+  from: "stdout" | "stderr",
+  stream: ReadableStream<Uint8Array<ArrayBuffer>>,
+) => void;
+
 /**
  * Starts a worker. Its stdin stays open for as long as this process lives: its end tells the worker
- * to leave.
+ * to leave. What it prints goes where this process prints, or to `take`.
  *
  * @param cwd The folder to start it in; undefined: this process's.
  * @throws {Error} when the system can't start a process.
  */
-export function spawnChild(spec: ChildSpec, config: WorkerConfig, cwd?: string): Child {
-  const env = { DENO_NO_UPDATE_CHECK: "1", ...environment(spec.permissions) };
+export function spawnChild(
+  spec: ChildSpec,
+  config: WorkerConfig,
+  cwd?: string,
+  take?: TakeStream,
+): Child {
+  // What is carried to a log has no colours.
+  const plain: Record<string, string> = take === undefined ? {} : { NO_COLOR: "1" };
+  const env = { DENO_NO_UPDATE_CHECK: "1", ...environment(spec.permissions), ...plain };
   const process = new Deno.Command(spec.program, {
     args: [...flags(spec, config.library), mainModule(spec)],
     stdin: "piped",
-    stdout: "inherit",
-    stderr: "inherit",
+    stdout: take === undefined ? "inherit" : "piped",
+    stderr: take === undefined ? "inherit" : "piped",
     clearEnv: true,
     env,
     // A session of its own: Ctrl-C in a terminal is for the parent, which then asks its workers.
@@ -65,6 +78,8 @@ export function spawnChild(spec: ChildSpec, config: WorkerConfig, cwd?: string):
     ...(spec.uid === undefined ? {} : { uid: spec.uid }),
     ...(spec.gid === undefined ? {} : { gid: spec.gid }),
   }).spawn();
+  take?.("stdout", process.stdout);
+  take?.("stderr", process.stderr);
   const lifeline = process.stdin.getWriter();
   // A process that has died at once takes no line; its exit tells the story.
   lifeline.write(buildWorkerConfig(config)).catch(() => {});

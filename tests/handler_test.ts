@@ -297,9 +297,15 @@ Deno.test("the server answers as ever when the handler writes to its console", a
   await using server = await ServerProcess.start({ handler, args: ONE_WORKER });
   await using peer = new Peer(server.endpoint);
   for (let round = 0; round < 50; round++) assert.deepEqual(await peer.ask("x"), ["x"]);
-  const count = (start: string) => server.noise.filter((line) => line.startsWith(start)).length;
-  await until("it was printed", () => count("to stdout") === 50 && count("to stderr") === 50);
-  assert.equal(count("at load"), 1);
+  const count = (start: string, source: string) =>
+    server.lines.filter(({ message, from, worker }) =>
+      message.startsWith(start) && from === source && worker === 1
+    ).length;
+  await until("it was printed", () => {
+    return count("to stdout", "stdout") === 50 && count("to stderr", "stderr") === 50;
+  });
+  assert.equal(count("at load", "stdout"), 1);
+  assert.deepEqual(server.noise, []);
 });
 
 // ---- the context ----
@@ -566,13 +572,13 @@ Deno.test("the server runs dequeue() in a process of its own when dequeueInterva
     export function finish() { console.log("finished"); }`;
   const args = [...ONE_WORKER, "--dequeue-interval", "100ms"];
   await using server = await ServerProcess.start({ handler, args });
-  const count = (what: string) => server.noise.filter((line) => line === what).length;
+  const count = (what: string) => linesOf(server, what).length;
   await until("it ran twice", () => count("dequeued true") >= 2);
   await until("it left twice", () => {
     return linesOf(server, "worker exited").filter(({ reason }) => reason === "dequeued").length >=
       2;
   });
-  assert.ok(count("finished") >= 2);
+  await until("it finished twice", () => count("finished") >= 2);
   assert.equal(server.workers.length, 1);
   await using peer = new Peer(server.endpoint);
   assert.deepEqual(await peer.ask("x"), ["served"]);

@@ -127,22 +127,22 @@ function judge(options: ServeOptions, limit: number): string | undefined {
 
 Deno.test("judgeFiles warns when the largest pool and its clients need more files than there may be", () => {
   const options = { minWorkers: 1, maxWorkers: 50 };
-  // 20 open, 16 of the broker, a frontend, 3 for each of 50 + 2 + 1 workers, 100 clients
-  assert.equal(judge(options, 296), undefined);
+  // 20 open, 16 of the broker, a frontend, 5 for each of 50 + 2 + 1 workers, 100 clients
+  assert.equal(judge(options, 402), undefined);
   assert.equal(
-    judge(options, 295),
-    "the limit of open files is 295, but 50 workers and 100 clients need 296: " +
+    judge(options, 401),
+    "the limit of open files is 401, but 50 workers and 100 clients need 402: " +
       'raise it (ulimit -n, LimitNOFILE=) or lower "maxWorkers"',
   );
-  assert.equal(judge({ ...options, maxConnections: 99 }, 295), undefined);
+  assert.equal(judge({ ...options, maxConnections: 99 }, 401), undefined);
 });
 
 Deno.test("judgeFiles throws when the smallest pool and one client need more files than there may be", () => {
   const options = { minWorkers: 4, maxWorkers: 4 };
-  // 20 open, 16 of the broker, a frontend, 3 for each of 4 workers, 8 for each of 2 starts, a client
-  assert.match(judge(options, 66) ?? "", /^the limit of open files is 66/);
-  assert.throws(() => judge(options, 65), {
-    message: "Cannot serve with 65 open files, as 4 workers need 66: " +
+  // 20 open, 16 of the broker, a frontend, 5 for each of 4 workers, 12 for each of 2 starts, a client
+  assert.match(judge(options, 82) ?? "", /^the limit of open files is 82/);
+  assert.throws(() => judge(options, 81), {
+    message: "Cannot serve with 81 open files, as 4 workers need 82: " +
       'raise it (ulimit -n, LimitNOFILE=) or lower "minWorkers"',
   });
 });
