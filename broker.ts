@@ -12,6 +12,7 @@ import { clientOf, ErrorReplies, type Failure, textOf } from "./ports/error_repl
 import { type Frames, Frontend, type Request } from "./ports/frontend.ts";
 import { IpcFiles } from "./ports/ipc_files.ts";
 import { FairQueue } from "./queue/fair_queue.ts";
+import { type End, Inquest, type Verdict as Finding } from "./queue/inquest.ts";
 import {
   type Asker,
   attemptOf,
@@ -26,6 +27,7 @@ import { List, noLinks } from "./queue/list.ts";
 import { OrderWatch } from "./queue/order.ts";
 import { ReplyCache } from "./queue/reply_cache.ts";
 import { ServiceTimes } from "./queue/service_times.ts";
+import { blame, isHopeless, isSuspect, Suspects, triesOf } from "./queue/suspects.ts";
 import { Code, isFinal, StatusFlag } from "./wire/request.ts";
 import { type LogFields, type LogLevel, ReplyFlag } from "./wire/job.ts";
 import type { Verdict, ZapRequest } from "./wire/zap.ts";
@@ -35,7 +37,7 @@ import { MessagePool } from "./zmq/message.ts";
 import { Poller } from "./zmq/poller.ts";
 import { Context } from "./zmq/socket.ts";
 
-export type { Failure };
+export type { End, Failure };
 
 /** What bounds a `Broker`, as operators set it. */
 export interface BrokerLimits {
@@ -89,10 +91,17 @@ export interface Overrun<B> {
   jobs: readonly Job<B>[];
 }
 
-/** A job, and the worker that has it. */
+/** A job, and the worker that has it; one that comes as its `asked` is sent once that shows that it lives. */
 export interface Assignment<B> {
   job: Job<B>;
   worker: Worker<B>;
+}
+
+/** What a dead worker had, with the jobs' numbers: their records may be used again. */
+interface Estate<B> {
+  jobs: readonly (readonly [id: number, job: Job<B>])[];
+  /** Whether it was running all of them. */
+  known: boolean;
 }
 
 /** What a `Broker` has counted since its start. */
@@ -158,6 +167,10 @@ export class Broker<B> {
   /** Whether no worker ever ran several jobs at a time: each then ends its jobs in order. */
   inOrder: boolean;
   readonly #queue = new FairQueue<Job<B>>();
+  readonly #suspects = new Suspects<Job<B>>();
+  readonly #inquest = new Inquest<Estate<B>>();
+  /** A worker that gets no more jobs until it has none: then it is free for a suspect. */
+  #kept: Worker<B> | undefined;
   readonly #workers = new Set<Worker<B>>();
   /** Ready workers by the number of jobs that they have. */
   readonly #levels: List<Worker<B>>[] = [];
@@ -216,12 +229,12 @@ export class Broker<B> {
 
   /** Jobs waiting for a worker. */
   get queued(): number {
-    return this.#queue.size;
+    return this.#queue.size + this.#suspects.size;
   }
 
   /** Their bytes. */
   get queuedBytes(): number {
-    return this.#queue.bytes;
+    return this.#queue.bytes + this.#suspects.bytes;
   }
 
   /** Jobs that workers have. */
@@ -259,8 +272,8 @@ export class Broker<B> {
 
   #isFull(unsentJobs: number, unsentBytes: number): boolean {
     const { queueLimit, queueBytes } = this.#limits;
-    return this.#queue.size + unsentJobs >= queueLimit ||
-      this.#queue.bytes + unsentBytes >= queueBytes;
+    return this.queued + unsentJobs >= queueLimit ||
+      this.queuedBytes + unsentBytes >= queueBytes;
   }
 
   /** Works by other bounds from now on. */
@@ -311,10 +324,11 @@ export class Broker<B> {
 
   /** The next job to send, now assigned to the worker that comes with it. */
   next(now: number): Assignment<B> | undefined {
-    while (this.#queue.size > 0 && this.#phase !== "refusing") {
-      const { first } = this.#queue;
-      const alone = first !== undefined && isSuspect(first) && first.deadline > now;
-      const worker = alone ? this.#level(0).first : this.#chooseWorker(now);
+    if (this.#phase === "refusing") return undefined;
+    const suspect = this.#nextSuspect(now);
+    if (suspect !== undefined) return suspect;
+    while (this.#queue.size > 0) {
+      const worker = this.#chooseWorker(now);
       if (worker === undefined) return undefined;
       const job = this.#dequeue();
       if (job === undefined) return undefined;
@@ -322,6 +336,55 @@ export class Broker<B> {
       this.#expire(job);
     }
     return undefined;
+  }
+
+  /** The next suspect gets an idle worker; where there is none, one is kept until it is. */
+  #nextSuspect(now: number): Assignment<B> | undefined {
+    if (this.#suspects.size === 0 && this.#kept === undefined) return undefined;
+    for (let job = this.#suspects.next(); job !== undefined; job = this.#suspects.next()) {
+      const worker = this.#level(0).first ?? this.#keep();
+      if (worker === undefined) return undefined;
+      this.#unqueue(job);
+      if (job.deadline > now) return this.#assign(job, worker, now);
+      this.#expire(job);
+    }
+    this.#unkeep();
+    return undefined;
+  }
+
+  /** The least loaded worker gets no more jobs, so that it is free some time. */
+  #keep(): undefined {
+    if (this.#kept !== undefined) return;
+    for (let level = 0; level < this.#levels.length; level++) {
+      const worker = this.#level(level).last;
+      if (worker === undefined) continue;
+      this.#unplace(worker);
+      worker.alone = true;
+      this.#kept = worker;
+      return;
+    }
+  }
+
+  #unkeep(): void {
+    const worker = this.#kept;
+    if (worker === undefined) return;
+    this.#kept = undefined;
+    worker.alone = false;
+    this.#place(worker);
+  }
+
+  /** A worker has shown that it lives: the job that it was to get once it does. */
+  proven(worker: Worker<B>, now: number): Job<B> | undefined {
+    const job = worker.asked;
+    if (job === undefined) return undefined;
+    worker.asked = undefined;
+    if (job.state === "aborted") {
+      this.#unassign(worker, job, now);
+      this.#endAborted(job);
+      return undefined;
+    }
+    job.startedAt = worker.progressAt = now;
+    return job;
   }
 
   /** A worker's answer: the job that it ends, or undefined if it had no such job or nobody wants it. */
@@ -372,6 +435,8 @@ export class Broker<B> {
       jobs: new Map(),
       state: "ready",
       alone: false,
+      asked: undefined,
+      end: undefined,
       idleSince: now,
       progressAt: now,
       answered: 0,
@@ -386,34 +451,61 @@ export class Broker<B> {
     if (worker.state !== "ready") return;
     this.#unplace(worker);
     worker.state = "retiring";
+    if (worker === this.#kept) this.#kept = undefined;
   }
 
   /**
-   * A worker is gone. Its jobs go back to the front of the queue. Unless it left in order, those that it
-   * was running count a death each, and are given up at `maxAttempts`. If it had more than it can run, any
-   * of them may have killed it, and one that kills its next worker has killed both. Each runs alone then.
+   * A worker is gone. If it left in order, its jobs go back to the front of the queue. If it died, they
+   * are held until it is known what of: see queue/inquest.ts and queue/suspects.ts.
    */
-  removeWorker(worker: Worker<B>, end: "left" | "died"): void {
+  removeWorker(worker: Worker<B>, end: "left" | "died", now: number): void {
     if (worker.state === "gone") return;
     this.retire(worker);
     worker.state = "gone";
     this.#workers.delete(worker);
+    const unsent = worker.asked !== undefined;
     const jobs = this.#takeJobs(worker);
-    if (end === "died") {
-      for (const job of jobs) job.begun = true;
-      this.#blame(jobs);
-    }
-    for (const job of jobs.toReversed()) {
-      if (job.deaths < this.#limits.maxAttempts) this.#requeue(job);
-      else this.#giveUp(job);
-    }
+    if (end === "died" && !unsent) return this.#hold(worker, jobs, now);
+    for (const job of jobs.toReversed()) this.#requeue(job);
   }
 
-  #blame(jobs: readonly Job<B>[]): void {
+  /** The process of a worker, in service or not, has ended; its connection may not have yet. */
+  processEnded(id: number, worker: Worker<B> | undefined, end: End, now: number): void {
+    if (worker !== undefined) worker.end = end;
+    this.#inquest.end(id, end, now);
+    this.#judge(now);
+  }
+
+  #hold(worker: Worker<B>, jobs: readonly Job<B>[], now: number): void {
+    if (jobs.length === 0) return;
     const known = jobs.length <= this.#limits.concurrency;
-    for (const job of jobs) {
-      if (known) job.deaths += 1 + job.doubts;
-      job.doubts = known ? 0 : 1;
+    for (const job of jobs) job.begun = true;
+    const estate = { jobs: jobs.map((job) => [job.id, job] as const), known };
+    for (const job of jobs) if (this.#comesBack(job)) this.#suspects.hold(job);
+    // What must not be begun twice has had its only try, whoever is to blame.
+    if (this.#limits.maxAttempts === 1) return this.#sentence(estate, "guilty");
+    this.#inquest.notice(worker.id, estate, worker.end, now);
+    this.#judge(now);
+  }
+
+  /** Does what is due about deaths; returns ms until it must run again. */
+  #judge(now: number): number {
+    for (const { about, verdict } of this.#inquest.judge(now)) this.#sentence(about, verdict);
+    return this.#inquest.wait;
+  }
+
+  #sentence({ jobs, known }: Estate<B>, verdict: Finding): void {
+    for (const [id, job] of jobs.toReversed()) {
+      if (job.id !== id || job.shelf !== "held") continue; // it has ended meanwhile
+      blame(job, verdict, known);
+      this.#suspects.endTurn(job);
+      if (isHopeless(job, this.#limits.maxAttempts)) {
+        this.#unqueue(job);
+        this.#giveUp(job);
+      } else {
+        this.counters.returned++;
+        this.#suspects.release(job);
+      }
     }
   }
 
@@ -455,7 +547,7 @@ export class Broker<B> {
     client.connected = false;
     if (client.live === 0) return [];
     for (const job of this.#shared) this.#leaveShared(job, client);
-    for (const job of this.#queue.of(client.line)) {
+    for (const job of this.#waitingOf(client)) {
       this.counters.abandoned++;
       this.#unqueue(job);
       this.#answer(job, CANCELLED.code, CANCELLED.message);
@@ -469,6 +561,16 @@ export class Broker<B> {
       }
     }
     return running;
+  }
+
+  *#waitingOf(client: Client<B>): Generator<Job<B>> {
+    for (const job of this.#suspects) if (job.client === client) yield job;
+    yield* this.#queue.of(client.line);
+  }
+
+  *#waiting(): Generator<Job<B>> {
+    yield* this.#suspects;
+    yield* this.#queue;
   }
 
   /**
@@ -489,7 +591,7 @@ export class Broker<B> {
   close(waiting: "serve" | "refuse"): void {
     this.#phase = waiting === "serve" ? "serving" : "refusing";
     if (waiting === "serve") return;
-    for (const job of this.#queue) {
+    for (const job of this.#waiting()) {
       this.#unqueue(job);
       this.#turnAway(job);
     }
@@ -497,12 +599,13 @@ export class Broker<B> {
 
   /** Whether no job is left. */
   get idle(): boolean {
-    return this.#queue.size === 0 && this.assigned === 0;
+    return this.queued === 0 && this.assigned === 0;
   }
 
   /** Does what is due at `now`; returns ms until it must run again. */
   tick(now: number): number {
-    return Math.min(this.#expireDue(now), this.#watch(now), this.#endingIn(now));
+    const sleep = Math.min(this.#expireDue(now), this.#watch(now), this.#endingIn(now));
+    return Math.min(sleep, this.#judge(now));
   }
 
   /** The answers that the broker itself has given since the last call. */
@@ -534,7 +637,7 @@ export class Broker<B> {
   #expireDue(now: number): number {
     if (this.#withDeadline === 0) return Infinity;
     if (now < this.#expiryAt) return this.#expiryAt - now;
-    for (const job of this.#queue) {
+    for (const job of this.#waiting()) {
       if (job.deadline > now) continue;
       this.#unqueue(job);
       this.#expire(job);
@@ -656,9 +759,10 @@ export class Broker<B> {
     if (asker !== job || next === undefined) {
       job.others = job.others.filter((other) => other !== asker);
     } else {
-      if (job.state === "queued") this.#queue.remove(job);
+      const inLine = job.state === "queued" && job.shelf === undefined;
+      if (inLine) this.#queue.remove(job);
       Object.assign(job, next, { line: next.client.line, others });
-      if (job.state === "queued") this.#queue.push(job);
+      if (inLine) this.#queue.push(job);
     }
     if (job.others.length === 0) this.#shared.delete(job);
     return { client, envelope, requestId };
@@ -688,27 +792,39 @@ export class Broker<B> {
   }
 
   #unqueue(job: Job<B>): void {
-    this.#queue.remove(job);
+    if (job.shelf === undefined) this.#queue.remove(job);
+    else this.#suspects.remove(job);
     if (job.deadline !== Infinity) this.#withDeadline--;
   }
 
-  /** Back to the front of the queue, unless nobody waits for it or nothing is started any more. */
+  /** Back to the front of the queue, or of the suspects. */
   #requeue(job: Job<B>): void {
-    if (job.state === "aborted") return this.#endAborted(job);
+    if (!this.#comesBack(job)) return;
     this.counters.returned++;
-    job.state = "queued";
-    if (this.#phase === "refusing") return this.#turnAway(job);
-    if (job.deadline !== Infinity) this.#withDeadline++;
-    this.#queue.unshift(job);
+    if (isSuspect(job)) this.#suspects.release(job);
+    else this.#queue.unshift(job);
+  }
+
+  /** A job waits again, unless nobody waits for it or nothing is started any more. */
+  #comesBack(job: Job<B>): boolean {
+    if (job.state === "aborted") this.#endAborted(job);
+    else {
+      job.state = "queued";
+      if (this.#phase === "refusing") this.#turnAway(job);
+      else if (job.deadline !== Infinity) this.#withDeadline++;
+    }
+    return job.state === "queued";
   }
 
   #assign(job: Job<B>, worker: Worker<B>, now: number): Assignment<B> {
     this.#unplace(worker);
     if (worker.jobs.size === 0) worker.progressAt = now;
-    job.startedAt = worker.jobs.size < this.#limits.concurrency ? now : 0;
+    const suspect = isSuspect(job);
+    job.startedAt = worker.jobs.size < this.#limits.concurrency && !suspect ? now : 0;
     if (job.requestTimeout !== Infinity) this.#beginWatch(now);
     worker.jobs.set(job.id, job);
-    worker.alone = isSuspect(job);
+    worker.alone = suspect;
+    if (suspect) worker.asked = job;
     this.#assigned++;
     this.#place(worker);
     job.state = "assigned";
@@ -719,7 +835,9 @@ export class Broker<B> {
   #unassign(worker: Worker<B>, job: Job<B>, now: number): void {
     this.#unplace(worker);
     worker.jobs.delete(job.id);
-    worker.alone = false;
+    if (worker === this.#kept && worker.jobs.size === 0) this.#kept = undefined;
+    worker.alone = worker === this.#kept;
+    worker.asked = undefined;
     this.#assigned--;
     this.#endWatch(job);
     if (worker.jobs.size === 0) worker.idleSince = now;
@@ -730,6 +848,7 @@ export class Broker<B> {
   #takeJobs(worker: Worker<B>): Job<B>[] {
     const jobs = [...worker.jobs.values()];
     worker.jobs.clear();
+    worker.asked = undefined;
     this.#assigned -= jobs.length;
     for (const job of jobs) this.#endWatch(job);
     return jobs;
@@ -863,7 +982,7 @@ export class Broker<B> {
   #giveUp(job: Job<B>): void {
     if (job.state === "aborted") return this.#endAborted(job);
     this.counters.lost++;
-    this.#answer(job, Code.workerDied, `The worker died ${job.deaths} times on this job`);
+    this.#answer(job, Code.workerDied, `The worker died ${triesOf(job)} times on this job`);
   }
 
   #endAborted(job: Job<B>): void {
@@ -880,6 +999,7 @@ export class Broker<B> {
   /** The end of a job. */
   #close(job: Job<B>): void {
     job.state = "ended";
+    this.#suspects.endTurn(job);
     if (this.#keyed.get(job.key) === job) this.#keyed.delete(job.key);
     forget(job, job);
     for (const other of job.others) forget(job, other);
@@ -891,11 +1011,6 @@ export class Broker<B> {
 const NONE: readonly never[] = [];
 const NO_FLAGS = 0;
 const CANCELLED = { code: Code.cancelled, message: "The request was cancelled" };
-
-/** Whether a job may end its worker, as it may have ended one: then it has one for itself. */
-function isSuspect<B>({ deaths, doubts }: Job<B>): boolean {
-  return deaths + doubts > 0;
-}
 
 /** All who wait for a job. */
 function askers<B>(job: Job<B>): readonly Asker<B>[] {
@@ -944,6 +1059,8 @@ export interface LoopEvents {
   loaded(token: string): boolean;
   /** The worker that this token was made for can't load the handler; false: it is nobody's. */
   failed(token: string, message: string): boolean;
+  /** The worker has died while it had jobs. */
+  diedBusy(worker: number): void;
   /** The worker's connection is gone though nobody asked it to leave. */
   lost(worker: number): void;
   /** A worker says how many bytes it has in memory, which it was told to. */
@@ -1268,6 +1385,12 @@ export class BrokerLoop {
     this.wake();
   }
 
+  /** A worker's process has ended, in service or not; what it said before may still be to be read. */
+  processEnded(number: number, end: End): void {
+    this.broker.processEnded(number, this.#workers.get(number), end, performance.now());
+    this.wake();
+  }
+
   /** A worker's process has ended: what it said before was read, and what it had goes back. */
   remove(number: number): void {
     const worker = this.#workers.get(number);
@@ -1355,11 +1478,17 @@ export class BrokerLoop {
   #dispatch(): void {
     for (let next = this.broker.next(this.#now); next; next = this.broker.next(this.#now)) {
       const group = this.#groups.get(next.worker);
-      if (group === undefined) this.#groups.set(next.worker, [next.job]);
+      if (next.worker.asked !== undefined) this.#ask(next);
+      else if (group === undefined) this.#groups.set(next.worker, [next.job]);
       else group.push(next.job);
     }
     if (this.#groups.size > 0) this.#sendGroups();
     this.#answerEnded();
+  }
+
+  /** A suspect is sent once its worker has shown that it lives. */
+  #ask({ worker, job }: Assignment<Frames>): void {
+    if (this.#back.ask(worker) === "gone") this.#unsendable(worker, [job]);
   }
 
   #sendGroups(): void {
@@ -1509,6 +1638,11 @@ export class BrokerLoop {
           this.#answers.push({ job, code, flags, frames, worker: worker.id });
         }
       },
+      alive: (worker) => {
+        const job = this.broker.proven(worker, this.#now);
+        if (job === undefined) return;
+        if (this.#back.send(worker, [job], this.#now) === 0) this.#unsendable(worker, [job]);
+      },
       returned: (worker, job) => this.broker.giveBack(worker, job, this.#now),
       retiring: (worker) => {
         this.broker.retire(worker);
@@ -1540,7 +1674,8 @@ export class BrokerLoop {
   }
 
   #forget(worker: Worker<Frames>, end: "left" | "died"): void {
-    this.broker.removeWorker(worker, end);
+    if (end === "died" && worker.jobs.size > 0) this.#events.diedBusy(worker.id);
+    this.broker.removeWorker(worker, end, this.#now);
     this.#back.forget(worker);
     this.#workers.delete(worker.id);
   }

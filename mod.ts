@@ -21,6 +21,7 @@ import {
   type Admission,
   type BrokerCounters,
   BrokerLoop,
+  type End,
   type Failure,
   type Guard,
   type LoopEvents,
@@ -56,6 +57,7 @@ import {
   DENO_FAILED,
   filePath,
   findRefusal,
+  isFromOutside,
   likelyCause,
   localModules,
   mayUseFfi,
@@ -254,6 +256,15 @@ interface Process {
   keys: WorkerKeys | undefined;
   /** Its handler's module is loaded, and `init()` was begun. */
   isLoaded: boolean;
+  /** Whether this process has sent it a signal to end it. */
+  signalled: boolean;
+  /** Whether it died while it had jobs. */
+  diedBusy: boolean;
+}
+
+/** Whether somebody else can have ended a process. */
+function endOf({ signalled }: Process, exit: ChildExit): End {
+  return isFromOutside(exit) && !signalled ? "outside" : "itself";
 }
 
 const MiB = 1024 ** 2;
@@ -646,13 +657,20 @@ class PreforkServer implements Server {
       case "retire":
         return this.#loop.retire(action.worker);
       case "kill":
-        this.#log.debug("signal sent", { worker: action.worker, signal: action.signal });
-        return this.#processes.get(action.worker)?.child.kill(action.signal);
+        return this.#kill(action.worker, action.signal);
       case "reloaded":
         return this.#reloaded();
       case "reloadFailed":
         return this.#reloadFailed(action.message);
     }
+  }
+
+  #kill(worker: number, signal: Deno.Signal): void {
+    const process = this.#processes.get(worker);
+    if (process === undefined) return;
+    this.#log.debug("signal sent", { worker, signal });
+    if (signal !== "SIGINT") process.signalled = true;
+    process.child.kill(signal);
   }
 
   #loopEvents(): LoopEvents {
@@ -662,6 +680,10 @@ class PreforkServer implements Server {
       loaded: (token) => this.#loaded(token),
       failed: (token, message) => this.#loadFailed(token, message),
       overran: (worker) => this.#overran(worker),
+      diedBusy: (worker) => {
+        const process = this.#processes.get(worker);
+        if (process !== undefined) process.diedBusy = true;
+      },
       lost: (worker) => this.#processes.get(worker)?.child.kill("SIGKILL"),
       memory: (worker, bytes) => this.#noteMemory([{ worker, bytes }], performance.now()),
       log: (level, message, fields) => this.#log[level](message, fields),
@@ -710,7 +732,15 @@ class PreforkServer implements Server {
       const child = spawnChild(spec, config, cwd, (from, stream) => {
         this.#prints.read(stream, this.#printer(worker, from));
       });
-      this.#processes.set(worker, { child, purpose, token, keys, isLoaded: false });
+      this.#processes.set(worker, {
+        child,
+        purpose,
+        token,
+        keys,
+        isLoaded: false,
+        signalled: false,
+        diedBusy: false,
+      });
       if (keys !== undefined) this.#access?.gate.addWorker(keys.publicKey);
       if (purpose === "serve") this.#tokens.set(token, worker);
       this.#spawned++;
@@ -809,6 +839,8 @@ class PreforkServer implements Server {
 
   /** The system tells of a process's end, which may be sooner than its last message is read. */
   #ended(worker: number, exit: ChildExit): void {
+    const process = this.#processes.get(worker);
+    if (process !== undefined) this.#loop.processEnded(worker, endOf(process, exit));
     if (this.#isRefused(worker, exit)) return void this.#explain(worker, exit);
     if (this.#isHeard(worker, exit)) return this.#exited(worker, exit);
     this.#unheard.set(worker, { exit, deadline: performance.now() + DEPARTURE_GRACE });
@@ -846,7 +878,9 @@ class PreforkServer implements Server {
     this.#tokens.delete(process.token);
     const { wear } = this.#supervisor.worker(worker) ?? {};
     if (process.keys !== undefined) this.#access?.gate.removeWorker(process.keys.publicKey);
-    const reason = this.#supervisor.exited(worker, now, code === 0) ?? "crashed";
+    const harmed = process.diedBusy || endOf(process, exit) === "outside";
+    const ending = harmed ? "harmed" : code === 0 ? "ok" : "broken";
+    const reason = this.#supervisor.exited(worker, now, ending) ?? "crashed";
     this.#exits[reason] = (this.#exits[reason] ?? 0) + 1;
     const event: WorkerExitEvent = { worker, pid: process.child.pid, code, signal, reason };
     const level = EXPECTED.has(reason) ? "info" : "warn";

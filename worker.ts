@@ -369,6 +369,7 @@ class Service implements JobLog {
     if (type === FromBroker.JOB) return this.#readJobs(size);
     if (type === FromBroker.CANCEL) this.#cancel(readJobId(view), readCode(view));
     else if (type === FromBroker.STOP) this.#state = "draining";
+    else if (type === FromBroker.ASK) this.#tell(buildSignal(FromWorker.ALIVE));
     return 0;
   }
 

@@ -109,6 +109,14 @@ function mainModule({ workerModule, handler }: ChildSpec): string {
   return `data:application/typescript,${encodeURIComponent(code)}`;
 }
 
+/** Signals that nothing but a call of kill() sends, in the ways in which processes are ended. */
+const SENT = new Set(["SIGKILL", "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"]);
+
+/** Whether a signal ended a process that somebody else can have sent; a crash has signals of its own. */
+export function isFromOutside({ signal }: ChildExit): boolean {
+  return signal !== null && SENT.has(signal);
+}
+
 /**
  * What has most likely ended a process that crashed; undefined: nothing is known. V8 itself says more
  * on stderr.

@@ -65,6 +65,12 @@ export type ExitReason =
   | "left"
   | "dequeued";
 
+/**
+ * How a process ended: with code 0, as one that broke, or by what was no fault of its start: a signal from
+ * outside, or a job that it had.
+ */
+export type Ending = "ok" | "broken" | "harmed";
+
 /** What a worker was recycled for: it has answered, grown or lived enough. */
 export type Wear = "requests" | "memory" | "age";
 
@@ -165,6 +171,11 @@ const SETTLE_TIME = 1_000;
 const START_BACK_OFF = 100;
 const SPAWN_BACK_OFF = 1_000;
 const MAX_BACK_OFF = 30_000;
+/** Starts rest this long after workers were harmed again and again; the first time they don't, ms. */
+const HARM_BACK_OFF = 50;
+const MAX_HARM_BACK_OFF = 500;
+/** Workers that are harmed within this time are harmed by the same, ms. */
+const HARM_WAVE = 100;
 /** The load changes without a word to us, so look at it this often. */
 const HEARTBEAT = 1_000;
 const MEMORY_INTERVAL = 1_000;
@@ -199,6 +210,11 @@ export class Supervisor {
   /** Time from `#failedAt` to the next start. */
   #retryDelay = 0;
   #failedAt = -Infinity;
+  /** When workers were last harmed before they had proved themselves, and the rest of starts after it. */
+  #harmedAt = -Infinity;
+  #harmDelay = 0;
+  /** The last generation of which a worker was ready. */
+  #provenGeneration = 0;
   #startedAt = -Infinity;
   /** When `startDelay` counts from: the first tick, then the last start. */
   #delayedFrom: number | undefined;
@@ -305,6 +321,7 @@ export class Supervisor {
     worker.since = now;
     worker.bounds = this.#drawBounds();
     this.#everReady = true;
+    this.#provenGeneration = Math.max(this.#provenGeneration, worker.generation);
     const old = this.#workers.get(worker.replaces);
     if (old !== undefined) this.#dismiss(old, this.#isOld(old) ? "reload" : "recycled", now);
     return true;
@@ -340,14 +357,16 @@ export class Supervisor {
     this.#startFailed(worker, message, now);
   }
 
-  /** The process of `id` ended, `ok` with code 0. Returns why; undefined if there was no such worker. */
-  exited(id: number, now: number, ok = true): ExitReason | undefined {
+  /** The process of `id` ended. Returns why; undefined if there was no such worker. */
+  exited(id: number, now: number, ending: Ending = "ok"): ExitReason | undefined {
     const worker = this.#workers.get(id);
     if (worker === undefined) return undefined;
     this.#workers.delete(id);
     if (this.#halted) return "stopped";
-    if (worker.purpose === "dequeue") return worker.reason ?? (ok ? "dequeued" : "crashed");
-    if (isEarly(worker, now)) this.#startFailed(worker, "it ended at once", now);
+    if (worker.purpose === "dequeue") {
+      return worker.reason ?? (ending === "ok" ? "dequeued" : "crashed");
+    }
+    if (isEarly(worker, now)) this.#endedEarly(worker, ending, now);
     return worker.reason ?? (worker.state === "starting" ? "failed" : "crashed");
   }
 
@@ -456,6 +475,7 @@ export class Supervisor {
     const later = (time: number) => Math.min(now, time + late);
     for (const worker of this.#workers.values()) worker.since = later(worker.since);
     this.#failedAt = later(this.#failedAt);
+    this.#harmedAt = later(this.#harmedAt);
     this.#startedAt = later(this.#startedAt);
     this.#checkedAt = later(this.#checkedAt);
     this.#readAt = later(this.#readAt);
@@ -491,6 +511,7 @@ export class Supervisor {
   #nextDue(now: number): number {
     const { babysitInterval, dequeueInterval, startDelay } = this.#limits;
     const times = [now + HEARTBEAT, this.#failedAt + this.#retryDelay, this.#cullAt()];
+    times.push(this.#harmedAt + this.#harmDelay);
     if (startDelay > 0) times.push((this.#delayedFrom ?? now) + startDelay);
     if (babysitInterval > 0) times.push(this.#readAt + babysitInterval);
     if (dequeueInterval > 0) times.push(this.#dequeuedAt + dequeueInterval);
@@ -505,6 +526,7 @@ export class Supervisor {
       if (worker.settled || worker.state !== "ready" || worker.purpose !== "serve") continue;
       worker.settled = now >= worker.since + SETTLE_TIME || load.answered(worker.worker) > 0;
       if (worker.settled && worker.spawnedAt >= this.#failedAt) this.#backOff = 0;
+      if (worker.settled && worker.spawnedAt >= this.#harmedAt) this.#harmedAt = -Infinity;
     }
   }
 
@@ -561,7 +583,7 @@ export class Supervisor {
   #freeStarts(now: number): number {
     const { startDelay } = this.#limits;
     this.#delayedFrom ??= now;
-    if (now < this.#delayedFrom + startDelay) return 0;
+    if (now < Math.max(this.#delayedFrom + startDelay, this.#harmedAt + this.#harmDelay)) return 0;
     const serving = this.#serving();
     if (startDelay > 0 && this.#backOff === 0) return 1;
     if (this.#backOff === 0) return Math.max(0, this.#cpus - serving.filter(isStarting).length);
@@ -642,6 +664,17 @@ export class Supervisor {
     if (worker.purpose === "dequeue") return; // its interval is its back-off
     this.#delayStarts(START_BACK_OFF, 0.5 + this.#random() / 2, now);
     this.#failReload(worker, why, now);
+  }
+
+  /** A start that was harmed says nothing of the handler, if that is known to start. */
+  #endedEarly(worker: Worker, ending: Ending, now: number): void {
+    const proven = worker.generation <= this.#provenGeneration;
+    if (ending !== "harmed" || !proven) return this.#startFailed(worker, "it ended at once", now);
+    if (now < this.#harmedAt + HARM_WAVE) return;
+    const harmedBefore = this.#harmedAt > -Infinity;
+    const next = Math.max(HARM_BACK_OFF, 2 * this.#harmDelay);
+    this.#harmDelay = harmedBefore ? Math.min(MAX_HARM_BACK_OFF, next) : 0;
+    this.#harmedAt = now;
   }
 
   #delayStarts(first: number, jitter: number, now: number): void {

@@ -38,6 +38,8 @@ export interface BackendEvents {
   admit(token: string, routingId: Uint8Array<ArrayBuffer>): Worker<Frames> | undefined;
   /** A worker's answer; the frames are the receiver's. */
   reply(worker: Worker<Frames>, reply: ReplyHeader, frames: Frames): void;
+  /** A worker shows that it lives, as it was asked to. */
+  alive(worker: Worker<Frames>): void;
   /** A worker gives a job back that it has not started. */
   returned(worker: Worker<Frames>, job: number): void;
   /** A worker will leave of its own accord. */
@@ -197,6 +199,11 @@ export class Backend {
     }
   }
 
+  /** Asks a worker to show that it lives. */
+  ask(worker: Worker<Frames>): "asked" | "gone" {
+    return this.#tell(worker, buildSignal(FromBroker.ASK)) ? "asked" : "gone";
+  }
+
   /** Tells a worker that nobody waits for a job any more. */
   cancel(worker: Worker<Frames>, job: number, code: number): void {
     this.#tell(worker, buildJobSignal(FromBroker.CANCEL, job, code));
@@ -212,8 +219,9 @@ export class Backend {
     this.#workers.delete(routingKey(worker.routingId, worker.routingId.length));
   }
 
-  #tell(worker: Worker<Frames>, frame: Uint8Array<ArrayBuffer>): void {
-    this.#socket.sendAll([worker.routingId, frame]);
+  /** Whether `worker` is there to be told. */
+  #tell(worker: Worker<Frames>, frame: Uint8Array<ArrayBuffer>): boolean {
+    return this.#socket.sendAll([worker.routingId, frame]) === "sent";
   }
 
   /** Takes what there is room for of the frame just received. */
@@ -246,7 +254,8 @@ export class Backend {
       this.#events.returned(worker, readJobId(this.#view));
     } else if (type === FromWorker.MEMORY && size === MEMORY_BYTES) {
       this.#events.memory(worker, readMemory(this.#view));
-    } else if (type === FromWorker.RETIRE && size === 1) this.#events.retiring(worker);
+    } else if (type === FromWorker.ALIVE && size === 1) this.#events.alive(worker);
+    else if (type === FromWorker.RETIRE && size === 1) this.#events.retiring(worker);
     else if (type === FromWorker.LEAVING && size === 1) this.#events.gone(worker, "left");
     else this.intruders++;
   }

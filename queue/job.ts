@@ -6,7 +6,9 @@
  */
 
 import { Line, type Waiting } from "./fair_queue.ts";
+import type { End } from "./inquest.ts";
 import { type Linked, noLinks } from "./list.ts";
+import { type Past, type Suspect, triesOf } from "./suspects.ts";
 
 /** A peer of the frontend. */
 export interface Client<B> {
@@ -38,7 +40,7 @@ export interface Asker<B> {
 }
 
 /** A request inside the broker. It is itself the first of those who wait for its answer. */
-export interface Job<B> extends Waiting<Job<B>>, Asker<B> {
+export interface Job<B> extends Waiting<Job<B>>, Asker<B>, Suspect<Job<B>> {
   /** Counts up from 1, never used twice. */
   id: number;
   line: Client<B>["line"];
@@ -54,10 +56,6 @@ export interface Job<B> extends Waiting<Job<B>>, Asker<B> {
   others: readonly Asker<B>[];
   /** Whether a worker that is gone may have started it. */
   begun: boolean;
-  /** Workers that died while they ran it. */
-  deaths: number;
-  /** 1 if a worker died that had it among others, so that nobody knows which of them it ran; else 0. */
-  doubts: number;
   /** When it is known to have been running at its worker, ms; 0: it may still wait there. */
   startedAt: number;
   /** When its worker was told that nobody wants the answer, ms. */
@@ -76,8 +74,12 @@ export interface Worker<B> extends Linked<Worker<B>> {
   readonly jobs: Map<number, Job<B>>;
   /** ready → retiring: given no more jobs → gone */
   state: "ready" | "retiring" | "gone";
-  /** Whether it has a job that may end it, and so gets no other beside that. */
+  /** Whether it has a job that may end it, or is kept for one, and so gets no other. */
   alone: boolean;
+  /** The job that it gets once it has shown that it lives. */
+  asked: Job<B> | undefined;
+  /** How its process ended; undefined as long as that is not known. */
+  end: End | undefined;
   /** Since when it has had nothing to do, ms; meaningless while it has. */
   idleSince: number;
   /** When it last began or answered something, ms. */
@@ -129,6 +131,9 @@ export function newJob<B>(id: number, client: Client<B>, request: NewJob<B>): Jo
     begun: false,
     deaths: 0,
     doubts: 0,
+    excused: 0,
+    beside: 0,
+    shelf: undefined,
     startedAt: 0,
     abortedAt: Infinity,
     state: "queued",
@@ -156,6 +161,9 @@ export function renewJob<B>(
   job.begun = false;
   job.deaths = 0;
   job.doubts = 0;
+  job.excused = 0;
+  job.beside = 0;
+  job.shelf = undefined;
   job.startedAt = 0;
   job.abortedAt = Infinity;
   job.state = "queued";
@@ -166,6 +174,6 @@ export function renewJob<B>(
 const NOBODY: readonly never[] = [];
 
 /** Which try at a job this is: 1, and one more for each worker that may have died of it. */
-export function attemptOf({ deaths, doubts }: Pick<Job<unknown>, "deaths" | "doubts">): number {
-  return deaths + doubts + 1;
+export function attemptOf(job: Past): number {
+  return triesOf(job) + 1;
 }

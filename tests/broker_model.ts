@@ -21,13 +21,16 @@ const EVENTS = {
   cancel: 5,
   reject: 1,
   dispatch: 20,
+  prove: 10,
   settle: 20,
   stray: 2,
   giveBack: 3,
   addWorker: 5,
   retire: 1,
   leave: 1,
-  die: 3,
+  die: 2,
+  kill: 2,
+  storm: 2,
   disconnect: 2,
   advance: 10,
   configure: 1,
@@ -84,8 +87,14 @@ interface Asked {
   /** Since when nobody wants it, though a worker has it, ms; undefined: somebody does. */
   abortedAt: number | undefined;
   deaths: number;
+  /** Deaths that were excused, as others died in that moment. */
+  excused: number;
   /** Whether it has ended its worker, or one of several jobs has that may have been this one. */
   suspect: boolean;
+  /** Whether the next death of its worker counts twice. */
+  doubt: boolean;
+  /** Whether its worker has got it: a suspect is sent only once that has shown that it lives. */
+  sent: boolean;
   /** How often it has ended, which is to become 1. */
   ends: number;
 }
@@ -113,6 +122,17 @@ interface Hand {
   jobs: Asked[];
 }
 
+/** A worker that died, and what it had. */
+interface Death {
+  readonly worker: number;
+  readonly at: number;
+  /** What the system tells of the process, perhaps later. */
+  end: "itself" | "outside" | undefined;
+  readonly jobs: readonly Asked[];
+}
+
+/** Deaths from outside that are closer to each other than this are excused, ms. */
+const TOGETHER = 200;
 /** A client has gone; a job's ending has no words. */
 const NOTHING = 0;
 const EXPIRY_INTERVAL = 100;
@@ -134,6 +154,19 @@ class BrokerModel {
   readonly #asked = new Map<number, Asked>();
   /** What workers gave back, the first to go in front. */
   readonly #returned: Asked[] = [];
+  /** Suspects that wait for a worker, the first to go in front. */
+  #ready: Asked[] = [];
+  /** Excused ones that wait for their turn, and whose turn it is. */
+  readonly #line: Asked[] = [];
+  #solo: Asked | undefined;
+  /** Deaths that are not judged, in order. */
+  readonly #deaths: Death[] = [];
+  /** Jobs of such workers that still wait for that. */
+  readonly #held: Asked[] = [];
+  /** Ends of processes that the system is slow to tell. */
+  readonly #untold: { death: Death; end: "itself" | "outside" }[] = [];
+  /** When processes were killed from outside. */
+  readonly #kills: { worker: number; at: number }[] = [];
   /** Clients that have something waiting, in turn. */
   readonly #round: Peer[] = [];
   /** What the last event must have ended: the code by job. */
@@ -173,10 +206,13 @@ class BrokerModel {
   /** Serves all that is left: then every job has ended, once. */
   finish(): void {
     while (this.#hands.length > 0) this.#removeWorker(0, "left");
+    this.#tell();
+    this.advance(0, 3 * TOGETHER);
     this.#compare();
     this.addWorker();
     while (!this.#broker.idle) {
       this.dispatch();
+      for (const hand of this.#hands) if (hand.worker.asked !== undefined) this.#prove(hand);
       for (const hand of this.#hands) while (hand.jobs.length > 0) this.#settle(hand, 0, 1000, 200);
       this.#compare();
     }
@@ -242,14 +278,34 @@ class BrokerModel {
       if (next === undefined) break;
       this.#assign(next, before);
     }
-    while (this.#waiting().length > this.#broker.queued) this.#expireFirst();
-    const next = this.#first();
-    if (this.#phase === "refusing" || next === undefined) return;
-    const room = next.suspect && next.deadline > this.#now ? 1 : this.#limits.concurrency;
-    const idle = this.#ready.some(({ jobs }) =>
-      jobs.length < room && !jobs.some(({ suspect }) => suspect)
-    );
+    this.#hear();
+    while (this.#waiting().length > this.#broker.queued) this.#expireNext();
+    if (this.#phase === "refusing") return;
+    const hasRoom = (room: number) => ({ jobs }: Hand) =>
+      jobs.length < room && !jobs.some(({ suspect }) => suspect);
+    const ready = this.#hands.filter(({ worker }) => worker.state === "ready");
+    const suspect = this.#firstSuspect();
+    assert(!suspect || !ready.some(hasRoom(1)), "a suspect gets an idle worker");
+    const idle = this.#first() && this.#open.some(hasRoom(this.#limits.concurrency));
     assert(!idle, "an idle worker is given what waits");
+  }
+
+  /** A worker that was asked whether it lives says so. */
+  prove(first: number): void {
+    const asked = this.#hands.filter(({ jobs }) => jobs.some(({ sent }) => !sent));
+    const hand = pick(asked, first);
+    if (hand !== undefined) this.#prove(hand);
+  }
+
+  #prove(hand: Hand): void {
+    const [asked] = hand.jobs;
+    assert(asked && hand.jobs.length === 1, "a suspect is alone");
+    const job = this.#broker.proven(hand.worker, this.#now);
+    assert.equal(job?.id, isOpen(asked) ? asked.id : undefined);
+    asked.sent = true;
+    if (isOpen(asked)) return;
+    hand.jobs = [];
+    this.#end(asked, Code.cancelled);
   }
 
   settle(worker: number, second: number): void {
@@ -295,8 +351,80 @@ class BrokerModel {
     this.#removeWorker(worker, "left");
   }
 
-  die(worker: number): void {
-    this.#removeWorker(worker, "died");
+  /** A worker's process ends by itself. */
+  die(worker: number, second: number): void {
+    this.#die(worker, "itself", second % 3);
+  }
+
+  /** A signal from outside ends a worker. */
+  kill(worker: number, second: number): void {
+    this.#die(worker, "outside", second % 3);
+  }
+
+  /** All workers are killed, one after the other within a moment. */
+  storm(first: number, second: number): void {
+    while (this.#hands.length > 0) {
+      this.#die(0, "outside", (first + this.#hands.length) % 3);
+      this.advance(0, second % 30);
+    }
+  }
+
+  /** Which of the two is seen first: the end of the connection, or of the process; 2: that comes late. */
+  #die(worker: number, end: "itself" | "outside", order: number): void {
+    const hand = pick(this.#hands, worker);
+    if (hand === undefined) return;
+    const { id } = hand.worker;
+    if (order === 0) this.#broker.processEnded(id, hand.worker, end, this.#now);
+    const death = this.#removeWorker(worker, "died");
+    if (order === 1) this.#broker.processEnded(id, undefined, end, this.#now);
+    const late = order === 2 && death !== undefined;
+    if (late) this.#untold.push({ death, end });
+    else if (order === 2) this.#broker.processEnded(id, undefined, end, this.#now);
+    if (end === "outside" && !late) this.#kills.push({ worker: id, at: this.#now });
+    if (death !== undefined && !late) death.end = end;
+    this.#judgeDeaths();
+  }
+
+  /** The system tells of a process at last. */
+  #tell(): void {
+    for (const { death, end } of this.#untold.splice(0)) {
+      death.end = end;
+      const at = this.#deaths.includes(death) ? death.at : this.#now;
+      if (end === "outside") this.#kills.push({ worker: death.worker, at });
+      this.#broker.processEnded(death.worker, undefined, end, this.#now);
+    }
+    this.#judgeDeaths();
+  }
+
+  /** What is to be known of deaths now, by the rules of queue/inquest.ts. */
+  #judgeDeaths(): void {
+    for (const death of [...this.#deaths]) {
+      const near = (at: number) => Math.abs(at - death.at) <= TOGETHER;
+      const killed = this.#kills.some(({ worker, at }) => worker !== death.worker && near(at));
+      const open = this.#deaths.some((other) => other.end === undefined && near(other.at));
+      if (death.end === undefined) continue;
+      const early = this.#now < death.at + TOGETHER;
+      if (death.end === "outside" && (early || (!killed && open))) continue;
+      remove(this.#deaths, death);
+      this.#sentence(death.jobs, death.end === "outside" && killed ? "excused" : "guilty");
+    }
+  }
+
+  #sentence(jobs: readonly Asked[], verdict: "guilty" | "excused"): void {
+    const { concurrency, maxAttempts } = this.#limits;
+    const known = jobs.length <= concurrency;
+    for (const asked of jobs.toReversed()) {
+      if (!remove(this.#held, asked)) continue;
+      if (verdict === "excused") asked.excused++;
+      else if (known) asked.deaths += asked.doubt ? 2 : 1;
+      asked.doubt = verdict === "guilty" ? !known : asked.doubt;
+      asked.suspect = true;
+      if (this.#solo === asked) this.#solo = undefined;
+      const any = asked.deaths + asked.excused + (asked.doubt ? 1 : 0);
+      if (asked.deaths >= maxAttempts || any >= 3 * maxAttempts) this.#end(asked, Code.workerDied);
+      else if (asked.excused > 0) this.#line.push(asked);
+      else this.#ready.unshift(asked);
+    }
   }
 
   disconnect(client: number): void {
@@ -328,9 +456,11 @@ class BrokerModel {
   /** Time passes, and the broker is called when it wants to be. */
   advance(_: number, time: number): void {
     const end = this.#now + time;
+    if (time % 4 > 0) this.#tell();
     for (;;) {
       const wait = this.#broker.tick(this.#now);
       assert(wait > 0, "a broker that has done what is due wants to sleep");
+      this.#judgeDeaths();
       this.#expireOverdue();
       this.#takeOverruns();
       if (this.#now >= end) break;
@@ -371,8 +501,15 @@ class BrokerModel {
     }
   }
 
-  get #ready(): Hand[] {
-    return this.#hands.filter(({ worker }) => worker.state === "ready");
+  /** Workers that may get a job: one at most is kept for a suspect that waits. */
+  get #open(): Hand[] {
+    const open = this.#hands.filter(({ worker }) => worker.state === "ready");
+    const kept = open.filter(({ worker, jobs }) =>
+      worker.alone && !jobs.some(({ suspect }) => suspect)
+    );
+    assert(kept.length <= 1, "one worker at most is kept");
+    if (this.#firstSuspect() === undefined) return open;
+    return open.filter((hand) => !kept.includes(hand));
   }
 
   #peer(client: number): Peer {
@@ -398,7 +535,7 @@ class BrokerModel {
     const { id, key, bytes, deadline, requestTimeout: timeLimit } = job;
     assert(!this.#asked.has(id), "job ids are never used twice");
     const state = { since: this.#now, runningSince: undefined, abortedAt: undefined };
-    const counts = { deaths: 0, suspect: false, ends: 0 };
+    const counts = { deaths: 0, excused: 0, suspect: false, doubt: false, sent: true, ends: 0 };
     const asked: Asked = {
       id,
       key,
@@ -438,7 +575,8 @@ class BrokerModel {
   /** One of several leaves a job to the others; if it took the first one's turns, it takes the next's. */
   #depart(asked: Asked, asker: Asker): void {
     this.#departed++;
-    const waits = this.#waiting().includes(asked);
+    const apart = [...this.#held, ...this.#line, ...this.#ready].includes(asked);
+    const waits = !apart && this.#waiting().includes(asked);
     const moves = waits && asked.askers[0] === asker;
     if (moves) this.#unwait(asked);
     remove(asked.askers, asker);
@@ -459,14 +597,26 @@ class BrokerModel {
   }
 
   #unwait(asked: Asked): void {
-    if (remove(this.#returned, asked)) return;
+    for (const list of [this.#returned, this.#ready, this.#line, this.#held]) {
+      if (remove(list, asked)) return;
+    }
     const peer = ownerOf(asked);
     assert(remove(peer.waiting, asked), `Job ${asked.id} waits`);
     if (peer.waiting.length === 0) remove(this.#round, peer);
   }
 
   #waiting(): Asked[] {
-    return [...this.#returned, ...this.#round.flatMap(({ waiting }) => waiting)];
+    const suspects = [...this.#held, ...this.#line, ...this.#ready];
+    return [...suspects, ...this.#returned, ...this.#round.flatMap(({ waiting }) => waiting)];
+  }
+
+  /** The suspect that goes next; the first in line has its turn once nobody has. */
+  #firstSuspect(): Asked | undefined {
+    if (this.#solo === undefined) {
+      this.#solo = this.#line.shift();
+      if (this.#solo !== undefined) this.#ready.push(this.#solo);
+    }
+    return this.#ready[0];
   }
 
   #first(): Asked | undefined {
@@ -493,6 +643,15 @@ class BrokerModel {
     if (peer.waiting.length === 0) return;
     remove(this.#round, peer);
     this.#round.push(peer);
+  }
+
+  /** A suspect that has expired is dropped when a worker is free for it, so the broker has to say so. */
+  #expireNext(): void {
+    const suspect = this.#firstSuspect();
+    if (suspect === undefined || !this.#told.has(suspect.id)) return this.#expireFirst();
+    assert(suspect.deadline <= this.#now, `Job ${suspect.id} was dropped before its deadline`);
+    this.#ready.shift();
+    this.#end(suspect, Code.expired);
   }
 
   #expireFirst(): void {
@@ -566,17 +725,33 @@ class BrokerModel {
   }
 
   #assign({ job, worker }: Assignment<string>, before: number[]): void {
-    while (this.#first()?.id !== job.id) this.#expireFirst();
-    const asked = this.#shift();
+    const asked = this.#taken(job.id);
     assert(asked.deadline > this.#now, `Job ${job.id} has not expired`);
     const index = this.#hands.findIndex((hand) => hand.worker === worker);
     const hand = this.#hands[index];
     assert(hand, `Worker ${worker.id} is there`);
     assert.equal(worker.state, "ready");
     assert(!hand.jobs.some(({ suspect }) => suspect), "a suspect has its worker for itself");
-    if (asked.suspect) assert.equal(hand.jobs.length, 0);
-    else this.#judge(worker, before[index] ?? 0, before);
+    if (asked.suspect) {
+      assert.equal(hand.jobs.length, 0);
+      asked.sent = false;
+    } else this.#judge(worker, before[index] ?? 0, before);
     hand.jobs.push(asked);
+  }
+
+  /** Takes the job out that the broker has taken; what was ahead of it has expired. */
+  #taken(id: number): Asked {
+    if (!this.#asked.get(id)?.suspect) {
+      while (this.#first()?.id !== id) this.#expireFirst();
+      return this.#shift();
+    }
+    for (let first = this.#firstSuspect(); first; first = this.#firstSuspect()) {
+      this.#ready.shift();
+      if (first.id === id) return first;
+      assert(first.deadline <= this.#now, `Job ${first.id} is ahead of job ${id}`);
+      this.#end(first, Code.expired);
+    }
+    throw new Error(`Job ${id} waits for no worker`);
   }
 
   /** Whether a worker that had `level` jobs might be given one more. */
@@ -586,7 +761,7 @@ class BrokerModel {
     if (level < concurrency) return;
     assert(level < prefetch, "nobody holds more than the prefetch limit");
     const idle = this.#hands.some(({ worker, jobs }, index) =>
-      worker.state === "ready" && (levels[index] ?? 0) < concurrency &&
+      worker.state === "ready" && !worker.alone && (levels[index] ?? 0) < concurrency &&
       !jobs.some(({ suspect }) => suspect)
     );
     const { mean = Infinity, tail } = this.#broker.times;
@@ -624,43 +799,53 @@ class BrokerModel {
       asked.askers.map(({ requestId }) => requestId),
     );
     this.#shared.delete(asked);
+    if (this.#solo === asked) this.#solo = undefined;
+    asked.sent = true;
     asked.ends++;
   }
 
-  #removeWorker(worker: number, end: "left" | "died"): void {
+  #removeWorker(worker: number, end: "left" | "died"): Death | undefined {
     const hand = pick(this.#hands, worker);
-    if (hand === undefined) return;
-    this.#broker.removeWorker(hand.worker, end);
+    if (hand === undefined) return undefined;
+    this.#broker.removeWorker(hand.worker, end, this.#now);
     remove(this.#hands, hand);
-    if (end === "died") this.#blame(hand.jobs);
-    for (const asked of hand.jobs.toReversed()) {
-      const hopeless = asked.deaths >= this.#limits.maxAttempts && isOpen(asked);
-      if (hopeless) this.#end(asked, Code.workerDied);
-      else this.#return(asked);
-    }
+    if (end === "died" && hand.jobs.every(({ sent }) => sent)) return this.#hold(hand);
+    for (const asked of hand.jobs.toReversed()) this.#return(asked);
+    return undefined;
   }
 
-  #blame(jobs: readonly Asked[]): void {
-    const known = jobs.length <= this.#limits.concurrency;
+  #hold({ worker: { id: worker }, jobs }: Hand): Death | undefined {
+    if (jobs.length === 0) return undefined;
+    const death: Death = { worker, at: this.#now, end: undefined, jobs };
     for (const asked of jobs) {
-      if (known) asked.deaths += asked.suspect && asked.deaths === 0 ? 2 : 1;
-      asked.suspect = true;
+      if (this.#comesBack(asked)) this.#held.push(asked);
     }
+    if (this.#limits.maxAttempts > 1) this.#deaths.push(death);
+    else this.#sentence(jobs, "guilty");
+    return death;
   }
 
   /** A worker has it no more: it waits in front of all others, if it is still to be done. */
   #return(asked: Asked): void {
+    asked.sent = true;
+    if (!this.#comesBack(asked)) return;
+    if (!asked.suspect) this.#returned.unshift(asked);
+    else if (asked.excused > 0 && this.#solo !== asked) this.#line.push(asked);
+    else this.#ready.unshift(asked);
+  }
+
+  #comesBack(asked: Asked): boolean {
     asked.runningSince = undefined;
+    asked.since = this.#now;
     if (!isOpen(asked)) this.#end(asked, Code.cancelled);
     else if (this.#phase === "refusing") this.#end(asked, Code.unavailable);
-    else {
-      asked.since = this.#now;
-      this.#returned.unshift(asked);
-    }
+    else return true;
+    return false;
   }
 
   #end(asked: Asked, code: number): void {
     asked.ends++;
+    if (this.#solo === asked) this.#solo = undefined;
     this.#shared.delete(asked);
     const heard = asked.askers.some(({ peer }) => !peer.gone);
     this.#ending.set(asked.id, heard ? code : NOTHING);

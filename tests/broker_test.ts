@@ -8,6 +8,7 @@
 import { strict as assert } from "node:assert";
 import { Broker, type BrokerLimits } from "../broker.ts";
 import { type Client, type Job, newClient, type NewJob, type Worker } from "../queue/job.ts";
+import type { End } from "../queue/inquest.ts";
 import { Code } from "../wire/request.ts";
 import { randomNumbers } from "./harness_more.ts";
 
@@ -115,6 +116,7 @@ class Desk {
     for (;;) {
       const next = this.broker.next(this.now);
       if (next === undefined) return sent.join(" ");
+      this.broker.proven(next.worker, this.now);
       sent.push(`${next.job.body.name}>${next.worker.id}`);
     }
   }
@@ -127,6 +129,24 @@ class Desk {
     assert.equal(job, this.job(name));
     job.body.releases++;
     return true;
+  }
+
+  /** A worker ends itself, or is killed from outside. */
+  die(number: number, end: End = "itself"): void {
+    this.broker.processEnded(number, this.worker(number), end, this.now);
+    this.broker.removeWorker(this.worker(number), "died", this.now);
+  }
+
+  leave(number: number): void {
+    this.broker.removeWorker(this.worker(number), "left", this.now);
+  }
+
+  /** Time passes, in steps that the broker asks for. */
+  pass(time: number): void {
+    for (const end = this.now + time; this.now < end;) {
+      this.now = Math.min(end, this.now + this.broker.tick(this.now));
+    }
+    this.broker.tick(this.now);
   }
 
   giveBack(number: number, name: string): void {
@@ -169,6 +189,7 @@ function serveAll(desk: Desk, number: number): string {
   for (;;) {
     const next = desk.broker.next(desk.now);
     if (next === undefined) return order.join(" ");
+    desk.broker.proven(next.worker, desk.now);
     order.push(next.job.body.name);
     assert(desk.reply(number, next.job.body.name));
   }
@@ -506,7 +527,7 @@ function deaths(desk: Desk, names: string): number[] {
 Deno.test("Broker puts jobs back in front, in order, when their worker dies", () => {
   const desk = loaded();
   desk.submit("b1");
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   assert.deepEqual(deaths(desk, "a1 a2 a3 a4"), [0, 0, 0, 0]);
   assert.equal(desk.broker.queued, 5);
   assert.equal(desk.job("a1").state, "queued");
@@ -517,7 +538,7 @@ Deno.test("Broker puts jobs back in front, in order, when their worker dies", ()
 
 Deno.test("Broker counts a death for all jobs of a worker when it ran them all", () => {
   const desk = loaded({ concurrency: 3 });
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   assert.deepEqual(deaths(desk, "a1 a2 a3 a4"), [1, 1, 1, 0]);
 });
 
@@ -525,13 +546,13 @@ Deno.test("Broker counts a death for the only job when the others were answered"
   const desk = loaded();
   desk.reply(1, "a1", QUICK);
   desk.reply(1, "a2", QUICK);
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   assert.deepEqual(deaths(desk, "a1 a2 a3"), [0, 0, 1]);
 });
 
 Deno.test("Broker runs each job alone, and first, when any of them may have ended their worker", () => {
   const desk = loaded();
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   desk.workers(2, 3);
   assert.equal(desk.dispatch(), "a1>3 a2>2");
   desk.reply(3, "a1", QUICK);
@@ -546,10 +567,10 @@ Deno.test("Broker runs each job alone, and first, when any of them may have ende
 
 Deno.test("Broker counts both deaths when a job ends its worker that is suspected of an earlier one", () => {
   const desk = loaded();
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   desk.workers(2);
   assert.equal(desk.dispatch(), "a1>2");
-  desk.broker.removeWorker(desk.worker(2), "died");
+  desk.die(2);
   assert.deepEqual(desk.ended(), ["a1: 502 The worker died 2 times on this job"]);
   desk.workers(3);
   assert.equal(serveAll(desk, 3), "a2 a3 a4");
@@ -557,7 +578,7 @@ Deno.test("Broker counts both deaths when a job ends its worker that is suspecte
 
 Deno.test("Broker counts no death when a worker left in order", () => {
   const desk = loaded();
-  desk.broker.removeWorker(desk.worker(1), "left");
+  desk.leave(1);
   assert.deepEqual(deaths(desk, "a1 a2 a3"), [0, 0, 0]);
   assert.deepEqual(desk.ended(), []);
   desk.workers(2);
@@ -569,10 +590,10 @@ Deno.test("Broker answers 502 when as many workers as maxAttempts died on a job"
   desk.workers(1, 2);
   desk.submit("a1");
   assert.equal(desk.dispatch(), "a1>2");
-  desk.broker.removeWorker(desk.worker(2), "died");
+  desk.die(2);
   assert.deepEqual(desk.ended(), []);
   assert.equal(desk.dispatch(), "a1>1");
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   assert.deepEqual(desk.ended(), ["a1: 502 The worker died 2 times on this job"]);
   assert.equal(desk.broker.counters.lost, 1);
   assert.equal(desk.broker.idle, true);
@@ -585,7 +606,7 @@ Deno.test("Broker answers 502 at the first death when maxAttempts is 1, and has 
   desk.observe(1, QUICK);
   desk.submit("a1 a2 a3");
   assert.equal(desk.dispatch(), "a1>1");
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   assert.deepEqual(desk.ended().map((line) => line.slice(0, 7)), ["a1: 502"]);
   desk.workers(2);
   assert.equal(serveAll(desk, 2), "a2 a3");
@@ -593,8 +614,8 @@ Deno.test("Broker answers 502 at the first death when maxAttempts is 1, and has 
 
 Deno.test("Broker does nothing more when a worker is removed twice", () => {
   const desk = loaded();
-  desk.broker.removeWorker(desk.worker(1), "died");
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
+  desk.die(1);
   assert.deepEqual(deaths(desk, "a1 a2 a3"), [0, 0, 0]);
   assert.equal(desk.broker.workers.size, 0);
   assert.equal(desk.broker.counters.returned, 3);
@@ -607,7 +628,7 @@ Deno.test("Broker gives a retiring worker nothing more and takes its answers", (
   for (const name of ["a1", "a2", "a3"]) assert(desk.reply(1, name, QUICK));
   assert.equal(desk.dispatch(), "");
   assert.equal(desk.broker.workers.size, 1);
-  desk.broker.removeWorker(desk.worker(1), "left");
+  desk.leave(1);
   assert.equal(desk.broker.workers.size, 0);
   desk.workers(2);
   assert.equal(desk.dispatch(), "a4>2");
@@ -619,6 +640,150 @@ Deno.test("Broker takes a job back from a retiring worker when it is given back"
   desk.giveBack(1, "a3");
   assert.equal(desk.broker.queued, 2);
   assert.equal(desk.dispatch(), "");
+});
+
+// Deaths together
+
+/** Kills workers, one after the other, and sends what can be sent in between. */
+function storm(desk: Desk, ...workers: number[]): void {
+  for (const worker of workers) {
+    desk.die(worker, "outside");
+    desk.dispatch();
+  }
+}
+
+Deno.test("Broker blames no job when all workers are killed together, though some were sent to the dead", () => {
+  const desk = new Desk();
+  for (let round = 0; round < 5; round++) {
+    const [one, two, three, four] = [1, 2, 3, 4].map((number) => 10 * round + number);
+    assert(one && two && three && four);
+    desk.workers(one, two, three, four);
+    if (round === 0) desk.submit("a1 b1 c1 d1 e1 f1");
+    desk.dispatch();
+    storm(desk, one, two, three, four);
+    desk.pass(250);
+    assert.deepEqual(desk.ended(), [], `storm ${round}`);
+  }
+  assert.deepEqual(deaths(desk, "a1 b1 c1 d1 e1 f1"), [0, 0, 0, 0, 0, 0]);
+  desk.workers(90);
+  assert.deepEqual(serveAll(desk, 90).split(" ").sort(), ["a1", "b1", "c1", "d1", "e1", "f1"]);
+});
+
+Deno.test("Broker runs jobs one at a time in the whole pool when their workers were killed together", () => {
+  const desk = new Desk();
+  desk.workers(1, 2, 3);
+  desk.submit("a1 b1 c1");
+  desk.dispatch();
+  storm(desk, 1, 2, 3);
+  desk.workers(4, 5, 6);
+  desk.pass(250);
+  assert.equal(desk.dispatch().split(" ").length, 1);
+  desk.submit("d1 d2");
+  assert.equal(desk.dispatch().split(" ").length, 2, "others go on beside it");
+});
+
+Deno.test("Broker answers 502 at the second death when a job kills its worker, whatever by", () => {
+  for (const end of ["itself", "outside"] as const) {
+    const desk = new Desk();
+    desk.workers(1, 2, 3);
+    desk.submit("a1");
+    for (let death = 0; death < 2; death++) {
+      const [, worker] = desk.dispatch().split(">");
+      desk.die(Number(worker), end);
+      desk.pass(250);
+    }
+    assert.deepEqual(desk.ended(), ["a1: 502 The worker died 2 times on this job"]);
+  }
+});
+
+Deno.test("Broker answers 502 when eight jobs at once kill their workers, and serves the others", () => {
+  const desk = new Desk();
+  desk.submit(series("p", 8));
+  let deaths = 0;
+  for (let worker = 1; !desk.broker.idle; worker += 4) {
+    assert(deaths < 40, "they all come to an end");
+    desk.workers(worker, worker + 1, worker + 2, worker + 3);
+    for (const order of desk.dispatch().split(" ").filter((order) => order !== "")) {
+      desk.die(Number(order.split(">")[1]), "outside");
+      deaths++;
+    }
+    desk.pass(250);
+  }
+  assert.equal(desk.ended().filter((line) => line.includes(": 502 ")).length, 8);
+  assert(deaths <= 8 * 4, `${deaths} workers died`);
+  desk.workers(100);
+  desk.submit("a1");
+  assert.equal(desk.dispatch().split(">")[0], "a1");
+});
+
+Deno.test("Broker gives a job up after three times maxAttempts deaths that were all excused", () => {
+  const desk = new Desk();
+  desk.submit("a1");
+  for (let round = 0; round < 6; round++) {
+    assert.deepEqual(desk.ended(), []);
+    desk.workers(2 * round + 1, 2 * round + 2);
+    desk.dispatch();
+    storm(desk, 2 * round + 1, 2 * round + 2);
+    desk.pass(250);
+  }
+  assert.deepEqual(desk.ended(), ["a1: 502 The worker died 6 times on this job"]);
+});
+
+Deno.test("Broker answers 502 at the first death of any kind when maxAttempts is 1", () => {
+  const desk = new Desk({ maxAttempts: 1 });
+  desk.workers(1, 2);
+  desk.submit("a1 b1");
+  desk.dispatch();
+  storm(desk, 1, 2);
+  assert.deepEqual(desk.ended().map((line) => line.slice(3, 7)), [" 502", " 502"]);
+});
+
+Deno.test("Broker sends a suspect only once its worker has shown that it lives, and blames it for no other", () => {
+  const desk = new Desk();
+  desk.workers(1, 2);
+  desk.submit("a1");
+  desk.dispatch();
+  desk.die(2);
+  const next = desk.broker.next(desk.now);
+  assert.equal(next?.worker.asked, desk.job("a1"));
+  desk.die(1);
+  assert.deepEqual(desk.ended(), []);
+  assert.deepEqual(deaths(desk, "a1"), [1]);
+  desk.workers(3);
+  assert.equal(desk.broker.next(desk.now)?.job, desk.job("a1"));
+  assert.equal(desk.broker.proven(desk.worker(3), desk.now), desk.job("a1"));
+  assert.equal(desk.broker.proven(desk.worker(3), desk.now), undefined);
+  assert(desk.reply(3, "a1"));
+});
+
+Deno.test("Broker ends a suspect that nobody wants any more when its worker shows that it lives", () => {
+  const desk = new Desk();
+  desk.workers(1, 2);
+  desk.submit("a1");
+  desk.dispatch();
+  desk.die(2);
+  desk.broker.next(desk.now);
+  assert.equal(desk.broker.disconnect(desk.client("a"), desk.now).length, 1);
+  assert.equal(desk.broker.proven(desk.worker(1), desk.now), undefined);
+  assert.deepEqual(desk.ended(), ["a1: nothing"]);
+  desk.submit("b1");
+  assert.equal(desk.dispatch(), "b1>1");
+});
+
+Deno.test("Broker keeps a worker free for a suspect when all are busy, and the others serve on", () => {
+  const desk = new Desk({ concurrency: 2, prefetch: 1 });
+  desk.workers(1, 2, 3);
+  desk.submit("a1 a2 a3 a4");
+  assert.equal(desk.dispatch(), "a1>3 a2>2 a3>1 a4>1");
+  desk.die(3);
+  desk.submit("b1 b2 b3");
+  assert.equal(desk.dispatch(), "", "one is kept, the other has no room");
+  desk.reply(1, "a3");
+  assert.equal(desk.dispatch(), "b1>1");
+  desk.reply(2, "a2");
+  assert.equal(desk.dispatch(), "a1>2");
+  desk.reply(2, "a1");
+  assert.equal(desk.dispatch(), "b2>2 b3>2");
 });
 
 // Replies that don't count
@@ -654,7 +819,7 @@ Deno.test("Broker drops and counts a reply when its worker was taken for dead an
   desk.workers(1, 2);
   desk.submit("a1");
   desk.dispatch();
-  desk.broker.removeWorker(desk.worker(2), "died");
+  desk.die(2);
   assert.equal(desk.reply(2, "a1"), false);
   assert.equal(desk.dispatch(), "a1>1");
   assert.equal(desk.reply(2, "a1"), false);
@@ -766,7 +931,7 @@ Deno.test("Broker ends an abandoned job without an answer when its worker dies o
   desk.ended();
   desk.giveBack(1, "a3");
   assert.deepEqual(desk.ended(), ["a3: nothing"]);
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   assert.deepEqual(desk.ended().sort(), ["a1: nothing", "a2: nothing"]);
   assert.equal(desk.broker.counters.lost, 0);
   assert.equal(desk.broker.counters.returned, 0);
@@ -780,7 +945,7 @@ Deno.test("Broker gives each body up once when clients leave at every stage", ()
   desk.ended();
   desk.reply(1, "a1");
   desk.giveBack(1, "a2");
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   desk.ended();
   assert.deepEqual(desk.bodies.map(({ releases }) => releases), [1, 1, 1, 1, 1]);
 });
@@ -794,7 +959,7 @@ Deno.test("Broker does nothing when a client leaves that has no job", () => {
 
 Deno.test("Broker ends a returned job without an answer when its client leaves", () => {
   const desk = loaded();
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   assert.deepEqual(desk.broker.disconnect(desk.client("a"), desk.now), []);
   assert.equal(desk.ended().length, 4);
   assert.equal(desk.broker.queued, 0);
@@ -863,7 +1028,7 @@ Deno.test("Broker answers 408 when a job's deadline passes after its worker died
   desk.workers(1);
   desk.submit("a1", { timeout: 50 });
   desk.dispatch();
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   assert(desk.broker.tick(desk.now) <= 100);
   desk.now += 200;
   desk.broker.tick(desk.now);
@@ -915,7 +1080,7 @@ Deno.test("Broker answers 503 when it is full and overflow is reject", () => {
 Deno.test("Broker takes returned jobs back beyond its bounds when a worker dies", () => {
   const desk = loaded({ queueLimit: 4, overflow: "reject" });
   desk.submit("b1 b2");
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   assert.equal(desk.broker.queued, 6);
   assert.deepEqual(desk.ended(), []);
 });
@@ -976,7 +1141,7 @@ Deno.test("Broker serves what waits and answers 503 to what comes when it is clo
 Deno.test("Broker serves a returned job when it is closed to serve", () => {
   const desk = loaded();
   desk.broker.close("serve");
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   desk.workers(2);
   assert.equal(serveAll(desk, 2), "a1 a2 a3 a4");
 });
@@ -992,7 +1157,7 @@ Deno.test("Broker answers 503 to what waits, comes or returns when it is closed 
   assert.deepEqual(desk.ended(), [`a2: 503 ${CLOSING}`]);
   assert.equal(desk.dispatch(), "");
   assert.equal(desk.broker.idle, false);
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   assert.deepEqual(desk.ended(), [`a3: 503 ${CLOSING}`]);
   assert.equal(desk.broker.idle, true);
   assert.equal(desk.broker.counters.refused, 4);
@@ -1077,10 +1242,10 @@ Deno.test("Broker counts all that happens to jobs", () => {
   desk.reply(1, "a1", QUICK, Code.handlerFailed);
   desk.reply(1, "a1");
   desk.broker.disconnect(desk.client("c"), desk.now);
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   desk.workers(2);
   assert.equal(desk.dispatch(), "a2>2");
-  desk.broker.removeWorker(desk.worker(2), "died");
+  desk.die(2);
   assert.deepEqual(desk.broker.counters, {
     requests: 10,
     answered: 2,
@@ -1146,7 +1311,7 @@ Deno.test("Broker gives a worker up when its handler runs past limit and grace",
   assert.equal(desk.client("a").live, 0);
   assert.equal(desk.reply(1, "a1"), false);
   assert.equal(desk.broker.idle, true);
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   assert.deepEqual(desk.ended(), []);
   assert.equal(desk.broker.tick(desk.now), Infinity);
 });
@@ -1410,7 +1575,7 @@ Deno.test("Broker answers all who wait for a job when it ends it itself", () => 
   desk.submit("a1 b1", { key: "k" });
   desk.workers(1);
   desk.dispatch();
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   const ended = desk.broker.takeEnded();
   assert.deepEqual(ended.map(({ to, code, last }) => [to.length, code, last]), [[2, 502, true]]);
 });
@@ -1432,7 +1597,7 @@ Deno.test("Broker says of refused jobs whether they never started when it shuts 
   assert.deepEqual(flagsOf(desk), ["b1: 503 1", "b2: 503 1"]);
   desk.submit("b3");
   desk.giveBack(2, "a1");
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   assert.deepEqual(flagsOf(desk), ["b3: 503 1", "a1: 503 1", "a2: 503 0"]);
 });
 
@@ -1441,7 +1606,7 @@ Deno.test("Broker says so of all who wait for a job, and not of one that another
   desk.submit("a1");
   desk.workers(1);
   desk.dispatch();
-  desk.broker.removeWorker(desk.worker(1), "died");
+  desk.die(1);
   desk.submit("b1 c1", { key: "k" });
   desk.broker.close("refuse");
   assert.deepEqual(flagsOf(desk), ["a1: 503 0", "b1: 503 1"]);
@@ -1518,6 +1683,8 @@ interface Entry {
   abandoned: boolean;
   deaths: number;
   suspect: boolean;
+  /** Whether its worker has got it: a suspect is sent only once that has shown that it lives. */
+  sent: boolean;
   ends: number;
 }
 
@@ -1532,6 +1699,8 @@ class Audit {
   readonly #past: Worker<Body>[] = [];
   /** Returned jobs, the next one first. */
   #returned: Entry[] = [];
+  /** Those of them that may end their worker, the same. */
+  #suspects: Entry[] = [];
   /** What waits of each client, and whose turn it is. */
   #lines: Entry[][] = [];
   #turns: number[] = [];
@@ -1608,6 +1777,7 @@ class Audit {
       abandoned: false,
       deaths: 0,
       suspect: false,
+      sent: true,
       ends: 0,
     };
     this.#entries.set(job, entry);
@@ -1637,41 +1807,71 @@ class Audit {
   #dispatch(count: number): void {
     for (let index = 0; index < count; index++) {
       const open = this.#openWorkers();
-      const waiting = this.#waiting().some(({ job }) => job.deadline > this.#now);
+      const idle = this.#idleWorkers();
       const next = this.#broker.next(this.#now);
-      if (next === undefined) {
-        const may = waiting && open.length > 0 && this.#closed !== "refuse";
-        assert(!may, "A job waits, a worker may have it, and it is not sent");
-        if (open.length > 0 && this.#closed !== "refuse") this.#expireAll();
-        return;
-      }
-      this.#assign(next.job, next.worker, open);
+      if (next === undefined) return this.#stand(open, idle);
+      this.#assign(next.job, next.worker, open, idle);
     }
   }
 
-  #assign(job: Job<Body>, worker: Worker<Body>, open: Worker<Body>[]): void {
+  /** Nothing is sent: nobody may have what waits. */
+  #stand(open: Worker<Body>[], idle: Worker<Body>[]): void {
+    if (this.#closed === "refuse") return;
+    const isLive = ({ job }: Entry) => job.deadline > this.#now;
+    assert(idle.length === 0 || !this.#suspects.some(isLive), "A suspect waits for no idle worker");
+    if (this.#openWorkers().length === 0) return;
+    const others = this.#waiting().filter((entry) => !entry.suspect);
+    assert(open.length === 0 || !others.some(isLive), "A job waits that a worker may have");
+    for (const entry of others) if (!isLive(entry)) this.#unwait(entry);
+  }
+
+  #assign(
+    job: Job<Body>,
+    worker: Worker<Body>,
+    open: Worker<Body>[],
+    idle: Worker<Body>[],
+  ): void {
+    const known = this.#entry(job);
+    known.worker = worker;
+    if (known.suspect) return this.#assignSuspect(known, worker, idle);
     let entry = this.#shift();
     while (entry !== undefined && entry.job.deadline <= this.#now) entry = this.#shift();
     assert(entry, "A job is sent, but none should wait");
     assert.equal(job.id, entry.job.id, "The job that is sent is the one whose turn it is");
     assert(open.includes(worker), "A worker gets a job only if it may");
     const before = worker.jobs.size - 1;
-    const least = Math.min(...open.map((one) => one === worker ? before : one.jobs.size));
+    const least = Math.min(
+      ...open.filter((one) => one === worker || !one.alone)
+        .map((one) => one === worker ? before : one.jobs.size),
+    );
     assert.equal(before, least, "The least loaded worker of those that may gets the job");
     note(before >= this.#limits.concurrency ? "prefetched" : "to an idle one");
-    entry.worker = worker;
   }
 
-  /** Workers that may have one more job now. */
+  #assignSuspect(entry: Entry, worker: Worker<Body>, idle: Worker<Body>[]): void {
+    while (this.#suspects[0] !== entry) {
+      const first = this.#suspects.shift();
+      assert(first && first.job.deadline <= this.#now, "Suspects go in order");
+    }
+    this.#suspects.shift();
+    assert(idle.includes(worker), "A suspect has its worker for itself");
+    entry.sent = this.#random(3) > 0;
+    if (entry.sent) assert.equal(this.#broker.proven(worker, this.#now), entry.job);
+    note(entry.sent ? "suspect sent" : "suspect not sent yet");
+  }
+
+  #idleWorkers(): Worker<Body>[] {
+    return this.#workers.filter(({ state, jobs }) => state === "ready" && jobs.size === 0);
+  }
+
+  /** Workers that may have one more job now; one of them at most is kept for a suspect. */
   #openWorkers(): Worker<Body>[] {
     const { concurrency, prefetchBudget, maxAttempts } = this.#limits;
     const prefetch = maxAttempts === 1 ? concurrency : this.#limits.prefetch;
     const { mean = Infinity, tail } = this.#broker.times;
     const estimate = Math.max(mean, tail / 10);
-    const suspected = this.#waiting().find(({ job }) => job.deadline > this.#now)?.suspect;
-    return this.#workers.filter(({ state, jobs, progressAt }) => {
-      if (state !== "ready") return false;
-      if (suspected) return jobs.size === 0;
+    return this.#workers.filter(({ state, jobs, progressAt, alone }) => {
+      if (state !== "ready" || (alone && this.#suspects.length > 0)) return false;
       if ([...jobs.values()].some((job) => this.#entry(job).suspect)) return false;
       if (jobs.size < concurrency) return true;
       const left = progressAt + mean - this.#now;
@@ -1683,14 +1883,6 @@ class Audit {
       const stuck = this.#now - progressAt > 5 * prefetchBudget;
       return jobs.size < prefetch && ahead < prefetchBudget && !stuck;
     });
-  }
-
-  /** `next` ends what has expired, in order, until it finds a job that has not. */
-  #expireAll(): void {
-    for (const entry of this.#waiting()) {
-      assert(entry.job.deadline <= this.#now);
-      this.#unwait(entry);
-    }
   }
 
   #settle(): void {
@@ -1736,7 +1928,9 @@ class Audit {
   #return(entry: Entry): void {
     entry.worker = undefined;
     const lost = entry.deaths >= this.#limits.maxAttempts;
-    if (!entry.abandoned && !lost && this.#closed !== "refuse") this.#returned.unshift(entry);
+    entry.sent = true;
+    if (entry.abandoned || lost || this.#closed === "refuse") return;
+    (entry.suspect ? this.#suspects : this.#returned).unshift(entry);
   }
 
   #addWorker(): void {
@@ -1754,8 +1948,9 @@ class Audit {
     if (worker === undefined) return;
     const end = this.#random(2) === 0 ? "died" : "left";
     const jobs = [...worker.jobs.values()].map((job) => this.#entry(job));
-    if (end === "died") this.#blame(jobs);
-    this.#broker.removeWorker(worker, end);
+    if (end === "died" && jobs.every(({ sent }) => sent)) this.#blame(jobs);
+    if (end === "died") this.#broker.processEnded(worker.id, worker, "itself", this.#now);
+    this.#broker.removeWorker(worker, end, this.#now);
     for (const entry of jobs.toReversed()) this.#return(entry);
     this.#workers.splice(this.#workers.indexOf(worker), 1);
     this.#past.push(worker);
@@ -1883,14 +2078,16 @@ class Audit {
   }
 
   #waiting(): Entry[] {
-    return [...this.#returned, ...this.#lines.flat()];
+    return [...this.#suspects, ...this.#returned, ...this.#lines.flat()];
   }
 
   #isWaiting(entry: Entry): boolean {
-    return this.#returned.includes(entry) || this.#lines.some((line) => line?.includes(entry));
+    return [...this.#suspects, ...this.#returned].includes(entry) ||
+      this.#lines.some((line) => line?.includes(entry));
   }
 
   #unwait(entry: Entry): void {
+    this.#suspects = this.#suspects.filter((one) => one !== entry);
     this.#returned = this.#returned.filter((one) => one !== entry);
     this.#lines = this.#lines.map((line) => line.filter((one) => one !== entry));
     this.#turns = this.#turns.filter((turn) => (this.#lines[turn]?.length ?? 0) > 0);
@@ -1928,6 +2125,6 @@ Deno.test("Broker ends each job once and mixes no clients when all happens in ra
   const all = ["submitted", "refused", "to an idle one", "prefetched", "settled", "stray"];
   all.push("settled abandoned", "given back", "removed: died", "removed: left", "abandoned");
   all.push("dropped", "closed: serve", "closed: refuse", "ended: undefined", "ended: 408");
-  all.push("ended: 502", "ended: 503");
+  all.push("ended: 502", "ended: 503", "suspect sent", "suspect not sent yet");
   for (const what of all) assert((Audit.seen[what] ?? 0) > 50, `Hardly tested: ${what}`);
 });

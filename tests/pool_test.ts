@@ -186,8 +186,7 @@ Deno.test("serve replaces a worker at once when it crashes", async () => {
 });
 
 Deno.test("serve answers every request when all workers are killed at once, again and again", async () => {
-  const args = ["--workers", "4", "--max-attempts", "10"];
-  await using server = await startServer({ args });
+  await using server = await startServer({ args: ["--workers", "4"] });
   await server.line("worker ready", 4);
   await using traffic = new Traffic(server.endpoint, { window: 8 });
   for (let round = 1; round <= 3; round++) {
@@ -201,6 +200,28 @@ Deno.test("serve answers every request when all workers are killed at once, agai
   }
   const replies = await traffic.end();
   assert.ok(replies.every((reply) => reply.join() === "x"));
+});
+
+Deno.test("serve backs off little when workers are killed whenever they come up, as the handler is good", async () => {
+  await using server = await startServer({ args: ["--workers", "2"] });
+  await server.line("worker ready", 2);
+  const killed = new Set<number>();
+  while (killed.size < 12) {
+    const pids = linesOf(server, "worker spawned").map(({ pid }) => Number(pid));
+    for (const pid of pids.filter((pid) => !killed.has(pid))) {
+      killed.add(pid);
+      Deno.kill(pid, "SIGKILL");
+    }
+    await server.line("worker spawned", killed.size + 1);
+  }
+  await server.line("worker exited", killed.size);
+  const exits = linesOf(server, "worker exited");
+  const spawns = linesOf(server, "worker spawned");
+  const rests = exits.slice(2).map((exit) =>
+    between(exit, spawns.find(({ time }) => time > exit.time) ?? exit)
+  );
+  // A back-off would have come to 3 s, then 6 s, by now.
+  assert.ok(Math.max(...rests) < 2000, `${rests}`);
 });
 
 Deno.test("serve backs off when the handler dies at start, and ends quickly when told to", async () => {

@@ -781,6 +781,7 @@ class Back {
     this.backend = new Backend(this.#context, this.messages, bounds, {
       admit: (token, routingId) => this.#admit(token, routingId),
       reply: (worker, reply, frames) => this.replies.push({ worker, reply, frames }),
+      alive: (worker) => this.events.push(`alive ${worker.id}`),
       returned: (worker, job) => this.events.push(`returned ${job} by ${worker.id}`),
       retiring: (worker) => this.events.push(`retiring ${worker.id}`),
       gone: (worker, end) => this.events.push(`gone ${worker.id} ${end}`),
@@ -812,6 +813,8 @@ class Back {
       jobs: new Map(),
       state: "ready",
       alone: false,
+      asked: undefined,
+      end: undefined,
       idleSince: 0,
       progressAt: 0,
       answered: 0,

@@ -7,7 +7,7 @@
 
 import { strict as assert } from "node:assert";
 import fc from "fast-check";
-import { type Action, type Limits, Supervisor } from "../pool/supervisor.ts";
+import { type Action, type Ending, type Limits, Supervisor } from "../pool/supervisor.ts";
 
 /** An event and its two numbers, which each event reads in its own way. */
 export type PoolStep = readonly [event: keyof typeof EVENTS, first: number, second: number];
@@ -92,6 +92,7 @@ interface Process {
   overdueAt: number;
 }
 
+const ENDINGS: readonly Ending[] = ["ok", "broken", "harmed"];
 /** The longest time in which a pool that nothing bad happens to comes to rest, ms. */
 const REST = 300_000;
 const OVERSLEPT = 6_000;
@@ -174,12 +175,12 @@ class World {
   /** Somebody does what it was asked to do. */
   obey(first: number): void {
     const process = this.#pick(first, ({ retired, signals }) => retired || signals.length > 0);
-    if (process !== undefined) this.#exit(process, true);
+    if (process !== undefined) this.#exit(process, "ok");
   }
 
   exit(first: number, second: number): void {
     const process = this.#pick(first);
-    if (process !== undefined) this.#exit(process, second % 2 === 0);
+    if (process !== undefined) this.#exit(process, ENDINGS[second % 3] ?? "ok");
   }
 
   refuseProcesses(first: number): void {
@@ -291,19 +292,19 @@ class World {
     return [...this.#supervisor.workers()].find((view) => view.worker === worker);
   }
 
-  #exit(process: Process, ok: boolean): void {
+  #exit(process: Process, ending: Ending): void {
     this.#processes.delete(process.worker);
-    assert(this.#supervisor.exited(process.worker, this.#now, ok), "an exit has a reason");
-    assert.equal(this.#supervisor.exited(process.worker, this.#now, ok), undefined);
+    assert(this.#supervisor.exited(process.worker, this.#now, ending), "an exit has a reason");
+    assert.equal(this.#supervisor.exited(process.worker, this.#now, ending), undefined);
   }
 
   #behave(process: Process): void {
     if (process.retired || process.signals.length > 0 || process.said === "leaving") {
-      return this.#exit(process, true);
+      return this.#exit(process, "ok");
     }
-    if (!process.serves) return this.#exit(process, true);
+    if (!process.serves) return this.#exit(process, "ok");
     const state = this.#view(process)?.state;
-    if (state === "stopping") return this.#exit(process, false);
+    if (state === "stopping") return this.#exit(process, "broken");
     if (state === "starting") this.#supervisor.ready(process.worker, this.#now);
     process.said = "ready";
     process.idleSince ??= this.#now;

@@ -5,7 +5,13 @@
  */
 
 import { strict as assert } from "node:assert";
-import { type Action, type CpuReading, type Limits, Supervisor } from "../pool/supervisor.ts";
+import {
+  type Action,
+  type CpuReading,
+  type Ending,
+  type Limits,
+  Supervisor,
+} from "../pool/supervisor.ts";
 
 const LIMITS: Limits = {
   minWorkers: 2,
@@ -31,6 +37,7 @@ const LIMITS: Limits = {
   rogueCpuTime: 10_000,
 };
 
+const ENDINGS: readonly Ending[] = ["ok", "broken", "harmed"];
 /** For a timeout that is not to play a part. */
 const NEVER = 1e9;
 
@@ -122,10 +129,10 @@ class Pool {
     this.#answered.set(worker, this.answered(worker) + jobs);
   }
 
-  exit(worker: number, ok = true): string | undefined {
+  exit(worker: number, ending: Ending = "ok"): string | undefined {
     this.#idle.delete(worker);
     this.#taken.delete(worker);
-    return this.supervisor.exited(worker, this.now, ok);
+    return this.supervisor.exited(worker, this.now, ending);
   }
 
   read(worker: number, job: number | undefined, cpuTime: number): string[] {
@@ -317,6 +324,55 @@ for (const how of ["lives for 1 s", "answers a job"]) {
     assert.deepEqual(pool.pass(75), ["spawn 6"], "from the first delay");
   });
 }
+
+Deno.test("Supervisor is full again within 1 s when its workers are killed whenever they come up", () => {
+  const pool = new Pool({ minWorkers: 4, maxWorkers: 4, minSpareWorkers: 0 }).boot(4);
+  for (let wave = 0; wave < 12; wave++) {
+    const living = [...pool.state("starting"), ...pool.state("ready")];
+    if (wave % 3 === 2) pool.ready(...pool.state("starting"));
+    for (const worker of living) pool.exit(worker, "harmed");
+    pool.pass(110);
+  }
+  const killedAt = pool.now;
+  while (pool.state("ready").length < 4 && pool.now < killedAt + 5_000) {
+    pool.pass(100);
+    pool.ready(...pool.state("starting"));
+  }
+  assert.ok(pool.now <= killedAt + 1_000, `full again after ${pool.now - killedAt} ms`);
+});
+
+Deno.test("Supervisor starts a worker at once when the only one was killed as soon as it was ready", () => {
+  const pool = new Pool({ minWorkers: 1, minSpareWorkers: 0 }).boot();
+  pool.exit(1, "harmed");
+  assert.deepEqual(pool.tick(), ["spawn 2"]);
+  pool.ready(2);
+  pool.exit(2, "harmed");
+  assert.deepEqual(pool.tick(), ["spawn 3"]);
+  pool.pass(150);
+  pool.exit(3, "harmed");
+  assert.deepEqual(pool.pass(49), [], "it rests when that goes on");
+  assert.deepEqual(pool.tick(1), ["spawn 4"]);
+});
+
+Deno.test("Supervisor spawns at most two a second when each worker is harmed at once for long", () => {
+  const pool = new Pool({ minWorkers: 1, minSpareWorkers: 0 }).boot();
+  pool.exit(1, "harmed");
+  let spawns = 0;
+  for (; pool.now < 61_000; pool.now += 10) {
+    spawns += countSpawns(pool.tick());
+    for (const worker of pool.state("starting")) pool.exit(worker, "harmed");
+  }
+  assert.ok(spawns > 60 && spawns < 140, `${spawns}`);
+});
+
+Deno.test("Supervisor backs off as ever when what it starts is killed and none was ever ready", () => {
+  const pool = new Pool();
+  pool.tick();
+  pool.exit(1, "harmed");
+  pool.exit(2, "harmed");
+  assert.deepEqual(pool.pass(74), []);
+  assert.deepEqual(pool.tick(1), ["spawn 3"]);
+});
 
 Deno.test("Supervisor tries again after 1 s, then ever later, when a process can't be made", () => {
   const pool = new Pool();
@@ -673,7 +729,7 @@ Deno.test("Supervisor lets a recycled worker finish its job, and then kills it a
   pool.answer(1);
   assert.deepEqual(pool.pass(4_000), []);
   assert.deepEqual(pool.pass(1_000), ["KILL 1"], "it hangs in finish()");
-  assert.equal(pool.exit(1, false), "recycled");
+  assert.equal(pool.exit(1, "broken"), "recycled");
 });
 
 Deno.test("Supervisor kills a recycled worker when it stops and its job takes longer than stopTimeout", () => {
@@ -701,7 +757,7 @@ Deno.test("Supervisor ends a rogue when it was recycled before", () => {
   assert.deepEqual(pool.read(1, 7, 0), []);
   assert.deepEqual(pool.read(1, 7, 10_001), ["INT 1"]);
   assert.deepEqual(pool.pass(6_000), ["KILL 1"], "and has stopTimeout from then on");
-  assert.equal(pool.exit(1, false), "rogue");
+  assert.equal(pool.exit(1, "broken"), "rogue");
 });
 
 // ---- reload
@@ -935,7 +991,7 @@ Deno.test("Supervisor kills everybody at once when told to", () => {
   pool.supervisor.killAll(pool.now);
   assert.deepEqual(pool.pass(10_000), []);
   assert.equal(pool.supervisor.forced, true);
-  for (const worker of [1, 2, 3]) assert.equal(pool.exit(worker, false), "stopped");
+  for (const worker of [1, 2, 3]) assert.equal(pool.exit(worker, "broken"), "stopped");
   assert.equal(pool.supervisor.stopped, true);
 });
 
@@ -1044,7 +1100,7 @@ Deno.test("Supervisor sends TERM, and KILL after abortGrace, when a handler does
   assert.deepEqual(pool.tick(1), ["KILL 1"]);
   pool.supervisor.overran(1, pool.now);
   assert.deepEqual(pool.pass(1_000), []);
-  assert.equal(pool.exit(1, false), "overran");
+  assert.equal(pool.exit(1, "broken"), "overran");
   assert.equal(pool.supervisor.forced, false);
 });
 
@@ -1082,7 +1138,7 @@ Deno.test("Supervisor sends INT, TERM and KILL when a job uses more than rogueCp
   assert.deepEqual(pool.read(1, 7, 12_000), ["KILL 1"]);
   assert.deepEqual(pool.read(1, 7, 13_000), []);
   assert.deepEqual(pool.pass(9_000), []);
-  assert.equal(pool.exit(1, false), "rogue");
+  assert.equal(pool.exit(1, "broken"), "rogue");
 });
 
 Deno.test("Supervisor kills a rogue after stopTimeout when no reading comes", () => {
@@ -1093,7 +1149,7 @@ Deno.test("Supervisor kills a rogue after stopTimeout when no reading comes", ()
 
 Deno.test("Supervisor calls a worker rogue when it dies of INT", () => {
   const pool = roguePool();
-  assert.equal(pool.exit(1, false), "rogue");
+  assert.equal(pool.exit(1, "broken"), "rogue");
   assert.deepEqual(pool.tick(), ["spawn 2"]);
 });
 
@@ -1144,7 +1200,7 @@ Deno.test("Supervisor spawns a dequeue worker each dequeueInterval, up to maxDeq
   assert.deepEqual(pool.pass(25_000), [], "never timed out, culled or exceeded");
   assert.deepEqual(pool.supervisor.counts(), { starting: 0, ready: 1, stopping: 0, dequeue: 2 });
   assert.equal(pool.exit(2), "dequeued");
-  assert.equal(pool.exit(3, false), "crashed");
+  assert.equal(pool.exit(3, "broken"), "crashed");
   assert.deepEqual(pool.pass(5_000), ["dequeue 4"]);
 });
 
@@ -1342,7 +1398,7 @@ class Chaos {
 
   #exit(worker: number): void {
     const known = this.#alive.delete(worker);
-    assert.equal(this.#pool.exit(worker, this.#random() < 0.5) !== undefined, known);
+    assert.equal(this.#pool.exit(worker, ENDINGS[this.#random() * 3 | 0]) !== undefined, known);
   }
 
   #neverBorn(worker: number): void {

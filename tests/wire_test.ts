@@ -316,7 +316,7 @@ Deno.test("parseErrorText survives bytes that are no UTF-8", () => {
 Deno.test("FromWorker and FromBroker have no type in common", () => {
   const types = [...Object.values(FromWorker), ...Object.values(FromBroker)];
   assert.equal(new Set(types).size, types.length);
-  assert.deepEqual(types, [1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 18]);
+  assert.deepEqual(types, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 19]);
 });
 
 Deno.test("buildMemory writes the documented bytes, and readMemory reads them", () => {

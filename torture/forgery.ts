@@ -319,6 +319,7 @@ class OpenBroker {
       },
       leaving: () => this.lost++,
       lost: () => this.lost++,
+      diedBusy: () => {},
       overran: () => this.lost++,
       loaded: () => false,
       failed: () => false,

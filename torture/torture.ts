@@ -28,6 +28,7 @@ import { scenarios as signals } from "./signals.ts";
 import { scenarios as soak } from "./soak.ts";
 import { scenarios as starts } from "./starts.ts";
 import { scenarios as stops } from "./stops.ts";
+import { scenarios as storms } from "./storms.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const SCENARIOS: readonly Scenario[] = [
@@ -47,6 +48,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...soak,
   ...starts,
   ...stops,
+  ...storms,
 ].sort(byNumber);
 
 /** A scenario's outcome, and how long it took. */

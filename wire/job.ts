@@ -16,6 +16,7 @@
  *            level 0 debug, 1 info, 2 warn, 3 error; job 0: of none; fields: a JSON object, "" for none
  *   FAILED   [u8 7, token] [message]           the handler can't be loaded; it exits
  *   MEMORY   [u8 8, u8 0, u16 0, u32 KiB]      how much it has in memory, where it was told to say so
+ *   ALIVE    [u8 10]                           the answer to ASK
  *
  * broker → worker
  *   JOB      [u8 16, u8 attempt, u16 0, u32 job low, u32 job high,
@@ -24,6 +25,7 @@
  *            others may follow in the same message
  *   CANCEL   [u8 17, u8 0, u16 code, u32 job low, u32 job high]
  *   STOP     [u8 18]                           finish what came before this, then leave
+ *   ASK      [u8 19]                           say that you live: a job that may end you comes next
  * ```
  *
  * @module
@@ -42,10 +44,11 @@ export const FromWorker = {
   FAILED: 7,
   MEMORY: 8,
   LOADED: 9,
+  ALIVE: 10,
 } as const;
 
 /** Types of what the broker says. */
-export const FromBroker = { JOB: 16, CANCEL: 17, STOP: 18 } as const;
+export const FromBroker = { JOB: 16, CANCEL: 17, STOP: 18, ASK: 19 } as const;
 
 /** LOG's levels, by number. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
