@@ -83,6 +83,7 @@ import {
   openFiles,
   residentMemory,
 } from "./pool/system.ts";
+import { callGrants } from "./pool/call_filter.ts";
 import { StartFolder } from "./pool/start_folder.ts";
 import { Workplace } from "./pool/workplace.ts";
 import { LOAD_FAILED, type WorkerConfig, type WorkerKeys } from "./wire/worker_config.ts";
@@ -90,6 +91,7 @@ import { makeKeyPair, publicKeyOf } from "./zmq/curve.ts";
 import { shutDebugger } from "./zmq/debugger.ts";
 import { IpcPaths } from "./zmq/ipc_path.ts";
 import type { Library } from "./zmq/library.ts";
+import { canConfine } from "./zmq/seccomp.ts";
 import { setTitle } from "./zmq/title.ts";
 import { canOpen } from "./zmq/files.ts";
 import { locateLibrary } from "./zmq/locate.ts";
@@ -300,6 +302,8 @@ class PreforkServer implements Server {
   readonly #log: Log;
   readonly #follower: LogFollower;
   readonly #library: Library;
+  /** Whether the kernel can filter what workers ask of it. */
+  readonly #canConfine: boolean;
   readonly #start: StartFolder;
   readonly #workplace: Workplace;
   readonly #pidFile: PidFile | undefined;
@@ -360,6 +364,8 @@ class PreforkServer implements Server {
       this.#checkStart();
       this.#supervisor = new Supervisor(settings, { cpus: navigator.hardwareConcurrency });
       this.#pidFile = this.#claimPidFile();
+      this.#canConfine = canConfine(this.#library.path);
+      if (!this.#canConfine && Deno.build.os === "linux") this.#log.warn(UNFILTERED);
       const paths = new IpcPaths(this.#library);
       this.#start = new StartFolder(() => paths.absolute("")?.replace(/(?<=.)\/$/, ""));
       this.#workplace = openWorkplace(settings, this.#spec, this.#library, paths);
@@ -786,6 +792,7 @@ class PreforkServer implements Server {
       concurrency,
       maxMessageSize,
       keepFfi: mayUseFfi(this.#spec.permissions),
+      callGrants: this.#canConfine ? callGrants(this.#spec.permissions) : undefined,
       needsDequeue: dequeueInterval > 0,
       memoryInterval: asked ? MEMORY_INTERVAL : 0,
       signals: [...signalPassthrough],
@@ -1342,6 +1349,9 @@ function handleSignals(
   }
 }
 
+const UNFILTERED =
+  "this kernel can't filter system calls: only Deno's own sandbox binds what handlers do";
+
 const DEBUGGER_OPEN =
   "Deno's debugger is open on port 9229: every user of this machine can run code in this process";
 
@@ -1425,6 +1435,7 @@ async function check(settings: Settings): Promise<number> {
     concurrency: 1,
     maxMessageSize: settings.maxMessageSize,
     keepFfi: mayUseFfi(spec.permissions),
+    callGrants: canConfine(library.path) ? callGrants(spec.permissions) : undefined,
     needsDequeue: settings.dequeueInterval > 0,
     memoryInterval: 0,
     signals: [],

@@ -35,6 +35,7 @@ import { openLibrary, Option, SocketType } from "./zmq/library.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";
 import { Poller } from "./zmq/poller.ts";
 import { Context, type Socket } from "./zmq/socket.ts";
+import { confine } from "./zmq/seccomp.ts";
 import { setTitle } from "./zmq/title.ts";
 import type { Handler, HandlerModule, HandlerResult } from "./worker/handler.ts";
 import {
@@ -105,6 +106,8 @@ async function prepare(config: WorkerConfig): Promise<Service | undefined> {
     if (shutDebugger(config.library) === "open") throw new Error("Deno's debugger is open");
     setTitle(config.library, config.title);
     const service = config.purpose === "serve" ? new Service(config) : undefined;
+    // Its threads are there by now, and are bound too.
+    if (config.callGrants !== undefined) confine(config.library, config.callGrants);
     if (!config.keepFfi) giveUpFfi(config.library);
     if (service !== undefined) logUncaught(service);
     return service;

@@ -24,6 +24,7 @@ const RULES: Record<string, string[]> = {
     "zmq/files.ts",
     "zmq/ipc_path.ts",
     "zmq/locate.ts",
+    "zmq/seccomp.ts",
     "zmq/title.ts",
     "type zmq",
   ],

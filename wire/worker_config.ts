@@ -27,6 +27,8 @@ export interface WorkerConfig {
   maxMessageSize: number;
   /** Whether the handler may use FFI too. */
   keepFfi: boolean;
+  /** What the kernel lets the worker ask of it; undefined: all. */
+  callGrants: CallGrants | undefined;
   /** Whether the handler must export `dequeue()`. */
   needsDequeue: boolean;
   /** Time between two MEMORY messages, ms; 0: none. */
@@ -35,6 +37,14 @@ export interface WorkerConfig {
   signals: Deno.Signal[];
   /** What `ps` shows. */
   title: string;
+}
+
+/** Grants that let more system calls through. */
+export interface CallGrants {
+  /** The handler may use the network. */
+  net: boolean;
+  /** The handler may ask for information on the system. */
+  sys: boolean;
 }
 
 /** CURVE keys, Z85 text; the worker's are made for this one spawn. */
