@@ -55,19 +55,27 @@ import {
   type ChildExit,
   type ChildSpec,
   DENO_FAILED,
-  filePath,
   findRefusal,
   isFromOutside,
   likelyCause,
-  localModules,
-  mayUseFfi,
-  readVariable,
+  loadModules,
   type Refusal,
   spawnChild,
   spawnInBackground,
   STARTER_VARIABLE,
 } from "./pool/child.ts";
+import { filePath, readHandlerConfig } from "./pool/handler_config.ts";
+import { scanModules } from "./pool/modules.ts";
 import { type Printer, Prints } from "./pool/prints.ts";
+import {
+  linksToRead,
+  mayUseFfi,
+  ownConfig,
+  ownLock,
+  ownMap,
+  readVariable,
+  unlistedVariables,
+} from "./pool/sandbox.ts";
 import {
   type Action,
   type ExitReason,
@@ -85,6 +93,7 @@ import {
 } from "./pool/system.ts";
 import { callGrants } from "./pool/call_filter.ts";
 import { StartFolder } from "./pool/start_folder.ts";
+import { waitForChange } from "./pool/watch.ts";
 import { Workplace } from "./pool/workplace.ts";
 import { LOAD_FAILED, type WorkerConfig, type WorkerKeys } from "./wire/worker_config.ts";
 import { makeKeyPair, publicKeyOf } from "./zmq/curve.ts";
@@ -324,6 +333,10 @@ class PreforkServer implements Server {
   readonly #ready = Promise.withResolvers<void>();
   readonly #finished = Promise.withResolvers<Finished>();
   #reload: { resolvers: PromiseWithResolvers<void>; before: ChildSpec } | undefined;
+  /** Deno is bringing the modules of a handler. */
+  #loading: AbortController | undefined;
+  /** What of the handler's configuration was said not to be used. */
+  readonly #noted = new Set<string>();
   /** serving → draining: serves what waits → stopping: workers leave → (finished) */
   #phase: "serving" | "draining" | "stopping" = "serving";
   #stopAt = Infinity;
@@ -369,6 +382,7 @@ class PreforkServer implements Server {
       const paths = new IpcPaths(this.#library);
       this.#start = new StartFolder(() => paths.absolute("")?.replace(/(?<=.)\/$/, ""));
       this.#workplace = openWorkplace(settings, this.#spec, this.#library, paths);
+      this.#spec = this.#place(this.#spec);
       const { backend, doubt } = this.#workplace;
       if (doubt !== undefined) this.#log.warn(doubt);
       this.#access = openAccess(settings, this.#library);
@@ -391,6 +405,7 @@ class PreforkServer implements Server {
   /** Lets workers come up, and serves. */
   begin(): void {
     this.#announce();
+    if (this.#spec.graph === undefined) this.#loadModules(this.#spec);
     this.#run();
   }
 
@@ -474,14 +489,22 @@ class PreforkServer implements Server {
       return Promise.reject(new Error("Cannot reload as the server is shutting down"));
     }
     const before = this.#spec;
-    if (options !== undefined) this.#reconfigure(options);
+    let next: ChildSpec;
+    try {
+      next = options === undefined
+        ? this.#place(childSpec(this.#settings, before.program))
+        : this.#reconfigure(options);
+    } catch (error) {
+      this.#log.error("not reloaded", { error: messageOf(error) });
+      return Promise.reject(error);
+    }
     this.#takeUpRules();
     const resolvers = this.#reload?.resolvers ?? Promise.withResolvers<void>();
     resolvers.promise.catch(() => {});
     this.#reload = { resolvers, before: this.#reload?.before ?? before };
     this.#log.info("reloading");
-    this.#supervisor.reload(performance.now());
-    this.#loop.wake();
+    if (next.graph === undefined) this.#loadModules(next);
+    else this.#replaceWorkers(next);
     return resolvers.promise;
   }
 
@@ -634,7 +657,7 @@ class PreforkServer implements Server {
     }
     if (this.#supervisor.babysitDue(now)) this.#babysit(now);
     if (this.#supervisor.memoryDue(now)) this.#readMemory(now);
-    const sleep = this.#supervisor.tick(now, this.#load(now));
+    const sleep = this.#isLoading ? Infinity : this.#supervisor.tick(now, this.#load(now));
     const actions = this.#supervisor.takeActions();
     for (const action of actions) this.#do(action);
     const left = this.#supervisor.stopped && this.#loop.broker.workers.size === 0;
@@ -793,6 +816,7 @@ class PreforkServer implements Server {
       maxMessageSize,
       keepFfi: mayUseFfi(this.#spec.permissions),
       callGrants: this.#canConfine ? callGrants(this.#spec.permissions) : undefined,
+      links: linksToRead(this.#spec),
       needsDequeue: dequeueInterval > 0,
       memoryInterval: asked ? MEMORY_INTERVAL : 0,
       signals: [...signalPassthrough],
@@ -969,8 +993,10 @@ class PreforkServer implements Server {
 
   // ---- changes ----
 
-  #reconfigure(options: ServeOptions): void {
+  /** Returns how workers are started from now on. */
+  #reconfigure(options: ServeOptions): ChildSpec {
     const next = resolve(options);
+    const spec = this.#place(childSpec(next, this.#spec.program), next);
     this.#options = options;
     const { handleSignals } = this.#settings;
     const kept = { ...next, handleSignals };
@@ -983,9 +1009,83 @@ class PreforkServer implements Server {
     // The key stays, and so does the question who may use it.
     if (kept.curveSecretKey !== undefined) kept.curveClients ??= this.#settings.curveClients;
     this.#settings = kept;
-    this.#spec = childSpec(kept, this.#spec.program);
     this.#supervisor.configure(kept, performance.now());
     this.#loop.configure(kept);
+    return spec;
+  }
+
+  /** Has workers of a new kind take the place of all others. */
+  #replaceWorkers(spec: ChildSpec): void {
+    this.#spec = spec;
+    this.#supervisor.reload(performance.now());
+    this.#loop.wake();
+  }
+
+  // ---- the handler's modules ----
+
+  /** Puts the workers' configuration where they can read it, and says what of the handler's is not used. */
+  #place(spec: ChildSpec, { handlerLock } = this.#settings): ChildSpec {
+    const { config, permissions } = spec;
+    const unlisted = unlistedVariables(permissions)
+      .map((grant) => `"${grant}" grants no variable: the server needs --allow-env to find them`);
+    for (const note of [...config?.notes ?? [], ...unlisted]) {
+      if (!this.#noted.has(note)) this.#log.warn(note);
+      this.#noted.add(note);
+    }
+    if (config === undefined) return spec;
+    return placeConfig(spec, this.#workplace, handlerLock);
+  }
+
+  /** Has Deno bring and list the modules of a handler; no new worker starts before that. */
+  async #loadModules(spec: ChildSpec): Promise<void> {
+    this.#loading?.abort();
+    const loading = this.#loading = new AbortController();
+    const startedAt = performance.now();
+    try {
+      const graph = await loadModules(spec, loading.signal);
+      if (this.#loading !== loading) return;
+      for (const failure of graph.failures) this.#log.warn("module not loaded", { error: failure });
+      const ms = Math.round(performance.now() - startedAt);
+      this.#log.debug("the handler's modules are in the cache", { ms, files: graph.files.length });
+      this.#useModules({ ...spec, graph });
+    } catch (error) {
+      if (this.#loading === loading) this.#notLoaded(spec, messageOf(error));
+    }
+  }
+
+  /** The local files that the handler is made of now; none if it is broken. */
+  async listFiles(): Promise<string[]> {
+    try {
+      const spec = this.#place(childSpec(this.#settings, this.#spec.program));
+      const { files } = spec.graph ?? await loadModules(spec);
+      return [...files, ...spec.config?.files ?? []];
+    } catch {
+      return [];
+    }
+  }
+
+  #useModules(spec: ChildSpec): void {
+    this.#loading = undefined;
+    if (this.#reload !== undefined) return this.#replaceWorkers(spec);
+    this.#spec = spec;
+    this.#loop.wake();
+  }
+
+  #notLoaded({ handler, config }: ChildSpec, why: string): void {
+    this.#loading = undefined;
+    const lock = why.includes("lockfile") ? config?.lock : undefined;
+    const message = `Cannot load the handler "${handler}": ` +
+      (lock === undefined ? why : `"${lock.file}" does not fit it: ${why}`);
+    if (this.#reload !== undefined && this.#supervisor.everReady) {
+      return this.#reloadFailed(message);
+    }
+    this.#log.error(message);
+    this.#fail(new Error(message));
+  }
+
+  /** Whether workers must wait for modules: those that are there may stay, and leave. */
+  get #isLoading(): boolean {
+    return this.#loading !== undefined && this.#phase === "serving" && !this.#supervisor.everReady;
   }
 
   /** Lets clients in by the rules of now; if these can't be read, the ones that were stay. */
@@ -1011,7 +1111,7 @@ class PreforkServer implements Server {
 
   #reloadFailed(message: string): void {
     this.#log.error("reload failed, the old workers stay", { error: message });
-    this.#spec = this.#reload?.before ?? this.#spec;
+    this.#spec = this.#place(this.#reload?.before ?? this.#spec);
     this.#reload?.resolvers.reject(new Error(message));
     this.#reload = undefined;
     this.#hook("onReload", () => this.#settings.onReload?.({ ok: false, message }));
@@ -1120,6 +1220,7 @@ class PreforkServer implements Server {
   #moveWorkplace(): void {
     const { backend: before } = this.#workplace;
     this.#workplace.renew();
+    this.#spec = this.#place(this.#spec);
     const { backend } = this.#workplace;
     this.#log.warn("the private folder was removed, another one is made", { before, backend });
     this.#workplace.handOver(backend === before ? before : this.#loop.moveBackend(backend));
@@ -1151,6 +1252,8 @@ class PreforkServer implements Server {
   }
 
   #cleanUp(): void {
+    this.#loading?.abort();
+    this.#loading = undefined;
     this.#pidFile?.release();
     this.#workplace?.remove();
   }
@@ -1252,7 +1355,42 @@ function childSpec(
   const workerModule = new URL("./worker.ts", import.meta.url).href;
   const nobody = { uid: undefined, gid: undefined };
   const account = user === undefined && group === undefined ? nobody : lookupAccount(user, group);
-  return { program, workerModule, handler, permissions, memoryLimit, ...account };
+  const config = readHandlerConfig(handler);
+  // Hosts can be granted only once it is known which ones the handler itself comes from.
+  const needsHosts = Array.isArray(permissions.import) && permissions.import.length > 0;
+  const isRemote = !workerModule.startsWith("file:");
+  return {
+    program,
+    workerModule,
+    handler,
+    permissions,
+    memoryLimit,
+    config,
+    configFile: undefined,
+    mapFile: undefined,
+    lockFile: undefined,
+    graph: needsHosts || isRemote ? undefined : scanModules(handler, config),
+    ...account,
+  };
+}
+
+/** Writes the workers' configuration into a folder that they can read. */
+function placeConfig(
+  spec: ChildSpec,
+  workplace: Workplace,
+  handlerLock: "frozen" | "off",
+): ChildSpec {
+  const { config } = spec;
+  if (config === undefined) return spec;
+  // Deno looks for it beside the configuration.
+  if (config.npmrc !== undefined) workplace.write(".npmrc", config.npmrc);
+  const lock = handlerLock === "off" ? undefined : config.lock;
+  return {
+    ...spec,
+    configFile: workplace.place(ownConfig(config)),
+    mapFile: workplace.place(ownMap(spec, config)),
+    lockFile: lock && workplace.place(ownLock(config, lock)),
+  };
 }
 
 /**
@@ -1416,26 +1554,46 @@ function printDoubt(doubt: string): void {
   console.error(`prefork: ${doubt}`);
 }
 
-/** Loads the handler once, in a worker. */
+/** Loads the handler once, in a worker, with all that a server would give it. */
 async function check(settings: Settings): Promise<number> {
   requireHandler(settings);
   doubts(settings).forEach(printDoubt);
-  const spec = childSpec(settings);
+  const plain = childSpec(settings);
+  plain.config?.notes.forEach(printDoubt);
   const library = locateLibrary(readVariable("ZMQ_LIBRARY"));
   shutDebugger(library.path);
   openAccess(settings, library);
+  // It needs no socket.
+  const workplace = openWorkplace(
+    { ...settings, backend: "" },
+    plain,
+    library,
+    new IpcPaths(library),
+  );
+  try {
+    let spec = placeConfig(plain, workplace, settings.handlerLock);
+    workplace.handOver("");
+    if (spec.graph === undefined) spec = { ...spec, graph: await loadModules(spec) };
+    return await tryHandler(settings, spec, workplace.library);
+  } finally {
+    workplace.remove();
+  }
+}
+
+async function tryHandler(settings: Settings, spec: ChildSpec, library: string): Promise<number> {
   const config: WorkerConfig = {
     purpose: "check",
     token: "",
     backend: "",
     curve: undefined,
-    library: library.path,
+    library,
     parent: Deno.pid,
     handler: spec.handler ?? "echo",
     concurrency: 1,
     maxMessageSize: settings.maxMessageSize,
     keepFfi: mayUseFfi(spec.permissions),
-    callGrants: canConfine(library.path) ? callGrants(spec.permissions) : undefined,
+    callGrants: canConfine(library) ? callGrants(spec.permissions) : undefined,
+    links: linksToRead(spec),
     needsDequeue: settings.dequeueInterval > 0,
     memoryInterval: 0,
     signals: [],
@@ -1449,7 +1607,7 @@ async function check(settings: Settings): Promise<number> {
   const { code, signal } = await child.exited;
   clearTimeout(limit);
   if (code === DENO_FAILED && signal === null) {
-    const refusal = await findRefusal(spec, library.path);
+    const refusal = await findRefusal(spec, library);
     if (refusal !== undefined) throw refusalError(refusal);
   }
   if (code !== 0) return Exit.failed;
@@ -1481,17 +1639,18 @@ function tellStarter(): void {
   if (starter === Deno.ppid) Deno.kill(starter, READY_SIGNAL);
 }
 
-/** Reloads whenever the handler, or a local module that it imports, changes. */
+/** Reloads whenever a local file changes that the handler is made of. */
 async function watch(server: PreforkServer, handler: string | undefined): Promise<void> {
-  if (handler === undefined) return;
-  let files: string[] = [];
+  if (!handler?.startsWith("file:")) return;
+  const own = filePath(new URL(handler));
+  let files = [own];
   let since = Date.now();
+  const ended = new Promise<void>((resolve) => server.whenEnded(resolve));
   try {
     while (!server.stopping) {
       // A handler that is broken for now has no modules: those that it had will mend it.
-      const modules = await localModules(handler).catch(() => []);
-      files = [...new Set([...files, ...modules, filePath(new URL(handler))])];
-      if (!await changed(server, files, since)) continue;
+      files = [...new Set([...files, ...await server.listFiles()])];
+      if (!await waitForChange(files, since, ended)) continue;
       since = Date.now();
       await server.reload().catch(() => {});
     }
@@ -1500,44 +1659,6 @@ async function watch(server: PreforkServer, handler: string | undefined): Promis
   }
 }
 
-/** Waits until one of `files` has changed since a time and is still again; false if the server ends. */
-async function changed(
-  server: PreforkServer,
-  files: readonly string[],
-  since: number,
-): Promise<boolean> {
-  // Folders, as editors put a new file in the old one's place.
-  const folders = new Set(files.map((file) => file.slice(0, file.lastIndexOf("/") + 1)));
-  const watcher = Deno.watchFs([...folders]);
-  let closed = false;
-  const close = () => {
-    if (!closed) watcher.close();
-    closed = true;
-  };
-  server.whenEnded(close);
-  // It may have changed while nobody watched.
-  let seen = files.some((file) => modifiedAt(file) > since);
-  let timer = seen ? setTimeout(close, SETTLE_TIME) : undefined;
-  for await (const { kind, paths } of watcher) {
-    if (kind === "access" || !paths.some((path) => files.includes(path))) continue;
-    seen = true;
-    clearTimeout(timer);
-    timer = setTimeout(close, SETTLE_TIME);
-  }
-  clearTimeout(timer);
-  return seen;
-}
-
-function modifiedAt(file: string): number {
-  try {
-    return Deno.statSync(file).mtime?.getTime() ?? 0;
-  } catch {
-    return 0;
-  }
-}
-
-/** Editors write a file in several steps, ms. */
-const SETTLE_TIME = 100;
 /** What a server in the background sends to the process that has started it, once it is ready. */
 const READY_SIGNAL = "SIGUSR2";
 

@@ -76,7 +76,9 @@ export async function main(load?: () => Promise<unknown>): Promise<void> {
   const service = await prepare(config);
   leaveWithoutParent();
   try {
-    const handler = load === undefined ? { default: echo } : checkModule(await load(), config);
+    const module = await load?.();
+    giveUpLinks(config.links);
+    const handler = load === undefined ? { default: echo } : checkModule(module, config);
     if (config.purpose === "check") Deno.exit(0);
     if (handler.init !== undefined) service?.loaded(config.token);
     await handler.init?.();
@@ -155,6 +157,11 @@ async function readConfig(): Promise<WorkerConfig> {
 function giveUpFfi(library: string): void {
   Deno.permissions.revokeSync({ name: "ffi", path: library });
   Deno.permissions.revokeSync({ name: "ffi" });
+}
+
+/** What a handler's own links were lent for is over once they are loaded. */
+function giveUpLinks(links: readonly string[]): void {
+  for (const path of links) Deno.permissions.revokeSync({ name: "read", path });
 }
 
 /** Makes signals that the parent forwards harmless where the handler does not listen for them. */

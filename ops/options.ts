@@ -322,6 +322,13 @@ export interface ServeOptions extends Hooks {
    * @default {"none"}
    */
   permissions?: "none" | "inherit" | Permissions;
+  /**
+   * Whether the handler's modules must be those of the deno.json's lock file, if there is one: then a
+   * module that is missing there, or another one, ends the start.
+   *
+   * @default {"frozen"}
+   */
+  handlerLock?: "frozen" | "off";
   /** Signals that are forwarded to the workers first; SIGUSR1 is refused. @default {[]} */
   signalPassthrough?: Deno.Signal[];
   /** File that holds the process id while the server runs. @default {none} */
@@ -851,6 +858,13 @@ const TABLE = {
     permission: "all",
     fallbackText: "false",
     help: "everything: no sandbox",
+  }),
+  handlerLock: row({
+    name: "handlerLock",
+    group: "Permissions",
+    kind: choice<"frozen" | "off">(["frozen", "off"]),
+    fallback: "frozen",
+    help: "whether the handler's modules must be those of its deno.lock",
   }),
   signalPassthrough: row({
     name: "signalPassthrough",

@@ -6,20 +6,21 @@
  */
 
 import { buildWorkerConfig, type WorkerConfig } from "../wire/worker_config.ts";
-import type { Permissions } from "../ops/options.ts";
+import { type Graph, NO_MODULES, readGraph } from "./modules.ts";
+import {
+  environment,
+  hostOf,
+  loadFlags,
+  mainModule,
+  type Sandbox,
+  trialModule,
+  workerFlags,
+} from "./sandbox.ts";
 
 /** How workers are started; the same for all workers of a server. */
-export interface ChildSpec {
+export interface ChildSpec extends Sandbox {
   /** The deno to run; asked for once, since its file may be replaced while this process runs. */
   program: string;
-  /** URL of worker.ts. */
-  workerModule: string;
-  /** URL or specifier of the handler module; undefined: echo. */
-  handler: string | undefined;
-  /** What the handler may do. */
-  permissions: Permissions;
-  /** Bytes of JavaScript's heap at most; 0: as V8 sees fit. */
-  memoryLimit: number;
   /** User to run as. */
   uid: number | undefined;
   /** Group to run as. */
@@ -64,19 +65,17 @@ export function spawnChild(
 ): Child {
   // What is carried to a log has no colours.
   const plain: Record<string, string> = take === undefined ? {} : { NO_COLOR: "1" };
-  const env = { DENO_NO_UPDATE_CHECK: "1", ...environment(spec.permissions), ...plain };
   const process = new Deno.Command(spec.program, {
-    args: [...flags(spec, config.library), mainModule(spec)],
+    args: [...workerFlags(spec, config.library), mainModule(spec)],
     stdin: "piped",
     stdout: take === undefined ? "inherit" : "piped",
     stderr: take === undefined ? "inherit" : "piped",
     clearEnv: true,
-    env,
+    env: { ...environment(spec.permissions), ...plain },
     // A session of its own: Ctrl-C in a terminal is for the parent, which then asks its workers.
     detached: true,
     ...(cwd === undefined ? {} : { cwd }),
-    ...(spec.uid === undefined ? {} : { uid: spec.uid }),
-    ...(spec.gid === undefined ? {} : { gid: spec.gid }),
+    ...account(spec),
   }).spawn();
   take?.("stdout", process.stdout);
   take?.("stderr", process.stderr);
@@ -97,16 +96,6 @@ function killProcess(process: Deno.ChildProcess, signal: Deno.Signal): void {
     // It has ended a moment ago.
     if (!(error instanceof TypeError || error instanceof Deno.errors.NotFound)) throw error;
   }
-}
-
-/**
- * The main module of a worker: it names the handler literally, so that importing it needs no read
- * permission.
- */
-function mainModule({ workerModule, handler }: ChildSpec): string {
-  const load = handler === undefined ? "" : `() => import(${JSON.stringify(handler)})`;
-  const code = `import { main } from ${JSON.stringify(workerModule)}; await main(${load});`;
-  return `data:application/typescript,${encodeURIComponent(code)}`;
 }
 
 /** Signals that nothing but a call of kill() sends, in the ways in which processes are ended. */
@@ -131,189 +120,45 @@ export function likelyCause(
   return `out of memory: its heap has reached ${limit}`;
 }
 
-const MiB = 1024 ** 2;
-
-function flags(spec: ChildSpec, library: string): string[] {
-  const { handler, permissions, memoryLimit } = spec;
-  const heap = Math.round(memoryLimit / MiB);
-  const config = handler === undefined ? undefined : nearestConfig(handler);
-  return [
-    "run",
-    "--quiet",
-    "--no-prompt",
-    "--no-lock",
-    ...(heap === 0 ? [] : [`--v8-flags=--max-old-space-size=${heap}`]),
-    config === undefined ? "--no-config" : `--config=${config}`,
-    mayUseFfi(permissions) ? "--allow-ffi" : `--allow-ffi=${escapeComma(library)}`,
-    ...permissionFlags(permissions, remoteHosts(spec)),
-  ];
-}
-
 /**
- * All of `sys` that Deno has a name for. Without names it would bring the inspector too, through which a
- * handler reads the private fields of the worker's own code, and writes to memory by what it finds there.
- */
-const ALLOW_SYS = "--allow-sys=" + [
-  "cpus",
-  "getegid",
-  "getPriority",
-  "gid",
-  "homedir",
-  "hostname",
-  "loadavg",
-  "networkInterfaces",
-  "osRelease",
-  "osUptime",
-  "setPriority",
-  "statfs",
-  "systemMemoryInfo",
-  "uid",
-  "userInfo",
-  "username",
-].join(",");
-
-const KINDS = ["read", "write", "net", "env", "run", "sys", "import"] as const;
-
-function permissionFlags(granted: Permissions, hosts: string[]): string[] {
-  return KINDS.flatMap((kind) => {
-    // Nobody can give more than he has.
-    const grant = granted.all ? isGranted(kind) : granted[kind];
-    if (grant === true && kind === "sys" && !mayUseFfi(granted)) return [ALLOW_SYS];
-    if (grant === true) return [`--allow-${kind}`];
-    const values = Array.isArray(grant) ? grant : [];
-    const all = kind === "import" ? importHosts(values, hosts) : values;
-    return all.length === 0 ? [] : [`--allow-${kind}=${all.map(escapeComma).join(",")}`];
-  });
-}
-
-/** Whether the handler may use FFI: only if it may do everything, and so may this process. */
-export function mayUseFfi({ all }: Permissions): boolean {
-  return all === true && isGranted("ffi");
-}
-
-function isGranted(name: typeof KINDS[number] | "ffi"): boolean {
-  return Deno.permissions.querySync({ name }).state === "granted";
-}
-
-/** Deno's own defaults: naming any host replaces them. */
-const DEFAULT_IMPORT_HOSTS = [
-  "deno.land:443",
-  "jsr.io:443",
-  "esm.sh:443",
-  "raw.githubusercontent.com:443",
-  "gist.githubusercontent.com:443",
-];
-
-function importHosts(granted: readonly string[], needed: readonly string[]): string[] {
-  if (granted.length === 0 && needed.length === 0) return [];
-  return [...new Set([...DEFAULT_IMPORT_HOSTS, ...granted, ...needed])];
-}
-
-/** Where the worker's own code and the handler come from, if that is the network. */
-function remoteHosts({ workerModule, handler }: ChildSpec): string[] {
-  return [workerModule, handler ?? ""]
-    .filter((specifier) => /^https?:/.test(specifier))
-    .map((specifier) => new URL(specifier))
-    .map(({ hostname, port, protocol }) =>
-      `${hostname}:${port || (protocol === "https:" ? 443 : 80)}`
-    );
-}
-
-function escapeComma(value: string): string {
-  return value.replaceAll(",", ",,");
-}
-
-/** The configuration file that `deno run` would find for a local handler. */
-function nearestConfig(handler: string): string | undefined {
-  if (!handler.startsWith("file:")) return undefined;
-  for (let folder = new URL(".", handler);; folder = new URL("..", folder)) {
-    for (const name of ["deno.json", "deno.jsonc", "package.json"]) {
-      const file = new URL(name, folder);
-      if (isFile(file)) return name === "package.json" ? undefined : filePath(file);
-    }
-    if (folder.pathname === "/") return undefined;
-  }
-}
-
-function isFile(url: URL): boolean {
-  try {
-    return Deno.statSync(url).isFile;
-  } catch {
-    return false;
-  }
-}
-
-/** The path of a file: URL. */
-export function filePath(url: URL): string {
-  return decodeURIComponent(url.pathname);
-}
-
-/** What Deno itself needs to find its cache and the network; the handler can't read it. */
-const NEEDED_BY_DENO = [
-  "HOME",
-  "PATH",
-  "TMPDIR",
-  "LANG",
-  "TZ",
-  "NO_COLOR",
-  "XDG_CACHE_HOME",
-  "DENO_DIR",
-  "DENO_CERT",
-  "DENO_TLS_CA_STORE",
-  "DENO_AUTH_TOKENS",
-  "SSL_CERT_FILE",
-  "SSL_CERT_DIR",
-  "NODE_EXTRA_CA_CERTS",
-  "NPM_CONFIG_REGISTRY",
-  "JSR_URL",
-  "HTTP_PROXY",
-  "HTTPS_PROXY",
-  "NO_PROXY",
-  "http_proxy",
-  "https_proxy",
-  "no_proxy",
-];
-
-function environment(granted: Permissions): Record<string, string> {
-  // It can have Deno open its debugger.
-  const { NODE_OPTIONS: _, ...variables } = grantedVariables(granted);
-  return variables;
-}
-
-function grantedVariables({ all, env }: Permissions): Record<string, string> {
-  if ((all || env === true) && isGranted("env")) return Deno.env.toObject();
-  // Deno looks for a newer one of itself, over the network, unless it is told not to.
-  const variables: Record<string, string> = { DENO_NO_UPDATE_CHECK: "1" };
-  for (const name of [...NEEDED_BY_DENO, ...(Array.isArray(env) ? env : [])]) {
-    const value = readVariable(name);
-    if (value !== undefined) variables[name] = value;
-  }
-  return variables;
-}
-
-/** An environment variable, or undefined if it is not set or may not be read. */
-export function readVariable(variable: string): string | undefined {
-  const { state } = Deno.permissions.querySync({ name: "env", variable });
-  return state === "granted" ? Deno.env.get(variable) : undefined;
-}
-
-/**
- * The local files that a handler is made of: itself and what it imports.
+ * Has Deno bring the modules of a handler into its cache, as the workers' user and under the workers'
+ * rules of resolution, and gives what they are. Runs none of them.
  *
- * @throws {Error} with Deno's own message when they can't be read.
+ * @throws {Error} with Deno's own message when the configuration or the lock forbids it.
  */
-export async function localModules(handler: string): Promise<string[]> {
-  const args = ["info", "--json", "--no-lock", handler];
-  const options = { args, stdin: "null", stdout: "piped", stderr: "piped" } as const;
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), options).output();
+export async function loadModules(spec: ChildSpec, signal?: AbortSignal): Promise<Graph> {
+  const { handler = "", workerModule } = spec;
+  if (!workerModule.startsWith("file:")) {
+    const plain = { ...spec, configFile: undefined, mapFile: undefined, lockFile: undefined };
+    await runDeno(spec, [...loadFlags(plain), workerModule], signal);
+  }
+  // Deno tells nothing of these, and what they import is not known before they run.
+  if (/^(data|blob):/.test(handler)) return NO_MODULES;
+  return readGraph(await runDeno(spec, [...loadFlags(spec), handler], signal), hostOf);
+}
+
+/** Characters of what Deno says of a lock that does not fit. */
+const LONGEST_REASON = 2000;
+
+/** What a process of Deno's writes to stdout. */
+async function runDeno(spec: ChildSpec, args: string[], signal?: AbortSignal): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command(spec.program, {
+    args,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    clearEnv: true,
+    env: { ...environment({}), NO_COLOR: "1" },
+    signal,
+    ...account(spec),
+  }).output();
   const decoder = new TextDecoder();
-  if (!success) throw new Error(decoder.decode(stderr).trim());
-  const graph: { modules?: { local?: string | null; specifier: string }[] } = JSON.parse(
-    decoder.decode(stdout),
-  );
-  return (graph.modules ?? [])
-    .filter(({ specifier }) => specifier.startsWith("file:"))
-    .flatMap(({ local }) => typeof local === "string" ? [local] : []);
+  if (!success) throw new Error(shorten(decoder.decode(stderr)).slice(0, LONGEST_REASON));
+  return decoder.decode(stdout);
+}
+
+function account({ uid, gid }: ChildSpec): { uid?: number; gid?: number } {
+  return { ...uid === undefined ? {} : { uid }, ...gid === undefined ? {} : { gid } };
 }
 
 /** What keeps Deno from running any worker of a spec. */
@@ -343,17 +188,15 @@ export async function findRefusal(spec: ChildSpec, library: string): Promise<Ref
 
 /** Why Deno does not run the worker's own modules with these flags; undefined: it does. */
 async function tryFlags(spec: ChildSpec, library: string): Promise<string | undefined> {
-  const main = `data:application/javascript,import ${JSON.stringify(spec.workerModule)}`;
   const { success, stderr } = await new Deno.Command(spec.program, {
-    args: [...flags(spec, library), main],
+    args: [...workerFlags(spec, library), trialModule(spec)],
     stdin: "null",
     stdout: "null",
     stderr: "piped",
     clearEnv: true,
     env: { ...environment(spec.permissions), NO_COLOR: "1" },
     signal: AbortSignal.timeout(TRIAL_LIMIT),
-    ...(spec.uid === undefined ? {} : { uid: spec.uid }),
-    ...(spec.gid === undefined ? {} : { gid: spec.gid }),
+    ...account(spec),
   }).output();
   return success ? undefined : shorten(new TextDecoder().decode(stderr));
 }

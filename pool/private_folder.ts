@@ -17,8 +17,11 @@ export interface PrivateFolder {
   readonly path: string;
   /** Lets workers of another user in, once all that they need is there; they can't change anything. */
   open(): void;
-  /** Makes it new again to those who remove what is old from folders for temporary files. */
-  touch(): void;
+  /**
+   * Makes it, and the configurations of these names in it, new again to those who remove what is old from
+   * folders for temporary files.
+   */
+  touch(names: readonly string[]): void;
   /** Removes it, with all that is in it. */
   remove(): void;
   /** Gives up one that somebody else has removed. */
@@ -32,7 +35,9 @@ const LOCK = "lock";
 /** What earlier versions made for workers of another user. */
 const SHARED = "workers";
 /** All that a server puts there. */
-const CONTENT: readonly string[] = [LOCK, SHARED, "backend", "libzmq", "trial"];
+const CONTENT: readonly string[] = [LOCK, SHARED, "backend", "libzmq", "trial", ".npmrc"];
+/** What configures workers, numbered. */
+const CONFIGURATION = /^config-\d+\.json$/;
 
 /**
  * Makes a folder that only this user can enter, and removes those that servers of this user have left
@@ -57,7 +62,13 @@ export function makePrivateFolder(workers: Account): PrivateFolder {
     const open = () => {
       if (isForeign(workers)) Deno.chmodSync(path, ENTER_ONLY);
     };
-    return { path, open, touch: () => touch(path), remove, forget: () => lock?.close() };
+    return {
+      path,
+      open,
+      touch: (names) => touch(path, names),
+      remove,
+      forget: () => lock?.close(),
+    };
   } catch (error) {
     remove();
     throw error;
@@ -89,9 +100,9 @@ function tryToGive(name: string, { uid, gid }: Account): void {
 }
 
 /** What goes by age looks at each file, and at the folder. Sockets in use are spared by it. */
-function touch(path: string): void {
+function touch(path: string, names: readonly string[]): void {
   const now = new Date();
-  for (const name of [path, ...CONTENT.map((name) => `${path}/${name}`)]) {
+  for (const name of [path, ...[...CONTENT, ...names].map((name) => `${path}/${name}`)]) {
     try {
       Deno.utimeSync(name, now, now);
     } catch {
@@ -197,7 +208,7 @@ function removeLeftover(path: string, uid: number | null): void {
 /** The lock comes last: up to then nobody else can take this for anything but a folder in use. */
 function removeContent(path: string): void {
   const names = [...Deno.readDirSync(path)].map(({ name }) => name);
-  if (!names.every((name) => CONTENT.includes(name))) return;
+  if (!names.every((name) => CONTENT.includes(name) || CONFIGURATION.test(name))) return;
   for (const name of names) {
     if (name !== LOCK) Deno.removeSync(`${path}/${name}`, { recursive: name === SHARED });
   }

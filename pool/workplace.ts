@@ -42,6 +42,9 @@ export class Workplace {
   /** The file of libzmq, where workers can read it. */
   #library: string;
   #touchAt = TOUCH_INTERVAL;
+  /** What configures workers: the texts, and the files that have them. */
+  readonly #placed = new Map<string, string>();
+  #isOpen = false;
 
   /**
    * Makes the private folder, if one is needed, and puts into it what workers need.
@@ -89,13 +92,56 @@ export class Workplace {
   renew(): void {
     const { backend, workers } = this.#options;
     const copies = isForeign(workers) && !this.#isReadable;
+    this.#folder?.forget();
+    this.#folder = undefined;
+    this.#placed.clear();
     if (backend !== undefined && !copies) return;
-    const before = this.#folder;
-    this.#folder = makePrivateFolder(workers);
-    before?.forget();
-    this.#identity = this.#system.identify(this.#folder.path);
+    const folder = this.#makeFolder();
+    if (copies) this.#library = this.#copyLibrary(folder.path);
+  }
+
+  #makeFolder(): PrivateFolder {
+    const { workers } = this.#options;
+    const folder = this.#folder = makePrivateFolder(workers);
+    this.#identity = this.#system.identify(folder.path);
     if (isForeign(workers)) this.#requireSafety();
-    if (copies) this.#library = this.#copyLibrary(this.#folder.path);
+    if (this.#isOpen) folder.open();
+    return folder;
+  }
+
+  /**
+   * Writes a text that workers can read and nobody can change, and gives its path; the same text stays
+   * where it is.
+   *
+   * @throws {Error} when the private folder can't be made.
+   */
+  place(text: string): string {
+    const placed = this.#placed.get(text);
+    if (placed !== undefined) return placed;
+    const EVERYBODY_READS = 0o644;
+    const name = `config-${this.#placed.size + 1}.json`;
+    const path = this.#write(name, text);
+    if (isForeign(this.#options.workers)) Deno.chmodSync(path, EVERYBODY_READS);
+    this.#placed.set(text, path);
+    return path;
+  }
+
+  /**
+   * Writes a file that only workers can read.
+   *
+   * @throws {Error} when the private folder can't be made.
+   */
+  write(name: string, text: string): void {
+    const { uid, gid } = this.#options.workers;
+    const path = this.#write(name, text);
+    if (isForeign(this.#options.workers)) Deno.chownSync(path, uid ?? null, gid ?? null);
+  }
+
+  #write(name: string, text: string): string {
+    const { path: folder } = this.#folder ?? this.#makeFolder();
+    const path = `${folder}/${name}`;
+    Deno.writeTextFileSync(path, text, { mode: 0o600 });
+    return path;
   }
 
   /**
@@ -112,6 +158,7 @@ export class Workplace {
       const SAME_USER_AND_GROUP = 0o660;
       Deno.chmodSync(path, SAME_USER_AND_GROUP);
     }
+    this.#isOpen = true;
     this.#folder?.open();
   }
 
@@ -119,7 +166,9 @@ export class Workplace {
   touch(now: number): void {
     if (now < this.#touchAt) return;
     this.#touchAt = now + TOUCH_INTERVAL;
-    this.#folder?.touch();
+    this.#folder?.touch(
+      [...this.#placed.values()].map((path) => path.slice(path.lastIndexOf("/") + 1)),
+    );
   }
 
   /** Removes all that was made. */

@@ -63,6 +63,7 @@ Deno.test("resolveOptions has the documented defaults when nothing is set", () =
     maxMessageSize: 67_108_864,
     maxFrames: 1000,
     permissions: {},
+    handlerLock: "frozen",
     signalPassthrough: [],
     pidFile: undefined,
     user: undefined,

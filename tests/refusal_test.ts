@@ -123,6 +123,11 @@ Deno.test("findRefusal finds nothing when Deno runs workers", async () => {
     handler: "data:application/javascript,throw 1",
     permissions: { env: ["A"] },
     memoryLimit: 0,
+    config: undefined,
+    configFile: undefined,
+    mapFile: undefined,
+    lockFile: undefined,
+    graph: undefined,
     uid: undefined,
     gid: undefined,
   };

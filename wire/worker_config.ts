@@ -29,6 +29,8 @@ export interface WorkerConfig {
   keepFfi: boolean;
   /** What the kernel lets the worker ask of it; undefined: all. */
   callGrants: CallGrants | undefined;
+  /** Links that may be read until the handler is loaded. */
+  links: string[];
   /** Whether the handler must export `dequeue()`. */
   needsDequeue: boolean;
   /** Time between two MEMORY messages, ms; 0: none. */

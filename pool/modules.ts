@@ -1,0 +1,126 @@
+/**
+ * Which modules a handler is made of: found here by reading local files, where they name only each
+ * other, and otherwise by a process of Deno's that also brings what must come from the network. Workers
+ * themselves bring nothing.
+ *
+ * @module
+ */
+
+import { filePath, type HandlerConfig } from "./handler_config.ts";
+import { isRecord, lookUp } from "./import_map.ts";
+
+/** The modules of a handler, its own first. */
+export interface Graph {
+  /** Paths of local files. */
+  files: string[];
+  /** Those that are symbolic links. */
+  links: string[];
+  /** Where others come from, with ports. */
+  hosts: string[];
+  /** Whether there are packages of npm's. */
+  usesNpm: boolean;
+  /** What could not be had, in Deno's words. */
+  failures: string[];
+}
+
+/** The graph of what imports nothing. */
+export const NO_MODULES: Graph = { files: [], links: [], hosts: [], usesNpm: false, failures: [] };
+
+/** Larger ones are left to Deno. */
+const MOST_FILES = 1000;
+
+/**
+ * The graph of a handler whose modules are all local files; undefined if it is not certain that they
+ * are, or they can't be read.
+ */
+export function scanModules(
+  handler: string | undefined,
+  config: HandlerConfig | undefined,
+): Graph | undefined {
+  const found = new Set(handler === undefined ? [] : [handler]);
+  for (const module of found) {
+    const imports = found.size > MOST_FILES ? undefined : importsOf(module, config);
+    if (imports === undefined) return undefined;
+    for (const one of imports) found.add(one);
+  }
+  return graphOf([...found].map((module) => filePath(new URL(module))));
+}
+
+function graphOf(files: string[]): Graph {
+  return { ...NO_MODULES, files, links: files.filter(isLink) };
+}
+
+function isLink(file: string): boolean {
+  try {
+    return Deno.lstatSync(file).isSymlink;
+  } catch {
+    return false;
+  }
+}
+
+/** Whole lines of comments: words in them are no statements. */
+const COMMENT_LINE = /^\s*(?:\/\/|\* (?!from)).*$/gm;
+/** `import … from "x"`, `export … from "x"`, `import "x"`, `import("x")`. */
+const IMPORT =
+  /\b(?:import|export)\b(\s+type\b(?!\s*(?:from|,)))?(?:(?!\b(?:im|ex)port\b)[\w\s{},*$])*?\bfrom\s*(["'])([^"'\n]+)\2|\bimport\s*\(?\s*(["'])([^"'\n]+)\4/g;
+/** What is left where something imports in another way. */
+const OTHER_IMPORT = /\bimport\b(?!\s*\.\s*meta\b)|\bfrom\s*["'`/]|\brequire\b/;
+
+/** The local modules that one imports; undefined if there may be others. */
+function importsOf(module: string, config: HandlerConfig | undefined): string[] | undefined {
+  if (!module.startsWith("file:") || module.includes("/node_modules/")) return undefined;
+  if (module.endsWith(".json")) return [];
+  const source = /\.m?[jt]s$/.test(module) ? readText(module) : undefined;
+  if (source === undefined) return undefined;
+  const specifiers: string[] = [];
+  const rest = source.replace(COMMENT_LINE, "").replace(
+    IMPORT,
+    (_match, type: string | undefined, _quote, from: string | undefined, _other, only: string) => {
+      // Types are gone when it runs.
+      if (type === undefined) specifiers.push(from ?? only);
+      return "";
+    },
+  );
+  if (OTHER_IMPORT.test(rest)) return undefined;
+  const targets = specifiers.filter((specifier) => !specifier.startsWith("node:"))
+    .map((specifier) => resolve(specifier, module, config));
+  return targets.every((target) => target !== undefined) ? targets : undefined;
+}
+
+function resolve(
+  specifier: string,
+  referrer: string,
+  config: HandlerConfig | undefined,
+): string | undefined {
+  const url = /^\.{0,2}\/|^file:/.test(specifier) ? new URL(specifier, referrer).href : specifier;
+  const target = config === undefined ? url : lookUp(config, url, referrer) ?? url;
+  return target.startsWith("file:") ? target : undefined;
+}
+
+function readText(module: string): string | undefined {
+  try {
+    return Deno.readTextFileSync(new URL(module));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The graph that `deno info --json` has written. */
+export function readGraph(text: string, hostOf: (specifier: string) => string | undefined): Graph {
+  const listed: unknown = JSON.parse(text);
+  const modules = isRecord(listed) && Array.isArray(listed.modules) ? listed.modules : [];
+  const files: string[] = [];
+  const hosts = new Set<string>();
+  const failures: string[] = [];
+  for (const module of modules.filter(isRecord)) {
+    const { specifier, local, error } = module;
+    if (typeof specifier !== "string") continue;
+    if (typeof error === "string" && !specifier.startsWith("file:")) failures.push(error);
+    if (specifier.startsWith("file:") && typeof local === "string") files.push(local);
+    const host = hostOf(specifier);
+    if (host !== undefined) hosts.add(host);
+  }
+  const packages = isRecord(listed) && isRecord(listed.npmPackages) ? listed.npmPackages : {};
+  const usesNpm = Object.keys(packages).length > 0;
+  return { ...graphOf(files), hosts: [...hosts], usesNpm, failures };
+}

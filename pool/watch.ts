@@ -1,0 +1,104 @@
+/**
+ * Waits for changes of files, by what leads to them: an edit of the file itself, behind any number of
+ * links, and a link that leads elsewhere from now on.
+ *
+ * @module
+ */
+
+/** Editors write a file in several steps, ms. */
+const SETTLE_TIME = 100;
+/** As many links in a row as Linux follows. */
+const MOST_LINKS = 40;
+
+/**
+ * Waits until one of `files` has changed since a time and is still again.
+ *
+ * @param since ms since 1970.
+ * @param stopped ends the wait.
+ * @returns whether there was a change.
+ * @throws {Deno.errors.NotCapable} when this process may not read the folder of the first file.
+ */
+export async function waitForChange(
+  files: readonly string[],
+  since: number,
+  stopped: Promise<unknown>,
+): Promise<boolean> {
+  const trails = new Set(files.flatMap(trailOf));
+  const [first = "/"] = files;
+  // Folders, as editors put a new file in the old one's place.
+  const folders = new Set([folderOf(first), ...[...trails].map(folderOf).filter(mayRead)]);
+  const watcher = Deno.watchFs([...folders].filter(isThere), { recursive: false });
+  let closed = false;
+  const close = () => {
+    if (!closed) watcher.close();
+    closed = true;
+  };
+  stopped.then(close, close);
+  // It may have changed while nobody watched.
+  let seen = [...trails].some((path) => changedAt(path) > since);
+  let timer = seen ? setTimeout(close, SETTLE_TIME) : undefined;
+  for await (const { kind, paths } of watcher) {
+    if (kind === "access" || !paths.some((path) => trails.has(path))) continue;
+    seen = true;
+    clearTimeout(timer);
+    timer = setTimeout(close, SETTLE_TIME);
+  }
+  clearTimeout(timer);
+  return seen;
+}
+
+/** The links on the way to a file, and the file that they lead to, or would. */
+export function trailOf(file: string): string[] {
+  const trail: string[] = [];
+  let names = file.split("/").filter((name) => name !== "");
+  let at = "";
+  while (names.length > 0 && trail.length < MOST_LINKS) {
+    const [name = "", ...rest] = names;
+    const target = readLink(`${at}/${name}`);
+    names = rest;
+    if (target === undefined) {
+      at = name === ".." ? folderOf(at) : name === "." ? at : `${at}/${name}`;
+      continue;
+    }
+    trail.push(`${at}/${name}`);
+    if (target.startsWith("/")) at = "";
+    names = [...target.split("/").filter((part) => part !== ""), ...rest];
+  }
+  return [...trail, at];
+}
+
+/** Where a link leads; undefined: it is none, or this process may not look. */
+function readLink(path: string): string | undefined {
+  try {
+    return Deno.lstatSync(path).isSymlink ? Deno.readLinkSync(path) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function folderOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("/")) || "/";
+}
+
+function mayRead(path: string): boolean {
+  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
+}
+
+function isThere(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch (error) {
+    // Whoever may not look is told so by the watcher.
+    return error instanceof Deno.errors.NotCapable;
+  }
+}
+
+/** When a file, or where a link leads, was changed last. */
+function changedAt(path: string): number {
+  try {
+    const { mtime, ctime } = Deno.lstatSync(path);
+    return Math.max(mtime?.getTime() ?? 0, ctime?.getTime() ?? 0);
+  } catch {
+    return 0;
+  }
+}
