@@ -25,15 +25,22 @@ Deno.test("README.md has the two lines that need Node and npm only", () => {
   assert.ok(lines.includes("npx -y deno@2.9.6 task test"));
 });
 
-Deno.test("README.md has TypeScript that compiles, as a project that has this package", async () => {
+Deno.test("README.md has TypeScript that compiles and tests that pass, as a project that has this package", async () => {
   using folder = new Folder();
   const links = [".", ...config.links ?? []].map((link) => path(link));
   folder.write("deno.json", JSON.stringify({ links, allowScripts: config.allowScripts }));
-  const files = blocks(README, "ts").map((text, index) => folder.write(`block${index}.ts`, text));
+  const texts = blocks(README, "ts");
+  // The tests import the handler that is shown ahead of them.
+  folder.write("handler.ts", texts.find((text) => text.includes("export default json(")) ?? "");
+  const files = texts.map((text, index) => folder.write(`block${index}.ts`, text));
   assert.ok(files.length >= 4);
-  const args = ["check", "--no-lock", ...files];
-  const { code, stderr } = await run(Deno.execPath(), args, { cwd: folder.path });
+  const inFolder = (...args: string[]) => run(Deno.execPath(), args, { cwd: folder.path });
+  const { code, stderr } = await inFolder("check", "--no-lock", ...files);
   assert.equal(code, 0, stderr);
+  const tests = files.filter((_, index) => texts[index]?.includes("Deno.test("));
+  const tested = await inFolder("test", "--no-lock", "--no-check", ...tests);
+  assert.equal(tested.code, 0, `${tested.stdout}${tested.stderr}`);
+  assert.match(tested.stdout, /2 passed/);
 });
 
 Deno.test("README.md has a conf file that is understood", () => {

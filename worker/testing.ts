@@ -1,0 +1,245 @@
+/**
+ * Tests of handlers, in the test's own process: no server, no worker, no socket. What a worker does with
+ * a handler's result, its errors and its hooks is done by the same code.
+ *
+ * ```ts
+ * import { testHandler } from "jsr:@zmq/prefork/testing";
+ * import * as handler from "./handler.ts";
+ *
+ * Deno.test("the handler adds up", async () => {
+ *   const reply = await testHandler(handler, { body: '{ "items": [1, 2] }' });
+ *   if (reply.json<{ sum: number }>().sum !== 3) throw new Error(reply.text());
+ * });
+ * ```
+ *
+ * @module
+ */
+
+import type { LogLevel } from "../wire/job.ts";
+import { Code } from "../wire/request.ts";
+import { show, showFields } from "../wire/show.ts";
+import type { Handler, HandlerContext, HandlerModule, HandlerResult } from "./handler.ts";
+import { callHandler, checkModule, failureOf, framesOf, Job, JobContext, Stop } from "./job.ts";
+
+/** What a handler is asked, and what its context says. */
+export interface TestRequest {
+  /**
+   * The body: one frame, or a list of at least one. Text is sent as UTF-8.
+   *
+   * @default {one empty frame}
+   */
+  body?: Uint8Array | string | readonly (Uint8Array | string)[];
+  /** The number of the job. @default {1, and one more for each of a `TestWorker`'s} */
+  id?: number;
+  /** 1, or more for a job that a worker died on before. @default {1} */
+  attempt?: number;
+  /** Who asks; what is left out is "". */
+  client?: Partial<HandlerContext["client"]>;
+  /** When the client gives up, ms since 1970: `ctx.signal` aborts then. @default {undefined: never} */
+  deadline?: number;
+  /** How long the handler may run, ms: `ctx.signal` aborts then. @default {0: any time} */
+  requestTimeout?: number;
+  /** Takes the request back when it aborts, as a client can: `ctx.signal` aborts too. */
+  signal?: AbortSignal;
+}
+
+/** What else a test says of the server. */
+export interface TestLimits {
+  /** Bytes that a reply may have. @default {67_108_864, 64 MiB, as for a server} */
+  maxMessageSize?: number;
+}
+
+/** A line that the handler has logged. */
+export interface TestLogLine {
+  /** How urgent it is. */
+  level: LogLevel;
+  /** The text that the server's log would have. */
+  message: string;
+  /** The fields; of an error that was logged, `stack` is one. */
+  fields: Record<string, string | number | boolean>;
+}
+
+/** What comes of a request: what the client of a server would get, and what is seen from inside. */
+export class TestReply {
+  /** 200, or the code of an error reply: 400 to 599. */
+  readonly code: number;
+  /** The frames of the answer; none in an error reply. */
+  readonly frames: readonly Uint8Array[];
+  /**
+   * The message of an error reply; "" in an answer. A client elsewhere reads it only of a `RequestError`,
+   * unless the server has `exposeErrors`.
+   */
+  readonly message: string;
+  /** What the handler has thrown; undefined if it has not. */
+  readonly error: unknown;
+  /** What the handler has logged, in order. */
+  readonly log: readonly TestLogLine[];
+
+  /** Made by `testHandler` and `TestWorker`. */
+  constructor(reply: Pick<TestReply, "code" | "frames" | "message" | "error" | "log">) {
+    this.code = reply.code;
+    this.frames = reply.frames;
+    this.message = reply.message;
+    this.error = reply.error;
+    this.log = reply.log;
+  }
+
+  /** The first frame; empty if there is none. */
+  get bytes(): Uint8Array {
+    return this.frames[0] ?? new Uint8Array(0);
+  }
+
+  /** The first frame as UTF-8 text. */
+  text(): string {
+    return new TextDecoder().decode(this.bytes);
+  }
+
+  /**
+   * The first frame as JSON. `T` is the caller's claim: nothing checks it.
+   *
+   * @throws {SyntaxError} when it is not JSON.
+   */
+  json<T = unknown>(): T {
+    return JSON.parse(this.text());
+  }
+}
+
+/**
+ * Asks a handler once, as a worker would that serves one request: awaits `init`, asks `allow`, calls the
+ * handler, awaits `finish`. An error of the handler's is an error reply, with the code that a client
+ * would get; `allow` that says no is one with 403.
+ *
+ * A handler that goes on after `ctx.signal` has aborted is waited for: a test has no process to end.
+ *
+ * @param module the handler's module, as `import * as` gives it, or the handler alone.
+ * @throws {TypeError} when it is not a module that a worker would take.
+ * @throws what `init` or `finish` throw.
+ *
+ * @example
+ * ```ts
+ * const reply = await testHandler(handler, { body: "x", client: { user: "alice" }, attempt: 2 });
+ * console.log(reply.code, reply.text(), reply.log);
+ * ```
+ */
+export async function testHandler(
+  module: HandlerModule | Handler,
+  request: TestRequest & TestLimits = {},
+): Promise<TestReply> {
+  const { maxMessageSize, ...asked } = request;
+  await using worker = await TestWorker.start(module, { maxMessageSize });
+  return await worker.request(asked);
+}
+
+const MAX_MESSAGE_SIZE = 64 * 1024 * 1024;
+
+/**
+ * A handler that is asked several times between one `init` and one `finish`.
+ *
+ * @example
+ * ```ts
+ * await using worker = await TestWorker.start(handler);
+ * const replies = await Promise.all([worker.request({ body: "a" }), worker.request({ body: "b" })]);
+ * ```
+ */
+export class TestWorker {
+  readonly #module: HandlerModule;
+  readonly #maxMessageSize: number;
+  #lastId = 0;
+  #closing: Promise<void> | undefined;
+
+  private constructor(module: HandlerModule, maxMessageSize: number) {
+    this.#module = module;
+    this.#maxMessageSize = maxMessageSize;
+  }
+
+  /**
+   * Checks the module as a worker does, and awaits `init`.
+   *
+   * @throws {TypeError} when it is not a module that a worker would take.
+   * @throws what `init` throws.
+   */
+  static async start(
+    module: HandlerModule | Handler,
+    { maxMessageSize = MAX_MESSAGE_SIZE }: TestLimits = {},
+  ): Promise<TestWorker> {
+    const exports = typeof module === "function" ? { default: module } : module;
+    const checked = checkModule(exports, { needsDequeue: false });
+    await checked.init?.();
+    return new TestWorker(checked, maxMessageSize);
+  }
+
+  /** Asks once. Several may be under way, as with `concurrency`. */
+  async request(request: TestRequest = {}): Promise<TestReply> {
+    if (this.#closing) throw new Error("Cannot ask: the worker is closed");
+    const frames = bodyOf(request.body ?? "");
+    const { attempt = 1, deadline = 0, requestTimeout = 0, client = {} } = request;
+    const header = {
+      job: request.id ?? ++this.#lastId,
+      attempt,
+      deadline,
+      requestTimeout,
+      frames: frames.length,
+      client: { address: "", identity: "", user: "", ...client },
+    };
+    const job = new Job(header, frames);
+    const abort = () => job.abort(Stop.cancelled);
+    if (request.signal?.aborted) abort();
+    request.signal?.addEventListener("abort", abort, { once: true });
+    try {
+      return await this.#run(job);
+    } finally {
+      job.end();
+      request.signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  /**
+   * Runs `dequeue` once.
+   *
+   * @throws {TypeError} when the module has none.
+   */
+  async dequeue(): Promise<void> {
+    checkModule(this.#module, { needsDequeue: true });
+    await this.#module.dequeue?.();
+  }
+
+  /** Awaits `finish`; only the first call runs it. */
+  close(): Promise<void> {
+    return this.#closing ??= Promise.resolve(this.#module.finish?.());
+  }
+
+  /** Closes: for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #run(job: Job): Promise<TestReply> {
+    const log: TestLogLine[] = [];
+    const context = new JobContext(job, {
+      logOf: (_job, level, message, fields) => log.push(lineOf(level, message, fields)),
+    });
+    job.startedAt = performance.now();
+    try {
+      const result: HandlerResult = await callHandler(this.#module, job, context);
+      const { frames } = framesOf(result, this.#maxMessageSize);
+      return new TestReply({ code: Code.ok, frames, message: "", error: undefined, log });
+    } catch (error) {
+      const { code, message } = failureOf(job, error);
+      return new TestReply({ code, frames: [], message, error, log });
+    }
+  }
+}
+
+/** Copies, as if they had come over the wire. */
+function bodyOf(body: NonNullable<TestRequest["body"]>): Uint8Array[] {
+  const list = typeof body === "string" || body instanceof Uint8Array ? [body] : body;
+  if (list.length === 0) throw new TypeError("Cannot ask as the body must have at least one frame");
+  return list.map((frame) =>
+    typeof frame === "string" ? new TextEncoder().encode(frame) : new Uint8Array(frame)
+  );
+}
+
+function lineOf(level: LogLevel, message: unknown, fields: unknown): TestLogLine {
+  const shown = showFields(fields, message);
+  return { level, message: show(message), fields: shown === "" ? {} : JSON.parse(shown) };
+}
