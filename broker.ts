@@ -11,6 +11,7 @@ import { Door } from "./ports/door.ts";
 import { clientOf, ErrorReplies, type Failure, textOf } from "./ports/error_replies.ts";
 import { type Frames, Frontend, type Request } from "./ports/frontend.ts";
 import { IpcFiles } from "./ports/ipc_files.ts";
+import { FRAME_WEIGHT } from "./ports/outbox.ts";
 import { FairQueue } from "./queue/fair_queue.ts";
 import { type End, Inquest, type Verdict as Finding } from "./queue/inquest.ts";
 import {
@@ -176,6 +177,7 @@ export class Broker<B> {
   readonly #levels: List<Worker<B>>[] = [];
   #lowest = 0;
   #assigned = 0;
+  #assignedBytes = 0;
   #lastId = 0;
   #ended: Ended<B>[] = [];
   readonly #times = new ServiceTimes();
@@ -196,8 +198,6 @@ export class Broker<B> {
   readonly #shared = new Set<Job<B>>();
   /** Requests that have joined live jobs. */
   #others = 0;
-  #unsentJobs = 0;
-  #unsentBytes = 0;
   /** open → serving: the queue only → refusing: nothing new is started */
   #phase: "open" | "serving" | "refusing" = "open";
   /** When a job was last given to a worker, ms. */
@@ -252,28 +252,18 @@ export class Broker<B> {
     return this.#times;
   }
 
-  /** Whether the queue, and what clients have not taken yet, are at their bounds. */
+  /**
+   * Whether the queue is at one of its bounds. The bytes of what workers have count too: they are held
+   * until the answer is there.
+   */
   get full(): boolean {
-    return this.#isFull(this.#unsentJobs, this.#unsentBytes);
+    const { queueLimit, queueBytes } = this.#limits;
+    return this.queued >= queueLimit || this.queuedBytes + this.#assignedBytes >= queueBytes;
   }
 
   /** Whether the frontend should not be read now. */
   get blocked(): boolean {
-    return this.#phase === "open" && this.#limits.overflow === "block" && this.#isFull(0, 0);
-  }
-
-  /**
-   * Whether the frontend should be read only now and then: it would be blocked but for what clients do
-   * not take, and they must not stop the others; nor is it seen that they leave unless it is read.
-   */
-  get crowded(): boolean {
     return this.#phase === "open" && this.#limits.overflow === "block" && this.full;
-  }
-
-  #isFull(unsentJobs: number, unsentBytes: number): boolean {
-    const { queueLimit, queueBytes } = this.#limits;
-    return this.queued + unsentJobs >= queueLimit ||
-      this.queuedBytes + unsentBytes >= queueBytes;
   }
 
   /** Works by other bounds from now on. */
@@ -281,12 +271,6 @@ export class Broker<B> {
     this.#limits = limits;
     this.inOrder &&= limits.concurrency === 1;
     this.#watchAt = NOW; // nothing is late that was not watched until now
-  }
-
-  /** Counts replies that wait for a slow client; they weigh as if they were queued. */
-  unsent(jobs: number, bytes: number): void {
-    this.#unsentJobs += jobs;
-    this.#unsentBytes += bytes;
   }
 
   /** How long a handler may run, ms, if it was asked to take `asked` at most; 0: it was not asked. */
@@ -320,6 +304,11 @@ export class Broker<B> {
   reject(client: Client<B>, request: NewJob<B>, code: number, message: string): void {
     this.counters.rejected++;
     this.#answer(this.#newJob(client, request), code, message);
+  }
+
+  /** Takes a request in only to answer it 503. */
+  refuse(client: Client<B>, request: NewJob<B>, message: string): void {
+    this.#refuse(this.#newJob(client, request), message);
   }
 
   /** The next job to send, now assigned to the worker that comes with it. */
@@ -739,33 +728,38 @@ export class Broker<B> {
     job.deadline = deadline;
   }
 
-  /** Lets go of what a client shares with others. */
+  /** Lets go of what a client shares with others; if it is all of them itself, the last one stays. */
   #leaveShared(job: Job<B>, client: Client<B>): void {
-    while (job.others.length > 0) {
-      // Looked for anew: whoever leaves may have made another one the first.
-      const asker = askers(job).find((asker) => asker.client === client);
-      if (asker === undefined) return;
-      this.counters.abandoned++;
-      this.#leave(job, asker);
+    const all = askers(job);
+    const others = all.filter((asker) => asker.client !== client);
+    const staying = others.length > 0 ? others : all.slice(-1);
+    if (staying.length === all.length) return;
+    this.counters.abandoned += all.length - staying.length;
+    for (const asker of all) {
+      if (asker.client === client && asker !== staying[0]) forget(job, asker);
     }
+    this.#keepFor(job, staying);
   }
 
-  /** One of several no longer waits for a job; if it was the job's own client, another takes its place. */
+  /** One of several no longer waits for a job. */
   #leave(job: Job<B>, asker: Asker<B>): Asker<B> {
     const { client, envelope, requestId } = asker;
     forget(job, asker);
-    this.#others--;
-    const [next, ...others] = job.others;
-    if (asker !== job || next === undefined) {
-      job.others = job.others.filter((other) => other !== asker);
-    } else {
+    this.#keepFor(job, askers(job).filter((other) => other !== asker));
+    return { client, envelope, requestId };
+  }
+
+  /** Only these still wait for a job; if its own client is not one of them, the first takes its place. */
+  #keepFor(job: Job<B>, [first, ...others]: readonly Asker<B>[]): void {
+    this.#others -= job.others.length - others.length;
+    if (first === job || first === undefined) job.others = others;
+    else {
       const inLine = job.state === "queued" && job.shelf === undefined;
       if (inLine) this.#queue.remove(job);
-      Object.assign(job, next, { line: next.client.line, others });
+      Object.assign(job, first, { line: first.client.line, others });
       if (inLine) this.#queue.push(job);
     }
-    if (job.others.length === 0) this.#shared.delete(job);
-    return { client, envelope, requestId };
+    if (others.length === 0) this.#shared.delete(job);
   }
 
   /** Nobody wants a job that a worker has. */
@@ -826,6 +820,7 @@ export class Broker<B> {
     worker.alone = suspect;
     if (suspect) worker.asked = job;
     this.#assigned++;
+    this.#assignedBytes += job.bytes;
     this.#place(worker);
     job.state = "assigned";
     this.lastJobAt = now;
@@ -839,6 +834,7 @@ export class Broker<B> {
     worker.alone = worker === this.#kept;
     worker.asked = undefined;
     this.#assigned--;
+    this.#assignedBytes -= job.bytes;
     this.#endWatch(job);
     if (worker.jobs.size === 0) worker.idleSince = now;
     this.#place(worker);
@@ -850,7 +846,10 @@ export class Broker<B> {
     worker.jobs.clear();
     worker.asked = undefined;
     this.#assigned -= jobs.length;
-    for (const job of jobs) this.#endWatch(job);
+    for (const job of jobs) {
+      this.#assignedBytes -= job.bytes;
+      this.#endWatch(job);
+    }
     return jobs;
   }
 
@@ -1127,11 +1126,8 @@ const ROUNDS = 4;
 const SLOW_CLIENT_RETRY = 5;
 /** While workers have no more jobs, there are cores to spare: each job keeps about two busy. */
 const QUIET_JOBS = navigator.hardwareConcurrency > 1 ? navigator.hardwareConcurrency / 2 : -1;
-/** Messages read every `SLOW_CLIENT_RETRY` while clients that take no replies crowd the server. */
-const TRICKLE = 16;
 const REPORT_INTERVAL = 1000;
-/** What each frame after the first adds to the size of what waits, bytes: empty ones take memory too. */
-const FRAME_WEIGHT = 256;
+const MIN_UNREAD = 16 * 1024 ** 2;
 /** A queue of so many jobs, or bytes, has taken memory that is worth being given back. */
 const LONG_QUEUE = 1000;
 const LARGE_QUEUE = 1024 ** 2;
@@ -1149,6 +1145,11 @@ const WRONGS = [
 
 type Wrongs = Record<typeof WRONGS[number][0], number>;
 
+/** Replies that clients have not taken, bytes: however small the queue, a burst of them must fit. */
+function unreadBytes({ queueBytes }: BrokerLimits): number {
+  return Math.max(queueBytes, MIN_UNREAD);
+}
+
 /** A worker's answer that is yet to be sent. */
 interface Answer {
   job: Job<Frames>;
@@ -1157,6 +1158,12 @@ interface Answer {
   flags: number;
   frames: Frames;
   worker: number;
+  /** Bytes of the frames. */
+  bytes: number;
+}
+
+function bytesOf(frames: Frames): number {
+  return frames.reduce((sum, frame) => sum + frame.size, 0);
 }
 
 /** The loop between the sockets and a `Broker`. */
@@ -1194,7 +1201,6 @@ export class BrokerLoop {
     strayReplies: 0,
   };
   #reportAt = 0;
-  #trickleAt = 0;
   /** When memory is to be given back, ms; Infinity: there is none. */
   #tidyAt = Infinity;
   /** The state machine, to be read. */
@@ -1215,11 +1221,10 @@ export class BrokerLoop {
     this.#cache = new ReplyCache((frames) => this.#release(frames));
     this.#errors = new ErrorReplies(this.#messages, () => this.frontend);
     this.#files = new IpcFiles(library);
-    this.configure(options);
     const ipv6 = [...options.frontend, options.backend].some((endpoint) => endpoint.includes("["));
     const { guard } = options;
     const bounds = { ...options, ipv6 };
-    const front = { ...bounds, demand: guard?.frontend };
+    const front = { ...bounds, unreadBytes: unreadBytes(options), demand: guard?.frontend };
     this.#front = new Frontend(this.#context, this.#messages, front, {
       request: (client, request) => this.#request(client, request),
       cancel: (client, requestId, envelope) => {
@@ -1228,11 +1233,11 @@ export class BrokerLoop {
       gone: (client) => {
         for (const running of this.broker.disconnect(client, this.#now)) this.#cancel(running);
       },
-      unsent: (replies, bytes) => this.broker.unsent(replies, bytes),
       catchUp: () => {
         if (this.#readFrontend() > 0) this.#again = true;
       },
     });
+    this.configure(options);
     const opened: { close(linger: number): void }[] = [this.#front];
     try {
       const back = { ...bounds, demand: guard?.backend };
@@ -1367,6 +1372,8 @@ export class BrokerLoop {
   configure(options: BrokerLimits & Pick<LoopOptions, Reloadable>): void {
     this.broker.configure(options);
     this.#errors.configure(options);
+    // Replies have as much room as requests, but not the same: who takes none must not stop the others.
+    this.#front.unreadBytes = unreadBytes(options);
     this.#cache.configure({ ttl: options.replyCacheTtl, bytes: options.replyCacheBytes });
   }
 
@@ -1443,9 +1450,8 @@ export class BrokerLoop {
   }
 
   #readFrontend(): number {
-    const limit = this.#frontLimit();
     let read = 0;
-    while (read < limit && !this.broker.blocked && this.#front.read(this.#now)) read++;
+    while (read < BATCH && !this.broker.blocked && this.#front.read(this.#now)) read++;
     return read;
   }
 
@@ -1462,17 +1468,9 @@ export class BrokerLoop {
     return verdict;
   }
 
-  /** Messages to read from clients now. */
-  #frontLimit(): number {
-    if (!this.broker.crowded) return BATCH;
-    if (this.#now < this.#trickleAt) return 0;
-    this.#trickleAt = this.#now + SLOW_CLIENT_RETRY;
-    return TRICKLE;
-  }
-
   #frontReadable(): boolean {
     // Asked in any case: news that nobody takes in would end each wait at once.
-    return this.#front.socket.readable() && !this.broker.crowded;
+    return this.#front.socket.readable() && !this.broker.blocked;
   }
 
   #dispatch(): void {
@@ -1524,11 +1522,13 @@ export class BrokerLoop {
 
   /** Sends a worker's answer to all who wait for it. The frames are given away. */
   #deliver(answer: Answer): void {
-    const { job, code, frames } = answer;
+    const { job, code, frames, bytes } = answer;
     if (code !== Code.ok) return this.#deliverError(answer);
-    if (job.key !== "") this.#keep(job.key, code, frames);
-    for (const other of job.others) this.#front.reply(other, code, this.#copy(frames), this.#now);
-    this.#front.reply(job, code, frames, this.#now);
+    if (job.key !== "") this.#keep(job.key, code, frames, bytes);
+    for (const other of job.others) {
+      this.#front.reply(other, code, this.#copy(frames), bytes, this.#now);
+    }
+    this.#front.reply(job, code, frames, bytes, this.#now);
     this.#forgetJob(job);
   }
 
@@ -1536,11 +1536,13 @@ export class BrokerLoop {
   #deliverError({ job, code, flags, frames, worker }: Answer): void {
     const stack = this.#errors.takeStack(flags, frames);
     if (code >= Code.handlerFailed) this.#tellFailure(job, code, textOf(frames), worker, stack);
-    if (job.key !== "" && (flags & ReplyFlag.PRIVATE) === 0) this.#keep(job.key, code, frames);
+    if (job.key !== "" && (flags & ReplyFlag.PRIVATE) === 0) {
+      this.#keep(job.key, code, frames, bytesOf(frames));
+    }
     for (const asker of [job, ...job.others]) {
       const shown = this.#errors.shows(flags, asker.client);
       const said = shown ? this.#copy(frames) : this.#errors.veil(job);
-      this.#front.reply(asker, code, said, this.#now);
+      this.#front.reply(asker, code, said, bytesOf(said), this.#now);
     }
     this.#release(frames);
     this.#forgetJob(job);
@@ -1558,10 +1560,10 @@ export class BrokerLoop {
     this.#events.requestFailed({ job: job.id, worker, attempt, code, message, stack, client });
   }
 
-  #keep(key: string, code: number, frames: Frames): void {
+  #keep(key: string, code: number, frames: Frames, bytes: number): void {
     if (!this.#cache.enabled || !isFinal(code)) return;
-    const bytes = frames.reduce((sum, frame) => sum + frame.size, 0);
-    this.#cache.put(key, { code, body: this.#copy(frames), bytes }, this.#now);
+    const weight = bytes + FRAME_WEIGHT * frames.length;
+    this.#cache.put(key, { code, body: this.#copy(frames), bytes, weight }, this.#now);
   }
 
   /** Frames that share their content with `frames`. */
@@ -1583,6 +1585,8 @@ export class BrokerLoop {
     const job = { envelope, requestId, key, body, bytes, deadline, requestTimeout };
     if (excess !== undefined) {
       this.broker.reject(client, { ...job, bytes: 0 }, Code.tooLarge, excess);
+    } else if (this.#front.isStalled(client, this.#now)) {
+      this.broker.refuse(client, { ...job, key: "" }, "The client does not take its replies");
     } else if (key === "" || !this.#answerFromCache(client, job)) {
       // A job of the same key stands for this one too: its own body is not needed.
       if (this.broker.submit(client, job).body !== body) this.#release(body);
@@ -1595,7 +1599,9 @@ export class BrokerLoop {
     if (kept === undefined) return false;
     this.broker.counters.requests++;
     this.broker.counters.cached++;
-    this.#front.reply({ client, envelope, requestId }, kept.code, this.#copy(kept.body), this.#now);
+    const { code, bytes } = kept;
+    const to = { client, envelope, requestId };
+    this.#front.reply(to, code, this.#copy(kept.body), bytes, this.#now);
     this.#release(body);
     return true;
   }
@@ -1630,12 +1636,12 @@ export class BrokerLoop {
   #backendEvents(): BackendEvents {
     return {
       admit: (token, routingId) => this.#admit(token, routingId),
-      reply: (worker, reply, frames) => {
+      reply: (worker, reply, frames, bytes) => {
         const job = this.broker.settle(worker, reply.job, reply.code, reply.micros, this.#now);
         if (job === undefined) this.#release(frames);
         else {
           const { code, flags } = reply;
-          this.#answers.push({ job, code, flags, frames, worker: worker.id });
+          this.#answers.push({ job, code, flags, frames, bytes, worker: worker.id });
         }
       },
       alive: (worker) => {

@@ -801,7 +801,8 @@ class PreforkServer implements Server {
     token: string,
     curve: WorkerKeys | undefined,
   ): WorkerConfig {
-    const { concurrency, dequeueInterval, maxMessageSize, signalPassthrough } = this.#settings;
+    const { concurrency, dequeueInterval, maxMessageSize, maxFrames, signalPassthrough } =
+      this.#settings;
     const asked = this.#settings.maxMemory > 0 && residentMemory(Deno.pid) === undefined;
     const { backend } = this;
     return {
@@ -814,6 +815,7 @@ class PreforkServer implements Server {
       handler: this.#spec.handler ?? "echo",
       concurrency,
       maxMessageSize,
+      maxFrames,
       keepFfi: mayUseFfi(this.#spec.permissions),
       callGrants: this.#canConfine ? callGrants(this.#spec.permissions) : undefined,
       links: linksToRead(this.#spec),
@@ -1591,6 +1593,7 @@ async function tryHandler(settings: Settings, spec: ChildSpec, library: string):
     handler: spec.handler ?? "echo",
     concurrency: 1,
     maxMessageSize: settings.maxMessageSize,
+    maxFrames: settings.maxFrames,
     keepFfi: mayUseFfi(spec.permissions),
     callGrants: canConfine(library) ? callGrants(spec.permissions) : undefined,
     links: linksToRead(spec),

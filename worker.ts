@@ -47,6 +47,7 @@ import {
   Job,
   JobContext,
   type JobLog,
+  type ReplyBounds,
   Stop,
 } from "./worker/job.ts";
 
@@ -214,13 +215,13 @@ class Service implements JobLog {
   #concurrency = 1;
   /** Asynchronous jobs that have ended. */
   #ended = 0;
-  readonly #maxMessageSize: number;
+  readonly #bounds: ReplyBounds;
   /** serving → draining: no more jobs, leave when none is left */
   #state: "serving" | "draining" = "serving";
 
   constructor(config: WorkerConfig) {
     const library = openLibrary(config.library);
-    this.#maxMessageSize = config.maxMessageSize;
+    this.#bounds = config;
     this.#context = new Context(library);
     this.#socket = this.#context.socket(SocketType.DEALER);
     this.#socket.set(Option.SNDHWM, 0);
@@ -454,7 +455,7 @@ class Service implements JobLog {
 
   /** All that runs the handler's code comes before the first frame is sent. */
   #replyResult(job: Job, result: HandlerResult): void {
-    const { frames, size } = framesOf(result, this.#maxMessageSize);
+    const { frames, size } = framesOf(result, this.#bounds);
     this.#reply(job.id, Code.ok, 0, this.#took(job), frames, size);
   }
 

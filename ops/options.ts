@@ -270,7 +270,8 @@ export interface ServeOptions extends Hooks {
   /** Jobs that wait at most. @default {10_000} */
   queueLimit?: number;
   /**
-   * Bytes of the jobs that wait, at most; each frame after a job's first counts 256 more.
+   * Maximum size of all requests that wait or run, bytes; each frame after a request's first counts 256
+   * more. The replies that clients have not read may have as many, but at least 16 MiB.
    *
    * @default {268_435_456}
    */
@@ -307,7 +308,7 @@ export interface ServeOptions extends Hooks {
   replyCacheBytes?: number;
   /** Bytes of one request or reply, at most. @default {67_108_864} */
   maxMessageSize?: number;
-  /** Frames of the body of one request, at most. @default {1000} */
+  /** Maximum number of frames of one request or reply. @default {1000} */
   maxFrames?: number;
   /**
    * Whether a client gets the message of an error that a handler throws; if not, it gets "The handler
@@ -749,7 +750,7 @@ const TABLE = {
     group: "Jobs",
     kind: size(1),
     fallback: 256 * MiB,
-    help: "size of the jobs that wait, at most",
+    help: "maximum size of requests held, and of replies unread",
   }),
   overflow: row({
     name: "overflow",
@@ -808,7 +809,7 @@ const TABLE = {
     group: "Jobs",
     kind: integer(1),
     fallback: 1000,
-    help: "frames of one request, at most",
+    help: "maximum number of frames of one request or reply",
   }),
   exposeErrors: row({
     name: "exposeErrors",

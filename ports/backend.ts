@@ -26,18 +26,20 @@ import {
   type ReplyHeader,
   writeJob,
 } from "../wire/job.ts";
+import { Code } from "../wire/request.ts";
 import { type Demand, demand } from "../zmq/curve.ts";
 import { Option, SocketType } from "../zmq/library.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
 import { type Frames, routingKey } from "./clients.ts";
+import { Surplus } from "./surplus.ts";
 
 /** What a `Backend` tells of while it reads. */
 export interface BackendEvents {
   /** A peer shows a token: its worker, in service now; undefined: it is nobody's. */
   admit(token: string, routingId: Uint8Array<ArrayBuffer>): Worker<Frames> | undefined;
-  /** A worker's answer; the frames are the receiver's. */
-  reply(worker: Worker<Frames>, reply: ReplyHeader, frames: Frames): void;
+  /** A worker's answer of so many bytes; the frames are the receiver's. */
+  reply(worker: Worker<Frames>, reply: ReplyHeader, frames: Frames, bytes: number): void;
   /** A worker shows that it lives, as it was asked to. */
   alive(worker: Worker<Frames>): void;
   /** A worker gives a job back that it has not started. */
@@ -101,9 +103,14 @@ export class Backend {
   readonly #scratch: Message;
   readonly #events: BackendEvents;
   readonly #workers = new Map<string | number, Worker<Frames>>();
+  readonly #surplus: Surplus;
+  readonly #maxMessageSize: number;
+  readonly #maxFrames: number;
   readonly #id = new Uint8Array(256);
   readonly #control = new Uint8Array(CONTROL_BYTES);
   readonly #view = new DataView(this.#control.buffer);
+  /** Bytes of the frames that were read last. */
+  #bytesRead = 0;
   /** Messages from peers that are no workers, or that no worker says. */
   intruders = 0;
 
@@ -111,12 +118,16 @@ export class Backend {
   constructor(
     context: Context,
     messages: MessagePool,
-    options: { maxMessageSize: number; ipv6: boolean; demand?: Demand },
+    options: { maxMessageSize: number; maxFrames: number; ipv6: boolean; demand?: Demand },
     events: BackendEvents,
   ) {
     this.#socket = context.socket(SocketType.ROUTER);
     this.#messages = messages;
     this.#scratch = messages.take();
+    this.#surplus = new Surplus(this.#socket, this.#scratch);
+    this.#maxMessageSize = options.maxMessageSize;
+    // An error may bring its stack along.
+    this.#maxFrames = Math.max(options.maxFrames, 2);
     this.#events = events;
     this.#socket.set(Option.ROUTER_MANDATORY, 1);
     this.#socket.set(Option.SNDHWM, 0);
@@ -149,8 +160,12 @@ export class Backend {
     this.#socket.close(0);
   }
 
-  /** Reads one message; false when there is none. */
+  /** Reads one message; false when there is none, or when the rest of a long one is for later. */
   read(): boolean {
+    if (this.#surplus.pending) {
+      this.#surplus.resume();
+      return !this.#surplus.pending;
+    }
     const idSize = this.#socket.receiveInto(this.#id);
     if (idSize < 0) return false;
     const key = routingKey(this.#id, idSize);
@@ -165,7 +180,7 @@ export class Backend {
     this.#readControl(size);
     if (worker === undefined) this.#readStranger(size, more, key, idSize);
     else this.#readWorker(worker, size, more);
-    return true;
+    return !this.#surplus.pending;
   }
 
   /** Sends jobs that were assigned to `worker`; how many: fewer if that is not there any more. */
@@ -249,7 +264,7 @@ export class Backend {
     const type = this.#control[0];
     if (type === FromWorker.REPLY && more) return this.#readReplies(worker, size);
     if (type === FromWorker.LOG && size === LOG_BYTES && more) return this.#readLog(worker);
-    if (more) this.#skip();
+    if (more) this.#surplus.skip();
     if (type === FromWorker.RETURN && size === JOB_SIGNAL_BYTES) {
       this.#events.returned(worker, readJobId(this.#view));
     } else if (type === FromWorker.MEMORY && size === MEMORY_BYTES) {
@@ -266,14 +281,14 @@ export class Backend {
     const job = readJobId(this.#view);
     const size = this.#socket.receive(this.#scratch);
     if (!this.#events.wantsLog(worker, size)) {
-      if (this.#scratch.more) this.#skip();
+      if (this.#scratch.more) this.#surplus.skip();
       return this.#scratch.clear();
     }
     const message = this.#textOf(size, MAX_LOG_BYTES);
     const fields = this.#scratch.more
       ? this.#textOf(this.#socket.receive(this.#scratch), MAX_FIELDS_BYTES)
       : "";
-    if (this.#scratch.more) this.#skip();
+    if (this.#scratch.more) this.#surplus.skip();
     this.#scratch.clear();
     this.#events.log(worker, { level, message, fields: parseFields(fields), job });
   }
@@ -283,13 +298,17 @@ export class Backend {
     let more = true;
     while (more && size === REPLY_BYTES && this.#control[0] === FromWorker.REPLY) {
       const reply = readReply(this.#view);
+      if (reply.frames > this.#maxFrames) {
+        this.#refuse(worker, reply, `${this.#maxFrames} frames: it has ${reply.frames}`);
+        break;
+      }
       const frames = this.#readFrames(reply.frames);
       more = frames.at(-1)?.more ?? true;
       if (frames.length === 0 || frames.length < reply.frames) {
-        for (const frame of frames) this.#messages.release(frame);
+        this.#release(frames);
         break;
       }
-      this.#events.reply(worker, reply, frames);
+      this.#take(worker, reply, frames);
       if (!more) return;
       size = this.#socket.receive(this.#scratch);
       more = this.#scratch.more;
@@ -297,40 +316,56 @@ export class Backend {
       this.#readControl(size);
     }
     this.intruders++;
-    if (more) this.#skip();
+    if (more) this.#surplus.skip();
+  }
+
+  /** A worker bounds its replies itself; if it doesn't, it is not to be trusted. */
+  #take(worker: Worker<Frames>, reply: ReplyHeader, frames: Frames): void {
+    const bytes = this.#bytesRead;
+    if (bytes <= this.#maxMessageSize + TEXT_BYTES) {
+      return this.#events.reply(worker, reply, frames, bytes);
+    }
+    this.#release(frames);
+    this.#refuse(worker, reply, `${this.#maxMessageSize} bytes: it has ${bytes}`);
+  }
+
+  /** Answers a job in place of a worker whose reply is too large. */
+  #refuse(worker: Worker<Frames>, reply: ReplyHeader, excess: string): void {
+    const text = new TextEncoder().encode(`The reply must have at most ${excess}`);
+    const frames = [this.#messages.from(text)];
+    this.#events.reply(worker, { ...reply, code: Code.handlerFailed }, frames, text.length);
   }
 
   /** So many frames, or fewer if the message has no more. */
   #readFrames(count: number): Frames {
     if (count === 0) return [];
     let frame = this.#messages.take();
-    this.#socket.receive(frame);
+    this.#bytesRead = this.#socket.receive(frame);
     // Not empty at first: an array that grows takes room for many.
     const frames = [frame];
     while (frames.length < count && frame.more) {
       frame = this.#messages.take();
-      this.#socket.receive(frame);
+      this.#bytesRead += this.#socket.receive(frame);
       frames.push(frame);
     }
     return frames;
   }
 
+  #release(frames: Frames): void {
+    for (const frame of frames) this.#messages.release(frame);
+  }
+
   /** The next frame as text, cut at a length that a log line stands; others are skipped. */
   #readText(): string {
     const text = this.#textOf(this.#socket.receive(this.#scratch), MAX_LOG_BYTES);
-    if (this.#scratch.more) this.#skip();
-    this.#scratch.clear();
+    if (this.#scratch.more) this.#surplus.skip();
+    else this.#scratch.clear();
     return text;
   }
 
   /** The frame just received as text, or its start. */
   #textOf(size: number, most: number): string {
     return new TextDecoder().decode(this.#scratch.bytes(Math.min(size, most)));
-  }
-
-  #skip(): void {
-    do this.#socket.receive(this.#scratch); while (this.#scratch.more);
-    this.#scratch.clear();
   }
 
   #text(start: number, end: number): string {

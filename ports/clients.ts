@@ -124,9 +124,9 @@ export class Clients {
   }
 
   /** Forgets a client that has nothing to wait for, where nobody tells when it leaves. */
-  forgetIdle(client: Client<Frames>): void {
-    if (this.#notified || client.live > 0) return;
-    this.#byKey.delete(routingKey(client.routingId, client.routingId.length));
+  forgetIdle(client: Client<Frames>): boolean {
+    if (this.#notified || client.live > 0) return false;
+    return this.#byKey.delete(routingKey(client.routingId, client.routingId.length));
   }
 
   /** Finds clients that have left without a notice, and identities that were taken over by silent ones. */

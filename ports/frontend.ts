@@ -17,9 +17,12 @@ import {
 } from "../wire/request.ts";
 import { type Demand, demand, HANDSHAKE_TIMEOUT } from "../zmq/curve.ts";
 import { Option, SocketType } from "../zmq/library.ts";
+import { Marks } from "../zmq/mark.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Sent, Socket } from "../zmq/socket.ts";
 import { Clients, type Frames, type Takeover } from "./clients.ts";
+import { FRAME_WEIGHT, type Outbox, Outboxes, type Reply } from "./outbox.ts";
+import { Surplus } from "./surplus.ts";
 
 export type { Frames };
 
@@ -56,8 +59,6 @@ export interface FrontendEvents {
   gone(client: Client<Frames>): void;
   /** Reads what clients have sent, if that may be read now: a reply must know who has left. */
   catchUp(): void;
-  /** Replies began (positive) or ceased (negative) to wait for a slow client. */
-  unsent(replies: number, bytes: number): void;
 }
 
 /** What a `Frontend` goes by. */
@@ -66,6 +67,8 @@ export interface FrontendOptions {
   maxMessageSize: number;
   /** Body frames of one request at most. */
   maxFrames: number;
+  /** Bytes of replies that clients have not taken, at most. */
+  unreadBytes: number;
   /** Whether endpoints may be IPv6. */
   ipv6: boolean;
   /** How long a tcp client may be silent before its host is probed, ms; 0: for ever. */
@@ -74,25 +77,13 @@ export interface FrontendOptions {
   demand?: Demand;
 }
 
-interface Reply {
-  to: Address;
-  code: number;
-  /** `StatusFlag`s. */
-  flags: number;
-  frames: Frames;
-  bytes: number;
-}
-
-interface Outbox {
-  replies: Reply[];
-  /** When the client last took something, ms. */
-  progressAt: number;
-}
-
-/** Replies in libzmq's hands for one client at most; more wait here, where they are counted. */
+/** Replies in libzmq's hands for one client, however small; more wait here. */
 const CLIENT_HWM = 1000;
-/** A client that takes nothing for so long loses the replies that wait for it, ms. */
-const SLOW_CLIENT_TIMEOUT = 30_000;
+/**
+ * Requests of one client that libzmq reads ahead while the queue is full, however large. A window of
+ * 1,000 is as quick as with 1,000 of them; 8 cost half as much CPU again.
+ */
+const READ_AHEAD = 32;
 const CONNECT_AND_DISCONNECT = 3;
 /** Probes of a silent peer's host that may go unanswered: as many as fit into the time that it was silent for. */
 const PROBES = 3;
@@ -114,7 +105,10 @@ export class Frontend {
   readonly #spare = new Map<number, Request["envelope"][]>();
   /** Bodies of one frame to be used again. */
   #bodies: Frames[] = [];
-  readonly #outboxes = new Map<Client<Frames>, Outbox>();
+  readonly #outboxes: Outboxes;
+  /** What becomes a mark. */
+  readonly #mark: Message;
+  readonly #surplus: Surplus;
   readonly #id = new Uint8Array(256);
   readonly #endpoints: string[] = [];
   /** Whether libzmq tells of clients that leave; if not, one is forgotten with its last job. */
@@ -136,12 +130,15 @@ export class Frontend {
     this.#socket = context.socket(SocketType.ROUTER);
     this.#messages = messages;
     this.#scratch = messages.take();
+    this.#surplus = new Surplus(this.#socket, this.#scratch);
+    this.#mark = messages.take();
+    this.#outboxes = new Outboxes(new Marks(context.library), options.unreadBytes);
     this.#events = events;
     this.#maxMessageSize = options.maxMessageSize;
     this.#maxFrames = options.maxFrames;
     this.#socket.set(Option.ROUTER_MANDATORY, 1);
     this.#socket.set(Option.SNDHWM, CLIENT_HWM);
-    this.#socket.set(Option.RCVHWM, CLIENT_HWM);
+    this.#socket.set(Option.RCVHWM, READ_AHEAD);
     this.#socket.set(Option.BACKLOG, 1024);
     // Who connects and says nothing holds a file descriptor.
     this.#socket.set(Option.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT);
@@ -216,7 +213,27 @@ export class Frontend {
 
   /** Whether replies wait for slow clients. */
   get blocked(): boolean {
-    return this.#outboxes.size > 0;
+    return this.#outboxes.slow.size > 0;
+  }
+
+  /** Replies that wait for slow clients. */
+  get waiting(): number {
+    return this.#outboxes.waiting;
+  }
+
+  /** Bytes of replies that clients are known not to have taken. */
+  get unread(): number {
+    return this.#outboxes.unread;
+  }
+
+  /** Clients may leave so many bytes of replies unread from now on. */
+  set unreadBytes(bytes: number) {
+    this.#outboxes.limit = bytes;
+  }
+
+  /** Whether a client takes no replies, and has half of those waiting that it may have. */
+  isStalled(client: Client<Frames>, now: number): boolean {
+    return this.#outboxes.isStalled(client, now);
   }
 
   /**
@@ -235,39 +252,49 @@ export class Frontend {
     this.#socket.close(linger);
   }
 
-  /** Reads one message; false when there is none. */
+  /** Reads one message; false when there is none, or when the rest of a long one is for later. */
   read(now: number): boolean {
+    if (this.#surplus.pending) {
+      this.#surplus.resume();
+      return !this.#surplus.pending;
+    }
     const idSize = this.#socket.receiveInto(this.#id);
     if (idSize < 0) {
       this.#clients.caughtUp(now);
       return false;
     }
     const envelope = this.#readEnvelope(idSize, now);
-    if (envelope === undefined) return true;
-    const header = envelope.length > 0
-      ? parseRequestHeader(envelope.at(-1) ?? DELIMITER)
-      : undefined;
-    this.#readBody(idSize, envelope, header);
-    return true;
+    if (envelope !== undefined) this.#readBody(idSize, envelope);
+    return !this.#surplus.pending;
   }
 
-  /** Sends a reply, or keeps it until the client takes it. The frames are the frontend's now. */
-  reply(to: Address, code: number, frames: Frames, now: number, flags = 0): void {
+  /**
+   * Sends a reply whose frames have so many bytes, or keeps it until the client takes it, if that has room
+   * left. The frames are the frontend's now.
+   */
+  reply(
+    to: Address,
+    code: number,
+    frames: Frames,
+    bytes: number,
+    now: number,
+    flags = 0,
+  ): void {
     this.#learn(to.client);
-    const outbox = this.#outboxes.get(to.client);
-    if (outbox === undefined) {
-      const sent = this.#send(to, code, frames, flags);
-      if (sent === "full") this.#postpone(to, code, frames, now, flags);
-      else this.#finish(frames, sent);
-    } else {
-      this.#postpone(to, code, frames, now, flags);
-    }
-    if (!this.#outboxes.has(to.client)) this.#clients.forgetIdle(to.client);
+    const outbox = this.#outboxes.of(to.client);
+    const weight = bytes + FRAME_WEIGHT * frames.length;
+    const free = outbox.waiting.length === 0 && this.#outboxes.isOpen(outbox, now);
+    const sent = free ? this.#send(to, code, frames, flags, outbox, weight, now) : "full";
+    if (sent === "full") this.#postpone(outbox, { to, code, flags, frames, bytes: weight }, now);
+    else this.#finish(frames, sent);
+    const isIdle = outbox.waiting.length === 0 && this.#clients.forgetIdle(to.client);
+    if (sent === "gone" || isIdle) this.#drop(this.#outboxes.forget(to.client));
   }
 
   /** Sends an error reply that the broker made, with `StatusFlag`s. */
   replyError(to: Address, code: number, message: string, now: number, flags = 0): void {
-    this.reply(to, code, [this.#messages.from(new TextEncoder().encode(message))], now, flags);
+    const text = new TextEncoder().encode(message);
+    this.reply(to, code, [this.#messages.from(text)], text.length, now, flags);
   }
 
   /** Reads who has left, before something is sent to an identity that another may have by now. */
@@ -280,16 +307,13 @@ export class Frontend {
 
   /** Sends what slow clients take by now. */
   flush(now: number): void {
-    for (const [client, outbox] of this.#outboxes) {
-      const before = outbox.replies.length;
-      this.#flushOutbox(outbox);
-      if (outbox.replies.length < before) outbox.progressAt = now;
-      if (now - outbox.progressAt > SLOW_CLIENT_TIMEOUT) this.#dropOutbox(outbox);
-      if (outbox.replies.length === 0) this.#outboxes.delete(client);
+    for (const outbox of this.#outboxes.slow) {
+      this.#flushOutbox(outbox, now);
+      if (this.#outboxes.isLost(outbox, now)) this.#drop(this.#outboxes.take(outbox, Infinity));
     }
   }
 
-  /** The envelope frames, or undefined if this is no request; then nothing of it is left unread. */
+  /** The envelope frames, or undefined if this is no request; then nothing of it is left to be read. */
   #readEnvelope(idSize: number, now: number): Request["envelope"] | undefined {
     let envelope: Request["envelope"] = NO_FRAMES;
     let bytes = 0;
@@ -300,7 +324,7 @@ export class Frontend {
       bytes += size;
       const fits = envelope.length < MAX_ENVELOPE_FRAMES - 1 && bytes <= MAX_ENVELOPE_BYTES;
       if (!more || !fits) {
-        if (more) this.#skip();
+        if (more) this.#surplus.skip();
         else if (size === 0 && envelope.length === 0 && !this.#scratch.fromPeer) {
           this.#clients.notice(this.#id, idSize, now);
           return undefined;
@@ -340,33 +364,45 @@ export class Frontend {
   }
 
   /** The rest of a request. A body that is too large is given up as it comes. */
-  #readBody(
-    idSize: number,
-    envelope: Request["envelope"],
-    header: ReturnType<typeof parseRequestHeader>,
-  ): void {
+  #readBody(idSize: number, envelope: Request["envelope"]): void {
     let frame = this.#messages.take();
     let bytes = this.#socket.receive(frame);
     const client = this.#clients.sender(this.#id, idSize, frame);
     const body = this.#bodyOf(frame);
-    let frames = 1;
-    for (;; frames++) {
-      const { more } = frame;
-      if (bytes > this.#maxMessageSize || frames > this.#maxFrames) this.#release(body.splice(0));
-      if (!more) break;
+    let { more } = frame;
+    while (more && bytes <= this.#maxMessageSize && body.length < this.#maxFrames) {
       frame = this.#messages.take();
       bytes += this.#socket.receive(frame);
       body.push(frame);
+      more = frame.more;
     }
+    const frames = body.length;
+    if (more || bytes > this.#maxMessageSize) this.#release(body.splice(0));
+    if (!more) return this.#announce(client, envelope, body, bytes, frames);
+    this.#surplus.skip((rest) => {
+      this.#announce(client, envelope, body, bytes + rest.bytes, frames + rest.frames);
+    });
+  }
+
+  /** A request has come whole. */
+  #announce(
+    client: Client<Frames>,
+    envelope: Request["envelope"],
+    body: Frames,
+    bytes: number,
+    frames: number,
+  ): void {
+    const header = envelope.length > 0
+      ? parseRequestHeader(envelope.at(-1) ?? DELIMITER)
+      : undefined;
     if (header?.type === "cancel") {
       this.#release(body);
-      this.#events.cancel(client, header.id, envelope);
-    } else {
-      const { id: requestId, timeout, requestTimeout, key } = header ?? PLAIN;
-      const excess = this.#excess(bytes, frames);
-      const request = { envelope, requestId, timeout, requestTimeout, key, body, bytes, excess };
-      this.#events.request(client, request);
+      return this.#events.cancel(client, header.id, envelope);
     }
+    const { id: requestId, timeout, requestTimeout, key } = header ?? PLAIN;
+    const excess = this.#excess(bytes, frames);
+    const request = { envelope, requestId, timeout, requestTimeout, key, body, bytes, excess };
+    this.#events.request(client, request);
   }
 
   /** Not empty at first: an array that grows takes room for many. */
@@ -385,21 +421,22 @@ export class Frontend {
     return `The body must have at most ${this.#maxFrames} frames: it has ${frames}`;
   }
 
-  #skip(): void {
-    do this.#socket.receive(this.#scratch); while (this.#scratch.more);
-    this.#scratch.clear();
-  }
-
   /** A client has left: nothing that waits is for it any more. */
   #gone(client: Client<Frames>): void {
-    const outbox = this.#outboxes.get(client);
-    if (outbox !== undefined) this.#dropOutbox(outbox);
-    this.#outboxes.delete(client);
+    this.#drop(this.#outboxes.forget(client));
     this.#events.gone(client);
   }
 
   /** All that is made for a message is made before its first frame is sent. */
-  #send(to: Address, code: number, frames: Frames, flags: number): Sent {
+  #send(
+    to: Address,
+    code: number,
+    frames: Frames,
+    flags: number,
+    outbox: Outbox,
+    weight: number,
+    now: number,
+  ): Sent {
     if (!this.#clients.holds(to.client)) return "gone";
     const socket = this.#socket;
     const last = frameAt(frames, frames.length - 1);
@@ -409,7 +446,9 @@ export class Frontend {
     const sent = socket.sendMore(to.client.routingId);
     if (sent !== "sent") return sent;
     for (const frame of to.envelope) socket.sendMore(frame);
-    socket.sendMore(DELIMITER);
+    // The delimiter, now and then one that tells when libzmq has sent it.
+    if (this.#outboxes.handOver(outbox, weight, this.#mark, now)) socket.moveMore(this.#mark);
+    else socket.sendMore(DELIMITER);
     if (!isPlain) socket.sendMore(status);
     if (errorText !== undefined) return this.#sendPlainError(errorText, frames);
     for (let index = 0; index < frames.length - 1; index++) socket.moveMore(frameAt(frames, index));
@@ -437,34 +476,30 @@ export class Frontend {
     for (const frame of frames) this.#messages.release(frame);
   }
 
-  #postpone(to: Address, code: number, frames: Frames, now: number, flags: number): void {
-    const bytes = frames.reduce((sum, frame) => sum + frame.size, 0);
-    const outbox = this.#outboxes.get(to.client) ?? { replies: [], progressAt: now };
+  #postpone(outbox: Outbox, reply: Reply, now: number): void {
     // The records of an ended job are used again, which may be before the client takes this.
-    const { client, requestId } = to;
-    const envelope = to.envelope.map((frame) => frame.slice());
-    outbox.replies.push({ to: { client, envelope, requestId }, code, flags, frames, bytes });
-    this.#outboxes.set(to.client, outbox);
-    this.#events.unsent(1, bytes);
+    const { client, requestId } = reply.to;
+    const envelope = reply.to.envelope.map((frame) => frame.slice());
+    const kept = { ...reply, to: { client, envelope, requestId } };
+    if (!this.#outboxes.keep(outbox, kept, now)) this.#finish(reply.frames, "full");
   }
 
-  #flushOutbox(outbox: Outbox): void {
+  #flushOutbox(outbox: Outbox, now: number): void {
     let done = 0;
-    for (const { to, code, flags, frames, bytes } of outbox.replies) {
-      const sent = this.#send(to, code, frames, flags);
+    for (const { to, code, flags, frames, bytes } of outbox.waiting) {
+      if (!this.#outboxes.isOpen(outbox, now)) break;
+      const sent = this.#send(to, code, frames, flags, outbox, bytes, now);
       if (sent === "full") break;
       this.#finish(frames, sent);
-      this.#events.unsent(-1, -bytes);
       done++;
     }
-    outbox.replies.splice(0, done);
+    if (done === 0) return;
+    this.#outboxes.take(outbox, done);
+    outbox.progressAt = now;
   }
 
-  #dropOutbox(outbox: Outbox): void {
-    for (const { frames, bytes } of outbox.replies.splice(0)) {
-      this.#finish(frames, "gone");
-      this.#events.unsent(-1, -bytes);
-    }
+  #drop(replies: readonly Reply[]): void {
+    for (const { frames } of replies) this.#finish(frames, "gone");
   }
 }
 

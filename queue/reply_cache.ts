@@ -11,6 +11,8 @@ export interface Kept<B> {
   body: B;
   /** Bytes of the body. */
   bytes: number;
+  /** What the body takes in memory, bytes. */
+  weight: number;
 }
 
 /** What bounds a cache. */
@@ -25,8 +27,10 @@ interface Entry<B> extends Kept<B> {
   keptAt: number;
 }
 
-/** What an entry takes beside its body, about. */
-const ENTRY_BYTES = 256;
+/** What an entry takes beside its body and its key, about. */
+const ENTRY_BYTES = 512;
+/** A character of a key takes up to so many bytes. */
+const CHARACTER_BYTES = 2;
 const SWEEP_INTERVAL = 1000;
 
 /** Answers by their keys. */
@@ -110,6 +114,6 @@ export class ReplyCache<B> {
   }
 }
 
-function sizeOf(key: string, { bytes }: { bytes: number }): number {
-  return ENTRY_BYTES + key.length + bytes;
+function sizeOf(key: string, { weight }: { weight: number }): number {
+  return ENTRY_BYTES + CHARACTER_BYTES * key.length + weight;
 }

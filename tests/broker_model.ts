@@ -34,7 +34,6 @@ const EVENTS = {
   disconnect: 2,
   advance: 10,
   configure: 1,
-  unsent: 2,
   close: 1,
 };
 
@@ -185,7 +184,6 @@ class BrokerModel {
   #joined = 0;
   /** Those who left a job to others. */
   #departed = 0;
-  #unsent = { jobs: 0, bytes: 0 };
   #workers = 0;
   #turns = 0;
   #lastRequest = 0;
@@ -481,14 +479,6 @@ class BrokerModel {
     this.#configuredAt = this.#now;
   }
 
-  /** Replies begin to wait for slow clients, or all of them were taken. */
-  unsent(first: number, second: number): void {
-    const { jobs, bytes } = this.#unsent;
-    const change = jobs > 0 ? { jobs: -jobs, bytes: -bytes } : { jobs: first + 1, bytes: second };
-    this.#broker.unsent(change.jobs, change.bytes);
-    this.#unsent = { jobs: jobs + change.jobs, bytes: bytes + change.bytes };
-  }
-
   /** Rare, as little happens afterwards. */
   close(first: number): void {
     if (first > 2 || this.#phase === "refusing") return;
@@ -560,7 +550,7 @@ class BrokerModel {
   #refusal(peer: Peer): boolean {
     const { overflow, maxQueuePerClient } = this.#limits;
     if (this.#phase !== "open") return true;
-    if (overflow === "reject" && this.#isFull(this.#unsent)) return true;
+    if (overflow === "reject" && this.#isFull()) return true;
     return maxQueuePerClient > 0 && peer.waiting.length >= maxQueuePerClient;
   }
 
@@ -851,11 +841,12 @@ class BrokerModel {
     this.#ending.set(asked.id, heard ? code : NOTHING);
   }
 
-  #isFull({ jobs, bytes }: { jobs: number; bytes: number }): boolean {
+  #isFull(): boolean {
     const waiting = this.#waiting();
-    const sum = waiting.reduce((sum, asked) => sum + asked.bytes, 0);
+    const held = [...waiting, ...this.#hands.flatMap(({ jobs }) => jobs)];
+    const sum = held.reduce((sum, asked) => sum + asked.bytes, 0);
     const { queueLimit, queueBytes } = this.#limits;
-    return waiting.length + jobs >= queueLimit || sum + bytes >= queueBytes;
+    return waiting.length >= queueLimit || sum >= queueBytes;
   }
 
   #compare(): void {
@@ -881,9 +872,8 @@ class BrokerModel {
     assert.equal(broker.queuedBytes, waiting.reduce((sum, { bytes }) => sum + bytes, 0));
     assert.equal(broker.assigned, assigned);
     assert.equal(broker.idle, waiting.length + assigned === 0);
-    assert.equal(broker.full, this.#isFull(this.#unsent));
-    assert.equal(broker.blocked, blocks && this.#isFull({ jobs: 0, bytes: 0 }));
-    assert.equal(broker.crowded, blocks && this.#isFull(this.#unsent));
+    assert.equal(broker.full, this.#isFull());
+    assert.equal(broker.blocked, blocks && this.#isFull());
   }
 
   /** Every request is counted once as what became of it, or is still under way. */

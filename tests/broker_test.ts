@@ -91,6 +91,11 @@ class Desk {
     this.broker.reject(client, request, Code.tooLarge, "Too large");
   }
 
+  refuse(name: string): void {
+    const client = this.client(name.replace(/\d+$/, ""));
+    this.broker.refuse(client, this.#request(name, {}), "No");
+  }
+
   /** Brings workers that are ready. */
   workers(...numbers: number[]): void {
     for (const number of numbers) {
@@ -1063,6 +1068,9 @@ Deno.test("Broker blocks when as many bytes wait as queueBytes", () => {
   desk.workers(1);
   desk.dispatch();
   assert.equal(desk.broker.queuedBytes, 1);
+  // The worker's 99 are held until it has answered.
+  assert.equal(desk.broker.blocked, true);
+  desk.reply(1, "a1");
   assert.equal(desk.broker.blocked, false);
 });
 
@@ -1085,31 +1093,35 @@ Deno.test("Broker takes returned jobs back beyond its bounds when a worker dies"
   assert.deepEqual(desk.ended(), []);
 });
 
-Deno.test("Broker counts replies that slow clients have not taken as if they were queued", () => {
-  const desk = new Desk({ queueLimit: 3, queueBytes: 100 });
-  desk.submit("a1");
-  desk.broker.unsent(2, 10);
+Deno.test("Broker counts what workers have in queueBytes, until it is answered", () => {
+  const desk = new Desk({ queueBytes: 100 });
+  desk.workers(1);
+  desk.submit("a1", { bytes: 60 });
+  desk.dispatch();
+  desk.submit("a2", { bytes: 39 });
+  assert.equal(desk.broker.full, false);
+  desk.submit("a3", { bytes: 1 });
+  assert.equal(desk.broker.queuedBytes, 40);
   assert.equal(desk.broker.full, true);
-  assert.equal(desk.broker.crowded, true);
-  // They hold the others up a little, but never stop them.
-  assert.equal(desk.broker.blocked, false);
-  desk.broker.unsent(-1, -5);
-  assert.equal(desk.broker.full, false);
-  desk.broker.unsent(0, 93);
-  assert.equal(desk.broker.full, false);
-  desk.broker.unsent(0, 1);
+  assert.equal(desk.broker.blocked, true);
+  desk.broker.removeWorker(desk.worker(1), "left", desk.now);
+  assert.equal(desk.broker.queuedBytes, 100);
   assert.equal(desk.broker.full, true);
-  desk.broker.unsent(-1, -99);
+  desk.workers(2);
+  desk.dispatch();
+  assert.equal(desk.broker.full, true);
+  desk.reply(2, "a1");
   assert.equal(desk.broker.full, false);
-  assert.equal(desk.broker.queued, 1);
-  assert.equal(desk.broker.queuedBytes, 1);
 });
 
-Deno.test("Broker answers 503 when replies wait for slow clients and overflow is reject", () => {
-  const desk = new Desk({ queueLimit: 2, overflow: "reject" });
-  desk.broker.unsent(2, 0);
+Deno.test("Broker answers 503 and counts it when a request is refused", () => {
+  const desk = new Desk();
   desk.submit("a1");
-  assert.deepEqual(desk.ended(), [`a1: 503 ${FULL}`]);
+  desk.refuse("a2");
+  assert.deepEqual(desk.ended(), ["a2: 503 No"]);
+  assert.equal(desk.broker.counters.refused, 1);
+  assert.equal(desk.broker.queued, 1);
+  assert.equal(desk.client("a").live, 1);
 });
 
 Deno.test("Broker answers at once and counts it when a request is rejected", () => {

@@ -364,6 +364,7 @@ class Entrance {
     const options = {
       maxMessageSize: 1000,
       maxFrames: 10,
+      unreadBytes: 1_000_000,
       ipv6: false,
       demand: { domain: "clients" },
     };
@@ -375,7 +376,6 @@ class Entrance {
       cancel: () => {},
       gone: () => this.gone++,
       catchUp: () => {},
-      unsent: () => {},
     });
     this.front.bind(TCP);
   }

@@ -67,8 +67,8 @@ Deno.test("the server sends what the handler returns when that is bytes, text or
     "late list": ['new Promise((go) => setTimeout(() => go(["a", "b"]), 5))', ["a", "b"]],
     thenable: ['({ then: (go) => go("then") })', ["then"]],
     "many frames": [
-      "Array.from({ length: 2000 }, (_, i) => String(i))",
-      [...Array(2000).keys()].map(String),
+      "Array.from({ length: 1000 }, (_, i) => String(i))",
+      [...Array(1000).keys()].map(String),
     ],
   };
   const answers = Object.entries(cases).map(([name, [answer]]) => [name, answer]);
@@ -159,6 +159,23 @@ Deno.test("the server answers an error when the handler returns more than maxMes
   await using peer = new Peer(server.endpoint);
   assert.equal((await peer.ask("exactly"))[0]?.length, 1000);
   assert.match((await peer.ask("more"))[1] ?? "", /^500 .*1000/);
+});
+
+Deno.test("the server answers an error when the handler returns more than maxFrames, and the next request at once", async () => {
+  const many = (count: number) => `Array(${count}).fill(new Uint8Array(0))`;
+  const handler = handlerOf({ exactly: many(10), more: many(11), most: many(1_000_000) });
+  await using server = await ServerProcess.start({
+    handler,
+    args: [...ONE_WORKER, "--max-frames", "10"],
+  });
+  await using peer = new Peer(server.endpoint);
+  assert.equal((await peer.ask("exactly")).length, 10);
+  assert.deepEqual(await peer.ask("more"), [
+    "",
+    "500 The reply must have at most 10 frames: it has 11",
+  ]);
+  assert.match((await peer.ask("most"))[1] ?? "", /^500 .* 1000000$/);
+  assert.equal((await peer.ask("exactly")).length, 10);
 });
 
 // ---- errors ----

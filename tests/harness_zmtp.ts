@@ -64,3 +64,56 @@ export async function rawHandshake(endpoint: string): Promise<"in" | "closed"> {
     throw error;
   }
 }
+
+/** A message as it goes over the wire, the same `times` times: ZMTP's frames, RFC 23. */
+export function message(frames: readonly Uint8Array[], times = 1): Uint8Array<ArrayBuffer> {
+  const parts = frames.flatMap((frame, index) => {
+    const more = index < frames.length - 1 ? 1 : 0;
+    if (frame.length < 256) return [Uint8Array.of(more, frame.length), frame];
+    const head = new Uint8Array(9);
+    head[0] = more | 2;
+    new DataView(head.buffer).setBigUint64(1, BigInt(frame.length));
+    return [head, frame];
+  });
+  const size = parts.reduce((sum, part) => sum + part.length, 0);
+  const bytes = new Uint8Array(size * times);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  for (let copy = 1; copy < times; copy++) bytes.copyWithin(copy * size, 0, size);
+  return bytes;
+}
+
+/** A client over tcp that sends what it likes and reads no reply, ever. */
+export class DeafPeer {
+  readonly #connection: Deno.Conn;
+  /** Bytes that the system has taken. */
+  sent = 0;
+
+  private constructor(connection: Deno.Conn) {
+    this.#connection = connection;
+  }
+
+  /** Connects and shakes hands. */
+  static async connect(endpoint: string): Promise<DeafPeer> {
+    const peer = new DeafPeer(await dial(endpoint));
+    await peer.send(greeting("NULL"));
+    await peer.send(nullReady());
+    return peer;
+  }
+
+  /** Sends bytes; waits while the system takes no more, or until it was closed. */
+  async send(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length;) {
+      const size = await this.#connection.write(bytes.subarray(at));
+      at += size;
+      this.sent += size;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#connection.close();
+  }
+}

@@ -36,12 +36,11 @@ class Front {
     const opened = openLibrary(library);
     this.#context = new Context(opened);
     this.#messages = new MessagePool(opened);
-    const options = { maxMessageSize: 1000, maxFrames: 10, ipv6: false };
+    const options = { maxMessageSize: 1000, maxFrames: 10, unreadBytes: 1_000_000, ipv6: false };
     this.frontend = new Frontend(this.#context, this.#messages, options, {
       request: (client, request) => this.asked.push({ ...request, client }),
       cancel: () => {},
       gone: (client) => this.gone.push(client),
-      unsent: () => {},
       catchUp: () => this.read(),
     });
     this.frontend.bind(endpoint);
@@ -64,7 +63,8 @@ class Front {
   }
 
   reply(to: Asked, body: string): void {
-    this.frontend.reply(to, 200, [this.#messages.from(bytes(body))], performance.now());
+    const frame = this.#messages.from(bytes(body));
+    this.frontend.reply(to, 200, [frame], body.length, performance.now());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

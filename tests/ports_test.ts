@@ -46,6 +46,7 @@ type Frame = string | Bytes;
 const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
 const MAX_MESSAGE = 1000;
 const MAX_FRAMES = 100;
+const UNREAD_BYTES = 100_000_000;
 const TCP = "tcp://127.0.0.1:0";
 
 /** A pool that knows which messages are out, and refuses one twice, or one put back with content. */
@@ -86,20 +87,15 @@ class Front {
   readonly requests: Asked[] = [];
   readonly gone: Client<Frames>[] = [];
   readonly cancelled: Pick<Asked, "client" | "requestId" | "envelope">[] = [];
-  unsent = { replies: 0, bytes: 0 };
   now = 0;
 
-  constructor({ endpoint = TCP, maxMessageSize = MAX_MESSAGE } = {}) {
-    const options = { maxMessageSize, maxFrames: MAX_FRAMES, ipv6: false };
+  constructor({ endpoint = TCP, maxMessageSize = MAX_MESSAGE, unreadBytes = UNREAD_BYTES } = {}) {
+    const options = { maxMessageSize, maxFrames: MAX_FRAMES, unreadBytes, ipv6: false };
     this.frontend = new Frontend(this.#context, this.messages, options, {
       request: (client, request) => this.requests.push({ ...request, client }),
       cancel: (client, requestId, envelope) => this.cancelled.push({ client, requestId, envelope }),
       gone: (client) => this.gone.push(client),
       catchUp: () => this.read(),
-      unsent: (replies, bytes) => {
-        this.unsent.replies += replies;
-        this.unsent.bytes += bytes;
-      },
     });
     this.frontend.bind(endpoint);
   }
@@ -126,7 +122,8 @@ class Front {
   }
 
   reply(to: Asked, code: number, ...frames: Frame[]): void {
-    this.frontend.reply(to, code, this.frames(frames), this.now);
+    const bytes = frames.reduce((sum, frame) => sum + toBytes(frame).length, 0);
+    this.frontend.reply(to, code, this.frames(frames), bytes, this.now);
   }
 
   frames(frames: Frame[]): Frames {
@@ -151,10 +148,10 @@ class Front {
     assert.equal(this.frontend.undelivered, undelivered + 1);
   }
 
-  /** Messages in use beside the port's own one and the bodies of these requests. */
+  /** Messages in use beside the port's own two and the bodies of these requests. */
   inUse(...asked: Asked[]): number {
     const bodies = asked.reduce((sum, { body }) => sum + body.length, 0);
-    return this.messages.out.size - 1 - bodies;
+    return this.messages.out.size - 2 - bodies;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -394,6 +391,29 @@ Deno.test("Frontend gives a body up and tells its frames when they are too many"
   assert.equal(front.inUse(most, ...others), 0);
 });
 
+Deno.test("Frontend reads a message of very many frames in parts, and all of it before the next", async () => {
+  const FRAMES = 35_000;
+  await using front = new Front();
+  await using peer = new Peer(front.endpoint);
+  peer.send("long", "", ...Array(FRAMES).fill(""));
+  peer.send(...Array(FRAMES).fill("no request"));
+  peer.send("short", "", "after");
+  let parts = 0;
+  await until("all is read", () => {
+    // A part that is not the last one ends the turn, though there is more.
+    while (front.frontend.read(0));
+    if (front.frontend.socket.readable()) parts++;
+    return front.requests.length === 2;
+  });
+  const [long, short] = front.requests;
+  assert.equal(long?.excess, `The body must have at most 100 frames: it has ${FRAMES}`);
+  assert.deepEqual(texts(short?.body ?? []), ["after"]);
+  assert.equal(front.frontend.malformed, 1);
+  assert(parts >= 6, `${parts} parts`);
+  assert(front.messages.peak < MAX_FRAMES + 10, `${front.messages.peak} messages`);
+  assert.equal(front.inUse(...front.requests), 0);
+});
+
 Deno.test("Frontend serves others when a peer sends a frame far beyond the limit", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
@@ -532,7 +552,7 @@ Deno.test("Frontend counts a reply as undelivered when its client has left", asy
   front.frontend.replyError(asked, Code.workerDied, "too late", 0);
   assert.equal(front.frontend.undelivered, 3);
   assert.equal(front.frontend.blocked, false);
-  assert.deepEqual(front.unsent, { replies: 0, bytes: 0 });
+  assert.equal(front.frontend.waiting, 0);
   assert.equal(front.inUse(asked), 0);
 });
 
@@ -632,8 +652,8 @@ Deno.test("Frontend drops nothing and keeps the order when a client does not rea
   await using _slow = leaving(front, socket, asked);
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
   assert.equal(front.frontend.blocked, true);
-  assert(front.unsent.replies > 500, `Only ${front.unsent.replies} wait`);
-  assert.equal(front.unsent.bytes, front.unsent.replies * REPLY_SIZE);
+  assert(front.frontend.waiting > 500, `Only ${front.frontend.waiting} wait`);
+  assert(front.frontend.unread > front.frontend.waiting * REPLY_SIZE);
   front.flush();
   await using other = new Peer(front.endpoint);
   other.send("", "quick");
@@ -644,7 +664,7 @@ Deno.test("Frontend drops nothing and keeps the order when a client does not rea
   assert.deepEqual(read.map(numberOf), Array.from({ length: REPLIES }, (_, index) => index));
   assert.deepEqual(read[REPLIES - 1]?.slice(0, 2).map(text), ["hop", ""]);
   assert.equal(front.frontend.blocked, false);
-  assert.deepEqual(front.unsent, { replies: 0, bytes: 0 });
+  assert.equal(front.frontend.waiting, 0);
   assert.equal(front.frontend.undelivered, 0);
   assert.equal(front.inUse(asked, quick), 0);
 });
@@ -653,9 +673,9 @@ Deno.test("Frontend drops nothing and keeps the order when a client does not rea
 async function settled(front: Front): Promise<void> {
   let calm = 0;
   await until("nothing more goes out", () => {
-    const before = front.unsent.replies;
+    const before = front.frontend.waiting;
     front.flush();
-    calm = front.unsent.replies === before ? calm + 1 : 0;
+    calm = front.frontend.waiting === before ? calm + 1 : 0;
     return calm === 10;
   });
 }
@@ -664,11 +684,11 @@ async function settled(front: Front): Promise<void> {
 async function givenUp(front: Front): Promise<void> {
   await until("what waits is given up", () => {
     front.now += 1;
-    const { replies } = front.unsent;
+    const replies = front.frontend.waiting;
     front.flush();
-    if (front.unsent.replies > 0) front.now += 30_000;
+    if (front.frontend.waiting > 0) front.now += 30_000;
     else assert.equal(front.frontend.undelivered, replies);
-    return front.unsent.replies === 0;
+    return front.frontend.waiting === 0;
   });
 }
 
@@ -690,10 +710,10 @@ Deno.test("Frontend keeps errors in their place when a client does not read for 
   const { socket, asked } = await slowClient(front);
   await using _slow = leaving(front, socket, asked);
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
-  const waiting = front.unsent.replies;
+  const waiting = front.frontend.waiting;
   front.frontend.replyError(asked, Code.expired, "in its place", 0);
   front.reply(asked, Code.ok, numbered(REPLIES));
-  assert.equal(front.unsent.replies, waiting + 2);
+  assert.equal(front.frontend.waiting, waiting + 2);
   const read = await readAll(front, socket, REPLIES + 2);
   assert.equal(numberOf(read[REPLIES - 1] ?? []), REPLIES - 1);
   assert.deepEqual(read[REPLIES]?.map(text), ["hop", "", "", "408 in its place"]);
@@ -705,7 +725,7 @@ Deno.test("Frontend gives up what waits and counts it when a slow client leaves"
   await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
-  const waiting = front.unsent.replies;
+  const waiting = front.frontend.waiting;
   await socket[Symbol.asyncDispose]();
   await until("it is told", () => {
     front.read();
@@ -713,7 +733,7 @@ Deno.test("Frontend gives up what waits and counts it when a slow client leaves"
   });
   assert.equal(front.frontend.blocked, false);
   assert.equal(front.frontend.undelivered, waiting);
-  assert.deepEqual(front.unsent, { replies: 0, bytes: 0 });
+  assert.equal(front.frontend.waiting, 0);
   front.flush();
   assert.equal(front.frontend.undelivered, waiting);
   assert.equal(front.inUse(asked), 0);
@@ -731,7 +751,7 @@ Deno.test("Frontend gives up what waits when a client has taken nothing for 30 s
   front.flush();
   assert.equal(front.frontend.undelivered, 0);
   await givenUp(front);
-  assert.deepEqual(front.unsent, { replies: 0, bytes: 0 });
+  assert.equal(front.frontend.waiting, 0);
   assert.equal(front.frontend.blocked, false);
   assert.equal(front.inUse(asked), 0);
 });
@@ -744,12 +764,12 @@ Deno.test("Frontend counts the 30 s from when a slow client last took something"
   front.now = 1_000_000;
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
   await settled(front);
-  const before = front.unsent.replies;
+  const before = front.frontend.waiting;
   front.now += 20_000;
   for (let index = 0; index < 1500; index++) await socket.receive();
   await until("it has taken some", () => {
     front.flush();
-    return front.unsent.replies < before;
+    return front.frontend.waiting < before;
   });
   await settled(front);
   front.now += 30_000;
@@ -777,7 +797,7 @@ class Back {
   lineLimit = Infinity;
 
   constructor() {
-    const bounds = { maxMessageSize: 1_000_000, ipv6: false };
+    const bounds = { maxFrames: MAX_FRAMES, maxMessageSize: 1_000_000, ipv6: false };
     this.backend = new Backend(this.#context, this.messages, bounds, {
       admit: (token, routingId) => this.#admit(token, routingId),
       reply: (worker, reply, frames) => this.replies.push({ worker, reply, frames }),
@@ -968,6 +988,32 @@ Deno.test("Backend hands a reply over with all its frames when a worker answers"
   assert.equal(two?.worker, other);
   assert.deepEqual(two?.reply, { job: 3, code: 500, flags: 0, micros: 0, frames: 1 });
   assert.deepEqual(texts(two?.frames ?? []), [""]);
+});
+
+Deno.test("Backend answers 500 in place of a worker whose reply has too many frames, or bytes", async () => {
+  const FRAMES = 35_000;
+  await using back = new Back();
+  const { peer } = await back.worker();
+  await using _peer = peer;
+  peer.send(reply(1, 200, 5, FRAMES), ...Array(FRAMES).fill(""));
+  peer.send(reply(2, 200, 5, 2), filled(1_000_000), filled(65_537));
+  peer.send(reply(3, 200, 5, MAX_FRAMES), ...Array(MAX_FRAMES).fill(""));
+  let parts = 0;
+  await until("all are here", () => {
+    while (back.backend.read());
+    if (back.backend.socket.readable()) parts++;
+    return back.replies.length === 3;
+  });
+  assert.deepEqual(
+    back.replies.map(({ reply, frames }) => [reply.job, reply.code, frames.length]),
+    [[1, 500, 1], [2, 500, 1], [3, 200, MAX_FRAMES]],
+  );
+  assert.deepEqual(back.replies.slice(0, 2).map(({ frames }) => texts(frames)), [
+    [`The reply must have at most ${MAX_FRAMES} frames: it has ${FRAMES}`],
+    ["The reply must have at most 1000000 bytes: it has 1065537"],
+  ]);
+  assert(parts >= 3, `${parts} parts`);
+  assert(back.messages.peak < 2 * MAX_FRAMES, `${back.messages.peak} messages`);
 });
 
 for (const end of [[], [""]]) {

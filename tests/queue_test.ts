@@ -362,7 +362,7 @@ function cacheOf(limits: { ttl: number; bytes: number }) {
   const cache = new ReplyCache<string>((body) => dropped.push(body));
   cache.configure(limits);
   const put = (key: string, body: string, now: number, bytes = 0) =>
-    cache.put(key, { code: 200, body, bytes }, now);
+    cache.put(key, { code: 200, body, bytes, weight: bytes }, now);
   return { cache, dropped, put };
 }
 
@@ -380,12 +380,12 @@ Deno.test("ReplyCache gives an answer back until its time is over", () => {
 });
 
 Deno.test("ReplyCache drops the oldest answers when its bytes are used up", () => {
-  const { cache, dropped, put } = cacheOf({ ttl: 1000, bytes: 3000 });
+  const { cache, dropped, put } = cacheOf({ ttl: 1000, bytes: 3200 });
   for (let index = 0; index < 4; index++) put(`${index}`, `body ${index}`, index, 1000);
   assert.deepEqual(dropped, ["body 0", "body 1"]);
   assert.equal(cache.get("1", 4), undefined);
   assert.equal(cache.get("2", 4)?.body, "body 2");
-  assert(cache.bytes <= 3000);
+  assert(cache.bytes <= 3200);
   put("huge", "too large", 5, 4000);
   assert.deepEqual(dropped, ["body 0", "body 1", "body 2", "body 3", "too large"]);
   assert.deepEqual([cache.size, cache.bytes], [0, 0]);
@@ -448,6 +448,7 @@ Deno.test("newJob waits in its client's line, with no death and in no list", () 
     line: 0,
     links: noLinks(),
     others: [],
+    begun: false,
     deaths: 0,
     doubts: 0,
     excused: 0,

@@ -25,6 +25,8 @@ export interface WorkerConfig {
   concurrency: number;
   /** Bytes of one reply at most. */
   maxMessageSize: number;
+  /** Frames of one reply at most. */
+  maxFrames: number;
   /** Whether the handler may use FFI too. */
   keepFfi: boolean;
   /** What the kernel lets the worker ask of it; undefined: all. */

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { WorkerConfig } from "../wire/worker_config.ts";
 import { type Exports, exportsOf, faultOfHandler, HOOKS } from "../wire/handler_module.ts";
 import type { JobHeader, LogLevel } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
@@ -209,6 +210,9 @@ export function callHandler(
   return settled(handler(body, context));
 }
 
+/** What bounds a reply. */
+export type ReplyBounds = Pick<WorkerConfig, "maxMessageSize" | "maxFrames">;
+
 /**
  * The frames of a reply. Runs the handler's own code: call it before a message is begun.
  *
@@ -217,9 +221,14 @@ export function callHandler(
  */
 export function framesOf(
   result: HandlerResult,
-  maxMessageSize: number,
+  { maxMessageSize, maxFrames }: ReplyBounds,
 ): { frames: Uint8Array<ArrayBuffer>[]; size: number } {
   const frames = toFrames(result);
+  if (frames.length > maxFrames) {
+    throw new RangeError(
+      `The reply must have at most ${maxFrames} frames: it has ${frames.length}`,
+    );
+  }
   const size = bytesOf(frames);
   if (size <= maxMessageSize) return { frames, size };
   throw new RangeError(`The reply must have at most ${maxMessageSize} bytes: it has ${size}`);

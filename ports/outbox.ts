@@ -1,0 +1,197 @@
+/**
+ * Replies that clients have not taken yet: those that libzmq holds, as far as is known, and those that
+ * wait here for a slow client. Bounds them all together, and each client's by what is left. Sends
+ * nothing itself.
+ *
+ * @module
+ */
+
+import type { Asker, Client } from "../queue/job.ts";
+import type { Message } from "../zmq/message.ts";
+import type { Marks } from "../zmq/mark.ts";
+
+/** What each frame adds to its bytes, bytes: empty ones take memory too. */
+export const FRAME_WEIGHT = 256;
+/** What a reply that waits takes beside that, bytes. */
+const RECORD_WEIGHT = 512;
+/** So many bytes of replies are handed to libzmq before it is asked how far it has come. */
+const MARK_BYTES = 65_536;
+/** Bytes in libzmq's hands for one client; more wait here. */
+const PIPE_BYTES = 4 * 1024 ** 2;
+/** A client that takes nothing for so long loses the replies that wait for it, ms. */
+const SLOW_CLIENT_TIMEOUT = 30_000;
+/** One that has taken nothing for so long, and has much to take, is to ask for no more, ms. */
+const STALL_TIME = 1000;
+/** How often all clients are looked at, ms. */
+const SETTLE_INTERVAL = 100;
+
+/** A reply that waits. */
+export interface Reply {
+  to: Readonly<Asker<Message[]>>;
+  code: number;
+  /** `StatusFlag`s. */
+  flags: number;
+  frames: Message[];
+  /** What it weighs in libzmq's hands. */
+  bytes: number;
+}
+
+/** What one client has not taken. */
+export class Outbox {
+  /** Replies that libzmq is to be given next. */
+  readonly waiting: Reply[] = [];
+  /** Marks under way, and what was sent up to each. */
+  readonly marks: { mark: number; bytes: number }[] = [];
+  /** Bytes that were sent since the last mark, which nobody counts. */
+  loose = 0;
+  /** Bytes up to the last mark, and of what waits. */
+  unread = 0;
+  /** Those of them that wait. */
+  waitingBytes = 0;
+  /** When the client last took something that was counted, ms. */
+  progressAt = 0;
+}
+
+/** What all clients have not taken. */
+export class Outboxes {
+  readonly #marks: Pick<Marks, "set" | "passed">;
+  readonly #outboxes = new Map<Client<Message[]>, Outbox>();
+  /** Those in which replies wait. */
+  readonly #slow = new Set<Outbox>();
+  /** Those of clients that have left, whose marks have not come back yet. */
+  #left: Outbox[] = [];
+  #unread = 0;
+  #settledAt = -Infinity;
+  /** Bytes in all at most, one reply for each client aside. */
+  limit: number;
+
+  /** Knows no client yet. */
+  constructor(marks: Pick<Marks, "set" | "passed">, limit: number) {
+    this.#marks = marks;
+    this.limit = limit;
+  }
+
+  /** Those in which replies wait. */
+  get slow(): ReadonlySet<Outbox> {
+    return this.#slow;
+  }
+
+  /** Replies that wait here. */
+  get waiting(): number {
+    let replies = 0;
+    for (const { waiting } of this.#slow) replies += waiting.length;
+    return replies;
+  }
+
+  /** Bytes that are known not to have been taken. */
+  get unread(): number {
+    return this.#unread;
+  }
+
+  /** A client's outbox, an empty one if it is new. */
+  of(client: Client<Message[]>): Outbox {
+    const known = this.#outboxes.get(client);
+    if (known !== undefined) return known;
+    const outbox = new Outbox();
+    this.#outboxes.set(client, outbox);
+    return outbox;
+  }
+
+  /** Whether libzmq may be given one more reply. */
+  isOpen(outbox: Outbox, now: number): boolean {
+    if (outbox.marks.length === 0) return true;
+    this.#settle(outbox, now);
+    const handed = outbox.unread - outbox.waitingBytes;
+    return handed === 0 || handed < Math.min(PIPE_BYTES, this.limit - this.#unread);
+  }
+
+  /** libzmq is given a reply of so many bytes; whether `message` was made a mark, to be sent with it. */
+  handOver(outbox: Outbox, bytes: number, message: Message, now: number): boolean {
+    outbox.loose += bytes;
+    if (outbox.loose < MARK_BYTES) return false;
+    const mark = this.#marks.set(message);
+    outbox.marks.push({ mark, bytes: outbox.loose });
+    this.#grow(outbox, outbox.loose, now);
+    outbox.loose = 0;
+    return true;
+  }
+
+  /** Keeps a reply until libzmq may be given it; false: the client has no room left for it. */
+  keep(outbox: Outbox, reply: Reply, now: number): boolean {
+    const bytes = reply.bytes + RECORD_WEIGHT;
+    if (outbox.unread + bytes > this.#room(now) && outbox.unread > 0) return false;
+    outbox.waiting.push(reply);
+    outbox.waitingBytes += bytes;
+    this.#grow(outbox, bytes, now);
+    this.#slow.add(outbox);
+    return true;
+  }
+
+  /** Takes the first `count` replies out that wait. */
+  take(outbox: Outbox, count: number): Reply[] {
+    const taken = outbox.waiting.splice(0, count);
+    const bytes = taken.reduce((sum, reply) => sum + reply.bytes + RECORD_WEIGHT, 0);
+    outbox.waitingBytes -= bytes;
+    outbox.unread -= bytes;
+    this.#unread -= bytes;
+    if (outbox.waiting.length === 0) this.#slow.delete(outbox);
+    return taken;
+  }
+
+  /** Whether a client has taken nothing for so long that what waits for it is to be given up. */
+  isLost(outbox: Outbox, now: number): boolean {
+    return now - outbox.progressAt > SLOW_CLIENT_TIMEOUT;
+  }
+
+  /**
+   * Whether a client does not read, and has half of what it may have unread: it would only lose the
+   * answers to what it asks.
+   */
+  isStalled(client: Client<Message[]>, now: number): boolean {
+    const outbox = this.#outboxes.get(client);
+    if (outbox === undefined || outbox.unread <= this.#room(now) / 2) return false;
+    this.#settle(outbox, now);
+    return now - outbox.progressAt > STALL_TIME && outbox.unread > this.#room(now) / 2;
+  }
+
+  /** A client has left; returns what waited for it. */
+  forget(client: Client<Message[]>): Reply[] {
+    const outbox = this.#outboxes.get(client);
+    if (outbox === undefined) return [];
+    this.#outboxes.delete(client);
+    // What libzmq had for it is freed with its connection: its marks come back, some time.
+    if (outbox.marks.length > 0) this.#left.push(outbox);
+    return this.take(outbox, Infinity);
+  }
+
+  /** What a client may have unread: as much as all of them have left. Small ones hardly count. */
+  #room(now: number): number {
+    if (now - this.#settledAt >= SETTLE_INTERVAL) {
+      this.#settledAt = now;
+      for (const outbox of this.#outboxes.values()) this.#settle(outbox, now);
+      for (const outbox of this.#left) this.#settle(outbox, now);
+      this.#left = this.#left.filter(({ marks }) => marks.length > 0);
+    }
+    return this.limit - this.#unread;
+  }
+
+  #grow(outbox: Outbox, bytes: number, now: number): void {
+    if (outbox.unread === 0) outbox.progressAt = now;
+    outbox.unread += bytes;
+    this.#unread += bytes;
+  }
+
+  /** Finds out what a client has taken. */
+  #settle(outbox: Outbox, now: number): void {
+    let done = 0;
+    for (const { mark, bytes } of outbox.marks) {
+      if (!this.#marks.passed(mark)) break;
+      outbox.unread -= bytes;
+      this.#unread -= bytes;
+      done++;
+    }
+    if (done === 0) return;
+    outbox.marks.splice(0, done);
+    outbox.progressAt = now;
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * Tells how far a peer has come with what was sent to it. libzmq doesn't say what it still holds, but it
+ * calls a C function when it gives up a frame that it was lent: here that is strcpy, and what it copies
+ * is one byte, the news. So nothing of ours runs on libzmq's threads.
+ *
+ * @module
+ */
+
+import { Bytes, harden, type Library } from "./library.ts";
+import type { Message } from "./message.ts";
+
+const SYMBOLS = {
+  strcpy: { type: "pointer" },
+  zmq_msg_init_data: {
+    parameters: ["buffer", "buffer", "u64", "pointer", "buffer"],
+    result: "i32",
+  },
+} as const;
+
+/** A cell holds one byte, and the end of the C string that is copied into it. */
+const CELL_BYTES = 2;
+const SLAB_CELLS = 2048;
+const PASSED = 1;
+const NO_BYTES = 0n;
+
+/** Empty frames that are sent between others: each tells when libzmq has let go of it. */
+export class Marks {
+  readonly #symbols: Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+
+  /** Takes what it needs from an open library. */
+  constructor(library: Library) {
+    this.#symbols = Deno.dlopen(library.path, SYMBOLS).symbols;
+  }
+
+  /** Makes `message`, which is empty, a mark; returns the number to ask for it by. */
+  set(message: Message): number {
+    if (free.length === 0) grow();
+    const cell = free.pop() ?? 0;
+    const { strcpy, zmq_msg_init_data } = this.#symbols;
+    zmq_msg_init_data(message.slot, cellAt(cell), NO_BYTES, strcpy, NEWS);
+    return cell;
+  }
+
+  /** Whether libzmq has let go of a mark. Once it has, the number is another mark's. */
+  passed(cell: number): boolean {
+    const byte = cellAt(cell);
+    if (byte[0] !== PASSED) return false;
+    byte[0] = 0;
+    free.push(cell);
+    return true;
+  }
+}
+
+/** The C string that is copied; of a large buffer, as V8 moves small ones. */
+const NEWS = new Bytes(SLAB_CELLS).fill(PASSED, 0, 1).subarray(0, CELL_BYTES);
+/**
+ * Cells, which libzmq writes to until its context has ended, be the server gone or not: so they are the
+ * module's, and never freed.
+ */
+const slabs: Uint8Array<ArrayBuffer>[] = [];
+const free: number[] = [];
+
+function grow(): void {
+  const first = slabs.length * SLAB_CELLS;
+  slabs.push(new Bytes(SLAB_CELLS * CELL_BYTES));
+  for (let cell = first + SLAB_CELLS - 1; cell >= first; cell--) free.push(cell);
+}
+
+function cellAt(cell: number): Uint8Array<ArrayBuffer> {
+  const at = cell % SLAB_CELLS * CELL_BYTES;
+  const slab = slabs[Math.floor(cell / SLAB_CELLS)];
+  if (slab === undefined) throw new RangeError(`Cannot find mark ${cell}: there is none`);
+  return slab.subarray(at, at + CELL_BYTES);
+}
+
+harden(Marks);
