@@ -47,6 +47,8 @@ export interface TestRequest {
 export interface TestLimits {
   /** Bytes that a reply may have. @default {67_108_864, 64 MiB, as for a server} */
   maxMessageSize?: number;
+  /** Frames that a reply may have. @default {1000, as for a server} */
+  maxFrames?: number;
 }
 
 /** A line that the handler has logged. */
@@ -125,12 +127,13 @@ export async function testHandler(
   module: HandlerModule | Handler,
   request: TestRequest & TestLimits = {},
 ): Promise<TestReply> {
-  const { maxMessageSize, ...asked } = request;
-  await using worker = await TestWorker.start(module, { maxMessageSize });
+  const { maxMessageSize, maxFrames, ...asked } = request;
+  await using worker = await TestWorker.start(module, { maxMessageSize, maxFrames });
   return await worker.request(asked);
 }
 
 const MAX_MESSAGE_SIZE = 64 * 1024 * 1024;
+const MAX_FRAMES = 1000;
 
 /**
  * A handler that is asked several times between one `init` and one `finish`.
@@ -143,13 +146,13 @@ const MAX_MESSAGE_SIZE = 64 * 1024 * 1024;
  */
 export class TestWorker {
   readonly #module: HandlerModule;
-  readonly #maxMessageSize: number;
+  readonly #bounds: Required<TestLimits>;
   #lastId = 0;
   #closing: Promise<void> | undefined;
 
-  private constructor(module: HandlerModule, maxMessageSize: number) {
+  private constructor(module: HandlerModule, bounds: Required<TestLimits>) {
     this.#module = module;
-    this.#maxMessageSize = maxMessageSize;
+    this.#bounds = bounds;
   }
 
   /**
@@ -160,12 +163,12 @@ export class TestWorker {
    */
   static async start(
     module: HandlerModule | Handler,
-    { maxMessageSize = MAX_MESSAGE_SIZE }: TestLimits = {},
+    { maxMessageSize = MAX_MESSAGE_SIZE, maxFrames = MAX_FRAMES }: TestLimits = {},
   ): Promise<TestWorker> {
     const exports = typeof module === "function" ? { default: module } : module;
     const checked = checkModule(exports, { needsDequeue: false });
     await checked.init?.();
-    return new TestWorker(checked, maxMessageSize);
+    return new TestWorker(checked, { maxMessageSize, maxFrames });
   }
 
   /** Asks once. Several may be under way, as with `concurrency`. */
@@ -221,7 +224,7 @@ export class TestWorker {
     job.startedAt = performance.now();
     try {
       const result: HandlerResult = await callHandler(this.#module, job, context);
-      const { frames } = framesOf(result, this.#maxMessageSize);
+      const { frames } = framesOf(result, this.#bounds);
       return new TestReply({ code: Code.ok, frames, message: "", error: undefined, log });
     } catch (error) {
       const { code, message } = failureOf(job, error);
