@@ -5,7 +5,10 @@
  * ```ts
  * import { serve } from "jsr:@zmq/prefork";
  *
- * await using server = serve({ handler: new URL("./handler.ts", import.meta.url) });
+ * await using server = serve({
+ *   handler: new URL("./handler.ts", import.meta.url),
+ *   handleSignals: true, // TERM and INT let running jobs end; without it they end the process
+ * });
  * await server.finished;
  * ```
  *
@@ -105,7 +108,20 @@ import { setTitle } from "./zmq/title.ts";
 import { canOpen } from "./zmq/files.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 
-export type * from "./ops/options.ts";
+export type {
+  Hooks,
+  Level,
+  ListenEvent,
+  LogFormat,
+  Permissions,
+  ReloadEvent,
+  RequestErrorEvent,
+  ResizeEvent,
+  ServeOptions,
+  StopEvent,
+  WorkerEvent,
+  WorkerExitEvent,
+} from "./ops/options.ts";
 export type { BrokerCounters, ExitReason, SocketCounters };
 export type {
   Handler,
@@ -113,7 +129,8 @@ export type {
   HandlerLog,
   HandlerModule,
   HandlerResult,
-} from "./worker.ts";
+  LogLineFields,
+} from "./worker/handler.ts";
 
 /** A server that runs. */
 export interface Server {

@@ -61,9 +61,13 @@ function writeNew(path: string, text: string, mode: number): void {
 
 function main(args: readonly string[]): number {
   const [path = "", ...more] = args;
+  if (path === "-h" || path === "--help") {
+    console.log(USAGE);
+    return 0;
+  }
   if (path === "" || path.startsWith("-") || more.length > 0) {
     console.error(USAGE);
-    return path === "-h" || path === "--help" ? 0 : 2;
+    return 2;
   }
   try {
     console.log(writeKeyPair(path).trimEnd());

@@ -2,12 +2,7 @@
  * `deno task bench`: starts the server and what its users would take instead, asks all of them in turn,
  * and prints tables as Markdown. Every reply is checked, byte for byte.
  *
- *     deno task bench [--quick | --check] [--only NAME,…] [--seconds N] [--pairs N] [--json | --write]
- *
- * `--quick` takes less than 90 s instead of 10 minutes; `--check` looks only whether all replies are
- * right, as CI does. `--only` runs some scenarios: peers, workers, handlers, balance, start, idle, queue,
- * sockets, client. `--write` puts the tables into bench/README.md. What is going on is told on stderr.
- * The exit code is 1 if replies were lost or wrong, never because something was slow.
+ * `--help` lists the options.
  *
  * @module
  */
@@ -34,6 +29,28 @@ const EFFORTS: Record<Effort["depth"], Effort> = {
   quick: { depth: "quick", slice: 300, pairs: 3 },
   check: { depth: "check", slice: 0, pairs: 1 },
 };
+
+/** The text of --help. */
+function helpText(): string {
+  return `Measure the server beside what its users would take instead. Every reply is checked.
+
+Usage: deno task bench [options]
+
+The tables go to stdout as Markdown, what is going on to stderr. All of it takes 10 minutes.
+
+Options:
+  --quick         take less than 90 s, with figures that vary more
+  --check         only see whether all replies are right, in a minute, as CI does
+  --only LIST     run only these scenarios, separated by commas:
+                  ${SCENARIOS.map(({ name }) => name).join(", ")}
+  --seconds N     length of each measurement
+  --pairs N       how often two things are compared
+  --json          print JSON instead of tables
+  --write         put the tables into bench/README.md too
+  -h, --help      show this help
+
+Exit status: 0 all replies were right, 1 some were lost or wrong, 2 usage. Being slow is no failure.`;
+}
 
 const Exit = { ok: 0, failed: 1, usage: 2 } as const;
 
@@ -108,10 +125,15 @@ function positive(flag: string, value: unknown, fallback: number): number {
 
 if (import.meta.main) {
   const flags = parseArgs(Deno.args, {
-    boolean: ["quick", "check", "json", "write"],
+    boolean: ["quick", "check", "json", "write", "help"],
+    alias: { help: "h" },
     string: ["only", "seconds", "pairs"],
-    unknown: (arg) => usage(`There is no argument "${arg}"`),
+    unknown: (arg) => usage(`Unknown argument "${arg}": --help lists the options`),
   });
+  if (flags.help === true) {
+    console.log(helpText());
+    Deno.exit(Exit.ok);
+  }
   const effort = EFFORTS[flags.check === true ? "check" : flags.quick === true ? "quick" : "full"];
   const slice = 1000 * positive("seconds", flags.seconds, effort.slice / 1000);
   const pairs = positive("pairs", flags.pairs, effort.pairs);

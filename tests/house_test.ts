@@ -43,7 +43,7 @@ const RULES: Record<string, string[]> = {
   wire: ["wire"],
   zmq: ["zmq"],
 };
-RULES["mod.ts"]?.push("type worker.ts");
+RULES["mod.ts"]?.push("type worker.ts", "type worker");
 
 interface Import {
   file: string;

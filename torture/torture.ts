@@ -2,11 +2,7 @@
  * `deno task torture`: goes through scenarios, one after the other, and tells which figures were
  * reached.
  *
- *     deno task torture [--small] [--json] [R1 R8 …]
- *
- * Without ids it runs all of them. `--small` runs a tenth of each and gives time limits slack, for
- * machines that do other things too; `--json` prints an object a line instead of a table. The exit code
- * is 1 if a figure was not reached.
+ * `--help` lists the options.
  *
  * @module
  */
@@ -60,6 +56,24 @@ interface Result extends Outcome {
 /** No scenario takes so long unless something hangs, ms. */
 const FULL_LIMIT = 3_600_000;
 const SMALL_LIMIT = 300_000;
+
+/** The text of --help. */
+function helpText(): string {
+  const rows = [...SCENARIOS].sort(byNumber).map(({ id, title }) => `  ${id.padEnd(5)}${title}`);
+  return `Go through what a server must survive, and tell which figures were reached.
+
+Usage: deno task torture [options] [scenario…]
+
+Options:
+  --small     run a tenth of each, with slack for machines that do other things too
+  --json      print an object a line instead of a table
+  -h, --help  show this help
+
+Scenarios, all of them without names:
+${rows.join("\n")}
+
+Exit status: 0 all figures were reached, 1 one was not, 2 usage.`;
+}
 
 const Exit = { ok: 0, failed: 1, usage: 2 } as const;
 
@@ -147,9 +161,14 @@ function byNumber(a: Scenario, b: Scenario): number {
 }
 
 if (import.meta.main) {
-  const unknown = (arg: string) => !arg.startsWith("-") || usage(`There is no flag "${arg}"`);
-  const flags = { boolean: ["small", "json"], unknown };
-  const { small, json, _: ids } = parseArgs(Deno.args, flags);
+  const unknown = (arg: string) =>
+    !arg.startsWith("-") || usage(`Unknown option "${arg}": --help lists them`);
+  const flags = { boolean: ["small", "json", "help"], alias: { help: "h" }, unknown };
+  const { small, json, help, _: ids } = parseArgs(Deno.args, flags);
+  if (help === true) {
+    console.log(helpText());
+    Deno.exit(Exit.ok);
+  }
   const chosen = choose(ids.map(String));
   if (typeof chosen === "string") usage(chosen);
   const tell = json === true ? tellAsJson : tellAsTable;

@@ -43,6 +43,11 @@ export function isFinal(code: number): boolean {
   return code < 500 && code !== Code.expired && code !== Code.cancelled;
 }
 
+/** Whether a handler may answer with this code. */
+export function isErrorCode(code: unknown): code is number {
+  return typeof code === "number" && Number.isInteger(code) && code >= 400 && code <= 599;
+}
+
 /** The empty frame that ends an envelope. */
 export const DELIMITER: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 

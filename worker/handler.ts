@@ -11,7 +11,7 @@
  * @module
  */
 
-import { Code } from "../wire/request.ts";
+import { Code, isErrorCode } from "../wire/request.ts";
 import { messageOf } from "../wire/show.ts";
 
 /** What a handler returns: one body frame, or several. Text is sent as UTF-8. */
@@ -153,9 +153,4 @@ function parseJson<T>(body: Uint8Array): T {
   } catch (error) {
     throw new RequestError(Code.badRequest, `The body must be JSON: ${messageOf(error)}`);
   }
-}
-
-/** Whether a handler may answer with this code. */
-export function isErrorCode(code: unknown): code is number {
-  return typeof code === "number" && Number.isInteger(code) && code >= 400 && code <= 599;
 }

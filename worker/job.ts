@@ -8,7 +8,7 @@
 import type { WorkerConfig } from "../wire/worker_config.ts";
 import { type Exports, exportsOf, faultOfHandler, HOOKS } from "../wire/handler_module.ts";
 import type { JobHeader, LogLevel } from "../wire/job.ts";
-import { Code } from "../wire/request.ts";
+import { Code, isErrorCode } from "../wire/request.ts";
 import { toFrames } from "../wire/result.ts";
 import { messageOf } from "../wire/show.ts";
 import { lengthOf } from "../zmq/library.ts";
@@ -17,7 +17,6 @@ import {
   type HandlerLog,
   type HandlerModule,
   type HandlerResult,
-  isErrorCode,
   type LogLineFields,
   RequestError,
 } from "./handler.ts";

@@ -15,10 +15,15 @@
  * @module
  */
 
-import type { LogLevel } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
 import { show, showFields } from "../wire/show.ts";
-import type { Handler, HandlerContext, HandlerModule, HandlerResult } from "./handler.ts";
+import type {
+  Handler,
+  HandlerContext,
+  HandlerLog,
+  HandlerModule,
+  HandlerResult,
+} from "./handler.ts";
 import { callHandler, checkModule, failureOf, framesOf, Job, JobContext, Stop } from "./job.ts";
 
 /** What a handler is asked, and what its context says. */
@@ -54,7 +59,7 @@ export interface TestLimits {
 /** A line that the handler has logged. */
 export interface TestLogLine {
   /** How urgent it is. */
-  level: LogLevel;
+  level: keyof HandlerLog;
   /** The text that the server's log would have. */
   message: string;
   /** The fields; of an error that was logged, `stack` is one. */
@@ -242,7 +247,7 @@ function bodyOf(body: NonNullable<TestRequest["body"]>): Uint8Array[] {
   );
 }
 
-function lineOf(level: LogLevel, message: unknown, fields: unknown): TestLogLine {
+function lineOf(level: keyof HandlerLog, message: unknown, fields: unknown): TestLogLine {
   const shown = showFields(fields, message);
   return { level, message: show(message), fields: shown === "" ? {} : JSON.parse(shown) };
 }
