@@ -865,7 +865,7 @@ const TABLE = {
     group: "Permissions",
     kind: choice<"frozen" | "off">(["frozen", "off"]),
     fallback: "frozen",
-    help: "whether the handler's modules must be those of its deno.lock",
+    help: "whether modules must match the handler's deno.lock",
   }),
   signalPassthrough: row({
     name: "signalPassthrough",
