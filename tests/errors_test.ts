@@ -243,6 +243,7 @@ Deno.test("BrokerLoop replaces a worker that has lost a job, and gives the job t
     },
     memory: () => {},
     overran: () => {},
+    diedBusy: () => {},
     log: () => {},
     wantsLine: () => true,
     line: () => {},

@@ -59,7 +59,9 @@ const SMALL_LIMIT = 300_000;
 
 /** The text of --help. */
 function helpText(): string {
-  const rows = [...SCENARIOS].sort(byNumber).map(({ id, title }) => `  ${id.padEnd(5)}${title}`);
+  const rows = [...SCENARIOS].sort(byNumber).map(({ id, title }) =>
+    `  ${id.padEnd(5)}${shortened(title)}`
+  );
   return `Go through what a server must survive, and tell which figures were reached.
 
 Usage: deno task torture [options] [scenario…]
@@ -73,6 +75,11 @@ Scenarios, all of them without names:
 ${rows.join("\n")}
 
 Exit status: 0 all figures were reached, 1 one was not, 2 usage.`;
+}
+
+/** A title that fits a line. */
+function shortened(title: string): string {
+  return title.length > 90 ? `${title.slice(0, 89)}…` : title;
 }
 
 const Exit = { ok: 0, failed: 1, usage: 2 } as const;
