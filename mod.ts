@@ -43,6 +43,7 @@ import {
 } from "./ops/options.ts";
 import { claimPidFile, type PidFile } from "./ops/pid_file.ts";
 import { refuseNamedPipe, requireHandler, requirePlainFiles } from "./ops/given_files.ts";
+import { type StopSignal, StopWish, Terminal } from "./ops/signals.ts";
 import { doubts, type Files, FILES_FOR_START, judgeFiles } from "./ops/start_checks.ts";
 import { commandName, VERSION } from "./ops/program.ts";
 import {
@@ -1483,11 +1484,20 @@ function handleSignals(
   { signalPassthrough }: Settings,
   reread: () => ServeOptions | undefined,
 ): void {
+  const wish = new StopWish();
+  const terminal = new Terminal();
+  server.whenEnded(() => terminal.close());
+  const stop = (signal: StopSignal) => {
+    const meaning = wish.judge(signal, server.stopping, performance.now());
+    if (meaning === "kill") server.kill();
+    if (meaning === "stop") server.stop(signal === "SIGQUIT" ? "serve" : "refuse", signal);
+  };
   const actions: Partial<Record<Deno.Signal, () => void>> = {
-    SIGTERM: () => server.stopping ? server.kill() : server.stop("refuse", "SIGTERM"),
-    SIGINT: () => server.stopping ? server.kill() : server.stop("refuse", "SIGINT"),
-    SIGQUIT: () => server.stopping ? server.kill() : server.stop("serve", "SIGQUIT"),
+    SIGTERM: () => stop("SIGTERM"),
+    SIGINT: () => stop("SIGINT"),
+    SIGQUIT: () => stop("SIGQUIT"),
     SIGHUP: () => {
+      if (terminal.isClosing) return server.stop("refuse", "terminal closed");
       server.reopenLog();
       reloadAgain(server, reread);
     },

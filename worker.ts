@@ -72,6 +72,7 @@ const echo: Handler = (_body, { frames }) => frames;
  * @param load imports the handler module; without it, requests are echoed.
  */
 export async function main(load?: () => Promise<unknown>): Promise<void> {
+  keepFor(THE_SERVERS);
   const config = await readConfig();
   keepFor(config.signals);
   const service = await prepare(config);
@@ -165,7 +166,10 @@ function giveUpLinks(links: readonly string[]): void {
   for (const path of links) Deno.permissions.revokeSync({ name: "read", path });
 }
 
-/** Makes signals that the parent forwards harmless where the handler does not listen for them. */
+/** What means something to the server: sent to the whole cgroup, it comes to workers too. */
+const THE_SERVERS = ["SIGHUP", "SIGUSR2", "SIGTTIN", "SIGTTOU", "SIGALRM"] as const;
+
+/** Makes signals harmless where the handler does not listen for them. */
 function keepFor(signals: readonly Deno.Signal[]): void {
   for (const signal of signals) Deno.addSignalListener(signal, () => {});
 }
