@@ -6,6 +6,7 @@
  * @module
  */
 
+import { AccessBook, type Outcome, type Visit } from "./ports/access_book.ts";
 import { Backend, type BackendEvents, type WorkerLine } from "./ports/backend.ts";
 import { Door } from "./ports/door.ts";
 import { clientOf, ErrorReplies, type Failure, textOf } from "./ports/error_replies.ts";
@@ -38,7 +39,7 @@ import { MessagePool } from "./zmq/message.ts";
 import { Poller } from "./zmq/poller.ts";
 import { Context } from "./zmq/socket.ts";
 
-export type { End, Failure };
+export type { End, Failure, Visit };
 
 /** What bounds a `Broker`, as operators set it. */
 export interface BrokerLimits {
@@ -1074,6 +1075,8 @@ export interface LoopEvents {
   line(worker: number, line: WorkerLine): void;
   /** A request ended in a 5xx that is not the broker's refusal (503). */
   requestFailed(failure: Failure): void;
+  /** A request has ended; left out, nobody keeps an account of them. */
+  visit?(visit: Visit): void;
   /** Runs in every pass: does what is due; returns ms until it must run again. */
   tick(now: number): number;
 }
@@ -1156,6 +1159,8 @@ interface Answer {
   code: number;
   /** `ReplyFlag`s. */
   flags: number;
+  /** How long the handler took, µs. */
+  micros: number;
   frames: Frames;
   worker: number;
   /** Bytes of the frames. */
@@ -1181,6 +1186,8 @@ export class BrokerLoop {
   /** What workers have answered and is yet to be sent: in a row it costs fewer changes of threads. */
   readonly #answers: Answer[] = [];
   readonly #errors: ErrorReplies;
+  /** Undefined where there is no access log. */
+  readonly #book: AccessBook | undefined;
   readonly #order = new OrderWatch<Frames>();
   /** What was read in this turn beside messages that take no time. */
   #extraWeight = 0;
@@ -1219,6 +1226,7 @@ export class BrokerLoop {
     this.#context = new Context(library);
     this.#messages = new MessagePool(library);
     this.#cache = new ReplyCache((frames) => this.#release(frames));
+    this.#book = events.visit && new AccessBook((visit) => events.visit?.(visit));
     this.#errors = new ErrorReplies(this.#messages, () => this.frontend);
     this.#files = new IpcFiles(library);
     const ipv6 = [...options.frontend, options.backend].some((endpoint) => endpoint.includes("["));
@@ -1475,6 +1483,7 @@ export class BrokerLoop {
 
   #dispatch(): void {
     for (let next = this.broker.next(this.#now); next; next = this.broker.next(this.#now)) {
+      this.#book?.sent(next.job, this.#now);
       const group = this.#groups.get(next.worker);
       if (next.worker.asked !== undefined) this.#ask(next);
       else if (group === undefined) this.#groups.set(next.worker, [next.job]);
@@ -1509,6 +1518,11 @@ export class BrokerLoop {
       if (code === Code.workerDied || code === Code.handlerTimeout) {
         this.#tellFailure(job, code, message, undefined, "");
       }
+      if (this.#book !== undefined) {
+        // Nobody may be left to answer, but somebody has asked.
+        const out = message.length;
+        this.#account(job, to.length > 0 ? to : [job], { code, out, micros: undefined });
+      }
       if (last) this.#forgetJob(job);
     }
   }
@@ -1522,8 +1536,11 @@ export class BrokerLoop {
 
   /** Sends a worker's answer to all who wait for it. The frames are given away. */
   #deliver(answer: Answer): void {
-    const { job, code, frames, bytes } = answer;
+    const { job, code, micros, frames, bytes } = answer;
     if (code !== Code.ok) return this.#deliverError(answer);
+    if (this.#book !== undefined) {
+      this.#account(job, [job, ...job.others], { code, out: bytes, micros });
+    }
     if (job.key !== "") this.#keep(job.key, code, frames, bytes);
     for (const other of job.others) {
       this.#front.reply(other, code, this.#copy(frames), bytes, this.#now);
@@ -1533,8 +1550,9 @@ export class BrokerLoop {
   }
 
   /** The same of an error: the log gets all of it, each client what it may see. */
-  #deliverError({ job, code, flags, frames, worker }: Answer): void {
+  #deliverError({ job, code, flags, micros, frames, worker }: Answer): void {
     const stack = this.#errors.takeStack(flags, frames);
+    this.#account(job, [job, ...job.others], { code, out: bytesOf(frames), micros });
     if (code >= Code.handlerFailed) this.#tellFailure(job, code, textOf(frames), worker, stack);
     if (job.key !== "" && (flags & ReplyFlag.PRIVATE) === 0) {
       this.#keep(job.key, code, frames, bytesOf(frames));
@@ -1546,6 +1564,10 @@ export class BrokerLoop {
     }
     this.#release(frames);
     this.#forgetJob(job);
+  }
+
+  #account(job: Job<Frames>, to: readonly Asker<Frames>[], outcome: Outcome): void {
+    this.#book?.ended(job, to, outcome, this.#now);
   }
 
   #tellFailure(
@@ -1589,7 +1611,9 @@ export class BrokerLoop {
       this.broker.refuse(client, { ...job, key: "" }, "The client does not take its replies");
     } else if (key === "" || !this.#answerFromCache(client, job)) {
       // A job of the same key stands for this one too: its own body is not needed.
-      if (this.broker.submit(client, job).body !== body) this.#release(body);
+      const taken = this.broker.submit(client, job);
+      if (taken.body !== body) this.#release(body);
+      else this.#book?.arrived(taken, request.bytes, this.#now);
     }
   }
 
@@ -1601,6 +1625,7 @@ export class BrokerLoop {
     this.broker.counters.cached++;
     const { code, bytes } = kept;
     const to = { client, envelope, requestId };
+    this.#book?.cached(client, code, { in: bytesOf(body), out: bytes });
     this.#front.reply(to, code, this.#copy(kept.body), bytes, this.#now);
     this.#release(body);
     return true;
@@ -1640,8 +1665,8 @@ export class BrokerLoop {
         const job = this.broker.settle(worker, reply.job, reply.code, reply.micros, this.#now);
         if (job === undefined) this.#release(frames);
         else {
-          const { code, flags } = reply;
-          this.#answers.push({ job, code, flags, frames, bytes, worker: worker.id });
+          const { code, flags, micros } = reply;
+          this.#answers.push({ job, code, flags, micros, frames, bytes, worker: worker.id });
         }
       },
       alive: (worker) => {

@@ -30,6 +30,7 @@ import {
   type LoopEvents,
   type SocketCounters,
 } from "./broker.ts";
+import { AccessLog } from "./ops/access_log.ts";
 import { type Log, messageOf, openLog } from "./ops/log.ts";
 import { LogGate } from "./ops/log_gate.ts";
 import { flush, LineWriter, stderrSink } from "./ops/line_writer.ts";
@@ -328,6 +329,7 @@ class PreforkServer implements Server {
   #spec: ChildSpec;
   readonly #log: Log;
   readonly #follower: LogFollower;
+  readonly #visits: AccessLog | undefined;
   readonly #library: Library;
   /** Whether the kernel can filter what workers ask of it. */
   readonly #canConfine: boolean;
@@ -388,6 +390,7 @@ class PreforkServer implements Server {
     this.#log = openLog({ level, file, format });
     this.#follower = new LogFollower(this.#log, () => this.reopenLog());
     try {
+      this.#visits = settings.accessLog === "off" ? undefined : new AccessLog(settings);
       this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
       if (shutDebugger(this.#library.path) === "open") this.#log.warn(DEBUGGER_OPEN);
       this.#spec = childSpec(settings);
@@ -413,7 +416,7 @@ class PreforkServer implements Server {
       this.#workplace.handOver(this.#loop.backend);
     } catch (error) {
       this.#cleanUp();
-      this.#log.close();
+      this.#closeLog();
       throw error;
     }
     this.#ready.promise.catch(() => {});
@@ -579,10 +582,11 @@ class PreforkServer implements Server {
   }
 
   reopenLog(): boolean {
-    if (this.#settings.logFile === undefined) return true;
+    const visits = this.#visits?.reopen() ?? true;
+    if (this.#settings.logFile === undefined) return visits;
     const reopened = this.#log.reopen();
     if (reopened) this.#log.info("log reopened");
-    return reopened;
+    return reopened && visits;
   }
 
   /** Writes the state to the log. */
@@ -622,6 +626,9 @@ class PreforkServer implements Server {
     }
     this.#cleanUp();
     await this.#prints.close();
+    if (this.#failure === undefined) {
+      this.#log.info("stopped", { forced: this.#supervisor.forced });
+    }
     await this.#closeLog();
     if (this.#failure === undefined) {
       const ended = new Error("Cannot be ready as the server has ended");
@@ -634,12 +641,9 @@ class PreforkServer implements Server {
     }
   }
 
-  /** Says that the server has stopped, and waits until the log is written, if somebody takes it. */
+  /** Waits until the logs are written, if somebody takes them. */
   async #closeLog(): Promise<void> {
-    if (this.#failure === undefined) {
-      this.#log.info("stopped", { forced: this.#supervisor.forced });
-    }
-    await this.#log.close();
+    await Promise.all([this.#log.close(), this.#visits?.close()]);
   }
 
   /** Closes the sockets, and waits for clients to take what is on its way to them. */
@@ -666,7 +670,8 @@ class PreforkServer implements Server {
   #doDue(now: number): number {
     const departure = this.#forgetDeparted(now);
     this.#tellIdle(now);
-    const log = Math.min(this.#follower.tick(now), this.#tellDropped(now));
+    const followers = Math.min(this.#follower.tick(now), this.#visits?.tick(now) ?? Infinity);
+    const log = Math.min(followers, this.#tellDropped(now));
     const files = Math.min(this.#watchFiles(now), log, this.#keepWorkplace(now));
     if (this.#phase === "draining" && (now >= this.#stopAt || this.#loop.broker.idle)) {
       this.#phase = "stopping";
@@ -739,6 +744,7 @@ class PreforkServer implements Server {
         this.#log[level](message, { ...fields, worker, job: job === 0 ? undefined : job });
       },
       requestFailed: (failure) => this.#requestFailed(failure),
+      visit: this.#visits && ((visit) => this.#visits?.write(visit)),
       tick: (now) => this.#tick(now),
     };
   }
@@ -1335,6 +1341,7 @@ const FIXED = [
   "logFile",
   "logFormat",
   "logLevel",
+  "accessLog",
 ] as const;
 
 const EXPECTED: ReadonlySet<ExitReason> = new Set([

@@ -59,9 +59,12 @@ function faultOf(path: string): string | undefined {
  *
  * @throws {Error} when one of them is.
  */
-export function requirePlainFiles({ logFile, curveSecretKey, curveClients }: Settings): void {
-  const list = curveClients === "any" ? undefined : curveClients;
-  for (const [name, path] of Object.entries({ logFile, curveSecretKey, curveClients: list })) {
+export function requirePlainFiles(settings: Settings): void {
+  const { logFile, curveSecretKey } = settings;
+  const accessLog = settings.accessLog === "off" ? undefined : settings.accessLog;
+  const curveClients = settings.curveClients === "any" ? undefined : settings.curveClients;
+  const files = { logFile, accessLog, curveSecretKey, curveClients };
+  for (const [name, path] of Object.entries(files)) {
     if (path === undefined || !mayRead(path) || !isNamedPipe(path)) continue;
     throw new Error(`Cannot use "${path}" as "${name}": it is a named pipe`);
   }

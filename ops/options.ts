@@ -350,6 +350,8 @@ export interface ServeOptions extends Hooks {
   logFile?: string;
   /** Form of a log line. @default {"text"} */
   logFormat?: LogFormat;
+  /** File to append a line for each request to, in the form of a log line; "off": none. @default {"off"} */
+  accessLog?: string;
   /** Reload when the handler or a local module that it imports changes. @default {false} */
   watch?: boolean;
   /**
@@ -951,6 +953,13 @@ const TABLE = {
     kind: choice<LogFormat>(["text", "json"]),
     fallback: "text",
     help: "form of a log line",
+  }),
+  accessLog: row({
+    name: "accessLog",
+    group: "Log",
+    kind: word("off|FILE", '"off" or a path that is not empty'),
+    fallback: "off",
+    help: "file to append a line for each request to",
   }),
 };
 

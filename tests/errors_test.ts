@@ -6,7 +6,14 @@ import type { RequestErrorEvent } from "../mod.ts";
 import { resolveOptions } from "../ops/options.ts";
 import { OrderWatch } from "../queue/order.ts";
 import type { Worker } from "../queue/job.ts";
-import { FromBroker, FromWorker, JobReader, REPLY_BYTES, writeReply } from "../wire/job.ts";
+import {
+  buildSignal,
+  FromBroker,
+  FromWorker,
+  JobReader,
+  REPLY_BYTES,
+  writeReply,
+} from "../wire/job.ts";
 import { isLoopback, isWildcard } from "../wire/origin.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { bytes, Folder, type LogLine, path, Peer, run, ServerProcess, until } from "./harness.ts";
@@ -239,6 +246,7 @@ Deno.test("BrokerLoop replaces a worker that has lost a job, and gives the job t
     failed: () => false,
     lost: (worker) => {
       lost.push(worker);
+      loop.processEnded(worker, "outside");
       loop.remove(worker);
     },
     memory: () => {},
@@ -254,13 +262,14 @@ Deno.test("BrokerLoop replaces a worker that has lost a job, and gives the job t
   const ready = bytes(`${String.fromCharCode(FromWorker.READY)}token`);
   const client = new Peer(loop.frontend[0] ?? "");
   const workers: Peer[] = [];
+  const timers: { stop(): void }[] = [];
   try {
     const forgetful = new Peer(loop.backend);
     workers.push(forgetful);
     forgetful.send(ready);
     await until("it is admitted", () => admitted === 1);
     // It forgets one job, and goes on with the others.
-    const answers = answerJobs(forgetful, (body) => body !== "lost");
+    timers.push(answerJobs(forgetful, (body) => body !== "lost"));
     const bodies: string[] = [];
     client.send("", "first");
     bodies.push((await client.receiveText())[1] ?? "");
@@ -269,17 +278,16 @@ Deno.test("BrokerLoop replaces a worker that has lost a job, and gives the job t
       client.send("", `later ${sent}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    answers.stop();
     const good = new Peer(loop.backend);
     workers.push(good);
     good.send(ready);
-    const rest = answerJobs(good, () => true);
+    timers.push(answerJobs(good, () => true));
     while (!bodies.includes("lost")) bodies.push((await client.receiveText())[1] ?? "");
-    rest.stop();
     assert.deepEqual(lost, [1]);
     assert.equal(loop.counters.lostJobs, 1);
     assert.deepEqual(failed, []);
   } finally {
+    for (const timer of timers) timer.stop();
     loop.stop();
     await ended;
     await loop.close(0);
@@ -292,6 +300,7 @@ function answerJobs(peer: Peer, wanted: (body: string) => boolean): { stop(): vo
   const reader = new JobReader();
   const timer = setInterval(() => {
     for (let message = peer.take(); message !== undefined; message = peer.take()) {
+      if (message[0]?.[0] === FromBroker.ASK) peer.send(buildSignal(FromWorker.ALIVE));
       while (message[0]?.[0] === FromBroker.JOB) {
         const [header, body = bytes(""), ...rest] = message;
         reader.bytes.set(header);

@@ -21,6 +21,7 @@ Deno.test("resolveOptions has the documented defaults when nothing is set", () =
     backend: undefined,
     curveSecretKey: undefined,
     curveClients: undefined,
+    accessLog: "off",
     exposeErrors: undefined,
     allow: [],
     deny: [],

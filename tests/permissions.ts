@@ -129,6 +129,8 @@ function byFlag(
       return value === "any" ? undefined : ["curveSecretKey", { FILE: value }];
     case "pid-file":
       return ["pidFile", { FILE: value }];
+    case "access-log":
+      return value === "off" ? undefined : ["logFile", { FILE: value }];
     case "log-file":
       return ["logFile", { FILE: value }];
     case "user":

@@ -1,0 +1,108 @@
+/**
+ * What the access log says of each request: when it came, when a worker got it, and how it ended. Made
+ * only where there is an access log. Reads no clock.
+ *
+ * @module
+ */
+
+import { type Asker, attemptOf, type Client, type Job } from "../queue/job.ts";
+import { type JobClient, readClient } from "../wire/job.ts";
+import type { Frames } from "./frontend.ts";
+
+/** A request that has ended. Times are ms. */
+export interface Visit {
+  /** The job that answered it; undefined: none did. */
+  job: number | undefined;
+  client: JobClient;
+  code: number;
+  /** Which try at the job this was; undefined: no worker ever had it. */
+  attempt: number | undefined;
+  /** From its arrival until a worker got it, or until its end. */
+  queued: number;
+  /** How long the handler took; undefined where no worker answered. */
+  handler: number | undefined;
+  /** From its arrival until its end. */
+  total: number;
+  /** Bytes of its body frames. */
+  in: number;
+  /** Bytes of the answer. */
+  out: number;
+  /** Whether it was answered together with an earlier one, or from the cache. */
+  shared: "joined" | "cached" | undefined;
+}
+
+/** How a job has ended. */
+export interface Outcome {
+  code: number;
+  out: number;
+  /** µs that the handler took; undefined: no worker answered. */
+  micros: number | undefined;
+}
+
+interface Stay {
+  arrivedAt: number;
+  /** When the last worker that got it did; undefined: none has. */
+  sentAt: number | undefined;
+  in: number;
+}
+
+/** Keeps what is known of requests until they end. */
+export class AccessBook {
+  readonly #write: (visit: Visit) => void;
+  /** By the numbers of jobs that have not ended. */
+  readonly #stays = new Map<number, Stay>();
+
+  /** Gives each request that has ended to `write`. */
+  constructor(write: (visit: Visit) => void) {
+    this.#write = write;
+  }
+
+  /** A request has become a job. */
+  arrived(job: Job<Frames>, bytes: number, now: number): void {
+    this.#stays.set(job.id, { arrivedAt: now, sentAt: undefined, in: bytes });
+  }
+
+  /** A worker has got a job. */
+  sent({ id }: Job<Frames>, now: number): void {
+    const stay = this.#stays.get(id);
+    if (stay !== undefined) stay.sentAt = now;
+  }
+
+  /** A job has ended, for those who waited for it. */
+  ended(job: Job<Frames>, to: readonly Asker<Frames>[], outcome: Outcome, now: number): void {
+    for (const asker of to) this.#close(job, asker, outcome, now);
+    if (job.state === "ended") this.#stays.delete(job.id);
+  }
+
+  /** A request was answered from the cache. */
+  cached(client: Client<Frames>, code: number, bytes: { in: number; out: number }): void {
+    this.#write({
+      job: undefined,
+      client: readClient(client.header),
+      code,
+      attempt: undefined,
+      queued: 0,
+      handler: undefined,
+      total: 0,
+      ...bytes,
+      shared: "cached",
+    });
+  }
+
+  #close(job: Job<Frames>, asker: Asker<Frames>, outcome: Outcome, now: number): void {
+    const { code, out, micros } = outcome;
+    const { arrivedAt = now, sentAt, in: bytes = 0 } = this.#stays.get(job.id) ?? {};
+    this.#write({
+      job: job.id,
+      client: readClient(asker.client.header),
+      code,
+      attempt: sentAt === undefined ? undefined : attemptOf(job),
+      queued: (sentAt ?? now) - arrivedAt,
+      handler: micros === undefined ? undefined : micros / 1000,
+      total: now - arrivedAt,
+      in: bytes,
+      out,
+      shared: asker === job ? undefined : "joined",
+    });
+  }
+}
