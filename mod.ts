@@ -75,6 +75,7 @@ import { type Printer, Prints } from "./pool/prints.ts";
 import {
   linksToRead,
   mayUseFfi,
+  mayWriteFiles,
   ownConfig,
   ownLock,
   ownMap,
@@ -842,6 +843,7 @@ class PreforkServer implements Server {
       maxFrames,
       keepFfi: mayUseFfi(this.#spec.permissions),
       callGrants: this.#canConfine ? callGrants(this.#spec.permissions) : undefined,
+      mayWriteFiles: mayWriteFiles(this.#spec.permissions),
       links: linksToRead(this.#spec),
       needsDequeue: dequeueInterval > 0,
       memoryInterval: asked ? MEMORY_INTERVAL : 0,
@@ -1630,6 +1632,8 @@ async function tryHandler(settings: Settings, spec: ChildSpec, library: string):
     maxFrames: settings.maxFrames,
     keepFfi: mayUseFfi(spec.permissions),
     callGrants: canConfine(library) ? callGrants(spec.permissions) : undefined,
+    // What it prints may go to a file.
+    mayWriteFiles: true,
     links: linksToRead(spec),
     needsDequeue: settings.dequeueInterval > 0,
     memoryInterval: 0,

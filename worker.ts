@@ -30,6 +30,7 @@ import { MAX_TEXT, messageOf, placeOf, show, showFields, stackOf } from "./wire/
 import { LOAD_FAILED, type WorkerConfig } from "./wire/worker_config.ts";
 import { prove } from "./zmq/curve.ts";
 import { shutDebugger } from "./zmq/debugger.ts";
+import { forbidFileWrites } from "./zmq/file_limit.ts";
 import { dieWithParent } from "./zmq/lifeline.ts";
 import { openLibrary, Option, SocketType } from "./zmq/library.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";
@@ -111,6 +112,7 @@ async function prepare(config: WorkerConfig): Promise<Service | undefined> {
     setTitle(config.library, config.title);
     const service = config.purpose === "serve" ? new Service(config) : undefined;
     // Its threads are there by now, and are bound too.
+    if (!config.mayWriteFiles) forbidFileWrites(config.library);
     if (config.callGrants !== undefined) confine(config.library, config.callGrants);
     if (!config.keepFfi) giveUpFfi(config.library);
     if (service !== undefined) logUncaught(service);

@@ -50,6 +50,7 @@ export const RUNTIME = [
   "wire/worker_config.ts",
   "zmq/curve.ts",
   "zmq/debugger.ts",
+  "zmq/file_limit.ts",
   "zmq/files.ts",
   "zmq/library.ts",
   "zmq/lifeline.ts",
@@ -280,6 +281,16 @@ function escapeComma(value: string): string {
 /** Whether the handler may use FFI: only if it may do everything, and so may this process. */
 export function mayUseFfi({ all }: Permissions): boolean {
   return all === true && isGranted("ffi");
+}
+
+/**
+ * Whether a worker may write to files at all: its handler may, or the programs that this starts, or Deno
+ * keeps what is imported while it runs.
+ */
+export function mayWriteFiles({ all, write, run, import: hosts }: Permissions): boolean {
+  const isGiven = (grant: boolean | string[] | undefined) =>
+    Array.isArray(grant) ? grant.length > 0 : grant === true;
+  return all === true || isGiven(write) || isGiven(run) || isGiven(hosts);
 }
 
 function isGranted(name: typeof KINDS[number] | "ffi" | "import"): boolean {

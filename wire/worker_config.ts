@@ -31,6 +31,8 @@ export interface WorkerConfig {
   keepFfi: boolean;
   /** What the kernel lets the worker ask of it; undefined: all. */
   callGrants: CallGrants | undefined;
+  /** Whether the worker may write to files. */
+  mayWriteFiles: boolean;
   /** Links that may be read until the handler is loaded. */
   links: string[];
   /** Whether the handler must export `dequeue()`. */
