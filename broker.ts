@@ -31,7 +31,7 @@ import { ReplyCache } from "./queue/reply_cache.ts";
 import { ServiceTimes } from "./queue/service_times.ts";
 import { blame, isHopeless, isSuspect, Suspects, triesOf } from "./queue/suspects.ts";
 import { Code, isFinal, StatusFlag } from "./wire/request.ts";
-import { type LogFields, type LogLevel, ReplyFlag } from "./wire/job.ts";
+import { isReplyCode, type LogFields, type LogLevel, ReplyFlag } from "./wire/job.ts";
 import type { Verdict, ZapRequest } from "./wire/zap.ts";
 import type { Demand } from "./zmq/curve.ts";
 import type { Library } from "./zmq/library.ts";
@@ -594,8 +594,8 @@ export class Broker<B> {
 
   /** Does what is due at `now`; returns ms until it must run again. */
   tick(now: number): number {
-    const sleep = Math.min(this.#expireDue(now), this.#watch(now), this.#endingIn(now));
-    return Math.min(sleep, this.#judge(now));
+    const sleep = Math.min(this.#judge(now), this.#expireDue(now));
+    return Math.min(sleep, this.#watch(now), this.#endingIn(now));
   }
 
   /** The answers that the broker itself has given since the last call. */
@@ -1055,6 +1055,8 @@ export interface LoopEvents {
   admit(token: string): Admission | undefined;
   /** The worker will leave of its own accord. */
   leaving(worker: number): void;
+  /** The worker has said its last word. */
+  left(worker: number): void;
   /** The worker that this token was made for has loaded the module and calls its `init()`; false: nobody's. */
   loaded(token: string): boolean;
   /** The worker that this token was made for can't load the handler; false: it is nobody's. */
@@ -1143,6 +1145,7 @@ const WRONGS = [
   ["malformed", "malformed requests dropped"],
   ["intruders", "messages of no worker dropped"],
   ["strayReplies", "replies of workers to no job of theirs dropped"],
+  ["invalidReplies", "replies of workers without a valid code, answered 500"],
   ["undelivered", "replies not delivered: the client left or took none"],
 ] as const;
 
@@ -1206,6 +1209,7 @@ export class BrokerLoop {
     intruders: 0,
     undelivered: 0,
     strayReplies: 0,
+    invalidReplies: 0,
   };
   #reportAt = 0;
   /** When memory is to be given back, ms; Infinity: there is none. */
@@ -1313,6 +1317,7 @@ export class BrokerLoop {
       intruders,
       denied,
       takeovers,
+      invalidReplies: this.#errors.replaced,
       lostJobs: this.#losers,
     };
   }
@@ -1552,6 +1557,7 @@ export class BrokerLoop {
   /** The same of an error: the log gets all of it, each client what it may see. */
   #deliverError({ job, code, flags, micros, frames, worker }: Answer): void {
     const stack = this.#errors.takeStack(flags, frames);
+    this.#release(frames.splice(1)); // a message is one frame, whatever a worker sends
     this.#account(job, [job, ...job.others], { code, out: bytesOf(frames), micros });
     if (code >= Code.handlerFailed) this.#tellFailure(job, code, textOf(frames), worker, stack);
     if (job.key !== "" && (flags & ReplyFlag.PRIVATE) === 0) {
@@ -1662,10 +1668,12 @@ export class BrokerLoop {
     return {
       admit: (token, routingId) => this.#admit(token, routingId),
       reply: (worker, reply, frames, bytes) => {
-        const job = this.broker.settle(worker, reply.job, reply.code, reply.micros, this.#now);
+        const code = isReplyCode(reply.code) ? reply.code : this.#errors.replace(frames);
+        const job = this.broker.settle(worker, reply.job, code, reply.micros, this.#now);
         if (job === undefined) this.#release(frames);
         else {
-          const { code, flags, micros } = reply;
+          const { micros } = reply;
+          const flags = code === reply.code ? reply.flags : 0;
           this.#answers.push({ job, code, flags, micros, frames, bytes, worker: worker.id });
         }
       },
@@ -1682,6 +1690,7 @@ export class BrokerLoop {
       gone: (worker, end) => {
         const asked = worker.state === "retiring";
         this.#forget(worker, end);
+        if (end === "left") this.#events.left(worker.id);
         if (end === "died" && !asked) this.#events.lost(worker.id);
       },
       loaded: (token) => this.#events.loaded(token),
@@ -1736,8 +1745,16 @@ export class BrokerLoop {
     const { malformed, undelivered } = this.#front;
     const { intruders } = this.#back;
     const { strayReplies } = this.broker.counters;
-    const { denied, takeovers } = this.counters;
-    return { denied, takeovers, malformed, undelivered, intruders, strayReplies };
+    const { denied, takeovers, invalidReplies } = this.counters;
+    return {
+      denied,
+      takeovers,
+      malformed,
+      undelivered,
+      intruders,
+      strayReplies,
+      invalidReplies,
+    };
   }
 
   /** What else is to be said of a wrong: nobody else could tell why a client is denied. */
@@ -1766,6 +1783,8 @@ export interface SocketCounters {
   denied: number;
   /** Identities that another connection has taken over while their holder was there, as far as known. */
   takeovers: number;
+  /** Replies of workers that had no valid code, and were answered 500. */
+  invalidReplies: number;
   /** Workers that were replaced as they had lost a job. */
   lostJobs: number;
 }

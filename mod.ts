@@ -730,6 +730,7 @@ class PreforkServer implements Server {
     return {
       admit: (token) => this.#admit(token),
       leaving: (worker) => this.#supervisor.leaving(worker, performance.now()),
+      left: (worker) => this.#supervisor.left(worker, performance.now()),
       loaded: (token) => this.#loaded(token),
       failed: (token, message) => this.#loadFailed(token, message),
       overran: (worker) => this.#overran(worker),

@@ -9,7 +9,7 @@
 export interface Limits {
   /** Workers kept alive always. */
   minWorkers: number;
-  /** Workers never exceeded, but for those that come up to replace another. */
+  /** Workers never exceeded, but for those that replace another: processes are at most twice as many. */
   maxWorkers: number;
   /** With fewer idle workers than this, more are started. */
   minSpareWorkers: number;
@@ -145,6 +145,9 @@ export interface WorkerView {
 }
 
 interface Worker extends WorkerView {
+  /** When it was asked to leave, or gave reason to be, and when it said its last word; Infinity: not yet. */
+  dismissedAt: number;
+  leftAt: number;
   /** The ready worker whose place it is to take, or `NOBODY`. */
   readonly replaces: number;
   state: WorkerState;
@@ -167,6 +170,10 @@ interface Worker extends WorkerView {
 
 /** No worker's id. */
 const NOBODY = 0;
+/** Processes that serve, those that leave included, are at most so many times `maxWorkers`. */
+const PROCESSES_EACH = 2;
+/** A process has so long to end once it has said its last word; without a job, also where it is in the way, ms. */
+const LEFT_GRACE = 1_000;
 const SETTLE_TIME = 1_000;
 const START_BACK_OFF = 100;
 const SPAWN_BACK_OFF = 1_000;
@@ -336,6 +343,14 @@ export class Supervisor {
     if (early) this.#startFailed(worker, "it left at once", now);
   }
 
+  /** `id` has said its last word: nothing is left for its process but to end, and soon. */
+  left(id: number, now: number): void {
+    const worker = this.#workers.get(id);
+    if (worker === undefined) return;
+    this.leaving(id, now);
+    worker.leftAt = Math.min(worker.leftAt, now);
+  }
+
   /** The handler of `id` does not stop: TERM, and KILL after `abortGrace`. */
   overran(id: number, now: number): void {
     const worker = this.#workers.get(id);
@@ -345,6 +360,7 @@ export class Supervisor {
       worker.state = "stopping";
       worker.reason = "overran";
       worker.since = now;
+      worker.dismissedAt = Math.min(worker.dismissedAt, now);
     }
     this.#kill(worker, "SIGTERM");
   }
@@ -462,7 +478,7 @@ export class Supervisor {
     const members = this.#members();
     const missing = this.#missing(members, load);
     if (missing <= 0) this.#cull(members, now, load);
-    this.#start(missing, this.#outgoing(load, now), now);
+    this.#start(missing, this.#outgoing(load, now), load, now);
     this.#endReload();
     this.#dequeue(now);
   }
@@ -473,7 +489,12 @@ export class Supervisor {
     if (late <= OVERSLEPT) return;
     // what happened after we woke, but before this tick, is not to end up in the future
     const later = (time: number) => Math.min(now, time + late);
-    for (const worker of this.#workers.values()) worker.since = later(worker.since);
+    for (const worker of this.#workers.values()) {
+      worker.since = later(worker.since);
+      // Infinity is not to become now.
+      if (worker.leftAt < Infinity) worker.leftAt = later(worker.leftAt);
+      if (worker.dismissedAt < Infinity) worker.dismissedAt = later(worker.dismissedAt);
+    }
     this.#failedAt = later(this.#failedAt);
     this.#harmedAt = later(this.#harmedAt);
     this.#startedAt = later(this.#startedAt);
@@ -501,11 +522,12 @@ export class Supervisor {
   }
 
   /** When `worker` must have left its state. */
-  #deadline({ state, since, signal, reason }: Worker): number {
+  #deadline({ state, since, leftAt, signal, reason }: Worker): number {
     const { startTimeout, stopTimeout, abortGrace } = this.#limits;
     if (state === "ready" || signal === "SIGKILL") return Infinity;
     if (state === "starting") return since + startTimeout;
-    return since + (reason === "overran" && abortGrace > 0 ? abortGrace : stopTimeout);
+    const time = reason === "overran" && abortGrace > 0 ? abortGrace : stopTimeout;
+    return Math.min(since + time, leftAt + LEFT_GRACE);
   }
 
   #nextDue(now: number): number {
@@ -568,15 +590,48 @@ export class Supervisor {
   }
 
   /** Starts workers that are missing, and then some for those that are `outgoing`, as far as it may now. */
-  #start(missing: number, outgoing: readonly number[], now: number): void {
+  #start(missing: number, outgoing: readonly number[], load: Load, now: number): void {
     const starting = this.#serving().filter(isStarting).length;
-    const free = this.#freeStarts(now);
-    const newcomers = Math.min(free, Math.max(0, missing));
+    const wanted = Math.min(this.#freeStarts(now), Math.max(0, missing));
+    const room = this.#room;
+    if (wanted > room) this.#makeRoom(wanted - room, load, now);
+    const free = Math.min(this.#freeStarts(now), room);
+    const newcomers = Math.min(free, wanted);
     for (let count = 0; count < newcomers; count++) this.#spawn("serve", NOBODY, now);
     // Who is replaced serves on meanwhile: there is no hurry, and requests need the CPUs too.
     const calm = Math.ceil(this.#cpus / 2) - starting - newcomers;
     const replacements = Math.max(0, Math.min(free - newcomers, calm));
     for (const replaces of outgoing.slice(0, replacements)) this.#spawn("serve", replaces, now);
+  }
+
+  /** Processes that may yet be started: each counts until it has ended. */
+  get #room(): number {
+    const serving = [...this.#workers.values()].filter(({ purpose }) => purpose === "serve").length;
+    return Math.max(0, PROCESSES_EACH * this.#limits.maxWorkers - serving);
+  }
+
+  /** Ends what should have left, as workers are missing and there is no room for them. */
+  #makeRoom(count: number, load: Load, now: number): void {
+    const leaving = [...this.#workers.values()].filter(({ purpose, state }) =>
+      purpose === "serve" && state === "stopping"
+    );
+    const dying = leaving.filter(({ signal }) => signal === "SIGKILL").length;
+    const alone = this.#serving().length === 0;
+    const inTheWay = leaving
+      .filter((worker) =>
+        worker.signal !== "SIGKILL" && (alone || this.#isOverdue(worker, load, now))
+      )
+      .sort((a, b) => a.leftAt - b.leftAt || a.dismissedAt - b.dismissedAt);
+    for (const worker of inTheWay.slice(0, Math.max(0, count - dying))) {
+      this.#kill(worker, "SIGKILL");
+    }
+  }
+
+  /** Whether it takes longer to leave than it may while others wait for its place. */
+  #isOverdue(worker: Worker, load: Load, now: number): boolean {
+    if (worker.leftAt <= now) return true;
+    const patience = load.busy(worker.worker) ? this.#limits.stopTimeout : LEFT_GRACE;
+    return now >= worker.dismissedAt + patience;
   }
 
   /** Starts that may begin now: one a CPU; after a failed one, one until it has proved itself. */
@@ -716,6 +771,8 @@ export class Supervisor {
       generation: this.#generation,
       replaces,
       state: purpose === "serve" ? "starting" : "ready",
+      dismissedAt: Infinity,
+      leftAt: Infinity,
       since: now,
       spawnedAt: now,
       reason: undefined,
@@ -754,7 +811,7 @@ function toStopping(worker: Worker, reason: ExitReason, now: number): void {
   if (worker.state === "stopping") return;
   worker.state = "stopping";
   worker.reason = reason;
-  worker.since = now;
+  worker.since = worker.dismissedAt = now;
 }
 
 /** Whether to end now is to have failed to start. */

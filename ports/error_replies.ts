@@ -7,6 +7,7 @@
 
 import type { Client, Job } from "../queue/job.ts";
 import { type JobClient, readClient, ReplyFlag } from "../wire/job.ts";
+import { Code } from "../wire/request.ts";
 import { isLoopback, isWildcard } from "../wire/origin.ts";
 import type { MessagePool } from "../zmq/message.ts";
 import type { Frames } from "./frontend.ts";
@@ -34,6 +35,8 @@ export class ErrorReplies {
   readonly #messages: MessagePool;
   /** Endpoints that clients connect to. */
   readonly #endpoints: () => readonly string[];
+  /** Replies that had no valid code. */
+  replaced = 0;
   /** Whether clients see errors that nobody has worded for them; undefined: those nearby do. */
   #expose: boolean | undefined;
 
@@ -56,6 +59,16 @@ export class ErrorReplies {
     const text = textOf([frame]);
     this.#messages.release(frame);
     return text;
+  }
+
+  /** Puts a message in place of a reply whose code is none; the code that it gets. */
+  replace(frames: Frames): number {
+    this.replaced++;
+    for (const frame of frames.splice(0)) this.#messages.release(frame);
+    frames.push(
+      this.#messages.from(new TextEncoder().encode("The worker's reply has no valid code")),
+    );
+    return Code.handlerFailed;
   }
 
   /** Whether a client may read an error's own message. */

@@ -192,10 +192,11 @@ class World {
     if (process !== undefined) this.#supervisor.loadFailed(process.worker, "no", this.#now);
   }
 
-  leaving(first: number): void {
+  leaving(first: number, second: number): void {
     const process = this.#pick(first, ({ said }) => said === "ready");
     if (process === undefined) return;
-    this.#supervisor.leaving(process.worker, this.#now);
+    if (second % 2 === 0) this.#supervisor.left(process.worker, this.#now);
+    else this.#supervisor.leaving(process.worker, this.#now);
     process.said = "leaving";
   }
 
@@ -352,6 +353,9 @@ class World {
       return this.#supervisor.spawnFailed(worker, this.#now);
     }
     const serves = purpose === "serve";
+    const serving = [...this.#processes.values()].filter((process) => process.serves).length;
+    const most = 2 * this.#limits.maxWorkers;
+    assert(!serves || serving < most, `${serving} processes, and one more of at most ${most}`);
     this.#supervisor.spawned(worker, this.#now);
     this.#processes.set(worker, {
       worker,

@@ -325,6 +325,94 @@ for (const how of ["lives for 1 s", "answers a job"]) {
   });
 }
 
+// ---- every process counts
+
+/** All processes that serve, or have served. */
+function living(pool: Pool): number {
+  return [...pool.supervisor.workers()].length;
+}
+
+Deno.test("Supervisor has at most twice maxWorkers processes when none of those that it recycles ends", () => {
+  const limits = { minWorkers: 2, maxWorkers: 2, minSpareWorkers: 0, maxRequests: 5 };
+  const pool = new Pool({ ...limits, stopTimeout: NEVER }, { cpus: 8 }).boot(2);
+  let most = 0;
+  for (; pool.now < 60_000; pool.tick(10)) {
+    pool.ready(...pool.state("starting"));
+    for (const worker of pool.state("ready")) pool.answer(worker);
+    most = Math.max(most, living(pool));
+    assert.equal(pool.state("ready").length, 2, "the pool is never short");
+  }
+  assert.equal(most, 4);
+});
+
+Deno.test("Supervisor has at most twice maxWorkers processes when jobs never end and workers are recycled", () => {
+  const limits = { minWorkers: 2, maxWorkers: 2, minSpareWorkers: 0, maxAge: 1_000 };
+  const pool = new Pool(limits, { cpus: 8 }).boot(2);
+  let most = 0;
+  for (; pool.now < 60_000; pool.tick(10)) {
+    pool.ready(...pool.state("starting"));
+    pool.take(...pool.state("ready"));
+    most = Math.max(most, living(pool));
+  }
+  assert.equal(most, 4);
+  assert.equal(pool.state("ready").length, 2);
+});
+
+Deno.test("Supervisor kills what leaves for too long when workers are missing and there is no room", () => {
+  const limits = { minWorkers: 2, maxWorkers: 2, minSpareWorkers: 0, maxAge: 10_000 };
+  const pool = new Pool({ ...limits, stopTimeout: 5_000 }, { cpus: 8 }).boot(2);
+  pool.take(1, 2);
+  pool.pass(10_000);
+  pool.ready(3);
+  pool.tick();
+  pool.ready(4);
+  assert.deepEqual(pool.pass(8_000), ["retire 2"], "a recycled worker ends its job");
+  pool.supervisor.resize(1, 1, pool.now);
+  assert.deepEqual(pool.tick(), ["retire 4"]);
+  pool.exit(4);
+  pool.exit(3);
+  assert.deepEqual(pool.tick(), ["KILL 1"], "until others wait for its place");
+  assert.deepEqual(pool.tick(100), []);
+  pool.exit(1);
+  assert.deepEqual(pool.tick(), ["spawn 5"]);
+});
+
+Deno.test("Supervisor replaces a worker that says its last word and lives on, and kills it after 1 s", () => {
+  const pool = new Pool({ minWorkers: 2, maxWorkers: 2, minSpareWorkers: 0 }).boot(2);
+  pool.supervisor.left(1, pool.now);
+  assert.deepEqual(pool.pass(999), ["spawn 3"]);
+  pool.ready(3);
+  assert.deepEqual(pool.tick(1), ["KILL 1"]);
+  assert.deepEqual(pool.pass(10_000), []);
+  assert.equal(pool.exit(1), "left");
+});
+
+Deno.test("Supervisor kills a worker 1 s after its last word when it was asked to leave", () => {
+  const pool = new Pool({ minWorkers: 1, stopTimeout: NEVER }).boot(1);
+  pool.supervisor.stop(pool.now);
+  pool.pass(3_000);
+  pool.supervisor.left(1, pool.now);
+  pool.supervisor.left(1, pool.now + 500);
+  const told = pool.pass(999);
+  assert.deepEqual(told.filter((it) => it.startsWith("KILL 1")), []);
+  assert.deepEqual(pool.tick(1), ["KILL 1"]);
+});
+
+Deno.test("Supervisor makes room at once when all that say their last word live on", () => {
+  const pool = new Pool({ minWorkers: 2, maxWorkers: 2, minSpareWorkers: 0 }).boot(2);
+  pool.supervisor.left(1, pool.now);
+  pool.supervisor.left(2, pool.now);
+  assert.deepEqual(pool.tick(), ["spawn 3", "spawn 4"]);
+  pool.ready(3, 4);
+  pool.answer(3);
+  pool.answer(4);
+  pool.tick();
+  pool.supervisor.left(3, pool.now);
+  assert.deepEqual(pool.tick(), ["KILL 1"]);
+  pool.exit(1);
+  assert.deepEqual(pool.tick(), ["spawn 5"]);
+});
+
 Deno.test("Supervisor is full again within 1 s when its workers are killed whenever they come up", () => {
   const pool = new Pool({ minWorkers: 4, maxWorkers: 4, minSpareWorkers: 0 }).boot(4);
   for (let wave = 0; wave < 12; wave++) {

@@ -318,6 +318,7 @@ class OpenBroker {
         return { worker: ++this.#workers, leave: false };
       },
       leaving: () => this.lost++,
+      left: () => {},
       lost: () => this.lost++,
       diedBusy: () => {},
       overran: () => this.lost++,

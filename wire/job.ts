@@ -143,6 +143,11 @@ export interface ReplyHeader {
   frames: number;
 }
 
+/** Whether a REPLY may have this code: 200, or an error's. */
+export function isReplyCode(code: number): boolean {
+  return code === 200 || (code >= 400 && code <= 599);
+}
+
 /** Bytes of REPLY's first frame. */
 export const REPLY_BYTES = 20;
 
