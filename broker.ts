@@ -1114,8 +1114,22 @@ export interface Guard {
   frontend: Demand | undefined;
   /** What workers must bring beside their token. */
   backend: Demand | undefined;
-  /** Decides about one that asks, while clients have so many connections. */
-  judge(request: ZapRequest, connections: number): Verdict;
+  /** Decides about one that asks, as things are. */
+  judge(request: ZapRequest, scene: Scene): Verdict;
+}
+
+/** How a moment looks to who decides: as auth/crowd.ts has it. */
+export interface Scene {
+  /** ms. */
+  now: number;
+  /** Connections of all that were let in; 0 also where that is not known. */
+  connections: number;
+  /** The addresses of those of them that have sent something, and how many of each. */
+  speakers: Iterable<readonly [address: string, count: number]>;
+  /** Whether a peer is there that has named itself as only libzmq names peers. */
+  isAttacked: boolean;
+  /** The addresses of all tcp peers, also those who are not let in. */
+  peers(): Iterable<Uint8Array>;
 }
 
 /** As measured on a virtual machine of two cores, ms. */
@@ -1142,6 +1156,7 @@ const TIDY_DELAY = 5000;
 const WRONGS = [
   ["denied", "connections denied"],
   ["takeovers", "identities taken over by another connection"],
+  ["squatters", "peers named themselves as only libzmq names peers: an attack to end the server"],
   ["malformed", "malformed requests dropped"],
   ["intruders", "messages of no worker dropped"],
   ["strayReplies", "replies of workers to no job of theirs dropped"],
@@ -1205,6 +1220,7 @@ export class BrokerLoop {
   #reported: Wrongs = {
     denied: 0,
     takeovers: 0,
+    squatters: 0,
     malformed: 0,
     intruders: 0,
     undelivered: 0,
@@ -1309,6 +1325,7 @@ export class BrokerLoop {
     const { malformed, undelivered, clients } = this.#front;
     const denied = this.#door?.denied ?? 0;
     const takeovers = this.#front.takeovers.count;
+    const squatters = this.#front.squatters.count;
     const { intruders } = this.#back;
     return {
       malformed,
@@ -1317,6 +1334,7 @@ export class BrokerLoop {
       intruders,
       denied,
       takeovers,
+      squatters,
       invalidReplies: this.#errors.replaced,
       lostJobs: this.#losers,
     };
@@ -1475,7 +1493,14 @@ export class BrokerLoop {
   }
 
   #judge(guard: Guard, request: ZapRequest): Verdict {
-    const verdict = guard.judge(request, this.#front.connections(this.#now));
+    const front = this.#front;
+    const verdict = guard.judge(request, {
+      now: this.#now,
+      connections: front.connections(this.#now),
+      speakers: front.speakers,
+      isAttacked: front.squatters.isPresent,
+      peers: () => front.peers(),
+    });
     const isClient = request.domain === guard.frontend?.domain;
     if (isClient && verdict.outcome === "allowed") this.#front.expect(this.#now);
     return verdict;
@@ -1745,10 +1770,11 @@ export class BrokerLoop {
     const { malformed, undelivered } = this.#front;
     const { intruders } = this.#back;
     const { strayReplies } = this.broker.counters;
-    const { denied, takeovers, invalidReplies } = this.counters;
+    const { denied, takeovers, squatters, invalidReplies } = this.counters;
     return {
       denied,
       takeovers,
+      squatters,
       malformed,
       undelivered,
       intruders,
@@ -1783,6 +1809,8 @@ export interface SocketCounters {
   denied: number;
   /** Identities that another connection has taken over while their holder was there, as far as known. */
   takeovers: number;
+  /** Peers that named themselves as only libzmq names peers, which can end the server. */
+  squatters: number;
   /** Replies of workers that had no valid code, and were answered 500. */
   invalidReplies: number;
   /** Workers that were replaced as they had lost a job. */

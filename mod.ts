@@ -18,7 +18,7 @@
  * @module
  */
 
-import { Domain, Gate, readRules } from "./auth/gate.ts";
+import { Domain, Gate, readRules, type Rules } from "./auth/gate.ts";
 import { readSecretKey } from "./auth/keys.ts";
 import {
   type Admission,
@@ -42,6 +42,7 @@ import {
   type Settings,
   type WorkerExitEvent,
 } from "./ops/options.ts";
+import { addressLimit, connectionLimit, isOpenToNetwork } from "./ops/endpoints.ts";
 import { claimPidFile, type PidFile } from "./ops/pid_file.ts";
 import { refuseNamedPipe, requireHandler, requirePlainFiles } from "./ops/given_files.ts";
 import { type StopSignal, StopWish, Terminal } from "./ops/signals.ts";
@@ -1121,7 +1122,7 @@ class PreforkServer implements Server {
   #takeUpRules(): void {
     try {
       requirePlainFiles(this.#settings);
-      const rules = readRules(this.#settings);
+      const rules = rulesOf(this.#settings);
       this.#access?.gate.configure(rules);
       if (this.#access === undefined && hasRules(this.#settings)) {
         this.#log.warn("rules for clients are taken up by a restart only, where there were none");
@@ -1152,14 +1153,14 @@ class PreforkServer implements Server {
     const handler = this.#spec.handler ?? "echo";
     this.#log.info("listening", { frontend: frontend.join(","), backend, handler });
     this.#log.debug("pool", { min: minWorkers, max: maxWorkers, library: this.#library.path });
-    const { curveClients = "any", allow, maxConnections } = this.#settings;
+    const { curveClients = "any", allow } = this.#settings;
     const isOpen = curveClients === "any" && allow.length === 0;
     for (const endpoint of isOpen ? frontend.filter(isOpenToNetwork) : []) {
       this.#log.warn("anybody who reaches this endpoint can use it", { endpoint });
     }
     const { serverKey } = this.#access ?? {};
     if (serverKey !== undefined) this.#log.info("clients need the server's key", { serverKey });
-    if (maxConnections > 0 && this.#loop.connections === undefined) {
+    if (connectionLimit(this.#settings) > 0 && this.#loop.connections === undefined) {
       this.#log.warn('"maxConnections" does nothing here: this libzmq tells of no connections');
     }
     if (this.#settings.babysitInterval > 0 && cpuTime(Deno.pid) === undefined) {
@@ -1455,7 +1456,7 @@ function openAccess(settings: Settings, library: Library): Access | undefined {
   requirePlainFiles(settings);
   const { curveSecretKey: file, backend } = settings;
   const secretKey = file === undefined ? undefined : readSecretKey(file);
-  const gate = new Gate(readRules(settings));
+  const gate = new Gate(rulesOf(settings));
   // Nobody but this process and its workers ever needs to know this one.
   const isRemote = secretKey !== undefined && backend?.startsWith("tcp://");
   const own = isRemote ? makeKeyPair(library) : undefined;
@@ -1464,7 +1465,7 @@ function openAccess(settings: Settings, library: Library): Access | undefined {
     guard: {
       frontend: { domain: Domain.clients, secretKey },
       backend: own && { domain: Domain.workers, secretKey: own.secretKey },
-      judge: (request, connections) => gate.judge(request, connections),
+      judge: (request, scene) => gate.judge(request, scene),
     },
     serverKey: secretKey && publicKeyOf(library, secretKey),
     makeWorkerKeys: () => own && { serverKey: own.publicKey, ...makeKeyPair(library) },
@@ -1472,13 +1473,21 @@ function openAccess(settings: Settings, library: Library): Access | undefined {
 }
 
 /** Whether not everybody may come in who reaches the sockets. */
-function hasRules({ curveSecretKey, allow, deny, maxConnections }: Settings): boolean {
-  return curveSecretKey !== undefined || allow.length + deny.length + maxConnections > 0;
+function hasRules(settings: Settings): boolean {
+  const { curveSecretKey, allow, deny } = settings;
+  return curveSecretKey !== undefined || allow.length + deny.length > 0 ||
+    connectionLimit(settings) + addressLimit(settings) > 0;
 }
 
-function isOpenToNetwork(endpoint: string): boolean {
-  return endpoint.startsWith("tcp://") &&
-    !/^tcp:\/\/(127\.|localhost:|\[::1\]|\[::ffff:127\.)/.test(endpoint);
+/**
+ * The rules for clients.
+ *
+ * @throws {Error} when the list of clients can't be read or is wrong.
+ */
+function rulesOf(settings: Settings): Rules {
+  const maxConnections = connectionLimit(settings);
+  const maxConnectionsPerAddress = addressLimit(settings);
+  return readRules({ ...settings, maxConnections, maxConnectionsPerAddress });
 }
 
 /** The port of a tcp endpoint; other endpoints whole. */

@@ -8,6 +8,7 @@
 import type { Verdict, ZapRequest } from "../wire/zap.ts";
 import { isIn, parseAddress, parseRange, type Range } from "./address.ts";
 import { type ClientList, readClientList } from "./client_list.ts";
+import { Crowd, type Scene } from "./crowd.ts";
 import { encodeKey } from "./z85.ts";
 
 /** What the two sockets are called when libzmq asks. */
@@ -23,6 +24,8 @@ export interface Rules {
   deny: readonly Range[];
   /** Connections of clients at most; 0: any number. */
   maxConnections: number;
+  /** Those of them from one address, loopback aside; 0: any number. */
+  maxConnectionsPerAddress: number;
 }
 
 /** The options that rules are made of. */
@@ -32,6 +35,7 @@ export interface RuleOptions {
   allow: readonly string[];
   deny: readonly string[];
   maxConnections: number;
+  maxConnectionsPerAddress: number;
 }
 
 /**
@@ -40,12 +44,14 @@ export interface RuleOptions {
  * @throws {Error} when the list can't be read or is wrong.
  */
 export function readRules(options: RuleOptions): Rules {
-  const { curveSecretKey, curveClients, allow, deny, maxConnections } = options;
+  const { curveSecretKey, curveClients, allow, deny } = options;
+  const { maxConnections, maxConnectionsPerAddress } = options;
   return {
     clients: curveSecretKey === undefined ? undefined : readClients(curveClients),
     allow: allow.flatMap((text) => parseRange(text) ?? []),
     deny: deny.flatMap((text) => parseRange(text) ?? []),
     maxConnections,
+    maxConnectionsPerAddress,
   };
 }
 
@@ -60,6 +66,7 @@ export class Gate {
   #rules: Rules;
   /** Public keys of the workers that live. */
   readonly #workers = new Set<string>();
+  readonly #crowd = new Crowd();
 
   /** Makes a gate that no worker may pass yet. */
   constructor(rules: Rules) {
@@ -81,11 +88,11 @@ export class Gate {
     this.#workers.delete(key);
   }
 
-  /** What becomes of a peer, while clients have so many connections. */
-  judge(request: ZapRequest, connections: number): Verdict {
+  /** What becomes of a peer, as things are. */
+  judge(request: ZapRequest, scene: Scene): Verdict {
     switch (request.domain) {
       case Domain.clients:
-        return this.#judgeClient(request, connections);
+        return this.#judgeClient(request, scene);
       case Domain.workers:
         return this.#judgeWorker(request);
       default:
@@ -93,15 +100,25 @@ export class Gate {
     }
   }
 
-  #judgeClient(request: ZapRequest, connections: number): Verdict {
+  #judgeClient(request: ZapRequest, scene: Scene): Verdict {
     const { clients, maxConnections } = this.#rules;
+    const { connections } = scene;
     if (!this.#isWelcomeFrom(request.address)) return denied("the address is not allowed");
     const verdict = judgeKey(request, clients);
     const full = maxConnections > 0 && connections >= maxConnections;
     if (verdict.outcome === "allowed" && full) {
       return { outcome: "later", reason: `there are ${connections} connections` };
     }
-    return verdict;
+    return verdict.outcome === "allowed" ? this.#judgeCrowd(request, scene) ?? verdict : verdict;
+  }
+
+  /** Why one that may come in must wait, as others of its address have: not over ipc. */
+  #judgeCrowd({ address }: ZapRequest, scene: Scene): Verdict | undefined {
+    if (address.startsWith(IPC_PEER)) return undefined;
+    const reason = this.#crowd.refusal(address, this.#rules.maxConnectionsPerAddress, scene);
+    if (reason !== undefined) return { outcome: "later", reason };
+    this.#crowd.enter(address, scene);
+    return undefined;
   }
 
   #judgeWorker(request: ZapRequest): Verdict {

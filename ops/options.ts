@@ -7,6 +7,7 @@
  */
 import { resolve as resolvePath } from "node:path";
 import { pathToFileURL } from "node:url";
+import { isOpenToNetwork } from "./endpoints.ts";
 import {
   account,
   choice,
@@ -169,8 +170,20 @@ export interface ServeOptions extends Hooks {
   allow?: string | string[];
   /** Addresses and CIDR ranges from which no client may ask, `allow` or not. @default {[]} */
   deny?: string | string[];
-  /** Connections of clients at a time, at most; 0: any number. @default {0} */
+  /**
+   * Connections of clients at a time, at most; 0: any number. On tcp without keys a hostile peer with
+   * very many can end the process.
+   *
+   * @default {1024 if an endpoint is tcp, unless clients must have keys that are listed; else 0}
+   */
   maxConnections?: number;
+  /**
+   * Those of them that come from one address, of IPv6 from one /64 network; 0: any number. Loopback,
+   * ipc and clients whose keys are listed are not bounded by it.
+   *
+   * @default {256}
+   */
+  maxConnectionsPerAddress?: number;
   /**
    * How long a tcp client may be silent before the system asks its host whether that is still there;
    * one whose host has vanished is disconnected after twice as long. Whole seconds count; 0: never.
@@ -539,9 +552,15 @@ const TABLE = {
     name: "maxConnections",
     group: "Access",
     kind: integer(0),
-    fallback: 0,
-    fallbackText: "off",
-    help: "connections of clients at most; 0: any number",
+    fallbackText: "1024 on plain tcp",
+    help: "maximum connections of clients; 0: any",
+  }),
+  maxConnectionsPerAddress: row({
+    name: "maxConnectionsPerAddress",
+    group: "Access",
+    kind: integer(0),
+    fallback: 256,
+    help: "maximum from one address, without keys; 0: any",
   }),
   keepAlive: row({
     name: "keepAlive",
@@ -1014,6 +1033,7 @@ export function resolveOptions(options: ServeOptions, machine: Machine): Setting
   checkBackground(values);
   checkMemoryLimit(values);
   checkCurve(values);
+  checkBackend(values);
   return { ...values, minWorkers, maxWorkers, ...spares, handler: locate(values.handler, machine) };
 }
 
@@ -1197,6 +1217,13 @@ function checkCurve({ curveSecretKey, curveClients }: Settings): void {
       'Cannot serve as "curveClients" needs "curveSecretKey": "curveSecretKey" is not set',
     );
   }
+}
+
+/** A hostile peer can end the process over plain tcp, and only workers of this machine need it. */
+function checkBackend({ backend, curveSecretKey }: Settings): void {
+  if (backend === undefined || curveSecretKey !== undefined || !isOpenToNetwork(backend)) return;
+  const rule = 'ipc, or tcp on loopback, as long as "curveSecretKey" is not set';
+  throw new RangeError(complaint('"backend"', rule, backend));
 }
 
 function locate(handler: string | undefined, machine: Machine): string | undefined {

@@ -47,7 +47,7 @@ export function judgeFiles(settings: Settings, files: Files, cpus: number): stri
     );
   }
   const workers = maxWorkers + cpus + maxDequeueWorkers;
-  const clients = maxConnections > 0 ? maxConnections : CLIENTS;
+  const clients = maxConnections || CLIENTS;
   const most = base + FILES_PER_WORKER * workers + clients;
   if (files.limit >= most) return undefined;
   return `the limit of open files is ${files.limit}, but ${maxWorkers} workers and ${clients} ` +

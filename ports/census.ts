@@ -36,6 +36,11 @@ export class Census {
     return this.#present.size + this.#expected.length;
   }
 
+  /** Whether a peer of this key is in, as far as is known. */
+  has(key: Key): boolean {
+    return this.#present.has(key);
+  }
+
   /** A peer was let in: its notice must come until `deadline`, ms, or is not coming. */
   expect(deadline: number): void {
     this.#expected.push(deadline);

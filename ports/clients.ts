@@ -18,6 +18,7 @@ import { cString, type Library } from "../zmq/library.ts";
 import type { Message } from "../zmq/message.ts";
 import type { Socket } from "../zmq/socket.ts";
 import { Census } from "./census.ts";
+import { Squatters } from "./squatters.ts";
 
 /** A body: frames that libzmq holds. */
 export type Frames = Message[];
@@ -47,6 +48,11 @@ export class Clients {
   readonly #gone: (client: Client<Frames>) => void;
   readonly #notified: boolean;
   readonly #proven: boolean;
+  /** How many come from which address. */
+  readonly speakers = new Map<string, number>();
+  readonly #addresses = new WeakMap<Client<Frames>, string>();
+  /** Peers that name themselves as only libzmq names peers. */
+  readonly squatters = new Squatters();
   /** Identities that another connection has taken over while their holder was there, as far as known. */
   takeovers = 0;
   /** The last of them. */
@@ -95,6 +101,8 @@ export class Clients {
   /** The ROUTER tells of the peer whose id is in the first bytes of `buffer`. What that had asked ends. */
   notice(buffer: Uint8Array<ArrayBuffer>, size: number, now: number): void {
     const key = routingKey(buffer, size);
+    // One that is there already leaves, or a named one is taken over, and libzmq counts on.
+    if (typeof key === "string" || !this.#census.has(key)) this.squatters.came(key);
     this.#census.notice(key, buffer.slice(0, size), now);
     this.#forget(key);
   }
@@ -126,7 +134,16 @@ export class Clients {
   /** Forgets a client that has nothing to wait for, where nobody tells when it leaves. */
   forgetIdle(client: Client<Frames>): boolean {
     if (this.#notified || client.live > 0) return false;
-    return this.#byKey.delete(routingKey(client.routingId, client.routingId.length));
+    const key = routingKey(client.routingId, client.routingId.length);
+    if (this.#byKey.get(key) !== client) return false;
+    this.#tally(this.#addresses.get(client) ?? "", -1);
+    return this.#byKey.delete(key);
+  }
+
+  #tally(address: string, change: number): void {
+    const count = (this.speakers.get(address) ?? 0) + change;
+    if (count > 0) this.speakers.set(address, count);
+    else this.speakers.delete(address);
   }
 
   /** Finds clients that have left without a notice, and identities that were taken over by silent ones. */
@@ -134,6 +151,12 @@ export class Clients {
     const isThere = (id: Uint8Array<ArrayBuffer>) => this.#socket.hasPeer(id) ?? true;
     for (const key of this.#census.settle(now, isThere)) this.#tookOver(key, "");
     for (const key of this.#census.check(now, isThere)) this.#forget(key);
+    this.squatters.keep((key) => this.#census.has(key));
+  }
+
+  /** The addresses of all that are connected to these ports, also those who are not let in. */
+  peers(ports: ReadonlySet<number>): Iterable<Uint8Array> {
+    return this.#connections.peers(ports);
   }
 
   #welcome(key: Key, routingId: Uint8Array<ArrayBuffer>, frame: Message): Client<Frames> {
@@ -145,6 +168,8 @@ export class Clients {
     const address = addressOf(frame);
     const client = newClient<Frames>(routingId, buildJobHeader(identity, address, user), user);
     this.#byKey.set(key, client);
+    this.#addresses.set(client, address);
+    this.#tally(address, 1);
     if (isNamed) this.#named.set(client, this.#connections.of(frame.fd));
     if (this.#notified && this.#census.spoke(key, routingId)) this.#tookOver(key, address);
     return client;
@@ -170,6 +195,7 @@ export class Clients {
     if (client === undefined) return;
     this.#byKey.delete(key);
     this.#named.delete(client);
+    this.#tally(this.#addresses.get(client) ?? "", -1);
     this.#gone(client);
   }
 }

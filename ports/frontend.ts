@@ -20,8 +20,9 @@ import { Option, SocketType } from "../zmq/library.ts";
 import { Marks } from "../zmq/mark.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Sent, Socket } from "../zmq/socket.ts";
-import { Clients, type Frames, type Takeover } from "./clients.ts";
+import { Clients, type Frames, routingKey, type Takeover } from "./clients.ts";
 import { FRAME_WEIGHT, type Outbox, Outboxes, type Reply } from "./outbox.ts";
+import type { Squatters } from "./squatters.ts";
 import { Surplus } from "./surplus.ts";
 
 export type { Frames };
@@ -111,6 +112,7 @@ export class Frontend {
   readonly #surplus: Surplus;
   readonly #id = new Uint8Array(256);
   readonly #endpoints: string[] = [];
+  readonly #ports = new Set<number>();
   /** Whether libzmq tells of clients that leave; if not, one is forgotten with its last job. */
   readonly #notified: boolean;
   /** Whether it reads on behalf of a reply. */
@@ -158,6 +160,20 @@ export class Frontend {
       { notified: this.#notified, proven },
       (client) => this.#gone(client),
     );
+    if (this.#notified) this.#clients.squatters.anchor(this.#learnCount(context));
+  }
+
+  /** Has libzmq name a peer of our own: it counts on from there. */
+  #learnCount(context: Context): string | number {
+    const endpoint = `inproc://${crypto.randomUUID()}`;
+    this.#socket.bind(endpoint);
+    const peer = context.socket(SocketType.DEALER);
+    peer.connect(endpoint);
+    peer.sendLast(DELIMITER);
+    const size = this.#socket.receiveInto(this.#id);
+    this.#socket.receive(this.#scratch);
+    peer.close(0);
+    return size < 0 ? "" : routingKey(this.#id, size);
   }
 
   /**
@@ -194,6 +210,21 @@ export class Frontend {
   /** Identities that another connection has taken over, and the last of them. */
   get takeovers(): { count: number; last: Takeover } {
     return { count: this.#clients.takeovers, last: this.#clients.lastTakeover };
+  }
+
+  /** Peers that have named themselves as only libzmq names peers, and whether one is there. */
+  get squatters(): Pick<Squatters, "count" | "isPresent"> {
+    return this.#clients.squatters;
+  }
+
+  /** The addresses of clients known, and how many of each. */
+  get speakers(): Iterable<readonly [address: string, count: number]> {
+    return this.#clients.speakers;
+  }
+
+  /** The addresses of all tcp peers, also those who are not let in. */
+  peers(): Iterable<Uint8Array> {
+    return this.#clients.peers(this.#ports);
   }
 
   /** Whether libzmq tells of connections, so that they can be counted. */
@@ -244,6 +275,8 @@ export class Frontend {
   bind(endpoint: string): string {
     const bound = this.#socket.bind(endpoint);
     this.#endpoints.push(bound);
+    const [, port] = /^tcp:.*:(\d+)$/.exec(bound) ?? [];
+    if (port !== undefined) this.#ports.add(Number(port));
     return bound;
   }
 

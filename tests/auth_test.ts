@@ -313,11 +313,17 @@ function asks(given: Partial<ZapRequest> = {}): ZapRequest {
 const KEYED = asks({ mechanism: "CURVE", credentials: [RAW] });
 
 function gateOf(given: Partial<RuleOptions> = {}): Gate {
-  return new Gate(readRules({ allow: [], deny: [], maxConnections: 0, ...given }));
+  return new Gate(
+    readRules({ allow: [], deny: [], maxConnections: 0, maxConnectionsPerAddress: 0, ...given }),
+  );
+}
+
+function sceneOf(connections: number) {
+  return { now: 0, connections, speakers: [], isAttacked: false, peers: () => [] };
 }
 
 function judge(gate: Gate, request: ZapRequest, connections = 0): string {
-  const verdict = gate.judge(request, connections);
+  const verdict = gate.judge(request, sceneOf(connections));
   return verdict.outcome === "allowed" ? `allowed ${verdict.user}` : verdict.outcome;
 }
 
@@ -332,7 +338,7 @@ Deno.test("Gate lets in whom it knows when there is a list, by the name that is 
   assert.equal(judge(gate, KEYED), "allowed alice");
   assert.equal(judge(gate, { ...KEYED, address: "localhost:0:0:7" }), "allowed alice");
   const other = { ...KEYED, credentials: [new Uint8Array(32)] };
-  assert.deepEqual(gate.judge(other, 0), {
+  assert.deepEqual(gate.judge(other, sceneOf(0)), {
     outcome: "denied",
     reason: `nobody has the key ${OTHER}`,
   });
@@ -426,7 +432,9 @@ Deno.test("Gate knows no other socket", () => {
 
 Deno.test("Gate decides by other rules once it is told to", () => {
   const gate = gateOf();
-  gate.configure(readRules({ allow: [], deny: ["127.0.0.1"], maxConnections: 0 }));
+  gate.configure(
+    readRules({ allow: [], deny: ["127.0.0.1"], maxConnections: 0, maxConnectionsPerAddress: 0 }),
+  );
   assert.equal(judge(gate, asks()), "denied");
 });
 

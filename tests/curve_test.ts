@@ -304,9 +304,10 @@ Deno.test("rules for addresses don't hold for ipc", async () => {
 
 Deno.test("HUP says that it can't take rules up where there were none", async () => {
   using folder = new Folder();
-  const conf = folder.write("conf", `frontend ${TCP}\n`);
+  const ipc = `ipc://${folder.path}/front`;
+  const conf = folder.write("conf", `frontend ${ipc}\n`);
   await using server = await ServerProcess.start({ args: ["--config", conf] });
-  Deno.writeTextFileSync(conf, `frontend ${TCP}\ndeny 127.0.0.1\n`);
+  Deno.writeTextFileSync(conf, `frontend ${ipc}\nmaxConnections 9\n`);
   server.signal("SIGHUP");
   await server.line("rules for clients are taken up by a restart only, where there were none");
 });

@@ -136,10 +136,12 @@ Deno.test("parseCommand lets workers set both limits when its source is as good"
 
 Deno.test("parseCommand makes endpoints of port and host", () => {
   const frontend = (args: string[]) => options(args).frontend;
-  assert.deepEqual(options(["--port", "7000,7001", "--host", "*"]), {
-    frontend: ["tcp://*:7000"],
-    backend: "tcp://*:7001",
+  assert.deepEqual(options(["--port", "7000,7001", "--host", "127.0.0.2"]), {
+    frontend: ["tcp://127.0.0.2:7000"],
+    backend: "tcp://127.0.0.2:7001",
   });
+  assert.deepEqual(options(["--port", "7000", "--host", "*"]), { frontend: ["tcp://*:7000"] });
+  refuses(["--port", "7000,7001", "--host", "*"], /"backend" must be ipc, or tcp on loopback/);
   assert.deepEqual(options(["--port=0"]), { frontend: ["tcp://127.0.0.1:0"] });
   assert.deepEqual(frontend(["--host", "localhost"]), ["tcp://localhost:6660"]);
   assert.deepEqual(frontend(["--host", "::1", "--port", "7000"]), ["tcp://[::1]:7000"]);
@@ -269,7 +271,7 @@ log_level 4
 user nobody
 group 65534
 background 1
-host 10.0.0.1
+host 127.0.0.2
 port 7000
 port 7001
 `;
@@ -296,8 +298,8 @@ port 7001
     user: "nobody",
     group: "65534",
     background: true,
-    frontend: ["tcp://10.0.0.1:7000"],
-    backend: "tcp://10.0.0.1:7001",
+    frontend: ["tcp://127.0.0.2:7000"],
+    backend: "tcp://127.0.0.2:7001",
   });
 });
 
