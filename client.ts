@@ -284,8 +284,8 @@ export class Client {
     // Before anything times out, all that may be its answer is read.
     const isDue = now >= this.#pirate.dueAt;
     let left = isDue ? BATCH + this.#pirate.size : BATCH;
-    for (const [link, { socket }] of this.#connections) {
-      if (isDue) socket.stir();
+    for (const [link, { socket, watched }] of this.#connections) {
+      if (isDue) { for (const each of watched) each.stir(); }
       while (left > 0 && this.#receiveMessage(link, socket, now)) left--;
     }
     // After the replies: those that a connection brought before its end are answers all the same.

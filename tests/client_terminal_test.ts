@@ -140,7 +140,9 @@ Deno.test("client.ts says so when a secret key is given for the server's, and th
     [publicKey, ring.secretKeyFile, /key file ".*\/server" as it has the server's secret key/],
   ] as const;
   for (const [serverKey, keyFile, message] of cases) {
-    const args = ["-e", deadEndpoint(), "--curve-server-key", serverKey, "--curve-key", keyFile];
+    // A key may begin with a dash.
+    const keys = [`--curve-server-key=${serverKey}`, `--curve-key=${keyFile}`];
+    const args = ["-e", deadEndpoint(), ...keys];
     const ending = await run(Deno.execPath(), ["run", "-A", path("client.ts"), ...args], {
       stdin: "x",
     });
