@@ -1152,6 +1152,8 @@ const LONG_QUEUE = 1000;
 const LARGE_QUEUE = 1024 ** 2;
 /** When it has been shorter for so long, ms. */
 const TIDY_DELAY = 5000;
+/** How often clients' connections are checked while a full queue keeps their messages from being read, ms. */
+const GONE_INTERVAL = 500;
 /** What peers do wrong, and how the log tells of it behind the number. */
 const WRONGS = [
   ["denied", "connections denied"],
@@ -1230,6 +1232,8 @@ export class BrokerLoop {
   #reportAt = 0;
   /** When memory is to be given back, ms; Infinity: there is none. */
   #tidyAt = Infinity;
+  /** When connections are to be checked, if nothing is read until then. */
+  #goneAt = 0;
   /** The state machine, to be read. */
   readonly broker: Broker<Frames>;
   readonly #endpoints: string[] = [];
@@ -1376,11 +1380,24 @@ export class BrokerLoop {
 
   /** Does what is due; returns ms until it must run again. */
   #tick(now: number): number {
-    const sleep = Math.min(this.broker.tick(now), this.#cache.tick(now));
+    const sleep = Math.min(this.broker.tick(now), this.#cache.tick(now), this.#findGone(now));
     this.#answerEnded();
     this.#endOverruns();
     this.#endLosers(now);
     return Math.min(sleep, this.#events.tick(now), this.#tidy(now), this.#order.wait(now));
+  }
+
+  /** Finds clients that have left while nothing is read from any; returns ms until it must run again. */
+  #findGone(now: number): number {
+    if (!this.broker.blocked) {
+      this.#goneAt = now + GONE_INTERVAL;
+      return Infinity;
+    }
+    if (now >= this.#goneAt) {
+      this.#front.findGone();
+      this.#goneAt = now + GONE_INTERVAL;
+    }
+    return this.#goneAt - now;
   }
 
   /** Gives memory back some time after much was waiting; returns ms until it must run again. */

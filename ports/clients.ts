@@ -42,8 +42,8 @@ export class Clients {
   readonly #socket: Socket;
   readonly #connections: Connections;
   readonly #byKey = new Map<Key, Client<Frames>>();
-  /** The connections of those who have chosen their identities, and have not lost them. */
-  readonly #named = new WeakMap<Client<Frames>, Connection>();
+  /** The connections of clients that have not left, nor lost their identities. */
+  readonly #connectionOf = new WeakMap<Client<Frames>, Connection>();
   readonly #census = new Census();
   readonly #gone: (client: Client<Frames>) => void;
   readonly #notified: boolean;
@@ -119,7 +119,7 @@ export class Clients {
   /** Whether what is sent to a client's identity now can reach that client only. */
   holds(client: Client<Frames>): boolean {
     if (!this.isNamed(client)) return true;
-    const connection = this.#named.get(client);
+    const connection = this.#connectionOf.get(client);
     if (connection === undefined) return false;
     // If all notices were read, nobody has taken over.
     if (this.#notified && !this.#socket.readable()) return true;
@@ -159,6 +159,20 @@ export class Clients {
     return this.#connections.peers(ports);
   }
 
+  /**
+   * Finds clients that have hung up, whose notices wait behind messages that nobody reads. They stay known
+   * until these are read, as gone: what they have sent is for nobody.
+   */
+  findGone(): void {
+    for (const [key, client] of this.#byKey) {
+      const connection = this.#connectionOf.get(client);
+      if (!client.connected || client.live === 0 || connection === undefined) continue;
+      if (this.#connections.isOpen(connection)) continue;
+      if (this.#notified) this.#gone(client);
+      else this.#forget(key);
+    }
+  }
+
   #welcome(key: Key, routingId: Uint8Array<ArrayBuffer>, frame: Message): Client<Frames> {
     // libzmq's own identities begin with a zero byte, and a client's may not.
     const isNamed = routingId[0] !== 0;
@@ -170,15 +184,15 @@ export class Clients {
     this.#byKey.set(key, client);
     this.#addresses.set(client, address);
     this.#tally(address, 1);
-    if (isNamed) this.#named.set(client, this.#connections.of(frame.fd));
+    this.#connectionOf.set(client, this.#connections.of(frame.fd));
     if (this.#notified && this.#census.spoke(key, routingId)) this.#tookOver(key, address);
     return client;
   }
 
   /** Whether a message came over the connection that a client is known by. */
   #isFrom(client: Client<Frames>, frame: Message): boolean {
-    const connection = this.#named.get(client);
-    if (connection === undefined) return true;
+    const connection = this.#connectionOf.get(client);
+    if (connection === undefined || !this.isNamed(client)) return true;
     const { fd, cookie } = this.#connections.of(frame.fd);
     return fd === connection.fd && cookie === connection.cookie;
   }
@@ -194,7 +208,7 @@ export class Clients {
     const client = this.#byKey.get(key);
     if (client === undefined) return;
     this.#byKey.delete(key);
-    this.#named.delete(client);
+    this.#connectionOf.delete(client);
     this.#tally(this.#addresses.get(client) ?? "", -1);
     this.#gone(client);
   }

@@ -338,6 +338,11 @@ export class Frontend {
     this.#learning = false;
   }
 
+  /** Finds clients that have hung up, while nothing is read that would say so. */
+  findGone(): void {
+    this.#clients.findGone();
+  }
+
   /** Sends what slow clients take by now. */
   flush(now: number): void {
     for (const outbox of this.#outboxes.slow) {
@@ -425,6 +430,7 @@ export class Frontend {
     bytes: number,
     frames: number,
   ): void {
+    if (!client.connected) return this.#release(body);
     const header = envelope.length > 0
       ? parseRequestHeader(envelope.at(-1) ?? DELIMITER)
       : undefined;
