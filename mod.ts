@@ -512,15 +512,15 @@ class PreforkServer implements Server {
       return Promise.reject(new Error("Cannot reload as the server is shutting down"));
     }
     const before = this.#spec;
+    const settings = options && resolve(options);
     let next: ChildSpec;
     try {
-      next = options === undefined
-        ? this.#place(childSpec(this.#settings, before.program))
-        : this.#reconfigure(options);
+      next = this.#place(childSpec(settings ?? this.#settings, before.program), settings);
     } catch (error) {
       this.#log.error("not reloaded", { error: messageOf(error) });
       return Promise.reject(error);
     }
+    if (options !== undefined && settings !== undefined) this.#reconfigure(options, settings);
     this.#takeUpRules();
     const resolvers = this.#reload?.resolvers ?? Promise.withResolvers<void>();
     resolvers.promise.catch(() => {});
@@ -874,6 +874,9 @@ class PreforkServer implements Server {
   }
 
   #loadFailed(token: string, message: string): boolean {
+    // Somebody has removed modules from Deno's cache: the next workers find them again.
+    const isMissing = message.includes("--cached-only") && this.#supervisor.everReady;
+    if (isMissing && this.#loading === undefined) this.#loadModules(this.#spec);
     return this.#cannotLoad(token, new Error(message));
   }
 
@@ -1023,10 +1026,7 @@ class PreforkServer implements Server {
 
   // ---- changes ----
 
-  /** Returns how workers are started from now on. */
-  #reconfigure(options: ServeOptions): ChildSpec {
-    const next = resolve(options);
-    const spec = this.#place(childSpec(next, this.#spec.program), next);
+  #reconfigure(options: ServeOptions, next: Settings): void {
     this.#options = options;
     const { handleSignals } = this.#settings;
     const kept = { ...next, handleSignals };
@@ -1041,7 +1041,6 @@ class PreforkServer implements Server {
     this.#settings = kept;
     this.#supervisor.configure(kept, performance.now());
     this.#loop.configure(kept);
-    return spec;
   }
 
   /** Has workers of a new kind take the place of all others. */
@@ -1072,7 +1071,8 @@ class PreforkServer implements Server {
     const loading = this.#loading = new AbortController();
     const startedAt = performance.now();
     try {
-      const graph = await loadModules(spec, loading.signal);
+      const { cwd } = this.#start.startOf(spec.permissions);
+      const graph = await loadModules(spec, { signal: loading.signal, cwd });
       if (this.#loading !== loading) return;
       for (const failure of graph.failures) this.#log.warn("module not loaded", { error: failure });
       const ms = Math.round(performance.now() - startedAt);
@@ -1087,7 +1087,8 @@ class PreforkServer implements Server {
   async listFiles(): Promise<string[]> {
     try {
       const spec = this.#place(childSpec(this.#settings, this.#spec.program));
-      const { files } = spec.graph ?? await loadModules(spec);
+      const { cwd } = this.#start.startOf(spec.permissions);
+      const { files } = spec.graph ?? await loadModules(spec, { cwd });
       return [...files, ...spec.config?.files ?? []];
     } catch {
       return [];
@@ -1110,7 +1111,7 @@ class PreforkServer implements Server {
       return this.#reloadFailed(message);
     }
     this.#log.error(message);
-    this.#fail(new Error(message));
+    if (!this.#supervisor.everReady) this.#fail(new Error(message));
   }
 
   /** Whether workers must wait for modules: those that are there may stay, and leave. */

@@ -124,24 +124,32 @@ export function likelyCause(
  * Has Deno bring the modules of a handler into its cache, as the workers' user and under the workers'
  * rules of resolution, and gives what they are. Runs none of them.
  *
+ * @param options `cwd`: the folder to do so in; undefined: this process's.
  * @throws {Error} with Deno's own message when the configuration or the lock forbids it.
  */
-export async function loadModules(spec: ChildSpec, signal?: AbortSignal): Promise<Graph> {
+export async function loadModules(
+  spec: ChildSpec,
+  options: { signal?: AbortSignal; cwd?: string } = {},
+): Promise<Graph> {
   const { handler = "", workerModule } = spec;
   if (!workerModule.startsWith("file:")) {
     const plain = { ...spec, configFile: undefined, mapFile: undefined, lockFile: undefined };
-    await runDeno(spec, [...loadFlags(plain), workerModule], signal);
+    await runDeno(spec, [...loadFlags(plain), workerModule], options);
   }
   // Deno tells nothing of these, and what they import is not known before they run.
   if (/^(data|blob):/.test(handler)) return NO_MODULES;
-  return readGraph(await runDeno(spec, [...loadFlags(spec), handler], signal), hostOf);
+  return readGraph(await runDeno(spec, [...loadFlags(spec), handler], options), hostOf);
 }
 
 /** Characters of what Deno says of a lock that does not fit. */
 const LONGEST_REASON = 2000;
 
 /** What a process of Deno's writes to stdout. */
-async function runDeno(spec: ChildSpec, args: string[], signal?: AbortSignal): Promise<string> {
+async function runDeno(
+  spec: ChildSpec,
+  args: string[],
+  options: { signal?: AbortSignal; cwd?: string },
+): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(spec.program, {
     args,
     stdin: "null",
@@ -149,7 +157,7 @@ async function runDeno(spec: ChildSpec, args: string[], signal?: AbortSignal): P
     stderr: "piped",
     clearEnv: true,
     env: { ...environment({}), NO_COLOR: "1" },
-    signal,
+    ...options,
     ...account(spec),
   }).output();
   const decoder = new TextDecoder();
