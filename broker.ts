@@ -1217,6 +1217,10 @@ export class BrokerLoop {
   readonly #groups = new Map<Worker<Frames>, Job<Frames>[]>();
   #now = performance.now();
   #open = true;
+  /** The sockets are closed. */
+  #closed = false;
+  /** The program has ended, or starts anew. */
+  #abandoned = false;
   /** Something was done to the broker since the pass began. */
   #again = false;
   #reported: Wrongs = {
@@ -1376,6 +1380,8 @@ export class BrokerLoop {
       const turn = this.#poller.rest(ready ? 0 : Math.min(sleep, retry, report), cores);
       if (turn !== undefined) await turn;
     }
+    // Whoever waits for this would use sockets that are closed.
+    if (this.#abandoned) await new Promise(() => {});
   }
 
   /** Does what is due; returns ms until it must run again. */
@@ -1465,16 +1471,34 @@ export class BrokerLoop {
     this.wake();
   }
 
+  /**
+   * Closes all at once, on this thread, for a program that ends or starts anew: `run` never returns then,
+   * and replies that are on their way are lost.
+   */
+  abandon(): void {
+    if (this.#closed) return;
+    this.#open = false;
+    this.#abandoned = this.#closed = true;
+    this.#closeSockets(0);
+    this.#context.terminateSync();
+  }
+
   /** Closes the sockets after `run` has ended; replies are delivered for up to `linger` ms. */
   async close(linger: number): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#front.flush(performance.now());
+    this.#closeSockets(linger);
+    await this.#context.terminate();
+  }
+
+  #closeSockets(linger: number): void {
     // While the socket is open, no other file can get the number that this one is known by.
     this.#files.remove();
     this.#poller.close();
     this.#back.close();
     this.#front.close(linger);
     this.#door?.close();
-    await this.#context.terminate();
   }
 
   /** Reads and sends all that can be now, up to a bound; true if there is more. */

@@ -254,6 +254,9 @@ function start(options: ServeOptions, reread: () => ServeOptions | undefined): P
   requireHandler(settings);
   const server = new PreforkServer(settings, options);
   if (settings.handleSignals) handleSignals(server, settings, reread);
+  const abandon = () => server.abandon();
+  addEventListener("unload", abandon);
+  server.whenEnded(() => removeEventListener("unload", abandon));
   server.begin();
   if (settings.watch) watch(server, settings.handler);
   const abort = () => server.stop("refuse", "abort");
@@ -569,6 +572,13 @@ class PreforkServer implements Server {
     this.#supervisor.killAll(performance.now());
     this.#cutShort?.();
     this.#loop.drain("refuse");
+  }
+
+  /** Leaves nothing behind, at once: the program ends, or `deno run --watch` starts it anew. */
+  abandon(): void {
+    for (const { child } of this.#processes.values()) child.kill("SIGKILL");
+    this.#loop.abandon();
+    this.#cleanUp();
   }
 
   /** Whether it was told to stop. */

@@ -34,6 +34,7 @@ export class Poller {
   readonly #sockets: readonly Socket[];
   readonly #view: DataView;
   #waiting = false;
+  #closed = false;
   /** When something last came, and when others last had their turn, ms. */
   #stirredAt = -Infinity;
   #turnAt = 0;
@@ -78,7 +79,7 @@ export class Poller {
       const { length } = this.#sockets;
       await this.#symbols.poll_async(this.#items, length, limited(timeout));
       // Asked again: this thread may have been held up since.
-      this.#look(0);
+      if (!this.#closed) this.#look(0);
     } finally {
       this.#waiting = false;
     }
@@ -136,8 +137,10 @@ export class Poller {
     if (this.#waiting) this.#rope.sendLast(NOTHING);
   }
 
-  /** Closes the bell; no wait may be under way. */
+  /** Closes the bell, and ends the wait that is under way, if one is. */
   close(): void {
+    this.wake();
+    this.#closed = true;
     this.#bell.close(0);
     this.#rope.close(0);
   }
