@@ -22,6 +22,7 @@ import { scenarios as restarts } from "./restarts.ts";
 import { scenarios as rogues } from "./rogues.ts";
 import { scenarios as signals } from "./signals.ts";
 import { scenarios as soak } from "./soak.ts";
+import { scenarios as squatters } from "./squatters.ts";
 import { scenarios as starts } from "./starts.ts";
 import { scenarios as stops } from "./stops.ts";
 import { scenarios as storms } from "./storms.ts";
@@ -42,6 +43,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...rogues,
   ...signals,
   ...soak,
+  ...squatters,
   ...starts,
   ...stops,
   ...storms,
