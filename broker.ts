@@ -22,7 +22,6 @@ import {
   type Job,
   type NewJob,
   newJob,
-  renewJob,
   type Worker,
 } from "./queue/job.ts";
 import { List, noLinks } from "./queue/list.ts";
@@ -188,11 +187,6 @@ export class Broker<B> {
   #watched = 0;
   #watchAt = 0;
   #overruns: Overrun<B>[] = [];
-  /**
-   * Ended jobs, to be used again: what waits for seconds and is then thrown away fills the memory long
-   * before the garbage collector looks at it.
-   */
-  #free: Job<B>[] = [];
   /** Live jobs by their keys. */
   readonly #keyed = new Map<string, Job<B>>();
   /** Live jobs that several clients wait for. */
@@ -606,16 +600,6 @@ export class Broker<B> {
     return ended;
   }
 
-  /** Takes a job back that has ended; nobody may look at it any more. */
-  recycle(job: Job<B>): void {
-    this.#free.push(job);
-  }
-
-  /** Forgets the records that are not needed now. */
-  shrink(): void {
-    this.#free = [];
-  }
-
   /** The workers that are to be ended since the last call, because their handlers don't stop. */
   takeOverruns(): readonly Overrun<B>[] {
     if (this.#overruns.length === 0) return NONE;
@@ -690,11 +674,7 @@ export class Broker<B> {
   #newJob(client: Client<B>, request: NewJob<B>): Job<B> {
     this.counters.requests++;
     client.live++;
-    const old = this.#free.pop();
-    const id = ++this.#lastId;
-    const job = old === undefined
-      ? newJob(id, client, request)
-      : renewJob(old, id, client, request);
+    const job = newJob(++this.#lastId, client, request);
     if (job.requestId !== undefined) client.asked.set(job.requestId, job);
     return job;
   }
@@ -1416,8 +1396,6 @@ export class BrokerLoop {
     if (now < this.#tidyAt) return this.#tidyAt - now; // Infinity, mostly
     this.#tidyAt = Infinity;
     this.#messages.shrink();
-    this.#front.shrink();
-    this.broker.shrink();
     this.#context.trim();
     return Infinity;
   }
@@ -1594,15 +1572,8 @@ export class BrokerLoop {
         const out = message.length;
         this.#account(job, to.length > 0 ? to : [job], { code, out, micros: undefined });
       }
-      if (last) this.#forgetJob(job);
+      if (last) this.#release(job.body);
     }
-  }
-
-  /** Gives up what an ended job holds, and the job. */
-  #forgetJob(job: Job<Frames>): void {
-    this.#release(job.body);
-    this.#front.recycle(job);
-    this.broker.recycle(job);
   }
 
   /** Sends a worker's answer to all who wait for it. The frames are given away. */
@@ -1617,7 +1588,7 @@ export class BrokerLoop {
       this.#front.reply(other, code, this.#copy(frames), bytes, this.#now);
     }
     this.#front.reply(job, code, frames, bytes, this.#now);
-    this.#forgetJob(job);
+    this.#release(job.body);
   }
 
   /** The same of an error: the log gets all of it, each client what it may see. */
@@ -1635,7 +1606,7 @@ export class BrokerLoop {
       this.#front.reply(asker, code, said, bytesOf(said), this.#now);
     }
     this.#release(frames);
-    this.#forgetJob(job);
+    this.#release(job.body);
   }
 
   #account(job: Job<Frames>, to: readonly Asker<Frames>[], outcome: Outcome): void {

@@ -107,7 +107,6 @@ class BusyBroker {
     if (ended === undefined) throw new Error("No worker has a job");
     const job = this.#broker.settle(ended.worker, ended.job.id, Code.ok, MICROS, NOW);
     if (job === undefined) throw new Error("The worker had no such job");
-    this.#broker.recycle(job);
     this.#submit(turn);
     const next = this.#broker.next(NOW);
     if (next === undefined) throw new Error("The queue is empty");

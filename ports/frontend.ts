@@ -102,10 +102,6 @@ export class Frontend {
   readonly #maxFrames: number;
   readonly #events: FrontendEvents;
   readonly #clients: Clients;
-  /** Envelopes of one frame to be used again, by its size. */
-  readonly #spare = new Map<number, Request["envelope"][]>();
-  /** Bodies of one frame to be used again. */
-  #bodies: Frames[] = [];
   readonly #outboxes: Outboxes;
   /** What becomes a mark. */
   readonly #mark: Message;
@@ -370,35 +366,9 @@ export class Frontend {
         this.malformed++;
         return undefined;
       }
-      envelope = envelope.length === 0
-        ? this.#envelopeOf(size)
-        : [...envelope, this.#scratch.bytes(size)];
+      const frame = this.#scratch.bytes(size);
+      envelope = envelope.length === 0 ? [frame] : [...envelope, frame];
     }
-  }
-
-  /** An envelope of the frame just received: mostly it has no other. */
-  #envelopeOf(size: number): Request["envelope"] {
-    const spare = this.#spare.get(size)?.pop();
-    const [frame] = spare ?? NO_FRAMES;
-    if (spare === undefined || frame === undefined) return [this.#scratch.bytes(size)];
-    this.#scratch.copyTo(frame, size);
-    return spare;
-  }
-
-  /** Takes back what a request was made of, which nobody looks at any more; the body's frames are not its own. */
-  recycle({ envelope, body }: Pick<Request, "envelope" | "body">): void {
-    if (body.length === 1) this.#bodies.push(body);
-    const [frame] = envelope;
-    if (frame === undefined || envelope.length > 1) return;
-    const spare = this.#spare.get(frame.length);
-    if (spare === undefined) this.#spare.set(frame.length, [envelope]);
-    else spare.push(envelope);
-  }
-
-  /** Forgets the envelopes that are not needed now. */
-  shrink(): void {
-    this.#spare.clear();
-    this.#bodies = [];
   }
 
   /** The rest of a request. A body that is too large is given up as it comes. */
@@ -406,7 +376,8 @@ export class Frontend {
     let frame = this.#messages.take();
     let bytes = this.#socket.receive(frame);
     const client = this.#clients.sender(this.#id, idSize, frame);
-    const body = this.#bodyOf(frame);
+    // Not empty at first: an array that grows takes room for many.
+    const body = [frame];
     let { more } = frame;
     while (more && bytes <= this.#maxMessageSize && body.length < this.#maxFrames) {
       frame = this.#messages.take();
@@ -442,14 +413,6 @@ export class Frontend {
     const excess = this.#excess(bytes, frames);
     const request = { envelope, requestId, timeout, requestTimeout, key, body, bytes, excess };
     this.#events.request(client, request);
-  }
-
-  /** Not empty at first: an array that grows takes room for many. */
-  #bodyOf(frame: Message): Frames {
-    const body = this.#bodies.pop();
-    if (body === undefined) return [frame];
-    body[0] = frame;
-    return body;
   }
 
   #excess(bytes: number, frames: number): string | undefined {
@@ -516,9 +479,8 @@ export class Frontend {
   }
 
   #postpone(outbox: Outbox, reply: Reply, now: number): void {
-    // The records of an ended job are used again, which may be before the client takes this.
-    const { client, requestId } = reply.to;
-    const envelope = reply.to.envelope.map((frame) => frame.slice());
+    // Not the job itself, which has a body too.
+    const { client, envelope, requestId } = reply.to;
     const kept = { ...reply, to: { client, envelope, requestId } };
     if (!this.#outboxes.keep(outbox, kept, now)) this.#finish(reply.frames, "full");
   }
