@@ -101,6 +101,7 @@ export class DeafPeer {
     const peer = new DeafPeer(await dial(endpoint));
     await peer.send(greeting("NULL"));
     await peer.send(nullReady());
+    await peer.#welcome();
     return peer;
   }
 
@@ -110,6 +111,16 @@ export class DeafPeer {
       const size = await this.#connection.write(bytes.subarray(at));
       at += size;
       this.sent += size;
+    }
+  }
+
+  /** Reads the server's READY: who sends a message before that breaks the protocol. */
+  async #welcome(): Promise<void> {
+    const chunk = new Uint8Array(256);
+    for (let heard = ""; !heard.slice(GREETING_BYTES).includes("READY");) {
+      const size = await this.#connection.read(chunk);
+      if (size === null) throw new Error("The server has closed the connection");
+      heard += new TextDecoder("latin1").decode(chunk.subarray(0, size));
     }
   }
 
