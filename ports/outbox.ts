@@ -149,9 +149,9 @@ export class Outboxes {
    */
   isStalled(client: Client<Message[]>, now: number): boolean {
     const outbox = this.#outboxes.get(client);
-    if (outbox === undefined || outbox.unread <= this.#room(now) / 2) return false;
+    if (outbox === undefined || outbox.unread <= this.#half(now)) return false;
     this.#settle(outbox, now);
-    return now - outbox.progressAt > STALL_TIME && outbox.unread > this.#room(now) / 2;
+    return now - outbox.progressAt > STALL_TIME && outbox.unread > this.#half(now);
   }
 
   /** A client has left; returns what waited for it. */
@@ -173,6 +173,11 @@ export class Outboxes {
       this.#left = this.#left.filter(({ marks }) => marks.length > 0);
     }
     return this.limit - this.#unread;
+  }
+
+  /** Half of that, and nothing where others have left nothing: who has read all is never stalled. */
+  #half(now: number): number {
+    return Math.max(0, this.#room(now) / 2);
   }
 
   #grow(outbox: Outbox, bytes: number, now: number): void {

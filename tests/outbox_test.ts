@@ -121,6 +121,17 @@ Deno.test("Outboxes says that a client is stalled when it takes nothing and has 
   assert.equal(post.outboxes.isStalled(client, post.now), false);
 });
 
+Deno.test("Outboxes lets a client that has read all ask when others have left no room", () => {
+  const post = new Post();
+  const good = post.client(99);
+  post.reply(good, KiB);
+  for (let name = 1; name <= 30; name++) post.reply(post.client(name), LIMIT / 16, 3);
+  assert(post.outboxes.unread > LIMIT);
+  post.now += 10_000;
+  assert.equal(post.outboxes.isStalled(good, post.now), false);
+  assert.equal(post.reply(good, MiB), 0);
+});
+
 Deno.test("Outboxes counts what libzmq holds of a client that has left until it is freed", () => {
   const post = new Post();
   const client = post.client();

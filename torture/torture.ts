@@ -10,6 +10,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { scenarios as connections } from "./connections.ts";
 import { scenarios as curve } from "./curve.ts";
+import { scenarios as hoarders } from "./hoarders.ts";
 import { scenarios as kills } from "./kills.ts";
 import { scenarios as fds } from "./fds.ts";
 import { scenarios as forgery } from "./forgery.ts";
@@ -34,6 +35,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...fds,
   ...kills,
   ...forgery,
+  ...hoarders,
   ...logs,
   ...models,
   ...noise,
