@@ -17,8 +17,8 @@ interface Presence {
   id: Uint8Array<ArrayBuffer>;
   /** Since when it is not known whether the peer has left or another has taken over, ms; NaN: it is. */
   doubtfulSince: number;
-  /** Whether a second notice came meanwhile, so that the former one may have left in order. */
-  mixed: boolean;
+  /** Whether the notices since then are an even number, as when peers left and came in turn. */
+  paired: boolean;
 }
 
 type Key = string | number;
@@ -50,10 +50,11 @@ export class Census {
   notice(key: Key, id: Uint8Array<ArrayBuffer>, now: number): void {
     const presence = this.#present.get(key);
     if (presence === undefined) {
-      this.#present.set(key, { id, doubtfulSince: NaN, mixed: false });
+      this.#present.set(key, { id, doubtfulSince: NaN, paired: false });
       this.#expected.shift();
     } else {
-      presence.mixed = this.#doubtful.has(key);
+      presence.paired = this.#doubtful.has(key) && !presence.paired;
+      if (presence.paired) this.#expected.shift(); // one of the two has come
       presence.doubtfulSince = now;
       this.#doubtful.add(key);
     }
@@ -62,7 +63,7 @@ export class Census {
   /** A peer's first message since its last notice: it is there. Whether it has taken over. */
   spoke(key: Key, id: Uint8Array<ArrayBuffer>): boolean {
     const presence = this.#present.get(key);
-    if (presence === undefined) this.#present.set(key, { id, doubtfulSince: NaN, mixed: false });
+    if (presence === undefined) this.#present.set(key, { id, doubtfulSince: NaN, paired: false });
     return presence !== undefined && this.#doubtful.has(key) && this.#believe(key, presence);
   }
 
@@ -94,12 +95,12 @@ export class Census {
     return gone;
   }
 
-  /** A doubtful peer is there: it is another one, unless one notice was that the former has left. */
+  /** A doubtful peer is there: whether it must have taken over, as not all others can have left in order. */
   #believe(key: Key, presence: Presence): boolean {
     presence.doubtfulSince = NaN;
     this.#doubtful.delete(key);
-    this.#expected.shift();
-    return !presence.mixed;
+    if (!presence.paired) this.#expected.shift();
+    return !presence.paired;
   }
 
   #remove(key: Key): void {

@@ -393,6 +393,24 @@ Deno.test("Census tells of a takeover when a peer speaks after its second notice
   notice();
   notice();
   assert.deepEqual([spoke(), census.size], [false, 1]);
+  notice();
+  notice();
+  notice();
+  assert.deepEqual([spoke(), census.size], [true, 1]);
+});
+
+Deno.test("Census awaits nobody any more who has come and taken over, or has come back", () => {
+  const census = new Census();
+  const notice = () => census.notice("bob", bytes("bob"), 0);
+  for (let peer = 0; peer < 4; peer++) census.expect(10_000);
+  notice();
+  assert.equal(census.size, 4);
+  notice();
+  notice(); // the first one left, and the second one came
+  assert.equal(census.size, 3);
+  notice();
+  census.spoke("bob", bytes("bob")); // the third one has taken over
+  assert.equal(census.size, 2);
 });
 
 // Servers
