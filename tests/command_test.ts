@@ -246,7 +246,9 @@ Deno.test("serve exits 1, with the module's own message, when the handler can't 
   using folder = handlerFolder('throw new Error("It is broken");');
   const { code, stdout, stderr } = await runServer([...ANY_PORT, folder.handler]);
   assert.equal(stdout, "");
-  assert.match(stderr, /^prefork: Cannot load the handler ".*handler\.ts": It is broken$/m);
+  const broken =
+    /^prefork: Cannot load the handler ".*": It is broken \(file:.*handler\.ts:1:7\)$/m;
+  assert.match(stderr, broken);
   assert.equal(code, 1);
 });
 
