@@ -1080,6 +1080,9 @@ class PreforkServer implements Server {
     this.#loading?.abort();
     const loading = this.#loading = new AbortController();
     const startedAt = performance.now();
+    const { startTimeout: ms } = this.#settings;
+    const late = setTimeout(() => this.#log.warn(`the handler: ${MODULES_LATE}`, { ms }), ms);
+    loading.signal.addEventListener("abort", () => clearTimeout(late));
     try {
       const { cwd } = this.#start.startOf(spec.permissions);
       const graph = await loadModules(spec, { signal: loading.signal, cwd });
@@ -1090,6 +1093,8 @@ class PreforkServer implements Server {
       this.#useModules({ ...spec, graph });
     } catch (error) {
       if (this.#loading === loading) this.#notLoaded(spec, messageOf(error));
+    } finally {
+      clearTimeout(late);
     }
   }
 
@@ -1375,6 +1380,9 @@ function refusalError({ reason, permission }: Refusal): Error {
   return new RangeError(`Cannot serve as ${name} must be what Deno can grant: ${reason}`);
 }
 
+const MODULES_LATE =
+  "its modules did not come in time: does a host that it imports from not answer?";
+
 /** What a worker was at when its time to become ready was over. */
 function lateCause(isLoaded: boolean): string {
   return isLoaded
@@ -1632,10 +1640,23 @@ async function check(settings: Settings): Promise<number> {
   try {
     let spec = placeConfig(plain, workplace, settings.handlerLock);
     workplace.handOver("");
-    if (spec.graph === undefined) spec = { ...spec, graph: await loadModules(spec) };
+    if (spec.graph === undefined) spec = { ...spec, graph: await loadInTime(spec, settings) };
     return await tryHandler(settings, spec, workplace.library);
   } finally {
     workplace.remove();
+  }
+}
+
+async function loadInTime(
+  spec: ChildSpec,
+  { startTimeout }: Settings,
+): Promise<ChildSpec["graph"]> {
+  const signal = AbortSignal.timeout(startTimeout);
+  try {
+    return await loadModules(spec, { signal });
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    throw new Error(`Cannot load the handler "${spec.handler}": ${MODULES_LATE}`);
   }
 }
 

@@ -159,3 +159,21 @@ Deno.test("serve exits 1 with --check and says why when a top-level await never 
   assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
   assert.match(stderr, /^prefork: Cannot load the handler ".*": .*top-level await never end\?\n$/);
 });
+
+Deno.test("serve says so, and exits 1 with --check, when a host that the handler imports from is silent", async () => {
+  using folder = new Folder();
+  // It takes connections and never answers.
+  using host = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  assert.equal(host.addr.transport, "tcp");
+  const port = host.addr.transport === "tcp" ? host.addr.port : 0;
+  const source = `import "http://127.0.0.1:${port}/x.js"; ${FINE}`;
+  const handler = folder.write("handler.ts", source);
+  const grant = `--handler-allow-import=127.0.0.1:${port}`;
+  const args = ["--workers", "1", "--start-timeout", "1s", grant];
+  const { code, stderr } = await runServer(["--check", ...args, handler]);
+  assert.equal(code, 1);
+  assert.match(stderr, /^prefork: Cannot load the handler ".*": its modules did not come in time/m);
+  await using server = await startServer({ handler: source, args, raw: true });
+  const late = "its modules did not come in time: does a host that it imports from not answer?";
+  assert.equal((await server.line(`the handler: ${late}`)).level, "warn");
+});
