@@ -88,8 +88,8 @@ export class Connection {
 
   /** Closes both; what was not sent by now is not sent. */
   close(): void {
-    this.socket.close(0);
     this.#monitor.close();
+    this.socket.close(0);
   }
 }
 

@@ -491,6 +491,15 @@ Deno.test("Client checks each endpoint of a list, and that onRetry is a function
   assert.throws(make({ onRetry: true }), /^TypeError: .*"onRetry" must be a function/);
 });
 
+Deno.test("Client reaches a server when many sockets were closed in the middle of their handshakes", async () => {
+  await using server = new FakeServer(echo);
+  await using client = new Client({ endpoint: server.endpoint, timeout: LIMIT });
+  for (let round = 0; round < 20; round++) {
+    await client.request("x", { timeout: 1, retries: 20 }).catch(() => {});
+  }
+  assert.equal((await client.request("at last")).text(), "at last");
+});
+
 /** Waits until a client says so of a request that is not answered: on a busy machine it knows that late. */
 async function complains(options: { endpoint: string }, what: RegExp): Promise<void> {
   await using client = new Client({ ...options, timeout: 500, retries: 1 });

@@ -43,6 +43,7 @@ const UNLIMITED = 0;
 export class Monitor {
   /** Readable when there is news; watch it beside the socket itself. */
   readonly socket: Socket;
+  readonly #target: Socket;
   readonly #bytes = new Uint8Array(EVENT_BYTES);
   readonly #view = new DataView(this.#bytes.buffer);
   readonly #address = new Uint8Array(1);
@@ -53,6 +54,7 @@ export class Monitor {
    * @throws {ZmqError} when the system has no file descriptor left.
    */
   constructor(context: Context, target: Socket) {
+    this.#target = target;
     const endpoint = `inproc://monitor-${crypto.randomUUID()}`;
     this.socket = context.socket(SocketType.PAIR);
     // libzmq's I/O thread waits while there is no room for an event.
@@ -71,8 +73,12 @@ export class Monitor {
     }
   }
 
-  /** Stops listening; the target is closed first. */
+  /**
+   * Stops listening, before the target is closed: libzmq's I/O thread would wait for ever to say something
+   * of its end to nobody, and with it all sockets of the context.
+   */
   close(): void {
+    this.#target.unmonitor();
     this.socket.close(0);
   }
 }

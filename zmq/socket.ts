@@ -174,6 +174,11 @@ export class Socket {
     }
   }
 
+  /** Ends what `monitor` began. */
+  unmonitor(): void {
+    this.#symbols.zmq_socket_monitor(this.#pointer, null, 0);
+  }
+
   /** Whoever calls this calls `stir` whenever `fd` was readable: until then there is nothing to ask for. */
   watch(): void {
     this.#watched = true;
