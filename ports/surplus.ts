@@ -8,8 +8,8 @@
 import type { Message } from "../zmq/message.ts";
 import type { Socket } from "../zmq/socket.ts";
 
-/** Frames read in a turn, which takes about 1 ms. */
-const SLICE = 10_000;
+/** Frames read in a turn, which takes 1 to 2 ms. */
+const SLICE = 2000;
 
 /** What was skipped of a message. */
 export interface Skipped {
