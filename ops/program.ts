@@ -5,7 +5,7 @@
  */
 
 /** The version of deno.json. */
-export const VERSION = "0.1.0";
+export const VERSION = "0.2.0";
 
 /**
  * The command that has started a program, for its help: the one of a checkout if its module is a file,
