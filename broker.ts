@@ -62,6 +62,8 @@ export interface BrokerLimits {
   maxQueuePerClient: number;
   /** How long a handler may run, ms; 0: any time. */
   requestTimeout: number;
+  /** How long others may go on in the worker of one that does not stop, ms. */
+  stopTimeout: number;
   /** How long a handler may go on that was told to stop, before its worker is given up, ms; 0: any time. */
   abortGrace: number;
 }
@@ -90,6 +92,8 @@ export interface Overrun<B> {
   worker: Worker<B>;
   /** What it had beside the job that overran; taken from it. */
   jobs: readonly Job<B>[];
+  /** isolate: it gets no more jobs, and those that it runs may end; end: it is to be ended now. */
+  step: "isolate" | "end";
 }
 
 /** A job, and the worker that has it; one that comes as its `asked` is sent once that shows that it lives. */
@@ -127,6 +131,8 @@ export interface BrokerCounters {
   lost: number;
   /** Jobs whose handlers ran past their limit and did not stop. */
   overran: number;
+  /** Times a running job lost its worker because another one there did not stop. */
+  displaced: number;
   /** Requests that their clients took back. */
   cancelled: number;
   /** Requests that were answered together with an earlier one of the same key. */
@@ -209,6 +215,7 @@ export class Broker<B> {
     returned: 0,
     lost: 0,
     overran: 0,
+    displaced: 0,
     cancelled: 0,
     joined: 0,
     cached: 0,
@@ -359,6 +366,9 @@ export class Broker<B> {
 
   /** A worker has shown that it lives: the job that it was to get once it does. */
   proven(worker: Worker<B>, now: number): Job<B> | undefined {
+    if (worker.isolatedUntil < Infinity) {
+      worker.isolatedUntil = worker.isolatedAt + this.#limits.stopTimeout;
+    }
     const job = worker.asked;
     if (job === undefined) return undefined;
     worker.asked = undefined;
@@ -381,7 +391,8 @@ export class Broker<B> {
   ): Job<B> | undefined {
     const job = worker.jobs.get(id);
     if (job === undefined) {
-      this.counters.strayReplies++;
+      // An isolated worker may yet end what was answered for it.
+      if (worker.isolatedUntil === Infinity) this.counters.strayReplies++;
       return undefined;
     }
     this.#unassign(worker, job, now);
@@ -421,6 +432,8 @@ export class Broker<B> {
       alone: false,
       asked: undefined,
       end: undefined,
+      isolatedAt: 0,
+      isolatedUntil: Infinity,
       idleSince: now,
       progressAt: now,
       answered: 0,
@@ -447,6 +460,8 @@ export class Broker<B> {
     this.retire(worker);
     worker.state = "gone";
     this.#workers.delete(worker);
+    if (worker.isolatedUntil < Infinity) this.#watched--;
+    worker.isolatedUntil = Infinity;
     const unsent = worker.asked !== undefined;
     const jobs = this.#takeJobs(worker);
     if (end === "died" && !unsent) return this.#hold(worker, jobs, now);
@@ -627,7 +642,8 @@ export class Broker<B> {
     const late = this.#watchAt === NOW ? 0 : now - this.#watchAt;
     for (const worker of this.#workers) {
       const job = this.#watchWorker(worker, late > OVERSLEPT ? late : 0, now);
-      if (job !== undefined) this.#overrun(worker, job);
+      if (job !== undefined) this.#overrun(worker, job, now);
+      if (this.#isOver(worker, now)) this.#endWorker(worker);
     }
     this.#watchAt = now + WATCH_INTERVAL;
     return WATCH_INTERVAL;
@@ -656,19 +672,73 @@ export class Broker<B> {
     return stopAt + this.#limits.abortGrace;
   }
 
-  /** A handler does not stop: its job is answered, what waits behind it goes back. */
-  #overrun(worker: Worker<B>, job: Job<B>): void {
+  /**
+   * A handler does not stop: its job is answered, what waits behind it goes back. If others run beside it,
+   * its worker is isolated: they may end first.
+   */
+  #overrun(worker: Worker<B>, job: Job<B>, now: number): void {
     this.retire(worker);
-    const jobs = this.#takeJobs(worker).filter((other) => other !== job);
+    this.#unassign(worker, job, now);
+    // One that only waited was not even given back: the whole worker is stuck.
+    const stuck = job.startedAt === 0;
+    this.#endStubborn(job);
+    if (stuck || ![...worker.jobs.values()].some(isRunning)) return this.#endWorker(worker);
+    if (worker.isolatedUntil === Infinity) this.#isolate(worker, now);
+  }
+
+  /** What runs may end, if the worker shows in time that not all of it is stuck. */
+  #isolate(worker: Worker<B>, now: number): void {
+    const { abortGrace, stopTimeout } = this.#limits;
+    worker.isolatedAt = now;
+    worker.isolatedUntil = now + Math.min(abortGrace, stopTimeout);
+    this.#beginWatch(now);
+    const jobs = [...worker.jobs.values()].filter(({ startedAt }) => startedAt === 0);
     for (const other of jobs.toReversed()) {
+      this.#unassign(worker, other, now);
       other.begun = true;
       this.#requeue(other);
     }
-    this.#overruns.push({ worker, jobs });
+    this.#overruns.push({ worker, jobs, step: "isolate" });
+  }
+
+  #endStubborn(job: Job<B>): void {
     if (job.state === "aborted") return this.#endAborted(job);
     this.counters.overran++;
     const limit = `The handler ran past its limit of ${job.requestTimeout} ms`;
     this.#answer(job, Code.handlerTimeout, limit);
+  }
+
+  /** Whether an isolated worker has run out of time, or of jobs that anybody waits for. */
+  #isOver(worker: Worker<B>, now: number): boolean {
+    if (worker.isolatedUntil === Infinity) return false;
+    return now >= worker.isolatedUntil || ![...worker.jobs.values()].some(isRunning);
+  }
+
+  /** A worker is to be ended for a handler that does not stop; an isolated one's place is needed, perhaps. */
+  endIsolated(worker: Worker<B>): void {
+    if (worker.isolatedUntil < Infinity) this.#endWorker(worker);
+  }
+
+  /** What still runs in it has its next try alone, where nobody else's job can end its worker. */
+  #endWorker(worker: Worker<B>): void {
+    if (worker.isolatedUntil < Infinity) this.#watched--;
+    worker.isolatedUntil = Infinity;
+    const jobs = this.#takeJobs(worker);
+    for (const job of jobs.toReversed()) {
+      job.begun = true;
+      if (!isRunning(job)) this.#requeue(job);
+      else this.#displace(job);
+    }
+    this.#overruns.push({ worker, jobs, step: "end" });
+  }
+
+  #displace(job: Job<B>): void {
+    job.beside++;
+    this.counters.displaced++;
+    if (this.#limits.maxAttempts > 1) return this.#requeue(job);
+    const reason = "The worker was ended because of another job, and maxAttempts is 1";
+    this.counters.lost++;
+    this.#answer(job, Code.workerDied, reason);
   }
 
   #newJob(client: Client<B>, request: NewJob<B>): Job<B> {
@@ -992,6 +1062,11 @@ const NONE: readonly never[] = [];
 const NO_FLAGS = 0;
 const CANCELLED = { code: Code.cancelled, message: "The request was cancelled" };
 
+/** Whether a worker has begun a job that somebody waits for. */
+function isRunning<B>({ state, startedAt }: Job<B>): boolean {
+  return state === "assigned" && startedAt !== 0;
+}
+
 /** All who wait for a job. */
 function askers<B>(job: Job<B>): readonly Asker<B>[] {
   return [job, ...job.others];
@@ -1049,6 +1124,8 @@ export interface LoopEvents {
   memory(worker: number, bytes: number): void;
   /** The worker's handler does not stop: it is to be ended. */
   overran(worker: number): void;
+  /** The same, but others run beside it: it is given no more jobs until they have ended. */
+  isolated(worker: number): void;
   /** A line of the broker's own for the log. */
   log(level: LogLevel, message: string, fields?: LogFields): void;
   /** Whether the log takes a worker's next line, of so many bytes. */
@@ -1424,6 +1501,13 @@ export class BrokerLoop {
     this.wake();
   }
 
+  /** The place of an isolated worker is needed: it is ended now. */
+  evict(number: number): void {
+    const worker = this.#workers.get(number);
+    if (worker !== undefined) this.broker.endIsolated(worker);
+    this.wake();
+  }
+
   /** A worker's process has ended, in service or not; what it said before may still be to be read. */
   processEnded(number: number, end: End): void {
     this.broker.processEnded(number, this.#workers.get(number), end, performance.now());
@@ -1680,10 +1764,17 @@ export class BrokerLoop {
 
   /** Gives up workers whose handlers don't stop; what they have not begun, they must not begin. */
   #endOverruns(): void {
-    for (const { worker, jobs } of this.broker.takeOverruns()) {
+    for (const { worker, jobs, step } of this.broker.takeOverruns()) {
       for (const job of jobs) this.#cancel({ worker, job });
-      this.#events.overran(worker.id);
+      if (step === "end") this.#events.overran(worker.id);
+      else this.#isolated(worker);
     }
+  }
+
+  /** It shows that it is not stuck as a whole, or it is not there any more. */
+  #isolated(worker: Worker<Frames>): void {
+    this.#back.ask(worker);
+    this.#events.isolated(worker.id);
   }
 
   /** Ends workers that answer later jobs and keep an earlier one: that one is never answered there. */

@@ -720,6 +720,8 @@ class PreforkServer implements Server {
         return this.#spawn(action.worker, action.purpose);
       case "retire":
         return this.#loop.retire(action.worker);
+      case "evict":
+        return this.#loop.evict(action.worker);
       case "kill":
         return this.#kill(action.worker, action.signal);
       case "reloaded":
@@ -745,6 +747,10 @@ class PreforkServer implements Server {
       loaded: (token) => this.#loaded(token),
       failed: (token, message) => this.#loadFailed(token, message),
       overran: (worker) => this.#overran(worker),
+      isolated: (worker) => {
+        this.#log.warn("the handler does not stop, its worker gets no more jobs", { worker });
+        this.#supervisor.isolated(worker, performance.now());
+      },
       diedBusy: (worker) => {
         const process = this.#processes.get(worker);
         if (process !== undefined) process.diedBusy = true;

@@ -66,6 +66,7 @@ const LIMITS: BrokerLimits = {
   overflow: "block",
   maxQueuePerClient: 0,
   requestTimeout: 0,
+  stopTimeout: 30_000,
   abortGrace: 0,
 };
 

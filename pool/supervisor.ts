@@ -80,10 +80,11 @@ export type Purpose = "serve" | "dequeue";
 /** What a worker can be sent, the gentlest first. */
 export type KillSignal = "SIGINT" | "SIGTERM" | "SIGKILL";
 
-/** What is to be done now; "retire" asks a worker to finish its jobs and leave. */
+/** What is to be done now; "retire" asks a worker to finish its jobs and leave, "evict" ends an isolated one. */
 export type Action =
   | { type: "spawn"; worker: number; purpose: Purpose }
   | { type: "retire"; worker: number }
+  | { type: "evict"; worker: number }
   | { type: "kill"; worker: number; signal: KillSignal }
   | { type: "reloaded" }
   | { type: "reloadFailed"; message: string };
@@ -148,6 +149,8 @@ interface Worker extends WorkerView {
   /** When it was asked to leave, or gave reason to be, and when it said its last word; Infinity: not yet. */
   dismissedAt: number;
   leftAt: number;
+  /** It has jobs beside one that does not stop, and is ended when these have ended. */
+  isolated: boolean;
   /** The ready worker whose place it is to take, or `NOBODY`. */
   readonly replaces: number;
   state: WorkerState;
@@ -351,14 +354,24 @@ export class Supervisor {
     worker.leftAt = Math.min(worker.leftAt, now);
   }
 
+  /** The handler of `id` does not stop, but other jobs run beside it: `overran` comes when they have ended. */
+  isolated(id: number, now: number): void {
+    const worker = this.#workers.get(id);
+    if (worker?.state !== "ready") return;
+    toStopping(worker, "overran", now);
+    worker.isolated = true;
+  }
+
   /** The handler of `id` does not stop: TERM, and KILL after `abortGrace`. */
   overran(id: number, now: number): void {
     const worker = this.#workers.get(id);
     if (worker === undefined || worker.signal === "SIGKILL") return;
     const { abortGrace, stopTimeout } = this.#limits;
-    if (now + (abortGrace > 0 ? abortGrace : stopTimeout) < this.#deadline(worker)) {
+    const deadline = now + (abortGrace > 0 ? abortGrace : stopTimeout);
+    if (worker.isolated || deadline < this.#deadline(worker)) {
       worker.state = "stopping";
       worker.reason = "overran";
+      worker.isolated = false;
       worker.since = now;
       worker.dismissedAt = Math.min(worker.dismissedAt, now);
     }
@@ -522,11 +535,12 @@ export class Supervisor {
   }
 
   /** When `worker` must have left its state. */
-  #deadline({ state, since, leftAt, signal, reason }: Worker): number {
+  #deadline({ state, since, leftAt, signal, reason, isolated }: Worker): number {
     const { startTimeout, stopTimeout, abortGrace } = this.#limits;
     if (state === "ready" || signal === "SIGKILL") return Infinity;
     if (state === "starting") return since + startTimeout;
-    const time = reason === "overran" && abortGrace > 0 ? abortGrace : stopTimeout;
+    const grace = reason === "overran" && abortGrace > 0 ? abortGrace : stopTimeout;
+    const time = isolated ? stopTimeout + LEFT_GRACE + grace : grace;
     return Math.min(since + time, leftAt + LEFT_GRACE);
   }
 
@@ -623,14 +637,17 @@ export class Supervisor {
       )
       .sort((a, b) => a.leftAt - b.leftAt || a.dismissedAt - b.dismissedAt);
     for (const worker of inTheWay.slice(0, Math.max(0, count - dying))) {
-      this.#kill(worker, "SIGKILL");
+      if (worker.isolated) this.#actions.push({ type: "evict", worker: worker.worker });
+      else this.#kill(worker, "SIGKILL");
     }
   }
 
   /** Whether it takes longer to leave than it may while others wait for its place. */
   #isOverdue(worker: Worker, load: Load, now: number): boolean {
     if (worker.leftAt <= now) return true;
-    const patience = load.busy(worker.worker) ? this.#limits.stopTimeout : LEFT_GRACE;
+    const patience = load.busy(worker.worker) && !worker.isolated
+      ? this.#limits.stopTimeout
+      : LEFT_GRACE;
     return now >= worker.dismissedAt + patience;
   }
 
@@ -772,6 +789,7 @@ export class Supervisor {
       replaces,
       state: purpose === "serve" ? "starting" : "ready",
       dismissedAt: Infinity,
+      isolated: false,
       leftAt: Infinity,
       since: now,
       spawnedAt: now,

@@ -74,6 +74,10 @@ export interface Worker<B> extends Linked<Worker<B>> {
   readonly jobs: Map<number, Job<B>>;
   /** ready → retiring: given no more jobs → gone */
   state: "ready" | "retiring" | "gone";
+  /** Since when it gets no more jobs as one did not stop, ms, while `isolatedUntil` says that it is so. */
+  isolatedAt: number;
+  /** When it is ended though jobs run beside that one, ms; Infinity: there is no such one. */
+  isolatedUntil: number;
   /** Whether it has a job that may end it, or is kept for one, and so gets no other. */
   alone: boolean;
   /** The job that it gets once it has shown that it lives. */

@@ -60,6 +60,7 @@ export const brokerLimits: fc.Arbitrary<BrokerLimits & BrokerTimes> = fc.record(
   overflow: fc.constantFrom("block", "reject"),
   maxQueuePerClient: fc.constantFrom(0, 0, 2),
   requestTimeout: fc.constantFrom(0, 100),
+  stopTimeout: fc.constantFrom(100, 1000),
   abortGrace: fc.constantFrom(0, 70),
 });
 
@@ -119,6 +120,13 @@ interface Peer {
 interface Hand {
   readonly worker: Worker<string>;
   jobs: Asked[];
+  /** Whether one of its jobs did not stop, and since when it is isolated for that, ms. */
+  overran?: boolean;
+  /** Whether one only waited there, so that the whole worker must be stuck. */
+  stuck?: boolean;
+  /** Whether it has shown since that it is not. */
+  showed?: boolean;
+  isolatedAt?: number;
 }
 
 /** A worker that died, and what it had. */
@@ -290,6 +298,10 @@ class BrokerModel {
 
   /** A worker that was asked whether it lives says so. */
   prove(first: number): void {
+    for (const hand of this.#hands.filter(({ isolatedAt }) => isolatedAt !== undefined)) {
+      assert.equal(this.#broker.proven(hand.worker, this.#now), undefined);
+      hand.showed = true;
+    }
     const asked = this.#hands.filter(({ jobs }) => jobs.some(({ sent }) => !sent));
     const hand = pick(asked, first);
     if (hand !== undefined) this.#prove(hand);
@@ -319,6 +331,7 @@ class BrokerModel {
     const id = second % (this.#asked.size + 3);
     if (hand === undefined || hand.jobs.some((asked) => asked.id === id)) return;
     const { strayReplies } = this.#broker.counters;
+    if (second % 2 === 1 && hand.worker.isolatedUntil < Infinity) return;
     if (second % 2 === 0) this.#broker.giveBack(hand.worker, id, this.#now);
     else assert.equal(this.#broker.settle(hand.worker, id, 200, 1, this.#now), undefined);
     assert.equal(this.#broker.counters.strayReplies, strayReplies + 1);
@@ -675,22 +688,68 @@ class BrokerModel {
     }
   }
 
-  /** Workers whose handlers did not stop are given up: takes the broker's word, unless it is too early. */
+  /** Handlers that did not stop: takes the broker's word, unless it is too early. */
   #takeOverruns(): void {
-    for (const { worker, jobs } of this.#broker.takeOverruns()) {
+    this.#hear();
+    for (const hand of this.#hands) {
+      for (const asked of [...hand.jobs]) if (this.#told.has(asked.id)) this.#overrun(hand, asked);
+    }
+    for (const { worker, jobs, step } of this.#broker.takeOverruns()) {
       const hand = this.#hands.find((hand) => hand.worker === worker);
       assert(hand, `Worker ${worker.id} is there`);
       const ids = jobs.map(({ id }) => id);
-      const [asked, ...more] = hand.jobs.filter(({ id }) => !ids.includes(id));
-      assert(asked && more.length === 0, "one job has overrun");
-      const ran = hand.jobs.indexOf(asked) < this.#limits.concurrency;
-      assert(ran || asked.abortedAt !== undefined, `Job ${asked.id} was running, or taken back`);
-      assert(this.#now >= this.#overrunAt(asked), `Job ${asked.id} still has time`);
-      const others = hand.jobs.filter((other) => other !== asked);
-      assert.deepEqual(others.map(({ id }) => id), ids);
-      hand.jobs = [];
-      for (const other of others.toReversed()) this.#return(other);
-      this.#end(asked, asked.abortedAt === undefined ? Code.handlerTimeout : Code.cancelled);
+      const taken = hand.jobs.filter(({ id }) => ids.includes(id));
+      if (step === "isolate") this.#isolate(hand, taken);
+      else this.#give(hand, taken);
+    }
+  }
+
+  /** A job that does not stop is answered, or nobody waits for it. */
+  #overrun(hand: Hand, asked: Asked): void {
+    const gone = asked.abortedAt !== undefined;
+    const ran = hand.jobs.indexOf(asked) < this.#limits.concurrency;
+    assert(ran || gone, `Job ${asked.id} was running, or taken back`);
+    const early = this.#now < this.#overrunAt(asked);
+    if (this.#told.get(asked.id) === Code.workerDied) {
+      assert.equal(this.#limits.maxAttempts, 1, "only what must not run twice ends beside another");
+      remove(hand.jobs, asked);
+      return this.#end(asked, Code.workerDied);
+    }
+    assert(!early || (gone && hand.overran), `Job ${asked.id} still has time`);
+    hand.overran = true;
+    hand.stuck ||= asked.runningSince === undefined;
+    remove(hand.jobs, asked);
+    this.#end(asked, gone ? Code.cancelled : Code.handlerTimeout);
+  }
+
+  /** Others run beside it: what waits goes elsewhere. */
+  #isolate(hand: Hand, waiting: Asked[]): void {
+    assert(
+      hand.overran && hand.isolatedAt === undefined,
+      "a worker is isolated once, and for a reason",
+    );
+    hand.isolatedAt = this.#now;
+    assert(hand.jobs.some((asked) => isOpen(asked)), "somebody else's job runs there");
+    for (const asked of waiting.toReversed()) {
+      remove(hand.jobs, asked);
+      this.#return(asked);
+    }
+  }
+
+  /** It is to be ended; what it still ran gets another try, alone. */
+  #give(hand: Hand, taken: Asked[]): void {
+    assert(hand.overran, "a worker is ended for a reason");
+    assert.deepEqual(taken, hand.jobs, "nothing is left there");
+    const since = hand.isolatedAt ?? this.#now;
+    const { stopTimeout, abortGrace } = this.#limits;
+    const time = hand.showed ? stopTimeout : Math.min(stopTimeout, abortGrace);
+    const inTime = this.#now >= since + time || hand.stuck;
+    const isRunning = (asked: Asked) => isOpen(asked) && asked.runningSince !== undefined;
+    assert(inTime || !taken.some(isRunning), "what runs beside it has its time");
+    hand.jobs = [];
+    for (const asked of taken.toReversed()) {
+      if (isRunning(asked)) asked.suspect = true;
+      this.#return(asked);
     }
   }
 

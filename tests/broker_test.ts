@@ -23,6 +23,7 @@ const LIMITS: BrokerLimits = {
   overflow: "block",
   maxQueuePerClient: 0,
   requestTimeout: 0,
+  stopTimeout: 5000,
   abortGrace: 0,
 };
 
@@ -1264,6 +1265,7 @@ Deno.test("Broker counts all that happens to jobs", () => {
     failed: 1,
     refused: 1,
     rejected: 1,
+    displaced: 0,
     expired: 1,
     abandoned: 2,
     returned: 2,
@@ -1301,8 +1303,10 @@ function pass(desk: Desk, duration: number): void {
 
 /** Workers that are to be ended, with what was taken from them. */
 function overruns(desk: Desk): string[] {
-  return desk.broker.takeOverruns().map(({ worker, jobs }) =>
-    `${worker.id}: ${jobs.map(({ body }) => body.name).join(" ")}`
+  return desk.broker.takeOverruns().map(({ worker, jobs, step }) =>
+    `${step === "end" ? "" : "isolate "}${worker.id}: ${
+      jobs.map(({ body }) => body.name).join(" ")
+    }`
   );
 }
 
@@ -1383,9 +1387,71 @@ Deno.test("Broker watches each of several running jobs when a worker has more th
   desk.submit("c1");
   desk.dispatch();
   pass(desk, 110);
-  assert.deepEqual(overruns(desk), ["1: c1"]);
+  assert.deepEqual(overruns(desk), ["isolate 1: "]);
   assert.deepEqual(desk.ended(), [`b1: ${OVERRAN}`]);
-  assert.equal(desk.broker.queued, 1);
+  assert(desk.reply(1, "c1"));
+});
+
+/** A worker that runs b1 and c1 beside a1, which does not stop. */
+function isolated(limits: Partial<BrokerLimits> = {}): Desk {
+  const desk = new Desk({ abortGrace: 100, concurrency: 3, ...limits });
+  desk.workers(1);
+  desk.submit("a1", { requestTimeout: 100 });
+  desk.submit("b1 c1");
+  desk.dispatch();
+  pass(desk, 260);
+  assert.deepEqual(overruns(desk), ["isolate 1: "]);
+  assert.deepEqual(desk.ended(), [`a1: ${OVERRAN}`]);
+  return desk;
+}
+
+Deno.test("Broker lets jobs end beside one that does not stop, then ends their worker", () => {
+  const desk = isolated();
+  assert.equal(desk.broker.proven(desk.worker(1), desk.now), undefined);
+  desk.submit("d1");
+  assert.equal(desk.dispatch(), "", "it gets no more");
+  pass(desk, 3000);
+  assert.equal(desk.reply(1, "a1"), false, "its answer comes too late");
+  assert.equal(desk.broker.counters.strayReplies, 0);
+  assert(desk.reply(1, "b1"));
+  assert.deepEqual(overruns(desk), []);
+  assert(desk.reply(1, "c1"));
+  pass(desk, 60);
+  assert.deepEqual(overruns(desk), ["1: "]);
+  assert.equal(desk.broker.counters.displaced, 0);
+});
+
+Deno.test("Broker ends an isolated worker soon when it does not show that it lives, and at last in any case", () => {
+  for (const [shows, time] of [[false, 100], [true, 5000]] as const) {
+    const desk = isolated();
+    if (shows) desk.broker.proven(desk.worker(1), desk.now);
+    pass(desk, time - 80);
+    assert.deepEqual(overruns(desk), []);
+    pass(desk, 120);
+    assert.deepEqual(overruns(desk), ["1: b1 c1"]);
+    assert.equal(desk.broker.counters.displaced, 2);
+    assert.deepEqual(deaths(desk, "b1 c1"), [0, 0]);
+  }
+});
+
+Deno.test("Broker runs a job alone that lost its worker because of another, so that it does not again", () => {
+  const desk = isolated();
+  desk.broker.endIsolated(desk.worker(1));
+  assert.deepEqual(overruns(desk), ["1: b1 c1"]);
+  desk.die(1);
+  desk.workers(2);
+  desk.submit("d1 d2");
+  assert.equal(desk.dispatch(), "b1>2");
+  assert(desk.reply(2, "b1"));
+  assert.equal(desk.dispatch(), "c1>2");
+  assert(desk.reply(2, "c1"));
+  assert.equal(desk.dispatch(), "d1>2 d2>2");
+});
+
+Deno.test("Broker answers 502 to a job that lost its worker because of another when maxAttempts is 1", () => {
+  const desk = isolated({ maxAttempts: 1 });
+  desk.broker.endIsolated(desk.worker(1));
+  assert.deepEqual(desk.ended().map((line) => line.slice(0, 7)).sort(), ["b1: 502", "c1: 502"]);
 });
 
 Deno.test("Broker gives no worker up when the whole machine slept", () => {
@@ -1644,6 +1710,7 @@ Deno.test("Broker does not say so of jobs that ran beside one that overran", () 
   desk.broker.tick(desk.now);
   desk.now += 300;
   desk.broker.tick(desk.now);
+  desk.pass(200); // the worker does not show that it lives
   desk.broker.close("refuse");
   assert.deepEqual(flagsOf(desk), ["a1: 504 0", "b1: 503 0"]);
 });
@@ -1734,6 +1801,7 @@ class Audit {
       overflow: this.#random(2) === 0 ? "block" : "reject",
       maxQueuePerClient: 0,
       requestTimeout: 0,
+      stopTimeout: 5000,
       abortGrace: 0,
     };
     this.#broker = new Broker(this.#limits, { wakeTime: 0 });

@@ -243,6 +243,7 @@ Deno.test("BrokerLoop replaces a worker that has lost a job, and gives the job t
     admit: () => ({ worker: ++admitted, leave: false }),
     leaving: () => {},
     left: () => {},
+    isolated: () => {},
     loaded: () => false,
     failed: () => false,
     lost: (worker) => {

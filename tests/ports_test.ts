@@ -835,6 +835,8 @@ class Back {
       alone: false,
       asked: undefined,
       end: undefined,
+      isolatedAt: 0,
+      isolatedUntil: Infinity,
       idleSince: 0,
       progressAt: 0,
       answered: 0,

@@ -82,6 +82,7 @@ class Stage {
       lost: tell("lost"),
       diedBusy: tell("died busy"),
       overran: tell("overran"),
+      isolated: tell("isolated"),
       loaded: () => false,
       failed: () => false,
       memory: () => {},

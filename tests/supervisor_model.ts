@@ -24,6 +24,7 @@ const EVENTS = {
   work: 10,
   answer: 10,
   overrun: 2,
+  isolate: 2,
   judge: 5,
   grow: 5,
   resize: 2,
@@ -88,6 +89,7 @@ interface Process {
   cpuTime: number;
   stopping: boolean;
   overran: boolean;
+  isolated: boolean;
   /** When it must have been killed unless it is ready, or has left, ms. */
   overdueAt: number;
 }
@@ -228,6 +230,15 @@ class World {
     this.#supervisor.overran(process.worker, this.#now);
   }
 
+  /** A handler does not stop, and others run beside it. */
+  isolate(first: number): void {
+    const process = this.#pick(first, ({ said, overran }) => said === "ready" && !overran);
+    if (process === undefined || this.#view(process)?.state !== "ready") return;
+    process.overran = process.isolated = true;
+    process.idleSince = undefined;
+    this.#supervisor.isolated(process.worker, this.#now);
+  }
+
   /** The babysitter reads what busy workers have used; some burn all the time. */
   judge(first: number): void {
     if (!this.#supervisor.babysitDue(this.#now)) return;
@@ -334,7 +345,10 @@ class World {
     if (this.#unborn.has(action.worker)) return; // decided before it was known
     const process = this.#processes.get(action.worker);
     assert(process, `Worker ${action.worker} of "${action.type}" is there`);
-    if (action.type === "retire") {
+    if (action.type === "evict") {
+      assert(process.isolated, "only who is isolated is evicted");
+      this.#supervisor.overran(process.worker, this.#now);
+    } else if (action.type === "retire") {
       assert(!process.retired, "nobody is asked to leave twice");
       process.retired = true;
     } else {
@@ -368,6 +382,7 @@ class World {
       cpuTime: 0,
       stopping: false,
       overran: false,
+      isolated: false,
       overdueAt: this.#now + this.#limits.startTimeout,
     });
   }
@@ -394,7 +409,9 @@ class World {
       const finishing = reason === "recycled" && this.busy(process.worker) && !this.#halted;
       if (state === "stopping" && (!process.stopping || finishing)) {
         process.stopping = true;
-        process.overdueAt = this.#now + this.#limits.stopTimeout;
+        const { stopTimeout, abortGrace } = this.#limits;
+        const more = process.isolated ? 1000 + Math.max(stopTimeout, abortGrace) : 0;
+        process.overdueAt = this.#now + stopTimeout + more;
       }
       const killed = process.signals.includes("SIGKILL");
       const inTime = this.#now + this.#wait <= process.overdueAt;

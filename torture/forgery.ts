@@ -322,6 +322,7 @@ class OpenBroker {
       lost: () => this.lost++,
       diedBusy: () => {},
       overran: () => this.lost++,
+      isolated: () => this.lost++,
       loaded: () => false,
       failed: () => false,
       memory: () => {},
