@@ -1098,7 +1098,7 @@ class PreforkServer implements Server {
       this.#log.debug("the handler's modules are in the cache", { ms, files: graph.files.length });
       this.#useModules({ ...spec, graph });
     } catch (error) {
-      if (this.#loading === loading) this.#notLoaded(spec, messageOf(error));
+      if (this.#loading === loading) this.#notLoaded(messageOf(error));
     } finally {
       clearTimeout(late);
     }
@@ -1123,11 +1123,8 @@ class PreforkServer implements Server {
     this.#loop.wake();
   }
 
-  #notLoaded({ handler, config }: ChildSpec, why: string): void {
+  #notLoaded(message: string): void {
     this.#loading = undefined;
-    const lock = why.includes("lockfile") ? config?.lock : undefined;
-    const message = `Cannot load the handler "${handler}": ` +
-      (lock === undefined ? why : `"${lock.file}" does not fit it: ${why}`);
     if (this.#reload !== undefined && this.#supervisor.everReady) {
       return this.#reloadFailed(message);
     }

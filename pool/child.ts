@@ -125,7 +125,7 @@ export function likelyCause(
  * rules of resolution, and gives what they are. Runs none of them.
  *
  * @param options `cwd`: the folder to do so in; undefined: this process's.
- * @throws {Error} with Deno's own message when the configuration or the lock forbids it.
+ * @throws {Error} naming the lock, or with Deno's own message, when they can't be loaded so.
  */
 export async function loadModules(
   spec: ChildSpec,
@@ -138,7 +138,18 @@ export async function loadModules(
   }
   // Deno tells nothing of these, and what they import is not known before they run.
   if (/^(data|blob):/.test(handler)) return NO_MODULES;
-  return readGraph(await runDeno(spec, [...loadFlags(spec), handler], options), hostOf);
+  try {
+    return readGraph(await runDeno(spec, [...loadFlags(spec), handler], options), hostOf);
+  } catch (error) {
+    throw new Error(`Cannot load the handler "${handler}": ${explain(spec, error)}`);
+  }
+}
+
+/** Deno's message, and the name of the lock if that is at fault: what Deno saw is a copy. */
+function explain({ config, lockFile }: ChildSpec, error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  const lock = lockFile !== undefined && message.includes("lockfile") ? config?.lock : undefined;
+  return lock === undefined ? message : `"${lock.file}" does not fit it: ${message}`;
 }
 
 /** Characters of what Deno says of a lock that does not fit. */

@@ -133,6 +133,7 @@ export function workerFlags(sandbox: Sandbox, library: string): string[] {
     "--quiet",
     "--no-prompt",
     ...resolutionFlags(sandbox),
+    ...frozenFlags(sandbox, sandbox.workerModule.startsWith("file:")),
     ...networkFlags(sandbox),
     ...(heap === 0 ? [] : [`--v8-flags=--max-old-space-size=${heap}`]),
     mayUseFfi(permissions) ? "--allow-ffi" : `--allow-ffi=${escapeComma(library)}`,
@@ -148,17 +149,21 @@ export function loadFlags(sandbox: Sandbox): string[] {
     ...(Array.isArray(granted) ? granted : []),
     ...remoteHosts(sandbox),
   ]);
-  return ["info", "--json", "--quiet", ...resolutionFlags(sandbox), ...hosts];
+  const frozen = frozenFlags(sandbox, true);
+  return ["info", "--json", "--quiet", ...resolutionFlags(sandbox), ...frozen, ...hosts];
 }
 
-function resolutionFlags({ configFile, mapFile, lockFile, workerModule }: Sandbox): string[] {
+function resolutionFlags({ configFile, mapFile, lockFile }: Sandbox): string[] {
   return [
-    ...(lockFile === undefined ? ["--no-lock"] : [`--lock=${lockFile}`]),
-    // The modules of a package from a registry are in no lock of the handler's.
-    ...(lockFile === undefined || !workerModule.startsWith("file:") ? [] : ["--frozen"]),
+    lockFile === undefined ? "--no-lock" : `--lock=${lockFile}`,
     configFile === undefined ? "--no-config" : `--config=${configFile}`,
     ...(mapFile === undefined ? [] : [`--import-map=${mapFile}`]),
   ];
+}
+
+/** Refuses what the lock does not have, which for our own modules is so if they come from the network. */
+function frozenFlags({ lockFile }: Sandbox, isLocal: boolean): string[] {
+  return lockFile === undefined || !isLocal ? [] : ["--frozen"];
 }
 
 /** What is not in Deno's cache stays away, unless hosts are granted. */

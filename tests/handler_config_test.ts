@@ -274,7 +274,9 @@ Deno.test("a handler's modules are those of its lock, and the start ends when th
   // Deno has this one in its cache, and the lock does not have it.
   folder.write("deno.lock", lock("1.2.8", "npm:minimist@1.2.8"));
   const refusal = await endOf(handler);
-  assert.match(refusal, new RegExp(`Cannot load the handler .*"${folder.path}/deno.lock"`));
+  const unfit = new RegExp(`Cannot load the handler .*"${folder.path}/deno.lock"`);
+  assert.match(refusal, unfit);
+  assert.match(await endOf(handler, ["--check"]), unfit);
   assert.deepEqual(await ask(handler, ["--handler-lock", "off"]), ["b"]);
   folder.write("deno.lock", "{");
   assert.match(await endOf(handler), new RegExp(`"${folder.path}/deno.lock"`));
