@@ -1267,12 +1267,13 @@ class PreforkServer implements Server {
   }
 
   #moveWorkplace(): void {
-    const { backend: before } = this.#workplace;
+    const { backend: before } = this;
     this.#workplace.renew();
     this.#spec = this.#place(this.#spec);
-    const { backend } = this.#workplace;
+    const isGiven = this.#settings.backend !== undefined;
+    const backend = isGiven ? before : this.#loop.moveBackend(this.#workplace.backend);
+    this.#workplace.handOver(backend);
     this.#log.warn("the private folder was removed, another one is made", { before, backend });
-    this.#workplace.handOver(backend === before ? before : this.#loop.moveBackend(backend));
   }
 
   #tellIdle(now: number): void {

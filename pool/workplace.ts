@@ -39,6 +39,8 @@ export class Workplace {
   readonly #system: System;
   #folder: PrivateFolder | undefined;
   #identity: string | undefined;
+  /** Something of it is still to be made or bound. */
+  #isUnfinished = false;
   /** The file of libzmq, where workers can read it. */
   #library: string;
   #touchAt = TOUCH_INTERVAL;
@@ -80,22 +82,31 @@ export class Workplace {
 
   /** Whether somebody has removed or replaced the private folder. */
   get isGone(): boolean {
-    return this.#folder !== undefined &&
-      this.#system.identify(this.#folder.path) !== this.#identity;
+    if (this.#isUnfinished) return true;
+    return this.#folder !== undefined && !this.#isOurs(this.#folder);
+  }
+
+  #isOurs({ path }: PrivateFolder): boolean {
+    return this.#system.identify(path) === this.#identity;
   }
 
   /**
-   * Makes a private folder in place of one that is gone; its socket is to be bound anew.
+   * Makes a private folder in place of one that is gone; its socket is to be bound anew. The one that is
+   * gone counts as such until `handOver`.
    *
    * @throws {Error} when it can't be made, or workers could not load libzmq.
    */
   renew(): void {
     const { backend, workers } = this.#options;
     const copies = isForeign(workers) && !this.#isReadable;
-    this.#folder?.forget();
+    const before = this.#folder;
+    if (before !== undefined && this.#isOurs(before)) before.remove();
+    else before?.forget();
+    const isNeeded = backend === undefined || copies || before !== undefined || this.#isUnfinished;
     this.#folder = undefined;
+    this.#isUnfinished = isNeeded;
     this.#placed.clear();
-    if (backend !== undefined && !copies) return;
+    if (!isNeeded) return;
     const folder = this.#makeFolder();
     if (copies) this.#library = this.#copyLibrary(folder.path);
   }
@@ -160,6 +171,7 @@ export class Workplace {
     }
     this.#isOpen = true;
     this.#folder?.open();
+    this.#isUnfinished = false;
   }
 
   /** Keeps off those who remove what is old; `now` counts from the start, ms. */
