@@ -391,6 +391,14 @@ Deno.test("ReplyCache drops the oldest answers when its bytes are used up", () =
   assert.deepEqual([cache.size, cache.bytes], [0, 0]);
 });
 
+Deno.test("ReplyCache counts what an answer of many empty frames weighs, and the key's characters", () => {
+  const { cache, dropped } = cacheOf({ ttl: 1000, bytes: 10_000 });
+  cache.put("a".repeat(1000), { code: 200, body: "frames", bytes: 0, weight: 7000 }, 0);
+  assert(cache.bytes >= 9000, `${cache.bytes} bytes`);
+  cache.put("b", { code: 200, body: "more", bytes: 0, weight: 7000 }, 1);
+  assert.deepEqual(dropped, ["frames"]);
+});
+
 Deno.test("ReplyCache keeps the newest answer of a key, as new", () => {
   const { cache, dropped, put } = cacheOf({ ttl: 1000, bytes: 10_000 });
   put("a", "old", 0);
