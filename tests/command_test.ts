@@ -575,7 +575,7 @@ Deno.test("serve exits 1 and leaves the first alone when --background is run twi
   assert.equal((await server.start(...ANY_PORT)).code, 0);
   const { pid } = server;
   const { code, stderr } = await server.start(...ANY_PORT);
-  assert.match(stderr, new RegExp(`process ${pid} lives and holds it`));
+  assert.match(stderr, new RegExp(`held by process ${pid}, which is still running`));
   assert.equal(code, 1);
   assert.equal(server.pid, pid);
   assert.ok(isAlive(pid));
