@@ -1327,7 +1327,9 @@ export class BrokerLoop {
         for (const running of this.broker.disconnect(client, this.#now)) this.#cancel(running);
       },
       catchUp: () => {
-        if (this.#readFrontend() > 0) this.#again = true;
+        const hasRead = this.#readFrontend() > 0;
+        this.#again ||= hasRead;
+        return hasRead;
       },
     });
     this.configure(options);

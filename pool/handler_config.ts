@@ -56,6 +56,11 @@ export function readHandlerConfig(handler: string | undefined): HandlerConfig | 
   return search && new Reader(search).read();
 }
 
+/** Whether the system refused something; other errors name the file already. */
+function isOfSystem(error: unknown): boolean {
+  return error instanceof Error && error.constructor !== Error;
+}
+
 /** The folders that are searched, the handler's own first, and whose files may count. */
 interface Search {
   folders: URL[];
@@ -153,11 +158,12 @@ class Reader {
 
   #text(url: URL): string {
     const file = filePath(url);
-    requireOwn(file, this.#owners);
-    this.#files.push(file);
     try {
+      requireOwn(file, this.#owners);
+      this.#files.push(file);
       return Deno.readTextFileSync(url);
     } catch (error) {
+      if (!isOfSystem(error)) throw error;
       throw new Error(`Cannot read "${file}" for the handler: ${messageOf(error)}`);
     }
   }

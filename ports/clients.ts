@@ -4,7 +4,7 @@
  *
  * libzmq lets a newcomer have an identity at once, and what is sent to that goes to the newcomer from
  * then on, though its notice may still wait to be read. So before something is sent to an identity
- * that a peer chose, `holds` asks whether it is still the same peer's.
+ * that a peer chose, `hasNews` says whether all notices were read.
  *
  * @module
  */
@@ -116,14 +116,24 @@ export class Clients {
     return this.#welcome(key, buffer.slice(0, size), frame);
   }
 
-  /** Whether what is sent to a client's identity now can reach that client only. */
-  holds(client: Client<Frames>): boolean {
-    if (!this.isNamed(client)) return true;
+  /** Whether a client is there: it has not left, nor lost its identity, as far as was read. */
+  isKnown(client: Client<Frames>): boolean {
+    return this.#connectionOf.has(client);
+  }
+
+  /** The same, and its connection is open: what counts where not all that was sent can be read. */
+  isOpen(client: Client<Frames>): boolean {
     const connection = this.#connectionOf.get(client);
-    if (connection === undefined) return false;
-    // If all notices were read, nobody has taken over.
-    if (this.#notified && !this.#socket.readable()) return true;
-    return this.#connections.isOpen(connection);
+    return connection !== undefined && this.#connections.isOpen(connection);
+  }
+
+  /**
+   * Whether something is to be read, asked of libzmq itself. If not, nobody has taken an identity over, nor
+   * will somebody before a message that is sent right behind this.
+   */
+  hasNews(): boolean {
+    this.#socket.takeNews();
+    return this.#socket.readable();
   }
 
   /** Whether a client has chosen its identity, and so may lose it to another. */

@@ -58,8 +58,8 @@ export interface FrontendEvents {
   cancel(client: Client<Frames>, requestId: number, envelope: Request["envelope"]): void;
   /** A client has left, or another connection has taken its identity over. */
   gone(client: Client<Frames>): void;
-  /** Reads what clients have sent, if that may be read now: a reply must know who has left. */
-  catchUp(): void;
+  /** Reads what clients have sent, as a reply must know who has left; false: nothing may be read now. */
+  catchUp(): boolean;
 }
 
 /** What a `Frontend` goes by. */
@@ -86,6 +86,8 @@ const CLIENT_HWM = 1000;
  */
 const READ_AHEAD = 32;
 const CONNECT_AND_DISCONNECT = 3;
+/** How often what has just come is read before one reply, as more may come meanwhile. */
+const LEARN_TURNS = 10;
 /** Probes of a silent peer's host that may go unanswered: as many as fit into the time that it was silent for. */
 const PROBES = 3;
 const OK_STATUS = buildStatus(Code.ok);
@@ -309,11 +311,15 @@ export class Frontend {
     now: number,
     flags = 0,
   ): void {
-    this.#learn(to.client);
+    const reaches = this.#reaches(to.client);
     const outbox = this.#outboxes.of(to.client);
     const weight = bytes + FRAME_WEIGHT * frames.length;
     const free = outbox.waiting.length === 0 && this.#outboxes.isOpen(outbox, now);
-    const sent = free ? this.#send(to, code, frames, flags, outbox, weight, now) : "full";
+    const sent = !reaches
+      ? "gone"
+      : free
+      ? this.#send(to, code, frames, flags, outbox, weight, now)
+      : "full";
     if (sent === "full") this.#postpone(outbox, { to, code, flags, frames, bytes: weight }, now);
     else this.#finish(frames, sent);
     const isIdle = outbox.waiting.length === 0 && this.#clients.forgetIdle(to.client);
@@ -326,12 +332,25 @@ export class Frontend {
     this.reply(to, code, [this.#messages.from(text)], text.length, now, flags);
   }
 
-  /** Reads who has left, before something is sent to an identity that another may have by now. */
-  #learn(client: Client<Frames>): void {
-    if (this.#learning || !this.#notified || !this.#clients.isNamed(client)) return;
+  /**
+   * Whether what is sent to a client's identity next can reach that client only: all that others have sent
+   * was read, and so the notices of those who have taken one over.
+   */
+  #reaches(client: Client<Frames>): boolean {
+    const clients = this.#clients;
+    if (!clients.isNamed(client)) return true;
+    if (!this.#notified) return clients.isOpen(client);
+    for (let turn = 0; clients.hasNews(); turn++) {
+      if (this.#learning || turn === LEARN_TURNS || !this.#learn()) return clients.isOpen(client);
+    }
+    return clients.isKnown(client);
+  }
+
+  #learn(): boolean {
     this.#learning = true;
-    if (this.#socket.readable()) this.#events.catchUp();
+    const hasRead = this.#events.catchUp();
     this.#learning = false;
+    return hasRead;
   }
 
   /** Finds clients that have hung up, while nothing is read that would say so. */
@@ -439,7 +458,6 @@ export class Frontend {
     weight: number,
     now: number,
   ): Sent {
-    if (!this.#clients.holds(to.client)) return "gone";
     const socket = this.#socket;
     const last = frameAt(frames, frames.length - 1);
     const isPlain = to.requestId === undefined;
@@ -486,17 +504,33 @@ export class Frontend {
   }
 
   #flushOutbox(outbox: Outbox, now: number): void {
+    for (;;) {
+      const [first] = outbox.waiting;
+      if (first === undefined || !this.#outboxes.isOpen(outbox, now)) return;
+      const { client } = first.to;
+      if (!this.#reaches(client)) return this.#drop(this.#outboxes.forget(client));
+      // It may have been found out just now that the client has left.
+      if (outbox.waiting[0] !== first) return;
+      // Of a client that may lose its identity to another, each reply is thought over.
+      const most = this.#clients.isNamed(client) ? 1 : outbox.waiting.length;
+      if (this.#flushFirst(outbox, most, now) < most) return;
+    }
+  }
+
+  /** Sends the first replies that wait; how many libzmq has taken. */
+  #flushFirst(outbox: Outbox, most: number, now: number): number {
     let done = 0;
-    for (const { to, code, flags, frames, bytes } of outbox.waiting) {
+    for (const { to, code, flags, frames, bytes } of outbox.waiting.slice(0, most)) {
       if (!this.#outboxes.isOpen(outbox, now)) break;
       const sent = this.#send(to, code, frames, flags, outbox, bytes, now);
       if (sent === "full") break;
       this.#finish(frames, sent);
       done++;
     }
-    if (done === 0) return;
+    if (done === 0) return 0;
     this.#outboxes.take(outbox, done);
     outbox.progressAt = now;
+    return done;
   }
 
   #drop(replies: readonly Reply[]): void {

@@ -376,7 +376,7 @@ class Entrance {
       },
       cancel: () => {},
       gone: () => this.gone++,
-      catchUp: () => {},
+      catchUp: () => false,
     });
     this.front.bind(TCP);
   }

@@ -79,6 +79,7 @@ Deno.test("readHandlerConfig names the file when it is not what it should be", (
       ["deno.jsonc", "[]", /deno\.jsonc".*object/],
       ["deno.json", '{ "imports": { "a": 1 } }', /deno\.json".*"a" must be a text/],
       ["deno.json", '{ "importMap": "https://x.example/map.json" }', /deno\.json".*local file/],
+      ["deno.json", '{ "importMap": "./none.json" }', /^Error: Cannot read ".*none\.json"/],
       ["deno.json", '{ "scopes": [] }', /deno\.json".*"scopes"/],
       ["deno.json", '{ "workspace": "x" }', /deno\.json".*"workspace"/],
       ["package.json", "x", /package\.json"/],

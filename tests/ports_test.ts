@@ -95,7 +95,10 @@ class Front {
       request: (client, request) => this.requests.push({ ...request, client }),
       cancel: (client, requestId, envelope) => this.cancelled.push({ client, requestId, envelope }),
       gone: (client) => this.gone.push(client),
-      catchUp: () => this.read(),
+      catchUp: () => {
+        this.read();
+        return true;
+      },
     });
     this.frontend.bind(endpoint);
   }
