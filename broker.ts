@@ -1293,6 +1293,8 @@ export class BrokerLoop {
   #reportAt = 0;
   /** When memory is to be given back, ms; Infinity: there is none. */
   #tidyAt = Infinity;
+  /** When something was last read from clients, ms. */
+  #readAt = -Infinity;
   /** When connections are to be checked, if nothing is read until then. */
   #goneAt = 0;
   /** The state machine, to be read. */
@@ -1415,6 +1417,11 @@ export class BrokerLoop {
   /** Whether replies wait for slow clients. */
   get hasUnsent(): boolean {
     return this.#front.blocked;
+  }
+
+  /** When something was last read from clients, ms. */
+  get readAt(): number {
+    return this.#readAt;
   }
 
   /** The worker of this number, if it is in service. */
@@ -1588,6 +1595,7 @@ export class BrokerLoop {
   #readFrontend(): number {
     let read = 0;
     while (read < BATCH && !this.broker.blocked && this.#front.read(this.#now)) read++;
+    if (read > 0) this.#readAt = this.#now;
     return read;
   }
 

@@ -319,6 +319,9 @@ const FILES_CURE = "raise LimitNOFILE= or ulimit -n, or set maxConnections";
 const TICK_INTERVAL = 2;
 /** Sockets take so much longer to close than clients have to take their last replies, ms at most. */
 const CLOSE_MARGIN = 200;
+/** A stop is over when nothing was read from clients for so long, or so long after the last worker left, ms. */
+const QUIET_TIME = 25;
+const LAST_REQUESTS = 250;
 /** Nothing asked for so long is called idle, ms. */
 const IDLE_AFTER = 1000;
 /** How often it is checked that what later workers need is still there, and again after a failure, ms. */
@@ -370,6 +373,8 @@ class PreforkServer implements Server {
   #dueAt = 0;
   /** When it ends though clients have not taken their replies. */
   #endAt = Infinity;
+  /** When the last worker had left. */
+  #leftAt: number | undefined;
   /** Ends the wait for clients to take their last replies. */
   #cutShort: (() => void) | undefined;
   #stopHook: Promise<void> | undefined;
@@ -696,10 +701,21 @@ class PreforkServer implements Server {
     const actions = this.#supervisor.takeActions();
     for (const action of actions) this.#do(action);
     const left = this.#supervisor.stopped && this.#loop.broker.workers.size === 0;
-    if (left && (now >= this.#endAt || !this.#loop.hasUnsent)) this.#loop.stop();
+    const end = left ? this.#endsIn(now) : Infinity;
+    if (end <= 0) this.#loop.stop();
     const stop = this.#phase === "draining" ? this.#stopAt - now : Infinity;
-    const end = left ? this.#endAt - now : Infinity;
     return actions.length > 0 ? 0 : Math.min(sleep, departure, files, stop, end);
+  }
+
+  /**
+   * When the server ends, ms from now, as no worker is left. What clients had sent before the stop is
+   * answered, also what the system still holds; those who go on asking are not waited for.
+   */
+  #endsIn(now: number): number {
+    if (this.#loop.hasUnsent) return this.#endAt - now;
+    this.#leftAt ??= now;
+    const quietAt = Math.min(this.#loop.readAt + QUIET_TIME, this.#leftAt + LAST_REQUESTS);
+    return Math.min(quietAt, this.#endAt) - now;
   }
 
   #load(now: number): Parameters<Supervisor["tick"]>[1] {
