@@ -655,14 +655,15 @@ export class Broker<B> {
    */
   #watchWorker(worker: Worker<B>, forgiven: number, now: number): Job<B> | undefined {
     let left = this.#limits.concurrency;
+    let late: Job<B> | undefined;
     for (const job of worker.jobs.values()) {
       if (job.startedAt !== 0) job.startedAt += forgiven;
       else if (left > 0) job.startedAt = now;
       left--;
       job.abortedAt += forgiven;
-      if (now >= this.#overrunAt(job)) return job;
+      if (late === undefined && now >= this.#overrunAt(job)) late = job;
     }
-    return undefined;
+    return late;
   }
 
   /** When the worker of a job is given up for it, ms. */
