@@ -23,7 +23,7 @@ const REST = 5;
 const LAST_LINES = 250;
 const NEWLINE = 10;
 /** Colours and what else moves a terminal's cursor: ECMA-48's control sequences, and titles. */
-// deno-lint-ignore no-control-regex
+// deno-lint-ignore no-control-regex -- it looks for control characters
 const ANSI = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)/g;
 
 /** The streams of all processes. */

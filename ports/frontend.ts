@@ -511,7 +511,7 @@ export class Frontend {
       if (!this.#reaches(client)) return this.#drop(this.#outboxes.forget(client));
       // It may have been found out just now that the client has left.
       if (outbox.waiting[0] !== first) return;
-      // Of a client that may lose its identity to another, each reply is thought over.
+      // Of a client that may lose its identity to another, each reply is checked alone.
       const most = this.#clients.isNamed(client) ? 1 : outbox.waiting.length;
       if (this.#flushFirst(outbox, most, now) < most) return;
     }

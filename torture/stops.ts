@@ -15,7 +15,7 @@ const STOP_TIMEOUT = 3000;
 const MARGIN = 250;
 /** A second TERM ends the server within this, ms. */
 const AT_ONCE = 500;
-/** ms. */
+/** A second TERM counts as one of its own only when it comes later than a second after the first, ms. */
 const SAME_WISH = 1100;
 const WORKERS = 2;
 const QUEUE = 500;
@@ -124,7 +124,6 @@ async function stopWhenStuck({ again }: { again: boolean }): Promise<number> {
   let told = stopAndTime(server);
   if (again) {
     await server.line("stopping");
-    // A second one that comes sooner is taken for the same wish.
     await pause(SAME_WISH);
     told = stopAndTime(server);
   }
