@@ -22,6 +22,7 @@ import {
   type Job,
   type NewJob,
   newJob,
+  renewJob,
   type Worker,
 } from "./queue/job.ts";
 import { List, noLinks } from "./queue/list.ts";
@@ -166,6 +167,8 @@ const OVERSLEPT = 1000;
 const SPARE_WAIT = 10;
 /** Unless it has shown no progress for so long: it may be one of quick jobs that has met a slow one, ms. */
 const SPARE_STALL = 50;
+/** Records that are kept to be used again. */
+const SPARE_JOBS = 1024;
 
 /** Which job goes to which worker, and when a job has ended. */
 export class Broker<B> {
@@ -187,6 +190,8 @@ export class Broker<B> {
   #lastId = 0;
   #ended: Ended<B>[] = [];
   readonly #times = new ServiceTimes();
+  /** Records of ended jobs to be used again: a new one for each request costs a seventh of the CPU. */
+  readonly #spare: Job<B>[] = [];
   #withDeadline = 0;
   #expiryAt = 0;
   /** Jobs at workers that may overrun. */
@@ -379,6 +384,11 @@ export class Broker<B> {
     }
     job.startedAt = worker.progressAt = now;
     return job;
+  }
+
+  /** A job has ended and was answered: nobody looks at its record any more. */
+  recycle(job: Job<B>): void {
+    if (this.#spare.length < SPARE_JOBS) this.#spare.push(job);
   }
 
   /** A worker's answer: the job that it ends, or undefined if it had no such job or nobody wants it. */
@@ -745,7 +755,11 @@ export class Broker<B> {
   #newJob(client: Client<B>, request: NewJob<B>): Job<B> {
     this.counters.requests++;
     client.live++;
-    const job = newJob(++this.#lastId, client, request);
+    const spare = this.#spare.pop();
+    const id = ++this.#lastId;
+    const job = spare === undefined
+      ? newJob(id, client, request)
+      : renewJob(spare, id, client, request);
     if (job.requestId !== undefined) client.asked.set(job.requestId, job);
     return job;
   }
@@ -921,7 +935,9 @@ export class Broker<B> {
       } else {
         if (level >= this.#prefetch) return undefined;
         if (!this.#soon(level)) return level === 1 ? this.#ending(now) : undefined;
-        for (const worker of list) if (!this.#stuck(worker, now)) return worker;
+        let worker = list.first;
+        while (worker !== undefined && this.#stuck(worker, now)) worker = worker.links.next;
+        if (worker !== undefined) return worker;
       }
     }
     return undefined;
@@ -1684,6 +1700,7 @@ export class BrokerLoop {
     }
     this.#front.reply(job, code, frames, bytes, this.#now);
     this.#release(job.body);
+    this.broker.recycle(job);
   }
 
   /** The same of an error: the log gets all of it, each client what it may see. */
@@ -1736,22 +1753,20 @@ export class BrokerLoop {
   }
 
   #request(client: Client<Frames>, request: Request): void {
-    const { envelope, requestId, body, timeout, excess } = request;
+    const { body, bytes, excess } = request;
     // Nobody gets another user's answer, whatever he calls his own request.
-    const key = request.key === "" ? "" : `${client.user}\0${request.key}`;
-    const deadline = timeout > 0 ? this.#now + timeout : Infinity;
-    const requestTimeout = this.broker.timeLimit(request.requestTimeout);
-    const bytes = request.bytes + FRAME_WEIGHT * Math.max(0, body.length - 1);
-    const job = { envelope, requestId, key, body, bytes, deadline, requestTimeout };
+    if (request.key !== "") request.key = `${client.user}\0${request.key}`;
+    request.requestTimeout = this.broker.timeLimit(request.requestTimeout);
+    request.bytes += FRAME_WEIGHT * Math.max(0, body.length - 1);
     if (excess !== undefined) {
-      this.broker.reject(client, { ...job, bytes: 0 }, Code.tooLarge, excess);
+      this.broker.reject(client, { ...request, bytes: 0 }, Code.tooLarge, excess);
     } else if (this.#front.isStalled(client, this.#now)) {
-      this.broker.refuse(client, { ...job, key: "" }, "The client does not take its replies");
-    } else if (key === "" || !this.#answerFromCache(client, job)) {
+      this.broker.refuse(client, { ...request, key: "" }, "The client does not take its replies");
+    } else if (request.key === "" || !this.#answerFromCache(client, request)) {
       // A job of the same key stands for this one too: its own body is not needed.
-      const taken = this.broker.submit(client, job);
+      const taken = this.broker.submit(client, request);
       if (taken.body !== body) this.#release(body);
-      else this.#book?.arrived(taken, request.bytes, this.#now);
+      else this.#book?.arrived(taken, bytes, this.#now);
     }
   }
 

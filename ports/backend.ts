@@ -9,6 +9,7 @@ import { attemptOf, type Job, type Worker } from "../queue/job.ts";
 import {
   buildJobSignal,
   buildSignal,
+  emptyReply,
   FromBroker,
   FromWorker,
   JOB_SIGNAL_BYTES,
@@ -38,7 +39,7 @@ import { Surplus } from "./surplus.ts";
 export interface BackendEvents {
   /** A peer shows a token: its worker, in service now; undefined: it is nobody's. */
   admit(token: string, routingId: Uint8Array<ArrayBuffer>): Worker<Frames> | undefined;
-  /** A worker's answer of so many bytes; the frames are the receiver's. */
+  /** A worker's answer of so many bytes; the frames are the receiver's, the header is read anew later. */
   reply(worker: Worker<Frames>, reply: ReplyHeader, frames: Frames, bytes: number): void;
   /** A worker shows that it lives, as it was asked to. */
   alive(worker: Worker<Frames>): void;
@@ -81,21 +82,6 @@ const GROUP_BYTES = 32_768;
 /** Room for texts, whatever the limit of bodies is. */
 const TEXT_BYTES = 65_536;
 
-/** What a worker is told of a job. Its deadline is one of the calendar, which both can read. */
-function orderOf(
-  job: Job<Frames>,
-  now: number,
-): JobOrder {
-  const { id, deadline, requestTimeout, body } = job;
-  return {
-    job: id,
-    attempt: attemptOf(job),
-    deadline: deadline === Infinity ? 0 : Date.now() + deadline - now,
-    requestTimeout: requestTimeout === Infinity ? 0 : requestTimeout,
-    frames: body.length,
-  };
-}
-
 /** The socket that workers talk to. */
 export class Backend {
   readonly #socket: Socket;
@@ -109,6 +95,10 @@ export class Backend {
   readonly #id = new Uint8Array(256);
   readonly #control = new Uint8Array(CONTROL_BYTES);
   readonly #view = new DataView(this.#control.buffer);
+  /** What a worker says of its answer: one record for all, too. */
+  readonly #reply = emptyReply();
+  /** What a worker is told of a job: one record for all, as it is written at once. */
+  readonly #order: JobOrder = { job: 0, attempt: 0, deadline: 0, requestTimeout: 0, frames: 0 };
   /** Bytes of the frames that were read last. */
   #bytesRead = 0;
   /** Messages from peers that are no workers, or that no worker says. */
@@ -195,11 +185,23 @@ export class Backend {
       room -= job.bytes;
       sent++;
       const { client } = job;
-      writeJob(client.view, orderOf(job, now));
+      writeJob(client.view, this.#orderOf(job, now));
       this.#socket.sendMore(client.header);
       this.#sendBody(job.body, room <= 0 || sent === jobs.length ? "last" : "more");
     }
     return sent;
+  }
+
+  /** The deadline is one of the calendar, which both can read. */
+  #orderOf(job: Job<Frames>, now: number): JobOrder {
+    const { deadline, requestTimeout } = job;
+    const order = this.#order;
+    order.job = job.id;
+    order.attempt = attemptOf(job);
+    order.deadline = deadline === Infinity ? 0 : Date.now() + deadline - now;
+    order.requestTimeout = requestTimeout === Infinity ? 0 : requestTimeout;
+    order.frames = job.body.length;
+    return order;
   }
 
   #sendBody(body: Frames, then: "more" | "last"): void {
@@ -297,7 +299,7 @@ export class Backend {
   #readReplies(worker: Worker<Frames>, size: number): void {
     let more = true;
     while (more && size === REPLY_BYTES && this.#control[0] === FromWorker.REPLY) {
-      const reply = readReply(this.#view);
+      const reply = readReply(this.#view, this.#reply);
       if (reply.frames > this.#maxFrames) {
         this.#refuse(worker, reply, `${this.#maxFrames} frames: it has ${reply.frames}`);
         break;

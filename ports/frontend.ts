@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Asker, Client } from "../queue/job.ts";
+import type { Asker, Client, NewJob } from "../queue/job.ts";
 import {
   buildErrorText,
   buildStatus,
@@ -15,6 +15,7 @@ import {
   MAX_ENVELOPE_FRAMES,
   parseRequestHeader,
 } from "../wire/request.ts";
+import { Arena } from "../zmq/arena.ts";
 import { type Demand, demand, HANDSHAKE_TIMEOUT } from "../zmq/curve.ts";
 import { Option, SocketType } from "../zmq/library.ts";
 import { Marks } from "../zmq/mark.ts";
@@ -27,22 +28,11 @@ import { Surplus } from "./surplus.ts";
 
 export type { Frames };
 
-/** What a client asks. */
-export interface Request {
-  /** The envelope between the routing id and the empty frame. */
-  envelope: readonly Uint8Array<ArrayBuffer>[];
-  /** The number that our own client gave it: the reply carries a status; undefined: a plain one. */
-  requestId: number | undefined;
-  /** How long the client waits, ms; 0: it did not say. */
-  timeout: number;
-  /** How long the handler may run, ms; 0: it did not say. */
-  requestTimeout: number;
-  /** Requests of the same key are answered together, "" if it has none. */
-  key: string;
-  /** Its body frames; none when they are too large. */
-  body: Frames;
-  /** Bytes of all that came. */
-  bytes: number;
+/**
+ * What a client asks, as it came: `bytes` are those of all that came, `requestTimeout` is 0 where the client
+ * did not say, `body` has no frames when they are too large.
+ */
+export interface Request extends NewJob<Frames> {
   /** Why the body is too large; undefined: it is not. */
   excess: string | undefined;
 }
@@ -52,7 +42,7 @@ export type Address = Readonly<Asker<Frames>>;
 
 /** What a `Frontend` tells of while it reads. */
 export interface FrontendEvents {
-  /** A well-formed request. */
+  /** A well-formed request. The record is the listener's now. */
   request(client: Client<Frames>, request: Request): void;
   /** A client takes a request back. */
   cancel(client: Client<Frames>, requestId: number, envelope: Request["envelope"]): void;
@@ -81,13 +71,15 @@ export interface FrontendOptions {
 /** Replies in libzmq's hands for one client, however small; more wait here. */
 const CLIENT_HWM = 1000;
 /**
- * Requests of one client that libzmq reads ahead while the queue is full, however large. A window of
- * 1,000 is as quick as with 1,000 of them; 8 cost half as much CPU again.
+ * Requests of one client that libzmq reads ahead while the queue is full, however large. A window of 100
+ * is as quick as with 1,000 of them; 32 cost a seventh more CPU, 8 half as much again.
  */
-const READ_AHEAD = 32;
+const READ_AHEAD = 64;
 const CONNECT_AND_DISCONNECT = 3;
 /** How often what has just come is read before one reply, as more may come meanwhile. */
 const LEARN_TURNS = 10;
+/** Replies in a row that go by what was found out for the first of them: they take 0.1 ms. */
+const SURE_REPLIES = 16;
 /** Probes of a silent peer's host that may go unanswered: as many as fit into the time that it was silent for. */
 const PROBES = 3;
 const OK_STATUS = buildStatus(Code.ok);
@@ -105,6 +97,8 @@ export class Frontend {
   readonly #events: FrontendEvents;
   readonly #clients: Clients;
   readonly #outboxes: Outboxes;
+  /** What envelopes are cut from. */
+  readonly #arena = new Arena();
   /** What becomes a mark. */
   readonly #mark: Message;
   readonly #surplus: Surplus;
@@ -115,6 +109,12 @@ export class Frontend {
   readonly #notified: boolean;
   /** Whether it reads on behalf of a reply. */
   #learning = false;
+  /** When it reads, ms. */
+  #now = 0;
+  /** The pass in which it was found out who has left, ms: libzmq has taken in nothing since. */
+  #sureAt = -Infinity;
+  /** Replies that may yet go by that. */
+  #sure = 0;
   /** Messages that were no requests. */
   malformed = 0;
   /** Replies for clients that had left, or took none for too long. */
@@ -285,6 +285,8 @@ export class Frontend {
 
   /** Reads one message; false when there is none, or when the rest of a long one is for later. */
   read(now: number): boolean {
+    this.#now = now;
+    this.#sureAt = -Infinity;
     if (this.#surplus.pending) {
       this.#surplus.resume();
       return !this.#surplus.pending;
@@ -311,7 +313,7 @@ export class Frontend {
     now: number,
     flags = 0,
   ): void {
-    const reaches = this.#reaches(to.client);
+    const reaches = this.#reaches(to.client, now);
     const outbox = this.#outboxes.of(to.client);
     const weight = bytes + FRAME_WEIGHT * frames.length;
     const free = outbox.waiting.length === 0 && this.#outboxes.isOpen(outbox, now);
@@ -336,13 +338,16 @@ export class Frontend {
    * Whether what is sent to a client's identity next can reach that client only: all that others have sent
    * was read, and so the notices of those who have taken one over.
    */
-  #reaches(client: Client<Frames>): boolean {
+  #reaches(client: Client<Frames>, now: number): boolean {
     const clients = this.#clients;
     if (!clients.isNamed(client)) return true;
     if (!this.#notified) return clients.isOpen(client);
+    if (now === this.#sureAt && this.#sure-- > 0) return clients.isKnown(client);
     for (let turn = 0; clients.hasNews(); turn++) {
       if (this.#learning || turn === LEARN_TURNS || !this.#learn()) return clients.isOpen(client);
     }
+    this.#sure = SURE_REPLIES - 1;
+    this.#sureAt = now;
     return clients.isKnown(client);
   }
 
@@ -385,7 +390,8 @@ export class Frontend {
         this.malformed++;
         return undefined;
       }
-      const frame = this.#scratch.bytes(size);
+      const frame = this.#arena.take(size);
+      this.#scratch.copyTo(frame, size);
       envelope = envelope.length === 0 ? [frame] : [...envelope, frame];
     }
   }
@@ -429,8 +435,9 @@ export class Frontend {
       return this.#events.cancel(client, header.id, envelope);
     }
     const { id: requestId, timeout, requestTimeout, key } = header ?? PLAIN;
+    const deadline = timeout > 0 ? this.#now + timeout : Infinity;
     const excess = this.#excess(bytes, frames);
-    const request = { envelope, requestId, timeout, requestTimeout, key, body, bytes, excess };
+    const request = { envelope, requestId, deadline, requestTimeout, key, body, bytes, excess };
     this.#events.request(client, request);
   }
 
@@ -508,7 +515,7 @@ export class Frontend {
       const [first] = outbox.waiting;
       if (first === undefined || !this.#outboxes.isOpen(outbox, now)) return;
       const { client } = first.to;
-      if (!this.#reaches(client)) return this.#drop(this.#outboxes.forget(client));
+      if (!this.#reaches(client, now)) return this.#drop(this.#outboxes.forget(client));
       // It may have been found out just now that the client has left.
       if (outbox.waiting[0] !== first) return;
       // Of a client that may lose its identity to another, each reply is checked alone.

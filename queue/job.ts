@@ -144,6 +144,37 @@ export function newJob<B>(id: number, client: Client<B>, request: NewJob<B>): Jo
   };
 }
 
+/** The same, in the record of a job that has ended, is in no list, and that nobody looks at any more. */
+export function renewJob<B>(
+  job: Job<B>,
+  id: number,
+  client: Client<B>,
+  request: NewJob<B>,
+): Job<B> {
+  job.id = id;
+  job.client = client;
+  job.line = client.line;
+  job.envelope = request.envelope;
+  job.requestId = request.requestId;
+  job.body = request.body;
+  job.bytes = request.bytes;
+  job.deadline = request.deadline;
+  job.requestTimeout = request.requestTimeout;
+  job.key = request.key;
+  job.others = NOBODY;
+  job.begun = false;
+  job.deaths =
+    job.doubts =
+    job.excused =
+    job.beside =
+      0;
+  job.shelf = undefined;
+  job.startedAt = 0;
+  job.abortedAt = Infinity;
+  job.state = "queued";
+  return job;
+}
+
 /** Shared by all jobs that only one client waits for, and so never changed. */
 const NOBODY: readonly never[] = [];
 

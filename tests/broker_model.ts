@@ -863,6 +863,7 @@ class BrokerModel {
     if (this.#solo === asked) this.#solo = undefined;
     asked.sent = true;
     asked.ends++;
+    if (code === Code.ok) this.#broker.recycle(job);
   }
 
   #removeWorker(worker: number, end: "left" | "died"): Death | undefined {

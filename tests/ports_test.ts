@@ -202,7 +202,7 @@ for (const [what, envelope] of ENVELOPES) {
     assert.deepEqual(texts(asked.body), ["body", "", "more"]);
     assert.equal(asked.bytes, 8);
     assert.equal(asked.requestId, undefined);
-    assert.equal(asked.timeout, 0);
+    assert.equal(asked.deadline, Infinity);
     front.reply(asked, Code.ok, "answer", "", "end");
     const expected = [...envelope, "", "answer", "", "end"].map(toBytes);
     assert.deepEqual(hexes(await peer.receive()), hexes(expected));
@@ -303,10 +303,12 @@ Deno.test("Frontend knows our client's requests by their header, wherever they w
     requestTimeout: 40,
     key: "one",
   });
+  const sentAt = performance.now();
   peer.send("hop", header, "", "body");
   const asked = await front.next();
+  const readAt = performance.now();
   assert.equal(asked.requestId, 2 ** 40);
-  assert.equal(asked.timeout, 250);
+  assert.ok(asked.deadline >= sentAt + 250 && asked.deadline <= readAt + 250);
   assert.equal(asked.requestTimeout, 40);
   assert.equal(asked.key, "one");
   assert.deepEqual(hexes(asked.envelope), hexes([bytes("hop"), header]));
@@ -326,7 +328,7 @@ Deno.test("Frontend takes a request for a plain one when a header is not the las
   peer.send("", header, "body");
   for (const asked of [await front.next(), await front.next()]) {
     assert.equal(asked.requestId, undefined);
-    assert.equal(asked.timeout, 0);
+    assert.equal(asked.deadline, Infinity);
   }
 });
 
@@ -803,7 +805,7 @@ class Back {
     const bounds = { maxFrames: MAX_FRAMES, maxMessageSize: 1_000_000, ipv6: false };
     this.backend = new Backend(this.#context, this.messages, bounds, {
       admit: (token, routingId) => this.#admit(token, routingId),
-      reply: (worker, reply, frames) => this.replies.push({ worker, reply, frames }),
+      reply: (worker, reply, frames) => this.replies.push({ worker, reply: { ...reply }, frames }),
       alive: (worker) => this.events.push(`alive ${worker.id}`),
       returned: (worker, job) => this.events.push(`returned ${job} by ${worker.id}`),
       retiring: (worker) => this.events.push(`retiring ${worker.id}`),

@@ -1,7 +1,7 @@
 import { strict as assert } from "node:assert";
 import { ServiceTimes } from "../queue/service_times.ts";
 import { FairQueue, Line } from "../queue/fair_queue.ts";
-import { newClient, newJob } from "../queue/job.ts";
+import { newClient, newJob, renewJob } from "../queue/job.ts";
 import { ReplyCache } from "../queue/reply_cache.ts";
 import { type Links, List, noLinks } from "../queue/list.ts";
 import { randomNumbers } from "./harness_more.ts";
@@ -466,6 +466,37 @@ Deno.test("newJob waits in its client's line, with no death and in no list", () 
     abortedAt: Infinity,
     state: "queued",
   });
+});
+
+Deno.test("renewJob makes of a used record what newJob would make", () => {
+  const request = {
+    envelope: [new Uint8Array([7])],
+    requestId: 4,
+    requestTimeout: 7,
+    key: "k",
+    body: "hello",
+    bytes: 5,
+    deadline: 9,
+  };
+  const client = newClient<string>(new Uint8Array([1]), new Uint8Array(18));
+  const other = newClient<string>(new Uint8Array([2]), new Uint8Array(18));
+  const fresh = newJob(3, client, request);
+  const used = newJob(1, other, {
+    envelope: [],
+    requestId: undefined,
+    requestTimeout: 1,
+    key: "",
+    body: "",
+    bytes: 1,
+    deadline: 1,
+  });
+  // Whatever it went through, but for its links: it is in no list when it is used again.
+  for (const field of Object.keys(used)) {
+    if (field !== "links") Object.assign(used, { [field]: "used" });
+  }
+  const renewed = renewJob(used, 3, client, request);
+  assert.equal(renewed, used);
+  assert.deepEqual(renewed, fresh);
 });
 
 // Service times

@@ -164,15 +164,19 @@ export function writeReply(
   view.setUint32(16, frames, true);
 }
 
-/** Reads REPLY's first frame; its size was checked. */
-export function readReply(view: DataView): ReplyHeader {
-  return {
-    job: readJobId(view),
-    code: view.getUint16(2, true),
-    flags: view.getUint8(1),
-    micros: view.getUint32(12, true),
-    frames: view.getUint32(16, true),
-  };
+/** Reads REPLY's first frame, whose size was checked, into a record, and returns that. */
+export function readReply(view: DataView, reply: ReplyHeader = emptyReply()): ReplyHeader {
+  reply.job = readJobId(view);
+  reply.code = view.getUint16(2, true);
+  reply.flags = view.getUint8(1);
+  reply.micros = view.getUint32(12, true);
+  reply.frames = view.getUint32(16, true);
+  return reply;
+}
+
+/** A record to read REPLYs into. */
+export function emptyReply(): ReplyHeader {
+  return { job: 0, code: 0, flags: 0, micros: 0, frames: 0 };
 }
 
 /** Bytes of RETURN's and CANCEL's only frame. */

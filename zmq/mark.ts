@@ -37,15 +37,16 @@ export class Marks {
     if (free.length === 0) grow();
     const cell = free.pop() ?? 0;
     const { strcpy, zmq_msg_init_data } = this.#symbols;
-    zmq_msg_init_data(message.slot, cellAt(cell), NO_BYTES, strcpy, NEWS);
+    zmq_msg_init_data(message.slot, slabOf(cell).subarray(placeOf(cell)), NO_BYTES, strcpy, NEWS);
     return cell;
   }
 
   /** Whether libzmq has let go of a mark. Once it has, the number is another mark's. */
   passed(cell: number): boolean {
-    const byte = cellAt(cell);
-    if (byte[0] !== PASSED) return false;
-    byte[0] = 0;
+    const slab = slabOf(cell);
+    const at = placeOf(cell);
+    if (slab[at] !== PASSED) return false;
+    slab[at] = 0;
     free.push(cell);
     return true;
   }
@@ -66,11 +67,15 @@ function grow(): void {
   for (let cell = first + SLAB_CELLS - 1; cell >= first; cell--) free.push(cell);
 }
 
-function cellAt(cell: number): Uint8Array<ArrayBuffer> {
-  const at = cell % SLAB_CELLS * CELL_BYTES;
+function slabOf(cell: number): Uint8Array<ArrayBuffer> {
   const slab = slabs[Math.floor(cell / SLAB_CELLS)];
   if (slab === undefined) throw new RangeError(`Cannot find mark ${cell}: there is none`);
-  return slab.subarray(at, at + CELL_BYTES);
+  return slab;
+}
+
+/** Where a cell begins in its slab. */
+function placeOf(cell: number): number {
+  return cell % SLAB_CELLS * CELL_BYTES;
 }
 
 harden(Marks);
