@@ -572,6 +572,15 @@ export class Broker<B> {
     return running;
   }
 
+  /** Answers 503 what a client has waiting, but for what others wait for too. */
+  refuseWaiting(client: Client<B>, message: string): void {
+    for (const job of this.#queue.of(client.line)) {
+      if (job.others.length > 0) continue;
+      this.#unqueue(job);
+      this.#refuse(job, message);
+    }
+  }
+
   *#waitingOf(client: Client<B>): Generator<Job<B>> {
     for (const job of this.#suspects) if (job.client === client) yield job;
     yield* this.#queue.of(client.line);
@@ -1212,8 +1221,10 @@ const WAKE_TIME = 0.1;
 const BATCH = 500;
 /** Questions whether a peer may come in that are answered before jobs have their turn. */
 const QUESTIONS = 50;
-/** A line of the log takes about as long as so many other messages. */
-const LINE_WEIGHT = 25;
+const STALLED = "The client does not take its replies";
+/** And for how long, ms: some take much longer than others. The clock is looked at now and then. */
+const BATCH_TIME = 0.3;
+const LOOK_EVERY = 16;
 /** Turns before signals and timers have theirs. */
 const ROUNDS = 4;
 const SLOW_CLIENT_RETRY = 5;
@@ -1261,6 +1272,17 @@ interface Answer {
   bytes: number;
 }
 
+/** Reads messages as long as there are some, up to a bound; how many. */
+function readSome(read: () => boolean): number {
+  const end = performance.now() + BATCH_TIME;
+  let count = 0;
+  while (count < BATCH && read()) {
+    count++;
+    if (count % LOOK_EVERY === 0 && performance.now() >= end) break;
+  }
+  return count;
+}
+
 function bytesOf(frames: Frames): number {
   return frames.reduce((sum, frame) => sum + frame.size, 0);
 }
@@ -1283,8 +1305,6 @@ export class BrokerLoop {
   /** Undefined where there is no access log. */
   readonly #book: AccessBook | undefined;
   readonly #order = new OrderWatch<Frames>();
-  /** What was read in this turn beside messages that take no time. */
-  #extraWeight = 0;
   /** Workers that were given up as they had lost a job. */
   #losers = 0;
   /** Jobs that are about to be sent, by their workers. */
@@ -1345,6 +1365,7 @@ export class BrokerLoop {
       gone: (client) => {
         for (const running of this.broker.disconnect(client, this.#now)) this.#cancel(running);
       },
+      stalled: (client) => this.broker.refuseWaiting(client, STALLED),
       catchUp: () => {
         const hasRead = this.#readFrontend() > 0;
         this.#again ||= hasRead;
@@ -1602,16 +1623,13 @@ export class BrokerLoop {
   }
 
   #readBackend(): number {
-    let read = 0;
-    this.#extraWeight = 0;
-    while (read + this.#extraWeight < BATCH && this.#back.read()) read++;
+    const read = readSome(() => this.#back.read());
     for (const answer of this.#answers.splice(0)) this.#deliver(answer);
     return read;
   }
 
   #readFrontend(): number {
-    let read = 0;
-    while (read < BATCH && !this.broker.blocked && this.#front.read(this.#now)) read++;
+    const read = readSome(() => !this.broker.blocked && this.#front.read(this.#now));
     if (read > 0) this.#readAt = this.#now;
     return read;
   }
@@ -1761,7 +1779,9 @@ export class BrokerLoop {
     if (excess !== undefined) {
       this.broker.reject(client, { ...request, bytes: 0 }, Code.tooLarge, excess);
     } else if (this.#front.isStalled(client, this.#now)) {
-      this.broker.refuse(client, { ...request, key: "" }, "The client does not take its replies");
+      // What it has asked for before would be run for nothing, too.
+      this.broker.refuseWaiting(client, STALLED);
+      this.broker.refuse(client, { ...request, key: "" }, STALLED);
     } else if (request.key === "" || !this.#answerFromCache(client, request)) {
       // A job of the same key stands for this one too: its own body is not needed.
       const taken = this.broker.submit(client, request);
@@ -1852,7 +1872,6 @@ export class BrokerLoop {
       memory: (worker, bytes) => this.#events.memory(worker.id, bytes),
       wantsLog: (worker, bytes) => this.#events.wantsLine(worker.id, bytes),
       log: (worker, line) => {
-        this.#extraWeight += LINE_WEIGHT;
         this.#events.line(worker.id, line);
       },
     };

@@ -48,6 +48,8 @@ export interface FrontendEvents {
   cancel(client: Client<Frames>, requestId: number, envelope: Request["envelope"]): void;
   /** A client has left, or another connection has taken its identity over. */
   gone(client: Client<Frames>): void;
+  /** A client takes no replies, and has half of those waiting that it may have. */
+  stalled(client: Client<Frames>): void;
   /** Reads what clients have sent, as a reply must know who has left; false: nothing may be read now. */
   catchUp(): boolean;
 }
@@ -368,6 +370,8 @@ export class Frontend {
     for (const outbox of this.#outboxes.slow) {
       this.#flushOutbox(outbox, now);
       if (this.#outboxes.isLost(outbox, now)) this.#drop(this.#outboxes.take(outbox, Infinity));
+      const client = outbox.waiting[0]?.to.client;
+      if (client !== undefined && this.isStalled(client, now)) this.#events.stalled(client);
     }
   }
 

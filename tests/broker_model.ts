@@ -32,6 +32,7 @@ const EVENTS = {
   kill: 2,
   storm: 2,
   disconnect: 2,
+  stall: 2,
   advance: 10,
   configure: 1,
   close: 1,
@@ -466,6 +467,17 @@ class BrokerModel {
     );
     for (const { asked } of running) asked.abortedAt = this.#now;
     this.#peers[client % CLIENTS] = newPeer(client % CLIENTS);
+  }
+
+  /** A client reads nothing. */
+  stall(client: number): void {
+    const peer = this.#peer(client);
+    this.#broker.refuseWaiting(peer.client, "no reader");
+    for (const asked of [...this.#returned, ...peer.waiting]) {
+      if (ownerOf(asked) !== peer || asked.askers.length > 1) continue;
+      this.#unwait(asked);
+      this.#end(asked, Code.unavailable);
+    }
   }
 
   /** Time passes, and the broker is called when it wants to be. */

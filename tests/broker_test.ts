@@ -913,6 +913,21 @@ Deno.test("Broker ends waiting jobs without an answer when their client leaves",
   assert.equal(serveAll(desk, 1), "b1 b2");
 });
 
+Deno.test("Broker refuses what a client has waiting, not what runs or what others wait for too", () => {
+  const desk = new Desk();
+  desk.submit("a1");
+  desk.workers(1);
+  desk.dispatch();
+  desk.submit("a2 b1");
+  desk.submit("a3", { key: "k" });
+  desk.submit("b2", { key: "k" });
+  desk.broker.refuseWaiting(desk.client("a"), "It does not read");
+  assert.deepEqual(desk.ended(), ["a2: 503 It does not read"]);
+  assert.equal(desk.broker.counters.refused, 1);
+  assert.equal(desk.broker.queued, 2);
+  assert(desk.reply(1, "a1"));
+});
+
 Deno.test("Broker tells which running jobs to cancel when their client leaves, and takes their replies in", () => {
   const desk = loaded();
   desk.workers(2);

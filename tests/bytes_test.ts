@@ -59,6 +59,25 @@ Deno.test("the server refuses a client that takes nothing, and nobody else, when
   for (let asked = 0; asked < 100; asked++) assert.deepEqual(await other.ask("hello"), ["hello"]);
 });
 
+Deno.test("the server does not run what a client has waiting that takes no replies", async () => {
+  const args = ["--workers", "1", "--queue-bytes", "16MiB"];
+  // Each takes long enough for a reader to be told from one that reads nothing.
+  const handler = `const large = new Uint8Array(1024 ** 2);
+  export default async (body) => {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    return large;
+  }`;
+  await using server = await ServerProcess.start({ handler, args });
+  using deaf = await DeafPeer.connect(server.endpoint);
+  await deaf.send(message([EMPTY, bytes("x")], 1000));
+  await until("what it has waiting is refused", async () => {
+    const { running, queued, refused } = await server.state();
+    return Number(refused) > 500 && Number(running) + Number(queued) <= 2;
+  });
+  await using other = new Peer(server.endpoint);
+  assert.equal((await other.ask("hello")).length, 1);
+});
+
 Deno.test("the server reads a few requests ahead when its queue is full, however large they are", async () => {
   const handler = `export default async (body, ctx) => {
     await new Promise((resolve) => ctx.signal.addEventListener("abort", resolve));

@@ -376,6 +376,7 @@ class Entrance {
       },
       cancel: () => {},
       gone: () => this.gone++,
+      stalled: () => {},
       catchUp: () => false,
     });
     this.front.bind(TCP);

@@ -41,6 +41,7 @@ class Front {
       request: (client, request) => this.asked.push({ ...request, client }),
       cancel: () => {},
       gone: (client) => this.gone.push(client),
+      stalled: () => {},
       catchUp: () => {
         this.read();
         return true;

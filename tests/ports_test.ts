@@ -95,6 +95,7 @@ class Front {
       request: (client, request) => this.requests.push({ ...request, client }),
       cancel: (client, requestId, envelope) => this.cancelled.push({ client, requestId, envelope }),
       gone: (client) => this.gone.push(client),
+      stalled: () => {},
       catchUp: () => {
         this.read();
         return true;

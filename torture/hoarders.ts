@@ -17,7 +17,7 @@ const MB = 1_000_000;
 const QUEUE_BYTES = 64 * MiB;
 const CACHE_BYTES = 16 * MiB;
 /** What docs/reliability.md promises for these limits, with bodies of 1 MiB. */
-const MAX_BYTES = 160 * MB + 1.25 * (2 * QUEUE_BYTES + CACHE_BYTES) + HOSTILE * 34 * MiB;
+const MAX_BYTES = 160 * MB + 1.25 * (2 * QUEUE_BYTES + CACHE_BYTES) + HOSTILE * 66 * MiB;
 /** What libzmq holds of one message of each connection before all of its frames are there. */
 const UNFINISHED_BYTES = HOSTILE * 1_000_000 * 64;
 const DURATION = 20_000;
