@@ -167,8 +167,8 @@ const OVERSLEPT = 1000;
 const SPARE_WAIT = 10;
 /** Unless it has shown no progress for so long: it may be one of quick jobs that has met a slow one, ms. */
 const SPARE_STALL = 50;
-/** Records that are kept to be used again. */
-const SPARE_JOBS = 1024;
+/** Records that are kept to be used again, 300 bytes each. */
+const SPARE_JOBS = 10_000;
 
 /** Which job goes to which worker, and when a job has ended. */
 export class Broker<B> {
@@ -190,8 +190,11 @@ export class Broker<B> {
   #lastId = 0;
   #ended: Ended<B>[] = [];
   readonly #times = new ServiceTimes();
-  /** Records of ended jobs to be used again: a new one for each request costs a seventh of the CPU. */
-  readonly #spare: Job<B>[] = [];
+  /**
+   * Records of ended jobs to be used again. New ones for each request cost a seventh of the CPU, and what
+   * waits for seconds and is then thrown away fills the memory long before V8 looks at it.
+   */
+  #spare: Job<B>[] = [];
   #withDeadline = 0;
   #expiryAt = 0;
   /** Jobs at workers that may overrun. */
@@ -389,6 +392,11 @@ export class Broker<B> {
   /** A job has ended and was answered: nobody looks at its record any more. */
   recycle(job: Job<B>): void {
     if (this.#spare.length < SPARE_JOBS) this.#spare.push(job);
+  }
+
+  /** Forgets the records that are not needed now. */
+  dropSpares(): void {
+    this.#spare = [];
   }
 
   /** A worker's answer: the job that it ends, or undefined if it had no such job or nobody wants it. */
@@ -1520,6 +1528,7 @@ export class BrokerLoop {
     if (now < this.#tidyAt) return this.#tidyAt - now; // Infinity, mostly
     this.#tidyAt = Infinity;
     this.#messages.shrink();
+    this.broker.dropSpares();
     this.#context.trim();
     return Infinity;
   }
@@ -1701,7 +1710,9 @@ export class BrokerLoop {
         const out = message.length;
         this.#account(job, to.length > 0 ? to : [job], { code, out, micros: undefined });
       }
-      if (last) this.#release(job.body);
+      if (!last) continue;
+      this.#release(job.body);
+      this.broker.recycle(job);
     }
   }
 
@@ -1716,6 +1727,7 @@ export class BrokerLoop {
     for (const other of job.others) {
       this.#front.reply(other, code, this.#copy(frames), bytes, this.#now);
     }
+    job.line.charge(job.bytes + bytes + FRAME_WEIGHT * frames.length);
     this.#front.reply(job, code, frames, bytes, this.#now);
     this.#release(job.body);
     this.broker.recycle(job);
@@ -1737,6 +1749,7 @@ export class BrokerLoop {
     }
     this.#release(frames);
     this.#release(job.body);
+    this.broker.recycle(job);
   }
 
   #account(job: Job<Frames>, to: readonly Asker<Frames>[], outcome: Outcome): void {

@@ -1,6 +1,7 @@
 /**
  * What waits for a worker, in memory: in turn among the clients that have something waiting, in order
- * within each. What a worker gave back comes first. Knows no limit: the broker asks for the size.
+ * within each. A client whose jobs move much misses turns for it. What a worker gave back comes first.
+ * Knows no limit: the broker asks for the size.
  *
  * @module
  */
@@ -15,6 +16,11 @@ export interface Waiting<T extends Waiting<T>> extends Linked<T> {
   readonly bytes: number;
 }
 
+/** So many bytes cost a turn: a small job is quicker than they are. */
+const TURN_BYTES = 16_384;
+/** Nobody misses more turns in a row. */
+const MAX_DEBT = 16;
+
 /** One client's place: the items that it has waiting. */
 export class Line<T extends Waiting<T>> implements Linked<Line<T>> {
   /** Its place in the round. */
@@ -26,6 +32,14 @@ export class Line<T extends Waiting<T>> implements Linked<Line<T>> {
   readonly items: List<T> = new List<T>();
   /** How many they are. */
   size = 0;
+  /** Turns that it is to miss while others wait. */
+  debt = 0;
+
+  /** Bytes were moved for it: it misses a turn for each 16 KiB, 16 at most. */
+  charge(bytes: number): void {
+    if (bytes < TURN_BYTES) return;
+    this.debt = Math.min(MAX_DEBT, this.debt + Math.floor(bytes / TURN_BYTES));
+  }
 }
 
 /** Items that wait, fairly. */
@@ -44,11 +58,6 @@ export class FairQueue<T extends Waiting<T>> {
   /** Their bytes in all. */
   get bytes(): number {
     return this.#bytes;
-  }
-
-  /** The one that `shift` takes. */
-  get first(): T | undefined {
-    return this.#returned.first ?? this.#round.first?.items.first;
   }
 
   /** Adds an item behind the others of its line. */
@@ -73,7 +82,7 @@ export class FairQueue<T extends Waiting<T>> {
       this.remove(returned);
       return returned;
     }
-    const line = this.#round.first;
+    const line = this.#nextLine();
     const item = line?.items.first;
     if (line === undefined || item === undefined) return undefined;
     this.#round.remove(line);
@@ -82,6 +91,18 @@ export class FairQueue<T extends Waiting<T>> {
     if (line.items.first !== undefined) this.#round.push(line);
     this.#shrink(item);
     return item;
+  }
+
+  /** The line whose turn it is; those that are to miss it go to the end of the round, unless nobody else is there. */
+  #nextLine(): Line<T> | undefined {
+    const round = this.#round;
+    for (;;) {
+      const line = round.first;
+      if (line === undefined || line.debt === 0 || line === round.last) return line;
+      line.debt--;
+      round.remove(line);
+      round.push(line);
+    }
   }
 
   /** Takes out an item that waits here. */

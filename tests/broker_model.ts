@@ -696,8 +696,10 @@ class BrokerModel {
   #hear(): void {
     for (const { job, to, code, last } of this.#broker.takeEnded()) {
       assert(!this.#told.has(job.id), `Job ${job.id} ends once`);
-      if (last) this.#told.set(job.id, to.length > 0 ? code : NOTHING);
-      else {
+      if (last) {
+        this.#told.set(job.id, to.length > 0 ? code : NOTHING);
+        this.#broker.recycle(job);
+      } else {
         assert.equal(code, Code.cancelled);
         this.#left.push(job.id);
       }
@@ -875,7 +877,7 @@ class BrokerModel {
     if (this.#solo === asked) this.#solo = undefined;
     asked.sent = true;
     asked.ends++;
-    if (code === Code.ok) this.#broker.recycle(job);
+    this.#broker.recycle(job);
   }
 
   #removeWorker(worker: number, end: "left" | "died"): Death | undefined {

@@ -185,6 +185,32 @@ Deno.test("FairQueue takes a single item second when another line has 10,000 ahe
   assert.deepEqual(first.map((item) => item?.name), ["a0", "b0", "a1"]);
 });
 
+Deno.test("FairQueue has a line miss a turn for each 16 KiB that were moved for it, while others wait", () => {
+  const hall = new Hall();
+  const [heavy] = hall.push("a1 a2 b1 b2 b3 b4");
+  heavy?.line.charge(16_383);
+  heavy?.line.charge(2 * 16_384 + 16_383);
+  assert.equal(hall.drain(), "b1 b2 a1 b3 a2 b4");
+});
+
+Deno.test("FairQueue lets a line that moved much go on when nobody else waits", () => {
+  const hall = new Hall();
+  const [heavy] = hall.push("a1 a2 a3");
+  heavy?.line.charge(2 ** 40);
+  assert.equal(hall.queue.shift()?.name, "a1");
+  // Whatever was moved, 16 turns are the most.
+  hall.push(Array.from({ length: 20 }, (_, index) => `b${index + 1}`).join(" "));
+  const order = hall.drain().split(" ");
+  assert.equal(order.indexOf("a2"), 16);
+  assert.equal(order.indexOf("a3"), 18);
+});
+
+Deno.test("FairQueue takes all in turn when all of them have moved much", () => {
+  const hall = new Hall();
+  for (const ticket of hall.push("a1 a2 b1 b2 c1 c2")) ticket.line.charge(10 * 16_384);
+  assert.equal(hall.drain(), "a1 b1 c1 a2 b2 c2");
+});
+
 Deno.test("FairQueue puts a line at the end of the round when it comes again", () => {
   const hall = new Hall();
   hall.push("a1 b1 c1");

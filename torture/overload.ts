@@ -25,7 +25,7 @@ const REST = 30_000;
 const QUEUED = 10_000;
 const MB = 1_000_000;
 /** 145 MB, and what V8's new space may take besides: twice 32 MiB in all, if much outlives a collection. */
-const MAX_BYTES = 210 * MB;
+const MAX_BYTES = 250 * MB;
 const MAX_GROWTH = 1.5;
 const MAX_DELAY = 5;
 
