@@ -1280,17 +1280,6 @@ interface Answer {
   bytes: number;
 }
 
-/** Reads messages as long as there are some, up to a bound; how many. */
-function readSome(read: () => boolean): number {
-  const end = performance.now() + BATCH_TIME;
-  let count = 0;
-  while (count < BATCH && read()) {
-    count++;
-    if (count % LOOK_EVERY === 0 && performance.now() >= end) break;
-  }
-  return count;
-}
-
 function bytesOf(frames: Frames): number {
   return frames.reduce((sum, frame) => sum + frame.size, 0);
 }
@@ -1954,6 +1943,17 @@ export class BrokerLoop {
     const { address, reason } = this.#door.lastRefusal;
     return `: the last one, from "${address}", as ${reason}`;
   }
+}
+
+/** Reads messages as long as there are some, up to a bound; how many. */
+function readSome(read: () => boolean): number {
+  const end = performance.now() + BATCH_TIME;
+  let count = 0;
+  while (count < BATCH && read()) {
+    count++;
+    if (count % LOOK_EVERY === 0 && performance.now() >= end) break;
+  }
+  return count;
 }
 
 /** What the two sockets have seen since the start. */
