@@ -1225,14 +1225,16 @@ export interface Scene {
 
 /** As measured on a virtual machine of two cores, ms. */
 const WAKE_TIME = 0.1;
-/** Messages read from one socket before the other has its turn. */
+/** Messages read from one socket before the other has its turn, at most. */
 const BATCH = 500;
+/** How long one socket is read before the other has its turn, ms: some messages take much longer than others. */
+const BATCH_TIME = 0.3;
+/** Messages after which the clock is looked at. */
+const LOOK_EVERY = 16;
+/** The error of a client that does not read. */
+const STALLED = "The client does not take its replies";
 /** Questions whether a peer may come in that are answered before jobs have their turn. */
 const QUESTIONS = 50;
-const STALLED = "The client does not take its replies";
-/** And for how long, ms: some take much longer than others. The clock is looked at now and then. */
-const BATCH_TIME = 0.3;
-const LOOK_EVERY = 16;
 /** Turns before signals and timers have theirs. */
 const ROUNDS = 4;
 const SLOW_CLIENT_RETRY = 5;
@@ -1873,9 +1875,7 @@ export class BrokerLoop {
       failed: (token, message) => this.#events.failed(token, message),
       memory: (worker, bytes) => this.#events.memory(worker.id, bytes),
       wantsLog: (worker, bytes) => this.#events.wantsLine(worker.id, bytes),
-      log: (worker, line) => {
-        this.#events.line(worker.id, line);
-      },
+      log: (worker, line) => this.#events.line(worker.id, line),
     };
   }
 

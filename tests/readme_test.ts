@@ -99,6 +99,15 @@ Deno.test("docs/protocol.md lists what a worker is told on its stdin", () => {
   for (const key of keys) assert.match(PROTOCOL, new RegExp(`^\\| \`${key}\` `, "m"));
 });
 
+Deno.test("README.md's first command gives no warning", async () => {
+  await using server = await ServerProcess.start({ args: [path("examples/upper.ts")] });
+  await server.line("worker ready");
+  const told = server.lines.filter(({ level, message }) =>
+    level === "warn" || /don't use/.test(message)
+  );
+  assert.deepEqual(told, []);
+});
+
 Deno.test("docs/protocol.md has an example that the server answers as it says", async () => {
   await using server = await ServerProcess.start({ args: [path("examples/upper.ts")] });
   await using peer = new Peer(server.endpoint);
