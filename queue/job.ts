@@ -163,11 +163,10 @@ export function renewJob<B>(
   job.key = request.key;
   job.others = NOBODY;
   job.begun = false;
-  job.deaths =
-    job.doubts =
-    job.excused =
-    job.beside =
-      0;
+  job.deaths = 0;
+  job.doubts = 0;
+  job.excused = 0;
+  job.beside = 0;
   job.shelf = undefined;
   job.startedAt = 0;
   job.abortedAt = Infinity;

@@ -460,23 +460,23 @@ Deno.test("ReplyCache gives everything up when it is switched off", () => {
 
 // Jobs
 
+const REQUEST = {
+  envelope: [new Uint8Array([7])],
+  requestId: 4,
+  requestTimeout: 7,
+  key: "k",
+  body: "hello",
+  bytes: 5,
+  deadline: 9,
+};
+
 Deno.test("newJob waits in its client's line, with no death and in no list", () => {
   const client = newClient<string>(new Uint8Array([1]), new Uint8Array(18));
-  const envelope = [new Uint8Array([7])];
-  const request = {
-    envelope,
-    requestId: 4,
-    requestTimeout: 7,
-    key: "k",
-    body: "hello",
-    bytes: 5,
-    deadline: 9,
-  };
-  const job = newJob(3, client, request);
+  const job = newJob(3, client, REQUEST);
   assert.equal(job.line, client.line);
   assert.equal(client.live, 0);
   assert.deepEqual({ ...job, client: 0, line: 0 }, {
-    ...request,
+    ...REQUEST,
     id: 3,
     client: 0,
     line: 0,
@@ -495,18 +495,9 @@ Deno.test("newJob waits in its client's line, with no death and in no list", () 
 });
 
 Deno.test("renewJob makes of a used record what newJob would make", () => {
-  const request = {
-    envelope: [new Uint8Array([7])],
-    requestId: 4,
-    requestTimeout: 7,
-    key: "k",
-    body: "hello",
-    bytes: 5,
-    deadline: 9,
-  };
   const client = newClient<string>(new Uint8Array([1]), new Uint8Array(18));
   const other = newClient<string>(new Uint8Array([2]), new Uint8Array(18));
-  const fresh = newJob(3, client, request);
+  const fresh = newJob(3, client, REQUEST);
   const used = newJob(1, other, {
     envelope: [],
     requestId: undefined,
@@ -520,7 +511,7 @@ Deno.test("renewJob makes of a used record what newJob would make", () => {
   for (const field of Object.keys(used)) {
     if (field !== "links") Object.assign(used, { [field]: "used" });
   }
-  const renewed = renewJob(used, 3, client, request);
+  const renewed = renewJob(used, 3, client, REQUEST);
   assert.equal(renewed, used);
   assert.deepEqual(renewed, fresh);
 });
