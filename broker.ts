@@ -13,8 +13,8 @@ import { clientOf, ErrorReplies, type Failure, textOf } from "./ports/error_repl
 import { type Frames, Frontend, type Request } from "./ports/frontend.ts";
 import { IpcFiles } from "./ports/ipc_files.ts";
 import { FRAME_WEIGHT } from "./ports/outbox.ts";
-import { FairQueue } from "./queue/fair_queue.ts";
-import { type End, Inquest, type Verdict as Finding } from "./queue/inquest.ts";
+import { FairQueue } from "./broker/fair_queue.ts";
+import { type End, Inquest, type Verdict as Finding } from "./broker/inquest.ts";
 import {
   type Asker,
   attemptOf,
@@ -24,12 +24,12 @@ import {
   newJob,
   renewJob,
   type Worker,
-} from "./queue/job.ts";
-import { List, noLinks } from "./queue/list.ts";
-import { OrderWatch } from "./queue/order.ts";
-import { ReplyCache } from "./queue/reply_cache.ts";
-import { ServiceTimes } from "./queue/service_times.ts";
-import { blame, isHopeless, isSuspect, Suspects, triesOf } from "./queue/suspects.ts";
+} from "./broker/job.ts";
+import { List, noLinks } from "./broker/list.ts";
+import { OrderWatch } from "./broker/order.ts";
+import { ReplyCache } from "./broker/reply_cache.ts";
+import { ServiceTimes } from "./broker/service_times.ts";
+import { blame, isHopeless, isSuspect, Suspects, triesOf } from "./broker/suspects.ts";
 import { Code, isFinal, StatusFlag } from "./wire/request.ts";
 import { isReplyCode, type LogFields, type LogLevel, ReplyFlag } from "./wire/job.ts";
 import type { Verdict, ZapRequest } from "./wire/zap.ts";
@@ -471,7 +471,7 @@ export class Broker<B> {
 
   /**
    * A worker is gone. If it left in order, its jobs go back to the front of the queue. If it died, they
-   * are held until it is known what of: see queue/inquest.ts and queue/suspects.ts.
+   * are held until it is known what of: see broker/inquest.ts and broker/suspects.ts.
    */
   removeWorker(worker: Worker<B>, end: "left" | "died", now: number): void {
     if (worker.state === "gone") return;

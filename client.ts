@@ -16,7 +16,7 @@
  */
 
 import { setImmediate } from "node:timers";
-import { main } from "./client/command.ts";
+import { main } from "./cli/client.ts";
 import { Connection, type ConnectionState, describeState } from "./client/connection.ts";
 import { Copier, type RequestBody } from "./client/copier.ts";
 import {
@@ -37,7 +37,7 @@ import {
   type Settings,
 } from "./client/options.ts";
 import { AbandonedError, Reply, ReplyError } from "./client/reply.ts";
-import { commandName } from "./ops/program.ts";
+import { commandName } from "./cli/program.ts";
 import {
   buildRequestHeader,
   Code,
@@ -52,7 +52,7 @@ import {
   writeRequestHeader,
 } from "./wire/request.ts";
 import { prove } from "./zmq/curve.ts";
-import { shutDebugger } from "./zmq/debugger.ts";
+import { shutDebugger } from "./system/debugger.ts";
 import { type Library, Option } from "./zmq/library.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";

@@ -31,7 +31,7 @@ import {
   type SocketCounters,
 } from "./broker.ts";
 import { AccessLog } from "./ops/access_log.ts";
-import { type Log, messageOf, openLog } from "./ops/log.ts";
+import { type Log, openLog } from "./ops/log.ts";
 import { LogGate } from "./ops/log_gate.ts";
 import { flush, LineWriter, stderrSink } from "./ops/line_writer.ts";
 import { LogFollower } from "./ops/log_follower.ts";
@@ -41,13 +41,13 @@ import {
   type ServeOptions,
   type Settings,
   type WorkerExitEvent,
-} from "./ops/options.ts";
-import { addressLimit, connectionLimit, isOpenToNetwork } from "./ops/endpoints.ts";
-import { claimPidFile, type PidFile } from "./ops/pid_file.ts";
-import { refuseNamedPipe, requireHandler, requirePlainFiles } from "./ops/given_files.ts";
+} from "./options/table.ts";
+import { addressLimit, connectionLimit, isOpenToNetwork } from "./options/endpoints.ts";
+import { claimPidFile, type PidFile } from "./system/pid_file.ts";
+import { requireHandler, requirePlainFiles } from "./ops/given_files.ts";
 import { type StopSignal, StopWish, Terminal } from "./ops/signals.ts";
 import { doubts, type Files, FILES_FOR_START, judgeFiles } from "./ops/start_checks.ts";
-import { commandName, VERSION } from "./ops/program.ts";
+import { commandName, VERSION } from "./cli/program.ts";
 import {
   type Command,
   helpText,
@@ -55,7 +55,7 @@ import {
   parseCommand,
   printConfig,
   UsageError,
-} from "./ops/sources.ts";
+} from "./options/command.ts";
 import {
   type Child,
   type ChildExit,
@@ -97,19 +97,19 @@ import {
   lookupAccount,
   openFiles,
   residentMemory,
-} from "./pool/system.ts";
+} from "./system/proc.ts";
 import { callGrants } from "./pool/call_filter.ts";
 import { StartFolder } from "./pool/start_folder.ts";
-import { waitForChange } from "./pool/watch.ts";
-import { Workplace } from "./pool/workplace.ts";
+import { waitForChange } from "./ops/watch.ts";
+import { Workplace } from "./system/workplace.ts";
 import { LOAD_FAILED, type WorkerConfig, type WorkerKeys } from "./wire/worker_config.ts";
 import { makeKeyPair, publicKeyOf } from "./zmq/curve.ts";
-import { shutDebugger } from "./zmq/debugger.ts";
-import { IpcPaths } from "./zmq/ipc_path.ts";
+import { shutDebugger } from "./system/debugger.ts";
+import { IpcPaths } from "./system/ipc_path.ts";
 import type { Library } from "./zmq/library.ts";
-import { canConfine } from "./zmq/seccomp.ts";
-import { setTitle } from "./zmq/title.ts";
-import { canOpen } from "./zmq/files.ts";
+import { canConfine } from "./system/seccomp.ts";
+import { setTitle } from "./system/title.ts";
+import { canOpen } from "./zmq/descriptors.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 
 export type {
@@ -125,7 +125,7 @@ export type {
   StopEvent,
   WorkerEvent,
   WorkerExitEvent,
-} from "./ops/options.ts";
+} from "./options/table.ts";
 export type { BrokerCounters, ExitReason, SocketCounters };
 export type {
   Handler,
@@ -135,6 +135,8 @@ export type {
   HandlerResult,
   LogLineFields,
 } from "./worker/handler.ts";
+import { messageOf } from "./system/errors.ts";
+import { refuseNamedPipe } from "./system/files.ts";
 
 /** A server that runs. */
 export interface Server {

@@ -1,6 +1,6 @@
 /**
  * A worker process. What a handler module may use is in worker/handler.ts, and how a job is run in
- * worker/job.ts.
+ * worker/job_context.ts.
  *
  * `main` reads its orders from stdin, opens libzmq, gives FFI up, loads the handler, says
  * READY, serves, drains and leaves. mod.ts starts it with a main module that names the handler.
@@ -26,18 +26,18 @@ import {
 } from "./wire/job.ts";
 import { Rate } from "./wire/rate.ts";
 import { Code } from "./wire/request.ts";
-import { MAX_TEXT, messageOf, placeOf, show, showFields, stackOf } from "./wire/show.ts";
+import { MAX_TEXT, messageOf, placeOf, show, showFields, stackOf } from "./worker/show.ts";
 import { LOAD_FAILED, type WorkerConfig } from "./wire/worker_config.ts";
 import { prove } from "./zmq/curve.ts";
-import { shutDebugger } from "./zmq/debugger.ts";
-import { forbidFileWrites } from "./zmq/file_limit.ts";
-import { dieWithParent } from "./zmq/lifeline.ts";
+import { shutDebugger } from "./system/debugger.ts";
+import { forbidFileWrites } from "./system/file_limit.ts";
+import { dieWithParent } from "./system/lifeline.ts";
 import { openLibrary, Option, SocketType } from "./zmq/library.ts";
 import { type Message, MessagePool } from "./zmq/message.ts";
 import { Poller } from "./zmq/poller.ts";
 import { Context, type Socket } from "./zmq/socket.ts";
-import { confine } from "./zmq/seccomp.ts";
-import { setTitle } from "./zmq/title.ts";
+import { confine } from "./system/seccomp.ts";
+import { setTitle } from "./system/title.ts";
 import type { Handler, HandlerModule, HandlerResult } from "./worker/handler.ts";
 import {
   bytesOf,
@@ -50,7 +50,7 @@ import {
   type JobLog,
   type ReplyBounds,
   Stop,
-} from "./worker/job.ts";
+} from "./worker/job_context.ts";
 
 export {
   type Handler,

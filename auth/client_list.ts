@@ -12,6 +12,7 @@
  */
 
 import { isKey } from "./z85.ts";
+import { messageOf } from "../system/errors.ts";
 
 /** Names of clients by their public keys. */
 export type ClientList = ReadonlyMap<string, string>;
@@ -74,7 +75,7 @@ function readText(path: string): string {
   try {
     return Deno.readTextFileSync(path);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new Error(`Cannot read the client list "${path}": ${reason}`, { cause: error });
   }
 }

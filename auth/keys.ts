@@ -6,6 +6,7 @@
  */
 
 import { isKey } from "./z85.ts";
+import { messageOf } from "../system/errors.ts";
 
 /** More than any key file has. */
 const MAX_BYTES = 4096;
@@ -85,7 +86,7 @@ function readKeyFile(path: string): { text: string; mode: number | null } {
     if (isKey(path)) {
       throw new Error("Cannot read a key file as this is no path but a key: name the file instead");
     }
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new Error(`Cannot read the key file "${path}": ${reason}`, { cause: error });
   }
 }

@@ -7,7 +7,7 @@
  */
 
 import { Broker, type BrokerLimits } from "../broker.ts";
-import { type Client, type Job, newClient, type NewJob, type Worker } from "../queue/job.ts";
+import { type Client, type Job, newClient, type NewJob, type Worker } from "../broker/job.ts";
 import {
   buildJobHeader,
   JobReader,

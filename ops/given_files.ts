@@ -6,27 +6,8 @@
  */
 
 import { fileURLToPath } from "node:url";
-import type { Settings } from "./options.ts";
-
-/** A word for the type of what was found. */
-export function typeOf(found: Deno.FileInfo): string {
-  if (found.isSymlink) return "symbolic link";
-  if (found.isDirectory) return "folder";
-  if (found.isFifo) return "named pipe";
-  if (found.isSocket) return "socket";
-  return found.isFile ? "file" : "device";
-}
-
-/**
- * Refuses a named pipe: to open it is to wait for somebody at its other end. What a shell makes of
- * `<(command)`, and `/dev/stderr`, are pipes that have both ends, and no name.
- *
- * @throws {Error} when it is one.
- */
-export function refuseNamedPipe(path: string): void {
-  if (!mayRead(path) || !isNamedPipe(path)) return;
-  throw new Error("it is a named pipe, and opening it would wait for its other end");
-}
+import type { Settings } from "../options/table.ts";
+import { isNamedPipe, mayRead, typeOf } from "../system/files.ts";
 
 /**
  * Makes sure that a local handler is there.
@@ -68,17 +49,4 @@ export function requirePlainFiles(settings: Settings): void {
     if (path === undefined || !mayRead(path) || !isNamedPipe(path)) continue;
     throw new Error(`Cannot use "${path}" as "${name}": it is a named pipe`);
   }
-}
-
-function isNamedPipe(path: string): boolean {
-  try {
-    return Deno.lstatSync(Deno.realPathSync(path)).isFifo === true;
-  } catch {
-    return false;
-  }
-}
-
-/** Asked first, or Deno would ask the user. */
-function mayRead(path: string): boolean {
-  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }

@@ -8,9 +8,10 @@
 import { BaseHandler, type LogRecord } from "@std/log/base-handler";
 import { type LevelName, LogLevels } from "@std/log/levels";
 import { Logger, LogRecord as Event } from "@std/log/logger";
-import { refuseNamedPipe } from "./given_files.ts";
+import { refuseNamedPipe } from "../system/files.ts";
 import { LineWriter, type Sink, stderrSink } from "./line_writer.ts";
 import { isMoved, openLogFile } from "./log_file.ts";
+import { messageOf } from "../system/errors.ts";
 
 /** How urgent an event must be to be logged. `critical` silences the server's own events. */
 export type Level = "debug" | "info" | "warn" | "error" | "critical";
@@ -235,9 +236,4 @@ function cut(text: string): string {
     at += char.length;
   }
   return at < text.length ? `${start.slice(0, at)}…` : text;
-}
-
-/** What an error says, never its stack; anything else that was thrown, as text. */
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,12 +1,12 @@
 /**
  * What can be known to go wrong before anything is bound or started: values that are allowed but make
  * little sense together, and limits of the system that the options do not fit in. Looks at numbers that
- * others have read; not here: whether one value is right (kinds.ts), and what is found out by trying.
+ * others have read; not here: whether one value is right (options/kinds.ts), and what is found out by trying.
  *
  * @module
  */
 
-import type { Settings } from "./options.ts";
+import type { Settings } from "../options/table.ts";
 
 /** File descriptors of this process. */
 export interface Files {

@@ -16,6 +16,7 @@ import {
   trialModule,
   workerFlags,
 } from "./sandbox.ts";
+import { messageOf } from "../system/errors.ts";
 
 /** How workers are started; the same for all workers of a server. */
 export interface ChildSpec extends Sandbox {
@@ -147,7 +148,7 @@ export async function loadModules(
 
 /** Deno's message, and the name of the lock if that is at fault: what Deno saw is a copy. */
 function explain({ config, lockFile }: ChildSpec, error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const lock = lockFile !== undefined && message.includes("lockfile") ? config?.lock : undefined;
   return lock === undefined ? message : `"${lock.file}" does not fit it: ${message}`;
 }

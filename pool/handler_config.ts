@@ -10,6 +10,7 @@ import { absoluteNames, type ImportMap, isRecord, readImportMap } from "./import
 import { parseJsonc } from "./jsonc.ts";
 import { isOwnFolder, type Owners, ownersOf, requireOwn } from "./owners.ts";
 import { readDependencies } from "./package_json.ts";
+import { messageOf } from "../system/errors.ts";
 
 /** How the imports of a local handler are resolved. */
 export interface HandlerConfig extends ImportMap {
@@ -375,8 +376,4 @@ function explain<T>(url: URL, read: () => T): T {
 
 function wrong(url: URL, what: string): Error {
   return new Error(`Cannot use "${filePath(url)}" for the handler: ${what}`);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Permissions } from "../ops/options.ts";
+import type { Permissions } from "../options/table.ts";
 import type { HandlerConfig, Lock } from "./handler_config.ts";
 import type { ImportMap, Names } from "./import_map.ts";
 import type { Graph } from "./modules.ts";
@@ -39,26 +39,26 @@ export interface Sandbox {
 export const RUNTIME = [
   "worker.ts",
   "worker/handler.ts",
-  "worker/job.ts",
+  "worker/job_context.ts",
   "wire/byte_cache.ts",
-  "wire/handler_module.ts",
+  "worker/handler_module.ts",
   "wire/job.ts",
   "wire/rate.ts",
   "wire/request.ts",
-  "wire/result.ts",
-  "wire/show.ts",
+  "worker/result.ts",
+  "worker/show.ts",
   "wire/worker_config.ts",
   "zmq/curve.ts",
-  "zmq/debugger.ts",
-  "zmq/file_limit.ts",
-  "zmq/files.ts",
+  "system/debugger.ts",
+  "system/file_limit.ts",
+  "zmq/descriptors.ts",
   "zmq/library.ts",
-  "zmq/lifeline.ts",
+  "system/lifeline.ts",
   "zmq/message.ts",
   "zmq/poller.ts",
-  "zmq/seccomp.ts",
+  "system/seccomp.ts",
   "zmq/socket.ts",
-  "zmq/title.ts",
+  "system/title.ts",
 ];
 
 /**

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Permissions } from "../ops/options.ts";
+import type { Permissions } from "../options/table.ts";
 
 /** Where workers start. */
 export interface Start {

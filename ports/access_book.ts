@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Asker, attemptOf, type Client, type Job } from "../queue/job.ts";
+import { type Asker, attemptOf, type Client, type Job } from "../broker/job.ts";
 import { type JobClient, readClient } from "../wire/job.ts";
 import type { Frames } from "./frontend.ts";
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { attemptOf, type Job, type Worker } from "../queue/job.ts";
+import { attemptOf, type Job, type Worker } from "../broker/job.ts";
 import {
   buildJobSignal,
   buildSignal,

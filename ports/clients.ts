@@ -9,10 +9,10 @@
  * @module
  */
 
-import { type Client, newClient } from "../queue/job.ts";
+import { type Client, newClient } from "../broker/job.ts";
 import { ByteCache } from "../wire/byte_cache.ts";
 import { buildJobHeader } from "../wire/job.ts";
-import { type Connection, Connections } from "../zmq/connections.ts";
+import { type Connection, Connections } from "../system/connections.ts";
 import { HANDSHAKE_TIMEOUT } from "../zmq/curve.ts";
 import { cString, type Library } from "../zmq/library.ts";
 import type { Message } from "../zmq/message.ts";

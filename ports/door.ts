@@ -9,6 +9,7 @@ import { buildZapReply, parseZapRequest, type Verdict, type ZapRequest } from ".
 import { SocketType } from "../zmq/library.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
+import { messageOf } from "../system/errors.ts";
 
 /** Where libzmq asks: RFC 27. */
 const ENDPOINT = "inproc://zeromq.zap.01";
@@ -74,7 +75,7 @@ export class Door {
     try {
       return this.#judge(request);
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       return { outcome: "denied", reason: `it can't be decided: ${reason}` };
     }
   }

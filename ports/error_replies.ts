@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Client, Job } from "../queue/job.ts";
+import type { Client, Job } from "../broker/job.ts";
 import { type JobClient, readClient, ReplyFlag } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
 import { isLoopback, isWildcard } from "../wire/origin.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Asker, Client, NewJob } from "../queue/job.ts";
+import type { Asker, Client, NewJob } from "../broker/job.ts";
 import {
   buildErrorText,
   buildStatus,

@@ -10,7 +10,7 @@
  */
 
 import type { Library } from "../zmq/library.ts";
-import { IpcPaths } from "../zmq/ipc_path.ts";
+import { IpcPaths } from "../system/ipc_path.ts";
 
 const SCHEME = "ipc://";
 /** Bytes that the path of an endpoint may have. */

@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Asker, Client } from "../queue/job.ts";
+import type { Asker, Client } from "../broker/job.ts";
 import type { Message } from "../zmq/message.ts";
 import type { Marks } from "../zmq/mark.ts";
 

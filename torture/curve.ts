@@ -5,10 +5,10 @@
  */
 
 import { Client } from "../client.ts";
-import { bytes, until } from "../tests/harness.ts";
-import { randomNumbers } from "../tests/harness_more.ts";
-import { command, dial, greeting, nullReady } from "../tests/harness_zmtp.ts";
-import { KeyRing } from "../tests/key_ring.ts";
+import { bytes, until } from "../tests/rig/harness.ts";
+import { randomNumbers } from "../tests/rig/more.ts";
+import { command, dial, greeting, nullReady } from "../tests/rig/zmtp.ts";
+import { KeyRing } from "../tests/rig/key_ring.ts";
 import { type KeyPair, makeKeyPair, prove } from "../zmq/curve.ts";
 import { Option, SocketType } from "../zmq/library.ts";
 import { locateLibrary } from "../zmq/locate.ts";

@@ -5,8 +5,8 @@
  */
 
 import { type Figures, startLoad } from "../bench/load.ts";
-import { Peer, type ServerProcess, until } from "../tests/harness.ts";
-import { serverFlags } from "../tests/permissions.ts";
+import { Peer, type ServerProcess, until } from "../tests/rig/harness.ts";
+import { serverFlags } from "../tests/rig/permissions.ts";
 import { SocketType } from "../zmq/library.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { Context } from "../zmq/socket.ts";

@@ -7,9 +7,9 @@
 
 import { type Figures, generate } from "../bench/load.ts";
 import { BrokerLoop, type LoopEvents } from "../broker.ts";
-import { resolveOptions } from "../ops/options.ts";
-import { bytes, Folder, Peer, until } from "../tests/harness.ts";
-import { randomNumbers } from "../tests/harness_more.ts";
+import { resolveOptions } from "../options/table.ts";
+import { bytes, Folder, Peer, until } from "../tests/rig/harness.ts";
+import { randomNumbers } from "../tests/rig/more.ts";
 import {
   buildJobSignal,
   FromBroker,

@@ -6,7 +6,7 @@
  */
 
 import { type Figures, type Load, startLoad } from "../bench/load.ts";
-import { Folder, type ServerOptions, ServerProcess } from "../tests/harness.ts";
+import { Folder, type ServerOptions, ServerProcess } from "../tests/rig/harness.ts";
 
 /** Where servers put their private folders: one that is killed leaves them behind. */
 /** For all that scenarios write. */

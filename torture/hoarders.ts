@@ -5,9 +5,9 @@
  */
 
 import { startLoad } from "../bench/load.ts";
-import { residentMemory } from "../pool/system.ts";
-import type { ServerProcess } from "../tests/harness.ts";
-import { DeafPeer, message } from "../tests/harness_zmtp.ts";
+import { residentMemory } from "../system/proc.ts";
+import type { ServerProcess } from "../tests/rig/harness.ts";
+import { DeafPeer, message } from "../tests/rig/zmtp.ts";
 import { describe, isFlawless, ms, pause, startServer } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 

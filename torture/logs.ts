@@ -5,7 +5,7 @@
  */
 
 import { type Figures, startLoad } from "../bench/load.ts";
-import { Folder, path, Peer, until } from "../tests/harness.ts";
+import { Folder, path, Peer, until } from "../tests/rig/harness.ts";
 import { childrenOf, describe, environment, isFlawless, pause, trySignal } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 

@@ -5,8 +5,8 @@
  */
 
 import fc from "fast-check";
-import { brokerLimits, brokerSteps, checkBroker } from "../tests/broker_model.ts";
-import { checkSupervisor, poolLimits, poolSteps } from "../tests/supervisor_model.ts";
+import { brokerLimits, brokerSteps, checkBroker } from "../tests/models/broker_model.ts";
+import { checkSupervisor, poolLimits, poolSteps } from "../tests/models/supervisor_model.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const SEQUENCES = 10_000;

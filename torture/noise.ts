@@ -6,8 +6,8 @@
  */
 
 import { startLoad } from "../bench/load.ts";
-import { bytes, Peer, type ServerProcess, text, until } from "../tests/harness.ts";
-import { randomNumbers } from "../tests/harness_more.ts";
+import { bytes, Peer, type ServerProcess, text, until } from "../tests/rig/harness.ts";
+import { randomNumbers } from "../tests/rig/more.ts";
 import {
   buildRequestHeader,
   Code,

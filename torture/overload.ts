@@ -5,8 +5,8 @@
  */
 
 import { type Figures, startLoad } from "../bench/load.ts";
-import { residentMemory } from "../pool/system.ts";
-import { type ServerProcess, until } from "../tests/harness.ts";
+import { residentMemory } from "../system/proc.ts";
+import { type ServerProcess, until } from "../tests/rig/harness.ts";
 import { describe, isFlawless, ms, startServer } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 

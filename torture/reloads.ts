@@ -5,8 +5,8 @@
  */
 
 import { type Figures, type Load, startLoad } from "../bench/load.ts";
-import type { ServerProcess } from "../tests/harness.ts";
-import { linesOf } from "../tests/harness_more.ts";
+import type { ServerProcess } from "../tests/rig/harness.ts";
+import { linesOf } from "../tests/rig/more.ts";
 import {
   compare,
   describe,

@@ -5,8 +5,8 @@
  */
 
 import { AbandonedError, Client, ReplyError } from "../client.ts";
-import { Folder, isAlive, Peer, type ServerProcess, until } from "../tests/harness.ts";
-import { linesOf } from "../tests/harness_more.ts";
+import { Folder, isAlive, Peer, type ServerProcess, until } from "../tests/rig/harness.ts";
+import { linesOf } from "../tests/rig/more.ts";
 import { pause, startServer } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 

@@ -5,8 +5,8 @@
  */
 
 import { type Figures, type Load, startLoad } from "../bench/load.ts";
-import { Peer, type ServerProcess, until } from "../tests/harness.ts";
-import { linesOf } from "../tests/harness_more.ts";
+import { Peer, type ServerProcess, until } from "../tests/rig/harness.ts";
+import { linesOf } from "../tests/rig/more.ts";
 import {
   compare,
   describe,

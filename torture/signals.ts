@@ -6,8 +6,8 @@
  */
 
 import { type Figures, startLoad } from "../bench/load.ts";
-import { type ServerProcess, until } from "../tests/harness.ts";
-import { linesOf, randomNumbers } from "../tests/harness_more.ts";
+import { type ServerProcess, until } from "../tests/rig/harness.ts";
+import { linesOf, randomNumbers } from "../tests/rig/more.ts";
 import { describe, isFlawless, ms, pause, startServer, trySignal } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 

@@ -5,8 +5,8 @@
  * @module
  */
 
-import { Peer, type ServerProcess, until } from "../tests/harness.ts";
-import { dial, greeting, nullReady } from "../tests/harness_zmtp.ts";
+import { Peer, type ServerProcess, until } from "../tests/rig/harness.ts";
+import { dial, greeting, nullReady } from "../tests/rig/zmtp.ts";
 import { quantile, startServer } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 

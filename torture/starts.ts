@@ -4,7 +4,7 @@
  * @module
  */
 
-import { linesOf } from "../tests/harness_more.ts";
+import { linesOf } from "../tests/rig/more.ts";
 import { cpuTime, pause, startServer } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 

@@ -5,7 +5,7 @@
  */
 
 import { startLoad } from "../bench/load.ts";
-import { Peer, type ServerProcess, until } from "../tests/harness.ts";
+import { Peer, type ServerProcess, until } from "../tests/rig/harness.ts";
 import { describe, isFlawless, pause, startServer } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 

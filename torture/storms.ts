@@ -6,8 +6,8 @@
  */
 
 import { type Figures, startLoad } from "../bench/load.ts";
-import { isAlive, Peer, type ServerProcess, until } from "../tests/harness.ts";
-import { linesOf } from "../tests/harness_more.ts";
+import { isAlive, Peer, type ServerProcess, until } from "../tests/rig/harness.ts";
+import { linesOf } from "../tests/rig/more.ts";
 import {
   childrenOf,
   describe,

@@ -12,7 +12,7 @@
  */
 
 import { Code, isErrorCode } from "../wire/request.ts";
-import { messageOf } from "../wire/show.ts";
+import { messageOf } from "./show.ts";
 
 /** What a handler returns: one body frame, or several. Text is sent as UTF-8. */
 export type HandlerResult = Uint8Array | string | readonly (Uint8Array | string)[];

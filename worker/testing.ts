@@ -16,7 +16,7 @@
  */
 
 import { Code } from "../wire/request.ts";
-import { show, showFields } from "../wire/show.ts";
+import { show, showFields } from "./show.ts";
 import type {
   Handler,
   HandlerContext,
@@ -24,7 +24,15 @@ import type {
   HandlerModule,
   HandlerResult,
 } from "./handler.ts";
-import { callHandler, checkModule, failureOf, framesOf, Job, JobContext, Stop } from "./job.ts";
+import {
+  callHandler,
+  checkModule,
+  failureOf,
+  framesOf,
+  Job,
+  JobContext,
+  Stop,
+} from "./job_context.ts";
 
 /** What a handler is asked, and what its context says. */
 export interface TestRequest {

@@ -18,7 +18,7 @@ import {
   type Symbols,
   type ZmqError,
 } from "./library.ts";
-import { canOpen } from "./files.ts";
+import { canOpen } from "./descriptors.ts";
 import type { Message } from "./message.ts";
 
 /** What became of a message that was sent: "full" is a high-water mark, "gone" no such peer. */

@@ -1,0 +1,10 @@
+/**
+ * What is said of an error, whatever was thrown.
+ *
+ * @module
+ */
+
+/** The message of an error; of anything else that was thrown, its text. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,148 @@
+/**
+ * The file that holds the number of the main process. A lock on it says whether that process lives: the
+ * system frees it with its holder, while a number may be somebody else's by now.
+ *
+ * @module
+ */
+
+import { typeOf } from "./files.ts";
+import { messageOf } from "./errors.ts";
+
+/** A pid file that this process holds. */
+export interface PidFile {
+  /** Removes it, if it still is this process's. */
+  release(): void;
+}
+
+/** Bytes that are read of it: a number has fewer. */
+const MOST_BYTES = 64;
+
+/**
+ * Writes this process's number into a file, and keeps the file locked.
+ *
+ * @param isAlive whether a process of a number lives; asked only where files can't be locked.
+ * @param warn told of a stale file that is overwritten.
+ * @throws {Error} when another process holds the file, when it is not a pid file, or when it can't be
+ * written.
+ */
+export function claimPidFile(
+  path: string,
+  isAlive: (pid: number) => boolean,
+  warn: (message: string) => void,
+): PidFile {
+  const file = openLocked(path, isAlive);
+  try {
+    const before = read(file);
+    requireNumber(path, before);
+    if (before !== "") warn(`Overwriting the stale pid file "${path}"`);
+    file.truncateSync(0);
+    file.seekSync(0, Deno.SeekMode.Start);
+    file.writeSync(new TextEncoder().encode(`${Deno.pid}\n`));
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+  return { release: () => release(path, file) };
+}
+
+/** Opens the file, or makes it, and locks it. */
+function openLocked(path: string, isAlive: (pid: number) => boolean): Deno.FsFile {
+  for (;;) {
+    const file = open(path);
+    if (file === undefined) continue;
+    try {
+      requireUnheld(path, file, isAlive);
+      // Its last holder may have removed it a moment ago.
+      if (isAt(path, file)) return file;
+      file.close();
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+}
+
+/** Follows no link; undefined: another process has made, removed or replaced it meanwhile. */
+function open(path: string): Deno.FsFile | undefined {
+  const found = look(path);
+  if (found !== undefined && !found.isFile) {
+    throw new Error(
+      `Cannot use the pid file "${path}" as it must be a file: it is a ${typeOf(found)}`,
+    );
+  }
+  try {
+    const file = Deno.openSync(path, { read: true, write: true, createNew: found === undefined });
+    if (found === undefined || isSame(found, file.statSync())) return file;
+    file.close();
+  } catch (error) {
+    const { AlreadyExists, NotFound } = Deno.errors;
+    const isLate = found === undefined ? error instanceof AlreadyExists : error instanceof NotFound;
+    if (!isLate) throw new Error(`Cannot write the pid file "${path}": ${messageOf(error)}`);
+  }
+}
+
+function requireUnheld(path: string, file: Deno.FsFile, isAlive: (pid: number) => boolean): void {
+  const isLocked = tryLock(file);
+  if (isLocked === true) return;
+  const holder = Number(read(file));
+  const isKnown = Number.isInteger(holder) && holder > 0;
+  if (isLocked === undefined && !(isKnown && holder !== Deno.pid && isAlive(holder))) return;
+  const name = isKnown ? `process ${holder}` : "another process";
+  throw new Error(
+    `Cannot use the pid file "${path}": it is held by ${name}, which is still running`,
+  );
+}
+
+/** Whether the lock is ours; undefined where files can't be locked. */
+function tryLock(file: Deno.FsFile): boolean | undefined {
+  try {
+    return file.tryLockSync(true);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Somebody may have named another file than was meant. */
+function requireNumber(path: string, text: string): void {
+  if (/^\s*\d*\s*$/.test(text)) return;
+  throw new Error(
+    `Cannot use the pid file "${path}" as it must be empty or hold a number: ` +
+      `current text is ${JSON.stringify(text)}`,
+  );
+}
+
+function release(path: string, file: Deno.FsFile): void {
+  try {
+    if (isAt(path, file) && read(file).trim() === String(Deno.pid)) Deno.removeSync(path);
+  } catch {
+    // It is gone, or its folder may not be written any more: nothing depends on it now.
+  }
+  file.close();
+}
+
+/** Whether a path still leads to a file that is open. */
+function isAt(path: string, file: Deno.FsFile): boolean {
+  const found = look(path);
+  return found !== undefined && isSame(found, file.statSync());
+}
+
+function isSame(one: Deno.FileInfo, other: Deno.FileInfo): boolean {
+  return one.dev === other.dev && one.ino === other.ino;
+}
+
+function look(path: string): Deno.FileInfo | undefined {
+  try {
+    return Deno.lstatSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw new Error(`Cannot read the pid file "${path}": ${messageOf(error)}`);
+  }
+}
+
+/** Its first bytes. */
+function read(file: Deno.FsFile): string {
+  const bytes = new Uint8Array(MOST_BYTES);
+  file.seekSync(0, Deno.SeekMode.Start);
+  const size = file.readSync(bytes) ?? 0;
+  return new TextDecoder().decode(bytes.subarray(0, size));
+}

@@ -1,0 +1,910 @@
+/** Client and LazyPirate, against a server made here that does what each test wants. */
+
+import assert from "node:assert/strict";
+import process from "node:process";
+import {
+  AbandonedError,
+  Client,
+  type Reply,
+  ReplyError,
+  type RequestOptions,
+} from "../../client.ts";
+import { LazyPirate, type Link, type Step } from "../../client/lazy_pirate.ts";
+import {
+  buildErrorText,
+  buildRequestHeader,
+  buildStatus,
+  DELIMITER,
+  parseRequestHeader,
+} from "../../wire/request.ts";
+import { bytes, text } from "../rig/harness.ts";
+import {
+  deadEndpoint,
+  echo,
+  echoPlain,
+  FakeServer,
+  headerOf,
+  type Received,
+  silent,
+} from "../rig/client.ts";
+import { clientFlags } from "../rig/permissions.ts";
+
+Deno.test("Client sends header, delimiter and body when it asks", async () => {
+  await using server = new FakeServer(echo);
+  await using client = new Client({ endpoint: server.endpoint });
+  const reply = await client.request(["one", bytes("two"), ""], { timeout: 1234 });
+  assert.deepEqual(reply.frames.map(text), ["one", "two", ""]);
+  assert.equal(text(reply.bytes), "one");
+  const [request] = server.requests;
+  assert.equal(request?.envelope.length, 1);
+  const header = parseRequestHeader(request.envelope[0] ?? DELIMITER);
+  assert.ok(header !== undefined && header.timeout > 1200 && header.timeout <= 1234);
+  assert.equal(request.peer[0], 0); // libzmq's own identity
+});
+
+Deno.test("Client keeps bodies apart when many of any size are copied before one is sent", async () => {
+  await using server = new FakeServer(echo);
+  await using client = new Client({ endpoint: server.endpoint });
+  const bodies = Array.from({ length: 400 }, (_, index) => {
+    const size = [0, 1, 16, 169, 170, 171, 511, 512, 513, 3000][index % 10] ?? 0;
+    const letter = ["a", "é", "日", "🎌"][index % 4] ?? "";
+    const words = letter.repeat(size) + index;
+    return index % 3 === 0 ? bytes(words) : words;
+  });
+  const asked = bodies.map((body, index) =>
+    client.request(index % 7 === 0 ? [body, "", body] : body)
+  );
+  const replies = await Promise.all(asked);
+  replies.forEach(({ frames }, index) => {
+    const body = bodies[index] ?? "";
+    const sent = typeof body === "string" ? body : text(body);
+    assert.deepEqual(frames.map(text), index % 7 === 0 ? [sent, "", sent] : [sent], `${index}`);
+  });
+});
+
+Deno.test("Client carries every byte when bodies are binary, empty or large", async () => {
+  await using server = new FakeServer(echo);
+  await using client = new Client({ endpoint: server.endpoint });
+  const all = Uint8Array.from({ length: 256 }, (_, index) => index);
+  const large = new Uint8Array(3_000_000).map((_, index) => index * 7);
+  for (const body of [all, new Uint8Array(0), large, all.subarray(10, 20)]) {
+    assert.deepEqual((await client.request(body)).bytes, new Uint8Array(body));
+  }
+  assert.deepEqual((await client.request("")).bytes, new Uint8Array(0));
+  assert.equal((await client.request("grüße")).text(), "grüße");
+  assert.deepEqual((await client.request('{"a":[1]}')).json<{ a: number[] }>(), { a: [1] });
+});
+
+Deno.test("Client sends what the body was when the caller changes it afterwards", async () => {
+  await using server = new FakeServer(echo);
+  await using client = new Client({ endpoint: server.endpoint });
+  const body = bytes("before");
+  const asked = client.request(body);
+  body.fill(0);
+  assert.equal((await asked).text(), "before");
+});
+
+Deno.test("Client matches each reply when thousands are under way and answered backwards", async () => {
+  const COUNT = 5000;
+  await using server = new FakeServer((server) => {
+    if (server.requests.length < COUNT) return;
+    for (const request of server.requests.toReversed()) echo(server, request);
+  });
+  await using client = new Client({ endpoint: server.endpoint, timeout: 30_000 });
+  const asked = Array.from({ length: COUNT }, (_, index) => client.request(`body ${index}`));
+  const replies = await Promise.all(asked);
+  replies.forEach((reply, index) => assert.equal(reply.text(), `body ${index}`));
+  assert.equal(server.requests.length, COUNT);
+  assert.equal(new Set(server.requests.map(({ peer }) => peer.join())).size, 1);
+});
+
+Deno.test("Client answers all when each reply leads to the next request", async () => {
+  await using server = new FakeServer(echo);
+  await using client = new Client({ endpoint: server.endpoint, retries: 0 });
+  let sum = 0;
+  const chain = async (name: number) => {
+    for (let step = 0; step < 50; step++) {
+      const body = `${name}.${step}`;
+      assert.equal((await client.request(body)).text(), body);
+      sum++;
+    }
+  };
+  await Promise.all(Array.from({ length: 60 }, (_, name) => chain(name)));
+  assert.equal(sum, 3000);
+});
+
+Deno.test("Client reaches 127.0.0.1 when the endpoint says localhost", async () => {
+  await using server = new FakeServer(echo);
+  const endpoint = server.endpoint.replace("127.0.0.1", "localhost");
+  await using client = new Client({ endpoint, timeout: 5000, retries: 0 });
+  assert.equal((await client.request("hi")).text(), "hi");
+});
+
+Deno.test({
+  name: "Client reaches an IPv6 address when the endpoint has it in brackets",
+  ignore: !hasIpv6(),
+  fn: async () => {
+    await using server = new FakeServer(echo, "tcp://[::1]:*");
+    await using client = new Client({ endpoint: server.endpoint, timeout: 5000, retries: 0 });
+    assert.equal((await client.request("hi")).text(), "hi");
+  },
+});
+
+function hasIpv6(): boolean {
+  try {
+    Deno.listen({ hostname: "::1", port: 0 }).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+Deno.test("Client reaches a server when it listens at an ipc path", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await using server = new FakeServer(echo, `ipc://${folder}/s`);
+    await using client = new Client({ endpoint: server.endpoint });
+    assert.equal((await client.request("hi")).text(), "hi");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("Client rejects with ReplyError when the server answers an error", async () => {
+  await using server = new FakeServer((server, request) =>
+    server.reply(request, 500, bytes("the handler is sad"))
+  );
+  await using client = new Client({ endpoint: server.endpoint });
+  await assert.rejects(client.request("x"), (error) => {
+    assert.ok(error instanceof ReplyError);
+    assert.deepEqual([error.name, error.code, error.message], [
+      "ReplyError",
+      500,
+      "the handler is sad",
+    ]);
+    return true;
+  });
+  assert.equal(server.requests.length, 1);
+});
+
+Deno.test("Client drops messages of any other form and takes the answer that follows them", async () => {
+  const junk = (server: FakeServer, request: Received) => {
+    const [header = DELIMITER] = request.envelope;
+    const status = buildStatus(200);
+    const other = buildRequestHeader({ id: 7 });
+    const name = bytes("x".repeat(200));
+    const messages = [
+      [header],
+      [header, status, bytes("no")],
+      [header, DELIMITER],
+      [header, DELIMITER, bytes("no")],
+      [header, DELIMITER, bytes("no!!!"), bytes("no")],
+      [DELIMITER],
+      [DELIMITER, status, bytes("no")],
+      [header, name, DELIMITER, status, bytes("no")],
+      [header.subarray(0, 23), DELIMITER, status, bytes("no")],
+      [header, header.subarray(0, 20), DELIMITER, status, bytes("no")],
+      [other, DELIMITER, status, bytes("no")],
+      [name, DELIMITER, status, ...Array.from({ length: 20 }, () => name)],
+    ];
+    for (const frames of messages) server.send(request.peer, ...frames);
+    server.send(request.peer, name, header, DELIMITER, status, ...request.body);
+  };
+  await using server = new FakeServer(junk);
+  await using client = new Client({ endpoint: server.endpoint });
+  for (const body of [["one"], ["two", "", "three"]]) {
+    assert.deepEqual((await client.request(body)).frames.map(text), body);
+  }
+});
+
+Deno.test("Client gives an answer without frames when the server sends none", async () => {
+  await using server = new FakeServer((server, request) => server.reply(request, 200));
+  await using client = new Client({ endpoint: server.endpoint });
+  const reply = await client.request("hello");
+  assert.deepEqual(reply.frames, []);
+  assert.equal(reply.text(), "");
+});
+
+Deno.test("Client asks again on a fresh socket when a try goes unanswered", async () => {
+  await using server = new FakeServer(silent);
+  await using client = new Client({ endpoint: server.endpoint, timeout: 600 });
+  await assert.rejects(client.request("x"), (error) => {
+    assert.ok(error instanceof AbandonedError);
+    assert.deepEqual([error.endpoint, error.tries, error.timeout], [server.endpoint, 3, 600]);
+    assert.match(error.message, /gave up after 3 tries of 600 ms: it is connected and has sent no/);
+    assert.equal(error.reason, "unanswered");
+    return true;
+  });
+  const requests = await server.got(3);
+  assert.equal(requests.length, 3);
+  assert.equal(new Set(requests.map(({ peer }) => peer.join())).size, 3);
+  const ids = requests.map(({ envelope }) => parseRequestHeader(envelope[0] ?? DELIMITER)?.id);
+  assert.equal(new Set(ids).size, 3);
+});
+
+Deno.test("Client gives the answer when a later try gets one", async () => {
+  await using server = new FakeServer((server, request) => {
+    if (server.requests.length === 3) echo(server, request);
+  });
+  await using client = new Client({ endpoint: server.endpoint, timeout: 600 });
+  assert.equal((await client.request("at last")).text(), "at last");
+});
+
+Deno.test("Client takes timeout and retries when a request brings its own", async () => {
+  await using server = new FakeServer(silent);
+  await using client = new Client({ endpoint: server.endpoint });
+  const options = { timeout: 600, retries: 0 };
+  await assert.rejects(client.request("x", options), /1 try of 600 ms:/);
+  assert.equal((await server.got(1)).length, 1);
+});
+
+Deno.test("Client drops a late reply when the identity is the same and a new try waits", async () => {
+  await using server = new FakeServer((server, request) => {
+    const [first] = server.requests;
+    if (first === undefined || first === request) return;
+    server.reply(first, 200, bytes("late"));
+    server.reply(first, 500, bytes("late too"));
+    server.send(request.peer, bytes("nonsense"));
+    server.send(request.peer, DELIMITER);
+    server.send(request.peer, ...request.envelope, DELIMITER, bytes("no status"));
+    server.reply(request, 200, bytes("new"));
+  });
+  await using client = new Client({ endpoint: server.endpoint, identity: "me", timeout: 200 });
+  assert.equal((await client.request("x")).text(), "new");
+  assert.ok(server.requests.every(({ peer }) => text(peer) === "me"));
+});
+
+Deno.test("Client takes the replies that are there when it was held up past the timeout", async () => {
+  const COUNT = 3000;
+  await using server = new FakeServer((server) => {
+    if (server.requests.length !== COUNT) return;
+    for (const request of server.requests) echo(server, request);
+    const until = performance.now() + 1500;
+    while (performance.now() < until); // libzmq's threads deliver meanwhile
+  });
+  await using client = new Client({ endpoint: server.endpoint, timeout: 1000, retries: 0 });
+  const asked = Array.from({ length: COUNT }, (_, index) => client.request(`${index}`));
+  const replies = await Promise.all(asked);
+  replies.forEach((reply, index) => assert.equal(reply.text(), `${index}`));
+});
+
+Deno.test("Client rejects when libzmq refuses the endpoint, and can be closed", async () => {
+  await using client = new Client({ endpoint: `ipc:///${"x".repeat(200)}` });
+  await assert.rejects(client.request("x"), /^ZmqError: Cannot connect to "ipc:/);
+  await assert.rejects(client.request("x"), /^ZmqError/);
+});
+
+Deno.test("Client lets other requests end where they are when one times out", async () => {
+  await using server = new FakeServer((server, request) => {
+    if (text(request.body[0]) === "probe") echo(server, request);
+  });
+  await using client = new Client({ endpoint: server.endpoint, timeout: 30_000 });
+  const slow = client.request("slow");
+  await assert.rejects(client.request("lost", { timeout: 600, retries: 1 }), AbandonedError);
+  assert.equal((await client.request("probe")).text(), "probe");
+  const [first] = server.requests;
+  assert.ok(first !== undefined);
+  echo(server, first);
+  assert.equal((await slow).text(), "slow");
+  const said = server.requests.map((request) =>
+    headerOf(request)?.type === "cancel" ? "cancel" : text(request.body[0])
+  );
+  // What goes over two connections comes in any order.
+  assert.deepEqual(said.sort(), ["cancel", "lost", "lost", "probe", "slow"]);
+});
+
+Deno.test("Client moves other requests at once when an identity allows one socket", async () => {
+  await using server = new FakeServer((server, request) => {
+    const hurried = server.requests.some(({ body }) => text(body[0]) === "hurried");
+    if (hurried && server.requests.length >= 3) echo(server, request);
+  });
+  await using client = new Client({ endpoint: server.endpoint, identity: "one", timeout: 30_000 });
+  const patient = client.request("patient", { retries: 0 });
+  const hurried = client.request("hurried", { timeout: 150 });
+  assert.equal((await hurried).text(), "hurried");
+  assert.equal((await patient).text(), "patient");
+  assert.deepEqual([...new Set(server.requests.map(({ peer }) => text(peer)))], ["one"]);
+});
+
+Deno.test("Client sends what was asked while it waited for its old socket to be gone", async () => {
+  await using server = new FakeServer((server, request) => {
+    if (text(request.body[0]) === "meanwhile") echo(server, request);
+  });
+  await using client = new Client({ endpoint: server.endpoint, identity: "one", timeout: 1000 });
+  const meanwhile = Promise.withResolvers<Reply>();
+  atNextPause(async () => {
+    await server.lost(1);
+    client.request("meanwhile", { timeout: 10_000 }).then(meanwhile.resolve, meanwhile.reject);
+  });
+  let waiting = true;
+  const lost = client.request("lost", { retries: 1 }).finally(() => waiting = false);
+  const abandoned = assert.rejects(lost, AbandonedError);
+  assert.equal((await meanwhile.promise).text(), "meanwhile");
+  assert.ok(waiting);
+  const bodies = server.requests.map(({ body }) => text(body[0]));
+  assert.deepEqual(bodies, ["lost", "lost", "meanwhile"]);
+  await abandoned;
+});
+
+/** Does something when the client pauses for its old socket to be gone, before the pause. */
+function atNextPause(act: () => void | Promise<void>): void {
+  const { setTimeout } = globalThis;
+  globalThis.setTimeout = ((resume: () => void, delay: number) => {
+    globalThis.setTimeout = setTimeout;
+    Promise.resolve(act()).then(() => setTimeout(resume, delay));
+  }) as typeof setTimeout;
+}
+
+Deno.test("Client settles every request when it is closed while it waits for its old socket", async () => {
+  await using server = new FakeServer(silent);
+  const client = new Client({ endpoint: server.endpoint, identity: "one", timeout: 200 });
+  const closed = Promise.withResolvers<void>();
+  atNextPause(() => void client.close().then(closed.resolve, closed.reject));
+  const outcomes = Promise.allSettled([
+    client.request("given up", { retries: 0 }),
+    client.request("tried again", { retries: 5 }),
+    client.request("moved", { timeout: 10_000 }),
+  ]);
+  const reasons = (await outcomes).map((outcome) =>
+    outcome.status === "rejected" ? outcome.reason.message : "answered"
+  );
+  const closedFirst = "Cannot wait for a reply: the client was closed";
+  assert.match(reasons[0] ?? "", /gave up after 1 try/);
+  assert.deepEqual(reasons.slice(1), [closedFirst, closedFirst]);
+  await closed.promise;
+});
+
+Deno.test("Client lets the server know when the only request is aborted", async () => {
+  await using server = new FakeServer(silent);
+  for (const identity of [undefined, "one"]) {
+    await using client = new Client({ endpoint: server.endpoint, identity });
+    const controller = new AbortController();
+    const aborted = assert.rejects(client.request("x", { signal: controller.signal }));
+    const seen = server.requests.length;
+    await server.got(seen + 1);
+    controller.abort();
+    await server.got(seen + 2);
+    const [asked, taken] = server.requests.slice(seen).map(headerOf);
+    assert.deepEqual(taken, { ...asked, type: "cancel", timeout: 0 });
+    await aborted;
+  }
+});
+
+Deno.test("Client gets its answers when the server comes back", async () => {
+  const endpoint = deadEndpoint();
+  await using client = new Client({ endpoint, timeout: 300, retries: 60 });
+  const asked = Array.from({ length: 20 }, (_, index) => client.request(`${index}`));
+  {
+    await using dying = new FakeServer(silent, endpoint);
+    await dying.got(20);
+  }
+  await using server = new FakeServer(echo, endpoint);
+  const replies = await Promise.all(asked);
+  assert.deepEqual(replies.map((reply) => reply.text()), asked.map((_, index) => `${index}`));
+  assert.ok(server.requests.length >= 20);
+});
+
+Deno.test("Client costs no CPU when there is no server", async () => {
+  await using client = new Client({ endpoint: deadEndpoint(), timeout: 500, retries: 2 });
+  const before = process.cpuUsage();
+  const started = performance.now();
+  await assert.rejects(client.request("x"), AbandonedError);
+  const elapsed = performance.now() - started;
+  const { user, system } = process.cpuUsage(before);
+  assert.ok(elapsed >= 1499, `${elapsed} ms`);
+  assert.ok((user + system) / 1000 < 0.1 * elapsed, `${(user + system) / 1000} ms of CPU`);
+});
+
+Deno.test("Client rejects with the reason when a signal aborts", async () => {
+  await using server = new FakeServer(silent);
+  await using client = new Client({ endpoint: server.endpoint });
+  const controller = new AbortController();
+  const reason = new Error("changed my mind");
+  const asked = client.request("x", { signal: controller.signal });
+  await server.got(1);
+  controller.abort(reason);
+  await assert.rejects(asked, (error) => error === reason);
+  await assert.rejects(client.request("y", { signal: controller.signal }), (e) => e === reason);
+  assert.equal(server.requests.length, 1);
+});
+
+Deno.test("Client sends nothing when a request is aborted before its turn", async () => {
+  await using server = new FakeServer(echo);
+  await using client = new Client({ endpoint: server.endpoint });
+  const controller = new AbortController();
+  const aborted = client.request("never", { signal: controller.signal });
+  const kept = client.request("kept");
+  controller.abort();
+  await assert.rejects(aborted, { name: "AbortError" });
+  assert.equal((await kept).text(), "kept");
+  assert.deepEqual(server.requests.map(({ body }) => text(body[0])), ["kept"]);
+});
+
+Deno.test("Client forgets the signal when a request has ended", async () => {
+  await using server = new FakeServer(echo);
+  await using client = new Client({ endpoint: server.endpoint });
+  const { signal, listeners } = countingSignal();
+  await client.request("x", { signal });
+  assert.equal(listeners(), 0);
+});
+
+/** A signal that tells how many listen to it. */
+function countingSignal(): { signal: AbortSignal; listeners: () => number } {
+  const { signal } = new AbortController();
+  const add = signal.addEventListener.bind(signal);
+  const remove = signal.removeEventListener.bind(signal);
+  let count = 0;
+  signal.addEventListener = (...args: Parameters<typeof add>) => (count++, add(...args));
+  signal.removeEventListener = (...args: Parameters<typeof remove>) => (count--, remove(...args));
+  return { signal, listeners: () => count };
+}
+
+Deno.test("Client rejects what is under way and what follows when it is closed", async () => {
+  await using server = new FakeServer(silent);
+  const client = new Client({ endpoint: server.endpoint });
+  const asked = client.request("x");
+  const rejected = assert.rejects(asked, /^Error: Cannot wait for a reply: the client was closed$/);
+  await server.got(1);
+  await Promise.all([client.close(), client.close(), rejected]);
+  await assert.rejects(client.request("y"), /^Error: Cannot send a request: the client is closed$/);
+  await client.close();
+});
+
+Deno.test("Client closes when it never asked anything", async () => {
+  await using client = new Client();
+  assert.ok(client);
+});
+
+Deno.test("Client leaves no descriptor when many were closed", async () => {
+  await using server = new FakeServer(echo);
+  const count = () => [...Deno.readDirSync("/proc/self/fd")].length;
+  const use = async (identity?: string) => {
+    await using client = new Client({ endpoint: server.endpoint, identity });
+    await client.request("x");
+  };
+  await use();
+  const before = count();
+  for (let round = 0; round < 20; round++) await use(round % 2 ? `c${round}` : undefined);
+  assert.ok(count() <= before + 3, `${before} before, ${count()} after`); // the server may lag
+});
+
+Deno.test("Client speaks as REQ does when it is plain", async () => {
+  await using server = new FakeServer(echoPlain);
+  await using client = new Client({ endpoint: server.endpoint, plain: true });
+  assert.deepEqual((await client.request(["", "b"])).frames.map(text), ["", "b"]);
+  assert.equal((await client.request("second")).text(), "second");
+  assert.deepEqual(server.requests.map(({ envelope }) => envelope), [[], []]);
+  assert.equal(new Set(server.requests.map(({ peer }) => peer.join())).size, 1); // reused
+});
+
+Deno.test("Client matches each reply when it is plain and answered backwards", async () => {
+  await using server = new FakeServer((server) => {
+    if (server.requests.length < 50) return;
+    for (const request of server.requests.toReversed()) echoPlain(server, request);
+  });
+  await using client = new Client({ endpoint: server.endpoint, plain: true });
+  const replies = await Promise.all(
+    Array.from({ length: 50 }, (_, index) => client.request(`${index}`)),
+  );
+  replies.forEach((reply, index) => assert.equal(reply.text(), `${index}`));
+});
+
+Deno.test("Client rejects with ReplyError when it is plain", async () => {
+  await using server = new FakeServer((server, request) =>
+    server.replyPlain(request, DELIMITER, buildErrorText(404, "no such thing"))
+  );
+  await using client = new Client({ endpoint: server.endpoint, plain: true });
+  await assert.rejects(client.request("x"), { name: "ReplyError", code: 404 });
+});
+
+Deno.test("Client drops a late reply when it is plain and a new try waits", async () => {
+  await using server = new FakeServer((server, request) => {
+    const [first] = server.requests;
+    if (first === undefined || first === request) return;
+    server.replyPlain(first, bytes("late"));
+    server.replyPlain(request, bytes("new"));
+  });
+  await using client = new Client({ endpoint: server.endpoint, plain: true, timeout: 200 });
+  assert.equal((await client.request("x")).text(), "new");
+});
+
+Deno.test("Client sends one request at a time when it is plain and has an identity", async () => {
+  await using server = new FakeServer(echoPlain);
+  await using client = new Client({ endpoint: server.endpoint, plain: true, identity: "waiting" });
+  const first = client.request("1");
+  await assert.rejects(client.request("2"), /must wait for its last one: identity is "waiting"$/);
+  assert.equal((await first).text(), "1");
+  assert.equal((await client.request("3")).text(), "3");
+  assert.deepEqual(server.requests.map(({ peer }) => text(peer)), ["waiting", "waiting"]);
+});
+
+Deno.test("Client throws when an option is not what it must be", () => {
+  const cases: [object, RegExp][] = [
+    [{ endpont: "x" }, /^TypeError: Cannot make a client as there is no option "endpont": use /],
+    [
+      { endpoint: 6660 },
+      /^TypeError: .*"endpoint" must be a string like .*: current value is 6660$/,
+    ],
+    [{ endpoint: "localhost:6660" }, /^RangeError: .*current value is "localhost:6660"$/],
+    [{ endpoint: "tcp://localhost" }, /^RangeError/],
+    [{ endpoint: "tcp://localhost:99999" }, /^RangeError/],
+    [{ endpoint: "ipc://" }, /^RangeError/],
+    [{ timeout: 0 }, /^RangeError: .*"timeout" must be a number of ms from 1 to 4294967295: .* 0$/],
+    [{ timeout: "10" }, /^TypeError/],
+    [{ timeout: NaN }, /^RangeError/],
+    [{ timeout: Infinity }, /^RangeError/],
+    [{ retries: -1 }, /^RangeError: .*"retries" must be an integer >= 0: current value is -1$/],
+    [{ retries: 1.5 }, /^RangeError/],
+    [{ identity: "" }, /^RangeError: .*"identity" must be a string of 1 to 255 bytes/],
+    [{ identity: "ä".repeat(128) }, /^RangeError/],
+    [{ identity: "\0x" }, /^RangeError/],
+    [{ identity: 7 }, /^TypeError/],
+    [{ plain: 1 }, /^TypeError: .*"plain" must be a boolean: current value is 1$/],
+  ];
+  for (const [options, message] of cases) assert.throws(() => new Client(options), message);
+  new Client({ identity: "ä".repeat(127), timeout: 0.5 + 0.5, retries: 0, endpoint: undefined });
+});
+
+Deno.test("Client rejects when an argument is not what it must be", async () => {
+  await using client = new Client();
+  const ask = (body: unknown, options?: object) =>
+    client.request(body as string, options as RequestOptions);
+  const body = /^TypeError: Cannot send a request as the body must be a Uint8Array, a string, or a/;
+  await assert.rejects(ask([]), body);
+  await assert.rejects(ask(undefined), body);
+  await assert.rejects(ask(["a", 1]), body);
+  await assert.rejects(ask("a", { timout: 1 }), /^TypeError: .*no option "timout"/);
+  await assert.rejects(ask("a", { timeout: -1 }), /^RangeError/);
+  await assert.rejects(ask("a", { retries: "2" }), /^TypeError/);
+  await assert.rejects(ask("a", { signal: {} }), /^TypeError: .*"signal" must be an AbortSignal/);
+});
+
+Deno.test("Client lets the process end when it is open but idle", async () => {
+  await using server = new FakeServer(echo);
+  const { code, stdout, stderr } = await runScript(
+    clientFlags(),
+    `
+    import { Client } from ${JSON.stringify(new URL("../../client.ts", import.meta.url).href)};
+    const client = new Client({ endpoint: ${JSON.stringify(server.endpoint)} });
+    console.log((await client.request("x")).text());
+  `,
+  );
+  assert.deepEqual([code, stdout, stderr], [0, "x\n", ""]);
+});
+
+Deno.test("Client needs no permission and asks for none when client.ts is imported", async () => {
+  const { code, stdout, stderr } = await runScript(
+    ["--no-prompt"],
+    `
+    import { Client } from ${JSON.stringify(new URL("../../client.ts", import.meta.url).href)};
+    console.log(typeof Client);
+  `,
+  );
+  assert.deepEqual([code, stdout, stderr], [0, "function\n", ""]);
+});
+
+async function runScript(permissions: string[], script: string) {
+  const url = `data:application/typescript,${encodeURIComponent(script)}`;
+  const config = decodeURIComponent(new URL("../../deno.json", import.meta.url).pathname);
+  const args = ["run", "--quiet", `--config=${config}`, ...permissions, url];
+  const output = await new Deno.Command(Deno.execPath(), { args, stdin: "null" }).output();
+  return { code: output.code, stdout: text(output.stdout), stderr: text(output.stderr) };
+}
+
+// The retry logic, with a clock of its own.
+
+const SHARED = { plain: false, named: false, firstId: 1 };
+const LIMITS = { timeout: 100, retries: 2, requestTimeout: 0, key: "" };
+
+/** What was decided, in short, with links numbered as they come. */
+class Log {
+  readonly links: Link<string>[] = [];
+
+  of(steps: Step<string>[]): string[] {
+    return steps.filter((step) => step.do !== "retry").map((step) => {
+      if (step.do === "giveUp") return `give up ${step.item} after ${step.tries}`;
+      if (step.do === "cancel") return `cancel #${step.id} on ${this.#number(step.link)}`;
+      const link = this.#number(step.link);
+      if (step.do !== "send") return `${step.do} ${link}`;
+      return `send ${step.item} #${step.id} on ${link} for ${step.timeout}`;
+    });
+  }
+
+  link(number: number): Link<string> {
+    const link = this.links[number - 1];
+    assert.ok(link !== undefined);
+    return link;
+  }
+
+  #number(link: Link<string>): number {
+    if (!this.links.includes(link)) this.links.push(link);
+    return this.links.indexOf(link) + 1;
+  }
+}
+
+function setUp(options: Partial<typeof SHARED> = {}) {
+  return { pirate: new LazyPirate<string>({ ...SHARED, ...options }), log: new Log() };
+}
+
+Deno.test("LazyPirate sends requests on one link when nothing is late", () => {
+  const { pirate, log } = setUp();
+  assert.equal(pirate.tick(0), Infinity);
+  pirate.add("a", LIMITS, 0);
+  pirate.add("b", { ...LIMITS, timeout: 40, retries: 0 }, 10);
+  assert.deepEqual(log.of(pirate.take()), [
+    "open 1",
+    "send a #1 on 1 for 100",
+    "send b #2 on 1 for 40",
+  ]);
+  assert.equal(pirate.tick(10), 40);
+  assert.equal(pirate.answer(log.link(1), 2, 200, 20), "b");
+  assert.equal(pirate.answer(log.link(1), 2, 200, 20), undefined);
+  assert.equal(pirate.size, 1);
+  assert.equal(pirate.answer(log.link(1), 1, 200, 20), "a");
+  assert.equal(pirate.tick(20), Infinity);
+  assert.deepEqual(pirate.take(), []);
+});
+
+Deno.test("LazyPirate repeats on a fresh link, then gives up, when nobody answers", () => {
+  const { pirate, log } = setUp();
+  pirate.add("a", LIMITS, 0);
+  pirate.take().forEach((step) => log.of([step]));
+  assert.equal(pirate.tick(99), 1);
+  assert.deepEqual(pirate.take(), []);
+  assert.equal(pirate.tick(100), 100);
+  assert.deepEqual(log.of(pirate.take()), ["close 1", "open 2", "send a #2 on 2 for 100"]);
+  assert.equal(pirate.answer(log.link(2), 1, 200, 150), undefined); // the first try's
+  assert.equal(pirate.tick(205), 100);
+  assert.deepEqual(log.of(pirate.take()), ["close 2", "open 3", "send a #3 on 3 for 100"]);
+  assert.equal(pirate.tick(305), Infinity);
+  assert.deepEqual(log.of(pirate.take()), ["close 3", "give up a after 3"]);
+  assert.equal(pirate.size, 0);
+});
+
+Deno.test("LazyPirate takes a late try back and keeps its link open when others wait on it", () => {
+  const { pirate, log } = setUp();
+  pirate.add("slow", { ...LIMITS, timeout: 1000, retries: 0 }, 0);
+  pirate.add("a", LIMITS, 0);
+  log.of(pirate.take());
+  pirate.tick(100);
+  assert.deepEqual(log.of(pirate.take()), ["cancel #2 on 1", "open 2", "send a #3 on 2 for 100"]);
+  pirate.add("b", LIMITS, 110);
+  assert.deepEqual(log.of(pirate.take()), ["send b #4 on 2 for 100"]);
+  assert.equal(pirate.answer(log.link(1), 1, 200, 120), "slow");
+  assert.deepEqual(log.of(pirate.take()), ["close 1"]);
+  assert.equal(pirate.answer(log.link(2), 3, 200, 130), "a");
+  assert.equal(pirate.answer(log.link(2), 4, 200, 130), "b");
+  assert.deepEqual(pirate.take(), []);
+});
+
+Deno.test("LazyPirate opens few links when many requests are late one after another", () => {
+  const { pirate } = setUp();
+  let opened = 0;
+  let sent = 0;
+  for (let now = 0; now < 1000; now++) {
+    if (now < 700) pirate.add(`${now}`, { ...LIMITS, timeout: 100, retries: 2 }, now);
+    pirate.tick(now);
+    for (const step of pirate.take()) {
+      if (step.do === "open") opened++;
+      if (step.do === "send") sent++;
+    }
+  }
+  assert.equal(pirate.size, 0);
+  assert.equal(sent, 2100);
+  assert.ok(opened <= 11, `${opened} links`);
+});
+
+Deno.test("LazyPirate moves the others without counting a try when it is named", () => {
+  const { pirate, log } = setUp({ named: true });
+  pirate.add("a", LIMITS, 0);
+  pirate.add("b", { ...LIMITS, timeout: 100, retries: 0 }, 60);
+  log.of(pirate.take());
+  assert.equal(pirate.tick(100), 60);
+  assert.deepEqual(log.of(pirate.take()), [
+    "close 1",
+    "open 2",
+    "send b #3 on 2 for 60",
+    "send a #4 on 2 for 100",
+  ]);
+  assert.equal(pirate.tick(160), 40); // link 2 is younger than the try: it may stay
+  assert.deepEqual(log.of(pirate.take()), ["cancel #3 on 2", "give up b after 1"]);
+  assert.equal(pirate.answer(log.link(2), 4, 200, 170), "a");
+});
+
+Deno.test("LazyPirate keeps the link when it is named and heard of meanwhile", () => {
+  const { pirate, log } = setUp({ named: true });
+  pirate.add("a", LIMITS, 0);
+  pirate.add("b", LIMITS, 0);
+  log.of(pirate.take());
+  assert.equal(pirate.answer(log.link(1), 2, 200, 50), "b");
+  pirate.add("c", { ...LIMITS, timeout: 1000, retries: 0 }, 60);
+  pirate.tick(100);
+  assert.deepEqual(log.of(pirate.take()), [
+    "send c #3 on 1 for 1000",
+    "cancel #1 on 1",
+    "send a #4 on 1 for 100",
+  ]);
+});
+
+Deno.test("LazyPirate gives each request a link when it is plain", () => {
+  const { pirate, log } = setUp({ plain: true });
+  pirate.add("a", LIMITS, 0);
+  pirate.add("b", LIMITS, 0);
+  assert.deepEqual(log.of(pirate.take()), [
+    "open 1",
+    "send a #1 on 1 for 100",
+    "open 2",
+    "send b #2 on 2 for 100",
+  ]);
+  assert.equal(pirate.answer(log.link(2), undefined, 200, 10), "b");
+  assert.equal(pirate.answer(log.link(2), undefined, 200, 10), undefined);
+  pirate.add("c", LIMITS, 20);
+  assert.deepEqual(log.of(pirate.take()), ["send c #3 on 2 for 100"]);
+  pirate.tick(100);
+  assert.deepEqual(log.of(pirate.take()), ["close 1", "open 3", "send a #4 on 3 for 100"]);
+  assert.equal(pirate.answer(log.link(1), undefined, 200, 110), undefined);
+  assert.equal(pirate.answer(log.link(2), undefined, 200, 110), "c");
+  assert.equal(pirate.answer(log.link(3), undefined, 200, 110), "a");
+});
+
+Deno.test("LazyPirate takes 408 as an answer when the try has time left, else as the timeout", () => {
+  const { pirate, log } = setUp();
+  pirate.add("a", LIMITS, 0);
+  pirate.add("b", LIMITS, 0);
+  log.of(pirate.take());
+  assert.equal(pirate.answer(log.link(1), 1, 408, 50), "a");
+  assert.equal(pirate.answer(log.link(1), 2, 408, 99.5), undefined);
+  assert.equal(pirate.size, 1);
+  pirate.tick(100);
+  assert.deepEqual(log.of(pirate.take()), ["close 1", "open 2", "send b #3 on 2 for 100"]);
+});
+
+Deno.test("LazyPirate takes a request back when it is dropped, and keeps the link", () => {
+  const { pirate, log } = setUp();
+  const a = pirate.add("a", LIMITS, 0);
+  const b = pirate.add("b", LIMITS, 0);
+  log.of(pirate.take());
+  pirate.drop(a, 0);
+  pirate.drop(a, 0);
+  assert.deepEqual(log.of(pirate.take()), ["cancel #1 on 1"]);
+  pirate.drop(b, 5);
+  assert.deepEqual(log.of(pirate.take()), ["cancel #2 on 1"]);
+  assert.equal(pirate.tick(5), Infinity);
+  pirate.add("c", LIMITS, 10);
+  assert.deepEqual(log.of(pirate.take()), ["send c #3 on 1 for 100"]);
+});
+
+Deno.test("LazyPirate closes the link of a dropped request when it is plain", () => {
+  const { pirate, log } = setUp({ plain: true });
+  const a = pirate.add("a", LIMITS, 0);
+  log.of(pirate.take());
+  pirate.drop(a, 0);
+  assert.deepEqual(log.of(pirate.take()), ["close 1"]);
+});
+
+Deno.test("LazyPirate keeps the link of a late try when the next one is to join it", () => {
+  const { pirate, log } = setUp();
+  pirate.add("a", { ...LIMITS, key: "k" }, 0);
+  log.of(pirate.take());
+  pirate.tick(100);
+  assert.deepEqual(log.of(pirate.take()), ["open 2", "send a #2 on 2 for 100"]);
+  pirate.tick(200);
+  assert.deepEqual(log.of(pirate.take()), ["open 3", "send a #3 on 3 for 100"]);
+  assert.equal(pirate.answer(log.link(3), 3, 200, 250), "a");
+  assert.deepEqual(log.of(pirate.take()), ["close 1", "close 2"]);
+});
+
+Deno.test("LazyPirate closes all links of a request with a key when it is given up or dropped", () => {
+  const { pirate, log } = setUp();
+  pirate.add("a", { ...LIMITS, key: "k", retries: 1 }, 0);
+  const b = pirate.add("b", { ...LIMITS, key: "l", timeout: 150 }, 0);
+  pirate.tick(100);
+  pirate.tick(150);
+  log.of(pirate.take());
+  pirate.tick(200);
+  assert.deepEqual(log.of(pirate.take()), ["give up a after 2"]);
+  pirate.drop(b, 210);
+  assert.deepEqual(log.of(pirate.take()), ["close 1", "cancel #4 on 2"]);
+});
+
+Deno.test("LazyPirate ends each request once and in time when events come in any order", () => {
+  for (let seed = 1; seed <= 300; seed++) {
+    const mode = { plain: seed % 3 === 1, named: seed % 3 === 2 };
+    new Voyage(seed, mode).run();
+  }
+});
+
+/** A random run: a server that answers some requests, some late, some never. */
+class Voyage {
+  readonly #pirate: LazyPirate<string>;
+  readonly #seed: number;
+  readonly #mode: { plain: boolean; named: boolean };
+  readonly #open = new Map<Link<string>, { id: number; item: string }[]>();
+  readonly #ended = new Map<string, string>();
+  readonly #latest = new Map<string, number>();
+  #random: number;
+  #now = 0;
+
+  constructor(seed: number, mode: { plain: boolean; named: boolean }) {
+    this.#seed = this.#random = seed;
+    this.#mode = mode;
+    this.#pirate = new LazyPirate<string>({ ...mode, firstId: 1 });
+  }
+
+  run(): void {
+    for (let step = 0; step < 300; step++) {
+      this.#now += this.#below(20);
+      this.#act(step);
+      const sleep = this.#pirate.tick(this.#now);
+      assert.ok(sleep > 0, this.#where("a tick leaves nothing due"));
+      this.#obey();
+    }
+    for (let sleep; (sleep = this.#pirate.tick(this.#now)) !== Infinity; this.#now += sleep) {
+      this.#obey();
+    }
+    this.#obey();
+    assert.equal(this.#pirate.size, 0);
+    assert.deepEqual([...this.#ended.keys()].sort(), [...this.#latest.keys()].sort());
+  }
+
+  #act(step: number): void {
+    if (this.#below(3) > 0) return this.#answerOne();
+    const item = `${step}`;
+    const key = !this.#mode.plain && this.#below(3) === 0 ? item : "";
+    const limits = { ...LIMITS, timeout: 1 + this.#below(100), retries: this.#below(4), key };
+    const longest = limits.timeout * (limits.retries + 1) + 20 * (limits.retries + 1);
+    this.#latest.set(item, this.#now + longest);
+    const request = this.#pirate.add(item, limits, this.#now);
+    if (this.#below(10) > 0) return;
+    this.#pirate.drop(request, this.#now);
+    this.#end(item, "dropped");
+  }
+
+  #answerOne(): void {
+    const links = [...this.#open.entries()].filter(([, sent]) => sent.length > 0);
+    const [link, sent] = links[this.#below(links.length)] ?? [];
+    if (link === undefined || sent === undefined) return;
+    const [request] = sent.splice(this.#below(sent.length), 1);
+    const id = this.#mode.plain ? undefined : request?.id;
+    const item = this.#pirate.answer(link, id, 200, this.#now);
+    if (item === undefined) return;
+    assert.equal(item, request?.item, this.#where("an answer is the right one's"));
+    this.#end(item, "answered");
+  }
+
+  #obey(): void {
+    for (const step of this.#pirate.take()) {
+      if (step.do === "open") this.#open.set(step.link, []);
+      else if (step.do === "close") assert.ok(this.#open.delete(step.link), this.#where("closed"));
+      else if (step.do === "giveUp") this.#end(step.item, "given up");
+      else if (step.do === "cancel") {
+        assert.ok(this.#open.has(step.link), this.#where("taken back on an open link"));
+        assert.ok(!this.#mode.plain, this.#where("plain links have no words for it"));
+      } else if (step.do === "send") {
+        const sent = this.#open.get(step.link);
+        assert.ok(sent !== undefined, this.#where("sent on an open link"));
+        assert.ok(step.timeout > 0);
+        sent.push(step);
+      }
+      if (this.#mode.named) assert.ok(this.#open.size <= 1, this.#where("one link under one name"));
+    }
+  }
+
+  #end(item: string, how: string): void {
+    assert.equal(this.#ended.get(item), undefined, this.#where("ends once"));
+    assert.ok(this.#now <= (this.#latest.get(item) ?? 0), this.#where("ends in time"));
+    this.#ended.set(item, how);
+  }
+
+  #where(what: string): string {
+    return `${what}: seed ${this.#seed}, now ${this.#now}`;
+  }
+
+  /** A random integer from 0 to `limit` - 1 (xorshift). */
+  #below(limit: number): number {
+    this.#random ^= this.#random << 13;
+    this.#random ^= this.#random >>> 17;
+    this.#random ^= this.#random << 5;
+    return (this.#random >>> 0) % Math.max(1, limit);
+  }
+}

@@ -1,0 +1,81 @@
+/** Runs each file of examples/ as its head says, and asks it what a reader would. */
+
+import { strict as assert } from "node:assert";
+import { isAlive, path, Peer, ServerProcess, until } from "../rig/harness.ts";
+
+/** Serves a handler of examples/, and calls `ask` with a connection to it. */
+async function withExample(
+  name: string,
+  ask: (peer: Peer, server: ServerProcess) => Promise<void>,
+): Promise<void> {
+  await using server = await ServerProcess.start({ args: [path(`examples/${name}`)] });
+  await using peer = new Peer(server.endpoint);
+  await ask(peer, server);
+}
+
+Deno.test("examples/upper.ts answers in upper case", () =>
+  withExample("upper.ts", async (peer) => {
+    assert.deepEqual(await peer.ask("hello, Österreich"), ["HELLO, ÖSTERREICH"]);
+  }));
+
+Deno.test("examples/sum.ts adds numbers up, and answers 400 to what has none", () =>
+  withExample("sum.ts", async (peer) => {
+    assert.deepEqual(await peer.ask('{ "items": [1, 2, 3.5] }'), ['{"sum":6.5}']);
+    for (const wrong of ["", "1 2", "null", "{}", '{ "items": ["1"] }']) {
+      const [empty, message = ""] = await peer.ask(wrong);
+      assert.equal(empty, "");
+      assert.match(message, /^400 The body must be /);
+    }
+  }));
+
+Deno.test("examples/primes.ts counts primes, and answers 400 to what is no number", () =>
+  withExample("primes.ts", async (peer) => {
+    const known = [["0", "0"], ["1", "0"], ["2", "1"], ["100", "25"], ["1000000", "78498"]];
+    for (const [limit = "", count] of known) assert.deepEqual(await peer.ask(limit), [count]);
+    const [, message = ""] = await peer.ask("-1");
+    assert.match(message, /^400 The body must be an integer .*: it is "-1"$/);
+  }));
+
+Deno.test("examples/sleep.ts answers when the time is over, and gives up when its client leaves", () =>
+  withExample("sleep.ts", async (peer, server) => {
+    const started = performance.now();
+    assert.deepEqual(await peer.ask("50"), ["slept 50 ms"]);
+    assert.ok(performance.now() - started >= 49);
+    const [, message = ""] = await peer.ask("soon");
+    assert.match(message, /^400 The body must be an integer .*: it is "soon"$/);
+    const workers = server.workers;
+    {
+      await using leaver = new Peer(server.endpoint);
+      leaver.send("", "3600000");
+      await until("the job runs", async () => (await server.state()).running === 1);
+    }
+    await until("the job has ended", async () => (await server.state()).running === 0);
+    assert.equal((await server.state()).abandoned, 1);
+    assert.ok(workers.every(isAlive), "no worker had to be killed");
+  }));
+
+Deno.test("examples/serve.ts tells what its hooks hear, and ends with 0 at TERM", async () => {
+  const args = ["run", "-A", path("examples/serve.ts"), "tcp://127.0.0.1:0"];
+  const child = new Deno.Command(Deno.execPath(), { args, stdin: "null", stdout: "piped" }).spawn();
+  let printed = "";
+  const read = (async () => {
+    for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) printed += text;
+  })();
+  const line = (pattern: RegExp) => until(`it prints ${pattern}`, () => pattern.exec(printed)?.[1]);
+  try {
+    const endpoint = await line(/^listening on (tcp:\/\/127\.0\.0\.1:\d+)$/m);
+    const pid = await line(/^worker 1 is ready: process (\d+)$/m);
+    assert.ok(isAlive(Number(pid)));
+    await line(/^(ready) with 1 idle worker$/m);
+    await using peer = new Peer(endpoint);
+    assert.deepEqual(await peer.ask("hello"), ["HELLO"]);
+    child.kill("SIGTERM");
+    assert.equal((await child.status).code, 0);
+    await read;
+    assert.match(printed, /^worker 1 has ended: stopped$/m);
+  } finally {
+    if (isAlive(child.pid)) child.kill("SIGKILL");
+    await child.status;
+    await read;
+  }
+});

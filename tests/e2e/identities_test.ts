@@ -1,0 +1,525 @@
+/**
+ * Identities that peers choose: one that comes back is served at once, one that another connection has
+ * takes over, and what the former one had asked ends before the newcomer is served.
+ */
+
+import { strict as assert } from "node:assert";
+import { Census } from "../../ports/census.ts";
+import { type Frames, Frontend, type Request } from "../../ports/frontend.ts";
+import type { Client } from "../../broker/job.ts";
+import { openLibrary, Option, SocketType } from "../../zmq/library.ts";
+import { locateLibrary } from "../../zmq/locate.ts";
+import { Message, MessagePool } from "../../zmq/message.ts";
+import { Context } from "../../zmq/socket.ts";
+import { bytes, Folder, Peer, ServerProcess, text, until } from "../rig/harness.ts";
+import { Gate, linesOf } from "../rig/more.ts";
+import { dial, greeting, nullReady } from "../rig/zmtp.ts";
+import { KeyRing } from "../rig/key_ring.ts";
+
+const TCP = "tcp://127.0.0.1:0";
+/** Debian's, without the draft API: it tells of no connections. */
+const PLAIN_LIBRARY = "/usr/lib/x86_64-linux-gnu/libzmq.so.5";
+const OURS = locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path;
+const REQ = 3;
+
+type Asked = Request & { client: Client<Frames> };
+
+/** A frontend that keeps what it is asked. */
+class Front {
+  readonly #context: Context;
+  readonly #messages: MessagePool;
+  readonly frontend: Frontend;
+  readonly asked: Asked[] = [];
+  readonly gone: Client<Frames>[] = [];
+
+  constructor(endpoint: string, library = OURS) {
+    const opened = openLibrary(library);
+    this.#context = new Context(opened);
+    this.#messages = new MessagePool(opened);
+    const options = { maxMessageSize: 1000, maxFrames: 10, unreadBytes: 1_000_000, ipv6: false };
+    this.frontend = new Frontend(this.#context, this.#messages, options, {
+      request: (client, request) => this.asked.push({ ...request, client }),
+      cancel: () => {},
+      gone: (client) => this.gone.push(client),
+      stalled: () => {},
+      catchUp: () => {
+        this.read();
+        return true;
+      },
+    });
+    this.frontend.bind(endpoint);
+  }
+
+  get endpoint(): string {
+    return this.frontend.endpoints[0] ?? "";
+  }
+
+  read(): void {
+    while (this.frontend.read(performance.now()));
+  }
+
+  /** The request with this body. */
+  request(body: string): Promise<Asked> {
+    return until(`"${body}" comes`, () => {
+      this.read();
+      return this.asked.find((asked) => bodyOf(asked) === body);
+    });
+  }
+
+  reply(to: Asked, body: string): void {
+    const frame = this.#messages.from(bytes(body));
+    this.frontend.reply(to, 200, [frame], body.length, performance.now());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.frontend.close(0);
+    await this.#context.terminate();
+  }
+}
+
+function bodyOf({ body }: Asked): string {
+  return body.map((frame) => text(frame.bytes())).join("|");
+}
+
+/** Endpoints of both kinds. */
+async function onBoth(run: (endpoint: string) => Promise<void>): Promise<void> {
+  using folder = new Folder();
+  for (const endpoint of [TCP, `ipc://${folder.path}/front`]) await run(endpoint);
+}
+
+Deno.test("Frontend ends what a client had asked, and serves the newcomer, when that takes its identity over", () =>
+  onBoth(async (endpoint) => {
+    await using front = new Front(endpoint);
+    await using former = new Peer(front.endpoint, { identity: "bob" });
+    former.send("", "former");
+    const first = await front.request("former");
+    await using newcomer = new Peer(front.endpoint, { identity: "bob" });
+    newcomer.send("", "newcomer");
+    const second = await front.request("newcomer");
+    assert.deepEqual(front.gone, [first.client]);
+    assert.equal(first.client === second.client, false);
+    front.reply(first, "for the former");
+    front.reply(second, "for the newcomer");
+    assert.deepEqual(await newcomer.receiveText(), ["", "for the newcomer"]);
+    assert.equal(front.frontend.undelivered, 1);
+    const { count, last } = front.frontend.takeovers;
+    const address = endpoint === TCP ? "127.0.0.1" : "";
+    assert.deepEqual([count, last], [1, { identity: "bob", address }]);
+    assert.deepEqual([front.frontend.clients, front.frontend.connections(0)], [1, 1]);
+    assert.equal(former.take(), undefined);
+  }));
+
+/** A newcomer that says nothing, once libzmq has let it have its identity. */
+async function silentNewcomer(front: Front, identity: string): Promise<Deno.Conn> {
+  const connection = await dial(front.endpoint);
+  await connection.write(greeting("NULL"));
+  await connection.write(nullReady({ Identity: identity }));
+  // libzmq takes it in when it is asked; its notice is not read by that.
+  await until(
+    "it is taken in",
+    () => (front.frontend.socket.stir(), front.frontend.socket.readable()),
+  );
+  return connection;
+}
+
+Deno.test("Frontend sends a newcomer nothing of the former client when its notice is yet to be read", () =>
+  onBoth(async (endpoint) => {
+    await using front = new Front(endpoint);
+    await using former = new Peer(front.endpoint, { identity: "bob" });
+    former.send("", "former");
+    const asked = await front.request("former");
+    front.read();
+    using connection = await silentNewcomer(front, "bob");
+    front.reply(asked, "for the former");
+    assert.deepEqual([front.gone.length, front.frontend.undelivered], [1, 1]);
+    front.frontend.close(100);
+    const heard = await heardFrom(connection);
+    assert.equal(heard.includes("for the former"), false);
+    assert.equal(heard.includes("READY"), true);
+  }));
+
+/** All that the server says until it closes. */
+async function heardFrom(connection: Deno.Conn): Promise<string> {
+  let heard = "";
+  const chunk = new Uint8Array(4096);
+  for (;;) {
+    const size = await connection.read(chunk).catch(() => null);
+    if (size === null) return heard;
+    heard += new TextDecoder("latin1").decode(chunk.subarray(0, size));
+  }
+}
+
+Deno.test("Frontend counts a newcomer that says nothing, and nobody once it has left", async () => {
+  await using front = new Front(TCP);
+  await using former = new Peer(front.endpoint, { identity: "bob" });
+  former.send("", "former");
+  await front.request("former");
+  const connection = await silentNewcomer(front, "bob");
+  await until("it is known to be another", () => {
+    front.read();
+    return front.frontend.connections(performance.now()) === 1 &&
+      front.frontend.takeovers.count === 1;
+  });
+  assert.deepEqual(front.frontend.takeovers.last, { identity: "bob", address: "" });
+  connection.close();
+  await until("nobody is left", () => {
+    front.read();
+    return front.frontend.connections(performance.now()) === 0;
+  });
+});
+
+Deno.test("Frontend does not take a client that comes back for one that takes over", async () => {
+  await using front = new Front(TCP);
+  for (let round = 0; round < 5; round++) {
+    await using peer = new Peer(front.endpoint, { identity: "bob" });
+    peer.send("", `round ${round}`);
+    front.reply(await front.request(`round ${round}`), "answer");
+    assert.deepEqual(await peer.receiveText(), ["", "answer"]);
+    await peer[Symbol.asyncDispose]();
+    await until("it has left", () => {
+      front.read();
+      return front.frontend.connections(performance.now()) === 0;
+    });
+  }
+  assert.deepEqual([front.frontend.takeovers.count, front.gone.length], [0, 5]);
+});
+
+Deno.test(
+  "Frontend gives an identity to the newcomer when libzmq tells of no connections",
+  { ignore: !exists(PLAIN_LIBRARY) },
+  () =>
+    onBoth(async (endpoint) => {
+      await using front = new Front(endpoint, PLAIN_LIBRARY);
+      assert.equal(front.frontend.notified, false);
+      await using former = new Peer(front.endpoint, { identity: "bob" });
+      former.send("", "former");
+      const first = await front.request("former");
+      first.client.live = 1; // as a broker counts it
+      await former[Symbol.asyncDispose]();
+      await using newcomer = new Peer(front.endpoint, { identity: "bob" });
+      newcomer.send("", "newcomer");
+      const second = await front.request("newcomer");
+      assert.deepEqual(front.gone, [first.client]);
+      front.reply(first, "for the former");
+      front.reply(second, "for the newcomer");
+      assert.deepEqual(await newcomer.receiveText(), ["", "for the newcomer"]);
+      assert.deepEqual([front.frontend.undelivered, front.frontend.takeovers.count], [1, 1]);
+    }),
+);
+
+Deno.test(
+  "Frontend sends nothing to an identity whose client has hung up when libzmq tells of no connections",
+  { ignore: !exists(PLAIN_LIBRARY) },
+  () =>
+    onBoth(async (endpoint) => {
+      await using front = new Front(endpoint, PLAIN_LIBRARY);
+      const former = new Peer(front.endpoint, { identity: "bob" });
+      former.send("", "former");
+      const asked = await front.request("former");
+      await former[Symbol.asyncDispose]();
+      await using newcomer = new Peer(front.endpoint, { identity: "bob" });
+      newcomer.send("", "newcomer");
+      // It is not read yet: only the system can tell that the former one has hung up.
+      await until(
+        "it is taken in",
+        () => (front.frontend.socket.stir(), front.frontend.socket.readable()),
+      );
+      front.reply(asked, "for the former");
+      assert.equal(front.frontend.undelivered, 1);
+      front.reply(await front.request("newcomer"), "for the newcomer");
+      assert.deepEqual(await newcomer.receiveText(), ["", "for the newcomer"]);
+    }),
+);
+
+function exists(file: string): boolean {
+  try {
+    return Deno.statSync(file).isFile;
+  } catch {
+    return false;
+  }
+}
+
+// A model: peers of a few identities come, ask, are answered, leave and take over in any order
+
+/** A peer that may ask several things at once, in a context that it shares. */
+class Asker {
+  readonly #socket: ReturnType<Context["socket"]>;
+  readonly #frame: Message;
+  readonly asked = new Set<string>();
+  asks = 0;
+
+  constructor(
+    context: Context,
+    messages: MessagePool,
+    endpoint: string,
+    readonly name: string,
+    readonly number: number,
+  ) {
+    this.#socket = context.socket(SocketType.DEALER);
+    this.#frame = messages.take();
+    this.#socket.setBytes(Option.ROUTING_ID, bytes(name));
+    this.#socket.connect(endpoint);
+  }
+
+  ask(): string {
+    const body = `${this.name} ${this.number}.${++this.asks}`;
+    this.asked.add(body);
+    this.#socket.sendMore(bytes(""));
+    this.#socket.sendLast(bytes(body));
+    return body;
+  }
+
+  /** Takes what has come, all of which must be for this one. */
+  check(): string[] {
+    const taken: string[] = [];
+    this.#socket.stir();
+    while (this.#socket.receive(this.#frame) >= 0) {
+      const first = text(this.#frame.bytes());
+      assert.deepEqual([first, this.#frame.more], ["", true]);
+      this.#socket.receive(this.#frame);
+      const body = text(this.#frame.bytes());
+      assert.ok(this.asked.has(body), `${this.name} ${this.number} hears "${body}"`);
+      taken.push(body);
+    }
+    return taken;
+  }
+
+  close(): void {
+    this.#socket.close(0);
+  }
+}
+
+Deno.test("Frontend gives no client another one's reply, whatever they do in whatever order", () =>
+  onBoth(async (endpoint) => {
+    const seed = Math.floor(Math.random() * 2 ** 31);
+    const random = mulberry(seed);
+    await using front = new Front(endpoint);
+    const opened = openLibrary(OURS);
+    const context = new Context(opened);
+    const messages = new MessagePool(opened);
+    let peers: Asker[] = [];
+    let waiting: Asked[] = [];
+    let number = 0;
+    const open = (name: string) => {
+      const peer = new Asker(context, messages, front.endpoint, name, ++number);
+      peers.push(peer);
+      return peer;
+    };
+    const read = () => {
+      front.read();
+      waiting.push(...front.asked.splice(0));
+    };
+    const close = (peer: Asker) => {
+      peer.close();
+      peers = peers.filter((each) => each !== peer);
+    };
+    const NAMES = ["a", "b", "c"];
+    try {
+      for (let step = 0; step < 1500; step++) {
+        const peer = peers[random(peers.length)];
+        const move = random(10);
+        if (move === 0 || peer === undefined) open(NAMES[random(3)] ?? "").ask();
+        else if (move === 1 && peers.length > 4) close(peer);
+        else if (move < 5) peer.ask();
+        else if (move < 7) read();
+        else if (waiting.length > 0) {
+          const [asked] = waiting.splice(random(waiting.length), 1);
+          if (asked !== undefined) front.reply(asked, bodyOf(asked));
+        } else await new Promise((resolve) => setTimeout(resolve, random(2)));
+        for (const each of peers) each.check();
+      }
+      for (const peer of [...peers]) close(peer);
+      await until(
+        "all have left",
+        () => (read(), front.frontend.connections(performance.now()) === 0),
+      );
+      // What they had asked is nobody's any more.
+      const undelivered = front.frontend.undelivered;
+      for (const asked of waiting) front.reply(asked, bodyOf(asked));
+      assert.equal(front.frontend.undelivered, undelivered + waiting.length);
+      waiting = [];
+      for (const name of NAMES) {
+        const peer = open(name);
+        const body = peer.ask();
+        front.reply(await front.request(body), body);
+        await until("it is answered", () => peer.check().includes(body));
+      }
+    } catch (error) {
+      throw new Error(`Seed ${seed}: ${error}`, { cause: error });
+    } finally {
+      for (const peer of peers) peer.close();
+      await context.terminate();
+      // A context may never end whose ROUTER is closed while it loses a peer.
+      await until("nobody is left", () => (read(), front.frontend.clients === 0));
+    }
+  }));
+
+/** Numbers below a limit, the same for a seed. */
+function mulberry(seed: number): (limit: number) => number {
+  return (limit) => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) % Math.max(1, limit);
+  };
+}
+
+// The census
+
+const there = () => true;
+const nobody = () => false;
+
+Deno.test("Census counts one in doubt until it is known to have left", () => {
+  const census = new Census();
+  census.notice("bob", bytes("bob"), 0);
+  census.notice("bob", bytes("bob"), 100);
+  assert.deepEqual([census.settle(100, there), census.size], [[], 1]);
+  assert.deepEqual([census.settle(101, nobody), census.size], [[], 0]);
+});
+
+Deno.test("Census tells of a takeover when a peer is still there a second after its second notice", () => {
+  const census = new Census();
+  census.notice("bob", bytes("bob"), 0);
+  census.expect(10_000);
+  census.notice("bob", bytes("bob"), 100);
+  assert.equal(census.size, 2);
+  assert.deepEqual(census.settle(1099, there), []);
+  assert.deepEqual(census.settle(1100, there), ["bob"]);
+  assert.deepEqual([census.settle(9999, there), census.size], [[], 1]);
+});
+
+Deno.test("Census tells of a takeover when a peer speaks after its second notice, not after its third", () => {
+  const census = new Census();
+  const notice = () => census.notice("bob", bytes("bob"), 0);
+  const spoke = () => census.spoke("bob", bytes("bob"));
+  notice();
+  assert.equal(spoke(), false);
+  notice();
+  assert.deepEqual([spoke(), spoke(), census.size], [true, false, 1]);
+  notice();
+  notice();
+  assert.deepEqual([spoke(), census.size], [false, 1]);
+  notice();
+  notice();
+  notice();
+  assert.deepEqual([spoke(), census.size], [true, 1]);
+});
+
+Deno.test("Census awaits nobody any more who has come and taken over, or has come back", () => {
+  const census = new Census();
+  const notice = () => census.notice("bob", bytes("bob"), 0);
+  for (let peer = 0; peer < 4; peer++) census.expect(10_000);
+  notice();
+  assert.equal(census.size, 4);
+  notice();
+  notice(); // the first one left, and the second one came
+  assert.equal(census.size, 3);
+  notice();
+  census.spoke("bob", bytes("bob")); // the third one has taken over
+  assert.equal(census.size, 2);
+});
+
+// Servers
+
+/** Asks once over a new REQ socket of this identity, and closes it. */
+async function askAs(
+  context: Context,
+  messages: MessagePool,
+  endpoint: string,
+  identity: string,
+): Promise<string> {
+  const socket = context.socket(REQ);
+  const frame = messages.take();
+  try {
+    socket.setBytes(Option.ROUTING_ID, bytes(identity));
+    socket.connect(endpoint);
+    socket.sendLast(bytes("?"));
+    await until("it is answered", () => (socket.stir(), socket.receive(frame) >= 0), 20_000);
+    return text(frame.bytes());
+  } finally {
+    socket.close(0);
+    messages.release(frame);
+  }
+}
+
+Deno.test("the server answers a REQ of a fixed identity each time that it closes and comes back", () =>
+  onBoth(async (frontend) => {
+    await using server = await ServerProcess.start({ args: ["--frontend", frontend] });
+    const opened = openLibrary(OURS);
+    const context = new Context(opened);
+    const messages = new MessagePool(opened);
+    for (let round = 0; round < 300; round++) {
+      assert.equal(await askAs(context, messages, server.endpoint, "bob"), "?");
+    }
+    await context.terminate();
+    const { answered, requests } = await server.state();
+    assert.deepEqual([answered, requests], [300, 300]);
+  }));
+
+Deno.test("the server cancels what a client had asked when another takes its identity over, and says so", async () => {
+  using gate = new Gate();
+  const handler = `${gate.source}
+    export default async (body, ctx) => {
+      if (new TextDecoder().decode(body) === "who") return ctx.client.identity;
+      ctx.log.info("started");
+      await passed();
+      ctx.log.info(\`aborted \${ctx.signal.aborted}\`);
+      return "late";
+    };`;
+  const args = [gate.grant, "--workers", "2", "--abort-grace", "0"];
+  await using server = await ServerProcess.start({ handler, args });
+  await using former = new Peer(server.endpoint, { identity: "bob" });
+  former.send("", "slow");
+  await server.line("started");
+  await using newcomer = new Peer(server.endpoint, { identity: "bob" });
+  assert.deepEqual(await newcomer.ask("who"), ["bob"]);
+  const told =
+    'identities taken over by another connection: the last one was "bob", from "127.0.0.1"';
+  await server.line(`1 ${told}`);
+  gate.open();
+  const { message } = await until(
+    "it has ended",
+    () => server.lines.find(({ message }) => message.startsWith("aborted ")),
+  );
+  assert.equal(message, "aborted true");
+  const { takeovers, abandoned, clients, connections } = await server.state();
+  assert.deepEqual([takeovers, abandoned, clients, connections], [1, 1, 1, 1]);
+  assert.deepEqual(await newcomer.ask("who"), ["bob"]);
+  assert.equal(newcomer.take(), undefined);
+  // The log says it at most once a second, whatever the number.
+  for (let round = 0; round < 10; round++) {
+    await using again = new Peer(server.endpoint, { identity: "bob" });
+    assert.deepEqual(await again.ask("who"), ["bob"]);
+  }
+  assert.ok(linesOf(server, `1 ${told}`).length <= 10);
+});
+
+Deno.test("the server gives nothing of a user to another one that takes the identity over", async () => {
+  using keys = new KeyRing("alice", "bob");
+  using gate = new Gate();
+  const handler = `${gate.source}
+    export default async (body, ctx) => {
+      if (new TextDecoder().decode(body) === "who") return ctx.client.user;
+      ctx.log.info("started");
+      await passed();
+      return ctx.client.user + "'s secret";
+    };`;
+  const args = [...keys.args, gate.grant, "--workers", "2", "--abort-grace", "0"];
+  await using server = await ServerProcess.start({ handler, args });
+  const peer = (name: string) => {
+    const own = keys.pair(name);
+    return new Peer(server.endpoint, {
+      identity: "x",
+      keys: { own, server: keys.server.publicKey },
+    });
+  };
+  await using alice = peer("alice");
+  alice.send("", "secret");
+  await server.line("started");
+  await using bob = peer("bob");
+  assert.deepEqual(await bob.ask("who"), ["bob"]);
+  gate.open();
+  await until("the job has ended", async () => (await server.state()).running === 0);
+  assert.deepEqual(await bob.ask("who"), ["bob"]);
+  assert.equal(bob.take(), undefined);
+});

@@ -1,0 +1,161 @@
+/** Holds the documents to the code: README.md, CHANGELOG.md and docs/protocol.md. */
+
+import { strict as assert } from "node:assert";
+import { optionsTable, parseCommand } from "../../options/command.ts";
+import { buildJobHeader, REPLY_BYTES, writeJob, writeReply } from "../../wire/job.ts";
+import { buildRequestHeader, buildStatus, Code } from "../../wire/request.ts";
+import { bytes, Folder, path, Peer, ROOT, run, ServerProcess } from "../rig/harness.ts";
+import { TABLE } from "../rig/permissions.ts";
+
+/** deno.json without `links` has JSR's own packages instead of the stand-ins, and is as good. */
+const config: { version: string; links?: string[]; allowScripts: unknown } = JSON.parse(
+  read("deno.json"),
+);
+const README = read("README.md");
+const PROTOCOL = read("docs/protocol.md");
+const SECURITY = read("docs/security.md");
+
+Deno.test("README.md has the table of options that the code makes", () => {
+  assert.ok(README.includes(`<!-- options -->\n\n${optionsTable()}\n<!-- /options -->`));
+});
+
+Deno.test("README.md has the two lines that need Node and npm only", () => {
+  const lines = README.split("\n");
+  assert.ok(lines.includes("npx -y deno@2.9.6 run -A mod.ts"));
+  assert.ok(lines.includes("npx -y deno@2.9.6 task test"));
+});
+
+Deno.test("README.md has TypeScript that compiles and tests that pass, as a project that has this package", async () => {
+  using folder = new Folder();
+  const links = [".", ...config.links ?? []].map((link) => path(link));
+  folder.write("deno.json", JSON.stringify({ links, allowScripts: config.allowScripts }));
+  const texts = blocks(README, "ts");
+  // The tests import the handler that is shown ahead of them.
+  folder.write("handler.ts", texts.find((text) => text.includes("export default json(")) ?? "");
+  const files = texts.map((text, index) => folder.write(`block${index}.ts`, text));
+  assert.ok(files.length >= 4);
+  const inFolder = (...args: string[]) => run(Deno.execPath(), args, { cwd: folder.path });
+  const { code, stderr } = await inFolder("check", "--no-lock", ...files);
+  assert.equal(code, 0, stderr);
+  const tests = files.filter((_, index) => texts[index]?.includes("Deno.test("));
+  const tested = await inFolder("test", "--no-lock", "--no-check", ...tests);
+  assert.equal(tested.code, 0, `${tested.stdout}${tested.stderr}`);
+  assert.match(tested.stdout, /2 passed/);
+});
+
+Deno.test("README.md has a conf file that is understood", () => {
+  const [conf = ""] = blocks(README, "ini").filter((text) => text.startsWith("# prefork.conf\n"));
+  const sources = { env: () => undefined, readFile: () => conf };
+  const command = parseCommand(["--config", "prefork.conf"], sources);
+  assert.ok(command.mode === "serve");
+  const { frontend, maxWorkers, stopTimeout, checkForWaitingInterval, permissions } =
+    command.options;
+  assert.deepEqual(frontend, ["tcp://127.0.0.1:6660", "ipc:///tmp/jobs.ipc"]);
+  assert.deepEqual([maxWorkers, stopTimeout, checkForWaitingInterval], [8, 20_000, 5_000]);
+  assert.deepEqual(permissions, { net: ["db.example:5432", "cache.example"] });
+});
+
+Deno.test("README.md has the permissions that are enough", async () => {
+  const [, line = ""] = /^deno run (--allow-.*) mod\.ts$/m.exec(README) ?? [];
+  const required = ["libzmq", "workers", "backend"].flatMap((name) => TABLE.get(name)?.flags ?? []);
+  assert.deepEqual(line.split(" "), required);
+  const wide = required.map((flag) => flag.replace(/=.*/, ""));
+  assert.ok(README.includes(`\`${wide.join(" ")}\``));
+  await using server = await ServerProcess.start({ permissions: ["--no-prompt", ...wide] });
+  await using peer = new Peer(server.endpoint);
+  assert.deepEqual(await peer.ask("hello"), ["hello"]);
+});
+
+Deno.test("README.md names every hook of serve()", () => {
+  const hooks = namesIn("options/table.ts", /^ {2}(on[A-Z]\w+)\?:/gm);
+  assert.equal(hooks.length, 9);
+  for (const hook of hooks) assert.match(README, new RegExp(`^\\| \`${hook}\` `, "m"));
+});
+
+Deno.test("README.md and docs/protocol.md name every code", () => {
+  for (const code of Object.values(Code).filter((code) => code !== Code.ok)) {
+    const explained = new RegExp(`^\\| ${code} |\\b${code}\\b[^.]*set aside`, "m");
+    for (const document of [README, PROTOCOL]) assert.match(document, explained);
+  }
+});
+
+Deno.test("README.md and the documents link to files that exist", () => {
+  const docs = new URL("docs/", ROOT);
+  for (const [text, base] of [[README, ROOT], [PROTOCOL, docs], [SECURITY, docs]] as const) {
+    const links = text.matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g);
+    const targets = [...links].flatMap(([, target]) => target ?? []);
+    assert.ok(targets.length > 0);
+    for (const target of targets) Deno.statSync(new URL(target, base));
+  }
+});
+
+Deno.test("CHANGELOG.md has the version of deno.json", () => {
+  assert.ok(read("CHANGELOG.md").split("\n").includes(`## ${config.version}`));
+});
+
+Deno.test("docs/protocol.md lists what a worker is told on its stdin", () => {
+  const keys = namesIn("wire/worker_config.ts", /^ {2}(\w+): /gm);
+  assert.ok(keys.length >= 10);
+  for (const key of keys) assert.match(PROTOCOL, new RegExp(`^\\| \`${key}\` `, "m"));
+});
+
+Deno.test("README.md's first command gives no warning", async () => {
+  await using server = await ServerProcess.start({ args: [path("examples/upper.ts")] });
+  await server.line("worker ready");
+  const told = server.lines.filter(({ level, message }) =>
+    level === "warn" || /don't use/.test(message)
+  );
+  assert.deepEqual(told, []);
+});
+
+Deno.test("docs/protocol.md has an example that the server answers as it says", async () => {
+  await using server = await ServerProcess.start({ args: [path("examples/upper.ts")] });
+  await using peer = new Peer(server.endpoint);
+  peer.send(...example("request"));
+  assert.deepEqual(await peer.receive(), example("reply"));
+});
+
+Deno.test("docs/protocol.md has an example of the frames that the code builds", () => {
+  const header = buildRequestHeader({ id: 7, timeout: 1000 });
+  assert.deepEqual(example("request"), [header, bytes(""), bytes("hello")]);
+  assert.deepEqual(example("reply"), [header, bytes(""), buildStatus(200), bytes("HELLO")]);
+  const job = buildJobHeader("", "127.0.0.1", "");
+  const order = {
+    job: 1,
+    attempt: 1,
+    deadline: 1_790_000_000_000,
+    requestTimeout: 0,
+    frames: 1,
+  };
+  writeJob(new DataView(job.buffer), order);
+  assert.deepEqual(example("job"), [job, bytes("hello")]);
+  const answer = new Uint8Array(REPLY_BYTES);
+  writeReply(new DataView(answer.buffer), { job: 1, code: 200, micros: 42, frames: 1 });
+  assert.deepEqual(example("answer"), [answer, bytes("HELLO")]);
+});
+
+function read(file: string): string {
+  return Deno.readTextFileSync(new URL(file, ROOT));
+}
+
+/** The code blocks of a language. */
+function blocks(text: string, language: string): string[] {
+  const fence = new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, "gms");
+  return [...text.matchAll(fence)].flatMap(([, block]) => block ?? []);
+}
+
+/** What a pattern finds in a source file. */
+function namesIn(file: string, pattern: RegExp): string[] {
+  return [...read(file).matchAll(pattern)].flatMap(([, name]) => name ?? []);
+}
+
+/** The frames of an example: the block of hexadecimal lines that follows its comment. */
+function example(name: string): Uint8Array<ArrayBuffer>[] {
+  const [, after = ""] = PROTOCOL.split(`<!-- ${name} -->\n`);
+  const [block = ""] = blocks(after, "text");
+  return block.trim().split("\n").map((line) => Uint8Array.from(hexOf(line)));
+}
+
+function hexOf(line: string): number[] {
+  return line === "(empty)" ? [] : line.split(" ").map((byte) => Number.parseInt(byte, 16));
+}

@@ -1,0 +1,255 @@
+/**
+ * The house rules: who imports whom, who names what the system gives, and that importing does nothing.
+ * Read from the source text, comments left out.
+ *
+ * @module
+ */
+
+import { strict as assert } from "node:assert";
+import { Folder, LIMIT, path, ROOT, text } from "../rig/harness.ts";
+
+const FOLDERS = [
+  "auth",
+  "broker",
+  "cli",
+  "client",
+  "ops",
+  "options",
+  "pool",
+  "ports",
+  "system",
+  "wire",
+  "worker",
+  "zmq",
+];
+const ROOMS = ["mod.ts", "broker.ts", "client.ts", "worker.ts", ...FOLDERS];
+
+/** Modules of each room by the rooms, or files, that they may import; `type` in front: types only. */
+const RULES: Record<string, string[]> = {
+  "mod.ts": ["auth", "broker.ts", "cli", "ops", "options", "pool", "system", "wire", "zmq"],
+  "broker.ts": ["broker", "ports", "wire", "zmq"],
+  "client.ts": ["cli", "client", "system/debugger.ts", "wire", "zmq"],
+  "worker.ts": ["system", "wire", "worker", "zmq"],
+  auth: ["auth", "system", "type wire"],
+  broker: ["broker"],
+  cli: ["auth/client_list.ts", "cli", "client", "options", "system", "zmq"],
+  client: ["auth/curve25519.ts", "auth/keys.ts", "client", "system", "wire", "zmq"],
+  ops: ["ops", "system", "type options", "wire/rate.ts"],
+  options: ["auth/address.ts", "options", "system", "type ops"],
+  pool: ["pool", "system", "type options", "wire/worker_config.ts"],
+  "pool/supervisor.ts": [],
+  ports: ["broker", "ports", "system", "wire", "zmq"],
+  system: ["system", "zmq/library.ts"],
+  wire: ["wire"],
+  worker: ["wire", "worker", "zmq/library.ts"],
+  zmq: ["zmq"],
+};
+RULES["mod.ts"]?.push("type worker.ts", "type worker");
+
+interface Import {
+  file: string;
+  /** The file that is imported, or what it is called elsewhere. */
+  target: string;
+  typeOnly: boolean;
+}
+
+/** Source files of the house, by path from its root. */
+function sources(): string[] {
+  const files = ROOMS.filter((room) => room.endsWith(".ts"));
+  for (const folder of FOLDERS) {
+    for (const { name, isFile } of Deno.readDirSync(path(folder))) {
+      assert(isFile, `A folder has one level: ${folder}/${name}`);
+      files.push(`${folder}/${name}`);
+    }
+  }
+  return files.sort();
+}
+
+/** The text of a file without its comments. */
+function code(file: string): string {
+  return Deno.readTextFileSync(path(file))
+    .replaceAll(/^\s*\/\*[\s\S]*?\*\//gm, "")
+    .replaceAll(/^\s*\/\/.*$/gm, "");
+}
+
+/** All imports of a file, re-exports, dynamic ones and those for effect included. */
+function importsOf(file: string): Import[] {
+  const text = code(file);
+  const found: Import[] = [];
+  const add = (specifier: string, typeOnly: boolean) => {
+    const { href } = new URL(specifier, new URL(file, ROOT));
+    const inside = specifier.startsWith(".") && href.startsWith(ROOT.href);
+    found.push({ file, target: inside ? href.slice(ROOT.href.length) : specifier, typeOnly });
+  };
+  const statements = /^(?:import|export)\s+(type\s)?[^;"']*?\bfrom\s*["']([^"']+)["']/gm;
+  for (const [, type, specifier] of text.matchAll(statements)) {
+    add(specifier ?? "", type !== undefined);
+  }
+  for (const [, specifier] of text.matchAll(/^import\s*["']([^"']+)["']/gm)) {
+    add(specifier ?? "", false);
+  }
+  for (const [, specifier] of text.matchAll(/\bimport\(\s*["']([^"']+)["']/g)) {
+    add(specifier ?? "", false);
+  }
+  const urls = /new URL\(\s*["'](\.[^"']+\.ts)["'],\s*import\.meta\.url/g;
+  for (const [, specifier] of text.matchAll(urls)) add(specifier ?? "", true);
+  return found;
+}
+
+function isOurs({ target }: Import): boolean {
+  return ROOMS.some((room) => target === room || target.startsWith(`${room}/`));
+}
+
+function isAllowed({ file, target, typeOnly }: Import): boolean {
+  const room = file.split("/")[0] ?? "";
+  const rules = RULES[file] ?? RULES[room] ?? [];
+  const covers = (rule: string) => target === rule || target.startsWith(`${rule}/`);
+  return rules.some((rule) =>
+    rule.startsWith("type ") ? typeOnly && covers(rule.slice(5)) : covers(rule)
+  );
+}
+
+/** Files whose code has `pattern`. */
+function naming(pattern: RegExp): string[] {
+  return sources().filter((file) => pattern.test(code(file)));
+}
+
+Deno.test("the house has the rooms that are told of", () => {
+  const rooms = [...Deno.readDirSync(ROOT)]
+    .filter(({ name, isDirectory }) => isDirectory ? hasSource(name) : name.endsWith(".ts"))
+    .map(({ name }) => name)
+    .filter((name) => !["jsr", "tests", "bench", "examples", "torture"].includes(name));
+  assert.deepEqual(rooms.sort(), [...ROOMS].sort());
+});
+
+function hasSource(folder: string): boolean {
+  if (folder.startsWith(".") || folder === "node_modules") return false;
+  return [...Deno.readDirSync(path(folder))].some(({ name }) => name.endsWith(".ts"));
+}
+
+Deno.test("the imports are found when they are read from the source text", () => {
+  const found = importsOf("mod.ts").map(({ target }) => target);
+  for (const target of ["broker.ts", "pool/child.ts", "options/table.ts", "worker.ts"]) {
+    assert(found.includes(target), `mod.ts imports ${target}: ${found}`);
+  }
+  for (const file of sources()) {
+    const mentions = code(file).match(/[}*]\s*from\s+["'][^"']+["']/g) ?? [];
+    const statements = importsOf(file).length;
+    assert(statements >= mentions.length, `${file}: ${statements} of ${mentions.length}`);
+  }
+});
+
+Deno.test("each module imports only what the house rules let it", () => {
+  const broken = sources().flatMap(importsOf).filter(isOurs)
+    .filter((one) => !isAllowed(one))
+    .map(({ file, target, typeOnly }) => `${file} → ${typeOnly ? "type " : ""}${target}`);
+  assert.deepEqual(broken, []);
+});
+
+Deno.test("nobody imports the actors' modules except mod.ts the broker, and types of the worker", () => {
+  const actors = ["mod.ts", "client.ts", "worker.ts", "broker.ts"];
+  const users = sources().flatMap(importsOf).filter(({ target }) => actors.includes(target))
+    .map(({ file, target, typeOnly }) => `${file} → ${typeOnly ? "type " : ""}${target}`);
+  assert.deepEqual([...new Set(users)].sort(), ["mod.ts → broker.ts", "mod.ts → type worker.ts"]);
+});
+
+Deno.test("modules import nothing from outside but what deno.json names, and Node's", () => {
+  const { imports } = JSON.parse(Deno.readTextFileSync(path("deno.json")));
+  const names = Object.keys(imports);
+  const outside = sources().flatMap(importsOf).filter((one) => !isOurs(one));
+  for (const { file, target } of outside) {
+    const known = target.startsWith("node:") ||
+      names.some((name) => target === name || target.startsWith(`${name}/`));
+    assert(known, `${file} imports ${target}`);
+  }
+  const users = (
+    name: string,
+  ) => [
+    ...new Set(outside.filter(({ target }) => target.startsWith(name)).map(({ file }) => file)),
+  ];
+  assert.deepEqual(users("zeromq"), ["zmq/locate.ts"]);
+  assert.deepEqual(users("@std/log"), ["ops/log.ts"]);
+  assert.deepEqual(users("minimist"), []);
+});
+
+Deno.test("only zmq/ and system/ name FFI", () => {
+  const users = naming(/\bDeno\s*\.\s*(dlopen|Unsafe\w+)\b/);
+  assert(users.includes("zmq/library.ts"));
+  assert.deepEqual(users.filter((file) => !/^(zmq|system)\//.test(file)), []);
+});
+
+Deno.test("only pool/child.ts names Deno.Command", () => {
+  assert.deepEqual(naming(/\bDeno\s*\.\s*Command\b/), ["pool/child.ts"]);
+});
+
+Deno.test("only mod.ts, worker.ts, client.ts and keygen touch arguments, exit and signals", () => {
+  const pattern = /\bDeno\s*\.\s*(args|exit|exitCode|addSignalListener|removeSignalListener)\b/;
+  // What ties a worker to its parent must end it when the parent is gone already.
+  const commands = ["cli/keygen.ts", "client.ts", "mod.ts", "worker.ts"];
+  // And what keeps a signal from the runtime must let it listen first.
+  const organs = ["system/debugger.ts", "system/lifeline.ts"];
+  assert.deepEqual(naming(pattern), [...commands, ...organs].sort());
+  const lifeline = code("system/lifeline.ts").match(new RegExp(pattern, "g"));
+  assert.deepEqual(lifeline, ["Deno.exit"]);
+});
+
+Deno.test("nobody takes Deno apart to name its parts otherwise", () => {
+  assert.deepEqual(naming(/\}\s*=\s*Deno\b(?!\s*\.)|\bDeno\s*\[|=\s*Deno\s*;/), []);
+});
+
+Deno.test("state machines have no clock, no timer and no await", () => {
+  const broker = code("broker.ts").split("export class BrokerLoop")[0] ?? "";
+  assert(broker.includes("export class Broker<B>"));
+  for (const text of [broker, code("pool/supervisor.ts"), code("broker/fair_queue.ts")]) {
+    const found = text.match(
+      /\b(await|async|setTimeout|setInterval|performance|Promise|Deno)\b|Date\.now/g,
+    );
+    assert.equal(found, null);
+  }
+});
+
+/** In place of what the system gives: notes what code of ours asks for, the modules it loads left out. */
+const TRAPS = `
+export const touched = [];
+Error.stackTraceLimit = 100;
+const trap = (object, name, what) => {
+  const real = object[name];
+  Object.defineProperty(object, name, { configurable: true, get() {
+    if (new Error().stack.includes(${JSON.stringify(ROOT.href)})) touched.push(what);
+    return real;
+  } });
+};
+for (const name of ["addSignalListener", "dlopen", "exit", "env", "args", "permissions", "stdin",
+  "stdout", "stderr", "cwd", "pid", "ppid", "hostname", "serve", "listen", "connect",
+  "readTextFileSync", "readTextFile", "writeTextFileSync", "openSync", "execPath"]) {
+  trap(Deno, name, "Deno." + name);
+}
+for (const name of ["setTimeout", "setInterval", "fetch", "Worker", "addEventListener", "console"]) {
+  trap(globalThis, name, name);
+}`;
+
+for (const module of ["mod.ts", "client.ts", "worker.ts"]) {
+  Deno.test(`${module} does nothing and needs no permission when it is imported`, async () => {
+    using folder = new Folder();
+    folder.write("traps.js", TRAPS);
+    const main = folder.write(
+      "main.js",
+      `const { stdout } = Deno;
+      const { touched } = await import("./traps.js");
+      const names = Object.keys(await import(${JSON.stringify(new URL(module, ROOT).href)}));
+      const said = JSON.stringify({ touched, names });
+      stdout.writeSync(new TextEncoder().encode(said));`,
+    );
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--quiet", "--no-prompt", "--config", path("deno.json"), main],
+      env: { NO_COLOR: "1" },
+      signal: AbortSignal.timeout(LIMIT),
+    }).output();
+    assert.equal(text(stderr), "");
+    assert.equal(code, 0);
+    const { touched, names } = JSON.parse(text(stdout));
+    assert.deepEqual(touched, []);
+    const known = { "mod.ts": "serve", "client.ts": "Client", "worker.ts": "text" }[module];
+    assert(names.includes(known), `It exports ${names}`);
+  });
+}

@@ -1,0 +1,34 @@
+/** What system/proc.ts reads from the system. */
+
+import { strict as assert } from "node:assert";
+import { fileLimit, openFiles } from "../../system/proc.ts";
+import { path, run } from "../rig/harness.ts";
+
+const ignore = Deno.build.os !== "linux";
+const SYSTEM = JSON.stringify(new URL("../../system/proc.ts", import.meta.url).href);
+
+Deno.test("fileLimit is the hard limit as Deno raises the soft one to it", { ignore }, async () => {
+  const code = `import { fileLimit } from ${SYSTEM}; console.log(fileLimit())`;
+  const script = `ulimit -n 123; ulimit -Sn 100; exec "$0" run -A "$1"`;
+  const url = `data:application/typescript,${encodeURIComponent(code)}`;
+  const { stdout, stderr } = await run("/bin/sh", ["-c", script, Deno.execPath(), url]);
+  assert.deepEqual({ stdout, stderr }, { stdout: "123\n", stderr: "" });
+});
+
+Deno.test("fileLimit and openFiles are undefined when /proc may not be read", async () => {
+  const code = `import { fileLimit, openFiles } from ${SYSTEM};
+    console.log(fileLimit(), openFiles());`;
+  const url = `data:application/typescript,${encodeURIComponent(code)}`;
+  const args = ["run", "--no-prompt", "--allow-read", "--config", path("deno.json"), url];
+  const { stdout, stderr } = await run(Deno.execPath(), args);
+  assert.deepEqual({ stdout, stderr }, { stdout: "undefined undefined\n", stderr: "" });
+});
+
+Deno.test("openFiles counts one more when a file is opened", { ignore }, () => {
+  const before = openFiles();
+  assert.ok(before !== undefined && before >= 3 && before < (fileLimit() ?? 0));
+  const files = [1, 2, 3].map(() => Deno.openSync(path("deno.json")));
+  assert.equal(openFiles(), before + 3);
+  for (const file of files) file.close();
+  assert.equal(openFiles(), before);
+});
