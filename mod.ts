@@ -20,16 +20,16 @@
 
 import { Domain, Gate, readRules, type Rules } from "./auth/gate.ts";
 import { readSecretKey } from "./auth/keys.ts";
+import type { BrokerCounters } from "./broker.ts";
+import type { End } from "./broker/inquest.ts";
+import type { Failure } from "./ports/error_replies.ts";
 import {
   type Admission,
-  type BrokerCounters,
   BrokerLoop,
-  type End,
-  type Failure,
   type Guard,
   type LoopEvents,
   type SocketCounters,
-} from "./broker.ts";
+} from "./ports/loop.ts";
 import { AccessLog } from "./ops/access_log.ts";
 import { type Log, openLog } from "./ops/log.ts";
 import { LogGate } from "./ops/log_gate.ts";

@@ -6,7 +6,7 @@
  */
 
 import { type Figures, generate } from "../bench/load.ts";
-import { BrokerLoop, type LoopEvents } from "../broker.ts";
+import { BrokerLoop, type LoopEvents } from "../ports/loop.ts";
 import { resolveOptions } from "../options/table.ts";
 import { bytes, Folder, Peer, until } from "../tests/rig/harness.ts";
 import { randomNumbers } from "../tests/rig/more.ts";

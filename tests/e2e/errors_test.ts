@@ -1,7 +1,8 @@
 /** What is said of requests that fail: to the log, to the hook, and to clients. */
 
 import { strict as assert } from "node:assert";
-import { BrokerLoop, type Failure } from "../../broker.ts";
+import type { Failure } from "../../ports/error_replies.ts";
+import { BrokerLoop } from "../../ports/loop.ts";
 import type { RequestErrorEvent } from "../../mod.ts";
 import { resolveOptions } from "../../options/table.ts";
 import { OrderWatch } from "../../broker/order.ts";

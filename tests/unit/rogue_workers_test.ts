@@ -5,7 +5,7 @@
  */
 
 import { strict as assert } from "node:assert";
-import { BrokerLoop, type LoopEvents } from "../../broker.ts";
+import { BrokerLoop, type LoopEvents } from "../../ports/loop.ts";
 import { resolveOptions } from "../../options/table.ts";
 import {
   buildSignal,
