@@ -5,7 +5,8 @@
  */
 
 import { type Figures, generate } from "../bench/load.ts";
-import { describe, isFlawless, ms, startServer, total } from "./ground.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { describe, isFlawless, ms, total } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const LATE = 250;
@@ -13,7 +14,7 @@ const LATE = 250;
 const BATCH = 20;
 
 async function freshThenSteady(scale: Scale): Promise<Outcome> {
-  await using server = await startServer({ args: ["--workers", "2"] });
+  await using server = await ServerProcess.start({ args: ["--workers", "2"] });
   const { endpoint } = server;
   const fresh: Figures[] = [];
   for (let count = 0; count < scale.of(10_000); count += BATCH) {

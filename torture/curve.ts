@@ -5,8 +5,9 @@
  */
 
 import { Client } from "../client.ts";
-import { bytes, until } from "../tests/rig/harness.ts";
-import { randomNumbers } from "../tests/rig/more.ts";
+import { randomNumbers } from "../tests/rig/random.ts";
+import { bytes } from "../tests/rig/text.ts";
+import { until } from "../tests/rig/wait.ts";
 import { command, dial, greeting, nullReady } from "../tests/rig/zmtp.ts";
 import { KeyRing } from "../tests/rig/key_ring.ts";
 import { type KeyPair, makeKeyPair, prove } from "../zmq/curve.ts";
@@ -14,7 +15,7 @@ import { Option, SocketType } from "../zmq/library.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { MessagePool } from "../zmq/message.ts";
 import { Context, type Socket } from "../zmq/socket.ts";
-import { startServer } from "./ground.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const ATTEMPTS_OF_A_KIND = 2000;
@@ -251,7 +252,7 @@ class GoodClient {
 
 async function badAttempts(scale: Scale): Promise<Outcome> {
   using keys = new KeyRing("good");
-  await using server = await startServer({ args: [...keys.args, "--workers", "1"] });
+  await using server = await ServerProcess.start({ args: [...keys.args, "--workers", "1"] });
   const { endpoint } = server;
   const good = new GoodClient(endpoint, keys);
   const kinds = [withoutMechanism, plain, misled(), unknown(keys), noise];

@@ -5,12 +5,15 @@
  */
 
 import { type Figures, startLoad } from "../bench/load.ts";
-import { Peer, type ServerProcess, until } from "../tests/rig/harness.ts";
+import { Folder } from "../tests/rig/folder.ts";
+import { Peer } from "../tests/rig/peer.ts";
+import { until } from "../tests/rig/wait.ts";
 import { serverFlags } from "../tests/rig/permissions.ts";
 import { SocketType } from "../zmq/library.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { Context } from "../zmq/socket.ts";
-import { environment, ms, startServer, temporaryFolder } from "./ground.ts";
+import { ENVIRONMENT, ServerProcess } from "../tests/rig/server_process.ts";
+import { ms } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 /** File descriptors that the server may have; it takes about 45 for itself. */
@@ -61,7 +64,8 @@ interface Effect {
 }
 
 async function withstand(crowd: Crowd, scale: Scale): Promise<Effect> {
-  await using server = await startShort();
+  using folder = new Folder();
+  await using server = await startShort(folder);
   const { endpoint } = server;
   const shape = { endpoint, clients: CLIENTS, window: 1, size: 16, duration: SPAN };
   const quiet = await runLoad(shape);
@@ -96,12 +100,12 @@ async function runLoad(load: Parameters<typeof startLoad>[0]): Promise<Figures> 
 }
 
 /** A server that may open few files. */
-async function startShort(): Promise<ServerProcess> {
+async function startShort(folder: Folder): Promise<ServerProcess> {
   const script = `#!/bin/sh\nulimit -n ${LIMIT}\nexec '${Deno.execPath()}' "$@"\n`;
-  const program = temporaryFolder.write("deno", script);
+  const program = folder.write("deno", script);
   Deno.chmodSync(program, 0o755);
-  const permissions = serverFlags({ env: environment() });
-  const server = await startServer({ args: ["--workers", "2"], program, permissions });
+  const permissions = serverFlags({ env: ENVIRONMENT });
+  const server = await ServerProcess.start({ args: ["--workers", "2"], program, permissions });
   await server.line("worker ready", 2);
   return server;
 }

@@ -8,8 +8,11 @@
 import { type Figures, generate } from "../bench/load.ts";
 import { BrokerLoop, type LoopEvents } from "../ports/loop.ts";
 import { resolveOptions } from "../options/table.ts";
-import { bytes, Folder, Peer, until } from "../tests/rig/harness.ts";
-import { randomNumbers } from "../tests/rig/more.ts";
+import { Folder } from "../tests/rig/folder.ts";
+import { Peer } from "../tests/rig/peer.ts";
+import { randomNumbers } from "../tests/rig/random.ts";
+import { bytes } from "../tests/rig/text.ts";
+import { until } from "../tests/rig/wait.ts";
 import {
   buildJobSignal,
   FromBroker,
@@ -21,7 +24,8 @@ import {
 } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
 import { locateLibrary } from "../zmq/locate.ts";
-import { describe, isFlawless, startServer } from "./ground.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { describe, isFlawless } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 type Frame = Uint8Array<ArrayBuffer>;
@@ -60,7 +64,9 @@ async function run(scale: Scale): Promise<Outcome> {
 
 /** Peers that know no token talk to the backend of a server that is at work. */
 async function strangers(backend: string, count: number): Promise<Outcome> {
-  await using server = await startServer({ args: ["--workers", "2", "--backend", backend] });
+  await using server = await ServerProcess.start({
+    args: ["--workers", "2", "--backend", backend],
+  });
   const stop = new AbortController();
   const load = generate({ ...TRAFFIC, endpoint: server.endpoint }, stop.signal);
   const random = randomNumbers(count);

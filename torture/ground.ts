@@ -1,27 +1,11 @@
 /**
- * What scenarios share: servers whose private folders are all in one place, and how to tell what a load
- * has come to.
+ * What scenarios share: loads in processes of their own, and how to tell what they
+ * have come to.
  *
  * @module
  */
 
 import { type Figures, type Load, startLoad } from "../bench/load.ts";
-import { Folder, type ServerOptions, ServerProcess } from "../tests/rig/harness.ts";
-
-/** Where servers put their private folders: one that is killed leaves them behind. */
-/** For all that scenarios write. */
-export const temporaryFolder = new Folder();
-globalThis.addEventListener("unload", () => temporaryFolder[Symbol.dispose]());
-
-/** Variables that each server gets. */
-export function environment(): Record<string, string> {
-  return { TMPDIR: temporaryFolder.path };
-}
-
-/** Starts a server and waits until a worker is ready, unless it is `raw`. */
-export function startServer(options: ServerOptions = {}): Promise<ServerProcess> {
-  return ServerProcess.start({ ...options, env: { ...environment(), ...options.env } });
-}
 
 /** Runs a load, in a process of its own, to its end. */
 export async function runLoad(load: Load): Promise<Figures> {

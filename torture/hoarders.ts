@@ -6,9 +6,9 @@
 
 import { startLoad } from "../bench/load.ts";
 import { residentMemory } from "../system/proc.ts";
-import type { ServerProcess } from "../tests/rig/harness.ts";
 import { DeafPeer, message } from "../tests/rig/zmtp.ts";
-import { describe, isFlawless, ms, pause, startServer } from "./ground.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { describe, isFlawless, ms, pause } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const HOSTILE = 20;
@@ -104,7 +104,7 @@ async function hoard(scale: Scale): Promise<Outcome> {
 
 async function suffer(kind: Kind, scale: Scale): Promise<Outcome> {
   const args = [...ARGS, ...kind.args ?? []];
-  await using server = await startServer({ args, handler: HANDLER });
+  await using server = await ServerProcess.start({ args, handler: HANDLER });
   const duration = scale.of(DURATION);
   const quiet = await good(server, duration);
   const hostile = Array.from({ length: HOSTILE }, (_, number) => attack(server, kind, number));

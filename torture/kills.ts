@@ -5,9 +5,12 @@
  */
 
 import { type Figures, startLoad } from "../bench/load.ts";
-import { Peer, type ServerProcess, until } from "../tests/rig/harness.ts";
-import { linesOf, randomNumbers } from "../tests/rig/more.ts";
-import { describe, isFlawless, ms, pause, quantile, startServer } from "./ground.ts";
+import { linesOf } from "../tests/rig/log_lines.ts";
+import { Peer } from "../tests/rig/peer.ts";
+import { randomNumbers } from "../tests/rig/random.ts";
+import { until } from "../tests/rig/wait.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { describe, isFlawless, ms, pause, quantile } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 /** Takes about a millisecond, so that most kills hit a worker that runs a job. */
@@ -40,7 +43,7 @@ interface Havoc {
 
 async function killUnderLoad(scale: Scale): Promise<Havoc> {
   const args = ["--workers", String(WORKERS), "--max-attempts", String(ATTEMPTS)];
-  await using server = await startServer({ handler: SHORT, args });
+  await using server = await ServerProcess.start({ handler: SHORT, args });
   await server.line("worker ready", WORKERS);
   const shape = { clients: 8, window: 4, size: 64, rate: RATE, correlate: true };
   await using load = startLoad({ endpoint: server.endpoint, ...shape });
@@ -129,7 +132,7 @@ export default (body) => {
 async function poison(scale: Scale): Promise<Outcome> {
   const args = ["--workers", String(POOL), "--max-attempts", String(MAX_ATTEMPTS)];
   const granted = [...args, "--handler-allow-run"];
-  await using server = await startServer({ handler: POISONABLE, args: granted });
+  await using server = await ServerProcess.start({ handler: POISONABLE, args: granted });
   await server.line("worker ready", POOL);
   const shape = { clients: 4, window: 2, size: 64, rate: 500, correlate: true };
   await using load = startLoad({ endpoint: server.endpoint, ...shape });

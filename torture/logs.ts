@@ -5,8 +5,12 @@
  */
 
 import { type Figures, startLoad } from "../bench/load.ts";
-import { Folder, path, Peer, until } from "../tests/rig/harness.ts";
-import { childrenOf, describe, environment, isFlawless, pause, trySignal } from "./ground.ts";
+import { path } from "../tests/rig/checkout.ts";
+import { Folder } from "../tests/rig/folder.ts";
+import { Peer } from "../tests/rig/peer.ts";
+import { until } from "../tests/rig/wait.ts";
+import { ENVIRONMENT } from "../tests/rig/server_process.ts";
+import { childrenOf, describe, isFlawless, pause, trySignal } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const REQUESTS = 20_000;
@@ -59,7 +63,7 @@ async function serveInto(
   const command = [Deno.execPath(), "run", "-A", path("mod.ts"), handler, ...own, ...args];
   const child = new Deno.Command("/bin/sh", {
     args: ["-c", `exec "$0" "$@" ${redirection}`, ...command],
-    env: environment(),
+    env: ENVIRONMENT,
     stdin: "null",
     stdout: "null",
     stderr: "piped",

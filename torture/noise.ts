@@ -6,8 +6,10 @@
  */
 
 import { startLoad } from "../bench/load.ts";
-import { bytes, Peer, type ServerProcess, text, until } from "../tests/rig/harness.ts";
-import { randomNumbers } from "../tests/rig/more.ts";
+import { Peer } from "../tests/rig/peer.ts";
+import { randomNumbers } from "../tests/rig/random.ts";
+import { bytes, text } from "../tests/rig/text.ts";
+import { until } from "../tests/rig/wait.ts";
 import {
   buildRequestHeader,
   Code,
@@ -16,7 +18,8 @@ import {
   parseRequestHeader,
   parseStatus,
 } from "../wire/request.ts";
-import { describe, isFlawless, startServer } from "./ground.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { describe, isFlawless } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 type Frame = Uint8Array<ArrayBuffer>;
@@ -62,7 +65,7 @@ export const scenarios: Scenario[] = [{
 async function randomMessages(scale: Scale): Promise<Outcome> {
   const limits = ["--max-frames", `${MAX_FRAMES}`, "--max-message-size", `${MAX_BYTES}`];
   const args = ["--workers", "1", "--backend", "tcp://127.0.0.1:0", ...limits];
-  await using server = await startServer({ args });
+  await using server = await ServerProcess.start({ args });
   await using load = startLoad({ ...TRAFFIC, endpoint: server.endpoint });
   const count = scale.of(MESSAGES);
   const front = await atFrontend(server, count);
@@ -128,7 +131,7 @@ async function atBackend(server: ServerProcess, count: number): Promise<number> 
 /** Raw connections say anything but ZMTP, or nearly ZMTP. */
 async function randomStreams(scale: Scale): Promise<Outcome> {
   const args = ["--workers", "2", "--backend", "tcp://127.0.0.1:0"];
-  await using server = await startServer({ args });
+  await using server = await ServerProcess.start({ args });
   const before = await quietFds(server);
   await using load = startLoad({ ...TRAFFIC, endpoint: server.endpoint });
   const streams = new Streams(scale.of(STREAMS));

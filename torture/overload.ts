@@ -6,8 +6,9 @@
 
 import { type Figures, startLoad } from "../bench/load.ts";
 import { residentMemory } from "../system/proc.ts";
-import { type ServerProcess, until } from "../tests/rig/harness.ts";
-import { describe, isFlawless, ms, startServer } from "./ground.ts";
+import { until } from "../tests/rig/wait.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { describe, isFlawless, ms } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 /** A handler that waits: `WORKERS` answer about 2,000 requests a second. */
@@ -54,7 +55,7 @@ async function overload(scale: Scale): Promise<Outcome> {
 
 async function overloadOnce(overflow: "block" | "reject", scale: Scale): Promise<Outcome> {
   const args = [...WORKERS, "--overflow", overflow, "--queue-limit", `${scale.of(QUEUED)}`];
-  await using server = await startServer({ args, handler: SLOW });
+  await using server = await ServerProcess.start({ args, handler: SLOW });
   const memory = new Memory(server);
   const start = memory.read();
   const load = { endpoint: server.endpoint, duration: scale.of(OVERLOAD_TIME), grace: 120_000 };
@@ -80,7 +81,7 @@ async function overloadOnce(overflow: "block" | "reject", scale: Scale): Promise
 
 async function heavyClient(scale: Scale): Promise<Outcome> {
   const args = [...WORKERS, "--queue-limit", `${2 * QUEUED}`];
-  await using server = await startServer({ args, handler: SLOW });
+  await using server = await ServerProcess.start({ args, handler: SLOW });
   const light = () => startLoad({ ...LIGHT, endpoint: server.endpoint, requests: scale.of(3000) });
   const quiet = await figuresOf(light());
   const shape = {

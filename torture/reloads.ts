@@ -5,19 +5,9 @@
  */
 
 import { type Figures, type Load, startLoad } from "../bench/load.ts";
-import type { ServerProcess } from "../tests/rig/harness.ts";
-import { linesOf } from "../tests/rig/more.ts";
-import {
-  compare,
-  describe,
-  isFlawless,
-  ms,
-  pause,
-  runLoad,
-  startServer,
-  tellRatio,
-  total,
-} from "./ground.ts";
+import { linesOf } from "../tests/rig/log_lines.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { compare, describe, isFlawless, ms, pause, runLoad, tellRatio, total } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const HUPS = 20;
@@ -31,7 +21,7 @@ const RATIO = 3;
 const WARM_UP = 1000;
 
 async function reloads(scale: Scale): Promise<Outcome> {
-  await using server = await startServer({ args: ["--workers", "2"] });
+  await using server = await ServerProcess.start({ args: ["--workers", "2"] });
   await server.line("worker ready", 2);
   const days = scale.full ? DAYS : 1;
   const requests = Math.ceil(scale.of(REQUESTS) / days);

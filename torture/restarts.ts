@@ -5,9 +5,13 @@
  */
 
 import { AbandonedError, Client, ReplyError } from "../client.ts";
-import { Folder, isAlive, Peer, type ServerProcess, until } from "../tests/rig/harness.ts";
-import { linesOf } from "../tests/rig/more.ts";
-import { pause, startServer } from "./ground.ts";
+import { Folder } from "../tests/rig/folder.ts";
+import { linesOf } from "../tests/rig/log_lines.ts";
+import { Peer } from "../tests/rig/peer.ts";
+import { isAlive } from "../tests/rig/processes.ts";
+import { until } from "../tests/rig/wait.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { pause } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const KILLS = 50;
@@ -36,7 +40,7 @@ async function leftBehind(scale: Scale): Promise<Outcome> {
 
 /** Kills a server with workers that are busy, waiting and idle; how long one of them lives on, ms. */
 async function orphan(): Promise<number> {
-  await using server = await startServer({ handler: STUCK, args: ["--workers", "3"] });
+  await using server = await ServerProcess.start({ handler: STUCK, args: ["--workers", "3"] });
   await server.line("worker ready", 3);
   await using peer = new Peer(server.endpoint);
   peer.send("", "1");
@@ -109,7 +113,10 @@ async function restarted(scale: Scale): Promise<Outcome> {
   using folder = new Folder();
   const ipc = `ipc://${folder.path}/frontend`;
   const start = (tcp: string) =>
-    startServer({ raw: true, args: ["--workers", "2", "--frontend", tcp, "--frontend", ipc] });
+    ServerProcess.start({
+      raw: true,
+      args: ["--workers", "2", "--frontend", tcp, "--frontend", ipc],
+    });
   let server: ServerProcess = await start("tcp://127.0.0.1:0");
   try {
     await server.line("worker ready", 2);

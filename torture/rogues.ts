@@ -5,19 +5,11 @@
  */
 
 import { type Figures, type Load, startLoad } from "../bench/load.ts";
-import { Peer, type ServerProcess, until } from "../tests/rig/harness.ts";
-import { linesOf } from "../tests/rig/more.ts";
-import {
-  compare,
-  describe,
-  isFlawless,
-  ms,
-  pause,
-  runLoad,
-  startServer,
-  tellRatio,
-  total,
-} from "./ground.ts";
+import { linesOf } from "../tests/rig/log_lines.ts";
+import { Peer } from "../tests/rig/peer.ts";
+import { until } from "../tests/rig/wait.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { compare, describe, isFlawless, ms, pause, runLoad, tellRatio, total } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const LOOPS = 20;
@@ -57,7 +49,10 @@ async function rogues(scale: Scale): Promise<Outcome> {
     ["--request-timeout", REQUEST_TIMEOUT],
     ["--abort-grace", ABORT_GRACE],
   ];
-  await using server = await startServer({ handler: HANDLER, args: limits.flat().map(String) });
+  await using server = await ServerProcess.start({
+    handler: HANDLER,
+    args: limits.flat().map(String),
+  });
   await server.line("worker ready", WORKERS);
   const days = scale.full ? DAYS : 1;
   const count = Math.ceil(scale.of(LOOPS) / days);

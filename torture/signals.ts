@@ -6,9 +6,11 @@
  */
 
 import { type Figures, startLoad } from "../bench/load.ts";
-import { type ServerProcess, until } from "../tests/rig/harness.ts";
-import { linesOf, randomNumbers } from "../tests/rig/more.ts";
-import { describe, isFlawless, ms, pause, startServer, trySignal } from "./ground.ts";
+import { linesOf } from "../tests/rig/log_lines.ts";
+import { randomNumbers } from "../tests/rig/random.ts";
+import { until } from "../tests/rig/wait.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { describe, isFlawless, ms, pause, trySignal } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const TIMES = 100;
@@ -36,7 +38,7 @@ async function signals(scale: Scale): Promise<Outcome> {
   const attempts = ["--max-attempts", String(ATTEMPTS)];
   const passed = ["--signal-passthrough", PASSED_ON.map((name) => name.slice(3)).join()];
   const args = ["--min-workers", String(WORKERS), "--max-workers", "6", ...attempts, ...passed];
-  await using server = await startServer({ handler: SHORT, args });
+  await using server = await ServerProcess.start({ handler: SHORT, args });
   await server.line("worker ready", WORKERS);
   const shape = { clients: 4, window: 4, size: 64, rate: RATE, correlate: true };
   await using load = startLoad({ endpoint: server.endpoint, ...shape });

@@ -5,9 +5,11 @@
  */
 
 import { type Figures, startLoad } from "../bench/load.ts";
-import { type ServerProcess, until } from "../tests/rig/harness.ts";
-import { linesOf, randomNumbers } from "../tests/rig/more.ts";
-import { childrenOf, describe, isFlawless, pause, startServer, trySignal } from "./ground.ts";
+import { linesOf } from "../tests/rig/log_lines.ts";
+import { randomNumbers } from "../tests/rig/random.ts";
+import { until } from "../tests/rig/wait.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { childrenOf, describe, isFlawless, pause, trySignal } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const REQUESTS = 10_000_000;
@@ -49,7 +51,7 @@ interface Sample {
 
 async function soak(scale: Scale): Promise<Outcome> {
   const args = ["--workers", String(WORKERS), "--max-attempts", String(ATTEMPTS)];
-  await using server = await startServer({ args });
+  await using server = await ServerProcess.start({ args });
   await server.line("worker ready", WORKERS);
   const warmUp = await disturbed(server, { requests: scale.of(REQUESTS) / 100 });
   const rest = scale.full ? REST : SMALL_REST;

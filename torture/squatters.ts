@@ -5,9 +5,11 @@
  * @module
  */
 
-import { Peer, type ServerProcess, until } from "../tests/rig/harness.ts";
+import { Peer } from "../tests/rig/peer.ts";
+import { until } from "../tests/rig/wait.ts";
 import { dial, greeting, nullReady } from "../tests/rig/zmtp.ts";
-import { quantile, startServer } from "./ground.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { quantile } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const SQUATTERS = 15_000;
@@ -65,7 +67,7 @@ async function askOn(peer: Peer, end: number): Promise<number[]> {
 }
 
 async function squat(scale: Scale): Promise<Outcome> {
-  await using server = await startServer();
+  await using server = await ServerProcess.start();
   await using peer = new Peer(server.endpoint);
   await peer.ask("before");
   const count = scale.of(SQUATTERS);

@@ -4,8 +4,9 @@
  * @module
  */
 
-import { linesOf } from "../tests/rig/more.ts";
-import { cpuTime, pause, startServer } from "./ground.ts";
+import { linesOf } from "../tests/rig/log_lines.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { cpuTime, pause } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 /** Its process ends while it is imported, without a word. */
@@ -22,7 +23,7 @@ const STOP_LIMIT = 250;
  */
 async function stillborn(scale: Scale): Promise<Outcome> {
   const args = ["--workers", "2"];
-  await using server = await startServer({ handler: STILLBORN, args, raw: true });
+  await using server = await ServerProcess.start({ handler: STILLBORN, args, raw: true });
   const started = performance.now();
   await server.line("listening");
   await pause(scale.of(SPAN));

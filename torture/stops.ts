@@ -5,8 +5,10 @@
  */
 
 import { startLoad } from "../bench/load.ts";
-import { Peer, type ServerProcess, until } from "../tests/rig/harness.ts";
-import { describe, isFlawless, pause, startServer } from "./ground.ts";
+import { Peer } from "../tests/rig/peer.ts";
+import { until } from "../tests/rig/wait.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { describe, isFlawless, pause } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const ROUNDS = 10;
@@ -90,7 +92,7 @@ async function stopWithFullQueue(
   stopTimeout: number,
 ): Promise<Stop> {
   const bounded = [...args(stopTimeout), "--queue-limit", String(QUEUE)];
-  await using server = await startServer({ handler: SHORT, args: bounded });
+  await using server = await ServerProcess.start({ handler: SHORT, args: bounded });
   await server.line("worker ready", WORKERS);
   const shape = { clients: 4, window: REQUESTS, size: 64, requests: REQUESTS, correlate: true };
   await using load = startLoad({ endpoint: server.endpoint, ...shape });
@@ -117,7 +119,7 @@ async function stopWithFullQueue(
 
 /** Stops a server whose job never ends, by one TERM or two; ms from the last one to its end. */
 async function stopWhenStuck({ again }: { again: boolean }): Promise<number> {
-  await using server = await startServer({ handler: ENDLESS, args: args(STOP_TIMEOUT) });
+  await using server = await ServerProcess.start({ handler: ENDLESS, args: args(STOP_TIMEOUT) });
   await using peer = new Peer(server.endpoint);
   peer.send("", "x");
   await server.line("started");

@@ -6,17 +6,12 @@
  */
 
 import { type Figures, startLoad } from "../bench/load.ts";
-import { isAlive, Peer, type ServerProcess, until } from "../tests/rig/harness.ts";
-import { linesOf } from "../tests/rig/more.ts";
-import {
-  childrenOf,
-  describe,
-  isFlawless,
-  pause,
-  startServer,
-  total,
-  trySignal,
-} from "./ground.ts";
+import { linesOf } from "../tests/rig/log_lines.ts";
+import { Peer } from "../tests/rig/peer.ts";
+import { isAlive } from "../tests/rig/processes.ts";
+import { until } from "../tests/rig/wait.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
+import { childrenOf, describe, isFlawless, pause, total, trySignal } from "./ground.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const WORKERS = 4;
@@ -48,7 +43,7 @@ interface Storms {
 
 /** Kills all workers, those that start included, as long as `requests` are being answered. */
 async function storm(handler: string, requests: number): Promise<Storms> {
-  await using server = await startServer({ handler, args: ["--workers", `${WORKERS}`] });
+  await using server = await ServerProcess.start({ handler, args: ["--workers", `${WORKERS}`] });
   await server.line("worker ready", WORKERS);
   const shape = { clients: CLIENTS, socket: "req" as const, window: 1, size: 64, requests };
   await using load = startLoad({ endpoint: server.endpoint, ...shape });
@@ -104,7 +99,7 @@ ${
 
 async function poisons(scale: Scale): Promise<Outcome> {
   const args = ["--workers", `${WORKERS}`, "--handler-allow-run"];
-  await using server = await startServer({ handler: POISONABLE, args });
+  await using server = await ServerProcess.start({ handler: POISONABLE, args });
   await server.line("worker ready", WORKERS);
   const shape = { clients: 4, window: 2, size: 64, rate: 200, correlate: true };
   await using load = startLoad({ endpoint: server.endpoint, ...shape });

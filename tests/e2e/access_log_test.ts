@@ -2,7 +2,11 @@
 
 import { strict as assert } from "node:assert";
 import { buildRequestHeader } from "../../wire/request.ts";
-import { Folder, type LogLine, Peer, ServerProcess, until } from "../rig/harness.ts";
+import { Folder } from "../rig/folder.ts";
+import type { LogLine } from "../rig/log_lines.ts";
+import { Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { until } from "../rig/wait.ts";
 
 const HANDLER = `export default async (body, ctx) => {
   const word = new TextDecoder().decode(body);

@@ -17,7 +17,7 @@ import { SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { MessagePool } from "../../zmq/message.ts";
 import { Context } from "../../zmq/socket.ts";
-import { path } from "../rig/harness.ts";
+import { path } from "../rig/checkout.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

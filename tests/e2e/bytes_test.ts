@@ -7,7 +7,10 @@
 
 import { strict as assert } from "node:assert";
 import { residentMemory } from "../../system/proc.ts";
-import { bytes, Peer, ServerProcess, until } from "../rig/harness.ts";
+import { Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { bytes } from "../rig/text.ts";
+import { until } from "../rig/wait.ts";
 import { DeafPeer, message } from "../rig/zmtp.ts";
 
 const MB = 1_000_000;

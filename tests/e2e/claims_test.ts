@@ -1,7 +1,8 @@
 /** What a peer says of itself in its handshake is never taken for what was proved. */
 
 import { strict as assert } from "node:assert";
-import { Folder, ServerProcess } from "../rig/harness.ts";
+import { Folder } from "../rig/folder.ts";
+import { ServerProcess } from "../rig/server_process.ts";
 import { dial, greeting, nullReady } from "../rig/zmtp.ts";
 
 /** Names that libzmq or ZAP have for what they know, and others. */

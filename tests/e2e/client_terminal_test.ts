@@ -5,8 +5,12 @@ import { canBePublic } from "../../auth/curve25519.ts";
 import { makeKeyPair } from "../../zmq/curve.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { commandName } from "../../cli/program.ts";
-import { Folder, isAlive, path, run, until } from "../rig/harness.ts";
-import { deadEndpoint, echo, FakeServer, silent } from "../rig/client.ts";
+import { path } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { deadEndpoint, echo, FakeServer, silent } from "../rig/fake_server.ts";
+import { Folder } from "../rig/folder.ts";
+import { isAlive } from "../rig/processes.ts";
+import { until } from "../rig/wait.ts";
 import { KeyRing } from "../rig/key_ring.ts";
 
 /** script(1) gives a command a terminal; that of macOS has other flags. */

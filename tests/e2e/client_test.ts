@@ -17,7 +17,6 @@ import {
   DELIMITER,
   parseRequestHeader,
 } from "../../wire/request.ts";
-import { bytes, text } from "../rig/harness.ts";
 import {
   deadEndpoint,
   echo,
@@ -26,7 +25,8 @@ import {
   headerOf,
   type Received,
   silent,
-} from "../rig/client.ts";
+} from "../rig/fake_server.ts";
+import { bytes, text } from "../rig/text.ts";
 import { clientFlags } from "../rig/permissions.ts";
 
 Deno.test("Client sends header, delimiter and body when it asks", async () => {

@@ -2,19 +2,15 @@
 
 import { strict as assert } from "node:assert";
 import { locateLibrary } from "../../zmq/locate.ts";
-import { Folder, isAlive, path, Peer, run, until } from "../rig/harness.ts";
-import { askOnce } from "../rig/more.ts";
-import {
-  type Ending,
-  ENVIRONMENT,
-  lineIn,
-  LoggedServer,
-  readLog,
-  runServer,
-  startServer,
-  statOf,
-  within,
-} from "../rig/pool.ts";
+import { path } from "../rig/checkout.ts";
+import { type Ending, run, runServer } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { lineIn, readLog } from "../rig/log_lines.ts";
+import { LoggedServer } from "../rig/logged_server.ts";
+import { askOnce, Peer } from "../rig/peer.ts";
+import { isAlive, statOf } from "../rig/processes.ts";
+import { ENVIRONMENT, ServerProcess } from "../rig/server_process.ts";
+import { until, within } from "../rig/wait.ts";
 import { type Feature, serverFlags } from "../rig/permissions.ts";
 
 const ANY_PORT = ["--frontend", "tcp://127.0.0.1:0"];
@@ -193,7 +189,7 @@ Deno.test("serve exits 2 and names the variable when the environment is bad", as
 Deno.test("serve exits 1 and says so in one line when an endpoint can't be bound", async () => {
   using folder = new Folder();
   const ipc = `ipc://${folder.path}/front`;
-  await using server = await startServer({
+  await using server = await ServerProcess.start({
     args: ["--frontend", "tcp://127.0.0.1:0", "--frontend", ipc],
   });
   const port = server.endpoint.split(":").at(-1);
@@ -302,7 +298,7 @@ Deno.test("serve binds ipc endpoints when the main process may do only what it n
   using folder = new Folder();
   const frontend = `ipc://${folder.path}/front`;
   const permissions = ["--no-prompt", ...NEEDED];
-  await using server = await startServer({
+  await using server = await ServerProcess.start({
     args: ["--workers", "1", "--frontend", frontend],
     permissions,
     raw: true,
@@ -320,7 +316,7 @@ Deno.test("serve binds ipc endpoints when the main process may do only what it n
 Deno.test("serve writes its pid file and removes it at its end", async () => {
   using folder = new Folder();
   const file = `${folder.path}/pid`;
-  await using server = await startServer({ args: ["--workers", "1", "--pid-file", file] });
+  await using server = await ServerProcess.start({ args: ["--workers", "1", "--pid-file", file] });
   assert.equal(Deno.readTextFileSync(file), `${server.pid}\n`);
   server.signal("SIGTERM");
   assert.equal((await server.ended()).code, 0);
@@ -331,7 +327,7 @@ Deno.test("serve exits 1 and leaves the pid file alone when another server holds
   using folder = new Folder();
   const file = `${folder.path}/pid`;
   const args = ["--workers", "1", "--pid-file", file];
-  await using server = await startServer({ args });
+  await using server = await ServerProcess.start({ args });
   const ending = await runServer([...ANY_PORT, ...args]);
   assertFailed(
     ending,
@@ -349,7 +345,9 @@ Deno.test("serve overwrites the pid file with a warning when whoever wrote it is
   // The number of a process that lives, but has nothing to do with the file, counts for nothing.
   for (const stale of [`${NO_SUCH_PID}\n`, `${Deno.pid}\n`]) {
     const file = folder.write("pid", stale);
-    await using server = await startServer({ args: ["--workers", "1", "--pid-file", file] });
+    await using server = await ServerProcess.start({
+      args: ["--workers", "1", "--pid-file", file],
+    });
     const { level } = await server.line(`Overwriting the stale pid file "${file}"`);
     assert.equal(level, "warn");
     assert.equal(Deno.readTextFileSync(file), `${server.pid}\n`);
@@ -360,11 +358,11 @@ Deno.test("serve starts again when it was killed and its pid file has stayed", a
   using folder = new Folder();
   const args = ["--workers", "1", "--pid-file", `${folder.path}/pid`];
   {
-    await using first = await startServer({ args });
+    await using first = await ServerProcess.start({ args });
     first.signal("SIGKILL");
     await first.ended();
   }
-  await using second = await startServer({ args });
+  await using second = await ServerProcess.start({ args });
   assert.equal(Deno.readTextFileSync(`${folder.path}/pid`), `${second.pid}\n`);
 });
 
@@ -394,7 +392,7 @@ Deno.test("serve exits 1 and changes nothing when its pid file holds no number o
 Deno.test("serve takes an empty pid file", async () => {
   using folder = new Folder();
   const file = folder.write("pid", "");
-  await using server = await startServer({ args: ["--workers", "1", "--pid-file", file] });
+  await using server = await ServerProcess.start({ args: ["--workers", "1", "--pid-file", file] });
   assert.equal(Deno.readTextFileSync(file), `${server.pid}\n`);
 });
 
@@ -429,7 +427,7 @@ Deno.test("serve reads a conf file that is a pipe without a name", async () => {
 Deno.test("serve leaves the pid file alone at its end when another process has taken it over", async () => {
   using folder = new Folder();
   const file = `${folder.path}/pid`;
-  await using server = await startServer({ args: ["--workers", "1", "--pid-file", file] });
+  await using server = await ServerProcess.start({ args: ["--workers", "1", "--pid-file", file] });
   Deno.writeTextFileSync(file, `${Deno.pid}\n`);
   server.signal("SIGTERM");
   assert.equal((await server.ended()).code, 0);
@@ -450,7 +448,7 @@ Deno.test("serve exits 0 with --check when the handler loads, and neither binds 
   const source = `export default () => "";
     export function init() { throw new Error("init was run"); }`;
   using folder = handlerFolder(source);
-  await using server = await startServer({ args: ["--workers", "1"] });
+  await using server = await ServerProcess.start({ args: ["--workers", "1"] });
   const pidFile = folder.write("pid", `${server.pid}\n`);
   const args = ["--check", "--frontend", server.endpoint, "--pid-file", pidFile, folder.handler];
   const { code, stdout, stderr } = await runServer(args);
@@ -550,7 +548,7 @@ Deno.test("serve detaches when only the environment says that it should", async 
 });
 
 Deno.test("serve exits 1, says why and leaves nothing running when --background can't bind", async () => {
-  await using other = await startServer({ args: ["--workers", "1"] });
+  await using other = await ServerProcess.start({ args: ["--workers", "1"] });
   // Whether it is seen in time must not depend on luck.
   for (let round = 0; round < 3; round++) {
     await using server = new Background();
@@ -697,7 +695,7 @@ Deno.test("serve logs what its level lets through when there is one", async () =
   const logged = async (level: string) => {
     const file = `${folder.path}/${level}`;
     const log = ["--log-level", level, "--log-file", file, "--log-format", "json"];
-    await using server = await startServer({
+    await using server = await ServerProcess.start({
       args: [
         "--workers",
         "1",

@@ -11,7 +11,9 @@ import { Squatters } from "../../ports/squatters.ts";
 import { openLibrary } from "../../zmq/library.ts";
 import { Connections } from "../../system/connections.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
-import { Peer, ServerProcess, until } from "../rig/harness.ts";
+import { Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { until } from "../rig/wait.ts";
 import { dial, greeting, nullReady } from "../rig/zmtp.ts";
 
 // Defaults

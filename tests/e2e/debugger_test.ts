@@ -1,8 +1,13 @@
 /** Deno's debugger from outside: nothing opens it, in the server, its workers or the client. */
 
 import { strict as assert } from "node:assert";
-import { Folder, isAlive, path, Peer, ROOT, ServerProcess, text, until } from "../rig/harness.ts";
-import { startServer } from "../rig/pool.ts";
+import { path, ROOT } from "../rig/checkout.ts";
+import { Folder } from "../rig/folder.ts";
+import { Peer } from "../rig/peer.ts";
+import { isAlive } from "../rig/processes.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { text } from "../rig/text.ts";
+import { until } from "../rig/wait.ts";
 
 const ignore = Deno.build.os !== "linux";
 
@@ -52,7 +57,7 @@ Deno.test("the debugger stays shut in the server and its workers when SIGUSR1 co
   ignore,
 }, async () => {
   const args = ["--workers", "2"];
-  await using server = await startServer({ args });
+  await using server = await ServerProcess.start({ args });
   await server.line("worker ready", 2);
   await grownUp(performance.now());
   const all = [server.pid, ...server.workers];
@@ -167,7 +172,7 @@ for (const grants of GRANTS) {
   Deno.test(`a handler reaches no debugger when it has ${grants.join(" ") || "no grant"}`, {
     ignore,
   }, async () => {
-    await using server = await startServer({
+    await using server = await ServerProcess.start({
       handler: EVALUATE,
       args: ["--workers", "1", ...grants],
     });
@@ -186,7 +191,7 @@ Deno.test("a handler opens no debugger when it sends SIGUSR1 to its own process"
   ignore,
 }, async () => {
   const args = ["--workers", "1", "--handler-allow-net", "--handler-allow-sys"];
-  await using server = await startServer({ handler: EVALUATE, args });
+  await using server = await ServerProcess.start({ handler: EVALUATE, args });
   const [worker = 0] = server.workers;
   await using peer = new Peer(server.endpoint);
   await grownUp(performance.now());
@@ -206,7 +211,7 @@ Deno.test("a handler opens no debugger when it sends SIGUSR1 to its own process"
 });
 
 Deno.test("a handler gets all of sys that has a name when it has --handler-allow-sys", async () => {
-  await using server = await startServer({
+  await using server = await ServerProcess.start({
     handler: EVALUATE,
     args: ["--workers", "1", "--handler-allow-sys"],
   });

@@ -3,28 +3,17 @@
 import { strict as assert } from "node:assert";
 import { FromBroker, FromWorker } from "../../wire/job.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
-import {
-  bytes,
-  canServeAsNobody,
-  Folder,
-  isAlive,
-  Peer,
-  ServerProcess,
-  shareProgram,
-  text,
-  until,
-} from "../rig/harness.ts";
-import {
-  askOnce,
-  cpuMillis,
-  errorReply,
-  Gate,
-  linesOf,
-  numbers,
-  PlainSocket,
-  receiveAll,
-  receiveBodies,
-} from "../rig/more.ts";
+import { Folder } from "../rig/folder.ts";
+import { Gate } from "../rig/gate.ts";
+import { linesOf } from "../rig/log_lines.ts";
+import { errorReply, numbers } from "../rig/messages.ts";
+import { canServeAsNobody, shareProgram } from "../rig/other_user.ts";
+import { askOnce, Peer, receiveAll, receiveBodies } from "../rig/peer.ts";
+import { PlainSocket } from "../rig/plain_socket.ts";
+import { cpuMillis, isAlive } from "../rig/processes.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { bytes, text } from "../rig/text.ts";
+import { until } from "../rig/wait.ts";
 
 const PID = "export default () => String(Deno.pid);";
 

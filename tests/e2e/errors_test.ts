@@ -17,17 +17,15 @@ import {
 } from "../../wire/job.ts";
 import { isLoopback, isWildcard } from "../../wire/origin.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
-import {
-  bytes,
-  Folder,
-  type LogLine,
-  path,
-  Peer,
-  run,
-  ServerProcess,
-  until,
-} from "../rig/harness.ts";
-import { endpointOf, moduleOf, serveQuietly } from "../rig/pool.ts";
+import { path } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { endpointOf, moduleOf, serveQuietly } from "../rig/in_process.ts";
+import type { LogLine } from "../rig/log_lines.ts";
+import { Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { bytes } from "../rig/text.ts";
+import { until } from "../rig/wait.ts";
 
 /** Fails as the body says. */
 const HANDLER = `

@@ -1,7 +1,11 @@
 /** Runs each file of examples/ as its head says, and asks it what a reader would. */
 
 import { strict as assert } from "node:assert";
-import { isAlive, path, Peer, ServerProcess, until } from "../rig/harness.ts";
+import { path } from "../rig/checkout.ts";
+import { Peer } from "../rig/peer.ts";
+import { isAlive } from "../rig/processes.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { until } from "../rig/wait.ts";
 
 /** Serves a handler of examples/, and calls `ask` with a connection to it. */
 async function withExample(

@@ -1,20 +1,15 @@
 /** What a server and a client do when no file descriptor is left. */
 
 import { strict as assert } from "node:assert";
-import {
-  Folder,
-  LIMIT,
-  path,
-  Peer,
-  ROOT,
-  run,
-  type ServerProcess,
-  text,
-  until,
-} from "../rig/harness.ts";
-import { askOnce } from "../rig/more.ts";
+import { path, ROOT } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { lineIn } from "../rig/log_lines.ts";
+import { askOnce, Peer } from "../rig/peer.ts";
+import { ENVIRONMENT, ServerProcess } from "../rig/server_process.ts";
+import { text } from "../rig/text.ts";
+import { LIMIT, until } from "../rig/wait.ts";
 import { clientFlags, serverFlags } from "../rig/permissions.ts";
-import { ENVIRONMENT, lineIn, startServer } from "../rig/pool.ts";
 
 const ignore = Deno.build.os !== "linux";
 /** Deno looks for a newer one soon after its start, and panics if it then can't open a file. */
@@ -53,7 +48,7 @@ Deno.test(
   },
   async () => {
     using folder = new Folder();
-    await using server = await startServer({ args: ["--workers", "1"] });
+    await using server = await ServerProcess.start({ args: ["--workers", "1"] });
     const program = limited(folder, 100);
     const main = folder.write("main.ts", SHORT_CLIENT);
     const flags = [...clientFlags(), "--allow-read=/dev/null", "--config", path("deno.json")];
@@ -143,7 +138,7 @@ Deno.test("serve goes on, says so and recovers when its file descriptors run out
 }, async () => {
   using folder = new Folder();
   const permissions = serverFlags({ env: ENVIRONMENT });
-  await using server = await startServer({
+  await using server = await ServerProcess.start({
     args: ["--workers", "2"],
     program: limited(folder, 64),
     permissions,
@@ -177,7 +172,7 @@ Deno.test("serve keeps its log when that can't be opened anew for want of file d
   using folder = new Folder();
   const log = `${folder.path}/log`;
   const args = ["--workers", "1", "--log-file", log];
-  await using server = await startServer({
+  await using server = await ServerProcess.start({
     args,
     program: limited(folder, 64),
     permissions: serverFlags({ args, env: ENVIRONMENT }),

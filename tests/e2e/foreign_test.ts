@@ -1,7 +1,11 @@
 /** Clients of other runtimes: zeromq.js on Node and pyzmq, each a process, against a real server. */
 
 import { strict as assert } from "node:assert";
-import { Folder, path, run, ServerProcess, until } from "../rig/harness.ts";
+import { path } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { until } from "../rig/wait.ts";
 
 const PYTHON = "/usr/bin/python3";
 const ZEROMQ = "zeromq@6.8.0";

@@ -1,7 +1,10 @@
 /** What a handler logs, throws or returns never puts the worker's protocol out of step. */
 
 import { strict as assert } from "node:assert";
-import { LIMIT, type LogLine, Peer, ServerProcess, until } from "../rig/harness.ts";
+import type { LogLine } from "../rig/log_lines.ts";
+import { Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { LIMIT, until } from "../rig/wait.ts";
 
 /** Values that don't let themselves be looked at, by what they are. */
 const NASTY: Record<string, string> = {

@@ -4,18 +4,16 @@ import { strict as assert } from "node:assert";
 import { relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseStatus } from "../../wire/request.ts";
-import { bytes, Folder, type LogLine, Peer, ServerProcess, text, until } from "../rig/harness.ts";
-import {
-  errorReply,
-  forgetSites,
-  Gate,
-  header,
-  linesOf,
-  numbers,
-  receiveAll,
-  receiveBodies,
-  WORKER_MODULE,
-} from "../rig/more.ts";
+import { WORKER_MODULE } from "../rig/checkout.ts";
+import { forgetSites } from "../rig/deno_cache.ts";
+import { Folder } from "../rig/folder.ts";
+import { Gate } from "../rig/gate.ts";
+import { linesOf, type LogLine } from "../rig/log_lines.ts";
+import { errorReply, header, numbers } from "../rig/messages.ts";
+import { Peer, receiveAll, receiveBodies } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { bytes, text } from "../rig/text.ts";
+import { until } from "../rig/wait.ts";
 import type { Feature } from "../rig/permissions.ts";
 
 const ONE_WORKER = ["--workers", "1"];

@@ -2,9 +2,14 @@
 
 import { strict as assert } from "node:assert";
 import type { ServeOptions, Server } from "../../mod.ts";
-import { Folder, isAlive, path, Peer, ROOT, run, until } from "../rig/harness.ts";
-import { askOnce } from "../rig/more.ts";
-import { endpointOf, moduleOf, readLog, serveQuietly } from "../rig/pool.ts";
+import { path, ROOT } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { endpointOf, moduleOf, serveQuietly } from "../rig/in_process.ts";
+import { readLog } from "../rig/log_lines.ts";
+import { askOnce, Peer } from "../rig/peer.ts";
+import { isAlive } from "../rig/processes.ts";
+import { until } from "../rig/wait.ts";
 import { serverFlags } from "../rig/permissions.ts";
 
 const STRICT = { sanitizeOps: true, sanitizeExit: true };

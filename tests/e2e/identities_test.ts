@@ -11,8 +11,13 @@ import { openLibrary, Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { Message, MessagePool } from "../../zmq/message.ts";
 import { Context } from "../../zmq/socket.ts";
-import { bytes, Folder, Peer, ServerProcess, text, until } from "../rig/harness.ts";
-import { Gate, linesOf } from "../rig/more.ts";
+import { Folder } from "../rig/folder.ts";
+import { Gate } from "../rig/gate.ts";
+import { linesOf } from "../rig/log_lines.ts";
+import { Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { bytes, text } from "../rig/text.ts";
+import { until } from "../rig/wait.ts";
 import { dial, greeting, nullReady } from "../rig/zmtp.ts";
 import { KeyRing } from "../rig/key_ring.ts";
 

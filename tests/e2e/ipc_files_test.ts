@@ -4,9 +4,12 @@ import { strict as assert } from "node:assert";
 import { IpcFiles } from "../../ports/ipc_files.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { serve } from "../../mod.ts";
-import { Folder, path, run, until } from "../rig/harness.ts";
-import { askOnce } from "../rig/more.ts";
-import { serveQuietly } from "../rig/pool.ts";
+import { path } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { serveQuietly } from "../rig/in_process.ts";
+import { askOnce } from "../rig/peer.ts";
+import { until } from "../rig/wait.ts";
 
 const ignore = Deno.build.os !== "linux";
 

@@ -6,8 +6,8 @@
 
 import { strict as assert } from "node:assert";
 import { buildRequestHeader } from "../../wire/request.ts";
-import { Peer } from "../rig/harness.ts";
-import { startServer } from "../rig/pool.ts";
+import { Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
 
 /** Waits as many ms as the body says, whatever the signal says. */
 const STUBBORN = `const decoder = new TextDecoder();
@@ -18,7 +18,7 @@ export default async (body) => {
 
 Deno.test("a job is answered though others ask again and again for a limit that ends its worker", async () => {
   const args = ["--workers", "2", "--concurrency", "4", "--abort-grace", "200ms"];
-  await using server = await startServer({ handler: STUBBORN, args });
+  await using server = await ServerProcess.start({ handler: STUBBORN, args });
   await server.line("worker ready", 2);
   await using victim = new Peer(server.endpoint);
   await using attacker = new Peer(server.endpoint);
@@ -45,7 +45,7 @@ Deno.test("a job is answered soon when its worker is stuck as a whole because of
   return String(attempt);
 };`;
   const args = ["--workers", "1", "--concurrency", "2", "--abort-grace", "200ms"];
-  await using server = await startServer({ handler, args });
+  await using server = await ServerProcess.start({ handler, args });
   await using victim = new Peer(server.endpoint);
   await using attacker = new Peer(server.endpoint);
   victim.send("", "x");

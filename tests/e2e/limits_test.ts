@@ -3,8 +3,14 @@
 import { strict as assert } from "node:assert";
 import { Client, ReplyError } from "../../client.ts";
 import { parseStatus } from "../../wire/request.ts";
-import { isAlive, Peer, ServerProcess, text, until } from "../rig/harness.ts";
-import { Gate, header, linesOf } from "../rig/more.ts";
+import { Gate } from "../rig/gate.ts";
+import { linesOf } from "../rig/log_lines.ts";
+import { header } from "../rig/messages.ts";
+import { Peer } from "../rig/peer.ts";
+import { isAlive } from "../rig/processes.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { text } from "../rig/text.ts";
+import { until } from "../rig/wait.ts";
 
 const ONE_WORKER = ["--workers", "1"];
 

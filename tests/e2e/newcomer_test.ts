@@ -4,9 +4,13 @@ import { strict as assert } from "node:assert";
 import { serve } from "../../mod.ts";
 import { lossOf, parseCommand } from "../../options/command.ts";
 import { exportsOf, faultOfHandler } from "../../worker/handler_module.ts";
-import { Folder, path, ROOT, run } from "../rig/harness.ts";
-import { askOnce } from "../rig/more.ts";
-import { moduleOf, runServer, serveQuietly, startServer, within } from "../rig/pool.ts";
+import { path, ROOT } from "../rig/checkout.ts";
+import { run, runServer } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { moduleOf, serveQuietly } from "../rig/in_process.ts";
+import { askOnce } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { within } from "../rig/wait.ts";
 
 // ---- serve() ----
 
@@ -123,7 +127,7 @@ for (const [what, source] of Object.entries(COMMON)) {
   Deno.test(`serve takes a handler of CommonJS ${what}`, async () => {
     using folder = new Folder();
     const handler = folder.write("handler.cjs", source);
-    await using server = await startServer({ args: ["--workers", "1", handler] });
+    await using server = await ServerProcess.start({ args: ["--workers", "1", handler] });
     assert.deepEqual(await askOnce(server.endpoint, "x"), ["fine"]);
   });
 }
@@ -179,7 +183,11 @@ Deno.test("serve starts and warns when a PREFORK_ variable is no option, and --c
   const env = { ...KUBERNETES, PREFORK_MAX_WORKER: "3" };
   const doubt = 'the environment variable "PREFORK_MAX_WORKER" is not an option: ' +
     'did you mean "PREFORK_MAX_WORKERS"?';
-  await using server = await startServer({ args: ["--workers", "1"], env, permissions: ["-A"] });
+  await using server = await ServerProcess.start({
+    args: ["--workers", "1"],
+    env,
+    permissions: ["-A"],
+  });
   assert.equal((await server.line(doubt)).level, "warn");
   const { code, stderr } = await runServer(["--check"], { env, permissions: ["-A"] });
   assert.deepEqual({ code, stderr }, { code: 0, stderr: `prefork: ${doubt}\n` });
@@ -205,7 +213,7 @@ Deno.test("serve keeps its handler and its rules when the conf file is empty and
   const text =
     `handler ${handler}\nmax_queue_per_client 5\nfrontend tcp://127.0.0.1:0\nworkers 1\n`;
   const conf = folder.write("live.conf", text);
-  await using server = await startServer({ args: ["--config", conf] });
+  await using server = await ServerProcess.start({ args: ["--config", conf] });
   Deno.writeTextFileSync(conf, "");
   server.signal("SIGHUP");
   const { level, error } = await server.line("not reloaded");

@@ -1,7 +1,8 @@
 /** What the package shows of itself: public names, files that are published, and the help of its programs. */
 
 import { strict as assert } from "node:assert";
-import { path, run } from "../rig/harness.ts";
+import { path } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
 
 interface Documented {
   nodes: Record<string, { symbols: { name: string }[] }>;

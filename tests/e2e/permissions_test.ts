@@ -4,8 +4,11 @@
  */
 
 import { strict as assert } from "node:assert";
-import { Folder, path, ROOT, run } from "../rig/harness.ts";
-import { askOnce } from "../rig/more.ts";
+import { path, ROOT } from "../rig/checkout.ts";
+import { run, runServer } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { askOnce } from "../rig/peer.ts";
+import { ENVIRONMENT, ServerProcess } from "../rig/server_process.ts";
 import {
   clientFlags,
   flagsFor,
@@ -14,7 +17,6 @@ import {
   serverFlags,
   TABLE,
 } from "../rig/permissions.ts";
-import { ENVIRONMENT, runServer, startServer } from "../rig/pool.ts";
 
 const ANY_PORT = ["--frontend", "tcp://127.0.0.1:0", "--workers", "1"];
 const CONFIG = ["--config", path("deno.json")];
@@ -80,7 +82,7 @@ function fillIn(flag: string, values: Record<string, string> = {}): string {
 Deno.test("serve sees no PREFORK_ variable and no ZMQ_LIBRARY when it may not", async () => {
   const env = { ...ENVIRONMENT, PREFORK_MIN_WORKERS: "x", ZMQ_LIBRARY: "/no/such/library" };
   const permissions = serverFlags({ env: ENVIRONMENT });
-  await using server = await startServer({ args: ["--workers", "1"], env, permissions });
+  await using server = await ServerProcess.start({ args: ["--workers", "1"], env, permissions });
   assert.deepEqual(await askOnce(server.endpoint, "x"), ["x"]);
 });
 
@@ -97,7 +99,7 @@ Deno.test("serve does not use a handler's deno.json, nor hand on variables, when
     "plain.ts",
     'export default () => String(Deno.env.get("PREFORK_TEST_WORD"));',
   );
-  await using server = await startServer({
+  await using server = await ServerProcess.start({
     args: ["--workers", "1", grant, plain],
     env: { PREFORK_TEST_WORD: "word" },
     permissions: serverFlags({ env: ENVIRONMENT }),
@@ -109,7 +111,10 @@ Deno.test("serve does not watch, and says so, when it may not read the handler's
   using folder = new Folder();
   const handler = folder.write("handler.ts", 'export default () => "one";');
   const args = ["--workers", "1", "--watch", handler];
-  await using server = await startServer({ args, permissions: flagsWithout("watch", args) });
+  await using server = await ServerProcess.start({
+    args,
+    permissions: flagsWithout("watch", args),
+  });
   const { level, error } = await server.line("not watching");
   assert.equal(level, "error");
   assert.match(String(error), /--allow-read/);
@@ -121,7 +126,7 @@ Deno.test("serve leaves the file of an ipc endpoint behind when it may not write
   const file = `${folder.path}/front`;
   const args = ["--workers", "1", "--frontend", `ipc://${file}`];
   for (const permissions of [flagsWithout("ipc", args), serverFlags({ args, env: ENVIRONMENT })]) {
-    await using server = await startServer({ args, permissions });
+    await using server = await ServerProcess.start({ args, permissions });
     assert.deepEqual(await askOnce(`ipc://${file}`, "x"), ["x"]);
     server.signal("SIGTERM");
     assert.equal((await server.ended()).code, 0);
@@ -133,7 +138,7 @@ Deno.test("serve leaves the file of an ipc endpoint behind when it may not write
 Deno.test("serve does not look for rogues, and says so, when it may not read /proc", async () => {
   const args = ["--workers", "1", "--babysit-interval", "100ms"];
   const permissions = [...flagsWithout("babysitInterval", args), "--allow-read", "--allow-sys"];
-  await using server = await startServer({ args, permissions });
+  await using server = await ServerProcess.start({ args, permissions });
   const [warning] = server.lines.filter(({ level }) => level === "warn");
   assert.match(warning?.message ?? "", /^"babysitInterval" does nothing here: .* -A$/);
   assert.deepEqual(await askOnce(server.endpoint, "x"), ["x"]);
@@ -186,7 +191,7 @@ for (const name of ["libzmq", "workers", "backend"]) {
 }
 
 Deno.test("Client asks when it may open libzmq and nothing else, and says what it lacks if not", async () => {
-  await using server = await startServer({ args: ["--workers", "1"] });
+  await using server = await ServerProcess.start({ args: ["--workers", "1"] });
   const source = ASK(JSON.stringify(server.endpoint));
   const asked = await runProgram(source, clientFlags());
   assert.deepEqual(asked, { code: 0, stdout: "hello\n", stderr: "" });

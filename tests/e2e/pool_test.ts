@@ -1,25 +1,18 @@
 /** The pool from outside: how many workers there are, and what becomes of those that misbehave. */
 
 import { strict as assert } from "node:assert";
-import {
-  Folder,
-  isAlive,
-  type LogLine,
-  path,
-  Peer,
-  type ServerProcess,
-  until,
-} from "../rig/harness.ts";
-import { askOnce, errorReply, Gate, linesOf, receiveAll } from "../rig/more.ts";
-import {
-  between,
-  leastReady,
-  LoggedServer,
-  moduleOf,
-  mostStarting,
-  startServer,
-  Traffic,
-} from "../rig/pool.ts";
+import { path } from "../rig/checkout.ts";
+import { Folder } from "../rig/folder.ts";
+import { Gate } from "../rig/gate.ts";
+import { moduleOf } from "../rig/in_process.ts";
+import { between, leastReady, linesOf, type LogLine, mostStarting } from "../rig/log_lines.ts";
+import { LoggedServer } from "../rig/logged_server.ts";
+import { errorReply } from "../rig/messages.ts";
+import { askOnce, Peer, receiveAll } from "../rig/peer.ts";
+import { isAlive } from "../rig/processes.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { Traffic } from "../rig/traffic.ts";
+import { until } from "../rig/wait.ts";
 
 const PID = "export default () => String(Deno.pid);";
 
@@ -46,7 +39,7 @@ function state(server: ServerProcess, wanted: Record<string, number>): Promise<L
 
 Deno.test("serve starts minWorkers and no more when nobody asks anything", async () => {
   const args = ["--min-workers", "3", "--max-workers", "9"];
-  await using server = await startServer({ args });
+  await using server = await ServerProcess.start({ args });
   await server.line("worker ready", 3);
   const { spawned, idle, starting, min, max } = await server.state();
   assert.deepEqual({ spawned, idle, starting, min, max }, {
@@ -61,7 +54,7 @@ Deno.test("serve starts minWorkers and no more when nobody asks anything", async
 Deno.test("serve starts a spare worker when none is idle, up to maxWorkers and no further", async () => {
   using gate = new Gate();
   const args = [...ELASTIC, "--max-workers", "3", "--max-spare-workers", "2", gate.grant];
-  await using server = await startServer({ handler: gate.handler, args });
+  await using server = await ServerProcess.start({ handler: gate.handler, args });
   await using peer = new Peer(server.endpoint);
   assert.equal((await server.state()).spawned, 1);
   for (const busy of [1, 2]) {
@@ -78,7 +71,7 @@ Deno.test("serve starts a spare worker when none is idle, up to maxWorkers and n
 Deno.test("serve keeps minSpareWorkers idle when more than one are wanted", async () => {
   using gate = new Gate();
   const args = ["--min-workers", "1", "--max-workers", "6", "--min-spare-workers", "3", gate.grant];
-  await using server = await startServer({ handler: gate.handler, args });
+  await using server = await ServerProcess.start({ handler: gate.handler, args });
   await state(server, { idle: 3 });
   await using peer = new Peer(server.endpoint);
   peer.send("", "x");
@@ -90,7 +83,7 @@ Deno.test("serve keeps minSpareWorkers idle when more than one are wanted", asyn
 /** A server with four workers, the last of them just started, that have become idle. */
 async function grown(gate: Gate, args: string[]): Promise<ServerProcess> {
   const handler = gate.handler;
-  const server = await startServer({
+  const server = await ServerProcess.start({
     handler,
     args: [...ELASTIC, "--max-workers", "4", gate.grant, ...args],
   });
@@ -135,13 +128,15 @@ Deno.test("serve culls nobody within minChildTtl of the last start", async () =>
 
 Deno.test("serve starts no more workers at a time than there are CPUs", async () => {
   const workers = 3 * navigator.hardwareConcurrency + 1;
-  await using server = await startServer({ args: ["--workers", String(workers)] });
+  await using server = await ServerProcess.start({ args: ["--workers", String(workers)] });
   await server.line("worker ready", workers);
   assert.ok(mostStarting(server.lines) <= navigator.hardwareConcurrency);
 });
 
 Deno.test("serve waits before each start when there is a startDelay", async () => {
-  await using server = await startServer({ args: ["--workers", "3", "--start-delay", "300ms"] });
+  await using server = await ServerProcess.start({
+    args: ["--workers", "3", "--start-delay", "300ms"],
+  });
   await server.line("worker ready", 3);
   const [listening] = linesOf(server, "listening");
   const times = linesOf(server, "worker spawned").map((line) => between(listening, line));
@@ -152,7 +147,7 @@ Deno.test("serve waits before each start when there is a startDelay", async () =
 
 Deno.test("serve replaces a worker after maxRequests, the new one ready first, and loses no request", async () => {
   const args = ["--workers", "2", "--max-requests", "20", "--max-requests-jitter", "0"];
-  await using server = await startServer({ handler: PID, args });
+  await using server = await ServerProcess.start({ handler: PID, args });
   await server.line("worker ready", 2);
   await using traffic = new Traffic(server.endpoint, { window: 6 });
   await until("five were recycled", () => exitsOf(server, "recycled").length >= 5);
@@ -172,7 +167,7 @@ Deno.test("serve replaces a worker after maxRequests, the new one ready first, a
 // ---- deaths ----
 
 Deno.test("serve replaces a worker at once when it crashes", async () => {
-  await using server = await startServer({ handler: PID, args: ["--workers", "1"] });
+  await using server = await ServerProcess.start({ handler: PID, args: ["--workers", "1"] });
   const delays: number[] = [];
   for (let round = 1; round <= 3; round++) {
     const [pid = ""] = await askOnce(server.endpoint, "x");
@@ -194,7 +189,7 @@ Deno.test("serve replaces a worker at once when it crashes", async () => {
 });
 
 Deno.test("serve answers every request when all workers are killed at once, again and again", async () => {
-  await using server = await startServer({ args: ["--workers", "4"] });
+  await using server = await ServerProcess.start({ args: ["--workers", "4"] });
   await server.line("worker ready", 4);
   await using traffic = new Traffic(server.endpoint, { window: 8 });
   for (let round = 1; round <= 3; round++) {
@@ -211,7 +206,7 @@ Deno.test("serve answers every request when all workers are killed at once, agai
 });
 
 Deno.test("serve backs off little when workers are killed whenever they come up, as the handler is good", async () => {
-  await using server = await startServer({ args: ["--workers", "2"] });
+  await using server = await ServerProcess.start({ args: ["--workers", "2"] });
   await server.line("worker ready", 2);
   const killed = new Set<number>();
   while (killed.size < 12) {
@@ -234,7 +229,7 @@ Deno.test("serve backs off little when workers are killed whenever they come up,
 
 Deno.test("serve backs off when the handler dies at start, and ends quickly when told to", async () => {
   const handler = "Deno.exit(3);";
-  await using server = await startServer({ handler, args: ["--workers", "1"], raw: true });
+  await using server = await ServerProcess.start({ handler, args: ["--workers", "1"], raw: true });
   const first = await server.line("worker spawned");
   const spawns = () => linesOf(server, "worker spawned").map((line) => between(first, line));
   await until("2 s have passed", () => spawns().some((time) => time > 2000));
@@ -250,7 +245,7 @@ Deno.test("serve backs off when the handler dies at start, and ends quickly when
 
 Deno.test("serve starts workers one at a time when they die at start, however many are wanted", async () => {
   const handler = "Deno.exit(3);";
-  await using server = await startServer({ handler, args: ["--workers", "8"], raw: true });
+  await using server = await ServerProcess.start({ handler, args: ["--workers", "8"], raw: true });
   const cpus = navigator.hardwareConcurrency;
   await server.line("worker exited", Math.min(8, cpus) + 2);
   const later = server.lines.slice(
@@ -264,7 +259,7 @@ Deno.test("serve starts workers one at a time when they die at start, however ma
 Deno.test("serve kills a worker that is not ready within startTimeout, and tries again", async () => {
   const handler = "await new Promise(() => {}); export default () => '';";
   const args = ["--workers", "1", "--start-timeout", "700ms"];
-  await using server = await startServer({ handler, args, raw: true });
+  await using server = await ServerProcess.start({ handler, args, raw: true });
   const { worker, pid, reason, signal } = await server.line("worker exited");
   assert.deepEqual({ worker, reason, signal }, { worker: 1, reason: "timeout", signal: "SIGKILL" });
   const [listening, exit] = [await server.line("listening"), await server.line("worker exited")];
@@ -323,7 +318,10 @@ function signalsTo(server: ServerProcess, worker: unknown): unknown[] {
 
 Deno.test("serve ends a rogue by INT, TERM and KILL and answers its client when a job spins", async () => {
   const args = ["--babysit-interval", "200ms", "--rogue-cpu-time", "300ms", "--max-attempts", "1"];
-  await using server = await startServer({ handler: SPIN, args: ["--workers", "1", ...args] });
+  await using server = await ServerProcess.start({
+    handler: SPIN,
+    args: ["--workers", "1", ...args],
+  });
   await using peer = new Peer(server.endpoint);
   assert.deepEqual(await peer.ask("spin"), errorReply(502, "The worker died 1 times on this job"));
   const exit = await server.line("worker exited");
@@ -337,7 +335,10 @@ Deno.test("serve ends a rogue by INT, TERM and KILL and answers its client when 
 
 Deno.test("serve lets a rogue live when it heeds the first signal", async () => {
   const args = ["--babysit-interval", "1s", "--rogue-cpu-time", "100ms"];
-  await using server = await startServer({ handler: SPIN, args: ["--workers", "1", ...args] });
+  await using server = await ServerProcess.start({
+    handler: SPIN,
+    args: ["--workers", "1", ...args],
+  });
   await using peer = new Peer(server.endpoint);
   const [pid] = server.workers;
   assert.deepEqual(await peer.ask("heed"), [`heeded ${pid}`]);
@@ -352,7 +353,7 @@ Deno.test("serve takes no worker for a rogue when its job takes long but no CPU,
     "return word",
     'if (word === "work") for (const end = Date.now() + 300; Date.now() < end;);\n return word',
   );
-  await using server = await startServer({ handler, args: ["--workers", "1", ...args] });
+  await using server = await ServerProcess.start({ handler, args: ["--workers", "1", ...args] });
   await using peer = new Peer(server.endpoint);
   const [pid] = server.workers;
   assert.deepEqual(await peer.ask("sleep"), [`sleep ${pid}`]);
@@ -390,7 +391,7 @@ Deno.test("serve runs dequeue() in a process of its own every dequeueInterval", 
   const file = `${folder.path}/pids`;
   const grant = `--handler-allow-write=${file}`;
   const args = ["--workers", "1", "--dequeue-interval", "400ms", grant];
-  await using server = await startServer({ handler: dequeuer(file), args });
+  await using server = await ServerProcess.start({ handler: dequeuer(file), args });
   await until("it ran three times", () => pidsIn(file).length >= 3);
   const [pid] = server.workers;
   assert.equal(new Set([...pidsIn(file), pid]).size, pidsIn(file).length + 1);
@@ -410,7 +411,7 @@ Deno.test("serve gives a dequeue process no request and does not count it as a w
   const file = `${folder.path}/pids`;
   const args = ["--workers", "1", "--dequeue-interval", "100ms", "--max-dequeue-workers", "2"];
   const grants = [`--handler-allow-write=${file}`, gate.grant];
-  await using server = await startServer({
+  await using server = await ServerProcess.start({
     handler: dequeuer(file, gate),
     args: [...args, ...grants],
   });
@@ -435,7 +436,7 @@ Deno.test("serve says what is wrong and serves on when dequeue() throws", async 
   const handler = `export default () => "fine";
     export function dequeue() { throw new Error("The backlog is broken"); }`;
   const args = ["--workers", "1", "--dequeue-interval", "200ms"];
-  await using server = await startServer({ handler, args });
+  await using server = await ServerProcess.start({ handler, args });
   await until("two have failed", () => exitsOf(server, "crashed").length >= 2);
   assert.deepEqual(await askOnce(server.endpoint, "x"), ["fine"]);
   const said = [...server.lines.map(({ message }) => message), ...server.noise].filter((line) =>
@@ -453,7 +454,7 @@ function titleOf(pid: number | undefined): string {
 }
 
 Deno.test("serve shows ports in its processes' titles when it serves by tcp", async () => {
-  await using server = await startServer({ args: ["--port", "0,0", "--workers", "1"] });
+  await using server = await ServerProcess.start({ args: ["--port", "0,0", "--workers", "1"] });
   const [front, back] = [server.endpoint, server.backend].map((each) => each.split(":").at(-1));
   await until(
     "the main process has its title",
@@ -466,7 +467,7 @@ Deno.test("serve shows ports in its processes' titles when it serves by tcp", as
 });
 
 Deno.test("serve shows the endpoint in its processes' titles when the backend is private", async () => {
-  await using server = await startServer({ args: ["--workers", "1"] });
+  await using server = await ServerProcess.start({ args: ["--workers", "1"] });
   const front = server.endpoint.split(":").at(-1);
   await until(
     "the main process has its title",
@@ -507,7 +508,7 @@ Deno.test(
         [["--group", "daemon"], 0, 1],
       ] as const
     ) {
-      await using server = await startServer({
+      await using server = await ServerProcess.start({
         args: ["--workers", "1", ...accounts, handler],
         // The folder of all others is for this user alone.
         env: { TMPDIR: "/tmp" },

@@ -1,7 +1,9 @@
 /** The Python clients of the README and of examples/, run as they are. */
 
 import { strict as assert } from "node:assert";
-import { path, ROOT, run, ServerProcess } from "../rig/harness.ts";
+import { path, ROOT } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { ServerProcess } from "../rig/server_process.ts";
 import { KeyRing } from "../rig/key_ring.ts";
 
 const PYTHON = "/usr/bin/python3";

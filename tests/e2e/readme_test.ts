@@ -4,7 +4,12 @@ import { strict as assert } from "node:assert";
 import { optionsTable, parseCommand } from "../../options/command.ts";
 import { buildJobHeader, REPLY_BYTES, writeJob, writeReply } from "../../wire/job.ts";
 import { buildRequestHeader, buildStatus, Code } from "../../wire/request.ts";
-import { bytes, Folder, path, Peer, ROOT, run, ServerProcess } from "../rig/harness.ts";
+import { path, ROOT } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { bytes } from "../rig/text.ts";
 import { TABLE } from "../rig/permissions.ts";
 
 /** deno.json without `links` has JSR's own packages instead of the stand-ins, and is as good. */

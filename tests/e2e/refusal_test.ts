@@ -5,9 +5,13 @@ import { findRefusal } from "../../pool/child.ts";
 import { serve } from "../../mod.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { parseCommand } from "../../options/command.ts";
-import { Folder, ROOT } from "../rig/harness.ts";
-import { askOnce } from "../rig/more.ts";
-import { endpointOf, runServer, serveQuietly, startServer, within } from "../rig/pool.ts";
+import { ROOT } from "../rig/checkout.ts";
+import { runServer } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { endpointOf, serveQuietly } from "../rig/in_process.ts";
+import { askOnce } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { within } from "../rig/wait.ts";
 
 const ANY_PORT = ["--frontend", "tcp://127.0.0.1:0", "--workers", "2"];
 const FINE = 'export default () => "fine";';
@@ -145,7 +149,7 @@ const LATE: [what: string, source: string, cause: RegExp][] = [
 for (const [what, handler, cause] of LATE) {
   Deno.test(`serve says what took too long when ${what} never ends`, async () => {
     const args = ["--workers", "1", "--start-timeout", "1s"];
-    await using server = await startServer({ handler, args, raw: true });
+    await using server = await ServerProcess.start({ handler, args, raw: true });
     const { reason, likely } = await server.line("worker exited");
     assert.equal(reason, "timeout");
     assert.match(String(likely), cause);
@@ -173,7 +177,7 @@ Deno.test("serve says so, and exits 1 with --check, when a host that the handler
   const { code, stderr } = await runServer(["--check", ...args, handler]);
   assert.equal(code, 1);
   assert.match(stderr, /^prefork: Cannot load the handler ".*": its modules did not come in time/m);
-  await using server = await startServer({ handler: source, args, raw: true });
+  await using server = await ServerProcess.start({ handler: source, args, raw: true });
   const late = "its modules did not come in time: does a host that it imports from not answer?";
   assert.equal((await server.line(`the handler: ${late}`)).level, "warn");
 });

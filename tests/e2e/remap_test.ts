@@ -5,7 +5,12 @@
 
 import { strict as assert } from "node:assert";
 import { RUNTIME } from "../../pool/sandbox.ts";
-import { Folder, path, Peer, ROOT, run, ServerProcess, text } from "../rig/harness.ts";
+import { path, ROOT } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { text } from "../rig/text.ts";
 import type { Feature } from "../rig/permissions.ts";
 
 interface Module {

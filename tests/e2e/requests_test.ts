@@ -2,20 +2,17 @@
 
 import { strict as assert } from "node:assert";
 import { parseStatus } from "../../wire/request.ts";
-import { bytes, Folder, Peer, ServerProcess, text, until } from "../rig/harness.ts";
-import {
-  askOnce,
-  cpuMillis,
-  errorReply,
-  Gate,
-  header,
-  linesOf,
-  numbers,
-  PlainSocket,
-  randomNumbers,
-  receiveAll,
-  receiveBodies,
-} from "../rig/more.ts";
+import { Folder } from "../rig/folder.ts";
+import { Gate } from "../rig/gate.ts";
+import { linesOf } from "../rig/log_lines.ts";
+import { errorReply, header, numbers } from "../rig/messages.ts";
+import { askOnce, Peer, receiveAll, receiveBodies } from "../rig/peer.ts";
+import { PlainSocket } from "../rig/plain_socket.ts";
+import { cpuMillis } from "../rig/processes.ts";
+import { randomNumbers } from "../rig/random.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { bytes, text } from "../rig/text.ts";
+import { until } from "../rig/wait.ts";
 
 const MALFORMED = "malformed requests dropped";
 

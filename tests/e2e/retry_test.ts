@@ -4,8 +4,11 @@ import assert from "node:assert/strict";
 import { AbandonedError, Client, type Retry } from "../../client.ts";
 import { LazyPirate, type Link, type Pending, type Step } from "../../client/lazy_pirate.ts";
 import { Turns } from "../../client/turns.ts";
-import { bytes, Folder, LIMIT, ServerProcess, text, until } from "../rig/harness.ts";
-import { deadEndpoint, echo, FakeServer, headerOf, silent } from "../rig/client.ts";
+import { deadEndpoint, echo, FakeServer, headerOf, silent } from "../rig/fake_server.ts";
+import { Folder } from "../rig/folder.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { bytes, text } from "../rig/text.ts";
+import { LIMIT, until } from "../rig/wait.ts";
 import { KeyRing } from "../rig/key_ring.ts";
 
 const TERMS = { timeout: 10_000, retries: 2, requestTimeout: 0, key: "" };

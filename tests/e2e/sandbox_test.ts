@@ -1,8 +1,13 @@
 /** The sandbox from outside: what a handler may do without grants, and with each of them. */
 
 import { strict as assert } from "node:assert";
-import { Folder, isAlive, Peer, ROOT, ServerProcess, until } from "../rig/harness.ts";
-import { forgetSites } from "../rig/more.ts";
+import { ROOT } from "../rig/checkout.ts";
+import { forgetSites } from "../rig/deno_cache.ts";
+import { Folder } from "../rig/folder.ts";
+import { Peer } from "../rig/peer.ts";
+import { isAlive } from "../rig/processes.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { until } from "../rig/wait.ts";
 
 const ONE_WORKER = ["--workers", "1"];
 

@@ -4,8 +4,12 @@ import { strict as assert } from "node:assert";
 import { callGrants } from "../../pool/call_filter.ts";
 import { buildFilter, type Grants, type Machine } from "../../system/seccomp.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
-import { Folder, path, Peer, ROOT, run, ServerProcess, until } from "../rig/harness.ts";
-import { startServer } from "../rig/pool.ts";
+import { path, ROOT } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { until } from "../rig/wait.ts";
 
 const ignore = Deno.build.os !== "linux";
 
@@ -274,7 +278,7 @@ Deno.test("the filter binds the process that runs dequeue(), too", { ignore }, a
       await new Promise((resolve) => setTimeout(resolve, 1e9));
     }`;
   const args = ["--dequeue-interval", "10ms", `--handler-allow-write=${file}`, "--workers", "1"];
-  await using server = await startServer({ handler, args });
+  await using server = await ServerProcess.start({ handler, args });
   const pid = await until("it runs", () => readNumber(file));
   assert.deepEqual([...new Set(filtersOf(pid))], ["2,1"]);
   assert.equal(server.workers.length, 1);
@@ -307,7 +311,10 @@ Deno.test("a handler does with the filter what its grants allow", { ignore }, as
   ];
   const write = `--handler-allow-write=${folder.path}`;
   const handler = EVALUATE;
-  await using server = await startServer({ handler, args: ["--workers", "1", ...args, write] });
+  await using server = await ServerProcess.start({
+    handler,
+    args: ["--workers", "1", ...args, write],
+  });
   await using peer = new Peer(server.endpoint);
   const file = JSON.stringify(`${folder.path}/file`);
   const cases: [code: string, answer: RegExp][] = [
@@ -355,7 +362,7 @@ Deno.test(
   "a filtered worker connects when the backend is tcp",
   { ignore },
   async () => {
-    await using server = await startServer({
+    await using server = await ServerProcess.start({
       args: ["--workers", "1", "--backend", "tcp://127.0.0.1:0"],
     });
     await using peer = new Peer(server.endpoint);

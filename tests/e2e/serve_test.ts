@@ -3,9 +3,16 @@
 import { strict as assert } from "node:assert";
 import { pathToFileURL } from "node:url";
 import { serve, type ServeOptions, type Server } from "../../mod.ts";
-import { Folder, isAlive, path, Peer, run, until } from "../rig/harness.ts";
-import { askOnce, errorReply, Gate, receiveAll } from "../rig/more.ts";
-import { endpointOf, moduleOf, serveQuietly, startServer, within } from "../rig/pool.ts";
+import { path } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { Gate } from "../rig/gate.ts";
+import { endpointOf, moduleOf, serveQuietly } from "../rig/in_process.ts";
+import { errorReply } from "../rig/messages.ts";
+import { askOnce, Peer, receiveAll } from "../rig/peer.ts";
+import { isAlive } from "../rig/processes.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { until, within } from "../rig/wait.ts";
 import { serverFlags } from "../rig/permissions.ts";
 
 /** No operation may be left; libzmq's file stays loaded, which the other sanitizer takes for a leak. */
@@ -152,7 +159,7 @@ Deno.test("serve takes an ipc path over when whoever had it is gone", STRICT, as
   const file = `${folder.path}/front`;
   {
     // It is killed, so its socket file stays.
-    await using _before = await startServer({ args: ["--frontend", `ipc://${file}`] });
+    await using _before = await ServerProcess.start({ args: ["--frontend", `ipc://${file}`] });
   }
   assert.ok(Deno.statSync(file).isSocket);
   await using server = serveQuietly({ frontend: `ipc://${file}`, workers: 1 });

@@ -1,5 +1,6 @@
 import { strict as assert } from "node:assert";
-import { Peer, ServerProcess } from "../rig/harness.ts";
+import { Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
 
 Deno.test("the server answers a plain REQ request by its handler when started by the command", async () => {
   const handler =

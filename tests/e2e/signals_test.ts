@@ -2,18 +2,18 @@
 
 import { strict as assert } from "node:assert";
 import { locateLibrary } from "../../zmq/locate.ts";
-import {
-  Folder,
-  isAlive,
-  path,
-  Peer,
-  ROOT,
-  run,
-  type ServerProcess,
-  until,
-} from "../rig/harness.ts";
-import { askOnce, cpuMillis, errorReply, Gate, linesOf } from "../rig/more.ts";
-import { ENVIRONMENT, leastReady, LoggedServer, startServer, Traffic } from "../rig/pool.ts";
+import { path, ROOT } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { Gate } from "../rig/gate.ts";
+import { leastReady, linesOf } from "../rig/log_lines.ts";
+import { LoggedServer } from "../rig/logged_server.ts";
+import { errorReply } from "../rig/messages.ts";
+import { askOnce, Peer } from "../rig/peer.ts";
+import { cpuMillis, isAlive } from "../rig/processes.ts";
+import { ENVIRONMENT, ServerProcess } from "../rig/server_process.ts";
+import { Traffic } from "../rig/traffic.ts";
+import { until } from "../rig/wait.ts";
 
 const PID = "export default () => String(Deno.pid);";
 const SHUTTING_DOWN = errorReply(503, "The server is shutting down");
@@ -33,7 +33,7 @@ const BUSY = `export default (_body, ctx) => {
 /** A server with one worker that has a job, and three requests that wait. */
 async function loaded(gate: Gate, peer: { open(endpoint: string): Peer }): Promise<ServerProcess> {
   const args = ["--workers", "1", gate.grant];
-  const server = await startServer({ handler: gate.handler, args });
+  const server = await ServerProcess.start({ handler: gate.handler, args });
   const client = peer.open(server.endpoint);
   client.send("running", "", "x");
   await server.line("started");
@@ -118,7 +118,7 @@ Deno.test("serve serves what waits though its worker dies when it gets SIGQUIT",
 
 Deno.test("serve answers each request, by a reply or by 503, when it gets SIGTERM or SIGQUIT under load", async () => {
   for (const signal of ["SIGTERM", "SIGQUIT"] as const) {
-    await using server = await startServer({ args: ["--workers", "2"] });
+    await using server = await ServerProcess.start({ args: ["--workers", "2"] });
     await using peer = new Peer(server.endpoint);
     for (let sent = 0; sent < 2000; sent++) peer.send(String(sent), "", "x");
     const seen = new Set<string>();
@@ -139,7 +139,7 @@ Deno.test("serve answers each request, by a reply or by 503, when it gets SIGTER
 for (const [what, handler] of [["holds its worker", BUSY], ["does not", FOREVER]] as const) {
   Deno.test(`serve kills what is left after stopTimeout and exits 1 when it gets SIGTERM and a job that never ends ${what}`, async () => {
     const args = ["--workers", "2", "--stop-timeout", "500ms"];
-    await using server = await startServer({ handler, args });
+    await using server = await ServerProcess.start({ handler, args });
     await server.line("worker ready", 2);
     await using peer = new Peer(server.endpoint);
     peer.send("", "x");
@@ -158,7 +158,7 @@ for (const [what, handler] of [["holds its worker", BUSY], ["does not", FOREVER]
 
 Deno.test("serve kills what is left and exits 1 when it gets SIGQUIT and a job never ends", async () => {
   const args = ["--workers", "1", "--stop-timeout", "300ms"];
-  await using server = await startServer({ handler: FOREVER, args });
+  await using server = await ServerProcess.start({ handler: FOREVER, args });
   await using peer = new Peer(server.endpoint);
   for (const name of ["a", "b"]) peer.send(name, "", "x");
   await server.line("started");
@@ -178,7 +178,7 @@ for (
 ) {
   Deno.test(`serve kills at once and exits 1 when it gets ${second} after ${first}`, async () => {
     const args = ["--workers", "2", "--stop-timeout", "1h"];
-    await using server = await startServer({ handler: FOREVER, args });
+    await using server = await ServerProcess.start({ handler: FOREVER, args });
     await using peer = new Peer(server.endpoint);
     for (let sent = 0; sent < 5; sent++) peer.send("", "x");
     await server.line("started", 2);
@@ -198,7 +198,7 @@ for (
 }
 
 Deno.test("serve exits 0 when it gets SIGTERM before any worker is ready", async () => {
-  await using server = await startServer({ args: ["--workers", "2"], raw: true });
+  await using server = await ServerProcess.start({ args: ["--workers", "2"], raw: true });
   await server.line("worker spawned");
   server.signal("SIGTERM");
   assert.equal((await server.ended()).code, 0);
@@ -216,7 +216,7 @@ Deno.test("serve exits 0 and warns of nothing when it gets SIGTERM and a worker 
     export default () => "";`;
   const grants = [gate.grant, `--handler-allow-write=${marker}`];
   const args = ["--workers", "1", "--stop-timeout", "5s", ...grants];
-  await using server = await startServer({ handler, args, raw: true });
+  await using server = await ServerProcess.start({ handler, args, raw: true });
   await until("init() runs", () => exists(marker));
   server.signal("SIGTERM");
   await server.line("signal sent");
@@ -281,7 +281,7 @@ class Configured {
   }
 
   start(...args: string[]): Promise<ServerProcess> {
-    return startServer({ args: ["--config", this.#conf, ...args] });
+    return ServerProcess.start({ args: ["--config", this.#conf, ...args] });
   }
 
   [Symbol.dispose](): void {
@@ -393,7 +393,7 @@ Deno.test("serve says that only a restart changes them when the conf file moves 
 });
 
 Deno.test("serve loses no request when SIGHUP comes again and again", async () => {
-  await using server = await startServer({ handler: PID, args: ["--workers", "2"] });
+  await using server = await ServerProcess.start({ handler: PID, args: ["--workers", "2"] });
   await server.line("worker ready", 2);
   const before = server.workers;
   await using traffic = new Traffic(server.endpoint, { window: 8 });
@@ -420,7 +420,7 @@ Deno.test("serve loses no request when SIGHUP comes again and again", async () =
 
 Deno.test("serve lets a job that runs on an old worker end when SIGHUP comes", async () => {
   using gate = new Gate();
-  await using server = await startServer({
+  await using server = await ServerProcess.start({
     handler: gate.handler,
     args: ["--workers", "1", gate.grant],
   });
@@ -441,7 +441,7 @@ Deno.test("serve lets a job that runs on an old worker end when SIGHUP comes", a
 
 Deno.test("serve has one worker more or less, never below 1, when it gets SIGTTIN and SIGTTOU", async () => {
   const args = ["--min-workers", "1", "--max-workers", "2"];
-  await using server = await startServer({ args });
+  await using server = await ServerProcess.start({ args });
   await using traffic = new Traffic(server.endpoint);
   const steps = [
     ["SIGTTIN", 2, 3],
@@ -551,7 +551,7 @@ for (const [signal, effect] of [["SIGUSR2", "state"], ["SIGALRM", undefined]] as
     const handler = listener(signal, file);
     const name = signal.slice("SIG".length);
     const args = ["--signal-passthrough", name, `--handler-allow-write=${file}`];
-    await using server = await startServer({ handler, args: ["--workers", "2", ...args] });
+    await using server = await ServerProcess.start({ handler, args: ["--workers", "2", ...args] });
     await server.line("worker ready", 2);
     const pids = server.workers.map(String).sort();
     server.signal(signal);
@@ -564,7 +564,7 @@ for (const [signal, effect] of [["SIGUSR2", "state"], ["SIGALRM", undefined]] as
 
 Deno.test("serve loses no worker when a signal is forwarded and the handler does not listen for it", async () => {
   const args = ["--workers", "2", "--signal-passthrough", "USR2,ALRM,HUP"];
-  await using server = await startServer({ handler: PID, args });
+  await using server = await ServerProcess.start({ handler: PID, args });
   await server.line("worker ready", 2);
   const before = server.workers;
   server.signal("SIGALRM");
@@ -581,7 +581,7 @@ Deno.test("serve loses no worker when a signal is forwarded and the handler does
 
 Deno.test("serve loses no worker when a signal is forwarded while it starts", async () => {
   const args = ["--workers", "2", "--signal-passthrough", "USR2"];
-  await using server = await startServer({ args, raw: true });
+  await using server = await ServerProcess.start({ args, raw: true });
   await server.line("worker spawned", 2);
   server.signal("SIGUSR2");
   await server.line("state");
@@ -621,7 +621,9 @@ Deno.test("serve reloads when it watches and the handler or a module that it imp
       `import { word } from "./lib/word.ts"; export default () => word + ${JSON.stringify(mark)};`,
     );
   word("one");
-  await using server = await startServer({ args: ["--workers", "1", "--watch", handler("!")] });
+  await using server = await ServerProcess.start({
+    args: ["--workers", "1", "--watch", handler("!")],
+  });
   await using traffic = new Traffic(server.endpoint, { window: 2 });
   assert.deepEqual(await askOnce(server.endpoint, "x"), ["one!"]);
   await change(server, () => word("two"), 1);
@@ -637,7 +639,7 @@ Deno.test("serve watches a module when the handler imports it only since the las
   using folder = new Folder();
   for (const name of ["own", "shared"]) Deno.mkdirSync(`${folder.path}/${name}`);
   const handler = folder.write("own/handler.ts", 'export default () => "none";');
-  await using server = await startServer({
+  await using server = await ServerProcess.start({
     args: ["--workers", "1", "--watch", handler],
     features: [["watch", { FOLDERS: folder.path }]],
   });
@@ -654,7 +656,7 @@ Deno.test("serve watches a module when the handler imports it only since the las
 Deno.test("serve reloads when it watches and the handler is replaced by another file", async () => {
   using folder = new Folder();
   const handler = folder.write("handler.ts", 'export default () => "one";');
-  await using server = await startServer({ args: ["--workers", "1", "--watch", handler] });
+  await using server = await ServerProcess.start({ args: ["--workers", "1", "--watch", handler] });
   // As many editors save.
   await change(server, () => {
     const other = folder.write(".handler.ts.swp", 'export default () => "two";');
@@ -666,7 +668,7 @@ Deno.test("serve reloads when it watches and the handler is replaced by another 
 Deno.test("serve keeps the old workers when it watches and a change breaks the handler, until it is mended", async () => {
   using folder = new Folder();
   const handler = folder.write("handler.ts", 'export default () => "one";');
-  await using server = await startServer({ args: ["--workers", "1", "--watch", handler] });
+  await using server = await ServerProcess.start({ args: ["--workers", "1", "--watch", handler] });
   await change(server, () => folder.write("handler.ts", 'export default () => "two";'), 1);
   folder.write("handler.ts", "export default () => {{{");
   await server.line("reload failed, the old workers stay");
@@ -700,7 +702,7 @@ Deno.test("serve leaves no worker behind when it is killed, be they idle, busy o
   };
   export const dequeue = () => { for (;;); };`;
   const args = ["--workers", "3", "--dequeue-interval", "100ms"];
-  await using server = await startServer({ handler, args });
+  await using server = await ServerProcess.start({ handler, args });
   await server.line("worker ready", 3);
   await using peer = new Peer(server.endpoint);
   peer.send("", "1");
@@ -720,7 +722,11 @@ for (
 ) {
   Deno.test(`serve leaves no worker behind when it is killed and they are ${what}`, async () => {
     const handler = `${source} export default () => "";`;
-    await using server = await startServer({ handler, args: ["--workers", "2"], raw: true });
+    await using server = await ServerProcess.start({
+      handler,
+      args: ["--workers", "2"],
+      raw: true,
+    });
     await server.line("worker spawned", 2);
     const workers = linesOf(server, "worker spawned").map(({ pid }) => Number(pid));
     await until("they import", () => workers.every(isThere ?? ((pid) => cpuMillis(pid) >= 20)));
@@ -731,7 +737,7 @@ for (
 
 Deno.test("serve leaves no worker behind when it is killed and they have just been started", async () => {
   for (let round = 0; round < 5; round++) {
-    await using server = await startServer({ args: ["--workers", "2"], raw: true });
+    await using server = await ServerProcess.start({ args: ["--workers", "2"], raw: true });
     await server.line("worker spawned", 2);
     const workers = linesOf(server, "worker spawned").map(({ pid }) => Number(pid));
     server.signal("SIGKILL");

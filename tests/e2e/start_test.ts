@@ -5,18 +5,14 @@ import { isOpenToNetwork } from "../../options/endpoints.ts";
 import { judgeFiles } from "../../ops/start_checks.ts";
 import { resolveOptions, type ServeOptions } from "../../options/table.ts";
 import { serve } from "../../mod.ts";
-import {
-  canServeAsNobody,
-  Folder,
-  path,
-  run,
-  ServerProcess,
-  shareProgram,
-} from "../rig/harness.ts";
-import { linesOf } from "../rig/more.ts";
+import { path } from "../rig/checkout.ts";
+import { run, runServer } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { linesOf } from "../rig/log_lines.ts";
+import { canServeAsNobody, shareProgram } from "../rig/other_user.ts";
+import { ServerProcess } from "../rig/server_process.ts";
 import type { Feature } from "../rig/permissions.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
-import { runServer } from "../rig/pool.ts";
 
 const ANY_PORT = ["--frontend", "tcp://127.0.0.1:0"];
 const linux = Deno.build.os === "linux";

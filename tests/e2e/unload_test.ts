@@ -1,9 +1,13 @@
 /** What a program with a server in it leaves behind when it ends, or is started anew, without a word. */
 
 import { strict as assert } from "node:assert";
-import { Folder, isAlive, LIMIT, path, ROOT, run, until } from "../rig/harness.ts";
-import { askOnce } from "../rig/more.ts";
-import { ENVIRONMENT } from "../rig/pool.ts";
+import { path, ROOT } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { askOnce } from "../rig/peer.ts";
+import { isAlive } from "../rig/processes.ts";
+import { ENVIRONMENT } from "../rig/server_process.ts";
+import { LIMIT, until } from "../rig/wait.ts";
 
 const ignore = Deno.build.os !== "linux";
 

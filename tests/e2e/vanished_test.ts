@@ -4,7 +4,11 @@
  */
 
 import { strict as assert } from "node:assert";
-import { Folder, path, run, ServerProcess, until } from "../rig/harness.ts";
+import { path } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { until } from "../rig/wait.ts";
 
 const CLIENTS = 5;
 const CONFIG = `--config=${path("deno.json")}`;
@@ -71,7 +75,7 @@ async function ip(...args: string[]): Promise<void> {
 
 /** Each asks once, says what it heard, and then stays until stdin ends. */
 const CLIENT = `
-import { Peer } from ${JSON.stringify(new URL(path("tests/rig/harness.ts"), "file:").href)};
+import { Peer } from ${JSON.stringify(new URL(path("tests/rig/peer.ts"), "file:").href)};
 const [endpoint, count] = Deno.args;
 const peers = Array.from({ length: Number(count) }, (_, index) =>
   new Peer(endpoint, { identity: "client " + index }));

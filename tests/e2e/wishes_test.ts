@@ -2,9 +2,14 @@
 
 import { strict as assert } from "node:assert";
 import { StopWish, Terminal } from "../../ops/signals.ts";
-import { Folder, LIMIT, path, Peer, run } from "../rig/harness.ts";
-import { askOnce, Gate, linesOf } from "../rig/more.ts";
-import { ENVIRONMENT, lineIn, readLog, startServer } from "../rig/pool.ts";
+import { path } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { Gate } from "../rig/gate.ts";
+import { lineIn, linesOf, readLog } from "../rig/log_lines.ts";
+import { askOnce, Peer } from "../rig/peer.ts";
+import { ENVIRONMENT, ServerProcess } from "../rig/server_process.ts";
+import { LIMIT } from "../rig/wait.ts";
 
 // ---- a second wish to stop ----
 
@@ -35,7 +40,7 @@ Deno.test("StopWish kills at once when the server is stopping for another reason
 
 Deno.test("serve lets the running job end when one Ctrl-C comes as two signals", async () => {
   using gate = new Gate();
-  await using server = await startServer({
+  await using server = await ServerProcess.start({
     handler: gate.handler,
     args: ["--workers", "1", gate.grant],
   });
@@ -56,7 +61,7 @@ Deno.test("serve lets the running job end when one Ctrl-C comes as two signals",
 
 Deno.test("serve loses no worker when what means something to the server comes to them too", async () => {
   const handler = "export default () => String(Deno.pid);";
-  await using server = await startServer({ handler, args: ["--workers", "1"] });
+  await using server = await ServerProcess.start({ handler, args: ["--workers", "1"] });
   const [worker = 0] = server.workers;
   for (const signal of ["SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU", "SIGALRM"] as const) {
     Deno.kill(worker, signal);

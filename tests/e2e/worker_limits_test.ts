@@ -1,16 +1,14 @@
 /** What bounds a worker: its memory, its age and its heap; and what becomes of one that goes beyond. */
 
 import { strict as assert } from "node:assert";
-import {
-  type LogLine,
-  Peer,
-  type ServerOptions,
-  type ServerProcess,
-  until,
-} from "../rig/harness.ts";
-import { askOnce, errorReply, Gate, linesOf } from "../rig/more.ts";
+import { Gate } from "../rig/gate.ts";
+import { leastReady, linesOf, type LogLine } from "../rig/log_lines.ts";
+import { errorReply } from "../rig/messages.ts";
+import { askOnce, Peer } from "../rig/peer.ts";
+import { ENVIRONMENT, type ServerOptions, ServerProcess } from "../rig/server_process.ts";
+import { Traffic } from "../rig/traffic.ts";
+import { until } from "../rig/wait.ts";
 import { serverFlags } from "../rig/permissions.ts";
-import { ENVIRONMENT, leastReady, startServer, Traffic } from "../rig/pool.ts";
 
 const MiB = 1024 ** 2;
 
@@ -46,7 +44,7 @@ for (const [observer, { ignore, ...may }] of Object.entries(OBSERVERS)) {
     ignore,
   }, async () => {
     const args = ["--workers", "2", "--max-memory", "300M", "--max-memory-jitter", "0"];
-    await using server = await startServer({ handler: KEEPER, args, ...may });
+    await using server = await ServerProcess.start({ handler: KEEPER, args, ...may });
     await server.line("worker ready", 2);
     const [pid] = await askOnce(server.endpoint, "300");
     const { code, reason, cause, ...exit } = await server.line("worker exited");
@@ -67,7 +65,7 @@ for (const [observer, { ignore, ...may }] of Object.entries(OBSERVERS)) {
         return "done";
       };`;
     const args = ["--workers", "1", "--max-memory", "150M", "--stop-timeout", "1ms", gate.grant];
-    await using server = await startServer({ handler, args, ...may });
+    await using server = await ServerProcess.start({ handler, args, ...may });
     await using peer = new Peer(server.endpoint);
     peer.send("", "x");
     await server.line("worker ready", 2);
@@ -84,7 +82,7 @@ for (const [observer, { ignore, ...may }] of Object.entries(OBSERVERS)) {
 
 Deno.test("serve warns, and spins no wheel, when maxMemory is less than a new worker has", async () => {
   const args = ["--workers", "2", "--max-memory", "1M"];
-  await using server = await startServer({ handler: KEEPER, args });
+  await using server = await ServerProcess.start({ handler: KEEPER, args });
   const warning = await server.line(
     '"maxMemory" is less than a new worker has: one job, and it is replaced',
   );
@@ -97,7 +95,7 @@ Deno.test("serve warns, and spins no wheel, when maxMemory is less than a new wo
 
 Deno.test("serve replaces workers of maxAge one by one, and loses no request", async () => {
   const args = ["--workers", "3", "--max-age", "500ms"];
-  await using server = await startServer({ handler: KEEPER, args });
+  await using server = await ServerProcess.start({ handler: KEEPER, args });
   await server.line("worker ready", 3);
   await using traffic = new Traffic(server.endpoint, { body: "0" });
   await until("six were recycled", () => exitsOf(server, "recycled").length >= 6);
@@ -109,7 +107,7 @@ Deno.test("serve replaces workers of maxAge one by one, and loses no request", a
 
 Deno.test("serve says that a worker was recycled for its requests when that is why", async () => {
   const args = ["--workers", "1", "--max-requests", "1"];
-  await using server = await startServer({ handler: KEEPER, args });
+  await using server = await ServerProcess.start({ handler: KEEPER, args });
   await askOnce(server.endpoint, "0");
   assert.equal((await server.line("worker exited")).cause, "requests");
 });
@@ -118,7 +116,7 @@ Deno.test("serve says that a worker was recycled for its requests when that is w
 
 Deno.test("serve answers 502, tells why and is whole again when a handler exceeds memoryLimit", async () => {
   const args = ["--workers", "2", "--memory-limit", "32M"];
-  await using server = await startServer({ handler: GLUTTON, args });
+  await using server = await ServerProcess.start({ handler: GLUTTON, args });
   await server.line("worker ready", 2);
   await using glutton = new Peer(server.endpoint);
   glutton.send("", "eat");
@@ -144,7 +142,7 @@ Deno.test("serve answers 502, tells why and is whole again when a handler exceed
 
 Deno.test("serve keeps its log whole when many workers run out of memory at once", async () => {
   const args = ["--workers", "3", "--memory-limit", "16M", "--max-attempts", "1"];
-  await using server = await startServer({ handler: GLUTTON, args });
+  await using server = await ServerProcess.start({ handler: GLUTTON, args });
   await server.line("worker ready", 3);
   await Promise.all(Array.from({ length: 6 }, () => askOnce(server.endpoint, "eat")));
   await until("all have crashed", () => exitsOf(server, "crashed").length === 6);

@@ -2,18 +2,13 @@
 
 import { strict as assert } from "node:assert";
 import { canRead, type FileStatus, replaceableBy } from "../../system/trusted_path.ts";
-import {
-  canServeAsNobody,
-  Folder,
-  type LogLine,
-  Peer,
-  ServerProcess,
-  shareProgram,
-  text,
-  until,
-} from "../rig/harness.ts";
-import { askOnce } from "../rig/more.ts";
-import { startServer } from "../rig/pool.ts";
+import { Folder } from "../rig/folder.ts";
+import type { LogLine } from "../rig/log_lines.ts";
+import { canServeAsNobody, shareProgram } from "../rig/other_user.ts";
+import { askOnce, Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { text } from "../rig/text.ts";
+import { until } from "../rig/wait.ts";
 
 const NOBODY = 65_534;
 const AS_NOBODY = ["--workers", "1", "--user", "nobody"];
@@ -316,7 +311,7 @@ Deno.test(
     using folder = new Folder();
     const [frontend, backend] = ["frontend", "backend"].map((name) => `${folder.path}/${name}`);
     const args = ["--frontend", `ipc://${frontend}`, "--backend", `ipc://${backend}`];
-    await using server = await startServer({ args: ["--workers", "1", ...args] });
+    await using server = await ServerProcess.start({ args: ["--workers", "1", ...args] });
     await using peer = new Peer(server.endpoint);
     assert.deepEqual(await peer.ask("before"), ["before"]);
     for (const path of [frontend, backend]) Deno.removeSync(path ?? "");

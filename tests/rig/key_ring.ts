@@ -2,7 +2,8 @@
 
 import { type KeyPair, makeKeyPair } from "../../zmq/curve.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
-import { Folder, Peer } from "./harness.ts";
+import { Folder } from "./folder.ts";
+import { Peer } from "./peer.ts";
 
 const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
 

@@ -2,7 +2,7 @@
  * A ZMTP 3.0 peer by hand, RFC 23: what libzmq would not send, and the moment when a server lets go.
  */
 
-import { bytes } from "./harness.ts";
+import { bytes } from "./text.ts";
 
 const GREETING_BYTES = 64;
 const COMMAND = 4;

@@ -18,8 +18,11 @@ import { Census } from "../../ports/census.ts";
 import { buildZapReply, parseZapRequest, type ZapRequest } from "../../wire/zap.ts";
 import { makeKeyPair, publicKeyOf } from "../../zmq/curve.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
-import { bytes, Folder, path, run, text } from "../rig/harness.ts";
-import { randomNumbers } from "../rig/more.ts";
+import { path } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { randomNumbers } from "../rig/random.ts";
+import { bytes, text } from "../rig/text.ts";
 
 const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
 

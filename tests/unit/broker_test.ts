@@ -10,7 +10,7 @@ import { Broker, type BrokerLimits } from "../../broker.ts";
 import { type Client, type Job, newClient, type NewJob, type Worker } from "../../broker/job.ts";
 import type { End } from "../../broker/inquest.ts";
 import { Code } from "../../wire/request.ts";
-import { randomNumbers } from "../rig/more.ts";
+import { randomNumbers } from "../rig/random.ts";
 
 const LIMITS: BrokerLimits = {
   concurrency: 1,

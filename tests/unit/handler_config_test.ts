@@ -5,7 +5,12 @@ import { readHandlerConfig } from "../../pool/handler_config.ts";
 import { scanModules } from "../../pool/modules.ts";
 import { ownLock } from "../../pool/sandbox.ts";
 import { trailOf } from "../../ops/watch.ts";
-import { Folder, path, Peer, run, ServerProcess, until } from "../rig/harness.ts";
+import { path } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { until } from "../rig/wait.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 
 const isRoot = Deno.uid() === 0;

@@ -6,7 +6,10 @@
  */
 
 import { strict as assert } from "node:assert";
-import { Folder, LIMIT, path, ROOT, text } from "../rig/harness.ts";
+import { path, ROOT } from "../rig/checkout.ts";
+import { Folder } from "../rig/folder.ts";
+import { text } from "../rig/text.ts";
+import { LIMIT } from "../rig/wait.ts";
 
 const FOLDERS = [
   "auth",

@@ -1,6 +1,10 @@
 import { strict as assert } from "node:assert";
 import { LineWriter, type Sink } from "../../ops/line_writer.ts";
-import { Folder, isAlive, LIMIT, path, Peer, until } from "../rig/harness.ts";
+import { path } from "../rig/checkout.ts";
+import { Folder } from "../rig/folder.ts";
+import { Peer } from "../rig/peer.ts";
+import { isAlive } from "../rig/processes.ts";
+import { LIMIT, until } from "../rig/wait.ts";
 
 /** A sink that takes nothing until it is told to. */
 class Stuck implements Sink {

@@ -3,7 +3,8 @@
 import { strict as assert } from "node:assert";
 import { isMoved, openLogFile } from "../../ops/log_file.ts";
 import { LogFollower } from "../../ops/log_follower.ts";
-import { bytes, Folder } from "../rig/harness.ts";
+import { Folder } from "../rig/folder.ts";
+import { bytes } from "../rig/text.ts";
 
 const ignore = Deno.build.os !== "linux" || Deno.uid() !== 0;
 const STRANGER = 65_534;

@@ -37,8 +37,12 @@ import {
 import { locateLibrary } from "../../zmq/locate.ts";
 import { type Message, MessagePool } from "../../zmq/message.ts";
 import { Context } from "../../zmq/socket.ts";
-import { bytes, Folder, Peer, text, until } from "../rig/harness.ts";
-import { PlainSocket, randomNumbers } from "../rig/more.ts";
+import { Folder } from "../rig/folder.ts";
+import { Peer } from "../rig/peer.ts";
+import { PlainSocket } from "../rig/plain_socket.ts";
+import { randomNumbers } from "../rig/random.ts";
+import { bytes, text } from "../rig/text.ts";
+import { until } from "../rig/wait.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 type Frame = string | Bytes;

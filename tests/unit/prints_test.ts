@@ -2,7 +2,13 @@
 
 import { strict as assert } from "node:assert";
 import { type Printer, Prints } from "../../pool/prints.ts";
-import { Folder, isAlive, path, Peer, run, ServerProcess, until } from "../rig/harness.ts";
+import { path } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { Peer } from "../rig/peer.ts";
+import { isAlive } from "../rig/processes.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { until } from "../rig/wait.ts";
 
 /** A printer that wants so many lines. */
 class Notes implements Printer {

@@ -2,16 +2,12 @@
 
 import { strict as assert } from "node:assert";
 import { makePrivateFolder } from "../../system/private_folder.ts";
-import {
-  canServeAsNobody,
-  Folder,
-  path,
-  run,
-  type ServerOptions,
-  ServerProcess,
-  shareProgram,
-} from "../rig/harness.ts";
-import { askOnce } from "../rig/more.ts";
+import { path } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
+import { canServeAsNobody, shareProgram } from "../rig/other_user.ts";
+import { askOnce } from "../rig/peer.ts";
+import { type ServerOptions, ServerProcess } from "../rig/server_process.ts";
 import type { Feature } from "../rig/permissions.ts";
 
 const NOBODY = { uid: undefined, gid: undefined };

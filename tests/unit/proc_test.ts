@@ -2,7 +2,8 @@
 
 import { strict as assert } from "node:assert";
 import { fileLimit, openFiles } from "../../system/proc.ts";
-import { path, run } from "../rig/harness.ts";
+import { path } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
 
 const ignore = Deno.build.os !== "linux";
 const SYSTEM = JSON.stringify(new URL("../../system/proc.ts", import.meta.url).href);

@@ -4,7 +4,7 @@ import { FairQueue, Line } from "../../broker/fair_queue.ts";
 import { newClient, newJob, renewJob } from "../../broker/job.ts";
 import { ReplyCache } from "../../broker/reply_cache.ts";
 import { type Links, List, noLinks } from "../../broker/list.ts";
-import { randomNumbers } from "../rig/more.ts";
+import { randomNumbers } from "../rig/random.ts";
 
 // List
 

@@ -17,7 +17,8 @@ import {
 } from "../../wire/job.ts";
 import { openLibrary } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
-import { bytes, Peer, text } from "../rig/harness.ts";
+import { Peer } from "../rig/peer.ts";
+import { bytes, text } from "../rig/text.ts";
 
 const TOKEN = "a token that is as long as real ones";
 

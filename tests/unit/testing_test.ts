@@ -5,7 +5,10 @@ import type { HandlerContext } from "../../worker/handler.ts";
 import { json, RequestError } from "../../worker/handler.ts";
 import { testHandler, TestWorker } from "../../worker/testing.ts";
 import { buildRequestHeader, DELIMITER, parseStatus } from "../../wire/request.ts";
-import { bytes, Folder, Peer, ServerProcess, text } from "../rig/harness.ts";
+import { Folder } from "../rig/folder.ts";
+import { Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { bytes, text } from "../rig/text.ts";
 
 type Body = Uint8Array;
 

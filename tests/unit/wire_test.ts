@@ -42,8 +42,8 @@ import {
   writeRequestHeader,
 } from "../../wire/request.ts";
 import { buildWorkerConfig, type WorkerConfig } from "../../wire/worker_config.ts";
-import { bytes, text } from "../rig/harness.ts";
-import { randomNumbers } from "../rig/more.ts";
+import { randomNumbers } from "../rig/random.ts";
+import { bytes, text } from "../rig/text.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

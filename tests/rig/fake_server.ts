@@ -1,4 +1,4 @@
-/** What tests of the client share: servers that do what each test wants. */
+/** A server by hand that does what each test of the client wants. */
 
 import { buildStatus, DELIMITER, parseRequestHeader, StatusFlag } from "../../wire/request.ts";
 import { Option, SocketType } from "../../zmq/library.ts";
@@ -6,7 +6,7 @@ import { locateLibrary } from "../../zmq/locate.ts";
 import { MessagePool } from "../../zmq/message.ts";
 import { Poller } from "../../zmq/poller.ts";
 import { Context, type Socket } from "../../zmq/socket.ts";
-import { bytes } from "./harness.ts";
+import { bytes } from "./text.ts";
 
 const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
 

@@ -1,0 +1,56 @@
+/** Commands that run to their end. */
+
+import { path } from "./checkout.ts";
+import { serverFlags } from "./permissions.ts";
+import { ENVIRONMENT, type ServerOptions } from "./server_process.ts";
+import { bytes, text } from "./text.ts";
+
+/** How a command has ended, and what it printed. */
+export interface Ending {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs mod.ts to its end; it is killed if that takes too long. */
+export async function runServer(
+  args: string[],
+  options: Pick<ServerOptions, "env" | "features" | "permissions"> & {
+    uid?: number;
+    limit?: number;
+  } = {},
+): Promise<Ending> {
+  const env = { ...ENVIRONMENT, ...options.env };
+  const { permissions = serverFlags({ ...options, args, env }), uid, limit = 30_000 } = options;
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", ...permissions, path("mod.ts"), ...args],
+    env,
+    ...(uid === undefined ? {} : { uid }),
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    signal: AbortSignal.timeout(limit),
+  }).output();
+  return { code, stdout: text(stdout), stderr: text(stderr) };
+}
+
+/** Runs a command to its end. */
+export async function run(
+  command: string,
+  args: string[],
+  options: { stdin?: string; env?: Record<string, string>; cwd?: string } = {},
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const child = new Deno.Command(command, {
+    args,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+    env: options.env,
+    cwd: options.cwd,
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  if (options.stdin !== undefined) await writer.write(bytes(options.stdin)).catch(() => {});
+  await writer.close().catch(() => {});
+  const { code, stdout, stderr } = await child.output();
+  return { code, stdout: text(stdout), stderr: text(stderr) };
+}

@@ -1,0 +1,31 @@
+/** Waiting: for a condition, or for a promise, with a limit that only a fault reaches. */
+
+/** Longer than anything in a test takes, however loaded the machine is, ms. */
+export const LIMIT = 60_000;
+const LOOK_INTERVAL = 10;
+
+/** Waits until `look` gives something that is neither false nor undefined. */
+export async function until<T>(
+  what: string,
+  look: () => T | false | undefined | Promise<T | false | undefined>,
+  limit = LIMIT,
+): Promise<T> {
+  const end = performance.now() + limit;
+  for (;;) {
+    const seen = await look();
+    if (seen !== false && seen !== undefined) return seen;
+    if (performance.now() > end) throw new Error(`Waited ${limit} ms in vain until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL));
+  }
+}
+
+/** Waits for a promise that may never be settled. */
+export async function within<T>(what: string, promise: Promise<T>): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(`Waited in vain until ${what}`)), LIMIT);
+  try {
+    return await Promise.race([promise, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
