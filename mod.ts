@@ -18,21 +18,20 @@
  * @module
  */
 
-import { Domain, Gate, readRules, type Rules } from "./auth/gate.ts";
+import { type AccessRules, readRules } from "./auth/gate.ts";
 import { readSecretKey } from "./auth/keys.ts";
-import type { BrokerCounters } from "./broker.ts";
-import type { End } from "./broker/inquest.ts";
-import type { Failure } from "./ports/error_replies.ts";
-import {
-  type Admission,
-  BrokerLoop,
-  type Guard,
-  type LoopEvents,
-  type SocketCounters,
-} from "./ports/loop.ts";
+import { type AccessOptions, BrokerLoop } from "./ports/loop.ts";
+import type {
+  BrokerCounters,
+  End,
+  Failure,
+  Look,
+  LoopEvent,
+  LoopLimits,
+  SocketCounters,
+} from "./ports/messages.ts";
 import { AccessLog } from "./ops/access_log.ts";
 import { type Log, openLog } from "./ops/log.ts";
-import { LogGate } from "./ops/log_gate.ts";
 import { flush, LineWriter, stderrSink } from "./ops/line_writer.ts";
 import { LogFollower } from "./ops/log_follower.ts";
 import {
@@ -102,12 +101,14 @@ import { callGrants } from "./pool/call_filter.ts";
 import { StartFolder } from "./pool/start_folder.ts";
 import { waitForChange } from "./ops/watch.ts";
 import { Workplace } from "./system/workplace.ts";
+import { LogQuota } from "./wire/log_quota.ts";
 import { LOAD_FAILED, type WorkerConfig, type WorkerKeys } from "./wire/worker_config.ts";
 import { makeKeyPair, publicKeyOf } from "./zmq/curve.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { IpcPaths } from "./system/ipc_path.ts";
 import type { Library } from "./zmq/library.ts";
 import { canConfine } from "./system/seccomp.ts";
+import { Ticks, TickTimer } from "./system/ticks.ts";
 import { setTitle } from "./system/title.ts";
 import { canOpen } from "./zmq/descriptors.ts";
 import { locateLibrary } from "./zmq/locate.ts";
@@ -216,7 +217,7 @@ export interface Stats {
   /** The running estimate of the handler's time; undefined before the first reply. */
   serviceTime: number | undefined;
   /** What was counted since the start. */
-  counters: BrokerCounters & Omit<SocketCounters, "clients"> & {
+  counters: BrokerCounters & SocketCounters & {
     /** Processes started. */
     spawned: number;
     /** Processes ended, by reason. */
@@ -289,14 +290,57 @@ type Supply = "enough" | "few" | "none";
 interface Process {
   child: Child;
   purpose: Purpose;
-  token: string;
-  keys: WorkerKeys | undefined;
   /** Its handler's module is loaded, and `init()` was begun. */
   isLoaded: boolean;
+  /** It was ready, or has said why it never will be. */
+  isHeard: boolean;
   /** Whether this process has sent it a signal to end it. */
   signalled: boolean;
   /** Whether it died while it had jobs. */
   diedBusy: boolean;
+  /** How it has ended; undefined: it has not. */
+  exit: ChildExit | undefined;
+}
+
+/** Whether Deno may have run nothing of a worker. */
+function isRefused({ purpose, isHeard }: Process, { code, signal }: ChildExit): boolean {
+  return purpose === "serve" && !isHeard && code === DENO_FAILED && signal === null;
+}
+
+/** Whether no job is left. */
+function isIdle({ queued, running }: Look): boolean {
+  return queued === 0 && running === 0;
+}
+
+/** What the supervisor needs to know of the jobs. */
+function loadOf({ lastJobAt, workers }: Look): Parameters<Supervisor["tick"]>[1] {
+  return {
+    lastJobAt,
+    idleSince: (worker) => workers.get(worker)?.spareSince,
+    answered: (worker) => workers.get(worker)?.answered ?? 0,
+    busy: (worker) => (workers.get(worker)?.jobs ?? 0) > 0,
+  };
+}
+
+/** The options of the loop that a reload may change. */
+function limitsOf(settings: Settings): LoopLimits {
+  return {
+    concurrency: settings.concurrency,
+    prefetch: settings.prefetch,
+    prefetchBudget: settings.prefetchBudget,
+    dispatch: settings.dispatch,
+    maxAttempts: settings.maxAttempts,
+    queueLimit: settings.queueLimit,
+    queueBytes: settings.queueBytes,
+    overflow: settings.overflow,
+    maxQueuePerClient: settings.maxQueuePerClient,
+    requestTimeout: settings.requestTimeout,
+    stopTimeout: settings.stopTimeout,
+    abortGrace: settings.abortGrace,
+    replyCacheTtl: settings.replyCacheTtl,
+    replyCacheBytes: settings.replyCacheBytes,
+    exposeErrors: settings.exposeErrors,
+  };
 }
 
 /** Whether somebody else can have ended a process. */
@@ -307,8 +351,6 @@ function endOf({ signalled }: Process, exit: ChildExit): End {
 const MiB = 1024 ** 2;
 /** Whose failed requests are counted: all workers' together. */
 const NO_WORKER = 0;
-/** A process that has ended is forgotten by the broker when its connection ends, or after this, ms. */
-const DEPARTURE_GRACE = 250;
 /** Replies that are on their way at the end have at least this long, and at most what is left of `stopTimeout`, ms. */
 const MIN_LINGER = 100;
 /** How often the open files are counted at most, and how often at least, ms. */
@@ -317,8 +359,6 @@ const FILES_REST = 5000;
 /** The part of the limit that is near it. */
 const FILES_SHARE = 0.9;
 const FILES_CURE = "raise LimitNOFILE= or ulimit -n, or set maxConnections";
-/** Under load there are many passes a millisecond, and nothing that the pool does is as urgent, ms. */
-const TICK_INTERVAL = 2;
 /** Sockets take so much longer to close than clients have to take their last replies, ms at most. */
 const CLOSE_MARGIN = 200;
 /** A stop is over when nothing was read from clients for so long, or so long after the last worker left, ms. */
@@ -347,17 +387,17 @@ class PreforkServer implements Server {
   readonly #workplace: Workplace;
   readonly #pidFile: PidFile | undefined;
   readonly #prints = new Prints();
-  /** What each worker may log. */
-  readonly #lines = new LogGate({ lines: 5000, bytes: 4 * MiB });
+  /** What each worker may print. */
+  readonly #lines = new LogQuota({ lines: 5000, bytes: 4 * MiB });
   /** What is logged of requests that fail. */
-  readonly #failures = new LogGate({ lines: 100, bytes: MiB });
+  readonly #failures = new LogQuota({ lines: 100, bytes: MiB });
   readonly #access: Access | undefined;
   readonly #loop: BrokerLoop;
+  readonly #timer: TickTimer;
+  /** Rejected when a tick has failed. */
+  readonly #broken = Promise.withResolvers<never>();
   readonly #supervisor: Supervisor;
   readonly #processes = new Map<number, Process>();
-  readonly #tokens = new Map<string, number>();
-  /** Processes that have ended, but whose last messages are still to be read. */
-  readonly #unheard = new Map<number, { exit: ChildExit; deadline: number }>();
   readonly #startedAt = performance.now();
   readonly #exits: Partial<Record<ExitReason, number>> = {};
   readonly #ready = Promise.withResolvers<void>();
@@ -370,9 +410,6 @@ class PreforkServer implements Server {
   /** serving → draining: serves what waits → stopping: workers leave → (finished) */
   #phase: "serving" | "draining" | "stopping" = "serving";
   #stopAt = Infinity;
-  #tickedAt = -Infinity;
-  /** When the pool wanted to be looked at again. */
-  #dueAt = 0;
   /** When it ends though clients have not taken their replies. */
   #endAt = Infinity;
   /** When the last worker had left. */
@@ -419,12 +456,11 @@ class PreforkServer implements Server {
       const { backend, doubt } = this.#workplace;
       if (doubt !== undefined) this.#log.warn(doubt);
       this.#access = openAccess(settings, this.#library);
-      const { guard } = this.#access ?? {};
-      this.#loop = new BrokerLoop(
-        this.#library,
-        { ...settings, backend, guard },
-        this.#loopEvents(),
-      );
+      const access = this.#access?.options;
+      const visits = this.#visits !== undefined;
+      const options = { ...settings, backend, access, visits };
+      this.#loop = new BrokerLoop(this.#library, options, (event) => this.#hear(event));
+      this.#timer = new TickTimer(this.#ticks(), (error) => this.#broken.reject(error));
       this.#workplace.handOver(this.#loop.backend);
     } catch (error) {
       this.#cleanUp();
@@ -433,12 +469,14 @@ class PreforkServer implements Server {
     }
     this.#ready.promise.catch(() => {});
     this.#finished.promise.catch(() => {});
+    this.#broken.promise.catch(() => {});
   }
 
   /** Lets workers come up, and serves. */
   begin(): void {
     this.#announce();
     if (this.#spec.graph === undefined) this.#loadModules(this.#spec);
+    this.#timer.wake();
     this.#run();
   }
 
@@ -466,11 +504,12 @@ class PreforkServer implements Server {
   }
 
   stats(): Stats {
-    const { broker, counters: sockets } = this.#loop;
-    const processes = [...this.#processes].map(([worker, process]) => this.#look(worker, process));
+    const seen = this.#loop.look();
+    const processes = [...this.#processes].map(([worker, { child, purpose }]) =>
+      this.#look(worker, child, purpose, seen)
+    );
     const count = (state: WorkerStats["state"]) =>
       processes.filter((process) => process.state === state).length;
-    const { clients, ...seen } = sockets;
     return {
       uptime: performance.now() - this.#startedAt,
       generation: this.#supervisor.generation,
@@ -484,14 +523,13 @@ class PreforkServer implements Server {
         max: this.#settings.maxWorkers,
       },
       processes,
-      queue: { jobs: broker.queued, bytes: broker.queuedBytes },
-      running: broker.assigned,
-      clients,
-      connections: this.#loop.connections,
-      serviceTime: broker.times.mean,
+      queue: { jobs: seen.queued, bytes: seen.queuedBytes },
+      running: seen.running,
+      clients: seen.clients,
+      connections: seen.connections,
+      serviceTime: seen.serviceTime,
       counters: {
-        ...broker.counters,
-        ...seen,
+        ...seen.counters,
         spawned: this.#spawned,
         exited: { ...this.#exits },
       },
@@ -509,7 +547,7 @@ class PreforkServer implements Server {
     this.#supervisor.configure(this.#settings, performance.now());
     this.#log.info("resized", { min: minWorkers, max: maxWorkers });
     this.#hook("onResize", () => this.#settings.onResize?.({ min: minWorkers, max: maxWorkers }));
-    this.#loop.wake();
+    this.#timer.wake();
   }
 
   reload(options?: ServeOptions): Promise<void> {
@@ -568,7 +606,8 @@ class PreforkServer implements Server {
     this.#endAt = performance.now() + this.#settings.stopTimeout;
     this.#stopAt = queued === "serve" ? this.#endAt : performance.now();
     this.#stopHook = this.#hook("onStop", () => this.#settings.onStop?.({ reason }));
-    this.#loop.drain(queued);
+    this.#loop.send({ type: "drain", waiting: queued });
+    this.#timer.wake();
   }
 
   /** Kills all workers at once. */
@@ -578,12 +617,14 @@ class PreforkServer implements Server {
     this.#endAt = performance.now();
     this.#supervisor.killAll(performance.now());
     this.#cutShort?.();
-    this.#loop.drain("refuse");
+    this.#loop.send({ type: "drain", waiting: "refuse" });
+    this.#timer.wake();
   }
 
   /** Leaves nothing behind, at once: the program ends, or `deno run --watch` starts it anew. */
   abandon(): void {
     for (const { child } of this.#processes.values()) child.kill("SIGKILL");
+    this.#timer.stop();
     this.#loop.abandon();
     this.#cleanUp();
   }
@@ -595,9 +636,8 @@ class PreforkServer implements Server {
 
   /** Sends a signal to every worker that is ready for it. */
   forward(signal: Deno.Signal): void {
-    for (const [worker, { child }] of this.#processes) {
-      if (this.#loop.worker(worker) !== undefined) child.kill(signal);
-    }
+    const { workers } = this.#loop.look();
+    for (const [worker, { child }] of this.#processes) if (workers.has(worker)) child.kill(signal);
   }
 
   reopenLog(): boolean {
@@ -635,14 +675,16 @@ class PreforkServer implements Server {
 
   async #run(): Promise<void> {
     try {
-      await this.#loop.run();
+      await Promise.race([this.#loop.run(), this.#broken.promise]);
       await this.#close();
       await this.#stopHook;
     } catch (error) {
       this.#failure ??= error instanceof Error ? error : new Error(String(error));
       this.#log.error("the broker failed", { error: this.#failure.message });
       for (const { child } of this.#processes.values()) child.kill("SIGKILL");
+      this.#loop.send({ type: "stop" });
     }
+    this.#timer.stop();
     this.#cleanUp();
     await this.#prints.close();
     if (this.#failure === undefined) {
@@ -676,60 +718,46 @@ class PreforkServer implements Server {
     clearTimeout(timer);
   }
 
-  /** Does what is due, at most once in `TICK_INTERVAL`; returns ms until it must run again. */
-  #tick(now: number): number {
-    const wait = Math.min(this.#dueAt, this.#tickedAt + TICK_INTERVAL) - now;
-    if (wait > 0) return wait;
-    this.#tickedAt = now;
-    const sleep = this.#doDue(now);
-    this.#dueAt = now + sleep;
-    return sleep;
+  #ticks(): Ticks {
+    return new Ticks([
+      this.#follower,
+      ...this.#visits === undefined ? [] : [this.#visits],
+      { tick: (now) => this.#tellDropped(now) },
+      { tick: (now) => this.#watchFiles(now) },
+      { tick: (now) => this.#keepWorkplace(now) },
+      { tick: (now) => this.#runPool(now) },
+    ]);
   }
 
-  #doDue(now: number): number {
-    const departure = this.#forgetDeparted(now);
-    this.#tellIdle(now);
-    const followers = Math.min(this.#follower.tick(now), this.#visits?.tick(now) ?? Infinity);
-    const log = Math.min(followers, this.#tellDropped(now));
-    const files = Math.min(this.#watchFiles(now), log, this.#keepWorkplace(now));
-    if (this.#phase === "draining" && (now >= this.#stopAt || this.#loop.broker.idle)) {
+  #runPool(now: number): number {
+    const seen = this.#loop.look();
+    this.#tellIdle(seen, now);
+    if (this.#phase === "draining" && (now >= this.#stopAt || isIdle(seen))) {
       this.#phase = "stopping";
-      this.#loop.broker.close("refuse");
+      this.#loop.send({ type: "drain", waiting: "refuse" });
       this.#supervisor.stop(now);
     }
-    if (this.#supervisor.babysitDue(now)) this.#babysit(now);
+    if (this.#supervisor.babysitDue(now)) this.#babysit(seen, now);
     if (this.#supervisor.memoryDue(now)) this.#readMemory(now);
-    const sleep = this.#isLoading ? Infinity : this.#supervisor.tick(now, this.#load(now));
+    const sleep = this.#isLoading ? Infinity : this.#supervisor.tick(now, loadOf(seen));
     const actions = this.#supervisor.takeActions();
     for (const action of actions) this.#do(action);
-    const left = this.#supervisor.stopped && this.#loop.broker.workers.size === 0;
-    const end = left ? this.#endsIn(now) : Infinity;
-    if (end <= 0) this.#loop.stop();
+    const left = this.#supervisor.stopped && seen.workers.size === 0;
+    const end = left ? this.#endsIn(seen, now) : Infinity;
+    if (end <= 0) this.#loop.send({ type: "stop" });
     const stop = this.#phase === "draining" ? this.#stopAt - now : Infinity;
-    return actions.length > 0 ? 0 : Math.min(sleep, departure, files, stop, end);
+    return actions.length > 0 ? 0 : Math.min(sleep, stop, end);
   }
 
   /**
    * When the server ends, ms from now, as no worker is left. What clients had sent before the stop is
    * answered, also what the system still holds; those who go on asking are not waited for.
    */
-  #endsIn(now: number): number {
-    if (this.#loop.hasUnsent) return this.#endAt - now;
+  #endsIn({ hasUnsent, readAt }: Look, now: number): number {
+    if (hasUnsent) return this.#endAt - now;
     this.#leftAt ??= now;
-    const quietAt = Math.min(this.#loop.readAt + QUIET_TIME, this.#leftAt + LAST_REQUESTS);
+    const quietAt = Math.min(readAt + QUIET_TIME, this.#leftAt + LAST_REQUESTS);
     return Math.min(quietAt, this.#endAt) - now;
-  }
-
-  #load(now: number): Parameters<Supervisor["tick"]>[1] {
-    return {
-      lastJobAt: this.#loop.broker.lastJobAt,
-      idleSince: (number) => {
-        const worker = this.#loop.worker(number);
-        return worker && this.#loop.broker.spareSince(worker, now);
-      },
-      answered: (number) => this.#loop.worker(number)?.answered ?? 0,
-      busy: (number) => (this.#loop.worker(number)?.jobs.size ?? 0) > 0,
-    };
   }
 
   #do(action: Action): void {
@@ -737,9 +765,9 @@ class PreforkServer implements Server {
       case "spawn":
         return this.#spawn(action.worker, action.purpose);
       case "retire":
-        return this.#loop.retire(action.worker);
+        return this.#loop.send({ type: "retire", worker: action.worker });
       case "evict":
-        return this.#loop.evict(action.worker);
+        return this.#loop.send({ type: "evict", worker: action.worker });
       case "kill":
         return this.#kill(action.worker, action.signal);
       case "reloaded":
@@ -757,33 +785,71 @@ class PreforkServer implements Server {
     process.child.kill(signal);
   }
 
-  #loopEvents(): LoopEvents {
-    return {
-      admit: (token) => this.#admit(token),
-      leaving: (worker) => this.#supervisor.leaving(worker, performance.now()),
-      left: (worker) => this.#supervisor.left(worker, performance.now()),
-      loaded: (token) => this.#loaded(token),
-      failed: (token, message) => this.#loadFailed(token, message),
-      overran: (worker) => this.#overran(worker),
-      isolated: (worker) => {
-        this.#log.warn("the handler does not stop, its worker gets no more jobs", { worker });
-        this.#supervisor.isolated(worker, performance.now());
-      },
-      diedBusy: (worker) => {
-        const process = this.#processes.get(worker);
-        if (process !== undefined) process.diedBusy = true;
-      },
-      lost: (worker) => this.#processes.get(worker)?.child.kill("SIGKILL"),
-      memory: (worker, bytes) => this.#noteMemory([{ worker, bytes }], performance.now()),
-      log: (level, message, fields) => this.#log[level](message, fields),
-      wantsLine: (worker, bytes) => this.#lines.admits(worker, bytes, performance.now()),
-      line: (worker, { level, message, fields, job }) => {
-        this.#log[level](message, { ...fields, worker, job: job === 0 ? undefined : job });
-      },
-      requestFailed: (failure) => this.#requestFailed(failure),
-      visit: this.#visits && ((visit) => this.#visits?.write(visit)),
-      tick: (now) => this.#tick(now),
-    };
+  /** Acts on what the loop tells. */
+  #hear(event: LoopEvent): void {
+    const now = performance.now();
+    this.#timer.wake();
+    switch (event.type) {
+      case "loaded":
+        return this.#loaded(event.worker);
+      case "ready":
+        return this.#becameReady(event.worker, now);
+      case "failed":
+        return this.#loadFailed(event.worker, event.message);
+      case "leaving":
+        return this.#supervisor.leaving(event.worker, now);
+      case "left":
+        return this.#supervisor.left(event.worker, now);
+      case "lost":
+        return this.#processes.get(event.worker)?.child.kill("SIGKILL");
+      case "diedBusy":
+        return this.#diedBusy(event.worker);
+      case "departed":
+        return this.#departed(event.worker);
+      case "memory":
+        return this.#noteMemory([event], now);
+      case "overran":
+        return this.#overran(event.worker);
+      case "isolated":
+        return this.#isolated(event.worker, now);
+      case "log":
+        return this.#log[event.level](event.message, event.fields);
+      case "line":
+        return this.#logLine(event);
+      case "dropped":
+        return this.#logDropped(event.worker, event.lines);
+      case "requestFailed":
+        return this.#requestFailed(event.failure);
+      case "visits":
+        return event.visits.forEach((visit) => this.#visits?.write(visit));
+      case "backendMoved":
+        return this.#backendMoved(event.before, event.endpoint);
+      case "mended":
+        return this.#mended(event.endpoint);
+      case "notBound":
+        return this.#notMended(event.message, now);
+      case "worked":
+        return;
+    }
+  }
+
+  #logLine({ worker, line }: Extract<LoopEvent, { type: "line" }>): void {
+    const { level, message, fields, job } = line;
+    this.#log[level](message, { ...fields, worker, job: job === 0 ? undefined : job });
+  }
+
+  #logDropped(worker: number, dropped: number): void {
+    this.#log.warn("a worker logs too much: lines were dropped", { worker, dropped });
+  }
+
+  #diedBusy(worker: number): void {
+    const process = this.#processes.get(worker);
+    if (process !== undefined) process.diedBusy = true;
+  }
+
+  #isolated(worker: number, now: number): void {
+    this.#log.warn("the handler does not stop, its worker gets no more jobs", { worker });
+    this.#supervisor.isolated(worker, now);
   }
 
   /** Logs a request that has failed, unless there are too many, and tells whoever wants to know. */
@@ -800,9 +866,7 @@ class PreforkServer implements Server {
 
   /** Says how much of the log was dropped; returns ms until it wants to again. */
   #tellDropped(now: number): number {
-    for (const { subject: worker, dropped } of this.#lines.report(now)) {
-      this.#log.warn("a worker logs too much: lines were dropped", { worker, dropped });
-    }
+    for (const { subject, dropped } of this.#lines.report(now)) this.#logDropped(subject, dropped);
     for (const { dropped } of this.#failures.report(now)) {
       this.#log.error("more requests failed", { count: dropped });
     }
@@ -825,14 +889,15 @@ class PreforkServer implements Server {
       this.#processes.set(worker, {
         child,
         purpose,
-        token,
-        keys,
         isLoaded: false,
+        isHeard: false,
         signalled: false,
         diedBusy: false,
+        exit: undefined,
       });
-      if (keys !== undefined) this.#access?.gate.addWorker(keys.publicKey);
-      if (purpose === "serve") this.#tokens.set(token, worker);
+      if (purpose === "serve") {
+        this.#loop.send({ type: "expect", worker, token, publicKey: keys?.publicKey });
+      }
       this.#spawned++;
       this.#supervisor.spawned(worker, performance.now());
       this.#log.debug("worker spawned", { worker, pid: child.pid, purpose });
@@ -851,7 +916,7 @@ class PreforkServer implements Server {
       admits: (bytes) => this.#lines.admits(worker, bytes, performance.now()),
       drop: (lines) => {
         this.#lines.drop(worker, lines, performance.now());
-        this.#loop.wake();
+        this.#timer.wake();
       },
       print: (line) => this.#log[level](line, { worker, from }),
     };
@@ -888,43 +953,38 @@ class PreforkServer implements Server {
     };
   }
 
-  #admit(token: string): Admission | undefined {
-    const worker = this.#tokens.get(token);
-    const pid = worker && this.#processes.get(worker)?.child.pid;
-    if (worker === undefined || pid === undefined) return undefined;
-    this.#tokens.delete(token);
+  #becameReady(worker: number, now: number): void {
+    const process = this.#processes.get(worker);
+    if (process === undefined) return;
+    process.isHeard = true;
+    const { pid } = process.child;
     // One that was told to stop while it started is late: it may leave in order.
-    if (!this.#supervisor.ready(worker, performance.now())) return { worker, leave: true };
+    if (!this.#supervisor.ready(worker, now)) return this.#loop.send({ type: "retire", worker });
     this.#log.info("worker ready", { worker, pid });
     this.#hook("onWorkerReady", () => this.#settings.onWorkerReady?.({ worker, pid }));
     if (this.#supervisor.counts().ready >= this.#settings.minWorkers) this.#ready.resolve();
-    return { worker, leave: false };
   }
 
-  #loaded(token: string): boolean {
-    const process = this.#processes.get(this.#tokens.get(token) ?? 0);
+  #loaded(worker: number): void {
+    const process = this.#processes.get(worker);
     if (process !== undefined) process.isLoaded = true;
-    return process !== undefined;
   }
 
-  #loadFailed(token: string, message: string): boolean {
+  #loadFailed(worker: number, message: string): void {
     // Somebody has removed modules from Deno's cache: the next workers find them again.
     const isMissing = message.includes("--cached-only") && this.#supervisor.everReady;
     if (isMissing && this.#loading === undefined) this.#loadModules(this.#spec);
-    return this.#cannotLoad(token, new Error(message));
+    this.#cannotLoad(worker, new Error(message));
   }
 
   /** A worker will never be ready; nor will any other, if none ever was. */
-  #cannotLoad(token: string, error: Error): boolean {
-    const worker = this.#tokens.get(token);
-    if (worker === undefined) return false;
-    this.#tokens.delete(token);
+  #cannotLoad(worker: number, error: Error): void {
+    const process = this.#processes.get(worker);
+    if (process === undefined || process.isHeard) return;
+    process.isHeard = true;
     this.#log.error(error.message, { worker });
     this.#supervisor.loadFailed(worker, error.message, performance.now());
-    const ended = this.#unheard.get(worker);
-    if (ended !== undefined) this.#exited(worker, ended.exit);
     if (!this.#supervisor.everReady) this.#fail(error);
-    return true;
   }
 
   /** It can't start at all. */
@@ -938,32 +998,25 @@ class PreforkServer implements Server {
   /** The system tells of a process's end, which may be sooner than its last message is read. */
   #ended(worker: number, exit: ChildExit): void {
     const process = this.#processes.get(worker);
-    if (process !== undefined) this.#loop.processEnded(worker, endOf(process, exit));
-    if (this.#isRefused(worker, exit)) return void this.#explain(worker, exit);
-    if (this.#isHeard(worker, exit)) return this.#exited(worker, exit);
-    this.#unheard.set(worker, { exit, deadline: performance.now() + DEPARTURE_GRACE });
-    this.#loop.wake();
+    if (process === undefined) return;
+    process.exit = exit;
+    const owesReason = exit.code === LOAD_FAILED;
+    this.#loop.send({ type: "processEnded", worker, end: endOf(process, exit), owesReason });
   }
 
-  /** Whether Deno may have run nothing of a worker. */
-  #isRefused(worker: number, { code, signal }: ChildExit): boolean {
-    const { token = "" } = this.#processes.get(worker) ?? {};
-    return code === DENO_FAILED && signal === null && this.#tokens.has(token);
+  /** A process has ended, and all that it said was read. */
+  #departed(worker: number): void {
+    const process = this.#processes.get(worker);
+    if (process?.exit === undefined) return;
+    if (isRefused(process, process.exit)) this.#explain(worker, process.exit);
+    else this.#exited(worker, process.exit);
   }
 
   /** Asks Deno why it ended: what it refuses now, it refuses the next worker too. */
   async #explain(worker: number, exit: ChildExit): Promise<void> {
-    const { token = "" } = this.#processes.get(worker) ?? {};
     const refusal = await findRefusal(this.#spec, this.#workplace.library).catch(() => undefined);
-    if (refusal !== undefined) this.#cannotLoad(token, refusalError(refusal));
+    if (refusal !== undefined) this.#cannotLoad(worker, refusalError(refusal));
     this.#exited(worker, exit);
-  }
-
-  /** Whether all that a worker said before its end was read: that it leaves, or can't load. */
-  #isHeard(worker: number, { code }: ChildExit): boolean {
-    const { token = "" } = this.#processes.get(worker) ?? {};
-    const owesReason = code === LOAD_FAILED && this.#tokens.has(token);
-    return this.#loop.worker(worker) === undefined && !owesReason;
   }
 
   #exited(worker: number, exit: ChildExit): void {
@@ -972,10 +1025,7 @@ class PreforkServer implements Server {
     const process = this.#processes.get(worker);
     if (process === undefined) return;
     this.#processes.delete(worker);
-    this.#unheard.delete(worker);
-    this.#tokens.delete(process.token);
     const { wear } = this.#supervisor.worker(worker) ?? {};
-    if (process.keys !== undefined) this.#access?.gate.removeWorker(process.keys.publicKey);
     const harmed = process.diedBusy || endOf(process, exit) === "outside";
     const ending = harmed ? "harmed" : code === 0 ? "ok" : "broken";
     const reason = this.#supervisor.exited(worker, now, ending) ?? "crashed";
@@ -990,19 +1040,7 @@ class PreforkServer implements Server {
       : undefined;
     this.#log[level]("worker exited", { ...event, signal: signal ?? undefined, cause, likely });
     this.#hook("onWorkerExit", () => this.#settings.onWorkerExit?.(event));
-    this.#loop.wake();
-  }
-
-  /** Takes leave of processes that were heard out; returns ms until the next one's time is over. */
-  #forgetDeparted(now: number): number {
-    let next = Infinity;
-    for (const [worker, { exit, deadline }] of this.#unheard) {
-      if (this.#isHeard(worker, exit) || now >= deadline) {
-        this.#loop.remove(worker);
-        this.#exited(worker, exit);
-      } else next = Math.min(next, deadline - now);
-    }
-    return next;
+    this.#timer.wake();
   }
 
   /** Ends a worker whose handler does not stop. */
@@ -1014,12 +1052,11 @@ class PreforkServer implements Server {
     this.#supervisor.overran(worker, performance.now());
   }
 
-  #babysit(now: number): void {
+  #babysit({ workers }: Look, now: number): void {
     const readings = [...this.#processes].flatMap(([worker, { child, purpose }]) => {
       const used = purpose === "serve" ? cpuTime(child.pid) : undefined;
       if (used === undefined) return [];
-      const [job] = this.#loop.worker(worker)?.jobs.keys() ?? [];
-      return [{ worker, job, cpuTime: used }];
+      return [{ worker, job: workers.get(worker)?.firstJob, cpuTime: used }];
     });
     this.#supervisor.rogueReadings(readings, now);
   }
@@ -1035,12 +1072,13 @@ class PreforkServer implements Server {
   #noteMemory(readings: readonly MemoryReading[], now: number): void {
     this.#supervisor.memoryReadings(readings, now);
     const { maxMemory } = this.#settings;
-    const isNew = (worker: number) => {
-      const { answered, jobs } = this.#loop.worker(worker) ?? {};
-      return answered === 0 && jobs?.size === 0;
-    };
-    const large = readings.find(({ worker, bytes }) => bytes >= maxMemory && isNew(worker));
-    if (this.#memoryWarned || large === undefined) return;
+    if (this.#memoryWarned) return;
+    const { workers } = this.#loop.look();
+    const large = readings.find(({ worker, bytes }) => {
+      const { answered, jobs } = workers.get(worker) ?? {};
+      return bytes >= maxMemory && answered === 0 && jobs === 0;
+    });
+    if (large === undefined) return;
     this.#memoryWarned = true;
     this.#log.warn('"maxMemory" is less than a new worker has: one job, and it is replaced', {
       maxMemory,
@@ -1048,13 +1086,11 @@ class PreforkServer implements Server {
     });
   }
 
-  #look(worker: number, { child, purpose }: Process): WorkerStats {
-    const served = this.#loop.worker(worker);
+  #look(worker: number, child: Child, purpose: Purpose, { workers }: Look): WorkerStats {
+    const { jobs = 0, answered = 0 } = workers.get(worker) ?? {};
     const view = this.#supervisor.worker(worker);
-    const jobs = served?.jobs.size ?? 0;
     const ready = jobs > 0 ? "busy" : "idle";
     const state = purpose === "dequeue" ? purpose : view?.state === "ready" ? ready : view?.state;
-    const answered = served?.answered ?? 0;
     return { worker, pid: child.pid, state: state ?? "stopping", jobs, answered };
   }
 
@@ -1074,14 +1110,14 @@ class PreforkServer implements Server {
     if (kept.curveSecretKey !== undefined) kept.curveClients ??= this.#settings.curveClients;
     this.#settings = kept;
     this.#supervisor.configure(kept, performance.now());
-    this.#loop.configure(kept);
+    this.#loop.send({ type: "configure", limits: limitsOf(kept) });
   }
 
   /** Has workers of a new kind take the place of all others. */
   #replaceWorkers(spec: ChildSpec): void {
     this.#spec = spec;
     this.#supervisor.reload(performance.now());
-    this.#loop.wake();
+    this.#timer.wake();
   }
 
   // ---- the handler's modules ----
@@ -1138,7 +1174,7 @@ class PreforkServer implements Server {
     this.#loading = undefined;
     if (this.#reload !== undefined) return this.#replaceWorkers(spec);
     this.#spec = spec;
-    this.#loop.wake();
+    this.#timer.wake();
   }
 
   #notLoaded(message: string): void {
@@ -1160,7 +1196,7 @@ class PreforkServer implements Server {
     try {
       requirePlainFiles(this.#settings);
       const rules = rulesOf(this.#settings);
-      this.#access?.gate.configure(rules);
+      this.#loop.send({ type: "rules", rules });
       if (this.#access === undefined && hasRules(this.#settings)) {
         this.#log.warn("rules for clients are taken up by a restart only, where there were none");
       }
@@ -1197,7 +1233,7 @@ class PreforkServer implements Server {
     }
     const { serverKey } = this.#access ?? {};
     if (serverKey !== undefined) this.#log.info("clients need the server's key", { serverKey });
-    if (connectionLimit(this.#settings) > 0 && this.#loop.connections === undefined) {
+    if (connectionLimit(this.#settings) > 0 && this.#loop.look().connections === undefined) {
       this.#log.warn('"maxConnections" does nothing here: this libzmq tells of no connections');
     }
     if (this.#settings.babysitInterval > 0 && cpuTime(Deno.pid) === undefined) {
@@ -1267,15 +1303,21 @@ class PreforkServer implements Server {
       this.#workplace.touch(now - this.#startedAt);
       if (!this.#homeless && this.#start.isGone) this.#loseStartFolder();
       if (this.#workplace.isGone) this.#moveWorkplace();
-      for (const endpoint of this.#loop.mendEndpoints()) {
-        if (endpoint === this.backend) this.#workplace.handOver(endpoint);
-        this.#log.warn("the socket file was removed, it is bound anew", { endpoint });
-      }
+      this.#loop.send({ type: "mend" });
     } catch (error) {
-      this.#log.error("what was removed can't be made anew", { error: messageOf(error) });
-      this.#workplaceDueAt = now + WORKPLACE_RETRY;
+      this.#notMended(messageOf(error), now);
     }
     return this.#workplaceDueAt - now;
+  }
+
+  #mended(endpoint: string): void {
+    if (endpoint === this.backend) this.#workplace.handOver(endpoint);
+    this.#log.warn("the socket file was removed, it is bound anew", { endpoint });
+  }
+
+  #notMended(error: string, now: number): void {
+    this.#log.error("what was removed can't be made anew", { error });
+    this.#workplaceDueAt = now + WORKPLACE_RETRY;
   }
 
   #loseStartFolder(): void {
@@ -1288,16 +1330,18 @@ class PreforkServer implements Server {
     const { backend: before } = this;
     this.#workplace.renew();
     this.#spec = this.#place(this.#spec);
-    const isGiven = this.#settings.backend !== undefined;
-    const backend = isGiven ? before : this.#loop.moveBackend(this.#workplace.backend);
+    if (this.#settings.backend !== undefined) return this.#backendMoved(before, before);
+    this.#loop.send({ type: "moveBackend", endpoint: this.#workplace.backend });
+  }
+
+  #backendMoved(before: string, backend: string): void {
     this.#workplace.handOver(backend);
     this.#log.warn("the private folder was removed, another one is made", { before, backend });
   }
 
-  #tellIdle(now: number): void {
-    const { broker } = this.#loop;
-    if (!broker.idle || now - broker.lastJobAt < IDLE_AFTER) {
-      this.#idleTold = broker.lastJobAt === 0;
+  #tellIdle(seen: Look, now: number): void {
+    if (!isIdle(seen) || now - seen.lastJobAt < IDLE_AFTER) {
+      this.#idleTold = seen.lastJobAt === 0;
     } else if (!this.#idleTold) {
       this.#idleTold = true;
       this.#hook("onIdle", () => this.#settings.onIdle?.());
@@ -1479,8 +1523,7 @@ function requireRun(command: string): void {
 
 /** Who may come in, and the keys that it takes. */
 interface Access {
-  readonly gate: Gate;
-  readonly guard: Guard;
+  readonly options: AccessOptions;
   /** The public key that clients must know; undefined where none is used. */
   readonly serverKey: string | undefined;
   /** Keys for a worker that is about to be started; undefined where it needs none. */
@@ -1497,17 +1540,11 @@ function openAccess(settings: Settings, library: Library): Access | undefined {
   requirePlainFiles(settings);
   const { curveSecretKey: file, backend } = settings;
   const secretKey = file === undefined ? undefined : readSecretKey(file);
-  const gate = new Gate(rulesOf(settings));
   // Nobody but this process and its workers ever needs to know this one.
   const isRemote = secretKey !== undefined && backend?.startsWith("tcp://");
   const own = isRemote ? makeKeyPair(library) : undefined;
   return {
-    gate,
-    guard: {
-      frontend: { domain: Domain.clients, secretKey },
-      backend: own && { domain: Domain.workers, secretKey: own.secretKey },
-      judge: (request, scene) => gate.judge(request, scene),
-    },
+    options: { rules: rulesOf(settings), secretKey, backendKey: own?.secretKey },
     serverKey: secretKey && publicKeyOf(library, secretKey),
     makeWorkerKeys: () => own && { serverKey: own.publicKey, ...makeKeyPair(library) },
   };
@@ -1525,7 +1562,7 @@ function hasRules(settings: Settings): boolean {
  *
  * @throws {Error} when the list of clients can't be read or is wrong.
  */
-function rulesOf(settings: Settings): Rules {
+function rulesOf(settings: Settings): AccessRules {
   const maxConnections = connectionLimit(settings);
   const maxConnectionsPerAddress = addressLimit(settings);
   return readRules({ ...settings, maxConnections, maxConnectionsPerAddress });

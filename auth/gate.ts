@@ -14,17 +14,17 @@ import { encodeKey } from "./z85.ts";
 /** What the two sockets are called when libzmq asks. */
 export const Domain = { clients: "clients", workers: "workers" } as const;
 
-/** Who may come in. */
-export interface Rules {
+/** Which clients may connect; plain data. */
+export interface AccessRules {
   /** Clients that are known by their keys; "any": all that have one; undefined: none is asked for. */
   clients: ClientList | "any" | undefined;
-  /** If there are any, only addresses in one of them. */
-  allow: readonly Range[];
-  /** No address in one of them. */
-  deny: readonly Range[];
-  /** Connections of clients at most; 0: any number. */
+  /** Addresses and ranges; if there are any, only clients in one of them may connect. */
+  allow: readonly string[];
+  /** Addresses and ranges whose clients may not connect; wins over `allow`. */
+  deny: readonly string[];
+  /** Maximum connections of clients; 0: any number. */
   maxConnections: number;
-  /** Those of them from one address, loopback aside; 0: any number. */
+  /** Maximum connections from one address, loopback aside; 0: any number. */
   maxConnectionsPerAddress: number;
 }
 
@@ -43,16 +43,11 @@ export interface RuleOptions {
  *
  * @throws {Error} when the list can't be read or is wrong.
  */
-export function readRules(options: RuleOptions): Rules {
+export function readRules(options: RuleOptions): AccessRules {
   const { curveSecretKey, curveClients, allow, deny } = options;
   const { maxConnections, maxConnectionsPerAddress } = options;
-  return {
-    clients: curveSecretKey === undefined ? undefined : readClients(curveClients),
-    allow: allow.flatMap((text) => parseRange(text) ?? []),
-    deny: deny.flatMap((text) => parseRange(text) ?? []),
-    maxConnections,
-    maxConnectionsPerAddress,
-  };
+  const clients = curveSecretKey === undefined ? undefined : readClients(curveClients);
+  return { clients, allow, deny, maxConnections, maxConnectionsPerAddress };
 }
 
 /** Without a list nobody is known. */
@@ -63,19 +58,25 @@ function readClients(source: string | undefined): ClientList | "any" {
 
 /** Decides, for both sockets. */
 export class Gate {
-  #rules: Rules;
+  #rules: AccessRules;
+  #allow: readonly Range[];
+  #deny: readonly Range[];
   /** Public keys of the workers that live. */
   readonly #workers = new Set<string>();
   readonly #crowd = new Crowd();
 
   /** Makes a gate that no worker may pass yet. */
-  constructor(rules: Rules) {
+  constructor(rules: AccessRules) {
     this.#rules = rules;
+    this.#allow = rangesOf(rules.allow);
+    this.#deny = rangesOf(rules.deny);
   }
 
   /** Decides by other rules from now on; who is in stays in. */
-  configure(rules: Rules): void {
+  configure(rules: AccessRules): void {
     this.#rules = rules;
+    this.#allow = rangesOf(rules.allow);
+    this.#deny = rangesOf(rules.deny);
   }
 
   /** Lets the worker of this key in. */
@@ -129,7 +130,7 @@ export class Gate {
 
   /** Whether the rules for addresses let this one in. Over ipc there is none: files have permissions. */
   #isWelcomeFrom(text: string): boolean {
-    const { allow, deny } = this.#rules;
+    const [allow, deny] = [this.#allow, this.#deny];
     if (allow.length === 0 && deny.length === 0 || text.startsWith(IPC_PEER)) return true;
     const address = parseAddress(text);
     if (address === undefined || deny.some((range) => isIn(address, range))) return false;
@@ -137,10 +138,14 @@ export class Gate {
   }
 }
 
+function rangesOf(texts: readonly string[]): Range[] {
+  return texts.flatMap((text) => parseRange(text) ?? []);
+}
+
 /** How libzmq begins the address of an ipc peer; a network address is always in numbers. */
 const IPC_PEER = "localhost:";
 
-function judgeKey(request: ZapRequest, clients: Rules["clients"]): Verdict {
+function judgeKey(request: ZapRequest, clients: AccessRules["clients"]): Verdict {
   if (clients === undefined) {
     if (request.mechanism === "NULL") return { outcome: "allowed", user: "" };
     return denied(`the mechanism is ${request.mechanism}`);

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { type AccessRules, Domain, Gate } from "../auth/gate.ts";
 import { type Assignment, Broker, type BrokerLimits } from "../broker.ts";
 import type { End } from "../broker/inquest.ts";
 import {
@@ -17,111 +18,59 @@ import {
 } from "../broker/job.ts";
 import { OrderWatch } from "../broker/order.ts";
 import { ReplyCache } from "../broker/reply_cache.ts";
-import { isReplyCode, type LogFields, type LogLevel, ReplyFlag } from "../wire/job.ts";
+import { Ticks } from "../system/ticks.ts";
+import { isReplyCode, ReplyFlag } from "../wire/job.ts";
+import { LogQuota } from "../wire/log_quota.ts";
 import { Code, isFinal } from "../wire/request.ts";
 import type { Verdict, ZapRequest } from "../wire/zap.ts";
-import type { Demand } from "../zmq/curve.ts";
 import type { Library } from "../zmq/library.ts";
 import { MessagePool } from "../zmq/message.ts";
 import { Poller } from "../zmq/poller.ts";
 import { Context } from "../zmq/socket.ts";
+import { messageOf } from "../system/errors.ts";
 import { AccessBook, type Outcome, type Visit } from "./access_book.ts";
-import { Backend, type BackendEvents, type WorkerLine } from "./backend.ts";
+import { Backend, type BackendEvents } from "./backend.ts";
 import { Door } from "./door.ts";
-import { clientOf, ErrorReplies, type Failure, textOf } from "./error_replies.ts";
+import { clientOf, ErrorReplies, textOf } from "./error_replies.ts";
 import { type Frames, Frontend, type Request } from "./frontend.ts";
 import { IpcFiles } from "./ipc_files.ts";
+import type {
+  Look,
+  LoopCommand,
+  LoopEvent,
+  LoopLimits,
+  NewProcess,
+  SocketCounters,
+  WorkerLook,
+} from "./messages.ts";
 import { FRAME_WEIGHT } from "./outbox.ts";
+import { Processes } from "./processes.ts";
 
-/** The worker that a token was made for, and whether it is to leave at once. */
-export interface Admission {
-  worker: number;
-  leave: boolean;
-}
-
-/** What a `BrokerLoop` tells of; called from its loop, must not throw. */
-export interface LoopEvents {
-  /** A peer shows a token: the worker that it was made for; undefined: nobody's. */
-  admit(token: string): Admission | undefined;
-  /** The worker will leave of its own accord. */
-  leaving(worker: number): void;
-  /** The worker has said its last word. */
-  left(worker: number): void;
-  /** The worker that this token was made for has loaded the module and calls its `init()`; false: nobody's. */
-  loaded(token: string): boolean;
-  /** The worker that this token was made for can't load the handler; false: it is nobody's. */
-  failed(token: string, message: string): boolean;
-  /** The worker has died while it had jobs. */
-  diedBusy(worker: number): void;
-  /** The worker's connection is gone though nobody asked it to leave. */
-  lost(worker: number): void;
-  /** A worker says how many bytes it has in memory, which it was told to. */
-  memory(worker: number, bytes: number): void;
-  /** The worker's handler does not stop: it is to be ended. */
-  overran(worker: number): void;
-  /** The same, but others run beside it: it is given no more jobs until they have ended. */
-  isolated(worker: number): void;
-  /** A line of the broker's own for the log. */
-  log(level: LogLevel, message: string, fields?: LogFields): void;
-  /** Whether the log takes a worker's next line, of so many bytes. */
-  wantsLine(worker: number, bytes: number): boolean;
-  /** A line for the log from a worker. */
-  line(worker: number, line: WorkerLine): void;
-  /** A request ended in a 5xx that is not the broker's refusal (503). */
-  requestFailed(failure: Failure): void;
-  /** A request has ended; left out, nobody keeps an account of them. */
-  visit?(visit: Visit): void;
-  /** Runs in every pass: does what is due; returns ms until it must run again. */
-  tick(now: number): number;
-}
-
-/** What a `BrokerLoop` is made of, beside the broker's limits. */
-export interface LoopOptions extends BrokerLimits {
+/** What a `BrokerLoop` is made of, beside what a reload may change. */
+export interface LoopOptions extends LoopLimits {
   /** Endpoints to bind for clients. */
   frontend: readonly string[];
   /** Endpoint to bind for workers. */
   backend: string;
-  /** Bytes of all body frames of one request at most. */
+  /** Maximum bytes of all body frames of one request. */
   maxMessageSize: number;
-  /** Body frames of one request at most. */
+  /** Maximum body frames of one request. */
   maxFrames: number;
   /** How long a tcp client may be silent before its host is probed, ms; 0: for ever. */
   keepAlive?: number;
-  /** How long answers to requests with a key are kept, ms; 0: not at all. */
-  replyCacheTtl: number;
-  /** Bytes of the answers kept at most. */
-  replyCacheBytes: number;
-  /** Whether clients get errors as handlers threw them; undefined: those of this machine do. */
-  exposeErrors?: boolean;
   /** Who may come in; undefined: all who reach the sockets. */
-  guard?: Guard;
+  access?: AccessOptions;
+  /** Whether requests that have ended are told of: somebody keeps an account of them. */
+  visits?: boolean;
 }
 
-/** What a reload may change beside the broker's limits. */
-type Reloadable = "replyCacheTtl" | "replyCacheBytes" | "exposeErrors";
-
-/** Decides who may come in to which of the sockets. */
-export interface Guard {
-  /** What clients must bring; undefined: all may come in. */
-  frontend: Demand | undefined;
-  /** What workers must bring beside their token. */
-  backend: Demand | undefined;
-  /** Decides about one that asks, as things are. */
-  judge(request: ZapRequest, scene: Scene): Verdict;
-}
-
-/** How a moment looks to who decides: as auth/crowd.ts has it. */
-export interface Scene {
-  /** ms. */
-  now: number;
-  /** Connections of all that were let in; 0 also where that is not known. */
-  connections: number;
-  /** The addresses of those of them that have sent something, and how many of each. */
-  speakers: Iterable<readonly [address: string, count: number]>;
-  /** Whether a peer is there that has named itself as only libzmq names peers. */
-  isAttacked: boolean;
-  /** The addresses of all tcp peers, also those who are not let in. */
-  peers(): Iterable<Uint8Array>;
+/** How the sockets decide who may come in. */
+export interface AccessOptions {
+  rules: AccessRules;
+  /** The key that clients must know the public one of; undefined: none is asked for. */
+  secretKey: string | undefined;
+  /** The same of the socket for workers, whose own keys come with their processes. */
+  backendKey: string | undefined;
 }
 
 /** As measured on a virtual machine of two cores, ms. */
@@ -142,10 +91,13 @@ const SLOW_CLIENT_RETRY = 5;
 /** While workers have no more jobs, there are cores to spare: each job keeps about two busy. */
 const QUIET_JOBS = navigator.hardwareConcurrency > 1 ? navigator.hardwareConcurrency / 2 : -1;
 const REPORT_INTERVAL = 1000;
-const MIN_UNREAD = 16 * 1024 ** 2;
+/** How often the server is told that jobs came or went: nothing that it does then is more urgent, ms. */
+const WORKED_INTERVAL = 2;
+const MiB = 1024 ** 2;
+const MIN_UNREAD = 16 * MiB;
 /** A queue of so many jobs, or bytes, has taken memory that is worth being given back. */
 const LONG_QUEUE = 1000;
-const LARGE_QUEUE = 1024 ** 2;
+const LARGE_QUEUE = MiB;
 /** When it has been shorter for so long, ms. */
 const TIDY_DELAY = 5000;
 /** How often clients' connections are checked while a full queue keeps their messages from being read, ms. */
@@ -189,7 +141,9 @@ function bytesOf(frames: Frames): number {
 
 /** The loop between the sockets and a `Broker`. */
 export class BrokerLoop {
-  readonly #events: LoopEvents;
+  readonly #listener: (event: LoopEvent) => void;
+  /** What has happened and was not told yet: between the steps of a pass it is, so nobody changes the broker in one. */
+  #events: LoopEvent[] = [];
   readonly #context: Context;
   readonly #messages: MessagePool;
   readonly #front: Frontend;
@@ -197,14 +151,22 @@ export class BrokerLoop {
   readonly #door: Door | undefined;
   readonly #files: IpcFiles;
   readonly #poller: Poller;
+  readonly #processes = new Processes();
   readonly #workers = new Map<number, Worker<Frames>>();
+  /** Who may come in; undefined: all who reach the sockets. */
+  readonly #gate: Gate | undefined;
+  /** What each worker may log. */
+  readonly #lines = new LogQuota({ lines: 5000, bytes: 4 * MiB });
   readonly #cache: ReplyCache<Frames>;
   /** What workers have answered and is yet to be sent: in a row it costs fewer changes of threads. */
   readonly #answers: Answer[] = [];
   readonly #errors: ErrorReplies;
   /** Undefined where there is no access log. */
   readonly #book: AccessBook | undefined;
+  /** Requests that have ended and were not told yet. */
+  #visits: Visit[] = [];
   readonly #order = new OrderWatch<Frames>();
+  readonly #ticks: Ticks;
   /** Workers that were given up as they had lost a job. */
   #losers = 0;
   /** Jobs that are about to be sent, by their workers. */
@@ -217,6 +179,9 @@ export class BrokerLoop {
   #abandoned = false;
   /** Something was done to the broker since the pass began. */
   #again = false;
+  /** When the server may be told that jobs came or went, ms, and whether it is to be. */
+  #workedAt = 0;
+  #hasWorked = false;
   #reported: Wrongs = {
     denied: 0,
     takeovers: 0,
@@ -234,52 +199,69 @@ export class BrokerLoop {
   #readAt = -Infinity;
   /** When connections are to be checked, if nothing is read until then. */
   #goneAt = 0;
-  /** The state machine, to be read. */
-  readonly broker: Broker<Frames>;
+  readonly #broker: Broker<Frames>;
   readonly #endpoints: string[] = [];
   #backend: string;
 
   /**
    * Binds both sockets.
    *
+   * @param listener is told what happens, in order and never within `send`; must not throw.
    * @throws {ZmqError} when an endpoint can't be bound.
    */
-  constructor(library: Library, options: LoopOptions, events: LoopEvents) {
-    this.#events = events;
-    this.broker = new Broker(options, { wakeTime: WAKE_TIME });
+  constructor(library: Library, options: LoopOptions, listener: (event: LoopEvent) => void) {
+    this.#listener = listener;
+    this.#broker = new Broker(options, { wakeTime: WAKE_TIME });
     this.#context = new Context(library);
     this.#messages = new MessagePool(library);
     this.#cache = new ReplyCache((frames) => this.#release(frames));
-    this.#book = events.visit && new AccessBook((visit) => events.visit?.(visit));
+    if (options.visits) this.#book = new AccessBook((visit) => this.#visits.push(visit));
     this.#errors = new ErrorReplies(this.#messages, () => this.frontend);
     this.#files = new IpcFiles(library);
     const ipv6 = [...options.frontend, options.backend].some((endpoint) => endpoint.includes("["));
-    const { guard } = options;
+    const { access } = options;
+    this.#gate = access && new Gate(access.rules);
     const bounds = { ...options, ipv6 };
-    const front = { ...bounds, unreadBytes: unreadBytes(options), demand: guard?.frontend };
+    const demand = access && { domain: Domain.clients, secretKey: access.secretKey };
+    const front = { ...bounds, unreadBytes: unreadBytes(options), demand };
     this.#front = new Frontend(this.#context, this.#messages, front, {
       request: (client, request) => this.#request(client, request),
       cancel: (client, requestId, envelope) => {
-        this.#cancel(this.broker.cancel(client, requestId, envelope, this.#now));
+        this.#cancel(this.#broker.cancel(client, requestId, envelope, this.#now));
       },
       gone: (client) => {
-        for (const running of this.broker.disconnect(client, this.#now)) this.#cancel(running);
+        for (const running of this.#broker.disconnect(client, this.#now)) this.#cancel(running);
       },
-      stalled: (client) => this.broker.refuseWaiting(client, STALLED),
+      stalled: (client) => this.#broker.refuseWaiting(client, STALLED),
       catchUp: () => {
         const hasRead = this.#readFrontend() > 0;
         this.#again ||= hasRead;
         return hasRead;
       },
     });
-    this.configure(options);
+    this.#configure(options);
+    this.#ticks = new Ticks([
+      { tick: (now) => this.#tickBroker(now) },
+      this.#cache,
+      { tick: (now) => this.#findGone(now) },
+      { tick: (now) => this.#endLosers(now) },
+      { tick: (now) => this.#takeLeave(now) },
+      { tick: (now) => this.#tidy(now) },
+      { tick: (now) => this.#tellDropped(now) },
+      { tick: (now) => this.#report(now) },
+      { tick: (now) => this.#tellWorked(now) },
+    ]);
     const opened: { close(linger: number): void }[] = [this.#front];
     try {
-      const back = { ...bounds, demand: guard?.backend };
+      const key = access?.backendKey;
+      const domain = Domain.workers;
+      const demand = key === undefined ? undefined : { domain, secretKey: key };
+      const back = { ...bounds, demand };
       this.#back = new Backend(this.#context, this.#messages, back, this.#backendEvents());
       opened.push(this.#back);
-      this.#door = guard &&
-        new Door(this.#context, this.#messages, (request) => this.#judge(guard, request));
+      const gate = this.#gate;
+      this.#door = gate &&
+        new Door(this.#context, this.#messages, (request) => this.#judge(gate, request));
       if (this.#door !== undefined) opened.push(this.#door);
       for (const endpoint of options.frontend) {
         this.#endpoints.push(this.#files.bind(endpoint, () => this.#front.bind(endpoint)));
@@ -307,104 +289,233 @@ export class BrokerLoop {
     return this.#backend;
   }
 
-  /**
-   * Listens to workers at another endpoint from now on; connections stay. Returns the one really bound.
-   *
-   * @throws {ZmqError} when it can't be bound.
-   */
-  moveBackend(endpoint: string): string {
-    const bound = this.#files.bind(endpoint, () => this.#back.bind(endpoint));
-    this.#files.forget(this.#backend);
-    return this.#backend = bound;
+  /** How things are now. */
+  look(): Look {
+    const broker = this.#broker;
+    const now = performance.now();
+    const front = this.#front;
+    return {
+      queued: broker.queued,
+      queuedBytes: broker.queuedBytes,
+      running: broker.assigned,
+      lastJobAt: broker.lastJobAt,
+      serviceTime: broker.times.mean,
+      clients: front.clients,
+      connections: front.notified ? front.connections(now) : undefined,
+      hasUnsent: front.blocked,
+      readAt: this.#readAt,
+      workers: new Map([...broker.workers].map((worker) => [worker.id, this.#lookAt(worker, now)])),
+      counters: { ...broker.counters, ...this.#counters },
+    };
   }
 
-  /**
-   * Binds ipc endpoints anew whose files somebody has removed, and returns them; connections stay.
-   *
-   * @throws {Error} when one can't be bound.
-   */
-  mendEndpoints(): string[] {
-    return this.#files.mend();
+  #lookAt(worker: Worker<Frames>, now: number): WorkerLook {
+    const { jobs, answered } = worker;
+    const [firstJob] = jobs.keys();
+    const spareSince = this.#broker.spareSince(worker, now);
+    return { jobs: jobs.size, firstJob, answered, spareSince };
   }
 
-  /** What the sockets have seen. */
-  get counters(): SocketCounters {
-    const { malformed, undelivered, clients } = this.#front;
-    const denied = this.#door?.denied ?? 0;
-    const takeovers = this.#front.takeovers.count;
-    const squatters = this.#front.squatters.count;
-    const { intruders } = this.#back;
+  get #counters(): SocketCounters {
+    const { malformed, undelivered } = this.#front;
     return {
       malformed,
       undelivered,
-      clients,
-      intruders,
-      denied,
-      takeovers,
-      squatters,
+      intruders: this.#back.intruders,
+      denied: this.#door?.denied ?? 0,
+      takeovers: this.#front.takeovers.count,
+      squatters: this.#front.squatters.count,
       invalidReplies: this.#errors.replaced,
       lostJobs: this.#losers,
     };
   }
 
-  /** Connections of clients; undefined where libzmq does not tell of them. */
-  get connections(): number | undefined {
-    return this.#front.notified ? this.#front.connections(performance.now()) : undefined;
+  /** Does what the server says, before this returns; what comes of it is told later. */
+  send(command: LoopCommand): void {
+    this.#obey(command);
+    this.#again = true;
+    this.#worked();
+    this.#poller.wake();
   }
 
-  /** Whether replies wait for slow clients. */
-  get hasUnsent(): boolean {
-    return this.#front.blocked;
+  #obey(command: LoopCommand): void {
+    switch (command.type) {
+      case "expect":
+        return this.#expect(command);
+      case "retire":
+        return this.#retire(command.worker);
+      case "evict":
+        return this.#evict(command.worker);
+      case "processEnded":
+        return this.#processEnded(command.worker, command.end, command.owesReason);
+      case "configure":
+        return this.#configure(command.limits);
+      case "rules":
+        return this.#gate?.configure(command.rules);
+      case "drain":
+        return this.#broker.close(command.waiting);
+      case "moveBackend":
+        return this.#bind(() => this.#moveBackend(command.endpoint));
+      case "mend":
+        return this.#bind(() => this.#mend());
+      case "stop":
+        this.#open = false;
+    }
   }
 
-  /** When something was last read from clients, ms. */
-  get readAt(): number {
-    return this.#readAt;
+  #expect({ worker, token, publicKey }: NewProcess): void {
+    this.#processes.expect({ worker, token, publicKey });
+    if (publicKey !== undefined) this.#gate?.addWorker(publicKey);
   }
 
-  /** The worker of this number, if it is in service. */
-  worker(number: number): Worker<Frames> | undefined {
-    return this.#workers.get(number);
+  /** Lets a worker finish what it has, and leave. */
+  #retire(number: number): void {
+    const worker = this.#workers.get(number);
+    if (worker === undefined) return;
+    this.#broker.retire(worker);
+    this.#back.stop(worker);
   }
 
-  /** Serves until `stop`. */
+  /** The place of an isolated worker is needed: it is ended now. */
+  #evict(number: number): void {
+    const worker = this.#workers.get(number);
+    if (worker !== undefined) this.#broker.endIsolated(worker);
+  }
+
+  /** What the process said before may still be to be read. */
+  #processEnded(number: number, end: End, owesReason: boolean): void {
+    const now = performance.now();
+    this.#broker.processEnded(number, this.#workers.get(number), end, now);
+    this.#processes.ended(number, owesReason, now);
+  }
+
+  /** Works by other bounds from now on. */
+  #configure(limits: LoopLimits): void {
+    this.#broker.configure(limits);
+    this.#errors.configure(limits);
+    // Replies have as much room as requests, but not the same: who takes none must not stop the others.
+    this.#front.unreadBytes = unreadBytes(limits);
+    this.#cache.configure({ ttl: limits.replyCacheTtl, bytes: limits.replyCacheBytes });
+  }
+
+  #bind(bind: () => void): void {
+    try {
+      bind();
+    } catch (error) {
+      this.#tell({ type: "notBound", message: messageOf(error) });
+    }
+  }
+
+  /** Listens to workers at another endpoint from now on; connections stay. */
+  #moveBackend(endpoint: string): void {
+    const bound = this.#files.bind(endpoint, () => this.#back.bind(endpoint));
+    const before = this.#backend;
+    this.#files.forget(before);
+    this.#backend = bound;
+    this.#tell({ type: "backendMoved", before, endpoint: bound });
+  }
+
+  /** Binds ipc endpoints again whose files somebody has removed; connections stay. */
+  #mend(): void {
+    for (const endpoint of this.#files.mend()) this.#tell({ type: "mended", endpoint });
+  }
+
+  #tell(event: LoopEvent): void {
+    this.#events.push(event);
+  }
+
+  /** Tells the server what has happened; what it says in return is done before the next step. */
+  #handOver(): void {
+    if (this.#visits.length > 0) this.#tellVisits();
+    while (this.#events.length > 0) {
+      const events = this.#events;
+      this.#events = [];
+      for (const event of events) this.#listener(event);
+    }
+  }
+
+  #tellVisits(): void {
+    this.#tell({ type: "visits", visits: this.#visits });
+    this.#visits = [];
+  }
+
+  /** Serves until it is told to stop. */
   async run(): Promise<void> {
     while (this.#open) {
       this.#again = false;
       this.#now = performance.now();
       const busy = this.#pass();
-      const sleep = this.#tick(this.#now);
-      const report = this.#report();
+      const sleep = this.#ticks.tick(this.#now);
+      // Jobs of workers that have died may be free to be sent only now.
+      if (this.#dispatch() > 0) this.#again = true;
+      this.#handOver();
       if (!this.#open) break;
       // Asked last, after all that was sent: a send can eat a socket's wake-up.
       const ready = busy || this.#again || this.#back.socket.readable() || this.#frontReadable() ||
         this.#door?.socket.readable();
       const retry = this.#front.blocked ? SLOW_CLIENT_RETRY : Infinity;
-      const cores = this.broker.assigned <= QUIET_JOBS ? "spare" : "taken";
-      const turn = this.#poller.rest(ready ? 0 : Math.min(sleep, retry, report), cores);
+      const cores = this.#broker.assigned <= QUIET_JOBS ? "spare" : "taken";
+      const turn = this.#poller.rest(ready ? 0 : Math.min(sleep, retry), cores);
       if (turn !== undefined) await turn;
     }
     // Whoever waits for this would use sockets that are closed.
     if (this.#abandoned) await new Promise(() => {});
   }
 
-  /** Does what is due; returns ms until it must run again. */
-  #tick(now: number): number {
-    const sleep = Math.min(this.broker.tick(now), this.#cache.tick(now), this.#findGone(now));
+  #tickBroker(now: number): number {
+    const sleep = this.#broker.tick(now);
     this.#answerEnded();
     this.#endOverruns();
-    this.#endLosers(now);
-    return Math.min(sleep, this.#events.tick(now), this.#tidy(now), this.#order.wait(now));
+    return sleep;
+  }
+
+  /** Something has changed: what is due, and what `look` gives. */
+  #worked(): void {
+    this.#hasWorked = true;
+    this.#ticks.touch();
+  }
+
+  /** Tells the server that jobs came or went, if they did, and if it was not told just now. */
+  #tellWorked(now: number): number {
+    if (!this.#hasWorked) return Infinity;
+    if (now < this.#workedAt) return this.#workedAt - now;
+    this.#workedAt = now + WORKED_INTERVAL;
+    this.#hasWorked = false;
+    this.#tell({ type: "worked" });
+    return Infinity;
+  }
+
+  /** Takes leave of processes that have ended and were heard out; returns ms until the next one's time is over. */
+  #takeLeave(now: number): number {
+    const departed = this.#processes.takeDeparted(now, (number) => this.#workers.has(number));
+    for (const number of departed) {
+      const worker = this.#workers.get(number);
+      if (worker !== undefined) this.#forget(worker, "died");
+      const key = this.#processes.forget(number);
+      if (key !== undefined) this.#gate?.removeWorker(key);
+      this.#tell({ type: "departed", worker: number });
+      this.#worked();
+    }
+    return this.#processes.wait(now);
+  }
+
+  /** Tells how many lines of the log were dropped; returns ms until it wants to again. */
+  #tellDropped(now: number): number {
+    for (const { subject: worker, dropped: lines } of this.#lines.report(now)) {
+      this.#tell({ type: "dropped", worker, lines });
+    }
+    return this.#lines.wait(now);
   }
 
   /** Finds clients that have left while nothing is read from any; returns ms until it must run again. */
   #findGone(now: number): number {
-    if (!this.broker.blocked) {
+    if (!this.#broker.blocked) {
       this.#goneAt = now + GONE_INTERVAL;
       return Infinity;
     }
     if (now >= this.#goneAt) {
       this.#front.findGone();
+      this.#worked();
       this.#goneAt = now + GONE_INTERVAL;
     }
     return this.#goneAt - now;
@@ -412,7 +523,7 @@ export class BrokerLoop {
 
   /** Gives memory back some time after much was waiting; returns ms until it must run again. */
   #tidy(now: number): number {
-    const { queued, queuedBytes } = this.broker;
+    const { queued, queuedBytes } = this.#broker;
     if (queued >= LONG_QUEUE || queuedBytes >= LARGE_QUEUE || this.#front.blocked) {
       this.#tidyAt = now + TIDY_DELAY;
       return Infinity; // there will be a pass when it is shorter
@@ -420,65 +531,9 @@ export class BrokerLoop {
     if (now < this.#tidyAt) return this.#tidyAt - now; // Infinity, mostly
     this.#tidyAt = Infinity;
     this.#messages.shrink();
-    this.broker.dropSpares();
+    this.#broker.dropSpares();
     this.#context.trim();
     return Infinity;
-  }
-
-  /** Works by other bounds from now on. */
-  configure(options: BrokerLimits & Pick<LoopOptions, Reloadable>): void {
-    this.broker.configure(options);
-    this.#errors.configure(options);
-    // Replies have as much room as requests, but not the same: who takes none must not stop the others.
-    this.#front.unreadBytes = unreadBytes(options);
-    this.#cache.configure({ ttl: options.replyCacheTtl, bytes: options.replyCacheBytes });
-  }
-
-  /** Makes the loop run a pass now. */
-  wake(): void {
-    this.#again = true;
-    this.#poller.wake();
-  }
-
-  /** Lets a worker finish what it has, and leave. */
-  retire(number: number): void {
-    const worker = this.#workers.get(number);
-    if (worker === undefined) return;
-    this.broker.retire(worker);
-    this.#back.stop(worker);
-    this.wake();
-  }
-
-  /** The place of an isolated worker is needed: it is ended now. */
-  evict(number: number): void {
-    const worker = this.#workers.get(number);
-    if (worker !== undefined) this.broker.endIsolated(worker);
-    this.wake();
-  }
-
-  /** A worker's process has ended, in service or not; what it said before may still be to be read. */
-  processEnded(number: number, end: End): void {
-    this.broker.processEnded(number, this.#workers.get(number), end, performance.now());
-    this.wake();
-  }
-
-  /** A worker's process has ended: what it said before was read, and what it had goes back. */
-  remove(number: number): void {
-    const worker = this.#workers.get(number);
-    if (worker !== undefined) this.#forget(worker, "died");
-    this.wake();
-  }
-
-  /** Takes no more requests; those that wait are still served, or answered 503. */
-  drain(waiting: "serve" | "refuse"): void {
-    this.broker.close(waiting);
-    this.wake();
-  }
-
-  /** Ends `run`. */
-  stop(): void {
-    this.#open = false;
-    this.wake();
   }
 
   /**
@@ -515,6 +570,9 @@ export class BrokerLoop {
   #pass(): boolean {
     for (let round = 0; round < ROUNDS; round++) {
       const read = this.#readBackend() + this.#readFrontend() + this.#readDoor();
+      if (read > 0 || this.#front.blocked) this.#worked();
+      // Now, as a worker that is late is to leave before it gets a job.
+      this.#handOver();
       this.#answerEnded();
       this.#dispatch();
       if (this.#front.blocked) this.#front.flush(this.#now);
@@ -530,7 +588,7 @@ export class BrokerLoop {
   }
 
   #readFrontend(): number {
-    const read = readSome(() => !this.broker.blocked && this.#front.read(this.#now));
+    const read = readSome(() => !this.#broker.blocked && this.#front.read(this.#now));
     if (read > 0) this.#readAt = this.#now;
     return read;
   }
@@ -541,27 +599,30 @@ export class BrokerLoop {
     return read;
   }
 
-  #judge(guard: Guard, request: ZapRequest): Verdict {
+  #judge(gate: Gate, request: ZapRequest): Verdict {
     const front = this.#front;
-    const verdict = guard.judge(request, {
+    const verdict = gate.judge(request, {
       now: this.#now,
       connections: front.connections(this.#now),
       speakers: front.speakers,
       isAttacked: front.squatters.isPresent,
       peers: () => front.peers(),
     });
-    const isClient = request.domain === guard.frontend?.domain;
+    const isClient = request.domain === Domain.clients;
     if (isClient && verdict.outcome === "allowed") this.#front.expect(this.#now);
     return verdict;
   }
 
   #frontReadable(): boolean {
     // Asked in any case: news that nobody takes in would end each wait at once.
-    return this.#front.socket.readable() && !this.broker.blocked;
+    return this.#front.socket.readable() && !this.#broker.blocked;
   }
 
-  #dispatch(): void {
-    for (let next = this.broker.next(this.#now); next; next = this.broker.next(this.#now)) {
+  /** Sends what can be sent, and returns how many jobs that was. */
+  #dispatch(): number {
+    let jobs = 0;
+    for (let next = this.#broker.next(this.#now); next; next = this.#broker.next(this.#now)) {
+      jobs++;
       this.#book?.sent(next.job, this.#now);
       const group = this.#groups.get(next.worker);
       if (next.worker.asked !== undefined) this.#ask(next);
@@ -569,7 +630,9 @@ export class BrokerLoop {
       else group.push(next.job);
     }
     if (this.#groups.size > 0) this.#sendGroups();
+    if (jobs > 0) this.#worked();
     this.#answerEnded();
+    return jobs;
   }
 
   /** A suspect is sent once its worker has shown that it lives. */
@@ -587,12 +650,13 @@ export class BrokerLoop {
 
   /** The worker has just gone; what it said before that is still to be read. */
   #unsendable(worker: Worker<Frames>, jobs: readonly Job<Frames>[]): void {
-    for (const job of jobs.toReversed()) this.broker.giveBack(worker, job.id, this.#now);
-    this.broker.retire(worker);
+    for (const job of jobs.toReversed()) this.#broker.giveBack(worker, job.id, this.#now);
+    this.#broker.retire(worker);
   }
 
   #answerEnded(): void {
-    for (const { job, to, code, message, flags, last } of this.broker.takeEnded()) {
+    for (const { job, to, code, message, flags, last } of this.#broker.takeEnded()) {
+      this.#worked();
       for (const asker of to) this.#front.replyError(asker, code, message, this.#now, flags);
       if (code === Code.workerDied || code === Code.handlerTimeout) {
         this.#tellFailure(job, code, message, undefined, "");
@@ -604,7 +668,7 @@ export class BrokerLoop {
       }
       if (!last) continue;
       this.#release(job.body);
-      this.broker.recycle(job);
+      this.#broker.recycle(job);
     }
   }
 
@@ -622,7 +686,7 @@ export class BrokerLoop {
     job.line.charge(job.bytes + bytes + FRAME_WEIGHT * frames.length);
     this.#front.reply(job, code, frames, bytes, this.#now);
     this.#release(job.body);
-    this.broker.recycle(job);
+    this.#broker.recycle(job);
   }
 
   /** The same of an error: the log gets all of it, each client what it may see. */
@@ -641,7 +705,7 @@ export class BrokerLoop {
     }
     this.#release(frames);
     this.#release(job.body);
-    this.broker.recycle(job);
+    this.#broker.recycle(job);
   }
 
   #account(job: Job<Frames>, to: readonly Asker<Frames>[], outcome: Outcome): void {
@@ -657,7 +721,8 @@ export class BrokerLoop {
   ): void {
     const attempt = attemptOf(job);
     const client = clientOf(job);
-    this.#events.requestFailed({ job: job.id, worker, attempt, code, message, stack, client });
+    const failure = { job: job.id, worker, attempt, code, message, stack, client };
+    this.#tell({ type: "requestFailed", failure });
   }
 
   #keep(key: string, code: number, frames: Frames, bytes: number): void {
@@ -679,17 +744,17 @@ export class BrokerLoop {
     const { body, bytes, excess } = request;
     // Nobody gets another user's answer, whatever he calls his own request.
     if (request.key !== "") request.key = `${client.user}\0${request.key}`;
-    request.requestTimeout = this.broker.timeLimit(request.requestTimeout);
+    request.requestTimeout = this.#broker.timeLimit(request.requestTimeout);
     request.bytes += FRAME_WEIGHT * Math.max(0, body.length - 1);
     if (excess !== undefined) {
-      this.broker.reject(client, { ...request, bytes: 0 }, Code.tooLarge, excess);
+      this.#broker.reject(client, { ...request, bytes: 0 }, Code.tooLarge, excess);
     } else if (this.#front.isStalled(client, this.#now)) {
       // What it has asked for before would be run for nothing, too.
-      this.broker.refuseWaiting(client, STALLED);
-      this.broker.refuse(client, { ...request, key: "" }, STALLED);
+      this.#broker.refuseWaiting(client, STALLED);
+      this.#broker.refuse(client, { ...request, key: "" }, STALLED);
     } else if (request.key === "" || !this.#answerFromCache(client, request)) {
       // A job of the same key stands for this one too: its own body is not needed.
-      const taken = this.broker.submit(client, request);
+      const taken = this.#broker.submit(client, request);
       if (taken.body !== body) this.#release(body);
       else this.#book?.arrived(taken, bytes, this.#now);
     }
@@ -699,8 +764,8 @@ export class BrokerLoop {
     const { key, envelope, requestId, body } = request;
     const kept = this.#cache.get(key, this.#now);
     if (kept === undefined) return false;
-    this.broker.counters.requests++;
-    this.broker.counters.cached++;
+    this.#broker.counters.requests++;
+    this.#broker.counters.cached++;
     const { code, bytes } = kept;
     const to = { client, envelope, requestId };
     this.#book?.cached(client, code, { in: bytesOf(body), out: bytes });
@@ -715,9 +780,9 @@ export class BrokerLoop {
 
   /** Gives up workers whose handlers don't stop; what they have not begun, they must not begin. */
   #endOverruns(): void {
-    for (const { worker, jobs, step } of this.broker.takeOverruns()) {
+    for (const { worker, jobs, step } of this.#broker.takeOverruns()) {
       for (const job of jobs) this.#cancel({ worker, job });
-      if (step === "end") this.#events.overran(worker.id);
+      if (step === "end") this.#tell({ type: "overran", worker: worker.id });
       else this.#isolated(worker);
     }
   }
@@ -725,22 +790,23 @@ export class BrokerLoop {
   /** It shows that it is not stuck as a whole, or it is not there any more. */
   #isolated(worker: Worker<Frames>): void {
     this.#back.ask(worker);
-    this.#events.isolated(worker.id);
+    this.#tell({ type: "isolated", worker: worker.id });
   }
 
   /** Ends workers that answer later jobs and keep an earlier one: that one is never answered there. */
-  #endLosers(now: number): void {
-    if (!this.broker.inOrder) return;
-    for (const worker of this.#order.look(this.broker.workers, now)) {
+  #endLosers(now: number): number {
+    if (!this.#broker.inOrder) return Infinity;
+    for (const worker of this.#order.look(this.#broker.workers, now)) {
       const [job] = worker.jobs.keys();
       this.#losers++;
-      this.#events.log("error", "a worker has lost a job and is replaced", {
-        worker: worker.id,
-        job: job ?? 0,
-      });
-      this.broker.retire(worker);
-      this.#events.lost(worker.id);
+      const fields = { worker: worker.id, job: job ?? 0 };
+      const message = "a worker has lost a job and is replaced";
+      this.#tell({ type: "log", level: "error", message, fields });
+      this.#broker.retire(worker);
+      this.#tell({ type: "lost", worker: worker.id });
+      this.#worked();
     }
+    return this.#order.wait(now);
   }
 
   #backendEvents(): BackendEvents {
@@ -748,7 +814,7 @@ export class BrokerLoop {
       admit: (token, routingId) => this.#admit(token, routingId),
       reply: (worker, reply, frames, bytes) => {
         const code = isReplyCode(reply.code) ? reply.code : this.#errors.replace(frames);
-        const job = this.broker.settle(worker, reply.job, code, reply.micros, this.#now);
+        const job = this.#broker.settle(worker, reply.job, code, reply.micros, this.#now);
         if (job === undefined) this.#release(frames);
         else {
           const { micros } = reply;
@@ -757,41 +823,55 @@ export class BrokerLoop {
         }
       },
       alive: (worker) => {
-        const job = this.broker.proven(worker, this.#now);
+        const job = this.#broker.proven(worker, this.#now);
         if (job === undefined) return;
         if (this.#back.send(worker, [job], this.#now) === 0) this.#unsendable(worker, [job]);
       },
-      returned: (worker, job) => this.broker.giveBack(worker, job, this.#now),
+      returned: (worker, job) => this.#broker.giveBack(worker, job, this.#now),
       retiring: (worker) => {
-        this.broker.retire(worker);
-        this.#events.leaving(worker.id);
+        this.#broker.retire(worker);
+        this.#tell({ type: "leaving", worker: worker.id });
       },
       gone: (worker, end) => {
         const asked = worker.state === "retiring";
         this.#forget(worker, end);
-        if (end === "left") this.#events.left(worker.id);
-        if (end === "died" && !asked) this.#events.lost(worker.id);
+        if (end === "left") this.#tell({ type: "left", worker: worker.id });
+        if (end === "died" && !asked) this.#tell({ type: "lost", worker: worker.id });
       },
-      loaded: (token) => this.#events.loaded(token),
-      failed: (token, message) => this.#events.failed(token, message),
-      memory: (worker, bytes) => this.#events.memory(worker.id, bytes),
-      wantsLog: (worker, bytes) => this.#events.wantsLine(worker.id, bytes),
-      log: (worker, line) => this.#events.line(worker.id, line),
+      loaded: (token) => this.#loaded(token),
+      failed: (token, message) => this.#failed(token, message),
+      memory: (worker, bytes) => this.#tell({ type: "memory", worker: worker.id, bytes }),
+      wantsLog: (worker, bytes) => this.#lines.admits(worker.id, bytes, this.#now),
+      log: (worker, line) => this.#tell({ type: "line", worker: worker.id, line }),
     };
   }
 
+  #loaded(token: string): boolean {
+    const worker = this.#processes.workerOf(token);
+    if (worker !== undefined) this.#tell({ type: "loaded", worker });
+    return worker !== undefined;
+  }
+
+  #failed(token: string, message: string): boolean {
+    const worker = this.#processes.take(token);
+    if (worker !== undefined) this.#tell({ type: "failed", worker, message });
+    return worker !== undefined;
+  }
+
   #admit(token: string, routingId: Uint8Array<ArrayBuffer>): Worker<Frames> | undefined {
-    const admission = this.#events.admit(token);
-    if (admission === undefined) return undefined;
-    const worker = this.broker.addWorker(admission.worker, routingId, this.#now);
-    this.#workers.set(worker.id, worker);
-    if (admission.leave) this.retire(worker.id);
+    const number = this.#processes.take(token);
+    if (number === undefined) return undefined;
+    const worker = this.#broker.addWorker(number, routingId, this.#now);
+    this.#workers.set(number, worker);
+    this.#tell({ type: "ready", worker: number });
     return worker;
   }
 
   #forget(worker: Worker<Frames>, end: "left" | "died"): void {
-    if (end === "died" && worker.jobs.size > 0) this.#events.diedBusy(worker.id);
-    this.broker.removeWorker(worker, end, this.#now);
+    if (end === "died" && worker.jobs.size > 0) {
+      this.#tell({ type: "diedBusy", worker: worker.id });
+    }
+    this.#broker.removeWorker(worker, end, this.#now);
     this.#back.forget(worker);
     this.#workers.delete(worker.id);
   }
@@ -801,37 +881,22 @@ export class BrokerLoop {
   }
 
   /** Logs what peers did wrong, at most once a second; returns ms until it wants to again. */
-  #report(): number {
+  #report(now: number): number {
     const counts = this.#wrongs;
     const news = WRONGS.filter(([name]) => counts[name] > this.#reported[name]);
     if (news.length === 0) return Infinity;
-    if (this.#now < this.#reportAt) return this.#reportAt - this.#now;
+    if (now < this.#reportAt) return this.#reportAt - now;
     for (const [name, what] of news) {
-      this.#events.log(
-        "warn",
-        `${counts[name] - this.#reported[name]} ${what}${this.#detail(name)}`,
-      );
+      const message = `${counts[name] - this.#reported[name]} ${what}${this.#detail(name)}`;
+      this.#tell({ type: "log", level: "warn", message });
     }
     this.#reported = counts;
-    this.#reportAt = this.#now + REPORT_INTERVAL;
+    this.#reportAt = now + REPORT_INTERVAL;
     return Infinity;
   }
 
   get #wrongs(): Wrongs {
-    const { malformed, undelivered } = this.#front;
-    const { intruders } = this.#back;
-    const { strayReplies } = this.broker.counters;
-    const { denied, takeovers, squatters, invalidReplies } = this.counters;
-    return {
-      denied,
-      takeovers,
-      squatters,
-      malformed,
-      undelivered,
-      intruders,
-      strayReplies,
-      invalidReplies,
-    };
+    return { ...this.#counters, strayReplies: this.#broker.counters.strayReplies };
   }
 
   /** What else is to be said of a wrong: nobody else could tell why a client is denied. */
@@ -855,26 +920,4 @@ function readSome(read: () => boolean): number {
     if (count % LOOK_EVERY === 0 && performance.now() >= end) break;
   }
   return count;
-}
-
-/** What the two sockets have seen since the start. */
-export interface SocketCounters {
-  /** Clients known now. */
-  clients: number;
-  /** Messages that were no requests. */
-  malformed: number;
-  /** Replies for clients that had left or took none. */
-  undelivered: number;
-  /** Messages to the backend from no worker. */
-  intruders: number;
-  /** Connections that asked to be let in and were not. */
-  denied: number;
-  /** Identities that another connection has taken over while their holder was there, as far as known. */
-  takeovers: number;
-  /** Peers that named themselves as only libzmq names peers, which can end the server. */
-  squatters: number;
-  /** Replies of workers that had no valid code, and were answered 500. */
-  invalidReplies: number;
-  /** Workers that were replaced as they had lost a job. */
-  lostJobs: number;
 }

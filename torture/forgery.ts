@@ -6,7 +6,8 @@
  */
 
 import { type Figures, generate } from "../bench/load.ts";
-import { BrokerLoop, type LoopEvents } from "../ports/loop.ts";
+import { BrokerLoop } from "../ports/loop.ts";
+import type { LoopEvent } from "../ports/messages.ts";
 import { resolveOptions } from "../options/table.ts";
 import { Folder } from "../tests/rig/folder.ts";
 import { Peer } from "../tests/rig/peer.ts";
@@ -108,7 +109,8 @@ async function rogueWorker(backend: string, count: number): Promise<Outcome> {
   await until("all are counted", () => broker.wrongs >= count);
   stop.abort();
   const figures = await load;
-  const left = broker.loop.broker.assigned + broker.loop.broker.queued;
+  const { running, queued } = broker.loop.look();
+  const left = running + queued;
   await until("all is logged", () => sumOf(broker.reports) >= broker.wrongs);
   const { wrongs: counted, lost, reports } = broker;
   return judge("a worker", backend, { count, counted, left, lost, figures, reports });
@@ -274,7 +276,8 @@ class OpenBroker {
   readonly reports: Report[] = [];
   /** Workers that were taken for gone. */
   lost = 0;
-  readonly #tokens = new Set<string>();
+  /** Workers that are not ready yet. */
+  readonly #expected = new Set<number>();
   readonly #echoes: Echo[] = [];
   readonly #ended: Promise<void>;
   #workers = 0;
@@ -286,7 +289,8 @@ class OpenBroker {
       cwd: Deno.cwd,
     });
     const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
-    this.loop = new BrokerLoop(library, { ...settings, backend }, this.#events());
+    const listener = (event: LoopEvent) => this.#hear(event);
+    this.loop = new BrokerLoop(library, { ...settings, backend }, listener);
     this.#ended = this.loop.run();
     this.#timer = setInterval(() => this.#echoes.forEach((echo) => echo.turn()), 1);
   }
@@ -297,46 +301,39 @@ class OpenBroker {
 
   /** Messages that were counted as nobody's, or nobody's business. */
   get wrongs(): number {
-    return this.loop.counters.intruders + this.loop.broker.counters.strayReplies;
+    const { intruders, strayReplies } = this.loop.look().counters;
+    return intruders + strayReplies;
   }
 
   /** Brings a worker that is ready. */
   async worker(token: string): Promise<Echo> {
-    this.#tokens.add(token);
+    const worker = ++this.#workers;
+    this.#expected.add(worker);
+    this.loop.send({ type: "expect", worker, token, publicKey: undefined });
     const echo = new Echo(this.loop.backend, token);
     this.#echoes.push(echo);
-    await until("the worker is admitted", () => !this.#tokens.has(token));
+    await until("the worker is admitted", () => !this.#expected.has(worker));
     return echo;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
-    this.loop.stop();
+    this.loop.send({ type: "stop" });
     await this.#ended;
     await this.loop.close(0);
     for (const { peer } of this.#echoes) await peer[Symbol.asyncDispose]();
   }
 
-  #events(): LoopEvents {
-    return {
-      admit: (token) => {
-        if (!this.#tokens.delete(token)) return undefined;
-        return { worker: ++this.#workers, leave: false };
-      },
-      leaving: () => this.lost++,
-      left: () => {},
-      lost: () => this.lost++,
-      diedBusy: () => {},
-      overran: () => this.lost++,
-      isolated: () => this.lost++,
-      loaded: () => false,
-      failed: () => false,
-      memory: () => {},
-      wantsLine: () => true,
-      line: () => {},
-      requestFailed: () => {},
-      log: (_, message) => this.reports.push({ at: performance.now(), message }),
-      tick: () => Infinity,
-    };
+  #hear(event: LoopEvent): void {
+    if (event.type === "ready") this.#expected.delete(event.worker);
+    if (event.type === "log") this.reports.push({ at: performance.now(), message: event.message });
+    if (TAKEN_FOR_GONE.has(event.type)) this.lost++;
   }
 }
+
+const TAKEN_FOR_GONE: ReadonlySet<LoopEvent["type"]> = new Set([
+  "leaving",
+  "lost",
+  "overran",
+  "isolated",
+]);

@@ -3,6 +3,7 @@
 import { strict as assert } from "node:assert";
 import type { Failure } from "../../ports/error_replies.ts";
 import { BrokerLoop } from "../../ports/loop.ts";
+import type { LoopEvent } from "../../ports/messages.ts";
 import type { RequestErrorEvent } from "../../mod.ts";
 import { resolveOptions } from "../../options/table.ts";
 import { OrderWatch } from "../../broker/order.ts";
@@ -244,39 +245,29 @@ Deno.test("BrokerLoop replaces a worker that has lost a job, and gives the job t
   let admitted = 0;
   const lost: number[] = [];
   const failed: Failure[] = [];
-  const loop = new BrokerLoop(locateLibrary(Deno.env.get("ZMQ_LIBRARY")), {
-    ...settings,
-    backend: "tcp://127.0.0.1:0",
-  }, {
-    admit: () => ({ worker: ++admitted, leave: false }),
-    leaving: () => {},
-    left: () => {},
-    isolated: () => {},
-    loaded: () => false,
-    failed: () => false,
-    lost: (worker) => {
-      lost.push(worker);
-      loop.processEnded(worker, "outside");
-      loop.remove(worker);
-    },
-    memory: () => {},
-    overran: () => {},
-    diedBusy: () => {},
-    log: () => {},
-    wantsLine: () => true,
-    line: () => {},
-    requestFailed: (failure) => failed.push(failure),
-    tick: () => 10,
-  });
+  const hear = (event: LoopEvent) => {
+    if (event.type === "ready") admitted++;
+    if (event.type === "requestFailed") failed.push(event.failure);
+    if (event.type !== "lost") return;
+    lost.push(event.worker);
+    const { worker } = event;
+    loop.send({ type: "processEnded", worker, end: "outside", owesReason: false });
+  };
+  const options = { ...settings, backend: "tcp://127.0.0.1:0" };
+  const loop = new BrokerLoop(locateLibrary(Deno.env.get("ZMQ_LIBRARY")), options, hear);
+  const expect = (worker: number) =>
+    loop.send({ type: "expect", worker, token: `token ${worker}`, publicKey: undefined });
   const ended = loop.run();
-  const ready = bytes(`${String.fromCharCode(FromWorker.READY)}token`);
+  const ready = (worker: number) =>
+    bytes(`${String.fromCharCode(FromWorker.READY)}token ${worker}`);
+  for (const worker of [1, 2]) expect(worker);
   const client = new Peer(loop.frontend[0] ?? "");
   const workers: Peer[] = [];
   const timers: { stop(): void }[] = [];
   try {
     const forgetful = new Peer(loop.backend);
     workers.push(forgetful);
-    forgetful.send(ready);
+    forgetful.send(ready(1));
     await until("it is admitted", () => admitted === 1);
     // It forgets one job, and goes on with the others.
     timers.push(answerJobs(forgetful, (body) => body !== "lost"));
@@ -290,15 +281,15 @@ Deno.test("BrokerLoop replaces a worker that has lost a job, and gives the job t
     }
     const good = new Peer(loop.backend);
     workers.push(good);
-    good.send(ready);
+    good.send(ready(2));
     timers.push(answerJobs(good, () => true));
     while (!bodies.includes("lost")) bodies.push((await client.receiveText())[1] ?? "");
     assert.deepEqual(lost, [1]);
-    assert.equal(loop.counters.lostJobs, 1);
+    assert.equal(loop.look().counters.lostJobs, 1);
     assert.deepEqual(failed, []);
   } finally {
     for (const timer of timers) timer.stop();
-    loop.stop();
+    loop.send({ type: "stop" });
     await ended;
     await loop.close(0);
     for (const peer of [client, ...workers]) await peer[Symbol.asyncDispose]();

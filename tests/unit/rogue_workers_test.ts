@@ -5,7 +5,8 @@
  */
 
 import { strict as assert } from "node:assert";
-import { BrokerLoop, type LoopEvents } from "../../ports/loop.ts";
+import { BrokerLoop } from "../../ports/loop.ts";
+import type { LoopEvent } from "../../ports/messages.ts";
 import { resolveOptions } from "../../options/table.ts";
 import {
   buildSignal,
@@ -21,6 +22,7 @@ import { Peer } from "../rig/peer.ts";
 import { bytes, text } from "../rig/text.ts";
 
 const TOKEN = "a token that is as long as real ones";
+const SECOND_TOKEN = "another one, for the worker that comes next";
 
 /** A broker with a client, and a worker that says what a test wants it to. */
 class Stage {
@@ -36,7 +38,11 @@ class Stage {
     const settings = resolveOptions({ frontend: "tcp://127.0.0.1:0" }, machine);
     const library = openLibrary(locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path);
     const backend = "tcp://127.0.0.1:0";
-    this.loop = new BrokerLoop(library, { ...settings, backend }, this.#events());
+    const listener = (event: LoopEvent) => this.#hear(event);
+    this.loop = new BrokerLoop(library, { ...settings, backend }, listener);
+    for (const [worker, token] of [[7, TOKEN], [8, SECOND_TOKEN]] as const) {
+      this.loop.send({ type: "expect", worker, token, publicKey: undefined });
+    }
     this.#ended = this.loop.run();
     this.client = new Peer(this.loop.frontend[0] ?? "");
     this.worker = new Peer(this.loop.backend);
@@ -67,32 +73,16 @@ class Stage {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.loop.stop();
+    this.loop.send({ type: "stop" });
     await this.#ended;
     await this.loop.close(0);
     await this.client[Symbol.asyncDispose]();
     await this.worker[Symbol.asyncDispose]();
   }
 
-  #events(): LoopEvents {
-    const tell = (what: string) => (worker: number) => void this.told.push(`${what} ${worker}`);
-    return {
-      admit: (token) => token === TOKEN ? { worker: 7, leave: false } : undefined,
-      leaving: tell("leaving"),
-      left: tell("left"),
-      lost: tell("lost"),
-      diedBusy: tell("died busy"),
-      overran: tell("overran"),
-      isolated: tell("isolated"),
-      loaded: () => false,
-      failed: () => false,
-      memory: () => {},
-      log: () => {},
-      wantsLine: () => true,
-      line: () => {},
-      requestFailed: () => {},
-      tick: () => 100,
-    };
+  #hear(event: LoopEvent): void {
+    if (!("worker" in event) || event.type === "ready") return;
+    this.told.push(`${event.type} ${event.worker}`);
   }
 }
 
@@ -103,7 +93,7 @@ for (const code of [0, 1, 99, 100, 201, 399, 600, 65_535]) {
     stage.reply(await stage.job(), code, "one", "two");
     const answer = (await stage.client.receive()).map((frame) => text(frame));
     assert.deepEqual(answer, ["", "", "500 The worker's reply has no valid code"]);
-    assert.equal(stage.loop.counters.invalidReplies, 1);
+    assert.equal(stage.loop.look().counters.invalidReplies, 1);
   });
 }
 
@@ -120,7 +110,7 @@ Deno.test("a worker that says LEAVING is told of, and what it had goes to anothe
   stage.client.send("", "x");
   await stage.job();
   stage.worker.send(buildSignal(FromWorker.LEAVING));
-  stage.worker.send(new Uint8Array([FromWorker.READY, ...bytes(TOKEN)]));
+  stage.worker.send(new Uint8Array([FromWorker.READY, ...bytes(SECOND_TOKEN)]));
   stage.reply(await stage.job(), 200, "done");
   assert.deepEqual((await stage.client.receive()).map((frame) => text(frame)), ["", "done"]);
   assert.deepEqual(stage.told, ["left 7"]);

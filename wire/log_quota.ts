@@ -1,14 +1,14 @@
 /**
- * How much each worker may write to the log: so much a second, and what is more is counted. Has no clock
- * of its own.
+ * How much each worker may write to the log in a second. Lines beyond that are dropped and counted. Has
+ * no clock of its own.
  *
  * @module
  */
 
-import { Rate } from "../wire/rate.ts";
+import { Rate } from "./rate.ts";
 
-/** What passes in a second. */
-export interface GateLimits {
+/** What each subject may write in a second. */
+export interface QuotaLimits {
   lines: number;
   bytes: number;
 }
@@ -20,24 +20,24 @@ interface Entry {
   seenAt: number;
 }
 
-/** How often it is told what was dropped, ms. */
+/** Time between two reports of what was dropped, ms. */
 const REPORT_INTERVAL = 1000;
-/** Who has said nothing for so long is forgotten, ms. */
+/** A subject that has written nothing for this long is forgotten, ms. */
 const FORGET_AFTER = 10_000;
 
-/** Lets lines pass, of each subject so many. */
-export class LogGate {
-  readonly #limits: GateLimits;
+/** Bounds the log lines of each subject, which is a worker's number. */
+export class LogQuota {
+  readonly #limits: QuotaLimits;
   readonly #entries = new Map<number, Entry>();
   #dropped = 0;
   #reportAt = 0;
 
-  /** Makes a gate with these limits for each subject. */
-  constructor(limits: GateLimits) {
+  /** Applies the same limits to each subject. */
+  constructor(limits: QuotaLimits) {
     this.#limits = limits;
   }
 
-  /** Whether a line of so many bytes passes; if not, it is counted. */
+  /** Whether a line of `bytes` bytes may be written; if not, it counts as dropped. */
   admits(subject: number, bytes: number, now: number): boolean {
     const entry = this.#entryOf(subject);
     entry.seenAt = now;
@@ -50,19 +50,19 @@ export class LogGate {
     return false;
   }
 
-  /** Counts lines that were dropped before they came here. */
+  /** Counts lines that were dropped elsewhere. */
   drop(subject: number, lines: number, now: number): void {
     if (this.#dropped === 0) this.#reportAt = now + REPORT_INTERVAL;
     this.#dropped += lines;
     this.#entryOf(subject).dropped += lines;
   }
 
-  /** ms until there is something to report; Infinity: nothing was dropped. */
+  /** ms until the next report is due; Infinity: nothing was dropped. */
   wait(now: number): number {
     return this.#dropped === 0 ? Infinity : Math.max(0, this.#reportAt - now);
   }
 
-  /** Lines that were dropped since the last report, by subject; nothing if that was a moment ago. */
+  /** Lines dropped since the last report, by subject; empty while no report is due. */
   report(now: number): { subject: number; dropped: number }[] {
     if (this.wait(now) > 0) return [];
     this.#dropped = 0;

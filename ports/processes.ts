@@ -1,0 +1,92 @@
+/**
+ * The worker processes as the broker's sockets know them: the tokens that new ones may show, and the ones
+ * that have ended and may still have messages under way. Knows no sockets and no clock.
+ *
+ * @module
+ */
+
+/** What a process brings that was started. */
+export interface NewProcess {
+  worker: number;
+  /** Made for this one process, which shows it first of all. */
+  token: string;
+  /** The key that it proves itself by; undefined: the token is enough. */
+  publicKey: string | undefined;
+}
+
+/** A process that has ended. */
+interface Departure {
+  /** It ended by the exit code of a worker that has said why it can't load its handler. */
+  owesReason: boolean;
+  /** Its messages are waited for until then, ms. */
+  deadline: number;
+}
+
+/** A message of a process that has ended is here within this time, ms. */
+const DEPARTURE_GRACE = 250;
+
+/** Processes from their start until they have ended and all that they said was read. */
+export class Processes {
+  /** Tokens that were not shown yet, or only to say that the module is loaded. */
+  readonly #workers = new Map<string, number>();
+  readonly #processes = new Map<number, NewProcess>();
+  readonly #departures = new Map<number, Departure>();
+
+  /** A process was started. */
+  expect(process: NewProcess): void {
+    this.#workers.set(process.token, process.worker);
+    this.#processes.set(process.worker, process);
+  }
+
+  /** The worker that a token was made for; undefined: nobody's, or it was used up. */
+  workerOf(token: string): number | undefined {
+    return this.#workers.get(token);
+  }
+
+  /** The same, and the token is used up: the worker is ready, or never will be. */
+  take(token: string): number | undefined {
+    const worker = this.#workers.get(token);
+    this.#workers.delete(token);
+    return worker;
+  }
+
+  /** A process has ended. */
+  ended(worker: number, owesReason: boolean, now: number): void {
+    this.#departures.set(worker, { owesReason, deadline: now + DEPARTURE_GRACE });
+  }
+
+  /** Processes that have ended and were heard out, or whose time is over; each is told once. */
+  takeDeparted(now: number, isServing: (worker: number) => boolean): number[] {
+    if (this.#departures.size === 0) return NOBODY;
+    const departed: number[] = [];
+    for (const [worker, { owesReason, deadline }] of this.#departures) {
+      const isOpen = isServing(worker) || owesReason && this.#isExpected(worker);
+      if (!isOpen || now >= deadline) departed.push(worker);
+    }
+    for (const worker of departed) this.#departures.delete(worker);
+    return departed;
+  }
+
+  /** ms until the time of the next process that has ended is over. */
+  wait(now: number): number {
+    let next = Infinity;
+    for (const { deadline } of this.#departures.values()) next = Math.min(next, deadline - now);
+    return Math.max(0, next);
+  }
+
+  /** Forgets a process, its token included, and returns its key. */
+  forget(worker: number): string | undefined {
+    const process = this.#processes.get(worker);
+    if (process === undefined) return undefined;
+    this.#processes.delete(worker);
+    this.#workers.delete(process.token);
+    return process.publicKey;
+  }
+
+  #isExpected(worker: number): boolean {
+    const token = this.#processes.get(worker)?.token;
+    return token !== undefined && this.#workers.has(token);
+  }
+}
+
+const NOBODY: number[] = [];
