@@ -1,5 +1,5 @@
 /**
- * What the README's table of permissions promises: that its flags are enough (all other tests run with
+ * What the table in docs/permissions.md promises: that its flags are enough (all other tests run with
  * no more), that none can be left out, and what happens without each.
  */
 
@@ -47,7 +47,7 @@ const NEEDY: Record<string, (folder: Folder) => string[]> = {
     ].flat(),
 };
 
-Deno.test("the README's table of permissions says of each feature what it needs", () => {
+Deno.test("the table in docs/permissions.md says of each feature what it needs", () => {
   const required = [...TABLE].filter(([, row]) => row.required).map(([name]) => name);
   assert.deepEqual(required.sort(), [...Object.keys(NEEDY), "files"].sort());
   for (const [name, { flags }] of TABLE) assert.ok(flags.length > 0, name);

@@ -1,4 +1,4 @@
-/** Holds the documents to the code: README.md, CHANGELOG.md and docs/protocol.md. */
+/** Holds the documents to the code: README.md, CHANGELOG.md and docs/. */
 
 import { strict as assert } from "node:assert";
 import { optionsTable, parseCommand } from "../../options/command.ts";
@@ -17,11 +17,21 @@ const config: { version: string; links?: string[]; allowScripts: unknown } = JSO
   read("deno.json"),
 );
 const README = read("README.md");
+const OPTIONS = read("docs/options.md");
+const PERMISSIONS = read("docs/permissions.md");
 const PROTOCOL = read("docs/protocol.md");
-const SECURITY = read("docs/security.md");
 
-Deno.test("README.md has the table of options that the code makes", () => {
-  assert.ok(README.includes(`<!-- options -->\n\n${optionsTable()}\n<!-- /options -->`));
+/** Every document of the repository, by its path from the root. */
+const DOCUMENTS = [
+  "README.md",
+  "CHANGELOG.md",
+  "bench/README.md",
+  "jsr/README.md",
+  ...namesOf("docs"),
+];
+
+Deno.test("docs/options.md has the table of options that the code makes", () => {
+  assert.ok(OPTIONS.includes(`<!-- options -->\n\n${optionsTable()}\n<!-- /options -->`));
 });
 
 Deno.test("README.md has the two lines that need Node and npm only", () => {
@@ -48,8 +58,8 @@ Deno.test("README.md has TypeScript that compiles and tests that pass, as a proj
   assert.match(tested.stdout, /2 passed/);
 });
 
-Deno.test("README.md has a conf file that is understood", () => {
-  const [conf = ""] = blocks(README, "ini").filter((text) => text.startsWith("# prefork.conf\n"));
+Deno.test("docs/options.md has a conf file that is understood", () => {
+  const [conf = ""] = blocks(OPTIONS, "ini").filter((text) => text.startsWith("# prefork.conf\n"));
   const sources = { env: () => undefined, readFile: () => conf };
   const command = parseCommand(["--config", "prefork.conf"], sources);
   assert.ok(command.mode === "serve");
@@ -60,12 +70,12 @@ Deno.test("README.md has a conf file that is understood", () => {
   assert.deepEqual(permissions, { net: ["db.example:5432", "cache.example"] });
 });
 
-Deno.test("README.md has the permissions that are enough", async () => {
-  const [, line = ""] = /^deno run (--allow-.*) mod\.ts$/m.exec(README) ?? [];
+Deno.test("docs/permissions.md has the permissions that are enough", async () => {
+  const [, line = ""] = /^deno run (--allow-.*) mod\.ts$/m.exec(PERMISSIONS) ?? [];
   const required = ["libzmq", "workers", "backend"].flatMap((name) => TABLE.get(name)?.flags ?? []);
   assert.deepEqual(line.split(" "), required);
   const wide = required.map((flag) => flag.replace(/=.*/, ""));
-  assert.ok(README.includes(`\`${wide.join(" ")}\``));
+  assert.ok(PERMISSIONS.includes(`\`${wide.join(" ")}\``));
   await using server = await ServerProcess.start({ permissions: ["--no-prompt", ...wide] });
   await using peer = new Peer(server.endpoint);
   assert.deepEqual(await peer.ask("hello"), ["hello"]);
@@ -84,14 +94,14 @@ Deno.test("README.md and docs/protocol.md name every code", () => {
   }
 });
 
-Deno.test("README.md and the documents link to files that exist", () => {
-  const docs = new URL("docs/", ROOT);
-  for (const [text, base] of [[README, ROOT], [PROTOCOL, docs], [SECURITY, docs]] as const) {
-    const links = text.matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g);
-    const targets = [...links].flatMap(([, target]) => target ?? []);
-    assert.ok(targets.length > 0);
-    for (const target of targets) Deno.statSync(new URL(target, base));
-  }
+Deno.test("README.md and the documents link to files and headings that exist", () => {
+  const broken = DOCUMENTS.flatMap((file) =>
+    linksOf(file).filter(({ target, anchor }) =>
+      !exists(target) || anchor !== "" && !anchorsOf(target).includes(anchor)
+    ).map(({ target, anchor }) => `${file} → ${target}#${anchor}`)
+  );
+  assert.deepEqual(broken, []);
+  assert.ok(DOCUMENTS.flatMap(linksOf).length >= 40);
 });
 
 Deno.test("CHANGELOG.md has the version of deno.json", () => {
@@ -138,6 +148,44 @@ Deno.test("docs/protocol.md has an example of the frames that the code builds", 
   writeReply(new DataView(answer.buffer), { job: 1, code: 200, micros: 42, frames: 1 });
   assert.deepEqual(example("answer"), [answer, bytes("HELLO")]);
 });
+
+/** The paths of a folder's files from the root, such as `docs/options.md`. */
+function namesOf(folder: string): string[] {
+  return [...Deno.readDirSync(path(folder))].map(({ name }) => `${folder}/${name}`).sort();
+}
+
+/** The relative links of a document: the file that each leads to, from the root, and its anchor or "". */
+function linksOf(file: string): { target: string; anchor: string }[] {
+  const found = prose(read(file)).matchAll(/\]\(([^()\s]*)\)/g);
+  return [...found].flatMap(([, link = ""]) => {
+    const { href, hash } = new URL(link, new URL(file, ROOT));
+    if (!href.startsWith(ROOT.href)) return [];
+    const target = href.slice(ROOT.href.length).replace(/#.*/, "");
+    return [{ target, anchor: decodeURIComponent(hash.slice(1)) }];
+  });
+}
+
+/** A document without its code blocks and its code in lines. */
+function prose(text: string): string {
+  return text.replaceAll(/^```[^]*?^```$/gm, "").replaceAll(/`[^`\n]*`/g, "");
+}
+
+/** The anchors of a document's headings, as GitHub makes them. */
+function anchorsOf(file: string): string[] {
+  const headings = read(file).replaceAll(/^```[^]*?^```$/gm, "").matchAll(/^#+ (.*)$/gm);
+  return [...headings].map(([, heading = ""]) =>
+    heading.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
+  );
+}
+
+function exists(file: string): boolean {
+  try {
+    Deno.statSync(path(file));
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 function read(file: string): string {
   return Deno.readTextFileSync(new URL(file, ROOT));

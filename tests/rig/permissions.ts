@@ -1,12 +1,12 @@
 /**
- * The least permissions of the main process and of the client: those that the README's table names for
+ * The least permissions of the main process and of the client: those that the table in docs/permissions.md names for
  * the features that a test uses. So no test runs with more, and the table can't be short of any.
  */
 
 import { locateLibrary } from "../../zmq/locate.ts";
 
 const ROOT = decodeURIComponent(new URL("../..", import.meta.url).pathname).slice(0, -1);
-const README = Deno.readTextFileSync(new URL("../../README.md", import.meta.url));
+const PERMISSIONS = Deno.readTextFileSync(new URL("../../docs/permissions.md", import.meta.url));
 
 /** What stands in capitals in the table's flags, and what it stands for here. */
 export type Values = Record<string, string>;
@@ -14,7 +14,7 @@ export type Values = Record<string, string>;
 /** A feature that a process uses: the first word of its row, and the values that this needs. */
 export type Feature = readonly [name: string, values?: Values];
 
-/** A row of the README's table. */
+/** A row of the table in docs/permissions.md. */
 export interface Row {
   /** Whether nothing works without these flags. */
   required: boolean;
@@ -26,7 +26,8 @@ export interface Row {
 export const TABLE: ReadonlyMap<string, Row> = readTable();
 
 function readTable(): Map<string, Row> {
-  const [, table = ""] = /<!-- permissions -->\n+([^]*?)<!-- \/permissions -->/.exec(README) ?? [];
+  const [, table = ""] = /<!-- permissions -->\n+([^]*?)<!-- \/permissions -->/.exec(PERMISSIONS) ??
+    [];
   const rows = table.split("\n").slice(2).map((line) => line.split("|").slice(1, -1));
   return new Map(rows.flatMap(([name = "", flags = "", without = ""]) => {
     const [key = ""] = name.match(/[\w…]+/) ?? [];
@@ -39,7 +40,7 @@ function readTable(): Map<string, Row> {
 export function flagsFor(features: readonly Feature[]): string[] {
   const flags = features.flatMap(([name, values = {}]) => {
     const row = TABLE.get(name);
-    if (row === undefined) throw new Error(`The README has no permissions for "${name}"`);
+    if (row === undefined) throw new Error(`docs/permissions.md has no row for "${name}"`);
     return row.flags.map((flag) => flag.replaceAll(/\b[A-Z]{3,}\b/g, (word) => fill(word, values)));
   });
   return mergeFlags(flags);
@@ -47,7 +48,9 @@ export function flagsFor(features: readonly Feature[]): string[] {
 
 function fill(word: string, values: Values): string {
   const value = values[word];
-  if (value === undefined) throw new Error(`The README's permissions need a value for "${word}"`);
+  if (value === undefined) {
+    throw new Error(`The permissions in docs/permissions.md need a value for "${word}"`);
+  }
   return value;
 }
 
