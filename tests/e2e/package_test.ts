@@ -82,7 +82,15 @@ Deno.test("the package is published with what it runs and its documents, and not
     .filter(({ name }) => ![...publish.exclude, "node_modules"].includes(name))
     .map(({ name, isDirectory }) => isDirectory ? `${name}/` : name);
   const published = [
-    ...["CHANGELOG.md", "LICENSE", "README.md", "deno.json", "docs/", "examples/"],
+    ...[
+      "CHANGELOG.md",
+      "LICENSE",
+      "CONTRIBUTING.md",
+      "README.md",
+      "deno.json",
+      "docs/",
+      "examples/",
+    ],
     ...["broker.ts", "client.ts", "mod.ts", "worker.ts"],
     ...["auth/", "broker/", "cli/", "client/", "ops/", "options/", "pool/", "ports/", "system/"],
     ...["wire/", "worker/", "zmq/"],

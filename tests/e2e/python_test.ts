@@ -1,4 +1,4 @@
-/** The Python clients of the README and of examples/, run as they are. */
+/** The Python clients of README.md, docs/ and examples/, run as they are. */
 
 import { strict as assert } from "node:assert";
 import { path, ROOT } from "../rig/checkout.ts";
@@ -25,11 +25,11 @@ async function python(program: string, ...args: string[]): Promise<string> {
   return stdout;
 }
 
-/** The README's programs for Python that ask a server, asking another one. */
-function programs(endpoint: string): string[] {
-  const readme = Deno.readTextFileSync(new URL("README.md", ROOT));
-  return [...readme.matchAll(/^```python\n(.*?)^```$/gms)].map(([, text = ""]) => text)
-    .filter((text) => text.includes("def ask("))
+/** A document's programs for Python that ask a server, asking another one. */
+function programs(document: string, endpoint: string): string[] {
+  const page = Deno.readTextFileSync(new URL(document, ROOT));
+  return [...page.matchAll(/^```python\n(.*?)^```$/gms)].map(([, text = ""]) => text)
+    .filter((text) => text.startsWith("import "))
     .map((text) => text.replaceAll("tcp://127.0.0.1:6660", endpoint));
 }
 
@@ -46,14 +46,14 @@ export default (body) => {
 };`;
 
 Deno.test(
-  "README.md has Python clients that ask, ask again when there was no answer, and raise errors",
+  "docs/clients.md has Python clients that ask, ask again when there was no answer, and raise errors",
   {
     ignore,
   },
   async () => {
     const args = ["--workers", "1", "--concurrency", "8"];
     await using server = await ServerProcess.start({ handler: SLOW_AT_FIRST, args });
-    const [plain = "", asyncio = "", ...more] = programs(server.endpoint);
+    const [plain = "", asyncio = "", ...more] = programs("docs/clients.md", server.endpoint);
     assert.equal(more.length, 0);
     assert.equal(await python(plain), "HELLO\n");
     assert.equal(await python(asyncio), "HELLO 0\nHELLO 1\nHELLO 2\n");
@@ -71,6 +71,13 @@ except TimeoutError as error:
     assert.equal(await python(silent), "no answer in 2 tries of 100 ms\n");
   },
 );
+
+Deno.test("README.md has a Python client that asks", { ignore }, async () => {
+  await using server = await ServerProcess.start({ args: [path("examples/upper.ts")] });
+  const [program = "", ...more] = programs("README.md", server.endpoint);
+  assert.equal(more.length, 0);
+  assert.equal(await python(program), "HELLO\n");
+});
 
 /** Counts how often each body was started. */
 const COUNTING = `

@@ -2,6 +2,7 @@
 
 import { strict as assert } from "node:assert";
 import { optionsTable, parseCommand } from "../../options/command.ts";
+import { OPTIONS } from "../../options/table.ts";
 import { buildJobHeader, REPLY_BYTES, writeJob, writeReply } from "../../wire/job.ts";
 import { buildRequestHeader, buildStatus, Code } from "../../wire/request.ts";
 import { path, ROOT } from "../rig/checkout.ts";
@@ -17,9 +18,14 @@ const config: { version: string; links?: string[]; allowScripts: unknown } = JSO
   read("deno.json"),
 );
 const README = read("README.md");
-const OPTIONS = read("docs/options.md");
+const CLIENTS = read("docs/clients.md");
+const HANDLERS = read("docs/handlers.md");
+const NET_SERVER = read("docs/net_server.md");
+const OPERATIONS = read("docs/operations.md");
+const OPTIONS_PAGE = read("docs/options.md");
 const PERMISSIONS = read("docs/permissions.md");
 const PROTOCOL = read("docs/protocol.md");
+const SECURITY = read("docs/security.md");
 
 /** Every document of the repository, by its path from the root. */
 const DOCUMENTS = [
@@ -31,7 +37,7 @@ const DOCUMENTS = [
 ];
 
 Deno.test("docs/options.md has the table of options that the code makes", () => {
-  assert.ok(OPTIONS.includes(`<!-- options -->\n\n${optionsTable()}\n<!-- /options -->`));
+  assert.ok(OPTIONS_PAGE.includes(`<!-- options -->\n\n${optionsTable()}\n<!-- /options -->`));
 });
 
 Deno.test("README.md has the two lines that need Node and npm only", () => {
@@ -40,15 +46,16 @@ Deno.test("README.md has the two lines that need Node and npm only", () => {
   assert.ok(lines.includes("npx -y deno@2.9.6 task test"));
 });
 
-Deno.test("README.md has TypeScript that compiles and tests that pass, as a project that has this package", async () => {
+Deno.test("the documents have TypeScript that compiles and tests that pass, as a project that has this package", async () => {
   using folder = new Folder();
   const links = [".", ...config.links ?? []].map((link) => path(link));
   folder.write("deno.json", JSON.stringify({ links, allowScripts: config.allowScripts }));
-  const texts = blocks(README, "ts");
-  // The tests import the handler that is shown ahead of them.
-  folder.write("handler.ts", texts.find((text) => text.includes("export default json(")) ?? "");
+  const texts = DOCUMENTS.flatMap((file) => blocks(read(file), "ts"));
+  // The tests import the handler that is shown ahead of them, and so do the programs that serve.
+  const [handler = ""] = blocks(read("docs/handlers.md"), "ts").filter(isJsonHandler);
+  folder.write("handler.ts", handler);
   const files = texts.map((text, index) => folder.write(`block${index}.ts`, text));
-  assert.ok(files.length >= 4);
+  assert.ok(files.length >= 12);
   const inFolder = (...args: string[]) => run(Deno.execPath(), args, { cwd: folder.path });
   const { code, stderr } = await inFolder("check", "--no-lock", ...files);
   assert.equal(code, 0, stderr);
@@ -58,8 +65,60 @@ Deno.test("README.md has TypeScript that compiles and tests that pass, as a proj
   assert.match(tested.stdout, /2 passed/);
 });
 
+Deno.test("README.md has a first handler that the server serves and the command asks", async () => {
+  const [handler = ""] = blocks(README, "ts").filter((text) => text.includes("upper case"));
+  const [line = ""] = blocks(README, "sh").filter((text) => text.includes("# HELLO"));
+  const [, args = ""] = /^deno (task client .*?) +# HELLO$/m.exec(line) ?? [];
+  await using server = await ServerProcess.start({ handler });
+  const words = [...args.split(" "), "--endpoint", server.endpoint];
+  const { code, stdout } = await run(Deno.execPath(), words, { cwd: path(".") });
+  assert.deepEqual({ code, stdout }, { code: 0, stdout: "HELLO\n" });
+});
+
+Deno.test("docs/security.md has commands that let a listed client in", async () => {
+  using folder = new Folder();
+  const lines = blocks(SECURITY, "sh").flatMap((block) => block.trim().split("\n"));
+  const commands = lines.map((line) => line.replace(/ +#.*/, ""));
+  const serve = commands.find((line) => line.startsWith("deno run")) ?? "";
+  const ask = commands.find((line) => line.includes("task client")) ?? "";
+  const before = commands.slice(0, commands.indexOf(serve)).join("\n");
+  const deno = Deno.execPath();
+  const script = (text: string) =>
+    run("/bin/sh", [
+      "-ec",
+      text.replaceAll(/deno task (\w+)/g, `"${deno}" run -A $1`)
+        .replaceAll("-A keygen", `-A "${path("cli/keygen.ts")}"`)
+        .replaceAll("-A client", `-A "${path("client.ts")}"`),
+    ], { cwd: folder.path });
+  const made = await script(before);
+  assert.equal(made.code, 0, made.stderr);
+  const flags = serve.replace("deno run -A mod.ts ", "").split(" ").slice(0, -1)
+    .map((word) => word.startsWith("--") ? word : `${folder.path}/${word}`);
+  assert.equal(flags.length, 4);
+  await using server = await ServerProcess.start({ args: [...flags, path("examples/upper.ts")] });
+  const { code, stdout } = await script(`${ask} --endpoint ${server.endpoint}`);
+  assert.deepEqual({ code, stdout }, { code: 0, stdout: "HELLO\n" });
+});
+
+Deno.test(
+  "docs/clients.md has a client in C that gets its answer",
+  { ignore: !hasCompiler() },
+  async () => {
+    using folder = new Folder();
+    await using server = await ServerProcess.start({ args: [path("examples/upper.ts")] });
+    const [source = ""] = blocks(CLIENTS, "c");
+    const file = folder.write("ask.c", source.replace("tcp://127.0.0.1:6660", server.endpoint));
+    const compiled = await run("cc", ["-o", `${folder.path}/ask`, file, "-lzmq"]);
+    assert.equal(compiled.code, 0, compiled.stderr);
+    const { code, stdout } = await run(`${folder.path}/ask`, []);
+    assert.deepEqual({ code, stdout }, { code: 0, stdout: "HELLO\n" });
+  },
+);
+
 Deno.test("docs/options.md has a conf file that is understood", () => {
-  const [conf = ""] = blocks(OPTIONS, "ini").filter((text) => text.startsWith("# prefork.conf\n"));
+  const [conf = ""] = blocks(OPTIONS_PAGE, "ini").filter((text) =>
+    text.startsWith("# prefork.conf\n")
+  );
   const sources = { env: () => undefined, readFile: () => conf };
   const command = parseCommand(["--config", "prefork.conf"], sources);
   assert.ok(command.mode === "serve");
@@ -81,17 +140,42 @@ Deno.test("docs/permissions.md has the permissions that are enough", async () =>
   assert.deepEqual(await peer.ask("hello"), ["hello"]);
 });
 
-Deno.test("README.md names every hook of serve()", () => {
+Deno.test("docs/operations.md names every hook of serve()", () => {
   const hooks = namesIn("options/table.ts", /^ {2}(on[A-Z]\w+)\?:/gm);
   assert.equal(hooks.length, 9);
-  for (const hook of hooks) assert.match(README, new RegExp(`^\\| \`${hook}\` `, "m"));
+  for (const hook of hooks) assert.match(OPERATIONS, new RegExp(`^\\| \`${hook}\` `, "m"));
 });
 
-Deno.test("README.md and docs/protocol.md name every code", () => {
+Deno.test("docs/clients.md and docs/protocol.md name every code", () => {
   for (const code of Object.values(Code).filter((code) => code !== Code.ok)) {
-    const explained = new RegExp(`^\\| ${code} |\\b${code}\\b[^.]*set aside`, "m");
-    for (const document of [README, PROTOCOL]) assert.match(document, explained);
+    const explained = new RegExp(`^\\| ${code} |\\b${code}\\b[^.]*reserved`, "m");
+    for (const document of [CLIENTS, PROTOCOL]) assert.match(document, explained);
   }
+});
+
+Deno.test("docs/clients.md names every option of a client and of its requests", () => {
+  const names = namesIn("client/options.ts", /^ {2}(\w+)\?: /gm);
+  assert.ok(names.length >= 12);
+  for (const name of names) assert.match(CLIENTS, new RegExp(`\\b${name}\\b`));
+});
+
+Deno.test("docs/handlers.md names all that a handler's context has", () => {
+  const [, context = ""] =
+    /interface HandlerContext \{([^]*?)^\}/m.exec(read("worker/handler.ts")) ?? [];
+  const names = [...context.matchAll(/^ {2}readonly (\w+): /gm)].map(([, name]) => name);
+  assert.ok(names.length >= 7);
+  for (const name of names) assert.match(HANDLERS, new RegExp(`^\\| \`${name}\\b`, "m"));
+});
+
+Deno.test("docs/net_server.md names every key of Net::Server's conf files that is known here", () => {
+  const lines = NET_SERVER.split("\n");
+  const missing = OPTIONS.flatMap(({ name, netServer }) =>
+    netServer.filter((key) =>
+      key !== name &&
+      !lines.some((line) => line.startsWith(`| \`${key}\` `) && line.includes(`\`${name}\``))
+    )
+  );
+  assert.deepEqual(missing, []);
 });
 
 Deno.test("README.md and the documents link to files and headings that exist", () => {
@@ -195,6 +279,20 @@ function read(file: string): string {
 function blocks(text: string, language: string): string[] {
   const fence = new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, "gms");
   return [...text.matchAll(fence)].flatMap(([, block]) => block ?? []);
+}
+
+function isJsonHandler(text: string): boolean {
+  return text.includes("export default json(");
+}
+
+/** Whether programs in C for libzmq can be made here. */
+function hasCompiler(): boolean {
+  try {
+    const args = ["-fsyntax-only", "-include", "zmq.h", "-x", "c", "/dev/null"];
+    return new Deno.Command("cc", { args, stderr: "null" }).outputSync().success;
+  } catch {
+    return false;
+  }
 }
 
 /** What a pattern finds in a source file. */
