@@ -14,7 +14,7 @@ export default json((value: unknown) => {
   return { sum: items.reduce((sum, item) => sum + item, 0) };
 });
 
-/** What a client sends may be anything: the handler is the one to look. */
+/** A client may send anything, so the handler checks it. */
 function itemsOf(value: unknown): number[] {
   const items = typeof value === "object" && value !== null && "items" in value
     ? value.items
