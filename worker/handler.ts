@@ -12,7 +12,7 @@
  */
 
 import { Code, isErrorCode } from "../wire/request.ts";
-import { messageOf } from "./show.ts";
+import { showMessage } from "./show.ts";
 
 /** What a handler returns: one body frame, or several. Text is sent as UTF-8. */
 export type HandlerResult = Uint8Array | string | readonly (Uint8Array | string)[];
@@ -151,6 +151,6 @@ function parseJson<T>(body: Uint8Array): T {
   try {
     return JSON.parse(new TextDecoder().decode(body));
   } catch (error) {
-    throw new RequestError(Code.badRequest, `The body must be JSON: ${messageOf(error)}`);
+    throw new RequestError(Code.badRequest, `The body must be JSON: ${showMessage(error)}`);
   }
 }

@@ -1,13 +1,15 @@
 /**
- * What a module that was imported offers as a handler. Looks at values; imports and calls nothing.
+ * What an imported module offers as a handler. Inspects values; imports and calls nothing.
  *
  * @module
  */
 
+import type { HandlerModule } from "./handler.ts";
+
 /** A module's exports by name. */
 export type Exports = Readonly<Record<string, unknown>>;
 
-/** Exports that a handler may have beside the default one. */
+/** Exports that a handler may have along with the default one. */
 export const HOOKS = ["init", "finish", "allow", "dequeue"] as const;
 
 /**
@@ -20,6 +22,32 @@ export function exportsOf(module: unknown): Exports {
   const isCommonJs = "module.exports" in module || (isRecord(inner) && inner.__esModule === true);
   if (!isCommonJs || !isRecord(inner)) return module;
   return Object.fromEntries(["default", ...HOOKS].map((name) => [name, inner[name]]));
+}
+
+/**
+ * The exports of a module, checked.
+ *
+ * @throws {TypeError} when an export that is needed is missing, or one is not a function.
+ */
+export function checkModule(
+  module: unknown,
+  config: { needsDequeue: boolean },
+): HandlerModule {
+  const exports = exportsOf(module);
+  if (!isHandlerModule(exports)) throw new TypeError(faultOfHandler(exports));
+  for (const name of HOOKS) {
+    if (exports[name] !== undefined && typeof exports[name] !== "function") {
+      throw new TypeError(`The module's export "${name}" must be a function`);
+    }
+  }
+  if (config.needsDequeue && exports.dequeue === undefined) {
+    throw new TypeError('The module must export a function "dequeue", as "dequeueInterval" is set');
+  }
+  return exports;
+}
+
+function isHandlerModule(exports: Exports): exports is Exports & HandlerModule {
+  return faultOfHandler(exports) === undefined;
 }
 
 /** What is wrong with the exports of a handler; undefined: its default export answers requests. */

@@ -1,17 +1,12 @@
 /**
- * A job in a worker: how the handler is called, what it sees, when it should stop, and what its result
- * or its error means. No socket: worker.ts sends what comes of it, testing.ts hands it to a test.
+ * A job in a worker: how the handler is called, what it sees of its job, and when it should stop. No
+ * socket: service.ts and testing.ts own the jobs and do something with the results.
  *
  * @module
  */
 
-import type { WorkerConfig } from "../wire/worker_config.ts";
-import { type Exports, exportsOf, faultOfHandler, HOOKS } from "./handler_module.ts";
 import type { JobHeader, LogLevel } from "../wire/job.ts";
-import { Code, isErrorCode } from "../wire/request.ts";
-import { toFrames } from "./result.ts";
-import { messageOf } from "./show.ts";
-import { lengthOf } from "../zmq/library.ts";
+import { Code } from "../wire/request.ts";
 import {
   type HandlerContext,
   type HandlerLog,
@@ -21,32 +16,6 @@ import {
   RequestError,
 } from "./handler.ts";
 
-/**
- * Makes sure that a module has what is needed of it.
- *
- * @throws {TypeError} when it has not.
- */
-export function checkModule(
-  module: unknown,
-  config: { needsDequeue: boolean },
-): HandlerModule {
-  const exports = exportsOf(module);
-  if (!isHandlerModule(exports)) throw new TypeError(faultOfHandler(exports));
-  for (const name of HOOKS) {
-    if (exports[name] !== undefined && typeof exports[name] !== "function") {
-      throw new TypeError(`The module's export "${name}" must be a function`);
-    }
-  }
-  if (config.needsDequeue && exports.dequeue === undefined) {
-    throw new TypeError('The module must export a function "dequeue", as "dequeueInterval" is set');
-  }
-  return exports;
-}
-
-function isHandlerModule(exports: Exports): exports is Exports & HandlerModule {
-  return faultOfHandler(exports) === undefined;
-}
-
 /** Why a job should stop, and the code that it ends with if it does. */
 export const Stop = {
   cancelled: { code: Code.cancelled, reason: "Nobody waits for the answer any more" },
@@ -55,7 +24,7 @@ export const Stop = {
   interrupted: { code: Code.handlerFailed, reason: "The worker was interrupted" },
 } as const;
 
-/** One of them. */
+/** A reason of `Stop`. */
 export type Stop = typeof Stop[keyof typeof Stop];
 
 /** Where a handler's log lines go. */
@@ -64,19 +33,7 @@ export interface JobLog {
   logOf(job: Job, level: LogLevel, message: unknown, fields: unknown): void;
 }
 
-/** An error reply, as the handler's error makes it. */
-export interface Failure {
-  /** 400 to 599. */
-  code: number;
-  /** What the client reads, if it may. */
-  message: string;
-  /** Whether the message was worded for clients, or is the runtime's own. */
-  worded: boolean;
-  /** Whether the handler failed, and was not just told to stop. */
-  failed: boolean;
-}
-
-/** A job of this worker. The handler sees none of it but through its context. */
+/** A job of this worker. The handler sees it only through its `JobContext`. */
 export class Job {
   readonly header: JobHeader;
   readonly frames: readonly Uint8Array[];
@@ -95,7 +52,7 @@ export class Job {
     return this.header.job;
   }
 
-  /** Made when it is asked for. */
+  /** Aborts when the handler should stop; made at the first use, as most handlers need none. */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
@@ -109,41 +66,41 @@ export class Job {
   /** Why the handler should have stopped by now, if it should. */
   get stopped(): Stop | undefined {
     if (this.#stopped !== undefined) return this.#stopped;
-    const { stop, left } = this.#limit();
-    return left > 0 ? undefined : stop;
+    const { stop, leftMs } = this.#limit();
+    return leftMs > 0 ? undefined : stop;
   }
 
-  /** Fires the signal. */
+  /** Asks the handler to stop. */
   abort(stop: Stop): void {
     this.#stopped = stop;
     this.#controller?.abort(new DOMException(stop.reason, "AbortError"));
   }
 
-  /** The job has ended. */
+  /** Stops the timer of a job that has ended. */
   end(): void {
     if (this.#timer !== undefined) clearTimeout(this.#timer);
   }
 
   #setTimer(): void {
-    const { stop, left } = this.#limit();
-    // Timers hold no longer time.
-    if (left <= 0x7fffffff) this.#timer = setTimeout(() => this.abort(stop), left);
+    const { stop, leftMs } = this.#limit();
+    // No timer can be longer.
+    if (leftMs <= 0x7fffffff) this.#timer = setTimeout(() => this.abort(stop), leftMs);
   }
 
-  /** The limit that comes first, and the ms until then; Infinity: there is none. */
-  #limit(): { stop: Stop; left: number } {
+  /** The limit that comes first, and the time until then; Infinity: there is none. */
+  #limit(): { stop: Stop; leftMs: number } {
     const { deadline, requestTimeout } = this.header;
     const untilDeadline = deadline === 0 ? Infinity : deadline - Date.now();
     const untilLimit = requestTimeout === 0
       ? Infinity
       : this.startedAt + requestTimeout - performance.now();
     return untilLimit < untilDeadline
-      ? { stop: Stop.timeLimit, left: untilLimit }
-      : { stop: Stop.deadline, left: untilDeadline };
+      ? { stop: Stop.timeLimit, leftMs: untilLimit }
+      : { stop: Stop.deadline, leftMs: untilDeadline };
   }
 }
 
-/** What a handler sees of its job. Whatever it adds to this or replaces, the job itself stays as it is. */
+/** What a handler sees of its job. Whatever the handler adds or replaces here, the job stays as it is. */
 export class JobContext implements HandlerContext {
   readonly #job: Job;
   readonly #log: JobLog;
@@ -190,7 +147,7 @@ export class JobContext implements HandlerContext {
   }
 }
 
-/** Calls the handler, after `allow`. Without a promise if it answers at once. */
+/** Calls `allow`, then the handler. Returns no promise if both answer at once. */
 export function callHandler(
   module: HandlerModule,
   job: Job,
@@ -198,76 +155,23 @@ export function callHandler(
 ): HandlerResult | Promise<HandlerResult> {
   const { allow, default: handler } = module;
   const [body = new Uint8Array(0)] = job.frames;
-  const allowed = allow === undefined ? true : settled(allow(context));
+  const allowed = allow === undefined ? true : toPromise(allow(context));
   if (allowed instanceof Promise) {
     return allowed.then((allowed) => {
-      demand(allowed);
+      refuseUnless(allowed);
       return handler(body, context);
     });
   }
-  demand(allowed);
-  return settled(handler(body, context));
+  refuseUnless(allowed);
+  return toPromise(handler(body, context));
 }
 
-/** What bounds a reply. */
-export type ReplyBounds = Pick<WorkerConfig, "maxMessageSize" | "maxFrames">;
-
-/**
- * The frames of a reply. Runs the handler's own code: call it before a message is begun.
- *
- * @throws {TypeError} when the result is no answer.
- * @throws {RangeError} when it is too large.
- */
-export function framesOf(
-  result: HandlerResult,
-  { maxMessageSize, maxFrames }: ReplyBounds,
-): { frames: Uint8Array<ArrayBuffer>[]; size: number } {
-  const frames = toFrames(result);
-  if (frames.length > maxFrames) {
-    throw new RangeError(
-      `The reply must have at most ${maxFrames} frames: it has ${frames.length}`,
-    );
-  }
-  const size = bytesOf(frames);
-  if (size <= maxMessageSize) return { frames, size };
-  throw new RangeError(`The reply must have at most ${maxMessageSize} bytes: it has ${size}`);
-}
-
-/** What an error of the handler's is answered with. One that was told to stop and threw has done so. */
-export function failureOf(job: Job, error: unknown): Failure {
-  const { stopped } = job;
-  if (stopped !== undefined && stopped !== Stop.interrupted) {
-    return { code: stopped.code, message: stopped.reason, worded: true, failed: false };
-  }
-  const worded = wordedCodeOf(error);
-  const code = worded ?? Code.handlerFailed;
-  return { code, message: messageOf(error), worded: worded !== undefined, failed: true };
-}
-
-/** Bytes in all frames, whatever these pretend to have. */
-export function bytesOf(frames: readonly Uint8Array[]): number {
-  let sum = 0;
-  for (const frame of frames) sum += lengthOf(frame);
-  return sum;
-}
-
-function demand(allowed: boolean): void {
+function refuseUnless(allowed: boolean): void {
   if (!allowed) throw new RequestError(Code.forbidden, "The request is not allowed");
 }
 
-/** The code of an error that is worded for clients; also of another copy of this module, so by its name. */
-function wordedCodeOf(error: unknown): number | undefined {
-  try {
-    const named = error instanceof Error && error.name === "RequestError" && "code" in error;
-    const code = named ? error.code : undefined;
-    return isErrorCode(code) ? code : undefined;
-  } catch {
-    return undefined; // it does not let itself be looked at
-  }
-}
-
-/** A promise of any make as one of our own; other values as they are. */
-function settled<T>(value: T | PromiseLike<T>): T | Promise<T> {
+/** A foreign promise as one of the runtime's; any other value as it is. */
+function toPromise<T>(value: T | PromiseLike<T>): T | Promise<T> {
   return isThenable(value) ? Promise.resolve(value) : value;
 }
 

@@ -1,21 +1,78 @@
 /**
- * What a handler returns, as the frames of a reply. Runs the handler's own code (getters, iterators,
- * proxies): call it before a message is begun.
+ * What a handler's result or its error is answered with. Runs the handler's own code (getters, iterators,
+ * proxies): call it before the first frame of a reply is sent.
  *
  * @module
  */
+
+import { Code, isErrorCode } from "../wire/request.ts";
+import type { WorkerConfig } from "../wire/worker_config.ts";
+import { lengthOf } from "../zmq/library.ts";
+import type { HandlerResult } from "./handler.ts";
+import { type Job, Stop } from "./job_context.ts";
+import { showMessage } from "./show.ts";
 
 /** As it was before the handler could replace it. */
 const Bytes = Uint8Array;
 const utf8 = new TextEncoder();
 const EMPTY = new Bytes(0);
 
+/** An error reply, as the handler's error makes it. */
+export interface Failure {
+  /** 400 to 599. */
+  code: number;
+  /** What the client reads if `worded` is set, or if the server exposes errors. */
+  message: string;
+  /** Whether the message was written for clients: by a RequestError, or by this package. */
+  worded: boolean;
+  /** Whether the handler failed, and was not just told to stop. */
+  failed: boolean;
+}
+
+/** What bounds a reply. */
+export type ReplyBounds = Pick<WorkerConfig, "maxMessageSize" | "maxFrames">;
+
 /**
- * A result as frames, of which there is at least one.
+ * The frames of a reply, at least one, and the bytes in them.
  *
- * @throws {TypeError} when it is something else.
+ * @throws {TypeError} when the result is neither bytes, nor text, nor an array of these.
+ * @throws {RangeError} when the reply has more frames or bytes than `bounds` allow.
  */
-export function toFrames(result: unknown): Uint8Array<ArrayBuffer>[] {
+export function framesOf(
+  result: HandlerResult,
+  { maxMessageSize, maxFrames }: ReplyBounds,
+): { frames: Uint8Array<ArrayBuffer>[]; size: number } {
+  const frames = toFrames(result);
+  if (frames.length > maxFrames) {
+    throw new RangeError(
+      `The reply must have at most ${maxFrames} frames: it has ${frames.length}`,
+    );
+  }
+  const size = bytesOf(frames);
+  if (size <= maxMessageSize) return { frames, size };
+  throw new RangeError(`The reply must have at most ${maxMessageSize} bytes: it has ${size}`);
+}
+
+/** What a handler's error is answered with: the stop, if the handler was told to stop, whatever it threw. */
+export function failureOf(job: Job, error: unknown): Failure {
+  const { stopped } = job;
+  if (stopped !== undefined && stopped !== Stop.interrupted) {
+    return { code: stopped.code, message: stopped.reason, worded: true, failed: false };
+  }
+  const worded = wordedCodeOf(error);
+  const code = worded ?? Code.handlerFailed;
+  return { code, message: showMessage(error), worded: worded !== undefined, failed: true };
+}
+
+/** The bytes in all frames, whatever their `length` pretends. */
+export function bytesOf(frames: readonly Uint8Array[]): number {
+  let sum = 0;
+  for (const frame of frames) sum += lengthOf(frame);
+  return sum;
+}
+
+/** A result as frames, of which there is at least one. */
+function toFrames(result: unknown): Uint8Array<ArrayBuffer>[] {
   const frames = Array.isArray(result) ? Array.from(result, toFrame) : [toFrame(result)];
   if (frames.length === 0) return [EMPTY];
   if (frames.every((frame) => frame !== undefined)) return frames;
@@ -44,4 +101,15 @@ function describe(value: unknown): string {
   }
   if (typeof value === "object" && value !== null) return value.constructor?.name ?? "an object";
   return String(value);
+}
+
+/** The code of a RequestError, which may be of another copy of this package: so its name decides. */
+function wordedCodeOf(error: unknown): number | undefined {
+  try {
+    const named = error instanceof Error && error.name === "RequestError" && "code" in error;
+    const code = named ? error.code : undefined;
+    return isErrorCode(code) ? code : undefined;
+  } catch {
+    return undefined; // its properties throw
+  }
 }

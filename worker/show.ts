@@ -1,17 +1,18 @@
 /**
- * What a handler throws or logs, as text: any value, of bounded length. The value may be hostile to being
- * looked at (getters that throw, proxies, an own `toString`), so nothing here ever throws. Runs the
- * handler's own code: call it before a message is begun.
+ * What a handler throws or logs, as text of bounded length. The value may be hostile (getters that throw,
+ * proxies, a `toString` of its own), so nothing here ever throws. Runs the handler's own code: call it
+ * before the first frame of a message is sent.
  *
  * @module
  */
 
-/** Characters of a message at most. */
+/** The most characters of a message. */
 export const MAX_TEXT = 8192;
-/** Characters of all fields of a log line at most. */
+/** The most characters of all fields of a log line. */
 const MAX_ALL_FIELDS = 12_288;
-/** Characters of one field at most, and of the stack. */
+/** The most characters of one field. */
 const MAX_FIELD = 1024;
+/** The most characters of a stack. */
 const MAX_STACK = 4096;
 const MAX_FIELDS = 64;
 const UNSHOWN = "A value that can't be shown";
@@ -28,8 +29,8 @@ export function show(value: unknown): string {
   });
 }
 
-/** What an error says, without its name and its stack; what else was thrown, as text. */
-export function messageOf(error: unknown): string {
+/** An error's message without its name and its stack; anything else that was thrown, as text. */
+export function showMessage(error: unknown): string {
   return guarded(() => {
     if (error instanceof Error) return withOurFlags(cut(String(error.message)));
     return typeof error === "object" && error !== null ? inspected(error) : cut(String(error));
@@ -37,7 +38,7 @@ export function messageOf(error: unknown): string {
 }
 
 /** An error with its stack and its causes; "" for what is not an error. */
-export function stackOf(error: unknown): string {
+export function showStack(error: unknown): string {
   return guarded(
     () => error instanceof Error ? withOurFlags(inspected(error)).slice(0, MAX_STACK) : "",
     "",
@@ -62,7 +63,7 @@ const OWN_FILES = ["worker.ts", "worker/", "system/", "wire/", "zmq/"].map((file
 /** The fields of a log line as a JSON object of plain values; an error's stack is one; "" for none. */
 export function showFields(fields: unknown, message: unknown): string {
   return guarded(() => {
-    const stack = stackOf(message);
+    const stack = showStack(message);
     const given = typeof fields === "object" && fields !== null ? Object.entries(fields) : [];
     const texts = given.slice(0, MAX_FIELDS).flatMap(([name, value]) => {
       return value === undefined ? [] : [field(name, plain(value))];
@@ -105,7 +106,7 @@ function cut(text: string): string {
   return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
 }
 
-/** What `look` gives, unless that is no text or the value does not let itself be looked at. */
+/** The text that `look` returns; `otherwise` if that throws or is not text. */
 function guarded(look: () => string, otherwise = UNSHOWN): string {
   try {
     const text: unknown = look();

@@ -24,15 +24,9 @@ import type {
   HandlerModule,
   HandlerResult,
 } from "./handler.ts";
-import {
-  callHandler,
-  checkModule,
-  failureOf,
-  framesOf,
-  Job,
-  JobContext,
-  Stop,
-} from "./job_context.ts";
+import { checkModule } from "./handler_module.ts";
+import { callHandler, Job, JobContext, Stop } from "./job_context.ts";
+import { failureOf, framesOf } from "./result.ts";
 
 /** What a handler is asked, and what its context says. */
 export interface TestRequest {

@@ -32,7 +32,7 @@ const RULES: Record<string, string[]> = {
   "mod.ts": ["auth", "cli", "ops", "options", "pool", "ports", "system", "wire", "zmq"],
   "broker.ts": ["broker", "wire/request.ts"],
   "client.ts": ["cli", "client", "system/debugger.ts", "wire", "zmq"],
-  "worker.ts": ["system", "wire", "worker", "zmq"],
+  "worker.ts": ["system", "wire", "worker"],
   auth: ["auth", "system", "type wire"],
   broker: ["broker"],
   cli: ["auth/client_list.ts", "cli", "client", "options", "system", "zmq"],
@@ -47,6 +47,8 @@ const RULES: Record<string, string[]> = {
   system: ["system", "zmq/library.ts"],
   wire: ["wire"],
   worker: ["wire", "worker", "zmq/library.ts"],
+  "worker/replies.ts": ["wire", "zmq/library.ts", "type zmq"],
+  "worker/service.ts": ["wire", "worker", "zmq"],
   zmq: ["zmq"],
 };
 RULES["mod.ts"]?.push("type broker", "type worker.ts", "type worker");

@@ -1,0 +1,67 @@
+/**
+ * Replies on their way to the broker. While jobs end quickly one after the other, their replies share one
+ * message: libzmq's thread is woken once for all of them.
+ *
+ * @module
+ */
+
+import { REPLY_BYTES, type ReplyHeader, writeReply } from "../wire/job.ts";
+import { harden } from "../zmq/library.ts";
+import type { Socket } from "../zmq/socket.ts";
+
+/** A reply waits this long for the next one; a slow job in between can make that longer. */
+const HOLD_MS = 0.2;
+/** A reply with more bytes is sent at once, and what waits goes with it. */
+const LARGE_BYTES = 16_384;
+
+const EMPTY = new Uint8Array(0);
+
+/** The sending half of a worker's socket. */
+export type ReplySocket = Pick<Socket, "sendMore" | "sendLast">;
+
+/** Writes replies, several to a message. */
+export class Replies {
+  readonly #socket: ReplySocket;
+  readonly #header = new Uint8Array(REPLY_BYTES);
+  readonly #view = new DataView(this.#header.buffer);
+  /** When the first reply of the unfinished message was written, ms; undefined: no message is unfinished. */
+  #openedAt: number | undefined;
+
+  /** Writes to `socket`, which must get nothing else while a message is unfinished: see `flush`. */
+  constructor(socket: ReplySocket) {
+    this.#socket = socket;
+  }
+
+  /**
+   * Writes a reply. With `mayWait`, it may stay unsent until the next reply or `flush`.
+   *
+   * @param size bytes of all `frames`.
+   * @param now ms.
+   */
+  add(
+    header: ReplyHeader,
+    frames: readonly Uint8Array<ArrayBuffer>[],
+    size: number,
+    mayWait: boolean,
+    now: number,
+  ): void {
+    const openedAt = this.#openedAt ?? now;
+    const isLast = !mayWait || size > LARGE_BYTES || now - openedAt > HOLD_MS;
+    this.#openedAt = isLast ? undefined : openedAt;
+    writeReply(this.#view, header);
+    this.#socket.sendMore(this.#header);
+    const last = frames.length - 1;
+    for (let index = 0; index < last; index++) this.#socket.sendMore(frames[index] ?? EMPTY);
+    if (isLast) this.#socket.sendLast(frames[last] ?? EMPTY);
+    else this.#socket.sendMore(frames[last] ?? EMPTY);
+  }
+
+  /** Sends what waits. Call it before anything else is sent, and before the next job can take its time. */
+  flush(): void {
+    if (this.#openedAt === undefined) return;
+    this.#openedAt = undefined;
+    this.#socket.sendLast(EMPTY);
+  }
+}
+
+harden(Replies);
