@@ -6,8 +6,8 @@
 
 import { setImmediate } from "node:timers";
 import { parseArgs } from "@std/cli/parse-args";
-import { VERSION } from "./program.ts";
-import type { RequestBody } from "../client/copier.ts";
+import { commandName, VERSION } from "./program.ts";
+import type { RequestBody } from "../client/bodies.ts";
 import type { ClientOptions, CurveOptions, RequestOptions, Retry } from "../client/options.ts";
 import { AbandonedError, Reply, ReplyError } from "../client/reply.ts";
 import { Stderr } from "./stderr.ts";
@@ -26,8 +26,8 @@ export interface Asking extends AsyncDisposable {
 
 /** What the program around the command brings. */
 export interface Program {
-  /** The command that has started it, for its help. */
-  name: string;
+  /** The URL of the program's main module, for its help. */
+  url: string;
   /** Makes the client. */
   makeClient(options: ClientOptions): Asking;
 }
@@ -519,12 +519,12 @@ function print(bytes: Uint8Array): void {
 }
 
 /** Runs the command to its end; returns its exit code. */
-export async function main(args: string[], { name, makeClient }: Program): Promise<number> {
+export async function main(args: string[], { url, makeClient }: Program): Promise<number> {
   const stderr = new Stderr();
   try {
     const command = readCommand(args);
     if (command.help || command.version) {
-      print(encoder.encode(command.help ? helpText(name) : `${VERSION}\n`));
+      print(encoder.encode(command.help ? helpText(url) : `${VERSION}\n`));
       return EXIT_OK;
     }
     return await ask(command, makeClient, stderr);
@@ -536,7 +536,8 @@ export async function main(args: string[], { name, makeClient }: Program): Promi
   }
 }
 
-function helpText(name: string): string {
+function helpText(url: string): string {
+  const name = commandName(url, "deno task client", "client");
   return `Ask a ZeroMQ job server.\n\nUsage: ${name} [options] [file…]\n${HELP}`;
 }
 

@@ -1,5 +1,5 @@
 /**
- * One socket of the client's: where it leads, and what is known of its connection.
+ * One socket of the client: where it leads, and what is known of its connection.
  *
  * @module
  */
@@ -7,11 +7,12 @@
 import { Option, SocketType } from "../zmq/library.ts";
 import { type ConnectionEvent, Monitor } from "../zmq/monitor.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
+import type { AbandonedError } from "./reply.ts";
 
 /**
  * What is known of a connection.
  *
- * - `unconnected`: nobody was reached, or the connection has ended.
+ * - `unconnected`: nothing was reached, or the connection has ended.
  * - `reached`: something listens there, and has not answered as a ZeroMQ socket does.
  * - `denied`: the server does not let this client in.
  * - `mismatch`: one side asks for keys and the other one has none.
@@ -26,6 +27,7 @@ export type ConnectionState =
   | "failed"
   | "connected";
 
+/** How soon libzmq connects again; the time doubles. */
 const RECONNECT_INTERVAL = 100;
 const RECONNECT_INTERVAL_MAX = 1000;
 
@@ -70,12 +72,17 @@ export class Connection {
     return this.#state;
   }
 
-  /** The sockets to be watched. */
+  /** The sockets that news and answers come from. */
   get watched(): readonly Socket[] {
     return [this.socket, this.#monitor.socket];
   }
 
-  /** Reads the news of the connection: those that make a difference to requests. */
+  /** Has the next read ask libzmq itself, whether a wake-up has come or not. */
+  recheck(): void {
+    for (const socket of this.watched) socket.stir();
+  }
+
+  /** Reads the news of the connection that make a difference to requests. */
   *news(): Generator<"connected" | "disconnected"> {
     for (let event; (event = this.#monitor.next()) !== undefined;) {
       const before = this.#state;
@@ -98,6 +105,12 @@ function stateAfter(state: ConnectionState, event: ConnectionEvent): ConnectionS
   if (event.what === "disconnected") return state === "connected" ? "unconnected" : state;
   if (event.what === "reached") return state === "unconnected" ? "reached" : state;
   return event.what;
+}
+
+/** What a connection's state means for a request that waits on it. */
+export function reasonOf(state: ConnectionState): AbandonedError["reason"] {
+  if (state === "unconnected") return "unconnected";
+  return state === "connected" ? "unanswered" : "handshake";
 }
 
 /** A connection's state as half a sentence, for messages. `hasKeys`: the client has. */

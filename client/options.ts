@@ -9,7 +9,7 @@ import { readPublicKey, readSecretKey } from "../auth/keys.ts";
 import { DELIMITER, MAX_KEY_BYTES } from "../wire/request.ts";
 import { type KeyPair, makeKeyPair, publicKeyOf } from "../zmq/curve.ts";
 import type { Library } from "../zmq/library.ts";
-import { CHARACTER_BYTES } from "./copier.ts";
+import { CHARACTER_BYTES } from "./bodies.ts";
 import type { Terms } from "./lazy_pirate.ts";
 
 const encoder = new TextEncoder();

@@ -7,9 +7,12 @@
  */
 
 import type { Permissions } from "../options/table.ts";
+import { readVariable } from "../system/variables.ts";
 import type { HandlerConfig, Lock } from "./handler_config.ts";
 import type { ImportMap, Names } from "./import_map.ts";
 import type { Graph } from "./modules.ts";
+
+export { readVariable };
 
 /** What decides what a handler may do, and which modules it is made of. */
 export interface Sandbox {
@@ -365,10 +368,4 @@ function matchingVariables(grant: string): string[] {
 export function unlistedVariables({ all, env }: Permissions): string[] {
   const granted = !all && Array.isArray(env) ? env : [];
   return granted.filter((grant) => grant.endsWith("*") && !isGranted("env"));
-}
-
-/** An environment variable, or undefined if it is not set or may not be read. */
-export function readVariable(variable: string): string | undefined {
-  const { state } = Deno.permissions.querySync({ name: "env", variable });
-  return state === "granted" ? Deno.env.get(variable) : undefined;
 }

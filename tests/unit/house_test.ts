@@ -31,7 +31,7 @@ const ROOMS = ["mod.ts", "broker.ts", "client.ts", "worker.ts", ...FOLDERS];
 const RULES: Record<string, string[]> = {
   "mod.ts": ["auth", "cli", "ops", "options", "pool", "ports", "system", "wire", "zmq"],
   "broker.ts": ["broker", "wire/request.ts"],
-  "client.ts": ["cli", "client", "system/debugger.ts", "wire", "zmq"],
+  "client.ts": ["cli/client.ts", "client", "system", "wire", "zmq/locate.ts"],
   "worker.ts": ["system", "wire", "worker"],
   auth: ["auth", "system", "type wire"],
   broker: ["broker"],

@@ -8,19 +8,21 @@ const encoder = new TextEncoder();
 
 /** A request's body: one frame, or a list of at least one. Text is sent as UTF-8. */
 export type RequestBody = Uint8Array | string | readonly (Uint8Array | string)[];
-/** UTF-8 takes so many at most for each 16 bits of a string. */
+
+/** The most bytes that UTF-8 takes for each 16 bits of a string. */
 export const CHARACTER_BYTES = 3;
 
-/** Bytes that small frames share. What keeps one of them keeps all of these. */
+/** Small frames share blocks of memory; a block lives as long as one of its frames. */
 const SHARED_BYTES = 8192;
+/** The largest frame that shares memory. */
 const SMALL_BYTES = 512;
 
-/** Copies bodies, for they may be sent more than once; small frames share memory, which costs less. */
-export class Copier {
+/** Copies bodies. Small frames share memory, which costs less. */
+export class Bodies {
   #shared = new Uint8Array(SHARED_BYTES);
   #used = 0;
 
-  /** A body's frames. @throws {TypeError} when it is no body. */
+  /** A body's frames. @throws {TypeError} when it is not a body. */
   copy(body: RequestBody): Uint8Array<ArrayBuffer>[] {
     if (typeof body === "string" || body instanceof Uint8Array) return [this.#frame(body)];
     if (!Array.isArray(body) || body.length === 0) throw wrongBody(body);
