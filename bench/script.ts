@@ -51,10 +51,10 @@ async function forNode(): Promise<Stage> {
   };
 }
 
-/** The versions that deno.json pins. */
+/** The versions that deno.json pins for this folder. */
 async function install(folder: string): Promise<void> {
-  const { imports } = JSON.parse(Deno.readTextFileSync(pathOf("deno.json")));
-  const version = (name: string) => String(imports[name]).split("@").at(-1);
+  const { scopes } = JSON.parse(Deno.readTextFileSync(pathOf("deno.json")));
+  const version = (name: string) => String(scopes["./bench/"][name]).split("@").at(-1);
   const dependencies = { nats: version("nats"), piscina: version("piscina") };
   Deno.writeTextFileSync(
     `${folder}/package.json`,
