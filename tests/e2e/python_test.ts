@@ -119,6 +119,30 @@ except ReplyError as error:
   assert.equal(said, "[b'slow']\n[b'1'] [b'', b'true']\n(404, 'No such thing')\n");
 });
 
+Deno.test("docs/security.md has the lines with which a Python socket proves its key", {
+  ignore,
+}, async () => {
+  using ring = new KeyRing("alice");
+  const { publicKey, secretKey } = ring.pair("alice");
+  ring.folder.write("server.pub", `server ${ring.server.publicKey}\n`);
+  ring.folder.write("alice.pub", `alice ${publicKey}\n`);
+  ring.writeSecret("alice", secretKey);
+  await using server = await ServerProcess.start({ handler: COUNTING, args: ring.args });
+  const page = Deno.readTextFileSync(new URL("docs/security.md", ROOT));
+  const [, lines = ""] = /^```python\n(socket\.curve.*?)^```$/ms.exec(page) ?? [];
+  const program = `
+import os, sys, zmq
+os.chdir(sys.argv[2])
+socket = zmq.Context().socket(zmq.REQ)
+${lines}
+socket.connect(sys.argv[1])
+socket.send(b"who")
+print(socket.recv_multipart())
+`;
+  const said = await python(program, server.endpoint, ring.folder.path);
+  assert.equal(said, "[b'alice', b'false']\n");
+});
+
 Deno.test("examples/client.py proves its key to a server that asks for one", {
   ignore,
 }, async () => {

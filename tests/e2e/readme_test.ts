@@ -146,6 +146,15 @@ Deno.test("docs/operations.md names every hook of serve()", () => {
   for (const hook of hooks) assert.match(OPERATIONS, new RegExp(`^\\| \`${hook}\` `, "m"));
 });
 
+Deno.test("docs/operations.md names every reason for which a worker exits", () => {
+  const texts = namesOf("pool").map(read);
+  const [, union = ""] = texts.map((text) => /type ExitReason =([^;]*);/.exec(text))
+    .find((found) => found !== null) ?? [];
+  const reasons = [...union.matchAll(/"(\w+)"/g)].map(([, reason]) => reason);
+  assert.equal(reasons.length, 11);
+  for (const reason of reasons) assert.match(OPERATIONS, new RegExp(`^\\| \`${reason}\` `, "m"));
+});
+
 Deno.test("docs/clients.md and docs/protocol.md name every code", () => {
   for (const code of Object.values(Code).filter((code) => code !== Code.ok)) {
     const explained = new RegExp(`^\\| ${code} |\\b${code}\\b[^.]*reserved`, "m");
