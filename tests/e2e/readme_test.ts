@@ -146,6 +146,15 @@ Deno.test("docs/operations.md names every hook of serve()", () => {
   for (const hook of hooks) assert.match(OPERATIONS, new RegExp(`^\\| \`${hook}\` `, "m"));
 });
 
+Deno.test("docs/operations.md names every field of the line that USR2 writes", async () => {
+  await using server = await ServerProcess.start();
+  const { time: _time, level: _level, message: _message, ...fields } = await server.state();
+  const [, table = ""] = /^## State$([^]*?)^## /m.exec(OPERATIONS) ?? [];
+  const named = new Set(table.match(/(?<=`)[\w.]+(?=`)/g));
+  assert.deepEqual(Object.keys(fields).filter((field) => !named.has(field)), []);
+  assert.ok(Object.keys(fields).length > 30);
+});
+
 Deno.test("docs/operations.md names every reason for which a worker exits", () => {
   const texts = namesOf("pool").map(read);
   const [, union = ""] = texts.map((text) => /type ExitReason =([^;]*);/.exec(text))
