@@ -34,14 +34,15 @@ import { AccessLog } from "./ops/access_log.ts";
 import { type Log, openLog } from "./ops/log.ts";
 import { flush, LineWriter, stderrSink } from "./ops/line_writer.ts";
 import { LogFollower } from "./ops/log_follower.ts";
-import {
-  type RequestErrorEvent,
-  resolveOptions,
-  type ServeOptions,
-  type Settings,
-  type WorkerExitEvent,
-} from "./options/table.ts";
-import { addressLimit, connectionLimit, isOpenToNetwork } from "./options/endpoints.ts";
+import { addressLimit, connectionLimit } from "./options/connection_limits.ts";
+import { resolveOptions } from "./options/resolve.ts";
+import type {
+  RequestErrorEvent,
+  ServeOptions,
+  Settings,
+  WorkerExitEvent,
+} from "./options/settings.ts";
+import { isOpenToNetwork } from "./wire/endpoint.ts";
 import { claimPidFile, type PidFile } from "./system/pid_file.ts";
 import { requireHandler, requirePlainFiles } from "./ops/given_files.ts";
 import { type StopSignal, StopWish, Terminal } from "./ops/signals.ts";
@@ -126,7 +127,7 @@ export type {
   StopEvent,
   WorkerEvent,
   WorkerExitEvent,
-} from "./options/table.ts";
+} from "./options/settings.ts";
 export type { BrokerCounters, ExitReason, SocketCounters };
 export type {
   Handler,
@@ -1443,7 +1444,7 @@ const EXPECTED: ReadonlySet<ExitReason> = new Set([
 function refusalError({ reason, permission }: Refusal): Error {
   if (permission === undefined) return new Error(`Cannot start a worker: ${reason}`);
   const name = `"permissions.${permission}" (--handler-allow-${permission})`;
-  return new RangeError(`Cannot serve as ${name} must be what Deno can grant: ${reason}`);
+  return new RangeError(`Cannot start: ${name} must be what Deno can grant: ${reason}`);
 }
 
 const MODULES_LATE =

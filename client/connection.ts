@@ -4,6 +4,7 @@
  * @module
  */
 
+import { isIpv6 } from "../wire/endpoint.ts";
 import { Option, SocketType } from "../zmq/library.ts";
 import { type ConnectionEvent, Monitor } from "../zmq/monitor.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
@@ -59,7 +60,7 @@ export class Connection {
     this.socket.set(Option.RECONNECT_IVL, RECONNECT_INTERVAL);
     this.socket.set(Option.RECONNECT_IVL_MAX, RECONNECT_INTERVAL_MAX);
     // Not always: libzmq then looks names up as IPv6 only, and localhost as ::1.
-    if (endpoint.includes("[")) this.socket.set(Option.IPV6, 1);
+    if (isIpv6(endpoint)) this.socket.set(Option.IPV6, 1);
   }
 
   /** Connects; libzmq keeps trying by itself. */

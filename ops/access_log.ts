@@ -5,7 +5,8 @@
  * @module
  */
 
-import { type Log, type LogFormat, openLog } from "./log.ts";
+import type { LogFormat } from "../options/settings.ts";
+import { type Log, openLog } from "./log.ts";
 import { LogFollower } from "./log_follower.ts";
 
 /** What is written of a request. Times are ms; an undefined field is left out. */

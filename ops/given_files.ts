@@ -6,7 +6,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import type { Settings } from "../options/table.ts";
+import type { Settings } from "../options/settings.ts";
 import { isNamedPipe, mayRead, typeOf } from "../system/files.ts";
 
 /**
@@ -20,7 +20,7 @@ export function requireHandler({ handler }: Settings): void {
   const fault = mayRead(path) ? faultOf(path) : undefined;
   if (fault === undefined) return;
   throw new RangeError(
-    `Cannot serve as "handler" must be a file that can be read: "${path}" ${fault}`,
+    `Cannot start: "handler" must be a file that can be read: "${path}" ${fault}`,
   );
 }
 

@@ -11,13 +11,8 @@ import { Logger, LogRecord as Event } from "@std/log/logger";
 import { refuseNamedPipe } from "../system/files.ts";
 import { LineWriter, type Sink, stderrSink } from "./line_writer.ts";
 import { isMoved, openLogFile } from "./log_file.ts";
+import type { Level, LogFormat } from "../options/settings.ts";
 import { messageOf } from "../system/errors.ts";
-
-/** How urgent an event must be to be logged. `critical` silences the server's own events. */
-export type Level = "debug" | "info" | "warn" | "error" | "critical";
-
-/** How a line is written: `key=value` pairs, or a JSON object. */
-export type LogFormat = "text" | "json";
 
 /** What an event carries beside its message; an undefined field is left out. */
 export type Fields = Readonly<Record<string, string | number | boolean | undefined>>;

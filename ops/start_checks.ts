@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Settings } from "../options/table.ts";
+import type { Settings } from "../options/settings.ts";
 
 /** File descriptors of this process. */
 export interface Files {

@@ -6,20 +6,15 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
+import { messageOf } from "../system/errors.ts";
+import { isBareNumber } from "./durations.ts";
+import { complaint, suggest, unknownOption } from "./errors.ts";
 import { hosts, type Kind, ports } from "./kinds.ts";
-import {
-  complaint,
-  isServeOptions,
-  OPTIONS,
-  type OptionSpec,
-  resolveOptions,
-  separate,
-  type ServeOptions,
-  suggest,
-} from "./table.ts";
+import { isServeOptions, resolveOptions } from "./resolve.ts";
+import type { ServeOptions } from "./settings.ts";
+import { OPTIONS, type OptionSpec, separate } from "./table.ts";
 
 export { helpText, optionsTable, printConfig } from "./help.ts";
-import { messageOf } from "../system/errors.ts";
 
 /** What the command line asks for. */
 export type Command =
@@ -66,7 +61,7 @@ interface Entry {
   readonly subject: string;
   /** Which of the sources: the lower beats the higher. */
   readonly rank: number;
-  /** Whether a plain number is seconds: under Net::Server's names. */
+  /** Whether a number without a unit is seconds: under Net::Server's names. */
   readonly inSeconds: boolean;
 }
 
@@ -142,7 +137,7 @@ export function parseCommand(args: readonly string[], sources: Sources): Command
   const { modes, entries: flags, faults } = readFlags(args);
   if (modes.includes("help")) return { mode: "help" };
   if (modes.includes("version")) return { mode: "version" };
-  if (faults[0] !== undefined) throw new UsageError(`Cannot serve as ${faults[0]}`);
+  if (faults[0] !== undefined) throw new UsageError(faults[0]);
 
   const entries = new Map<string, Entry>();
   addMissing(entries, [...flags, ...readEnvironment(sources.env)]);
@@ -225,16 +220,18 @@ function readFlags(args: readonly string[]) {
   // before the others: in "--min-workers -1" the flag is at fault, not the -1
   if (missing !== undefined) faults.unshift(needsValue(missing));
   const modes = MODES.filter((mode) => found[mode] === true);
-  if (modes.length > 1) faults.push(`"--${modes.join('" and "--')}" exclude each other`);
+  if (modes.length > 1) {
+    faults.push(`Cannot start: "--${modes.join('" and "--')}" exclude each other`);
+  }
   const positional = textsOf(found._);
   if (positional.length > 1) {
-    faults.push(`it takes one handler: current ones are "${positional.join('", "')}"`);
+    faults.push(`Cannot start with two handlers: give one of "${positional.join('", "')}"`);
   }
   return { modes, entries, faults };
 }
 
 function needsValue({ subject, spec }: Entry): string {
-  return `${subject} needs a value, as in ${spec.flag}=${spec.kind.placeholder}`;
+  return `Cannot start: ${subject} needs a value, as in ${spec.flag}=${spec.kind.placeholder}`;
 }
 
 /** `--no-name=value` and `--switch=value`: parseArgs reads neither as an operator would. */
@@ -243,14 +240,13 @@ function faultOf(arg: string): string | undefined {
   if (no !== undefined) return unknownFlag(arg);
   const isSwitch = MODES.includes(name) || SWITCHES.includes(name);
   if (!isSwitch || value === "true" || value === "false") return undefined;
-  return `"--${name}" takes no value: current value is "${value}"`;
+  return `Cannot start: "--${name}" takes no value: current value is "${value}"`;
 }
 
 function unknownFlag(arg: string): string {
   const [name = arg] = arg.split("=");
   const flags = [...MODES.map((mode) => `--${mode}`), ...WITH_FLAG.map(({ flag }) => flag)];
-  const hint = suggest(`--${name.replace(/^-+/, "")}`, flags);
-  return `"${name}" is no flag${hint === "" ? ": --help lists them" : hint}`;
+  return unknownOption(name, flags, "--help lists all options");
 }
 
 function flagEntry(spec: OptionSpec, found: Readonly<Record<string, unknown>>): Entry[] {
@@ -314,19 +310,19 @@ function readLine(line: string, place: string, entries: Map<string, Entry>): voi
   const [, key, value = ""] = CONF_LINE.exec(text) ?? [];
   if (key === undefined) {
     throw new UsageError(
-      `Cannot read ${place} as it must be "key value": current line is "${text}"`,
+      `Cannot read ${place}: a line must be "key value": current line is "${text}"`,
     );
   }
   const { spec, isNetServer } = findKey(key, place);
   const subject = `"${key}" in ${place}`;
-  if (value === "") throw new UsageError(`Cannot serve as ${subject} needs a value`);
+  if (value === "") throw new UsageError(`Cannot start: ${subject} needs a value`);
   const first = entries.get(spec.name);
   if (first === undefined) {
     entries.set(spec.name, entry(spec, [value], `file ${place}`, subject, FILE_RANK, isNetServer));
   } else if (spec.kind.isList) {
     first.texts.push(value);
   } else {
-    throw new UsageError(`Cannot serve as ${subject} is given twice: first is ${first.subject}`);
+    throw new UsageError(`Cannot start: ${subject} is given twice: first is ${first.subject}`);
   }
 }
 
@@ -334,17 +330,15 @@ function findKey(key: string, place: string): ConfKey {
   const subject = `"${key}" in ${place}`;
   const [, reason] = REFUSED.find(([pattern]) => pattern.test(key)) ?? [];
   if (reason !== undefined) {
-    throw new UsageError(`Cannot serve as ${subject} means nothing here: ${reason}`);
+    throw new UsageError(`Cannot start: ${subject} has no meaning here: ${reason}`);
   }
   const found = CONF_KEYS.get(key);
   if (found === undefined) {
-    throw new UsageError(
-      `Cannot serve as ${subject} is no option${suggest(key, CONF_KEYS.keys())}`,
-    );
+    throw new UsageError(unknownOption(key, CONF_KEYS.keys(), "", ` in ${place}`));
   }
   if (found.spec.name !== "config") return found;
   throw new UsageError(
-    `Cannot serve as ${subject} means nothing here: a conf file can't name another`,
+    `Cannot start: ${subject} has no meaning here: a conf file can't name another`,
   );
 }
 
@@ -393,7 +387,7 @@ function replacePorts(entries: Map<string, Entry>): void {
 }
 
 function conflict(one: Entry, other: Entry | undefined): UsageError {
-  return new UsageError(`Cannot serve as ${one.subject} and ${other?.subject} exclude each other`);
+  return new UsageError(`Cannot start: ${one.subject} and ${other?.subject} exclude each other`);
 }
 
 function replace(entries: Map<string, Entry>, name: string, by: Entry, texts: string[]): void {
@@ -411,7 +405,7 @@ function optionsOf(entries: ReadonlyMap<string, Entry>): ServeOptions {
   }
   if (Object.keys(permissions).length > 0) values.permissions = permissions;
   if (!isServeOptions(values)) {
-    throw new UsageError("Cannot serve as the options do not fit together");
+    throw new UsageError("Cannot start: the options do not fit together");
   }
   checkTogether(values);
   return values;
@@ -432,10 +426,14 @@ function read(each: Entry): string {
 
 function readAs<T>(each: Entry, kind: Kind<T>): T {
   const text = each.texts.join(",");
-  const isBare = each.inSeconds && kind.placeholder === "TIME" && /^[\d.]+$/.test(text);
+  const isBare = each.inSeconds && kind.placeholder === "TIME" && isBareNumber(text);
   const value = kind.parse(isBare ? `${text}s` : text);
-  if (value === undefined) throw new UsageError(complaint(each.subject, kind.textRule, text));
-  return value;
+  if (value !== undefined) return value;
+  const lack = kind.lack?.(text);
+  const what = lack === undefined
+    ? complaint(each.subject, kind.textRule, text)
+    : `${each.subject} ${lack}`;
+  throw new UsageError(`Cannot start: ${what}`);
 }
 
 function isSwitch({ kind }: OptionSpec): boolean {

@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { type OptionGroup, OPTIONS, type OptionSpec, type Settings } from "./table.ts";
+import type { Settings } from "./settings.ts";
+import { type OptionGroup, OPTIONS, type OptionSpec } from "./table.ts";
 
 const GROUPS: readonly OptionGroup[] = [
   "Endpoints",
@@ -34,7 +35,7 @@ const COMMANDS: readonly (readonly [string, string])[] = [
 ];
 
 const NOTES = `Values:
-  TIME      500ms, 10s, 5m or 1h; a plain number is milliseconds
+  TIME      500ms, 10s, 5m or 1h; a number needs its unit, 0 aside
   SIZE      bytes, or 512k, 64MiB, 1G (powers of 1024)
   PERCENT   10% or 0.1
   LIST      items separated by commas; without one, everything is allowed
@@ -44,7 +45,7 @@ Sources:
   Flags beat environment variables beat the conf file beat defaults. --min-workers is
   PREFORK_MIN_WORKERS in the environment, and minWorkers or min_workers in the conf file, which
   has lines of "key value" and # comments; a repeated key makes a list. Net::Server's keys work
-  too (min_servers, check_for_spawn ...); a plain number under its names is seconds.
+  too (min_servers, check_for_spawn ...); under these a number without a unit is seconds.
 
 Signals:
   TERM, INT   stop: queued requests are refused, running jobs end; the second one kills

@@ -6,27 +6,9 @@
  * @module
  */
 import { parseRange } from "../auth/address.ts";
-import type { Level } from "../ops/log.ts";
-
-/** What a handler may do, named as Deno's permissions: `true` for all of it, or a list. */
-export interface Permissions {
-  /** Read these files and folders. @default {false} */
-  read?: boolean | string[];
-  /** Write these files and folders. @default {false} */
-  write?: boolean | string[];
-  /** Reach these hosts (`host`, `host:port`). @default {false} */
-  net?: boolean | string[];
-  /** Read and set these environment variables. @default {false} */
-  env?: boolean | string[];
-  /** Run these programs; with it a handler can do whatever they can. @default {false} */
-  run?: boolean | string[];
-  /** Ask for these facts of the system (`hostname`, `cpus` …). @default {false} */
-  sys?: boolean | string[];
-  /** Import modules from these hosts. @default {false} */
-  import?: boolean | string[];
-  /** Everything: no sandbox at all. @default {false} */
-  all?: boolean;
-}
+import { bracket, canBind, ENDPOINT_RULE, isHost, isPort } from "../wire/endpoint.ts";
+import { missingUnit, parseDuration, showDuration } from "./durations.ts";
+import type { Level, Permissions } from "./settings.ts";
 
 /** How values of one kind are accepted, read and shown. */
 export interface Kind<T> {
@@ -44,24 +26,16 @@ export interface Kind<T> {
   accept(value: unknown): T | undefined;
   /** Reads a text; `undefined` if it can't be read or its value is out of range. */
   parse(text: string): T | undefined;
+  /** Says what a text that can't be read lacks, as the rest of a sentence, if it is plain. */
+  lack?(text: string): string | undefined;
   /** Writes a value as a text that `parse` reads. */
   show(value: T): string;
 }
 
 /** The longest duration, in milliseconds: timers go no further (24 days). */
-const LONGEST = 2 ** 31 - 1;
+const LONGEST_MS = 2 ** 31 - 1;
 
 const RANGE_RULE = "a list of IP addresses or CIDR ranges whose other bits are 0, as in 10.0.0.0/8";
-
-/** Bytes that a Unix socket's path may have: 108, the last of which is NUL. */
-const LONGEST_IPC_PATH = 107;
-
-const DURATION_UNITS: ReadonlyMap<string, number> = new Map([
-  ["h", 3_600_000],
-  ["m", 60_000],
-  ["s", 1_000],
-  ["ms", 1],
-]);
 
 const SIZE_UNITS: ReadonlyMap<string, number> = new Map([
   ["g", 1024 ** 3],
@@ -142,26 +116,25 @@ export function integer(min: number): Kind<number> {
 }
 
 /**
- * A duration: a number of milliseconds in code; in a text a number (milliseconds) or a number with
- * its unit, `ms`, `s`, `m` or `h`.
+ * A duration: a number of milliseconds in code; in a text a number with its unit, `ms`, `s`, `m` or `h`.
  *
  * @param min The least that is allowed, in milliseconds.
  * @returns The kind.
  */
 export function duration(min: number): Kind<number> {
-  const fits = (value: number) => value >= min && value <= LONGEST;
+  const fits = (value: number) => value >= min && value <= LONGEST_MS;
   return {
     placeholder: "TIME",
-    rule: `a number of milliseconds from ${min} to ${LONGEST}`,
-    textRule: `a duration from ${min} to ${LONGEST} ms, such as 500ms, 10s or 5m`,
+    rule: `a number of milliseconds from ${min} to ${LONGEST_MS}`,
+    textRule: `a duration from ${min} to ${LONGEST_MS} ms, such as 500ms, 10s or 5m`,
     isList: false,
     isType: isNumber,
     accept: (value) => isNumber(value) && fits(value) ? value : undefined,
     parse(text) {
-      const [, number = "", unit = "ms"] = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text) ?? [];
-      const value = Number(number) * (DURATION_UNITS.get(unit) ?? NaN);
-      return number !== "" && fits(value) ? value : undefined;
+      const ms = parseDuration(text);
+      return ms !== undefined && fits(ms) ? ms : undefined;
     },
+    lack: missingUnit,
     show: showDuration,
   };
 }
@@ -261,12 +234,12 @@ export const specifier: Kind<string> = {
 /** An endpoint: `tcp://host:port`, where the port may be `*` or 0, or `ipc://path`. */
 export const endpoint: Kind<string> = {
   placeholder: "ENDPOINT",
-  rule: `tcp://host:port or ipc://path (path of at most ${LONGEST_IPC_PATH} bytes)`,
-  textRule: `tcp://host:port or ipc://path (path of at most ${LONGEST_IPC_PATH} bytes)`,
+  rule: ENDPOINT_RULE,
+  textRule: ENDPOINT_RULE,
   isList: false,
   isType: isText,
-  accept: (value) => isText(value) && isEndpoint(value) ? value : undefined,
-  parse: (text) => isEndpoint(text) ? text : undefined,
+  accept: (value) => isText(value) && canBind(value) ? value : undefined,
+  parse: (text) => canBind(text) ? text : undefined,
   show: String,
 };
 
@@ -279,7 +252,7 @@ export const endpoints: Kind<string[]> = {
   isType: (value) => isText(value) || isTextList(value),
   accept(value) {
     const list = isText(value) ? [value] : value;
-    return isTextList(list) && list.length > 0 && list.every(isEndpoint) ? [...list] : undefined;
+    return isTextList(list) && list.length > 0 && list.every(canBind) ? [...list] : undefined;
   },
 };
 
@@ -305,7 +278,7 @@ export const hosts: Kind<string[]> = {
 
 /** The frontend's port, or the frontend's and the backend's; each may bring its host. */
 export const ports: Kind<string[]> = {
-  ...listOf((text) => isPort(text) ? text : undefined, 2),
+  ...listOf((text) => isHostAndPort(text) ? text : undefined, 2),
   placeholder: "F[,B]",
   textRule: "one or two ports from 0 to 65535",
 };
@@ -439,14 +412,6 @@ function splitList(text: string): string[] | undefined {
   return items.includes("") ? undefined : items;
 }
 
-function showDuration(value: number): string {
-  if (value === 0) return "0";
-  for (const [unit, factor] of DURATION_UNITS) {
-    if (value % factor === 0) return `${value / factor}${unit}`;
-  }
-  return `${value}ms`;
-}
-
 function showSize(value: number): string {
   for (const [unit, factor] of SIZE_UNITS) {
     if (value > 0 && value % factor === 0) return `${value / factor}${unit.toUpperCase()}iB`;
@@ -484,34 +449,14 @@ function isSpecifier(text: string): boolean {
     (scheme === undefined || SCHEMES.includes(scheme.toLowerCase()));
 }
 
-function isEndpoint(text: string): boolean {
-  const [, transport, address = ""] = /^(tcp|ipc):\/\/(\P{Cc}+)$/u.exec(text) ?? [];
-  if (transport === undefined) return false;
-  if (transport === "tcp") return isTcpAddress(address);
-  return new TextEncoder().encode(address).length <= LONGEST_IPC_PATH;
-}
-
-function isTcpAddress(text: string): boolean {
-  const at = text.lastIndexOf(":");
-  return at > 0 && isHost(text.slice(0, at)) && isPort(text.slice(at + 1));
-}
-
-/** An IPv6 address must have its brackets: without them its last part could be a port. */
-function isHost(text: string): boolean {
-  return /^\[[0-9a-f:.]+(%[^\]\s]+)?\]$/i.test(text) || /^[^\s:/[\],]+$/.test(text);
-}
-
 function isRange(text: string): boolean {
   return parseRange(text) !== undefined;
 }
 
-function isPort(text: string): boolean {
-  const [, host = "*", port = ""] = /^(?:(.+):)?(\*|\d{1,5})$/.exec(text) ?? [];
-  return port !== "" && isHost(host) && (port === "*" || Number(port) <= 65535);
-}
-
-function bracket(host: string): string {
-  return host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
+/** A port, or a host and a port. */
+function isHostAndPort(text: string): boolean {
+  const at = text.lastIndexOf(":");
+  return isPort(text.slice(at + 1)) && (at < 0 || isHost(text.slice(0, at)));
 }
 
 function findSignal(text: string): Deno.Signal | undefined {

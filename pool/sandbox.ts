@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Permissions } from "../options/table.ts";
+import type { Permissions } from "../options/settings.ts";
 import { readVariable } from "../system/variables.ts";
 import type { HandlerConfig, Lock } from "./handler_config.ts";
 import type { ImportMap, Names } from "./import_map.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Permissions } from "../options/table.ts";
+import type { Permissions } from "../options/settings.ts";
 
 /** Where workers start. */
 export interface Start {

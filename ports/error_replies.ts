@@ -8,7 +8,7 @@
 import type { Client, Job } from "../broker/job.ts";
 import { type JobClient, readClient, ReplyFlag } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
-import { isLoopback, isWildcard } from "../wire/origin.ts";
+import { isIpc, isLoopback, isWildcard } from "../wire/endpoint.ts";
 import type { MessagePool } from "../zmq/message.ts";
 import type { Frames } from "./frontend.ts";
 
@@ -89,7 +89,7 @@ export class ErrorReplies {
    */
   #isNear(address: string): boolean {
     const endpoints = this.#endpoints();
-    if (address === "") return endpoints.some((endpoint) => endpoint.startsWith("ipc:"));
+    if (address === "") return endpoints.some(isIpc);
     return isLoopback(address) && !endpoints.some(isWildcard);
   }
 }

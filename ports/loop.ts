@@ -19,6 +19,7 @@ import {
 import { OrderWatch } from "../broker/order.ts";
 import { ReplyCache } from "../broker/reply_cache.ts";
 import { Ticks } from "../system/ticks.ts";
+import { isIpv6 } from "../wire/endpoint.ts";
 import { isReplyCode, ReplyFlag } from "../wire/job.ts";
 import { LogQuota } from "../wire/log_quota.ts";
 import { Code, isFinal } from "../wire/request.ts";
@@ -218,7 +219,7 @@ export class BrokerLoop {
     if (options.visits) this.#book = new AccessBook((visit) => this.#visits.push(visit));
     this.#errors = new ErrorReplies(this.#messages, () => this.frontend);
     this.#files = new IpcFiles(library);
-    const ipv6 = [...options.frontend, options.backend].some((endpoint) => endpoint.includes("["));
+    const ipv6 = [...options.frontend, options.backend].some(isIpv6);
     const { access } = options;
     this.#gate = access && new Gate(access.rules);
     const bounds = { ...options, ipv6 };

@@ -35,7 +35,7 @@ function findEntry(
   const id = Number(line?.[2]);
   if (line === undefined || Number.isNaN(id)) {
     throw new RangeError(
-      `Cannot serve as "${option}" must be a name in ${file}: current value is "${name}"`,
+      `Cannot start: "${option}" must be a name in ${file}: current value is "${name}"`,
     );
   }
   return option === "user" ? { id, primaryGroup: Number(line[3]) } : { id };

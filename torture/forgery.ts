@@ -8,7 +8,7 @@
 import { type Figures, generate } from "../bench/load.ts";
 import { BrokerLoop } from "../ports/loop.ts";
 import type { LoopEvent } from "../ports/messages.ts";
-import { resolveOptions } from "../options/table.ts";
+import { resolveOptions } from "../options/resolve.ts";
 import { Folder } from "../tests/rig/folder.ts";
 import { Peer } from "../tests/rig/peer.ts";
 import { randomNumbers } from "../tests/rig/random.ts";

@@ -5,8 +5,9 @@
 
 import { strict as assert } from "node:assert";
 import { Crowd, type Scene } from "../../auth/crowd.ts";
-import { resolveOptions, type ServeOptions } from "../../options/table.ts";
-import { addressLimit, connectionLimit } from "../../options/endpoints.ts";
+import { resolveOptions } from "../../options/resolve.ts";
+import type { ServeOptions } from "../../options/settings.ts";
+import { addressLimit, connectionLimit } from "../../options/connection_limits.ts";
 import { Squatters } from "../../ports/squatters.ts";
 import { openLibrary } from "../../zmq/library.ts";
 import { Connections } from "../../system/connections.ts";
@@ -50,7 +51,7 @@ Deno.test("resolveOptions refuses a tcp backend that others can reach as long as
   for (const backend of ["tcp://*:1", "tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://10.0.0.1:1"]) {
     assert.throws(() => settings({ backend }), {
       name: "RangeError",
-      message: 'Cannot serve as "backend" must be ipc, or tcp on loopback, as long as ' +
+      message: 'Cannot start: "backend" must be ipc, or tcp on loopback, as long as ' +
         `"curveSecretKey" is not set: current value is "${backend}"`,
     });
     assert.equal(settings({ backend, ...keys }).backend, backend);

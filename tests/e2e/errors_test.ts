@@ -5,7 +5,7 @@ import type { Failure } from "../../ports/error_replies.ts";
 import { BrokerLoop } from "../../ports/loop.ts";
 import type { LoopEvent } from "../../ports/messages.ts";
 import type { RequestErrorEvent } from "../../mod.ts";
-import { resolveOptions } from "../../options/table.ts";
+import { resolveOptions } from "../../options/resolve.ts";
 import { OrderWatch } from "../../broker/order.ts";
 import type { Worker } from "../../broker/job.ts";
 import {
@@ -16,7 +16,7 @@ import {
   REPLY_BYTES,
   writeReply,
 } from "../../wire/job.ts";
-import { isLoopback, isWildcard } from "../../wire/origin.ts";
+import { isLoopback, isWildcard } from "../../wire/endpoint.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { path } from "../rig/checkout.ts";
 import { run } from "../rig/commands.ts";

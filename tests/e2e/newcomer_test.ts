@@ -25,12 +25,12 @@ Deno.test("serve throws TypeError and says what to pass when it gets no options 
     [handler, /^Cannot serve a function: each worker is a process of its own.*\{ handler: new URL/],
     [
       { handler },
-      /^Cannot serve as "handler" must be a module, not a function: each worker is a p/,
+      /^Cannot start: "handler" must be a module, not a function: each worker is a p/,
     ],
     ["x.ts", /^Cannot serve "x\.ts" itself: use serve\(\{ handler: "x\.ts" \}\)$/],
     [new URL("file:///x.ts"), /^Cannot serve "file:\/\/\/x\.ts" itself: use serve\(\{ handler: /],
-    [[handler], /^Cannot serve as the options must be an object: current value is \[/],
-    [null, /^Cannot serve as the options must be an object: current value is null$/],
+    [[handler], /^Cannot start: the options must be an object: current value is \[/],
+    [null, /^Cannot start: the options must be an object: current value is null$/],
   ];
   for (const [options, message] of cases) {
     assert.throws(() => serveAnything(options), { name: "TypeError", message });

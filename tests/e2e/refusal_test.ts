@@ -35,7 +35,7 @@ Deno.test("parseCommand names the grant when Deno would refuse it", () => {
     const [name = "", value = ""] = flag.split(/=(.*)/);
     assert.throws(() => parseCommand([flag], sources), {
       name: "UsageError",
-      message: new RegExp(`^Cannot serve as "${name}" must be .*: current value is "${value}"$`),
+      message: new RegExp(`^Cannot start: "${name}" must be .*: current value is "${value}"$`),
     });
   }
 });
@@ -46,7 +46,7 @@ for (const mode of [[], ["--check"]]) {
     const handler = folder.write("handler.ts", FINE);
     const args = [...ANY_PORT, "--handler-allow-net=a..b", ...mode, handler];
     const { code, stderr } = await runServer(args, ALL);
-    const line = /^prefork: Cannot serve as "permissions\.net" \(--handler-allow-net\) .*'a\.\.b'/m;
+    const line = /^prefork: Cannot start: "permissions\.net" \(--handler-allow-net\) .*'a\.\.b'/m;
     assert.match(stderr, line);
     assert.equal(code, 2);
   });
@@ -71,7 +71,7 @@ Deno.test("serve starts when Deno can grant what it is told, in whatever form", 
 Deno.test("serve throws when a grant can't be one, and rejects ready when Deno refuses it", async () => {
   assert.throws(() => serve({ permissions: { net: ["http://x"] } }), {
     name: "RangeError",
-    message: /^Cannot serve as "permissions" must be .*host or host:port.*http:\/\/x/,
+    message: /^Cannot start: "permissions" must be .*host or host:port.*http:\/\/x/,
   });
   const server = serveQuietly({ permissions: { sys: ["foo"] }, workers: 2 });
   const reason = {

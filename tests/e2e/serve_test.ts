@@ -695,7 +695,7 @@ Deno.test(
       [{ signalPassthrough: ["SIGKILL"] }, RangeError, /"signalPassthrough" must be .*"SIGKILL"/],
       [{ onListen: 1 }, TypeError, /"onListen" must be a function: current value is 1/],
       [{ signal: {} }, TypeError, /"signal" must be an AbortSignal: current value is \{\}/],
-      [{ minWorker: 1 }, TypeError, /"minWorker" is no option: did you mean "minWorkers"\?/],
+      [{ minWorker: 1 }, TypeError, /Unknown option "minWorker": did you mean "minWorkers"\?/],
       [{ user: "no-such-user" }, RangeError, /"user" must be .*: current value is "no-such-user"/],
       [{ background: true }, TypeError, /"background" needs "pidFile" and "logFile"/],
     ];

@@ -1,9 +1,10 @@
 /** What a server says before it serves: what can't work, and what hardly will. */
 
 import { strict as assert } from "node:assert";
-import { isOpenToNetwork } from "../../options/endpoints.ts";
+import { isOpenToNetwork } from "../../wire/endpoint.ts";
 import { judgeFiles } from "../../ops/start_checks.ts";
-import { resolveOptions, type ServeOptions } from "../../options/table.ts";
+import { resolveOptions } from "../../options/resolve.ts";
+import type { ServeOptions } from "../../options/settings.ts";
 import { serve } from "../../mod.ts";
 import { path } from "../rig/checkout.ts";
 import { run, runServer } from "../rig/commands.ts";
@@ -42,7 +43,7 @@ for (const [what, make] of Object.entries(BAD_HANDLERS)) {
       const args = [...ANY_PORT, handler, ...mode === "serve" ? [] : [mode]];
       const features: Feature[] = [["handler", { FOLDERS: folder.path }]];
       const { code, line } = await complaint(args, { features });
-      const rule = 'Cannot serve as "handler" must be a file that can be read';
+      const rule = 'Cannot start: "handler" must be a file that can be read';
       assert.equal(line, `prefork: ${rule}: "${handler}" ${what}`);
       assert.equal(code, 2);
     });

@@ -13,7 +13,8 @@ import { writeKeyPair } from "../../cli/keygen.ts";
 import { canBePublic } from "../../auth/curve25519.ts";
 import { readPublicKey, readSecretKey } from "../../auth/keys.ts";
 import { decodeKey, encodeKey, isKey } from "../../auth/z85.ts";
-import { resolveOptions, type ServeOptions } from "../../options/table.ts";
+import { resolveOptions } from "../../options/resolve.ts";
+import type { ServeOptions } from "../../options/settings.ts";
 import { Census } from "../../ports/census.ts";
 import { buildZapReply, parseZapRequest, type ZapRequest } from "../../wire/zap.ts";
 import { makeKeyPair, publicKeyOf } from "../../zmq/curve.ts";
@@ -284,7 +285,7 @@ Deno.test("resolveOptions says what is wrong with a range", () => {
   for (const option of ["allow", "deny"] as const) {
     assert.throws(() => resolve({ [option]: ["10.0.0.1/8"] }), {
       name: "RangeError",
-      message: `Cannot serve as "${option}" must be a list of IP addresses or CIDR ranges whose ` +
+      message: `Cannot start: "${option}" must be a list of IP addresses or CIDR ranges whose ` +
         'other bits are 0, as in 10.0.0.0/8: current value is [ "10.0.0.1/8" ]',
     });
   }

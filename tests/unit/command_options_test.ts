@@ -1,5 +1,7 @@
 import { strict as assert } from "node:assert";
-import { OPTIONS, resolveOptions, type ServeOptions } from "../../options/table.ts";
+import { resolveOptions } from "../../options/resolve.ts";
+import type { ServeOptions } from "../../options/settings.ts";
+import { OPTIONS } from "../../options/table.ts";
 import {
   helpText,
   optionsTable,
@@ -208,20 +210,20 @@ Deno.test("parseCommand knows its modes", () => {
 });
 
 Deno.test("parseCommand throws UsageError when the command line can't be used", () => {
-  const cannot = "Cannot serve as ";
-  refuses(["--min-worker=1"], `${cannot}"--min-worker" is no flag: did you mean "--min-workers"?`);
-  refuses(["--colour"], `${cannot}"--colour" is no flag: --help lists them`);
-  refuses(["--no-workers"], /"--no-workers" is no flag/);
-  refuses(["--no-workers=3"], /"--no-workers" is no flag/);
-  refuses(["--no-watch=x"], /"--no-watch" is no flag/);
-  refuses(["-x"], /"-x" is no flag/);
-  refuses(["--constructor"], /"--constructor" is no flag/);
-  refuses(["--=x"], /is no flag/);
-  refuses(["--watch=maybe"], `${cannot}"--watch" takes no value: current value is "maybe"`);
-  refuses(["--min-workers"], `${cannot}"--min-workers" needs a value, as in --min-workers=N`);
+  const cannot = "Cannot start";
+  refuses(["--min-worker=1"], 'Unknown option "--min-worker": did you mean "--min-workers"?');
+  refuses(["--colour"], 'Unknown option "--colour": --help lists all options');
+  refuses(["--no-workers"], /^Unknown option "--no-workers"/);
+  refuses(["--no-workers=3"], /^Unknown option "--no-workers"/);
+  refuses(["--no-watch=x"], /^Unknown option "--no-watch"/);
+  refuses(["-x"], /^Unknown option "-x"/);
+  refuses(["--constructor"], /^Unknown option "--constructor"/);
+  refuses(["--=x"], /^Unknown option "--"/);
+  refuses(["--watch=maybe"], `${cannot}: "--watch" takes no value: current value is "maybe"`);
+  refuses(["--min-workers"], `${cannot}: "--min-workers" needs a value, as in --min-workers=N`);
   refuses(["--min-workers", "-1"], /"--min-workers" needs a value/);
   refuses(["--min-workers=0"], /"--min-workers" must be an integer >= 1: current value is "0"$/);
-  refuses(["a.ts", "b.ts"], `${cannot}it takes one handler: current ones are "a.ts", "b.ts"`);
+  refuses(["a.ts", "b.ts"], `${cannot} with two handlers: give one of "a.ts", "b.ts"`);
   refuses(["ftp://x"], /the handler must be a path or a specifier/);
   refuses([""], /the handler must be a path/);
   refuses(["--port=1", "--frontend=ipc://@a"], /"--port" and "--frontend" exclude each other/);
@@ -233,12 +235,29 @@ Deno.test("parseCommand throws UsageError when the command line can't be used", 
     ["--min-workers=3", "--max-workers=2"],
     /"minWorkers" must be at most "maxWorkers" \(2\)/,
   );
+  refuses(["--min-age", "10"], /^Unknown option "--min-age": did you mean "--max-age"\?$/);
   refuses(["--background"], /"background" needs "pidFile" and "logFile"/);
 });
 
 Deno.test("parseCommand names the variable when its value is bad", () => {
   const env = { PREFORK_STOP_TIMEOUT: "soon" };
-  refuses([], /^Cannot serve as "PREFORK_STOP_TIMEOUT" must be a duration .*"soon"$/, { env });
+  refuses([], /^Cannot start: "PREFORK_STOP_TIMEOUT" must be a duration .*"soon"$/, { env });
+});
+
+Deno.test("parseCommand refuses a duration without a unit, but for 0 and Net::Server's keys", () => {
+  const hint = (number: string) => `needs a unit: did you mean "${number}s" or "${number}ms"?`;
+  refuses(["--stop-timeout", "10"], `Cannot start: "--stop-timeout" ${hint("10")}`);
+  const env = { PREFORK_STOP_TIMEOUT: "0.5" };
+  refuses([], `Cannot start: "PREFORK_STOP_TIMEOUT" ${hint("0.5")}`, { env });
+  refusesConf(
+    "min_child_ttl 10\nstop_timeout 20",
+    new RegExp(`"stop_timeout" in x.conf:2 needs a unit`),
+  );
+  assert.deepEqual(options(["--stop-timeout", "0"]), { stopTimeout: 0 });
+  assert.deepEqual(fromConf("stop_timeout 0\nmin_child_ttl 10"), {
+    stopTimeout: 0,
+    minChildTtl: 10_000,
+  });
 });
 
 Deno.test("parseCommand names the conf file when it can't be read", () => {
@@ -303,13 +322,12 @@ port 7001
   });
 });
 
-Deno.test("parseCommand takes our names in three spellings, and plain numbers as ms", () => {
+Deno.test("parseCommand takes our names in three spellings", () => {
   for (
     const key of ["checkForSpawnInterval", "check-for-spawn-interval", "check_for_spawn_interval"]
   ) {
-    assert.deepEqual(fromConf(`${key} 20`), { checkForSpawnInterval: 20 });
+    assert.deepEqual(fromConf(`${key} 20ms`), { checkForSpawnInterval: 20 });
   }
-  assert.deepEqual(fromConf("minChildTtl 20"), { minChildTtl: 20 });
   assert.deepEqual(fromConf("host ::1"), { frontend: ["tcp://[::1]:6660"] });
 });
 
@@ -317,17 +335,17 @@ Deno.test("parseCommand names file and line when a conf file can't be used", () 
   refusesConf("\nmin_servers x", /"min_servers" in x.conf:2 must be an integer >= 1.*"x"$/);
   refusesConf(
     "min_server 1",
-    /"min_server" in x.conf:1 is no option: did you mean "min_servers"\?/,
+    /^Unknown option "min_server" in x.conf:1: did you mean "min_servers"\?/,
   );
   refusesConf("min_servers", /"min_servers" in x.conf:1 needs a value/);
   refusesConf("min_servers =", /"min_servers" in x.conf:1 needs a value/);
-  refusesConf("a/b", /^Cannot read x.conf:1 as it must be "key value": current line is "a\/b"$/);
+  refusesConf("a/b", /^Cannot read x.conf:1: a line must be "key value": current line is "a\/b"$/);
   refusesConf(
     "min_servers 1\nminWorkers 2",
     /"minWorkers" in x.conf:2 is given twice: first is "min_servers" in x.conf:1/,
   );
-  refusesConf("conf_file y.conf", /"conf_file" in x.conf:1 means nothing here: a conf file can't/);
-  refusesConf("permissions all", /"permissions" in x.conf:1 is no option/);
+  refusesConf("conf_file y.conf", /"conf_file" in x.conf:1 has no meaning here: a conf file can't/);
+  refusesConf("permissions all", /^Unknown option "permissions" in x.conf:1$/);
 });
 
 const MEANINGLESS = `serialize lock_file reverse_lookups double_reverse_lookups chroot listen proto
@@ -336,7 +354,7 @@ const MEANINGLESS = `serialize lock_file reverse_lookups double_reverse_lookups 
 
 for (const key of MEANINGLESS.split(/\s+/)) {
   Deno.test(`parseCommand says why when the conf file has ${key}`, () => {
-    refusesConf(`${key} 1`, /^Cannot serve as ".*" in x\.conf:1 means nothing here: .{15,}$/);
+    refusesConf(`${key} 1`, /^Cannot start: ".*" in x\.conf:1 has no meaning here: .{15,}$/);
   });
 }
 
@@ -388,7 +406,7 @@ Deno.test("optionsTable has a row for each option, and as many cells in each", (
 });
 
 Deno.test("UsageError is told from other errors by its class and name", () => {
-  const error = new UsageError("Cannot serve");
+  const error = new UsageError("Cannot start");
   assert.ok(error instanceof Error);
   assert.equal(error.name, "UsageError");
 });

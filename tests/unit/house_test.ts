@@ -36,10 +36,19 @@ const RULES: Record<string, string[]> = {
   auth: ["auth", "system", "type wire"],
   broker: ["broker"],
   cli: ["auth/client_list.ts", "cli", "client", "options", "system", "zmq"],
-  client: ["auth/curve25519.ts", "auth/keys.ts", "client", "system", "wire", "zmq"],
-  ops: ["ops", "system", "type options", "wire/rate.ts"],
-  options: ["auth/address.ts", "options", "system", "type ops"],
-  pool: ["pool", "system", "type options", "wire/worker_config.ts"],
+  client: [
+    "auth/curve25519.ts",
+    "auth/keys.ts",
+    "client",
+    "options/errors.ts",
+    "system",
+    "wire",
+    "zmq",
+  ],
+  ops: ["ops", "system", "type options/settings.ts", "wire/rate.ts"],
+  options: ["auth/address.ts", "options", "system/errors.ts", "wire/endpoint.ts"],
+  "options/settings.ts": [],
+  pool: ["pool", "system", "type options/settings.ts", "wire/worker_config.ts"],
   "pool/supervisor.ts": [],
   ports: ["broker", "ports", "system", "wire", "zmq"],
   "ports/loop.ts": ["auth", "broker.ts", "broker", "ports", "system", "wire", "zmq"],
@@ -136,7 +145,7 @@ function hasSource(folder: string): boolean {
 
 Deno.test("the imports are found when they are read from the source text", () => {
   const found = importsOf("mod.ts").map(({ target }) => target);
-  for (const target of ["ports/loop.ts", "pool/child.ts", "options/table.ts", "worker.ts"]) {
+  for (const target of ["ports/loop.ts", "pool/child.ts", "options/resolve.ts", "worker.ts"]) {
     assert(found.includes(target), `mod.ts imports ${target}: ${found}`);
   }
   for (const file of sources()) {

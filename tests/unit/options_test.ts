@@ -1,13 +1,8 @@
 import { strict as assert } from "node:assert";
-import {
-  isServeOptions,
-  OPTIONS,
-  resolveOptions,
-  separate,
-  type ServeOptions,
-  type Settings,
-  suggest,
-} from "../../options/table.ts";
+import { suggest } from "../../options/errors.ts";
+import { isServeOptions, resolveOptions } from "../../options/resolve.ts";
+import type { ServeOptions, Settings } from "../../options/settings.ts";
+import { OPTIONS, separate } from "../../options/table.ts";
 
 function resolve(options: unknown, cpus = 2): Settings {
   const machine = { cpus, cwd: () => "/srv/app" };
@@ -94,7 +89,7 @@ Deno.test("resolveOptions refuses a memoryLimit that no worker could start with"
   assert.equal(resolve({ memoryLimit: 16 * 1024 ** 2 }).memoryLimit, 16 * 1024 ** 2);
   assert.throws(() => resolve({ memoryLimit: 16 * 1024 ** 2 - 1 }), {
     name: "RangeError",
-    message: 'Cannot serve as "memoryLimit" must be 0 or >= 16777216 (16 MiB): ' +
+    message: 'Cannot start: "memoryLimit" must be 0 or >= 16777216 (16 MiB): ' +
       "current value is 16777215",
   });
 });
@@ -115,11 +110,11 @@ Deno.test("resolveOptions gives each server its own lists when they are defaults
 Deno.test("resolveOptions names option, rule and value when a value is bad", () => {
   assert.throws(() => resolve({ minWorkers: 0 }), {
     name: "RangeError",
-    message: 'Cannot serve as "minWorkers" must be an integer >= 1: current value is 0',
+    message: 'Cannot start: "minWorkers" must be an integer >= 1: current value is 0',
   });
   assert.throws(() => resolve({ stopTimeout: "10s" }), {
     name: "TypeError",
-    message: 'Cannot serve as "stopTimeout" must be a number of milliseconds from 0 to ' +
+    message: 'Cannot start: "stopTimeout" must be a number of milliseconds from 0 to ' +
       '2147483647: current value is "10s"',
   });
 });
@@ -231,11 +226,11 @@ for (const options of GOOD) {
 Deno.test("resolveOptions suggests the nearest name when an option is unknown", () => {
   assert.throws(() => resolve({ minWorker: 1 }), {
     name: "TypeError",
-    message: 'Cannot serve as "minWorker" is no option: did you mean "minWorkers"?',
+    message: 'Unknown option "minWorker": did you mean "minWorkers"?',
   });
   assert.throws(() => resolve({ min_workers: 1 }), /did you mean "minWorkers"/);
   assert.throws(() => resolve({ onIdel: 1 }), /did you mean "onIdle"/);
-  assert.throws(() => resolve({ zzzzzz: 1 }), /is no option$/);
+  assert.throws(() => resolve({ zzzzzz: 1 }), /^TypeError: Unknown option "zzzzzz"$/);
 });
 
 function limits(options: ServeOptions, cpus = 2): number[] {
@@ -323,7 +318,8 @@ function check(name: string, cases: Record<string, unknown>): void {
 Deno.test("OPTIONS reads texts with units when they have them", () => {
   check("stopTimeout", {
     "0": 0,
-    "15": 15,
+    "15": undefined,
+    ".5s": 500,
     "500ms": 500,
     "1.5s": 1500,
     "10s": 10_000,

@@ -7,7 +7,7 @@
 import { strict as assert } from "node:assert";
 import { BrokerLoop } from "../../ports/loop.ts";
 import type { LoopEvent } from "../../ports/messages.ts";
-import { resolveOptions } from "../../options/table.ts";
+import { resolveOptions } from "../../options/resolve.ts";
 import {
   buildSignal,
   FromBroker,

@@ -1,0 +1,204 @@
+/**
+ * The options of `serve()`, checked and with their defaults. Not here: which there are (table.ts), and
+ * where an operator's texts come from (command.ts).
+ *
+ * @module
+ */
+import { resolve as resolvePath } from "node:path";
+import { pathToFileURL } from "node:url";
+import { isOpenToNetwork } from "../wire/endpoint.ts";
+import { complaint, unknownOption, wrongValue } from "./errors.ts";
+import type { ServeOptions, Settings } from "./settings.ts";
+import { OPTIONS, type OptionSpec } from "./table.ts";
+
+/** The machine that the server runs on. */
+export interface Machine {
+  /** Number of CPUs. */
+  cpus: number;
+  /** Returns the current directory; called only for a handler that is a relative path. */
+  cwd: () => string;
+}
+
+const HOOKS: readonly string[] = [
+  "onListen",
+  "onWorkerSpawn",
+  "onWorkerReady",
+  "onWorkerExit",
+  "onResize",
+  "onReload",
+  "onError",
+  "onIdle",
+  "onStop",
+];
+
+const IN_CODE: readonly OptionSpec[] = OPTIONS.filter(({ scope }) => scope !== "text");
+
+/**
+ * Checks options and fills in the defaults.
+ *
+ * Where two options limit each other, the one that is given moves the default of the other:
+ * `maxWorkers: 1` makes `minWorkers` 1. Spare workers are always lowered to `maxWorkers` − 1.
+ *
+ * @param options What the caller wants.
+ * @param machine Where the server runs.
+ * @returns All options, with their values.
+ * @throws {TypeError} If an option is unknown, has the wrong type, or lacks one that it needs.
+ * @throws {RangeError} If a value is not allowed, alone or along with another.
+ */
+export function resolveOptions(options: ServeOptions, machine: Machine): Settings {
+  requireRecord(options);
+  const given = new Map<string, unknown>(Object.entries(options));
+  for (const name of given.keys()) refuseUnknown(name);
+  const values: Record<string, unknown> = {};
+  for (const name of HOOKS) values[name] = hookOf(name, given.get(name));
+  for (const spec of IN_CODE) {
+    values[spec.name] = chosenOrDefault(spec, given.get(spec.name), machine.cpus);
+  }
+  values.signal = abortSignalOf(given.get("signal"));
+  delete values.workers;
+  if (!isSettings(values)) throw new TypeError("Cannot start: an option has no value");
+  const { minWorkers, maxWorkers } = workerLimits(options, values);
+  const spares = spareLimits(options, values, maxWorkers);
+  checkBackground(values);
+  checkMemoryLimit(values);
+  checkCurve(values);
+  checkBackend(values);
+  return { ...values, minWorkers, maxWorkers, ...spares, handler: locate(values.handler, machine) };
+}
+
+/** Types don't keep JavaScript from passing the handler itself, or its path. */
+function requireRecord(options: unknown): void {
+  if (typeof options === "function") throw new TypeError(`Cannot serve a function: ${MODULE_RULE}`);
+  if (typeof options === "string" || options instanceof URL) {
+    const path = JSON.stringify(String(options));
+    throw new TypeError(`Cannot serve ${path} itself: use serve({ handler: ${path} })`);
+  }
+  if (typeof options === "object" && options !== null && !Array.isArray(options)) return;
+  throw new TypeError(refusal("the options", "an object", options));
+}
+
+const MODULE_RULE = "each worker is a process of its own, which loads the handler as a module; " +
+  'make it the default export of a file, and use serve({ handler: new URL("./handler.ts", ' +
+  "import.meta.url) })";
+
+/**
+ * Tells whether values can be given to `serve()`.
+ *
+ * @param values Values by the names of their options.
+ * @returns Whether each is an option's, and allowed.
+ */
+export function isServeOptions(
+  values: Record<string, unknown>,
+): values is ServeOptions & typeof values {
+  return Object.entries(values).every(([name, value]) =>
+    IN_CODE.some(({ name: known, kind }) => known === name && kind.accept(value) !== undefined)
+  );
+}
+
+function refuseUnknown(name: string): void {
+  const names = [...IN_CODE.map((spec) => spec.name), ...HOOKS, "signal"];
+  if (names.includes(name)) return;
+  throw new TypeError(unknownOption(name, names));
+}
+
+/** The value of an option, checked; its default if none was given. */
+function chosenOrDefault(spec: OptionSpec, value: unknown, cpus: number): unknown {
+  if (value === undefined && spec.perCpu !== undefined) return spec.perCpu * cpus;
+  const chosen = value === undefined ? spec.fallback : value;
+  const accepted = spec.kind.accept(chosen);
+  if (accepted !== undefined || chosen === undefined) return accepted;
+  if (spec.name === "handler" && typeof value === "function") {
+    throw new TypeError(
+      `Cannot start: "handler" must be a module, not a function: ${MODULE_RULE}`,
+    );
+  }
+  throw wrongValue(refusal(`"${spec.name}"`, spec.kind.rule, value), spec.kind.isType(value));
+}
+
+function hookOf(name: string, value: unknown): unknown {
+  if (value === undefined || typeof value === "function") return value;
+  throw new TypeError(refusal(`"${name}"`, "a function", value));
+}
+
+function abortSignalOf(value: unknown): unknown {
+  if (value === undefined || value instanceof AbortSignal) return value;
+  throw new TypeError(refusal('"signal"', "an AbortSignal", value));
+}
+
+function refusal(subject: string, rule: string, value: unknown): string {
+  return `Cannot start: ${complaint(subject, rule, value)}`;
+}
+
+/** Every setting without a default is one that may be open. */
+function isSettings(values: Record<string, unknown>): values is Settings & typeof values {
+  return IN_CODE.every(({ name, fallback, perCpu }) =>
+    values[name] !== undefined || (fallback === undefined && perCpu === undefined)
+  );
+}
+
+function workerLimits(options: ServeOptions, defaults: Settings) {
+  const min = options.minWorkers ?? options.workers;
+  const max = options.maxWorkers ?? options.workers;
+  const minWorkers = min ?? Math.min(defaults.minWorkers, max ?? Infinity);
+  const maxWorkers = max ?? Math.max(defaults.maxWorkers, minWorkers);
+  if (minWorkers <= maxWorkers) return { minWorkers, maxWorkers };
+  const rule = `at most "maxWorkers" (${maxWorkers})`;
+  throw new RangeError(refusal('"minWorkers"', rule, minWorkers));
+}
+
+function spareLimits(options: ServeOptions, defaults: Settings, maxWorkers: number) {
+  const { minSpareWorkers: min, maxSpareWorkers: max } = options;
+  if (min !== undefined && max !== undefined && min > max) {
+    throw new RangeError(refusal('"minSpareWorkers"', `at most "maxSpareWorkers" (${max})`, min));
+  }
+  const most = max ?? Math.max(defaults.maxSpareWorkers, min ?? 0);
+  const maxSpareWorkers = Math.min(most, maxWorkers - 1);
+  const minSpareWorkers = Math.min(min ?? defaults.minSpareWorkers, maxSpareWorkers);
+  return { minSpareWorkers, maxSpareWorkers };
+}
+
+function checkBackground({ background, pidFile, logFile }: Settings): void {
+  if (!background || (pidFile !== undefined && logFile !== undefined)) return;
+  const missing = pidFile === undefined ? "pidFile" : "logFile";
+  throw new TypeError(
+    `Cannot start: "background" needs "pidFile" and "logFile": "${missing}" is not set`,
+  );
+}
+
+/** V8 itself needs some of it: with less, no worker would come up. */
+const LEAST_MEMORY_LIMIT = 16 * 1024 ** 2;
+
+function checkMemoryLimit({ memoryLimit }: Settings): void {
+  if (memoryLimit === 0 || memoryLimit >= LEAST_MEMORY_LIMIT) return;
+  throw new RangeError(
+    refusal('"memoryLimit"', `0 or >= ${LEAST_MEMORY_LIMIT} (16 MiB)`, memoryLimit),
+  );
+}
+
+/** CURVE without a list lets anybody in who makes a key: so somebody must have said so. */
+function checkCurve({ curveSecretKey, curveClients }: Settings): void {
+  if (curveSecretKey !== undefined && curveClients === undefined) {
+    throw new TypeError(
+      'Cannot start: "curveSecretKey" needs "curveClients", a file that lists clients, or "any": ' +
+        '"curveClients" is not set',
+    );
+  }
+  if (curveSecretKey === undefined && curveClients !== undefined) {
+    throw new TypeError(
+      'Cannot start: "curveClients" needs "curveSecretKey": "curveSecretKey" is not set',
+    );
+  }
+}
+
+/** A hostile peer can end the process over plain tcp, and only workers of this machine need it. */
+function checkBackend({ backend, curveSecretKey }: Settings): void {
+  if (backend === undefined || curveSecretKey !== undefined || !isOpenToNetwork(backend)) return;
+  const rule = 'ipc, or tcp on loopback, as long as "curveSecretKey" is not set';
+  throw new RangeError(refusal('"backend"', rule, backend));
+}
+
+function locate(handler: string | undefined, machine: Machine): string | undefined {
+  if (handler === undefined || /^[a-z][a-z0-9+.-]*:/i.test(handler)) return handler;
+  const from = handler.startsWith("/") ? "/" : machine.cwd();
+  return pathToFileURL(resolvePath(from, handler)).href;
+}
