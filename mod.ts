@@ -48,14 +48,8 @@ import { requireHandler, requirePlainFiles } from "./ops/given_files.ts";
 import { type StopSignal, StopWish, Terminal } from "./ops/signals.ts";
 import { doubts, type Files, FILES_FOR_START, judgeFiles } from "./ops/start_checks.ts";
 import { commandName, VERSION } from "./cli/program.ts";
-import {
-  type Command,
-  helpText,
-  lossOf,
-  parseCommand,
-  printConfig,
-  UsageError,
-} from "./options/command.ts";
+import { type Command, lossOf, parseCommand, UsageError } from "./options/command.ts";
+import { helpText, printConfig } from "./options/help.ts";
 import {
   type Child,
   type ChildExit,

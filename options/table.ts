@@ -5,28 +5,23 @@
  *
  * @module
  */
+import { endpoint, endpoints, hosts, ports } from "./endpoints.ts";
+import { grant, permissions } from "./grants.ts";
 import {
   account,
   choice,
   duration,
-  endpoint,
-  endpoints,
   fraction,
-  grant,
-  hosts,
   integer,
   type Kind,
   level,
   path,
-  permissions,
-  ports,
-  ranges,
-  signals,
   size,
   specifier,
   toggle,
   word,
 } from "./kinds.ts";
+import { ranges, signals } from "./lists.ts";
 import type { Hooks, LogFormat, Permissions, Settings } from "./settings.ts";
 
 /** Heading under which --help lists an option. */

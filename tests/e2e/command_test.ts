@@ -162,7 +162,7 @@ Deno.test("serve exits 2 and says so in one line when it is used badly", async (
       /"minWorkers" must be at most "maxWorkers" \(2\)/,
     ],
     [["--frontend", "localhost"], /"--frontend" must be .*: current value is "localhost"/],
-    [["one.ts", "two.ts"], /one handler: current ones are "one.ts", "two.ts"/],
+    [["one.ts", "two.ts"], /with several handlers: give one of "one.ts", "two.ts"/],
     [["--background"], /"background" needs "pidFile" and "logFile"/],
     [["--user", "no-such-user"], /"user" must be .*: current value is "no-such-user"/],
     [["--signal-passthrough", "KILL"], /"--signal-passthrough" must be .*"KILL"/],

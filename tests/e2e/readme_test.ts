@@ -1,7 +1,8 @@
 /** Holds the documents to the code: README.md, CHANGELOG.md and docs/. */
 
 import { strict as assert } from "node:assert";
-import { optionsTable, parseCommand } from "../../options/command.ts";
+import { parseCommand } from "../../options/command.ts";
+import { optionsTable } from "../../options/help.ts";
 import { OPTIONS } from "../../options/table.ts";
 import { buildJobHeader, REPLY_BYTES, writeJob, writeReply } from "../../wire/job.ts";
 import { buildRequestHeader, buildStatus, Code } from "../../wire/request.ts";

@@ -2,14 +2,8 @@ import { strict as assert } from "node:assert";
 import { resolveOptions } from "../../options/resolve.ts";
 import type { ServeOptions } from "../../options/settings.ts";
 import { OPTIONS } from "../../options/table.ts";
-import {
-  helpText,
-  optionsTable,
-  parseCommand,
-  printConfig,
-  type Sources,
-  UsageError,
-} from "../../options/command.ts";
+import { parseCommand, type Sources, UsageError } from "../../options/command.ts";
+import { helpText, optionsTable, printConfig } from "../../options/help.ts";
 
 interface World {
   env?: Record<string, string>;
@@ -223,7 +217,7 @@ Deno.test("parseCommand throws UsageError when the command line can't be used", 
   refuses(["--min-workers"], `${cannot}: "--min-workers" needs a value, as in --min-workers=N`);
   refuses(["--min-workers", "-1"], /"--min-workers" needs a value/);
   refuses(["--min-workers=0"], /"--min-workers" must be an integer >= 1: current value is "0"$/);
-  refuses(["a.ts", "b.ts"], `${cannot} with two handlers: give one of "a.ts", "b.ts"`);
+  refuses(["a.ts", "b.ts"], `${cannot} with several handlers: give one of "a.ts", "b.ts"`);
   refuses(["ftp://x"], /the handler must be a path or a specifier/);
   refuses([""], /the handler must be a path/);
   refuses(["--port=1", "--frontend=ipc://@a"], /"--port" and "--frontend" exclude each other/);

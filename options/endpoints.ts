@@ -1,0 +1,53 @@
+/**
+ * The kinds of values that say where to listen: endpoints, and hosts and ports that make some.
+ *
+ * @module
+ */
+import { bracket, canBind, ENDPOINT_RULE, isHost, isPort } from "../wire/endpoint.ts";
+import { isText, isTextList, type Kind } from "./kinds.ts";
+import { listOf } from "./lists.ts";
+
+/** An endpoint: `tcp://host:port`, where the port may be `*` or 0, or `ipc://path`. */
+export const endpoint: Kind<string> = {
+  placeholder: "ENDPOINT",
+  rule: ENDPOINT_RULE,
+  textRule: ENDPOINT_RULE,
+  isList: false,
+  isType: isText,
+  accept: (value) => isText(value) && canBind(value) ? value : undefined,
+  parse: (text) => canBind(text) ? text : undefined,
+  show: String,
+};
+
+/** One endpoint or several. */
+export const endpoints: Kind<string[]> = {
+  ...listOf(endpoint.parse),
+  placeholder: "ENDPOINT",
+  rule: `one or more of ${endpoint.rule}`,
+  textRule: `one or more of ${endpoint.textRule}`,
+  isType: (value) => isText(value) || isTextList(value),
+  accept(value) {
+    const list = isText(value) ? [value] : value;
+    return isTextList(list) && list.length > 0 && list.every(canBind) ? [...list] : undefined;
+  },
+};
+
+/** Host names or addresses; `*` is every address. */
+export const hosts: Kind<string[]> = {
+  ...listOf((text) => isHost(bracket(text)) ? bracket(text) : undefined),
+  placeholder: "HOST",
+  textRule: "a host name, an address or *",
+};
+
+/** The frontend's port, or the frontend's and the backend's; each may bring its host. */
+export const ports: Kind<string[]> = {
+  ...listOf((text) => isHostAndPort(text) ? text : undefined, 2),
+  placeholder: "F[,B]",
+  textRule: "one or two ports from 0 to 65535",
+};
+
+/** A port, or a host and a port. */
+function isHostAndPort(text: string): boolean {
+  const at = text.lastIndexOf(":");
+  return isPort(text.slice(at + 1)) && (at < 0 || isHost(text.slice(0, at)));
+}
