@@ -1,68 +1,64 @@
 /**
- * What an operator reads about the options: --help, --print-config and the README's table, all made
- * from the one table. Not here: printing them, and the table (table.ts).
+ * What an operator reads about the options: --help and --print-config, both made from the one table. Not
+ * here: printing them, and the table (table.ts).
  *
  * @module
  */
+import { IN_TEXT } from "./entries.ts";
 import type { Settings } from "./settings.ts";
-import { type OptionGroup, OPTIONS, type OptionSpec } from "./table.ts";
+import { defaultOf, GROUPS, OPTIONS, type OptionSpec } from "./table.ts";
 
-const GROUPS: readonly OptionGroup[] = [
-  "Endpoints",
-  "Access",
-  "Workers",
-  "Jobs",
-  "Permissions",
-  "Process",
-  "Log",
-];
+/** Columns of --help: what a terminal has at least. */
+const WIDTH = 80;
 
-const IN_TEXT: readonly OptionSpec[] = OPTIONS.filter(({ scope }) => scope !== "code");
-
-/** Width of the column of flags: that of the longest one, and two spaces on both sides. */
-const FLAG_WIDTH = 37;
+/** Where the second column starts; a flag that reaches it has a line of its own. */
+const INDENT = 27;
 
 const USAGE = `Usage: COMMAND [options] [handler]
 
-Serves ZeroMQ requests with a pool of worker processes. The handler is a module whose default
-export answers requests; without one, requests are echoed.`;
+Serves ZeroMQ requests with a pool of worker processes. The handler is a module
+whose default export answers requests; without one, requests are echoed.`;
 
 const COMMANDS: readonly (readonly [string, string])[] = [
   ["--check", "load the handler once in a worker, and exit with 0 or 1"],
   ["--print-config", "print each option with its source, as a conf file"],
-  ["-h, --help", "print this"],
+  ["-h, --help", "print this help"],
   ["-V, --version", "print the version"],
 ];
 
 const NOTES = `Values:
-  TIME      500ms, 10s, 5m or 1h; a number needs its unit, 0 aside
+  TIME      500ms, 10s, 5m or 1h; only 0 needs no unit
   SIZE      bytes, or 512k, 64MiB, 1G (powers of 1024)
   PERCENT   10% or 0.1
-  LIST      items separated by commas; without one, everything is allowed
+  RANGE     an IP address or a CIDR range, or several separated by commas
+  LIST      items separated by commas; a flag without a list allows everything
   ENDPOINT  tcp://host:port (port 0 or *: any free one) or ipc://path
 
 Sources:
-  Flags beat environment variables beat the conf file beat defaults. --min-workers is
-  PREFORK_MIN_WORKERS in the environment, and minWorkers or min_workers in the conf file, which
-  has lines of "key value" and # comments; a repeated key makes a list. Net::Server's keys work
-  too (min_servers, check_for_spawn ...); under these a number without a unit is seconds.
+  Flags beat environment variables, these beat the conf file. --min-workers is
+  PREFORK_MIN_WORKERS in the environment, minWorkers or min_workers in the conf
+  file, which has lines of "key value" and # comments; a repeated key makes a
+  list. Net::Server's keys work too (min_servers, check_for_spawn ...); with
+  these, a number without a unit is seconds.
 
 Signals:
-  TERM, INT   stop: queued requests are refused, running jobs end; the second one kills
-  QUIT        stop after the queued requests are served
-  HUP         read the conf file and load the handler anew, open the log file anew
-  TTIN, TTOU  one worker more, one less
-  USR2        write the state to the log
+  TERM, INT   stop: finish running jobs, refuse queued requests; a second signal
+              kills the workers
+  QUIT        stop once the queued requests are answered
+  HUP         read the conf file, load the handler and open the log file again
+  TTIN, TTOU  one worker more, one worker less
+  USR2        write the server's state to the log
 
 Exit codes:
   0  stopped, or --check found no fault
   1  could not start, or workers had to be killed
-  2  bad usage
+  2  wrong usage
 
 Examples:
   COMMAND ./handler.ts
   COMMAND --workers 4 --port 6660 --host '*' ./handler.ts
-  COMMAND --handler-allow-net=db:5432 --frontend ipc:///run/jobs.ipc ./handler.ts
+  COMMAND --handler-allow-net=db:5432 ./handler.ts
+  COMMAND --frontend ipc:///run/jobs.ipc ./handler.ts
   COMMAND --config prefork.conf --print-config
 `;
 
@@ -70,12 +66,15 @@ Examples:
  * The text of --help.
  *
  * @param command What has started the server, such as `deno run -A mod.ts`.
- * @returns Lines of at most 100 columns, unless the command is long.
+ * @returns Lines of at most 80 columns, unless the command is long.
  */
 export function helpText(command: string): string {
   const groups = GROUPS.map((group) => {
     const rows = IN_TEXT.filter((spec) => spec.group === group && spec.flag !== "");
-    return section(group, rows.map((spec) => [usageOf(spec), `${spec.help}${inBrackets(spec)}`]));
+    return section(
+      group,
+      rows.map((spec) => [usageOf(spec), `${helpOf(spec)}${inBrackets(spec)}`]),
+    );
   });
   const text = [USAGE, ...groups, section("Commands", COMMANDS), NOTES].join("\n\n");
   return text.replaceAll("COMMAND", command);
@@ -102,27 +101,33 @@ export function printConfig(settings: Settings, sources: ReadonlyMap<string, str
   return lines.map(([line, source]) => `${line.padEnd(width)}  # ${source}\n`).join("");
 }
 
-/**
- * The README's table of options.
- *
- * @returns Markdown.
- */
-export function optionsTable(): string {
-  const head = ["option", "flag", "environment", "conf file", "default", "what it is"];
-  const rows = OPTIONS.map((spec) => [
-    code(spec.name),
-    spec.flag === "" ? (spec.name === "handler" ? "positional" : "—") : code(usageOf(spec)),
-    spec.environment === "" ? "—" : code(spec.environment),
-    confKeysOf(spec),
-    defaultOf(spec),
-    spec.help,
-  ]);
-  return table([head, ...rows.map((cells) => cells.map((cell) => cell.replaceAll("|", "\\|")))]);
+function section(title: string, rows: readonly (readonly [string, string])[]): string {
+  return `${title}:\n${rows.flatMap(([flag, help]) => row(`  ${flag}`, help)).join("\n")}`;
 }
 
-function section(title: string, rows: readonly (readonly [string, string])[]): string {
-  const lines = rows.map(([flag, help]) => `  ${flag}`.padEnd(FLAG_WIDTH) + help);
-  return `${title}:\n${lines.join("\n")}`;
+/** A row's lines: the second column is wrapped, and starts below a flag that is too long for its own. */
+function row(flag: string, help: string): string[] {
+  const [first = "", ...others] = wrap(help, WIDTH - INDENT);
+  const below = others.map((line) => " ".repeat(INDENT) + line);
+  return flag.length + 2 > INDENT
+    ? [flag, " ".repeat(INDENT) + first, ...below]
+    : [flag.padEnd(INDENT) + first, ...below];
+}
+
+/** A space where a line may be wrapped: not in "0: never", nor in the brackets of a default. */
+const SPACE = /(?<!:) (?![^[]*\])/;
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(SPACE)) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= width) {
+      lines[lines.length - 1] = `${last} ${word}`;
+    } else {
+      lines.push(word);
+    }
+  }
+  return lines;
 }
 
 function usageOf({ flag, kind: { placeholder }, permission }: OptionSpec): string {
@@ -130,42 +135,26 @@ function usageOf({ flag, kind: { placeholder }, permission }: OptionSpec): strin
   return permission === undefined ? `${flag} ${placeholder}` : `${flag}[=${placeholder}]`;
 }
 
+/** What an option is, with the flags of the options that it names. */
+function helpOf({ help }: OptionSpec): string {
+  return help.replaceAll(/<(\w+)>/g, (_, name) => flagOf(name));
+}
+
+function flagOf(name: string): string {
+  return OPTIONS.find((spec) => spec.name === name)?.flag ?? name;
+}
+
 /** The default, where it says more than that nothing happens. */
 function inBrackets(spec: OptionSpec): string {
   const text = defaultOf(spec);
-  return ["—", "none", "nothing", "off", "false"].includes(text) ? "" : ` [${text}]`;
-}
-
-function defaultOf(spec: OptionSpec): string {
-  if (spec.fallbackText !== undefined) return spec.fallbackText;
-  if (spec.perCpu !== undefined) return spec.perCpu === 1 ? "CPUs" : `${spec.perCpu} × CPUs`;
-  return spec.fallback === undefined ? "—" : spec.kind.show(spec.fallback);
+  return ["", "none", "nothing", "off", "false", "0", "no limit"].includes(text)
+    ? ""
+    : ` [${text}]`;
 }
 
 function confLine(spec: OptionSpec, value: unknown): string {
   const text = value === undefined ? "" : spec.kind.show(value).replaceAll("#", "\\#");
-  // the conf file can't name itself, and a key needs a value
+  // The conf file can't name itself, and a key needs a value.
   const isComment = text === "" || spec.name === "config";
   return `${isComment ? "# " : ""}${spec.name} ${text}`.trimEnd();
-}
-
-function confKeysOf(spec: OptionSpec): string {
-  if (spec.scope === "code" || spec.name === "config") return "—";
-  const unit = spec.kind.placeholder === "TIME" ? " (seconds)" : "";
-  const others = spec.netServer.filter((key) => key !== spec.name);
-  return [code(spec.name), ...others.map((key) => code(key) + unit)].join(", ");
-}
-
-function code(text: string): string {
-  return `\`${text}\``;
-}
-
-/** Pads the cells, as `deno fmt` would. */
-function table(rows: readonly (readonly string[])[]): string {
-  const width = (column: number) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0));
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell, i) => cell.padEnd(width(i))).join(" | ")} |\n`;
-  const [head = [], ...body] = rows;
-  const rule = head.map((_, i) => "-".repeat(width(i)));
-  return [head, rule, ...body].map(line).join("");
 }

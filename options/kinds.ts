@@ -1,7 +1,8 @@
 /**
  * The kinds of values that options have: how a value from code is accepted, how text from a flag,
- * the environment or the conf file is read, and how a value is shown. Not here: which options there
- * are (table.ts), and where a text came from (command.ts).
+ * the environment or the conf file is read, and how a value is shown. Kinds of lists, endpoints and
+ * grants are in files of their own. Not here: which options there are (table.ts), and where a text came
+ * from (command.ts).
  *
  * @module
  */
@@ -45,7 +46,7 @@ const SWITCH_WORDS: ReadonlyMap<string, boolean> = new Map([
   ["0", false],
 ]);
 
-/** Net::Server's levels beside ours; its 2 is syslog's "notice". */
+/** Our levels and Net::Server's; its 2 is syslog's "notice". */
 const LEVELS: ReadonlyMap<string, Level> = new Map([
   ["debug", "debug"],
   ["info", "info"],

@@ -37,119 +37,133 @@ export interface ServeOptions extends Hooks {
   /** Where workers connect, in the same forms. @default {an ipc socket in a private folder} */
   backend?: string;
   /**
-   * File of the server's secret CURVE key, as `deno task keygen` makes it: clients must know its
-   * public key and prove keys of their own. Needs `curveClients`.
+   * File with the server's secret CURVE key, as `deno task keygen` makes it. Clients then need the
+   * server's public key and a key pair of their own. Needs `curveClients`.
    *
-   * @default {none: no encryption, and anybody may ask}
+   * @default {none: no encryption, and every client may connect}
    */
   curveSecretKey?: string;
   /**
-   * File that lists the clients that may ask, a line `NAME KEY` each; "any": all that have a key.
+   * File that lists the clients that may connect, one line `NAME KEY` each. "any" lets in every client
+   * that has a key.
    *
    * @default {none}
    */
   curveClients?: string;
-  /** Addresses and CIDR ranges; if any are given, only clients from these may ask. @default {[]} */
+  /**
+   * Addresses and CIDR ranges. If there is one, clients from all other addresses are refused.
+   *
+   * @default {[]}
+   */
   allow?: string | string[];
-  /** Addresses and CIDR ranges from which no client may ask, `allow` or not. @default {[]} */
+  /** Addresses and CIDR ranges that may not connect; wins over `allow`. @default {[]} */
   deny?: string | string[];
   /**
-   * Connections of clients at a time, at most; 0: any number. On tcp without keys a hostile peer with
-   * very many can end the process.
+   * Maximum number of client connections at a time; 0: no limit. On tcp without keys a hostile peer
+   * with very many connections can crash the process.
    *
-   * @default {1024 if an endpoint is tcp, unless clients must have keys that are listed; else 0}
+   * @default {1024 if an endpoint is tcp, unless clients must have listed keys; else 0}
    */
   maxConnections?: number;
   /**
-   * Those of them that come from one address, of IPv6 from one /64 network; 0: any number. Loopback,
-   * ipc and clients whose keys are listed are not bounded by it.
+   * Maximum number of client connections from one address, or from one /64 network of IPv6; 0: no limit.
+   * Loopback, ipc and clients with listed keys are not counted.
    *
    * @default {256}
    */
   maxConnectionsPerAddress?: number;
   /**
-   * How long a tcp client may be silent before the system asks its host whether that is still there;
-   * one whose host has vanished is disconnected after twice as long. Whole seconds count; 0: never.
+   * How long a tcp client may be silent before the system probes its host, in ms; 0: never. A client
+   * whose host has vanished is disconnected after twice that time. Rounded to whole seconds.
    *
    * @default {30_000}
    */
   keepAlive?: number;
   /**
-   * Workers kept alive at least. Above `maxWorkers`' default it raises that.
+   * Minimum number of workers. A value above the default of `maxWorkers` raises that.
    *
    * @default {number of CPUs}
    */
   minWorkers?: number;
   /**
-   * Workers alive at most. Below `minWorkers`' default it lowers that.
+   * Maximum number of workers. A value below the default of `minWorkers` lowers that.
    *
    * @default {4 × number of CPUs}
    */
   maxWorkers?: number;
-  /** Sets `minWorkers` and `maxWorkers`, where these are not given themselves. */
+  /** Sets `minWorkers` and `maxWorkers`, unless they are given. */
   workers?: number;
   /**
-   * Idle workers kept ready at least, while `maxWorkers` allows; never above `maxSpareWorkers`.
+   * Minimum number of idle workers, as far as `maxWorkers` allows; never above `maxSpareWorkers`.
    *
    * @default {1}
    */
   minSpareWorkers?: number;
-  /** Idle workers kept at most, above `minWorkers`; lowered to `maxWorkers` − 1. @default {10} */
+  /**
+   * Maximum number of idle workers: more are stopped, down to `minWorkers`. Lowered to
+   * `maxWorkers` − 1.
+   *
+   * @default {10}
+   */
   maxSpareWorkers?: number;
   /** Requests after which a worker is replaced; 0: never. @default {0} */
   maxRequests?: number;
-  /** Part of `maxRequests`, 0 to 1, by which it varies from worker to worker. @default {0.1} */
+  /** Random spread of `maxRequests` among the workers, 0 to 1. @default {0.1} */
   maxRequestsJitter?: number;
   /**
-   * Memory (resident set size) at which a worker is replaced, in bytes; 0: never. It finishes its jobs,
-   * however long they take.
+   * Memory (resident set size) at which a worker is replaced, in bytes; 0: never. The worker first
+   * finishes its jobs, however long they take.
    *
    * @default {0}
    */
   maxMemory?: number;
-  /** Part of `maxMemory`, 0 to 1, by which it varies from worker to worker. @default {0.1} */
+  /** Random spread of `maxMemory` among the workers, 0 to 1. @default {0.1} */
   maxMemoryJitter?: number;
-  /** Time after which a worker is replaced, in ms; 0: never. @default {0} */
+  /** Age at which a worker is replaced, in ms; 0: never. @default {0} */
   maxAge?: number;
-  /** Part of `maxAge`, 0 to 1, by which it varies from worker to worker. @default {0.1} */
+  /** Random spread of `maxAge` among the workers, 0 to 1. @default {0.1} */
   maxAgeJitter?: number;
   /**
-   * Heap of JavaScript's objects that a worker may have, in bytes, at least 16 MiB; 0: what V8 allows
-   * by itself. A worker that needs more dies at once; buffers of bytes do not count.
+   * Maximum heap of JavaScript objects of a worker, in bytes, 16 MiB or more; 0: V8's own limit. A
+   * worker that needs more dies at once. Buffers of bytes do not count.
    *
    * @default {0}
    */
   memoryLimit?: number;
-  /** How often to look whether more workers are needed, in ms. @default {30_000} */
+  /** How often to check whether more workers are needed, in ms. @default {30_000} */
   checkForSpawnInterval?: number;
-  /** How often to look whether fewer workers will do, in ms. @default {10_000} */
+  /** How often to check whether fewer workers are enough, in ms. @default {10_000} */
   checkForWaitingInterval?: number;
   /** Time after the last start of a worker in which none is culled, in ms. @default {10_000} */
   minChildTtl?: number;
-  /** Time before the first start of a worker and between two, in ms. @default {0} */
+  /** Delay before each worker start, in ms. @default {0} */
   startDelay?: number;
-  /** Time that a worker has to become ready, in ms. @default {30_000} */
+  /** Time a worker has to become ready, in ms. @default {30_000} */
   startTimeout?: number;
-  /** Time that running jobs have to end before workers are killed, in ms. @default {30_000} */
+  /**
+   * Time running jobs have to finish when the server stops, in ms; then workers are killed.
+   *
+   * @default {30_000}
+   */
   stopTimeout?: number;
   /** How often to run the handler's `dequeue`, in ms; 0: never. @default {0} */
   dequeueInterval?: number;
-  /** Processes that run `dequeue` at a time, at most. @default {1} */
+  /** Maximum number of processes that run `dequeue` at a time. @default {1} */
   maxDequeueWorkers?: number;
-  /** How often to look for rogue workers, in ms; 0: never. Linux only. @default {0} */
+  /** How often to check for rogue workers, in ms; 0: never. Linux only. @default {0} */
   babysitInterval?: number;
   /** CPU time on one job that makes a worker a rogue, in ms. @default {600_000} */
   rogueCpuTime?: number;
   /** Jobs that one worker runs at a time. @default {1} */
   concurrency?: number;
   /**
-   * Jobs that one worker holds at a time, running or next; 1: no job waits in a worker.
+   * Maximum number of jobs that one worker holds, running or next; 1: no job waits in a worker.
    *
    * @default {100}
    */
   prefetch?: number;
   /**
-   * A worker gets more jobs while those that it holds are expected to take less, in ms.
+   * A busy worker gets another job while those it holds are expected to take less than this, in ms.
    *
    * @default {1}
    */
@@ -157,71 +171,77 @@ export interface ServeOptions extends Hooks {
   /** Which idle worker gets a job: the most or the least recently used. @default {"mru"} */
   dispatch?: "mru" | "lru";
   /**
-   * Workers that may die of a job before its client gets an error. 1: no job is begun twice for that, and
-   * so none waits in a worker behind others.
+   * Workers that may die of one job before its client gets an error. With 1, no request is started
+   * again after a worker dies, so requests are sent to idle workers only.
    *
    * @default {2}
    */
   maxAttempts?: number;
-  /** Jobs that wait at most. @default {10_000} */
+  /** Maximum number of queued jobs. @default {10_000} */
   queueLimit?: number;
   /**
-   * Maximum size of all requests that wait or run, bytes; each frame after a request's first counts 256
-   * more. The replies that clients have not read may have as many, but at least 16 MiB.
+   * Maximum total size of the requests that wait or run, in bytes; each frame of a request after its
+   * first counts 256 bytes more. Replies that clients have not read yet have the same limit, or 16 MiB
+   * if that is more.
    *
    * @default {268_435_456}
    */
   queueBytes?: number;
   /**
-   * What happens when the queue is full: stop reading requests, or answer 503.
+   * What happens when the queue is full: the server stops reading requests, or answers 503.
    *
    * @default {"block"}
    */
   overflow?: "block" | "reject";
-  /** Jobs of one client that wait, at most; more are answered 503. 0: any number. @default {0} */
+  /**
+   * Maximum number of queued jobs of one client; further requests are answered 503. 0: no limit.
+   *
+   * @default {0}
+   */
   maxQueuePerClient?: number;
   /**
-   * How long a handler may take for one request, in ms; then `ctx.signal` fires. 0: any time. A request
-   * of our own client may ask for less.
+   * Time a handler may take for one request, in ms; then `ctx.signal` aborts. 0: no limit. A request of
+   * our own client may ask for less.
    *
    * @default {0}
    */
   requestTimeout?: number;
   /**
-   * How long a handler may go on after `ctx.signal` fired because of `requestTimeout` or because its
-   * client is gone, in ms. Then its worker is ended: TERM, and KILL after as long again. 0: for ever.
+   * Time a handler has to stop once `ctx.signal` has aborted, because of `requestTimeout` or because
+   * its client is gone, in ms. A handler that runs on has its worker stopped: TERM, then KILL after
+   * another `abortGrace`. 0: no limit.
    *
    * @default {1_000}
    */
   abortGrace?: number;
   /**
-   * How long an answer is kept for requests that come again under the same key, in ms; 0: not at all.
+   * How long an answer is kept for requests that repeat its key, in ms; 0: answers are not kept.
    *
    * @default {0}
    */
   replyCacheTtl?: number;
-  /** Bytes of the answers that are kept, at most. @default {67_108_864} */
+  /** Maximum total size of the kept answers, in bytes. @default {67_108_864} */
   replyCacheBytes?: number;
-  /** Bytes of one request or reply, at most. @default {67_108_864} */
+  /** Maximum size of one request or reply, in bytes. @default {67_108_864} */
   maxMessageSize?: number;
-  /** Maximum number of frames of one request or reply. @default {1000} */
+  /** Maximum number of frames in one request or reply. @default {1000} */
   maxFrames?: number;
   /**
-   * Whether a client gets the message of an error that a handler throws; if not, it gets "The handler
+   * Whether clients get the message of an error that a handler throws. If not, they get "The handler
    * failed" and the job's number, and the log has the rest. The text of a `RequestError` is always sent.
    *
    * @default {true over ipc and loopback endpoints, else false}
    */
   exposeErrors?: boolean;
   /**
-   * What the handler may do; "inherit" is all that this process may do (-A), no sandbox.
+   * What the handler may do. "inherit": everything that this process may do (-A), without a sandbox.
    *
    * @default {"none"}
    */
   permissions?: "none" | "inherit" | Permissions;
   /**
-   * Whether the handler's modules must be those of the deno.json's lock file, if there is one: then a
-   * module that is missing there, or another one, ends the start.
+   * Whether the handler's modules must be those of the lock file that its deno.json has, if it has one.
+   * With "frozen", a module that is missing there or differs ends the start.
    *
    * @default {"frozen"}
    */
@@ -242,23 +262,24 @@ export interface ServeOptions extends Hooks {
   background?: boolean;
   /** The least urgent level that is logged. @default {"info"} */
   logLevel?: Level;
-  /** File to append the log to; the new one of its name after a rotation. @default {stderr} */
+  /** File to append the log to. After a log rotation, the new file is used. @default {stderr} */
   logFile?: string;
-  /** Form of a log line. @default {"text"} */
+  /** Format of log lines. @default {"text"} */
   logFormat?: LogFormat;
-  /** File to append a line for each request to, in the form of a log line; "off": none. @default {"off"} */
+  /** File to append one line per request to, in the format of the log; "off": none. @default {"off"} */
   accessLog?: string;
   /** Reload when the handler or a local module that it imports changes. @default {false} */
   watch?: boolean;
   /**
-   * Act on the process's signals (TERM, HUP, TTIN …). The command line does. With or without it, `serve()`
-   * makes this process ignore SIGUSR1, at which Deno would open its debugger to all local users.
+   * Act on the process's signals (TERM, HUP, TTIN …). The command line always does. Even without it,
+   * `serve()` makes this process ignore SIGUSR1, at which Deno would open its debugger to all local
+   * users.
    *
    * @default {false}
    */
   handleSignals?: boolean;
   /**
-   * The conf file. `serve()` does not read it: the command line does, at start and on HUP.
+   * The conf file. Only the command line reads it, at start and on HUP; `serve()` does not.
    *
    * @default {none}
    */
@@ -267,7 +288,7 @@ export interface ServeOptions extends Hooks {
   signal?: AbortSignal;
 }
 
-/** Options that have a value only if somebody gives one. */
+/** Options that have no value unless one is given. */
 export type OpenOption =
   | "backend"
   | "curveSecretKey"
@@ -299,11 +320,11 @@ export interface Settings
   handler?: string;
   /** Where clients connect: one endpoint or more. */
   frontend: string[];
-  /** Where clients may ask from; empty: anywhere. */
+  /** Addresses that may connect; empty: all. */
   allow: string[];
-  /** Where they may not. */
+  /** Addresses that may not connect. */
   deny: string[];
-  /** What the handler may do; nothing that is not named. */
+  /** What the handler may do; everything else is denied. */
   permissions: Permissions;
 }
 
@@ -317,7 +338,7 @@ export interface Permissions {
   net?: boolean | string[];
   /** Read and set these environment variables. @default {false} */
   env?: boolean | string[];
-  /** Run these programs; with it a handler can do whatever they can. @default {false} */
+  /** Run these programs; the handler can then do whatever they can. @default {false} */
   run?: boolean | string[];
   /** Ask for these facts of the system (`hostname`, `cpus` …). @default {false} */
   sys?: boolean | string[];
@@ -333,7 +354,7 @@ export type Level = "debug" | "info" | "warn" | "error" | "critical";
 /** How a line is written: `key=value` pairs, or a JSON object. */
 export type LogFormat = "text" | "json";
 
-/** The server listens. */
+/** The server has started to listen. */
 export interface ListenEvent {
   /** The endpoints that clients connect to, with their real ports. */
   frontend: string[];
@@ -361,31 +382,31 @@ export interface WorkerExitEvent extends WorkerEvent {
 
 /** The pool has new limits. */
 export interface ResizeEvent {
-  /** Workers kept alive at least. */
+  /** Minimum number of workers. */
   min: number;
-  /** Workers alive at most. */
+  /** Maximum number of workers. */
   max: number;
 }
 
 /** A reload has ended. */
 export interface ReloadEvent {
-  /** Whether fresh workers took over; if not, the old ones go on. */
+  /** Whether fresh workers took over; if not, the old ones stay. */
   ok: boolean;
   /** Why it failed. */
   message?: string;
 }
 
-/** The server stops. */
+/** The server is stopping. */
 export interface StopEvent {
-  /** Why: a signal's name, `abort`, `shutdown` … */
+  /** Why it stops: a signal's name, `abort`, `shutdown` … */
   reason: string;
 }
 
-/** A request has ended in an error of the handler (500 to 599) or of the server (502, 504). */
+/** A request was answered with an error of the handler (500 to 599) or of the server (502, 504). */
 export interface RequestErrorEvent {
   /** The server's number for the job, as in the log and in `ctx.id`. */
   job: number;
-  /** The worker whose handler threw; left out where no worker answered. */
+  /** The worker whose handler threw; left out if no worker answered. */
   worker?: number;
   /** 1 for the first try. */
   attempt: number;
@@ -393,13 +414,13 @@ export interface RequestErrorEvent {
   code: number;
   /** What the handler threw, or what went wrong. */
   message: string;
-  /** The error's stack and causes, where they are known: of 100 errors a second and worker. */
+  /** The error's stack and causes, if known; kept for 100 errors a second of each worker. */
   stack?: string;
-  /** Who asked: the network address ("" over ipc), the identity and the user, "" for none. */
+  /** The client: its network address ("" over ipc), its identity and its user, "" for none. */
   client: { readonly address: string; readonly identity: string; readonly user: string };
 }
 
-/** Functions that are told what the server does; one that throws is logged and changes nothing. */
+/** Functions that are called when something happens. An error that one throws is only logged. */
 export interface Hooks {
   /** Called when the frontend and the backend are bound. */
   onListen?: (event: ListenEvent) => void | Promise<void>;
@@ -415,8 +436,8 @@ export interface Hooks {
   onReload?: (event: ReloadEvent) => void | Promise<void>;
   /** Called when a request has failed: its handler threw, or its workers died or did not stop. */
   onError?: (event: RequestErrorEvent) => void | Promise<void>;
-  /** Called when the last job is done and none waits. */
+  /** Called when the last job has ended and the queue is empty. */
   onIdle?: () => void | Promise<void>;
-  /** Called when the server begins to stop. */
+  /** Called when the server starts to stop. */
   onStop?: (event: StopEvent) => void | Promise<void>;
 }

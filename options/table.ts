@@ -1,7 +1,8 @@
 /**
- * The options of `serve()`: what they are called, their defaults, and what is allowed. One table,
- * `OPTIONS`, from which the flags, the environment variables, the conf file, --help and the README
- * follow. Not here: where an operator's texts come from (command.ts), and what an option does.
+ * The options of `serve()` as operators see them: names, defaults, and what is allowed. One table,
+ * `OPTIONS`, from which the flags, the environment variables, the conf file, --help and docs/options.md
+ * follow. Not here: what each means to a programmer (settings.ts), how options are checked together
+ * (resolve.ts), and where an operator's texts come from (command.ts).
  *
  * @module
  */
@@ -24,25 +25,26 @@ import {
 import { ranges, signals } from "./lists.ts";
 import type { Hooks, LogFormat, Permissions, Settings } from "./settings.ts";
 
-/** Heading under which --help lists an option. */
-export type OptionGroup =
-  | "Endpoints"
-  | "Access"
-  | "Workers"
-  | "Jobs"
-  | "Permissions"
-  | "Process"
-  | "Log";
+/** Headings under which --help lists the options. */
+export const GROUPS = [
+  "Endpoints",
+  "Access",
+  "Workers",
+  "Jobs",
+  "Permissions",
+  "Process",
+  "Log",
+] as const;
 
 /** One row of the table. */
 export interface OptionSpec<T = unknown> {
   /** The option's name in code and in the conf file. */
   readonly name: string;
   /** Its heading. */
-  readonly group: OptionGroup;
+  readonly group: typeof GROUPS[number];
   /** How its value is accepted, read and shown. */
   readonly kind: Kind<T>;
-  /** What it is, in a few words. */
+  /** What it is, in a few words that stand alone; `<maxWorkers>` is another option. */
   readonly help: string;
   /** The default; `undefined` if there is none, or if it depends on the machine. */
   readonly fallback?: NoInfer<T>;
@@ -62,160 +64,141 @@ export interface OptionSpec<T = unknown> {
   readonly permission?: keyof Permissions;
 }
 
-/** What a row needs to say; the rest follows from it. */
+/** What the table says of an option; the rest follows from its name. */
 type Row<T> =
-  & Pick<OptionSpec<T>, "name" | "group" | "kind" | "help">
-  & Partial<Omit<OptionSpec<T>, "environment">>;
+  & Pick<OptionSpec<T>, "group" | "kind" | "help">
+  & Partial<Omit<OptionSpec<T>, "name" | "environment">>;
 
 const MiB = 1024 ** 2;
 
-const TABLE = {
+const ROWS = {
   handler: row({
-    name: "handler",
     group: "Endpoints",
     kind: specifier,
     flag: "",
     netServer: ["app"],
     fallbackText: "an echo",
-    help: "module that answers requests: a path or a URL",
+    help: "module that answers requests: a path, a URL or a specifier",
   }),
   frontend: row({
-    name: "frontend",
     group: "Endpoints",
     kind: endpoints,
     fallback: ["tcp://127.0.0.1:6660"],
-    help: "where clients connect; may be repeated",
+    help: "endpoint that clients connect to; may be repeated",
   }),
   backend: row({
-    name: "backend",
     group: "Endpoints",
     kind: endpoint,
     fallbackText: "ipc, private",
-    help: "where workers connect",
+    help: "endpoint that workers connect to",
   }),
   port: row({
-    name: "port",
     group: "Endpoints",
     kind: ports,
     scope: "text",
     netServer: ["port"],
-    help: "ports of the frontend and the backend, tcp for both",
+    help: "tcp port of the frontend, or of both endpoints",
   }),
   host: row({
-    name: "host",
     group: "Endpoints",
     kind: hosts,
     scope: "text",
     netServer: ["host"],
     fallbackText: "127.0.0.1",
-    help: "address that --port binds; * is every address",
+    help: "host that <port> binds to; * is every address",
   }),
   curveSecretKey: row({
-    name: "curveSecretKey",
     group: "Access",
     kind: path,
-    help: "file of the server's secret key: clients must have keys",
+    help: "file with the server's secret key; clients then need keys, see <curveClients>",
   }),
   curveClients: row({
-    name: "curveClients",
     group: "Access",
     kind: word("FILE|any", "the path of a client list, or any"),
-    help: "clients that may ask; any: all that have a key",
+    help: "list of clients that may connect; any: all with a key",
   }),
   allow: row({
-    name: "allow",
     group: "Access",
     kind: ranges,
     fallback: [],
     netServer: ["cidr_allow"],
     fallbackText: "all",
-    help: "addresses that clients may ask from; may be repeated",
+    help: "addresses that may connect; may be repeated",
   }),
   deny: row({
-    name: "deny",
     group: "Access",
     kind: ranges,
     fallback: [],
     netServer: ["cidr_deny"],
     fallbackText: "none",
-    help: "addresses that they may not, though allowed",
+    help: "addresses that may not connect; wins over <allow>",
   }),
   maxConnections: row({
-    name: "maxConnections",
     group: "Access",
     kind: integer(0),
     fallbackText: "1024 on plain tcp",
-    help: "maximum connections of clients; 0: any",
+    help: "maximum client connections; 0: no limit",
   }),
   maxConnectionsPerAddress: row({
-    name: "maxConnectionsPerAddress",
     group: "Access",
     kind: integer(0),
     fallback: 256,
-    help: "maximum from one address, without keys; 0: any",
+    help: "maximum client connections from one address, listed keys not counted; 0: no limit",
   }),
   keepAlive: row({
-    name: "keepAlive",
     group: "Access",
     kind: duration(0),
     fallback: 30_000,
-    help: "silence after which a client's host is probed; 0: never",
+    help: "silence after which a tcp client's host is probed; 0: never",
   }),
   minWorkers: row({
-    name: "minWorkers",
     group: "Workers",
     kind: integer(1),
     perCpu: 1,
     netServer: ["min_servers"],
-    help: "workers kept alive at least",
+    help: "minimum number of workers",
   }),
   maxWorkers: row({
-    name: "maxWorkers",
     group: "Workers",
     kind: integer(1),
     perCpu: 4,
     netServer: ["max_servers"],
-    help: "workers alive at most",
+    help: "maximum number of workers",
   }),
   workers: row({
-    name: "workers",
     group: "Workers",
     kind: integer(1),
-    help: "sets both, where they are not set themselves",
+    help: "sets <minWorkers> and <maxWorkers> if not given",
   }),
   minSpareWorkers: row({
-    name: "minSpareWorkers",
     group: "Workers",
     kind: integer(0),
     fallback: 1,
     netServer: ["min_spare_servers"],
-    help: "idle workers kept ready at least",
+    help: "minimum number of idle workers, as far as <maxWorkers> allows",
   }),
   maxSpareWorkers: row({
-    name: "maxSpareWorkers",
     group: "Workers",
     kind: integer(0),
     fallback: 10,
     netServer: ["max_spare_servers"],
-    help: "idle workers kept at most; lowered to maxWorkers - 1",
+    help: "maximum number of idle workers; lowered to <maxWorkers> - 1",
   }),
   maxRequests: row({
-    name: "maxRequests",
     group: "Workers",
     kind: integer(0),
     fallback: 0,
+    fallbackText: "off",
     netServer: ["max_requests"],
     help: "requests after which a worker is replaced; 0: never",
   }),
   maxRequestsJitter: row({
-    name: "maxRequestsJitter",
     group: "Workers",
     kind: fraction,
     fallback: 0.1,
-    help: "how much that varies from worker to worker",
+    help: "random spread of <maxRequests> among the workers",
   }),
   maxMemory: row({
-    name: "maxMemory",
     group: "Workers",
     kind: size(0),
     fallback: 0,
@@ -223,14 +206,12 @@ const TABLE = {
     help: "memory (RSS) at which a worker is replaced; 0: never",
   }),
   maxMemoryJitter: row({
-    name: "maxMemoryJitter",
     group: "Workers",
     kind: fraction,
     fallback: 0.1,
-    help: "how much that varies from worker to worker",
+    help: "random spread of <maxMemory> among the workers",
   }),
   maxAge: row({
-    name: "maxAge",
     group: "Workers",
     kind: duration(0),
     fallback: 0,
@@ -238,38 +219,33 @@ const TABLE = {
     help: "age at which a worker is replaced; 0: never",
   }),
   maxAgeJitter: row({
-    name: "maxAgeJitter",
     group: "Workers",
     kind: fraction,
     fallback: 0.1,
-    help: "how much that varies from worker to worker",
+    help: "random spread of <maxAge> among the workers",
   }),
   memoryLimit: row({
-    name: "memoryLimit",
     group: "Workers",
     kind: size(0),
     fallback: 0,
     fallbackText: "V8's",
-    help: "heap of a worker at most: one that needs more dies",
+    help: "maximum JavaScript heap of a worker; a worker that needs more dies",
   }),
   checkForSpawnInterval: row({
-    name: "checkForSpawnInterval",
     group: "Workers",
     kind: duration(1),
     fallback: 30_000,
     netServer: ["check_for_spawn"],
-    help: "how often to look whether more workers are needed",
+    help: "how often to check whether more workers are needed",
   }),
   checkForWaitingInterval: row({
-    name: "checkForWaitingInterval",
     group: "Workers",
     kind: duration(1),
     fallback: 10_000,
     netServer: ["check_for_waiting"],
-    help: "how often to look whether fewer will do",
+    help: "how often to check whether fewer workers are enough",
   }),
   minChildTtl: row({
-    name: "minChildTtl",
     group: "Workers",
     kind: duration(0),
     fallback: 10_000,
@@ -277,46 +253,41 @@ const TABLE = {
     help: "time after a start in which no worker is culled",
   }),
   startDelay: row({
-    name: "startDelay",
     group: "Workers",
     kind: duration(0),
     fallback: 0,
+    fallbackText: "none",
     netServer: ["start_delay"],
-    help: "time before the first start, and between two",
+    help: "delay before each worker start",
   }),
   startTimeout: row({
-    name: "startTimeout",
     group: "Workers",
     kind: duration(1),
     fallback: 30_000,
-    help: "time that a worker has to become ready",
+    help: "time a worker has to become ready",
   }),
   stopTimeout: row({
-    name: "stopTimeout",
     group: "Workers",
     kind: duration(0),
     fallback: 30_000,
     netServer: ["die_timeout"],
-    help: "time that running jobs have to end at a stop",
+    help: "time running jobs have to finish at a stop before workers are killed",
   }),
   babysitInterval: row({
-    name: "babysitInterval",
     group: "Workers",
     kind: duration(0),
     fallback: 0,
     fallbackText: "off",
     netServer: ["babysit"],
-    help: "how often to look for rogue workers; 0: never",
+    help: "how often to check for rogue workers; 0: never",
   }),
   rogueCpuTime: row({
-    name: "rogueCpuTime",
     group: "Workers",
     kind: duration(1),
     fallback: 600_000,
     help: "CPU time on one job that makes a worker a rogue",
   }),
   concurrency: row({
-    name: "concurrency",
     group: "Jobs",
     kind: integer(1),
     fallback: 1,
@@ -324,115 +295,100 @@ const TABLE = {
     help: "jobs that one worker runs at a time",
   }),
   prefetch: row({
-    name: "prefetch",
     group: "Jobs",
     kind: integer(1),
     fallback: 100,
-    help: "jobs that one worker holds at most; 1: none waits in it",
+    help: "maximum jobs a worker holds; 1: none waits in a worker",
   }),
   prefetchBudget: row({
-    name: "prefetchBudget",
     group: "Jobs",
     kind: duration(0),
     fallback: 1,
-    help: "expected time of the jobs that a busy worker may hold",
+    help: "a busy worker gets another job while those it holds are expected to take less",
   }),
   dispatch: row({
-    name: "dispatch",
     group: "Jobs",
     kind: choice<"mru" | "lru">(["mru", "lru"]),
     fallback: "mru",
-    help: "idle worker that gets a job: most or least recently used",
+    help: "idle worker that gets a job: most (mru) or least (lru) recently used",
   }),
   maxAttempts: row({
-    name: "maxAttempts",
     group: "Jobs",
     kind: integer(1),
     fallback: 2,
-    help: "workers that may die of one job",
+    help: "workers that may die of one job before its client gets an error",
   }),
   queueLimit: row({
-    name: "queueLimit",
     group: "Jobs",
     kind: integer(1),
     fallback: 10_000,
-    help: "jobs that wait at most",
+    help: "maximum number of queued jobs",
   }),
   queueBytes: row({
-    name: "queueBytes",
     group: "Jobs",
     kind: size(1),
     fallback: 256 * MiB,
-    help: "maximum size of requests held, and of replies unread",
+    help: "maximum total size of requests that wait or run, and of unread replies",
   }),
   overflow: row({
-    name: "overflow",
     group: "Jobs",
     kind: choice<"block" | "reject">(["block", "reject"]),
     fallback: "block",
-    help: "full queue: stop reading requests, or answer 503",
+    help: "when the queue is full: stop reading requests (block), or answer 503 (reject)",
   }),
   maxQueuePerClient: row({
-    name: "maxQueuePerClient",
     group: "Jobs",
     kind: integer(0),
     fallback: 0,
     fallbackText: "no limit",
-    help: "jobs of one client that wait at most; 0: any number",
+    help: "maximum queued jobs of one client; 0: no limit",
   }),
   requestTimeout: row({
-    name: "requestTimeout",
     group: "Jobs",
     kind: duration(0),
     fallback: 0,
     fallbackText: "no limit",
-    help: "time that a handler may take for one request; 0: any",
+    help: "time a handler may take for a request; 0: no limit",
   }),
   abortGrace: row({
-    name: "abortGrace",
     group: "Jobs",
     kind: duration(0),
     fallback: 1000,
-    help: "how long it may go on before its worker ends; 0: any time",
+    help:
+      "time a handler has to stop after its limit or a cancellation before its worker is killed; 0: no limit",
   }),
   replyCacheTtl: row({
-    name: "replyCacheTtl",
     group: "Jobs",
     kind: duration(0),
     fallback: 0,
     fallbackText: "off",
-    help: "how long answers to requests with a key are kept; 0: not",
+    help: "how long answers to requests with a key are kept; 0: not at all",
   }),
   replyCacheBytes: row({
-    name: "replyCacheBytes",
     group: "Jobs",
     kind: size(0),
     fallback: 64 * MiB,
-    help: "size of the answers that are kept, at most",
+    help: "maximum total size of the answers that are kept",
   }),
   maxMessageSize: row({
-    name: "maxMessageSize",
     group: "Jobs",
     kind: size(1),
     fallback: 64 * MiB,
-    help: "size of one request or reply, at most",
+    help: "maximum size of one request or reply",
   }),
   maxFrames: row({
-    name: "maxFrames",
     group: "Jobs",
     kind: integer(1),
     fallback: 1000,
-    help: "maximum number of frames of one request or reply",
+    help: "maximum frames in one request or reply",
   }),
   exposeErrors: row({
-    name: "exposeErrors",
     group: "Jobs",
     kind: toggle,
     fallbackText: "over ipc, loopback",
-    help: "clients get what handlers throw",
+    help: "send clients the messages of handlers' errors",
   }),
   dequeueInterval: row({
-    name: "dequeueInterval",
     group: "Jobs",
     kind: duration(0),
     fallback: 0,
@@ -441,47 +397,42 @@ const TABLE = {
     help: "how often to run the handler's dequeue(); 0: never",
   }),
   maxDequeueWorkers: row({
-    name: "maxDequeueWorkers",
     group: "Jobs",
     kind: integer(1),
     fallback: 1,
     netServer: ["max_dequeue"],
-    help: "processes that do so at a time, at most",
+    help: "maximum processes that run dequeue() at a time",
   }),
   permissions: row({
-    name: "permissions",
     group: "Permissions",
     kind: permissions,
     scope: "code",
     fallback: {},
     fallbackText: "none",
-    help: "what the handler may do, as an object of the ones below",
+    help: "what the handler may do: none, inherit (no sandbox), or an object of grants",
   }),
-  handlerAllowRead: grantRow("read", "files and folders that the handler may read"),
-  handlerAllowWrite: grantRow("write", "files and folders that it may write"),
-  handlerAllowNet: grantRow("net", "hosts that it may reach"),
-  handlerAllowEnv: grantRow("env", "environment variables that it may use"),
-  handlerAllowRun: grantRow("run", "programs that it may run"),
-  handlerAllowSys: grantRow("sys", "facts of the system that it may ask for"),
-  handlerAllowImport: grantRow("import", "hosts that it may import modules from"),
+  handlerAllowRead: grantRow("read", "files and folders the handler may read"),
+  handlerAllowWrite: grantRow("write", "files and folders the handler may write"),
+  handlerAllowNet: grantRow("net", "hosts the handler may reach"),
+  handlerAllowEnv: grantRow("env", "environment variables the handler may use"),
+  handlerAllowRun: grantRow("run", "programs the handler may run"),
+  handlerAllowSys: grantRow("sys", "facts of the system the handler may ask for"),
+  handlerAllowImport: grantRow("import", "hosts the handler may import modules from"),
   handlerAllowAll: row({
-    name: "handlerAllowAll",
     group: "Permissions",
     kind: toggle,
     scope: "text",
     permission: "all",
     fallbackText: "false",
-    help: "everything: no sandbox",
+    help: "the handler may do everything: no sandbox",
   }),
   handlerLock: row({
-    name: "handlerLock",
     group: "Permissions",
     kind: choice<"frozen" | "off">(["frozen", "off"]),
     fallback: "frozen",
-    help: "whether modules must match the handler's deno.lock",
+    help: "frozen: modules must match the handler's deno.lock",
   }),
   signalPassthrough: row({
-    name: "signalPassthrough",
     group: "Process",
     kind: signals,
     fallback: [],
@@ -490,14 +441,12 @@ const TABLE = {
     help: "signals that are forwarded to the workers first",
   }),
   pidFile: row({
-    name: "pidFile",
     group: "Process",
     kind: path,
     netServer: ["pid_file"],
-    help: "file that holds the process id",
+    help: "file that holds the process id while the server runs",
   }),
   user: row({
-    name: "user",
     group: "Process",
     kind: account,
     netServer: ["user"],
@@ -505,7 +454,6 @@ const TABLE = {
     help: "user that the workers run as",
   }),
   group: row({
-    name: "group",
     group: "Process",
     kind: account,
     netServer: ["group"],
@@ -513,104 +461,100 @@ const TABLE = {
     help: "group that the workers run as",
   }),
   background: row({
-    name: "background",
     group: "Process",
     kind: toggle,
     fallback: false,
     netServer: ["background"],
-    help: "detach; needs --pid-file and --log-file",
+    help: "detach from the terminal; needs <pidFile> and <logFile>",
   }),
   watch: row({
-    name: "watch",
     group: "Process",
     kind: toggle,
     fallback: false,
-    help: "reload when the handler or what it imports changes",
+    help: "reload when the handler or a local module that it imports changes",
   }),
   handleSignals: row({
-    name: "handleSignals",
     group: "Process",
     kind: toggle,
     scope: "code",
     fallback: false,
-    help: "act on the process's signals; the command line does",
+    help: "act on the process's signals; the command always does",
   }),
   config: row({
-    name: "config",
     group: "Process",
     kind: path,
     netServer: ["conf_file"],
-    help: "conf file, read again on HUP",
+    help: "conf file; read again on HUP",
   }),
   logLevel: row({
-    name: "logLevel",
     group: "Log",
     kind: level,
     fallback: "info",
     netServer: ["log_level"],
-    help: "debug, info, warn, error or critical; also 0 to 4",
+    help: "least urgent level that is logged: debug, info, warn, error, critical, or 0 to 4",
   }),
   logFile: row({
-    name: "logFile",
     group: "Log",
     kind: path,
     netServer: ["log_file"],
     fallbackText: "stderr",
-    help: "file to append the log to; a rotation is followed",
+    help: "file to append the log to; log rotation is followed",
   }),
   logFormat: row({
-    name: "logFormat",
     group: "Log",
     kind: choice<LogFormat>(["text", "json"]),
     fallback: "text",
-    help: "form of a log line",
+    help: "format of log lines: text or json",
   }),
   accessLog: row({
-    name: "accessLog",
     group: "Log",
     kind: word("off|FILE", '"off" or a path that is not empty'),
     fallback: "off",
-    help: "file to append a line for each request to",
+    help: "file to append one line per request to; off: none",
   }),
 };
 
 /** Has the compiler check that each setting has a row, of its own type. */
 const _settingsHaveRows: {
-  readonly [K in Exclude<keyof Settings, keyof Hooks | "signal">]-?: OptionSpec<
-    NonNullable<Settings[K]>
-  >;
-} = TABLE;
+  readonly [K in Exclude<keyof Settings, keyof Hooks | "signal">]-?: Row<NonNullable<Settings[K]>>;
+} = ROWS;
 
 /** Every option, by heading. */
-export const OPTIONS: readonly OptionSpec[] = Object.values(TABLE);
+export const OPTIONS: readonly OptionSpec[] = Object.entries(ROWS).map(([name, row]) =>
+  specOf(name, row)
+);
 
-function row<T>(given: Row<T>): OptionSpec<T> {
-  const { name, scope = "everywhere", flag = `--${separate(name, "-")}` } = given;
+/** Has the compiler find the type of an option's values. */
+function row<T>(given: Row<T>): Row<T> {
+  return given;
+}
+
+function grantRow(permission: keyof Permissions, help: string): Row<boolean | string[]> {
+  const kind = grant(permission);
+  return { group: "Permissions", kind, scope: "text", permission, help, fallbackText: "nothing" };
+}
+
+function specOf(name: string, given: Row<unknown>): OptionSpec {
+  const { scope = "everywhere", flag = `--${separate(name, "-")}` } = given;
   const isText = scope !== "code";
   return {
     netServer: [],
     ...given,
+    name,
     scope,
     flag: isText ? flag : "",
     environment: isText ? `PREFORK_${separate(name, "_").toUpperCase()}` : "",
   };
 }
 
-function grantRow(permission: keyof Permissions, help: string): OptionSpec<boolean | string[]> {
-  const name = `handlerAllow${permission.replace(/^./, (letter) => letter.toUpperCase())}`;
-  const fallbackText = "nothing";
-  return row({
-    name,
-    group: "Permissions",
-    kind: grant(permission),
-    scope: "text",
-    permission,
-    help,
-    fallbackText,
-  });
-}
-
 /** `minWorkers` to `min-workers` or `min_workers`. */
 export function separate(name: string, by: "-" | "_"): string {
   return name.replace(/[A-Z]/g, (letter) => by + letter.toLowerCase());
+}
+
+/** The default of an option in words; empty if it has none. */
+export function defaultOf({ fallback, fallbackText, kind, perCpu }: OptionSpec): string {
+  if (fallbackText !== undefined) return fallbackText;
+  if (perCpu !== undefined) return perCpu === 1 ? "CPUs" : `${perCpu} × CPUs`;
+  return fallback === undefined ? "" : kind.show(fallback);
 }

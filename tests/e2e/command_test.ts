@@ -167,7 +167,7 @@ Deno.test("serve exits 2 and says so in one line when it is used badly", async (
     [["--user", "no-such-user"], /"user" must be .*: current value is "no-such-user"/],
     [["--signal-passthrough", "KILL"], /"--signal-passthrough" must be .*"KILL"/],
     [["--config", `${folder.path}/none`], /Cannot read the conf file/],
-    [conf("a", "min_servers 2\nserialize flock\n"), /"serialize" in .*a:2 means nothing here: /],
+    [conf("a", "min_servers 2\nserialize flock\n"), /"serialize" in .*a:2 has no meaning here: /],
     [conf("b", "no_such_key 1\n"), /Unknown option "no_such_key" in .*b:1$/m],
     [conf("c", "max_servers lots\n"), /"max_servers" in .*c:1 must be an integer/],
     [["--check", "--min-workers", "x"], /"--min-workers" must be/],

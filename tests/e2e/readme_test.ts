@@ -2,8 +2,6 @@
 
 import { strict as assert } from "node:assert";
 import { parseCommand } from "../../options/command.ts";
-import { optionsTable } from "../../options/help.ts";
-import { OPTIONS } from "../../options/table.ts";
 import { buildJobHeader, REPLY_BYTES, writeJob, writeReply } from "../../wire/job.ts";
 import { buildRequestHeader, buildStatus, Code } from "../../wire/request.ts";
 import { path, ROOT } from "../rig/checkout.ts";
@@ -12,6 +10,7 @@ import { Folder } from "../rig/folder.ts";
 import { Peer } from "../rig/peer.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import { bytes } from "../rig/text.ts";
+import { TABLES, withTable } from "../rig/options_page.ts";
 import { TABLE } from "../rig/permissions.ts";
 
 /** deno.json without `links` has JSR's own packages instead of the stand-ins, and is as good. */
@@ -21,7 +20,6 @@ const config: { version: string; links?: string[]; allowScripts: unknown } = JSO
 const README = read("README.md");
 const CLIENTS = read("docs/clients.md");
 const HANDLERS = read("docs/handlers.md");
-const NET_SERVER = read("docs/net_server.md");
 const OPERATIONS = read("docs/operations.md");
 const OPTIONS_PAGE = read("docs/options.md");
 const PERMISSIONS = read("docs/permissions.md");
@@ -37,9 +35,13 @@ const DOCUMENTS = [
   ...namesOf("docs"),
 ];
 
-Deno.test("docs/options.md has the table of options that the code makes", () => {
-  assert.ok(OPTIONS_PAGE.includes(`<!-- options -->\n\n${optionsTable()}\n<!-- /options -->`));
-});
+for (const [file, mark, made] of TABLES) {
+  Deno.test(`${file} has the table that deno task docs makes of the options`, () => {
+    const document = read(file);
+    assert.ok(document.includes(`<!-- ${mark} -->`));
+    assert.equal(document, withTable(document, mark, made()));
+  });
+}
 
 Deno.test("README.md has the two lines that need Node and npm only", () => {
   const lines = README.split("\n");
@@ -184,17 +186,6 @@ Deno.test("docs/handlers.md names all that a handler's context has", () => {
   const names = [...context.matchAll(/^ {2}readonly (\w+): /gm)].map(([, name]) => name);
   assert.ok(names.length >= 7);
   for (const name of names) assert.match(HANDLERS, new RegExp(`^\\| \`${name}\\b`, "m"));
-});
-
-Deno.test("docs/net_server.md names every key of Net::Server's conf files that is known here", () => {
-  const lines = NET_SERVER.split("\n");
-  const missing = OPTIONS.flatMap(({ name, netServer }) =>
-    netServer.filter((key) =>
-      key !== name &&
-      !lines.some((line) => line.startsWith(`| \`${key}\` `) && line.includes(`\`${name}\``))
-    )
-  );
-  assert.deepEqual(missing, []);
 });
 
 Deno.test("README.md and the documents link to files and headings that exist", () => {
