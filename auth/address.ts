@@ -1,6 +1,7 @@
 /**
  * Addresses and ranges of them: IPv4, IPv6, CIDR. An IPv4 address that is written as an IPv6 one,
- * `::ffff:10.0.0.1`, is the IPv4 address.
+ * `::ffff:10.0.0.1`, is the IPv4 address; no other IPv6 address is taken for one, however it is written.
+ * By hand, because ipaddr.js reads `::10.0.0.1` as 10.0.0.1 too, which would let it pass for that.
  *
  * @module
  */
@@ -12,15 +13,15 @@ export interface Range {
   bits: number;
 }
 
-/** Reads an address, `10.0.0.1` or `fe80::1%eth0`; undefined if it is none. */
+/** Reads an address, `10.0.0.1` or `fe80::1%eth0`; undefined if it is not one. */
 export function parseAddress(text: string): Uint8Array | undefined {
   const bytes = bytesOf(text.replace(/%.*$/, ""));
   return bytes && (isMapped(bytes) ? bytes.subarray(12) : bytes);
 }
 
 /**
- * Reads an address or a range, `10.0.0.0/8`; undefined if it is none. The bits that don't count must be
- * 0: in `10.0.0.1/8` either the address or the number of bits is a mistake.
+ * Reads an address or a range, `10.0.0.0/8`; undefined if it is neither. The bits that don't count must
+ * be 0: in `10.0.0.1/8` either the address or the number of bits is a mistake.
  */
 export function parseRange(text: string): Range | undefined {
   const [, address = "", digits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
@@ -51,7 +52,10 @@ function isZeroFrom(bytes: Uint8Array, bits: number): boolean {
 
 const MAPPED = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
-/** Its 0xff bytes count in any range that passes for one, so that has at least 96 bits. */
+/**
+ * Whether bytes are an IPv4 address written as IPv6. A range whose first address is such a one has 96
+ * bits or more: with fewer, the two bytes 0xff would have to be 0.
+ */
 function isMapped(bytes: Uint8Array): boolean {
   return bytes.length === 16 && MAPPED.every((byte, index) => bytes[index] === byte);
 }
@@ -77,7 +81,10 @@ function readIpv6(text: string): Uint8Array | undefined {
   return Uint8Array.from(groups.flatMap((group) => [group >> 8, group & 0xff]));
 }
 
-/** The same with an IPv4 address at its end, if it has one, as two groups; undefined if that is none. */
+/**
+ * An IPv6 address without dots: an IPv4 address at its end becomes two groups. Undefined if what is there
+ * is not an IPv4 address.
+ */
 function withoutDots(text: string): string | undefined {
   const [, head, dotted = ""] = /^(.*:)([\d.]*\.[\d.]*)$/.exec(text) ?? [];
   if (head === undefined) return text;
@@ -87,7 +94,7 @@ function withoutDots(text: string): string | undefined {
   return `${head}${(a * 256 + b).toString(16)}:${(c * 256 + d).toString(16)}`;
 }
 
-/** Groups of hexadecimal digits as numbers; NaN for one that is none. */
+/** Groups of hexadecimal digits as numbers; NaN for a group that is not one. */
 function groupsOf(text: string): number[] {
   if (text === "") return [];
   return text.split(":").map((group) => /^[\da-f]{1,4}$/i.test(group) ? parseInt(group, 16) : NaN);

@@ -223,13 +223,15 @@ Deno.test("parseAddress reads IPv4 and IPv6 in all their forms", () => {
     assert.equal(shown(parseAddress(text)), link, text);
   }
   assert.equal(shown(parseAddress("1::")), [0, 1, ...Array(14).fill(0)].join("."));
+  // Not 10.0.0.1: nobody may pass for an IPv4 address by a form that is out of use.
+  assert.equal(shown(parseAddress("::10.0.0.1")), [...Array(12).fill(0), 10, 0, 0, 1].join("."));
 });
 
 Deno.test("parseAddress reads nothing else", () => {
   const wrong =
     `10.0.0 10.0.0.0.0 10.0.0.256 10.0.0.01 10.0.0.-1 10.0.0. 0x7f.1.1.1 localhost 1 : :::
     1::2::3 1:2:3:4:5:6:7 1:2:3:4:5:6:7:8:9 1:2:3:4:5:6:7:8:: ::12345 ::g 1:2 ::1.2.3 ::1.2.3.4.5
-    1.2.3.4:: ::1.2.3.4:5 [::1] ::1/64`;
+    1.2.3.4:: ::1.2.3.4:5 [::1] ::1/64 ::ffff:010.0.0.1 ::ffff:0x7f.0.0.1 64:ff9b::1.2.3.04`;
   for (const text of ["", " ", ...wrong.split(/\s+/)]) {
     assert.equal(parseAddress(text), undefined, text);
   }
@@ -247,6 +249,7 @@ Deno.test("isIn takes the first bits of an address, and no more", () => {
     ["::ffff:10.0.0.0/104", ["10.1.2.3"], ["11.0.0.0"]],
     ["::ffff:0:0/96", ["1.2.3.4"], ["::1"]],
     ["::1", ["::1"], ["::2", "0.0.0.1"]],
+    ["1.2.3.4", ["1.2.3.4"], ["::1.2.3.4", "64:ff9b::1.2.3.4"]],
   ];
   for (const [range, inside, outside] of cases) {
     const read = parseRange(range);
