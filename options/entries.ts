@@ -7,7 +7,7 @@
  */
 import { isBareNumber } from "./durations.ts";
 import { hosts, ports } from "./endpoints.ts";
-import { complaint } from "./errors.ts";
+import { complaint, CURRENT_VALUE } from "./errors.ts";
 import type { Kind } from "./kinds.ts";
 import { isServeOptions, resolveOptions } from "./resolve.ts";
 import type { ServeOptions } from "./settings.ts";
@@ -76,7 +76,32 @@ export class Entries {
       else permissions[each.spec.permission] = value;
     }
     if (Object.keys(permissions).length > 0) values.permissions = permissions;
-    return requireFit(values);
+    return this.#requireFit(values);
+  }
+
+  /** Finds what no single value shows, such as a minimum above its maximum. */
+  #requireFit(values: Record<string, unknown>): ServeOptions {
+    if (!isServeOptions(values)) {
+      throw new UsageError("Cannot start: the options do not fit together");
+    }
+    try {
+      resolveOptions(values, { cpus: 1, cwd: () => "/" });
+    } catch (error) {
+      throw error instanceof Error
+        ? new UsageError(this.#inOperatorsWords(error.message), { cause: error })
+        : error;
+    }
+    return values;
+  }
+
+  /** An error with the names that were used, or flags, in place of the names that options have in code. */
+  #inOperatorsWords(message: string): string {
+    const [rule = "", ...value] = message.split(CURRENT_VALUE);
+    const named = rule.replaceAll(/"(\w+)"/g, (quoted, name) => {
+      const flag = BY_NAME.get(name)?.flag ?? "";
+      return this.#byName.get(name)?.subject ?? (flag === "" ? quoted : `"${flag}"`);
+    });
+    return [named, ...value].join(CURRENT_VALUE);
   }
 
   /** `workers` stands for both limits, where these are not set in a source that beats its own. */
@@ -143,17 +168,4 @@ export function readAs<T>(each: Entry, kind: Kind<T>): T {
     ? complaint(each.subject, kind.textRule, text)
     : `${each.subject} ${lack}`;
   throw new UsageError(`Cannot start: ${fault}`);
-}
-
-/** Finds what no single value shows, such as a minimum above its maximum. */
-function requireFit(values: Record<string, unknown>): ServeOptions {
-  if (!isServeOptions(values)) {
-    throw new UsageError("Cannot start: the options do not fit together");
-  }
-  try {
-    resolveOptions(values, { cpus: 1, cwd: () => "/" });
-  } catch (error) {
-    throw error instanceof Error ? new UsageError(error.message, { cause: error }) : error;
-  }
-  return values;
 }

@@ -34,8 +34,11 @@ export function unknownOption(
  */
 export function complaint(subject: string, rule: string, value: unknown): string {
   const shown = Deno.inspect(value, { breakLength: Infinity, strAbbreviateSize: 200 });
-  return `${subject} must be ${rule}: current value is ${shown}`;
+  return `${subject} must be ${rule}${CURRENT_VALUE}${shown}`;
 }
+
+/** Stands between the rule and the value. */
+export const CURRENT_VALUE = ": current value is ";
 
 /**
  * The error for a value that breaks a rule.

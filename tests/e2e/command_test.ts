@@ -159,11 +159,11 @@ Deno.test("serve exits 2 and says so in one line when it is used badly", async (
     [["--min-workers"], /"--min-workers" needs a value/],
     [
       ["--min-workers", "5", "--max-workers", "2"],
-      /"minWorkers" must be at most "maxWorkers" \(2\)/,
+      /"--min-workers" must be at most "--max-workers" \(2\)/,
     ],
     [["--frontend", "localhost"], /"--frontend" must be .*: current value is "localhost"/],
     [["one.ts", "two.ts"], /with several handlers: give one of "one.ts", "two.ts"/],
-    [["--background"], /"background" needs "pidFile" and "logFile"/],
+    [["--background"], /"--background" needs "--pid-file" and "--log-file"/],
     [["--user", "no-such-user"], /"user" must be .*: current value is "no-such-user"/],
     [["--signal-passthrough", "KILL"], /"--signal-passthrough" must be .*"KILL"/],
     [["--config", `${folder.path}/none`], /Cannot read the conf file/],

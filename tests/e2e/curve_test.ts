@@ -223,7 +223,10 @@ Deno.test("the server does not start when its list is wrong, or there is none", 
   assert.match(wrong.stderr, /clients:2: the name alice is in line 1 already$/m);
   const none = await starts(["--curve-secret-key", keys.secretKeyFile]);
   assert.equal(none.code, 2);
-  assert.match(none.stderr, /"curveSecretKey" needs "curveClients", a file that lists clients, or/);
+  assert.match(
+    none.stderr,
+    /"--curve-secret-key" needs "--curve-clients", a file that lists clients/,
+  );
 });
 
 Deno.test("no secret key is in the arguments or the environment of any process", async () => {

@@ -137,7 +137,10 @@ Deno.test("parseCommand makes endpoints of port and host", () => {
     backend: "tcp://127.0.0.2:7001",
   });
   assert.deepEqual(options(["--port", "7000", "--host", "*"]), { frontend: ["tcp://*:7000"] });
-  refuses(["--port", "7000,7001", "--host", "*"], /"backend" must be ipc, or tcp on loopback/);
+  refuses(
+    ["--port", "7000,7001", "--host", "*"],
+    /"--port" must be ipc, or tcp on loopback, as long as "--curve-secret-key" is not set/,
+  );
   assert.deepEqual(options(["--port=0"]), { frontend: ["tcp://127.0.0.1:0"] });
   assert.deepEqual(frontend(["--host", "localhost"]), ["tcp://localhost:6660"]);
   assert.deepEqual(frontend(["--host", "::1", "--port", "7000"]), ["tcp://[::1]:7000"]);
@@ -227,10 +230,13 @@ Deno.test("parseCommand throws UsageError when the command line can't be used", 
   refuses(["--host=a/b"], /"--host" must be a host name/);
   refuses(
     ["--min-workers=3", "--max-workers=2"],
-    /"minWorkers" must be at most "maxWorkers" \(2\)/,
+    /^Cannot start: "--min-workers" must be at most "--max-workers" \(2\): current value is 3$/,
   );
   refuses(["--min-age", "10"], /^Unknown option "--min-age": did you mean "--max-age"\?$/);
-  refuses(["--background"], /"background" needs "pidFile" and "logFile"/);
+  refuses(
+    ["--background", "--pid-file=x"],
+    /"--background" needs "--pid-file" and "--log-file": "--log-file" is not set$/,
+  );
 });
 
 Deno.test("parseCommand names the variable when its value is bad", () => {
@@ -332,6 +338,10 @@ Deno.test("parseCommand names file and line when a conf file can't be used", () 
     /^Unknown option "min_server" in x.conf:1: did you mean "min_servers"\?/,
   );
   refusesConf("min_servers", /"min_servers" in x.conf:1 needs a value/);
+  refusesConf(
+    "min_servers 3\nmaxWorkers 2",
+    /"min_servers" in x.conf:1 must be at most "maxWorkers" in/,
+  );
   refusesConf("min_servers =", /"min_servers" in x.conf:1 needs a value/);
   refusesConf("a/b", /^Cannot read x.conf:1: a line must be "key value": current line is "a\/b"$/);
   refusesConf(
