@@ -32,7 +32,6 @@ import type {
 } from "./ports/messages.ts";
 import { AccessLog } from "./ops/access_log.ts";
 import { type Log, openLog } from "./ops/log.ts";
-import { flush, LineWriter, stderrSink } from "./ops/line_writer.ts";
 import { LogFollower } from "./ops/log_follower.ts";
 import { addressLimit, connectionLimit } from "./options/connection_limits.ts";
 import { resolveOptions } from "./options/resolve.ts";
@@ -47,9 +46,6 @@ import { claimPidFile, type PidFile } from "./system/pid_file.ts";
 import { requireHandler, requirePlainFiles } from "./ops/given_files.ts";
 import { type StopSignal, StopWish, Terminal } from "./ops/signals.ts";
 import { doubts, type Files, FILES_FOR_START, judgeFiles } from "./ops/start_checks.ts";
-import { commandName, VERSION } from "./cli/program.ts";
-import { type Command, lossOf, parseCommand, UsageError } from "./options/command.ts";
-import { helpText, printConfig } from "./options/help.ts";
 import {
   type Child,
   type ChildExit,
@@ -61,8 +57,6 @@ import {
   loadModules,
   type Refusal,
   spawnChild,
-  spawnInBackground,
-  STARTER_VARIABLE,
 } from "./pool/child.ts";
 import { filePath, readHandlerConfig } from "./pool/handler_config.ts";
 import { scanModules } from "./pool/modules.ts";
@@ -104,7 +98,7 @@ import { IpcPaths } from "./system/ipc_path.ts";
 import type { Library } from "./zmq/library.ts";
 import { canConfine } from "./system/seccomp.ts";
 import { Ticks, TickTimer } from "./system/ticks.ts";
-import { setTitle } from "./system/title.ts";
+import { shortEndpoint } from "./system/title.ts";
 import { canOpen } from "./zmq/descriptors.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 
@@ -132,7 +126,6 @@ export type {
   LogLineFields,
 } from "./worker/handler.ts";
 import { messageOf } from "./system/errors.ts";
-import { refuseNamedPipe } from "./system/files.ts";
 
 /** A server that runs. */
 export interface Server {
@@ -1563,11 +1556,6 @@ function rulesOf(settings: Settings): AccessRules {
   return readRules({ ...settings, maxConnections, maxConnectionsPerAddress });
 }
 
-/** The port of a tcp endpoint; other endpoints whole. */
-function shortEndpoint(endpoint: string): string {
-  return endpoint.startsWith("tcp://") ? endpoint.slice(endpoint.lastIndexOf(":") + 1) : endpoint;
-}
-
 // ---- signals ----
 
 /** Obeys the signals of the main process, until the server has ended. */
@@ -1628,59 +1616,32 @@ function reloadAgain(server: PreforkServer, reread: () => ServeOptions | undefin
   }
 }
 
-// ---- the command ----
-
-const Exit = { ok: 0, failed: 1, usage: 2 } as const;
-
-/** A command that sets options. */
-type Setting = Extract<Command, { options: ServeOptions }>;
-
-/** Runs the command to its end and returns the exit code. */
-async function main(args: string[]): Promise<number> {
-  const command = parseCommand(args, SOURCES);
-  switch (command.mode) {
-    case "help":
-      return print(helpText(commandName(import.meta.url, "deno run -A mod.ts", "")));
-    case "version":
-      return print(VERSION);
-    case "print-config":
-      command.doubts.forEach(printDoubt);
-      return print(printConfig(resolve(command.options), command.sources).trimEnd());
-    case "check":
-      command.doubts.forEach(printDoubt);
-      return await check(resolve(command.options));
-    case "serve":
-      return await run(args, command);
+/** Reloads whenever a local file changes that the handler is made of. */
+async function watch(server: PreforkServer, handler: string | undefined): Promise<void> {
+  if (!handler?.startsWith("file:")) return;
+  const own = filePath(new URL(handler));
+  let files = [own];
+  let since = Date.now();
+  const ended = new Promise<void>((resolve) => server.whenEnded(resolve));
+  try {
+    while (!server.stopping) {
+      // A handler that is broken for now has no modules: those that it had will mend it.
+      files = [...new Set([...files, ...await server.listFiles()])];
+      if (!await waitForChange(files, since, ended)) continue;
+      since = Date.now();
+      await server.reload().catch(() => {});
+    }
+  } catch (error) {
+    server.log.error("not watching", { error: messageOf(error) });
   }
 }
 
-const SOURCES = {
-  env: readVariable,
-  envNames() {
-    const { state } = Deno.permissions.querySync({ name: "env" });
-    return state === "granted" ? Object.keys(Deno.env.toObject()) : [];
-  },
-  readFile(path: string) {
-    refuseNamedPipe(path);
-    return Deno.readTextFileSync(path);
-  },
-};
+// ---- a trial ----
 
-function print(text: string): number {
-  console.log(text);
-  return Exit.ok;
-}
-
-function printDoubt(doubt: string): void {
-  console.error(`prefork: ${doubt}`);
-}
-
-/** Loads the handler once, in a worker, with all that a server would give it. */
-async function check(settings: Settings): Promise<number> {
-  requireHandler(settings);
-  doubts(settings).forEach(printDoubt);
+/** Loads the handler once, in a worker, with all that a server would give it; false: it has said why not. */
+async function check(settings: Settings, say: (remark: string) => void): Promise<boolean> {
   const plain = childSpec(settings);
-  plain.config?.notes.forEach(printDoubt);
+  plain.config?.notes.forEach(say);
   const library = locateLibrary(readVariable("ZMQ_LIBRARY"));
   shutDebugger(library.path);
   openAccess(settings, library);
@@ -1695,7 +1656,7 @@ async function check(settings: Settings): Promise<number> {
     let spec = placeConfig(plain, workplace, settings.handlerLock);
     workplace.handOver("");
     if (spec.graph === undefined) spec = { ...spec, graph: await loadInTime(spec, settings) };
-    return await tryHandler(settings, spec, workplace.library);
+    return await tryHandler(settings, spec, workplace.library, say);
   } finally {
     workplace.remove();
   }
@@ -1714,7 +1675,12 @@ async function loadInTime(
   }
 }
 
-async function tryHandler(settings: Settings, spec: ChildSpec, library: string): Promise<number> {
+async function tryHandler(
+  settings: Settings,
+  spec: ChildSpec,
+  library: string,
+  say: (remark: string) => void,
+): Promise<boolean> {
   const config: WorkerConfig = {
     purpose: "check",
     token: "",
@@ -1738,7 +1704,7 @@ async function tryHandler(settings: Settings, spec: ChildSpec, library: string):
   };
   const child = spawnChild(spec, config);
   const limit = setTimeout(() => {
-    console.error(`prefork: Cannot load the handler "${config.handler}": ${lateCause(false)}`);
+    say(`Cannot load the handler "${config.handler}": ${lateCause(false)}`);
     child.kill("SIGKILL");
   }, settings.startTimeout);
   const { code, signal } = await child.exited;
@@ -1747,105 +1713,11 @@ async function tryHandler(settings: Settings, spec: ChildSpec, library: string):
     const refusal = await findRefusal(spec, library);
     if (refusal !== undefined) throw refusalError(refusal);
   }
-  if (code !== 0) return Exit.failed;
-  return print(`The handler "${config.handler}" and the options are fine`);
-}
-
-async function run(args: string[], command: Setting): Promise<number> {
-  const settings = resolve(command.options);
-  if (settings.background) return await runInBackground(args, settings);
-  let last: Command = command;
-  const server = start({ ...command.options, handleSignals: true }, () => {
-    const again = parseCommand(args, SOURCES);
-    const loss = lossOf(last, again);
-    if (loss !== undefined) throw new UsageError(`Cannot reload as ${loss}`);
-    last = again;
-    return "options" in again ? again.options : undefined;
-  });
-  for (const doubt of command.doubts) server.log.warn(doubt);
-  const ports = [server.frontend.map(shortEndpoint).join(","), shortEndpoint(server.backend)];
-  setTitle(server.library, `zmq broker ${ports.join("-")}`);
-  server.ready.then(tellStarter, () => {});
-  const { forced } = await server.finished;
-  return forced ? Exit.failed : Exit.ok;
-}
-
-/** Tells the process that waits for this one to be ready in the background, if one does. */
-function tellStarter(): void {
-  const starter = Number(readVariable(STARTER_VARIABLE));
-  if (starter === Deno.ppid) Deno.kill(starter, READY_SIGNAL);
-}
-
-/** Reloads whenever a local file changes that the handler is made of. */
-async function watch(server: PreforkServer, handler: string | undefined): Promise<void> {
-  if (!handler?.startsWith("file:")) return;
-  const own = filePath(new URL(handler));
-  let files = [own];
-  let since = Date.now();
-  const ended = new Promise<void>((resolve) => server.whenEnded(resolve));
-  try {
-    while (!server.stopping) {
-      // A handler that is broken for now has no modules: those that it had will mend it.
-      files = [...new Set([...files, ...await server.listFiles()])];
-      if (!await waitForChange(files, since, ended)) continue;
-      since = Date.now();
-      await server.reload().catch(() => {});
-    }
-  } catch (error) {
-    server.log.error("not watching", { error: messageOf(error) });
-  }
-}
-
-/** What a server in the background sends to the process that has started it, once it is ready. */
-const READY_SIGNAL = "SIGUSR2";
-
-/** Starts the same command detached, and waits until it serves or has failed. */
-async function runInBackground(args: string[], settings: Settings): Promise<number> {
-  const { logFile } = settings;
-  if (logFile === undefined) throw new UsageError('"--background" needs "--log-file"');
-  requirePlainFiles(settings);
-  shutDebugger(locateLibrary(readVariable("ZMQ_LIBRARY")).path);
-  const logged = sizeOf(logFile);
-  const program = import.meta.url.startsWith("file:")
-    ? filePath(new URL(import.meta.url))
-    : import.meta.url;
-  const ready = Promise.withResolvers<"ready">();
-  Deno.addSignalListener(READY_SIGNAL, () => ready.resolve("ready"));
-  const child = spawnInBackground(program, [...args, "--no-background"], logFile);
-  if (await Promise.race([ready.promise, child.exited]) === "ready") return Exit.ok;
-  console.error(readFile(logFile)?.slice(logged).trim() ?? `It failed, see "${logFile}"`);
-  return Exit.failed;
-}
-
-function sizeOf(path: string): number {
-  return readFile(path)?.length ?? 0;
-}
-
-function readFile(path: string): string | undefined {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Says why the command failed, after all that was logged; waits for nobody who does not read it. */
-async function complain(message: string): Promise<void> {
-  await flush();
-  const writer = new LineWriter(stderrSink, () => "");
-  writer.write(`${message}\n`);
-  await writer.close();
+  return code === 0;
 }
 
 if (import.meta.main) {
-  try {
-    const code = await main(Deno.args);
-    await flush();
-    Deno.exit(code);
-  } catch (error) {
-    await complain(`prefork: ${messageOf(error)}`);
-    const usage = error instanceof UsageError || error instanceof RangeError ||
-      error instanceof TypeError;
-    Deno.exit(usage ? Exit.usage : Exit.failed);
-  }
+  // Whoever imports this module needs no command line.
+  const { main } = await import("./cli/serve.ts");
+  Deno.exit(await main(Deno.args, { url: import.meta.url, resolve, start, check }));
 }

@@ -36,3 +36,8 @@ export function setTitle(library: string, title: string): void {
   shown.set(bytes.subarray(0, room - 1));
   symbols.write(start, shown, BigInt(room));
 }
+
+/** An endpoint as a title shows it: the port of a tcp endpoint, another one whole. */
+export function shortEndpoint(endpoint: string): string {
+  return endpoint.startsWith("tcp://") ? endpoint.slice(endpoint.lastIndexOf(":") + 1) : endpoint;
+}

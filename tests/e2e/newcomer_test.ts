@@ -218,7 +218,7 @@ Deno.test("serve keeps its handler and its rules when the conf file is empty and
   server.signal("SIGHUP");
   const { level, error } = await server.line("not reloaded");
   assert.equal(level, "error");
-  assert.equal(error, `Cannot reload as the conf file "${conf}" sets nothing any more`);
+  assert.equal(error, `Cannot reload: the conf file "${conf}" sets nothing any more`);
   assert.deepEqual(await askOnce(server.endpoint, "x"), ["fine"]);
   Deno.writeTextFileSync(conf, text.replace("client 5", "client 6"));
   server.signal("SIGHUP");

@@ -36,6 +36,8 @@ const RULES: Record<string, string[]> = {
   auth: ["auth", "system", "type wire"],
   broker: ["broker"],
   cli: ["auth/client_list.ts", "cli", "client", "options", "system", "zmq"],
+  "cli/output.ts": ["ops/line_writer.ts"],
+  "cli/serve.ts": ["cli", "ops", "options", "pool", "system", "zmq"],
   client: [
     "auth/curve25519.ts",
     "auth/keys.ts",
@@ -202,10 +204,10 @@ Deno.test("only pool/child.ts names Deno.Command", () => {
   assert.deepEqual(naming(/\bDeno\s*\.\s*Command\b/), ["pool/child.ts"]);
 });
 
-Deno.test("only mod.ts, worker.ts, client.ts and keygen touch arguments, exit and signals", () => {
+Deno.test("only programs and what hears signals touch arguments, exit and signals", () => {
   const pattern = /\bDeno\s*\.\s*(args|exit|exitCode|addSignalListener|removeSignalListener)\b/;
   // What ties a worker to its parent must end it when the parent is gone already.
-  const commands = ["cli/keygen.ts", "client.ts", "mod.ts", "worker.ts"];
+  const commands = ["cli/keygen.ts", "cli/serve.ts", "client.ts", "mod.ts", "worker.ts"];
   // And what keeps a signal from the runtime must let it listen first.
   const organs = ["system/debugger.ts", "system/lifeline.ts"];
   assert.deepEqual(naming(pattern), [...commands, ...organs].sort());

@@ -1,0 +1,186 @@
+/**
+ * The server's command line: reads the arguments, and prints, checks or serves what they ask for. Not
+ * here: what an option means (options/), and the server, which the caller brings.
+ *
+ * @module
+ */
+
+import { flush } from "../ops/line_writer.ts";
+import { requireHandler, requirePlainFiles } from "../ops/given_files.ts";
+import { doubts } from "../ops/start_checks.ts";
+import { type Command, lossOf, parseCommand, UsageError } from "../options/command.ts";
+import { helpText, printConfig } from "../options/help.ts";
+import type { ServeOptions, Settings } from "../options/settings.ts";
+import { type Child, spawnInBackground, STARTER_VARIABLE } from "../pool/child.ts";
+import { filePath } from "../pool/handler_config.ts";
+import { readVariable } from "../system/variables.ts";
+import { shutDebugger } from "../system/debugger.ts";
+import { messageOf } from "../system/errors.ts";
+import { refuseNamedPipe } from "../system/files.ts";
+import { setTitle, shortEndpoint } from "../system/title.ts";
+import { locateLibrary } from "../zmq/locate.ts";
+import { complain, Exit, print } from "./output.ts";
+import { commandName, VERSION } from "./program.ts";
+
+/** What the command needs of a server. */
+export interface Serving {
+  readonly frontend: readonly string[];
+  readonly backend: string;
+  /** The file of libzmq. */
+  readonly library: string;
+  readonly log: { warn(message: string): void };
+  readonly ready: Promise<void>;
+  readonly finished: Promise<{ forced: boolean }>;
+}
+
+/** What the program around the command brings. */
+export interface Program {
+  /** The `import.meta.url` of its main module. */
+  url: string;
+  /** Checks options and fills in the defaults. */
+  resolve(options: ServeOptions): Settings;
+  /** Starts a server; `reread` gives the options of a reload, undefined: the same. */
+  start(options: ServeOptions, reread: () => ServeOptions | undefined): Serving;
+  /** Loads the handler once, in a worker; false, or an error: it failed, `say` gets all remarks. */
+  check(settings: Settings, say: (remark: string) => void): Promise<boolean>;
+}
+
+/** A command that sets options. */
+type Setting = Extract<Command, { options: ServeOptions }>;
+
+const NAME = "prefork";
+
+/** What a server in the background sends to the process that has started it, once it is ready. */
+const READY_SIGNAL = "SIGUSR2";
+
+/** Runs the command to its end and returns the exit code. */
+export async function main(args: readonly string[], program: Program): Promise<number> {
+  try {
+    const code = await run(args, program);
+    await flush();
+    return code;
+  } catch (error) {
+    await complain(NAME, messageOf(error));
+    return isUsage(error) ? Exit.usage : Exit.failed;
+  }
+}
+
+function isUsage(error: unknown): boolean {
+  return error instanceof UsageError || error instanceof RangeError || error instanceof TypeError;
+}
+
+async function run(args: readonly string[], program: Program): Promise<number> {
+  const command = parseCommand(args, SOURCES);
+  switch (command.mode) {
+    case "help":
+      print(helpText(commandName(program.url, "deno run -A mod.ts", "")));
+      return Exit.ok;
+    case "version":
+      print(VERSION);
+      return Exit.ok;
+    case "print-config":
+      command.doubts.forEach(remark);
+      print(printConfig(program.resolve(command.options), command.sources).trimEnd());
+      return Exit.ok;
+    case "check":
+      command.doubts.forEach(remark);
+      return await check(program.resolve(command.options), program);
+    case "serve":
+      return await serve(args, command, program);
+  }
+}
+
+const SOURCES = {
+  env: readVariable,
+  envNames() {
+    const { state } = Deno.permissions.querySync({ name: "env" });
+    return state === "granted" ? Object.keys(Deno.env.toObject()) : [];
+  },
+  readFile(path: string) {
+    refuseNamedPipe(path);
+    return Deno.readTextFileSync(path);
+  },
+};
+
+/** A remark that stands between other lines on stderr. */
+function remark(text: string): void {
+  console.error(`${NAME}: ${text}`);
+}
+
+async function check(settings: Settings, program: Program): Promise<number> {
+  requireHandler(settings);
+  doubts(settings).forEach(remark);
+  if (!await program.check(settings, remark)) return Exit.failed;
+  print(`The handler "${settings.handler ?? "echo"}" and the options are fine`);
+  return Exit.ok;
+}
+
+async function serve(
+  args: readonly string[],
+  command: Setting,
+  program: Program,
+): Promise<number> {
+  const settings = program.resolve(command.options);
+  if (settings.background) return await serveInBackground(args, settings, program.url);
+  const options = { ...command.options, handleSignals: true };
+  const server = program.start(options, rereader(args, command));
+  for (const doubt of command.doubts) server.log.warn(doubt);
+  const ports = [server.frontend.map(shortEndpoint).join(","), shortEndpoint(server.backend)];
+  setTitle(server.library, `zmq broker ${ports.join("-")}`);
+  server.ready.then(reportToStarter, () => {});
+  const { forced } = await server.finished;
+  return forced ? Exit.failed : Exit.ok;
+}
+
+/** Reads the same arguments again for a reload, with the environment and the conf file of then. */
+function rereader(args: readonly string[], first: Command): () => ServeOptions | undefined {
+  let last = first;
+  return () => {
+    const again = parseCommand(args, SOURCES);
+    const loss = lossOf(last, again);
+    if (loss !== undefined) throw new UsageError(`Cannot reload: ${loss}`);
+    last = again;
+    return "options" in again ? again.options : undefined;
+  };
+}
+
+/** Reports to the process that waits for this one to be ready in the background, if one does. */
+function reportToStarter(): void {
+  const starter = Number(readVariable(STARTER_VARIABLE));
+  if (starter === Deno.ppid) Deno.kill(starter, READY_SIGNAL);
+}
+
+/** Starts the same command detached, and waits until it serves or has failed. */
+async function serveInBackground(
+  args: readonly string[],
+  settings: Settings,
+  url: string,
+): Promise<number> {
+  const { logFile } = settings;
+  if (logFile === undefined) throw new UsageError('"--background" needs "--log-file"');
+  requirePlainFiles(settings);
+  shutDebugger(locateLibrary(readVariable("ZMQ_LIBRARY")).path);
+  const logged = readText(logFile).length;
+  const program = url.startsWith("file:") ? filePath(new URL(url)) : url;
+  const isReady = waitForReady();
+  const child = spawnInBackground(program, [...args, "--no-background"], logFile);
+  if (await isReady(child)) return Exit.ok;
+  console.error(readText(logFile).slice(logged).trim() || `It failed, see "${logFile}"`);
+  return Exit.failed;
+}
+
+/** Listens for the signal of a child that is yet to be started; false: that has ended before it came. */
+function waitForReady(): (child: Child) => Promise<boolean> {
+  const ready = Promise.withResolvers<boolean>();
+  Deno.addSignalListener(READY_SIGNAL, () => ready.resolve(true));
+  return (child) => Promise.race([ready.promise, child.exited.then(() => false)]);
+}
+
+/** The text of a file; empty if it can't be read. */
+function readText(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return "";
+  }
+}
