@@ -42,8 +42,8 @@ export function judgeFiles(settings: Settings, files: Files, cpus: number): stri
   const way = "raise it (ulimit -n, LimitNOFILE=)";
   if (files.limit < least) {
     throw new Error(
-      `Cannot serve with ${files.limit} open files, as ${minWorkers} workers need ${least}: ` +
-        `${way} or lower "minWorkers"`,
+      `Cannot start: ${minWorkers} workers need at least ${least} open files, and the limit is ` +
+        `${files.limit}: ${way} or lower "minWorkers"`,
     );
   }
   const workers = maxWorkers + cpus + maxDequeueWorkers;

@@ -93,7 +93,7 @@ export function duration(min: number): Kind<number> {
   return {
     placeholder: "TIME",
     rule: `a number of milliseconds from ${min} to ${LONGEST_MS}`,
-    textRule: `a duration from ${min} to ${LONGEST_MS} ms, such as 500ms, 10s or 5m`,
+    textRule: `a duration such as 500ms, 10s or 5m, from ${showDuration(min)} to 24 days`,
     isList: false,
     isType: isNumber,
     accept: (value) => isNumber(value) && fits(value) ? value : undefined,

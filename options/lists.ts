@@ -6,7 +6,8 @@
 import { parseRange } from "../auth/address.ts";
 import { isText, isTextList, type Kind } from "./kinds.ts";
 
-const RANGE_RULE = "a list of IP addresses or CIDR ranges whose other bits are 0, as in 10.0.0.0/8";
+const RANGE_RULE =
+  "a list of IP addresses or CIDR ranges, with 0 bits after the prefix as in 10.0.0.0/8";
 
 /** Signals that a process can listen to and whose meaning a handler may choose. USR1 is the debugger's. */
 const SIGNALS: readonly Deno.Signal[] = [

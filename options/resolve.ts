@@ -179,13 +179,12 @@ function checkMemoryLimit({ memoryLimit }: Settings): void {
 function checkCurve({ curveSecretKey, curveClients }: Settings): void {
   if (curveSecretKey !== undefined && curveClients === undefined) {
     throw new TypeError(
-      'Cannot start: "curveSecretKey" needs "curveClients", a file that lists clients, or "any": ' +
-        '"curveClients" is not set',
+      'Cannot start: "curveSecretKey" needs "curveClients", a file that lists clients, or "any"',
     );
   }
   if (curveSecretKey === undefined && curveClients !== undefined) {
     throw new TypeError(
-      'Cannot start: "curveClients" needs "curveSecretKey": "curveSecretKey" is not set',
+      'Cannot start: "curveClients" needs "curveSecretKey", which is not set',
     );
   }
 }

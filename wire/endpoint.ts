@@ -16,7 +16,7 @@ export const LONGEST_IPC_PATH = 107;
 
 /** What an endpoint must be, for errors. */
 export const ENDPOINT_RULE =
-  `tcp://host:port or ipc://path (path of maximum ${LONGEST_IPC_PATH} bytes)`;
+  `tcp://host:port or ipc://path (a path of at most ${LONGEST_IPC_PATH} bytes)`;
 
 /**
  * Reads an endpoint.

@@ -149,7 +149,7 @@ Deno.test("judgeFiles throws when the smallest pool and one client need more fil
   // 20 open, 16 of the broker, a frontend, 5 for each of 4 workers, 12 for each of 2 starts, a client
   assert.match(judge(options, 82) ?? "", /^the limit of open files is 82/);
   assert.throws(() => judge(options, 81), {
-    message: "Cannot serve with 81 open files, as 4 workers need 82: " +
+    message: "Cannot start: 4 workers need at least 82 open files, and the limit is 81: " +
       'raise it (ulimit -n, LimitNOFILE=) or lower "minWorkers"',
   });
 });
@@ -168,7 +168,7 @@ Deno.test("serve exits 1 and says so in one line when far too few files may be o
   const { code, stderr } = await underLimit(128, ...ANY_PORT, "--workers", "200");
   assert.match(
     stderr,
-    /^prefork: Cannot serve with 128 open files, as 200 workers need \d+: [^\n]*\n$/,
+    /^prefork: Cannot start: 200 workers need at least \d+ open files, and the limit is 128: [^\n]*\n$/,
   );
   assert.equal(code, 1);
 });

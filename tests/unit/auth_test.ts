@@ -288,8 +288,8 @@ Deno.test("resolveOptions says what is wrong with a range", () => {
   for (const option of ["allow", "deny"] as const) {
     assert.throws(() => resolve({ [option]: ["10.0.0.1/8"] }), {
       name: "RangeError",
-      message: `Cannot start: "${option}" must be a list of IP addresses or CIDR ranges whose ` +
-        'other bits are 0, as in 10.0.0.0/8: current value is [ "10.0.0.1/8" ]',
+      message: `Cannot start: "${option}" must be a list of IP addresses or CIDR ranges, with ` +
+        '0 bits after the prefix as in 10.0.0.0/8: current value is [ "10.0.0.1/8" ]',
     });
   }
 });
