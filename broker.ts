@@ -8,15 +8,17 @@
 import { type End, Inquest, type Verdict } from "./broker/inquest.ts";
 import {
   type Asker,
+  askersOf,
   type Client,
   type Job,
-  type NewJob,
+  type JobRequest,
   newJob,
+  newWorker,
   renewJob,
   type Worker,
 } from "./broker/job.ts";
 import { FairQueue } from "./broker/fair_queue.ts";
-import { List, noLinks } from "./broker/list.ts";
+import { List } from "./broker/list.ts";
 import { ServiceTimes } from "./broker/service_times.ts";
 import { blame, isHopeless, isSuspect, Suspects, triesOf } from "./broker/suspects.ts";
 import { Code, StatusFlag } from "./wire/request.ts";
@@ -276,10 +278,11 @@ export class Broker<B> {
    * Takes a request in: it waits, or it is refused, which `takeEnded` tells. If a job of the same key is
    * alive, that one is returned, and answers both.
    */
-  submit(client: Client<B>, request: NewJob<B>): Job<B> {
+  submit(request: JobRequest<B>): Job<B> {
+    const { client } = request;
     const alike = request.key === "" ? undefined : this.#keyed.get(request.key);
-    if (alike !== undefined && this.#mayJoin(alike)) return this.#join(alike, client, request);
-    const job = this.#newJob(client, request);
+    if (alike !== undefined && this.#mayJoin(alike)) return this.#join(alike, request);
+    const job = this.#newJob(request);
     const { overflow, maxQueuePerClient } = this.#limits;
     if (alike !== undefined) this.#refuse(job, "Too many requests wait for the same answer");
     else if (this.#phase !== "open") this.#turnAway(job);
@@ -291,14 +294,14 @@ export class Broker<B> {
   }
 
   /** Takes a request in only to answer it with an error at once. */
-  reject(client: Client<B>, request: NewJob<B>, code: number, message: string): void {
+  reject(request: JobRequest<B>, code: number, message: string): void {
     this.counters.rejected++;
-    this.#answer(this.#newJob(client, request), code, message);
+    this.#answer(this.#newJob(request), code, message);
   }
 
   /** Takes a request in only to answer it 503. */
-  refuse(client: Client<B>, request: NewJob<B>, message: string): void {
-    this.#refuse(this.#newJob(client, request), message);
+  refuse(request: JobRequest<B>, message: string): void {
+    this.#refuse(this.#newJob(request), message);
   }
 
   /** The next job to send, now assigned to the worker that comes with it. */
@@ -354,17 +357,16 @@ export class Broker<B> {
 
   /** A worker has shown that it lives: the job that it was to get once it does. */
   proven(worker: Worker<B>, now: number): Job<B> | undefined {
-    if (worker.isolatedUntil < Infinity) {
-      worker.isolatedUntil = worker.isolatedAt + this.#limits.stopTimeout;
-    }
-    const job = worker.asked;
+    const { isolation, unsent: job } = worker;
+    if (isolation !== undefined) isolation.until = isolation.since + this.#limits.stopTimeout;
     if (job === undefined) return undefined;
-    worker.asked = undefined;
+    worker.unsent = undefined;
     if (job.state === "aborted") {
       this.#unassign(worker, job, now);
       this.#endAborted(job);
       return undefined;
     }
+    job.running = true;
     job.startedAt = worker.progressAt = now;
     return job;
   }
@@ -379,8 +381,8 @@ export class Broker<B> {
     this.#spare = [];
   }
 
-  /** A worker's answer: the job that it ends, or undefined if it had no such job or nobody wants it. */
-  settle(
+  /** A worker's reply: the job that it ends, or undefined if it had no such job or nobody wants it. */
+  takeReply(
     worker: Worker<B>,
     id: number,
     code: number,
@@ -390,7 +392,7 @@ export class Broker<B> {
     const job = worker.jobs.get(id);
     if (job === undefined) {
       // An isolated worker may yet end what was answered for it.
-      if (worker.isolatedUntil === Infinity) this.counters.strayReplies++;
+      if (worker.isolation === undefined) this.counters.strayReplies++;
       return undefined;
     }
     this.#unassign(worker, job, now);
@@ -404,7 +406,7 @@ export class Broker<B> {
     worker.answered++;
     this.counters.answered++;
     if (code !== Code.ok) this.counters.failed++;
-    this.#close(job);
+    this.#finish(job);
     return job;
   }
 
@@ -421,21 +423,7 @@ export class Broker<B> {
 
   /** A worker that is ready for jobs. */
   addWorker(id: number, routingId: Uint8Array<ArrayBuffer>, now: number): Worker<B> {
-    const worker: Worker<B> = {
-      id,
-      routingId,
-      links: noLinks(),
-      jobs: new Map(),
-      state: "ready",
-      alone: false,
-      asked: undefined,
-      end: undefined,
-      isolatedAt: 0,
-      isolatedUntil: Infinity,
-      idleSince: now,
-      progressAt: now,
-      answered: 0,
-    };
+    const worker = newWorker<B>(id, routingId, now);
     this.#workers.add(worker);
     this.#place(worker);
     return worker;
@@ -458,9 +446,8 @@ export class Broker<B> {
     this.retire(worker);
     worker.state = "gone";
     this.#workers.delete(worker);
-    if (worker.isolatedUntil < Infinity) this.#watched--;
-    worker.isolatedUntil = Infinity;
-    const unsent = worker.asked !== undefined;
+    this.#endIsolation(worker);
+    const unsent = worker.unsent !== undefined;
     const jobs = this.#takeJobs(worker);
     if (end === "died" && !unsent) return this.#hold(worker, jobs, now);
     for (const job of jobs.toReversed()) this.#requeue(job);
@@ -507,7 +494,7 @@ export class Broker<B> {
   }
 
   /**
-   * A client takes a request back: one that waits ends, one that a worker has is returned, to be
+   * A client takes a request back: a job that waits ends, one that a worker has is returned, to be
    * cancelled there. Unknown requests, and those that others wait for too, change nothing.
    */
   cancel(
@@ -515,9 +502,9 @@ export class Broker<B> {
     requestId: number,
     envelope: Asker<B>["envelope"],
     now: number,
-  ): Assignment<B> | undefined {
+  ): Job<B> | undefined {
     const job = client.asked.get(requestId);
-    const asker = job && askers(job).find((asker) => isFrom(asker, client, requestId, envelope));
+    const asker = job && askersOf(job).find((asker) => isFrom(asker, client, requestId, envelope));
     if (job === undefined || asker === undefined || job.state === "aborted") return undefined;
     this.counters.cancelled++;
     if (job.others.length > 0) {
@@ -532,15 +519,14 @@ export class Broker<B> {
       this.#unqueue(job);
       this.#answer(job, CANCELLED.code, CANCELLED.message);
     } else {
-      for (const worker of this.#workers) {
-        if (worker.jobs.has(job.id)) return this.#abort(job, worker, now);
-      }
+      this.#abort(job, now);
+      return job;
     }
     return undefined;
   }
 
-  /** A client is gone: its waiting jobs end; returns those that workers have, to be cancelled. */
-  disconnect(client: Client<B>, now: number): Assignment<B>[] {
+  /** A client is gone: its waiting jobs end; returns those that workers have, to be cancelled there. */
+  disconnect(client: Client<B>, now: number): Job<B>[] {
     client.connected = false;
     if (client.live === 0) return [];
     for (const job of this.#shared) this.#leaveShared(job, client);
@@ -549,12 +535,13 @@ export class Broker<B> {
       this.#unqueue(job);
       this.#answer(job, CANCELLED.code, CANCELLED.message);
     }
-    const running: Assignment<B>[] = [];
-    for (const worker of this.#workers) {
-      for (const job of worker.jobs.values()) {
-        if (job.client !== client || job.state === "aborted") continue;
+    const running: Job<B>[] = [];
+    for (const { jobs } of this.#workers) {
+      for (const job of jobs.values()) {
+        if (job.asker.client !== client || job.state === "aborted") continue;
         this.counters.abandoned++;
-        running.push(this.#abort(job, worker, now));
+        this.#abort(job, now);
+        running.push(job);
       }
     }
     return running;
@@ -570,7 +557,7 @@ export class Broker<B> {
   }
 
   *#waitingOf(client: Client<B>): Generator<Job<B>> {
-    for (const job of this.#suspects) if (job.client === client) yield job;
+    for (const job of this.#suspects) if (job.asker.client === client) yield job;
     yield* this.#queue.of(client.line);
   }
 
@@ -594,7 +581,7 @@ export class Broker<B> {
   }
 
   /** Takes no more requests; those that wait are still served, or answered 503. */
-  close(waiting: "serve" | "refuse"): void {
+  drain(waiting: "serve" | "refuse"): void {
     this.#phase = waiting === "serve" ? "serving" : "refusing";
     if (waiting === "serve") return;
     for (const job of this.#waiting()) {
@@ -664,8 +651,11 @@ export class Broker<B> {
     let left = this.#limits.concurrency;
     let late: Job<B> | undefined;
     for (const job of worker.jobs.values()) {
-      if (job.startedAt !== 0) job.startedAt += forgiven;
-      else if (left > 0) job.startedAt = now;
+      if (job.running) job.startedAt += forgiven;
+      else if (left > 0) {
+        job.running = true;
+        job.startedAt = now;
+      }
       left--;
       job.abortedAt += forgiven;
       if (late === undefined && now >= this.#overrunAt(job)) late = job;
@@ -674,10 +664,12 @@ export class Broker<B> {
   }
 
   /** When the worker of a job is given up for it, ms. */
-  #overrunAt({ startedAt, requestTimeout, abortedAt }: Job<B>): number {
-    if (startedAt === 0) return abortedAt + this.#limits.abortGrace;
-    const stopAt = Math.min(startedAt + requestTimeout, Math.max(startedAt, abortedAt));
-    return stopAt + this.#limits.abortGrace;
+  #overrunAt({ running, startedAt, state, abortedAt, request }: Job<B>): number {
+    const { abortGrace } = this.#limits;
+    const cancelledAt = state === "aborted" ? abortedAt : Infinity;
+    if (!running) return cancelledAt + abortGrace;
+    const stopAt = Math.min(startedAt + request.requestTimeout, Math.max(startedAt, cancelledAt));
+    return stopAt + abortGrace;
   }
 
   /**
@@ -688,19 +680,18 @@ export class Broker<B> {
     this.retire(worker);
     this.#unassign(worker, job, now);
     // One that only waited was not even given back: the whole worker is stuck.
-    const stuck = job.startedAt === 0;
+    const stuck = !job.running;
     this.#endStubborn(job);
     if (stuck || ![...worker.jobs.values()].some(isRunning)) return this.#endWorker(worker);
-    if (worker.isolatedUntil === Infinity) this.#isolate(worker, now);
+    if (worker.isolation === undefined) this.#isolate(worker, now);
   }
 
   /** What runs may end, if the worker shows in time that not all of it is stuck. */
   #isolate(worker: Worker<B>, now: number): void {
     const { abortGrace, stopTimeout } = this.#limits;
-    worker.isolatedAt = now;
-    worker.isolatedUntil = now + Math.min(abortGrace, stopTimeout);
+    worker.isolation = { since: now, until: now + Math.min(abortGrace, stopTimeout) };
     this.#beginWatch(now);
-    const jobs = [...worker.jobs.values()].filter(({ startedAt }) => startedAt === 0);
+    const jobs = [...worker.jobs.values()].filter(({ running }) => !running);
     for (const other of jobs.toReversed()) {
       this.#unassign(worker, other, now);
       other.begun = true;
@@ -712,25 +703,24 @@ export class Broker<B> {
   #endStubborn(job: Job<B>): void {
     if (job.state === "aborted") return this.#endAborted(job);
     this.counters.overran++;
-    const limit = `The handler ran past its limit of ${job.requestTimeout} ms`;
+    const limit = `The handler ran past its limit of ${job.request.requestTimeout} ms`;
     this.#answer(job, Code.handlerTimeout, limit);
   }
 
   /** Whether an isolated worker has run out of time, or of jobs that anybody waits for. */
   #isOver(worker: Worker<B>, now: number): boolean {
-    if (worker.isolatedUntil === Infinity) return false;
-    return now >= worker.isolatedUntil || ![...worker.jobs.values()].some(isRunning);
+    if (worker.isolation === undefined) return false;
+    return now >= worker.isolation.until || ![...worker.jobs.values()].some(isRunning);
   }
 
   /** A worker is to be ended for a handler that does not stop; an isolated one's place is needed, perhaps. */
   endIsolated(worker: Worker<B>): void {
-    if (worker.isolatedUntil < Infinity) this.#endWorker(worker);
+    if (worker.isolation !== undefined) this.#endWorker(worker);
   }
 
   /** What still runs in it has its next try alone, where nobody else's job can end its worker. */
   #endWorker(worker: Worker<B>): void {
-    if (worker.isolatedUntil < Infinity) this.#watched--;
-    worker.isolatedUntil = Infinity;
+    this.#endIsolation(worker);
     const jobs = this.#takeJobs(worker);
     for (const job of jobs.toReversed()) {
       job.begun = true;
@@ -749,20 +739,19 @@ export class Broker<B> {
     this.#answer(job, Code.workerDied, reason);
   }
 
-  #newJob(client: Client<B>, request: NewJob<B>): Job<B> {
+  #newJob(request: JobRequest<B>): Job<B> {
+    const { client, requestId } = request;
     this.counters.requests++;
     client.live++;
     const spare = this.#spare.pop();
     const id = ++this.#lastId;
-    const job = spare === undefined
-      ? newJob(id, client, request)
-      : renewJob(spare, id, client, request);
-    if (job.requestId !== undefined) client.asked.set(job.requestId, job);
+    const job = spare === undefined ? newJob(id, request) : renewJob(spare, id, request);
+    if (requestId !== undefined) client.asked.set(requestId, job);
     return job;
   }
 
   #enqueue(job: Job<B>): void {
-    if (job.key !== "") this.#keyed.set(job.key, job);
+    if (job.request.key !== "") this.#keyed.set(job.request.key, job);
     if (job.deadline !== Infinity) this.#withDeadline++;
     this.#queue.push(job);
   }
@@ -773,8 +762,8 @@ export class Broker<B> {
   }
 
   /** One more client waits for the answer to a job. */
-  #join(job: Job<B>, client: Client<B>, request: NewJob<B>): Job<B> {
-    const { envelope, requestId, deadline } = request;
+  #join(job: Job<B>, request: JobRequest<B>): Job<B> {
+    const { client, envelope, requestId, deadline } = request;
     this.counters.requests++;
     this.counters.joined++;
     client.live++;
@@ -793,7 +782,7 @@ export class Broker<B> {
 
   /** Lets go of what a client shares with others; if it is all of them itself, the last one stays. */
   #leaveShared(job: Job<B>, client: Client<B>): void {
-    const all = askers(job);
+    const all = askersOf(job);
     const others = all.filter((asker) => asker.client !== client);
     const staying = others.length > 0 ? others : all.slice(-1);
     if (staying.length === all.length) return;
@@ -806,32 +795,31 @@ export class Broker<B> {
 
   /** One of several no longer waits for a job. */
   #leave(job: Job<B>, asker: Asker<B>): Asker<B> {
-    const { client, envelope, requestId } = asker;
     forget(job, asker);
-    this.#keepFor(job, askers(job).filter((other) => other !== asker));
-    return { client, envelope, requestId };
+    this.#keepFor(job, askersOf(job).filter((other) => other !== asker));
+    return asker;
   }
 
   /** Only these still wait for a job; if its own client is not one of them, the first takes its place. */
   #keepFor(job: Job<B>, [first, ...others]: readonly Asker<B>[]): void {
     this.#others -= job.others.length - others.length;
-    if (first === job || first === undefined) job.others = others;
-    else {
+    job.others = others;
+    if (first !== job.asker && first !== undefined) {
       const inLine = job.state === "queued" && job.shelf === undefined;
       if (inLine) this.#queue.remove(job);
-      Object.assign(job, first, { line: first.client.line, others });
+      job.asker = first;
+      job.line = first.client.line;
       if (inLine) this.#queue.push(job);
     }
     if (others.length === 0) this.#shared.delete(job);
   }
 
   /** Nobody wants a job that a worker has. */
-  #abort(job: Job<B>, worker: Worker<B>, now: number): Assignment<B> {
-    if (job.requestTimeout === Infinity) this.#beginWatch(now);
+  #abort(job: Job<B>, now: number): void {
+    if (job.request.requestTimeout === Infinity) this.#beginWatch(now);
     job.state = "aborted";
     job.abortedAt = now;
-    if (job.key !== "") this.#keyed.delete(job.key);
-    return { job, worker };
+    if (job.request.key !== "") this.#keyed.delete(job.request.key);
   }
 
   #beginWatch(now: number): void {
@@ -839,7 +827,12 @@ export class Broker<B> {
   }
 
   #endWatch(job: Job<B>): void {
-    if (job.requestTimeout !== Infinity || job.state === "aborted") this.#watched--;
+    if (job.request.requestTimeout !== Infinity || job.state === "aborted") this.#watched--;
+  }
+
+  #endIsolation(worker: Worker<B>): void {
+    if (worker.isolation !== undefined) this.#watched--;
+    worker.isolation = undefined;
   }
 
   #dequeue(): Job<B> | undefined {
@@ -877,15 +870,17 @@ export class Broker<B> {
     this.#unplace(worker);
     if (worker.jobs.size === 0) worker.progressAt = now;
     const suspect = isSuspect(job);
-    job.startedAt = worker.jobs.size < this.#limits.concurrency && !suspect ? now : 0;
-    if (job.requestTimeout !== Infinity) this.#beginWatch(now);
+    job.running = worker.jobs.size < this.#limits.concurrency && !suspect;
+    job.startedAt = now;
+    if (job.request.requestTimeout !== Infinity) this.#beginWatch(now);
     worker.jobs.set(job.id, job);
     worker.alone = suspect;
-    if (suspect) worker.asked = job;
+    if (suspect) worker.unsent = job;
     this.#assigned++;
     this.#assignedBytes += job.bytes;
     this.#place(worker);
     job.state = "assigned";
+    job.worker = worker;
     this.lastJobAt = now;
     return { job, worker };
   }
@@ -893,9 +888,10 @@ export class Broker<B> {
   #unassign(worker: Worker<B>, job: Job<B>, now: number): void {
     this.#unplace(worker);
     worker.jobs.delete(job.id);
+    job.worker = undefined;
     if (worker === this.#kept && worker.jobs.size === 0) this.#kept = undefined;
     worker.alone = worker === this.#kept;
-    worker.asked = undefined;
+    worker.unsent = undefined;
     this.#assigned--;
     this.#assignedBytes -= job.bytes;
     this.#endWatch(job);
@@ -907,9 +903,10 @@ export class Broker<B> {
   #takeJobs(worker: Worker<B>): Job<B>[] {
     const jobs = [...worker.jobs.values()];
     worker.jobs.clear();
-    worker.asked = undefined;
+    worker.unsent = undefined;
     this.#assigned -= jobs.length;
     for (const job of jobs) {
+      job.worker = undefined;
       this.#assignedBytes -= job.bytes;
       this.#endWatch(job);
     }
@@ -1055,17 +1052,18 @@ export class Broker<B> {
 
   /** Ends a job by an answer of the broker's own, for those who still wait for one. */
   #answer(job: Job<B>, code: number, message: string, flags = NO_FLAGS): void {
-    this.#close(job);
-    const to = askers(job).filter(({ client }) => client.connected);
+    this.#finish(job);
+    const to = askersOf(job).filter(({ client }) => client.connected);
     this.#ended.push({ job, to, code, message, flags, last: true });
   }
 
   /** The end of a job. */
-  #close(job: Job<B>): void {
+  #finish(job: Job<B>): void {
     job.state = "ended";
     this.#suspects.endTurn(job);
-    if (this.#keyed.get(job.key) === job) this.#keyed.delete(job.key);
-    forget(job, job);
+    const { key } = job.request;
+    if (key !== "" && this.#keyed.get(key) === job) this.#keyed.delete(key);
+    forget(job, job.asker);
     for (const other of job.others) forget(job, other);
     this.#others -= job.others.length;
     if (job.others.length > 0) this.#shared.delete(job);
@@ -1077,13 +1075,8 @@ const NO_FLAGS = 0;
 const CANCELLED = { code: Code.cancelled, message: "The request was cancelled" };
 
 /** Whether a worker has begun a job that somebody waits for. */
-function isRunning<B>({ state, startedAt }: Job<B>): boolean {
-  return state === "assigned" && startedAt !== 0;
-}
-
-/** All who wait for a job. */
-function askers<B>(job: Job<B>): readonly Asker<B>[] {
-  return [job, ...job.others];
+function isRunning<B>({ state, running }: Job<B>): boolean {
+  return state === "assigned" && running;
 }
 
 /** A client waits for a job no more. */

@@ -7,7 +7,7 @@
  */
 
 import { Broker, type BrokerLimits } from "../broker.ts";
-import { type Client, type Job, newClient, type NewJob, type Worker } from "../broker/job.ts";
+import { type Job, type JobRequest, newClient, type Worker } from "../broker/job.ts";
 import {
   buildJobHeader,
   JobReader,
@@ -70,7 +70,7 @@ const LIMITS: BrokerLimits = {
   abortGrace: 0,
 };
 
-const REQUEST: NewJob<string> = {
+const REQUEST: Omit<JobRequest<string>, "client"> = {
   envelope: [],
   requestId: undefined,
   body: "",
@@ -88,14 +88,18 @@ const NOW = 1000;
 /** A broker whose workers are all busy and whose queue stays as long as it is. */
 class BusyBroker {
   readonly #broker = new Broker<string>(LIMITS, { wakeTime: 0.1 });
-  readonly #clients: Client<string>[];
+  /** What each client asks, again and again. */
+  readonly #requests: JobRequest<string>[];
   /** What is with a worker, in turn. */
   readonly #running: { worker: Worker<string>; job: Job<string> }[] = [];
   #turn = 0;
 
   constructor({ clients, workers, queued }: { clients: number; workers: number; queued: number }) {
     const id = (index: number) => new Uint8Array(new Uint32Array([index]).buffer);
-    this.#clients = Array.from({ length: clients }, (_, index) => newClient(id(index), jobHeader));
+    this.#requests = Array.from({ length: clients }, (_, index) => ({
+      ...REQUEST,
+      client: newClient(id(index), jobHeader),
+    }));
     for (let index = 0; index < workers; index++) this.#broker.addWorker(index, id(index), NOW);
     for (let index = 0; index < workers + queued; index++) this.#submit(index);
     while (this.#assign());
@@ -106,7 +110,7 @@ class BusyBroker {
     const turn = this.#turn++;
     const ended = this.#running[turn % this.#running.length];
     if (ended === undefined) throw new Error("No worker has a job");
-    const job = this.#broker.settle(ended.worker, ended.job.id, Code.ok, MICROS, NOW);
+    const job = this.#broker.takeReply(ended.worker, ended.job.id, Code.ok, MICROS, NOW);
     if (job === undefined) throw new Error("The worker had no such job");
     this.#submit(turn);
     const next = this.#broker.next(NOW);
@@ -116,8 +120,8 @@ class BusyBroker {
   }
 
   #submit(index: number): void {
-    const client = this.#clients[index % this.#clients.length];
-    if (client !== undefined) this.#broker.submit(client, REQUEST);
+    const request = this.#requests[index % this.#requests.length];
+    if (request !== undefined) this.#broker.submit(request);
   }
 
   #assign(): boolean {

@@ -39,29 +39,53 @@ export interface Asker<B> {
   requestId: number | undefined;
 }
 
-/** A request inside the broker. It is itself the first of those who wait for its answer. */
-export interface Job<B> extends Waiting<Job<B>>, Asker<B>, Suspect<Job<B>> {
-  /** Counts up from 1, never used twice. */
-  id: number;
-  line: Client<B>["line"];
-  bytes: number;
+/** What was asked, and by whom: a request as it came. */
+export interface JobRequest<B> extends Asker<B> {
   body: B;
+  /** What the body takes in memory, bytes. */
+  bytes: number;
   /** Not started after this time, ms; Infinity: none. */
   deadline: number;
   /** How long its handler may run, ms; Infinity: any time. */
   requestTimeout: number;
   /** Requests of the same key wait for the same answer; "": none do. */
   key: string;
-  /** Who else waits for the answer. */
+}
+
+/** A request inside the broker: what was asked, and where it is. */
+export interface Job<B> extends Waiting<Job<B>>, Suspect<Job<B>> {
+  /** Counts up from 1, never used twice. */
+  id: number;
+  /** What was asked; it stays what it was, whoever waits for the answer. */
+  request: Readonly<JobRequest<B>>;
+  /** The first of those who wait for the answer. The job waits in the line of this one's client. */
+  asker: Readonly<Asker<B>>;
+  /** The others who wait for the answer. */
   others: readonly Asker<B>[];
+  line: Client<B>["line"];
+  bytes: number;
+  /** The latest deadline of those who wait for the answer, ms; Infinity: none. */
+  deadline: number;
   /** Whether a worker that is gone may have started it. */
   begun: boolean;
-  /** When it is known to have been running at its worker, ms; 0: it may still wait there. */
+  /** The worker that has it; undefined: none. */
+  worker: Worker<B> | undefined;
+  /** Whether its worker is known to have started it; if not, it may still wait there. */
+  running: boolean;
+  /** Since when it is known to be running, ms; meaningless while it is not. */
   startedAt: number;
-  /** When its worker was told that nobody wants the answer, ms. */
+  /** When its worker was told that nobody wants the answer, ms; meaningless unless it is aborted. */
   abortedAt: number;
   /** queued ⇄ assigned → ended; aborted: given up by its client while a worker had it */
   state: "queued" | "assigned" | "aborted" | "ended";
+}
+
+/** Why a worker gets no more jobs though it still runs some: the handler of another does not stop. */
+export interface Isolation {
+  /** Since when, ms. */
+  since: number;
+  /** When the worker is ended, whatever still runs there, ms. */
+  until: number;
 }
 
 /** A worker as the broker sees it. */
@@ -74,29 +98,21 @@ export interface Worker<B> extends Linked<Worker<B>> {
   readonly jobs: Map<number, Job<B>>;
   /** ready → retiring: given no more jobs → gone */
   state: "ready" | "retiring" | "gone";
-  /** Since when it gets no more jobs as one did not stop, ms, while `isolatedUntil` says that it is so. */
-  isolatedAt: number;
-  /** When it is ended though jobs run beside that one, ms; Infinity: there is no such one. */
-  isolatedUntil: number;
+  /** Undefined: all its handlers stop when they are told to. */
+  isolation: Isolation | undefined;
   /** Whether it has a job that may end it, or is kept for one, and so gets no other. */
   alone: boolean;
-  /** The job that it gets once it has shown that it lives. */
-  asked: Job<B> | undefined;
+  /** The job that is sent to it once it has shown that it lives. */
+  unsent: Job<B> | undefined;
   /** How its process ended; undefined as long as that is not known. */
   end: End | undefined;
   /** Since when it has had nothing to do, ms; meaningless while it has. */
   idleSince: number;
-  /** When it last began or answered something, ms. */
+  /** When it last started or answered something, ms. */
   progressAt: number;
   /** Jobs that it has answered. */
   answered: number;
 }
-
-/** What a request brings along. */
-export type NewJob<B> = Pick<
-  Job<B>,
-  "envelope" | "requestId" | "body" | "bytes" | "deadline" | "requestTimeout" | "key"
->;
 
 /** A client that has just come. */
 export function newClient<B>(
@@ -116,66 +132,82 @@ export function newClient<B>(
   };
 }
 
-/** A job that has just come. */
-export function newJob<B>(id: number, client: Client<B>, request: NewJob<B>): Job<B> {
-  const { envelope, requestId, body, bytes, deadline, requestTimeout, key } = request;
+/** A worker that is ready for its first job. */
+export function newWorker<B>(
+  id: number,
+  routingId: Uint8Array<ArrayBuffer>,
+  now: number,
+): Worker<B> {
   return {
     id,
-    client,
-    line: client.line,
+    routingId,
+    links: noLinks(),
+    jobs: new Map(),
+    state: "ready",
+    isolation: undefined,
+    alone: false,
+    unsent: undefined,
+    end: undefined,
+    idleSince: now,
+    progressAt: now,
+    answered: 0,
+  };
+}
+
+/** A job that has just come. */
+export function newJob<B>(id: number, request: JobRequest<B>): Job<B> {
+  return {
+    id,
+    request,
+    asker: request,
+    others: NO_OTHERS,
+    line: request.client.line,
     links: noLinks<Job<B>>(),
-    envelope,
-    requestId,
-    body,
-    bytes,
-    deadline,
-    requestTimeout,
-    key,
-    others: NOBODY,
+    bytes: request.bytes,
+    deadline: request.deadline,
     begun: false,
     deaths: 0,
     doubts: 0,
     excused: 0,
     beside: 0,
     shelf: undefined,
+    worker: undefined,
+    running: false,
     startedAt: 0,
-    abortedAt: Infinity,
+    abortedAt: 0,
     state: "queued",
   };
 }
 
-/** The same, in the record of a job that has ended, is in no list, and that nobody looks at any more. */
-export function renewJob<B>(
-  job: Job<B>,
-  id: number,
-  client: Client<B>,
-  request: NewJob<B>,
-): Job<B> {
+/** The same, in the record of a job that has ended, is in no list, and that nobody reads any more. */
+export function renewJob<B>(job: Job<B>, id: number, request: JobRequest<B>): Job<B> {
   job.id = id;
-  job.client = client;
-  job.line = client.line;
-  job.envelope = request.envelope;
-  job.requestId = request.requestId;
-  job.body = request.body;
+  job.request = job.asker = request;
+  job.others = NO_OTHERS;
+  job.line = request.client.line;
   job.bytes = request.bytes;
   job.deadline = request.deadline;
-  job.requestTimeout = request.requestTimeout;
-  job.key = request.key;
-  job.others = NOBODY;
   job.begun = false;
-  job.deaths = 0;
-  job.doubts = 0;
-  job.excused = 0;
-  job.beside = 0;
+  job.deaths =
+    job.doubts =
+    job.excused =
+    job.beside =
+      0;
   job.shelf = undefined;
-  job.startedAt = 0;
-  job.abortedAt = Infinity;
+  job.worker = undefined;
+  job.running = false;
+  job.startedAt = job.abortedAt = 0;
   job.state = "queued";
   return job;
 }
 
 /** Shared by all jobs that only one client waits for, and so never changed. */
-const NOBODY: readonly never[] = [];
+const NO_OTHERS: readonly never[] = [];
+
+/** All who wait for a job, the one whose turn it takes first. */
+export function askersOf<B>({ asker, others }: Job<B>): readonly Asker<B>[] {
+  return [asker, ...others];
+}
 
 /** Which try at a job this is: 1, and one more for each worker that may have died of it. */
 export function attemptOf(job: Past): number {

@@ -102,7 +102,7 @@ export class AccessBook {
       total: now - arrivedAt,
       in: bytes,
       out,
-      shared: asker === job ? undefined : "joined",
+      shared: asker === job.asker ? undefined : "joined",
     });
   }
 }

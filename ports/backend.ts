@@ -184,23 +184,23 @@ export class Backend {
       }
       room -= job.bytes;
       sent++;
-      const { client } = job;
+      const { client } = job.asker;
       writeJob(client.view, this.#orderOf(job, now));
       this.#socket.sendMore(client.header);
-      this.#sendBody(job.body, room <= 0 || sent === jobs.length ? "last" : "more");
+      this.#sendBody(job.request.body, room <= 0 || sent === jobs.length ? "last" : "more");
     }
     return sent;
   }
 
   /** The deadline is one of the calendar, which both can read. */
   #orderOf(job: Job<Frames>, now: number): JobOrder {
-    const { deadline, requestTimeout } = job;
+    const { deadline, request: { requestTimeout, body } } = job;
     const order = this.#order;
     order.job = job.id;
     order.attempt = attemptOf(job);
     order.deadline = deadline === Infinity ? 0 : Date.now() + deadline - now;
     order.requestTimeout = requestTimeout === Infinity ? 0 : requestTimeout;
-    order.frames = job.body.length;
+    order.frames = body.length;
     return order;
   }
 

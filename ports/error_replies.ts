@@ -102,6 +102,6 @@ export function textOf(frames: Frames): string {
 }
 
 /** The client of a job, for people. */
-export function clientOf({ client }: Job<Frames>): JobClient {
-  return readClient(client.header);
+export function clientOf({ asker }: Job<Frames>): JobClient {
+  return readClient(asker.client.header);
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Asker, Client, NewJob } from "../broker/job.ts";
+import type { Asker, Client, JobRequest } from "../broker/job.ts";
 import {
   buildErrorText,
   buildStatus,
@@ -32,7 +32,7 @@ export type { Frames };
  * What a client asks, as it came: `bytes` are those of all that came, `requestTimeout` is 0 where the client
  * did not say, `body` has no frames when they are too large.
  */
-export interface Request extends NewJob<Frames> {
+export interface Request extends JobRequest<Frames> {
   /** Why the body is too large; undefined: it is not. */
   excess: string | undefined;
 }
@@ -441,7 +441,17 @@ export class Frontend {
     const { id: requestId, timeout, requestTimeout, key } = header ?? PLAIN;
     const deadline = timeout > 0 ? this.#now + timeout : Infinity;
     const excess = this.#excess(bytes, frames);
-    const request = { envelope, requestId, deadline, requestTimeout, key, body, bytes, excess };
+    const request = {
+      client,
+      envelope,
+      requestId,
+      deadline,
+      requestTimeout,
+      key,
+      body,
+      bytes,
+      excess,
+    };
     this.#events.request(client, request);
   }
 

@@ -10,10 +10,11 @@ import { type Assignment, Broker, type BrokerLimits } from "../broker.ts";
 import type { End } from "../broker/inquest.ts";
 import {
   type Asker,
+  askersOf,
   attemptOf,
   type Client,
   type Job,
-  type NewJob,
+  type JobRequest,
   type Worker,
 } from "../broker/job.ts";
 import { OrderWatch } from "../broker/order.ts";
@@ -228,10 +229,13 @@ export class BrokerLoop {
     this.#front = new Frontend(this.#context, this.#messages, front, {
       request: (client, request) => this.#request(client, request),
       cancel: (client, requestId, envelope) => {
-        this.#cancel(this.#broker.cancel(client, requestId, envelope, this.#now));
+        const job = this.#broker.cancel(client, requestId, envelope, this.#now);
+        if (job?.worker !== undefined) this.#cancel(job.worker, job);
       },
       gone: (client) => {
-        for (const running of this.#broker.disconnect(client, this.#now)) this.#cancel(running);
+        for (const job of this.#broker.disconnect(client, this.#now)) {
+          if (job.worker !== undefined) this.#cancel(job.worker, job);
+        }
       },
       stalled: (client) => this.#broker.refuseWaiting(client, STALLED),
       catchUp: () => {
@@ -354,7 +358,7 @@ export class BrokerLoop {
       case "rules":
         return this.#gate?.configure(command.rules);
       case "drain":
-        return this.#broker.close(command.waiting);
+        return this.#broker.drain(command.waiting);
       case "moveBackend":
         return this.#bind(() => this.#moveBackend(command.endpoint));
       case "mend":
@@ -626,7 +630,7 @@ export class BrokerLoop {
       jobs++;
       this.#book?.sent(next.job, this.#now);
       const group = this.#groups.get(next.worker);
-      if (next.worker.asked !== undefined) this.#ask(next);
+      if (next.worker.unsent !== undefined) this.#ask(next);
       else if (group === undefined) this.#groups.set(next.worker, [next.job]);
       else group.push(next.job);
     }
@@ -665,10 +669,10 @@ export class BrokerLoop {
       if (this.#book !== undefined) {
         // Nobody may be left to answer, but somebody has asked.
         const out = message.length;
-        this.#account(job, to.length > 0 ? to : [job], { code, out, micros: undefined });
+        this.#account(job, to.length > 0 ? to : [job.asker], { code, out, micros: undefined });
       }
       if (!last) continue;
-      this.#release(job.body);
+      this.#release(job.request.body);
       this.#broker.recycle(job);
     }
   }
@@ -678,15 +682,15 @@ export class BrokerLoop {
     const { job, code, micros, frames, bytes } = answer;
     if (code !== Code.ok) return this.#deliverError(answer);
     if (this.#book !== undefined) {
-      this.#account(job, [job, ...job.others], { code, out: bytes, micros });
+      this.#account(job, askersOf(job), { code, out: bytes, micros });
     }
-    if (job.key !== "") this.#keep(job.key, code, frames, bytes);
+    if (job.request.key !== "") this.#keep(job.request.key, code, frames, bytes);
     for (const other of job.others) {
       this.#front.reply(other, code, this.#copy(frames), bytes, this.#now);
     }
     job.line.charge(job.bytes + bytes + FRAME_WEIGHT * frames.length);
-    this.#front.reply(job, code, frames, bytes, this.#now);
-    this.#release(job.body);
+    this.#front.reply(job.asker, code, frames, bytes, this.#now);
+    this.#release(job.request.body);
     this.#broker.recycle(job);
   }
 
@@ -694,18 +698,18 @@ export class BrokerLoop {
   #deliverError({ job, code, flags, micros, frames, worker }: Answer): void {
     const stack = this.#errors.takeStack(flags, frames);
     this.#release(frames.splice(1)); // a message is one frame, whatever a worker sends
-    this.#account(job, [job, ...job.others], { code, out: bytesOf(frames), micros });
+    this.#account(job, askersOf(job), { code, out: bytesOf(frames), micros });
     if (code >= Code.handlerFailed) this.#tellFailure(job, code, textOf(frames), worker, stack);
-    if (job.key !== "" && (flags & ReplyFlag.PRIVATE) === 0) {
-      this.#keep(job.key, code, frames, bytesOf(frames));
+    if (job.request.key !== "" && (flags & ReplyFlag.PRIVATE) === 0) {
+      this.#keep(job.request.key, code, frames, bytesOf(frames));
     }
-    for (const asker of [job, ...job.others]) {
+    for (const asker of askersOf(job)) {
       const shown = this.#errors.shows(flags, asker.client);
       const said = shown ? this.#copy(frames) : this.#errors.veil(job);
       this.#front.reply(asker, code, said, bytesOf(said), this.#now);
     }
     this.#release(frames);
-    this.#release(job.body);
+    this.#release(job.request.body);
     this.#broker.recycle(job);
   }
 
@@ -748,20 +752,20 @@ export class BrokerLoop {
     request.requestTimeout = this.#broker.timeLimit(request.requestTimeout);
     request.bytes += FRAME_WEIGHT * Math.max(0, body.length - 1);
     if (excess !== undefined) {
-      this.#broker.reject(client, { ...request, bytes: 0 }, Code.tooLarge, excess);
+      this.#broker.reject({ ...request, bytes: 0 }, Code.tooLarge, excess);
     } else if (this.#front.isStalled(client, this.#now)) {
       // What it has asked for before would be run for nothing, too.
       this.#broker.refuseWaiting(client, STALLED);
-      this.#broker.refuse(client, { ...request, key: "" }, STALLED);
+      this.#broker.refuse({ ...request, key: "" }, STALLED);
     } else if (request.key === "" || !this.#answerFromCache(client, request)) {
       // A job of the same key stands for this one too: its own body is not needed.
-      const taken = this.#broker.submit(client, request);
-      if (taken.body !== body) this.#release(body);
+      const taken = this.#broker.submit(request);
+      if (taken.request.body !== body) this.#release(body);
       else this.#book?.arrived(taken, bytes, this.#now);
     }
   }
 
-  #answerFromCache(client: Client<Frames>, request: NewJob<Frames>): boolean {
+  #answerFromCache(client: Client<Frames>, request: JobRequest<Frames>): boolean {
     const { key, envelope, requestId, body } = request;
     const kept = this.#cache.get(key, this.#now);
     if (kept === undefined) return false;
@@ -775,14 +779,14 @@ export class BrokerLoop {
     return true;
   }
 
-  #cancel(running: Assignment<Frames> | undefined): void {
-    if (running !== undefined) this.#back.cancel(running.worker, running.job.id, Code.cancelled);
+  #cancel(worker: Worker<Frames>, job: Job<Frames>): void {
+    this.#back.cancel(worker, job.id, Code.cancelled);
   }
 
   /** Gives up workers whose handlers don't stop; what they have not begun, they must not begin. */
   #endOverruns(): void {
     for (const { worker, jobs, step } of this.#broker.takeOverruns()) {
-      for (const job of jobs) this.#cancel({ worker, job });
+      for (const job of jobs) this.#cancel(worker, job);
       if (step === "end") this.#tell({ type: "overran", worker: worker.id });
       else this.#isolated(worker);
     }
@@ -815,7 +819,7 @@ export class BrokerLoop {
       admit: (token, routingId) => this.#admit(token, routingId),
       reply: (worker, reply, frames, bytes) => {
         const code = isReplyCode(reply.code) ? reply.code : this.#errors.replace(frames);
-        const job = this.#broker.settle(worker, reply.job, code, reply.micros, this.#now);
+        const job = this.#broker.takeReply(worker, reply.job, code, reply.micros, this.#now);
         if (job === undefined) this.#release(frames);
         else {
           const { micros } = reply;

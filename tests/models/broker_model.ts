@@ -9,7 +9,13 @@
 import { strict as assert } from "node:assert";
 import fc from "fast-check";
 import { type Assignment, Broker, type BrokerLimits, type BrokerTimes } from "../../broker.ts";
-import { type Client, type Job, newClient, type Worker } from "../../broker/job.ts";
+import {
+  askersOf,
+  type Client,
+  type JobRequest,
+  newClient,
+  type Worker,
+} from "../../broker/job.ts";
 import { Code } from "../../wire/request.ts";
 
 /** An event and its two numbers, which each event reads in its own way. */
@@ -220,7 +226,7 @@ class BrokerModel {
     this.addWorker();
     while (!this.#broker.idle) {
       this.dispatch();
-      for (const hand of this.#hands) if (hand.worker.asked !== undefined) this.#prove(hand);
+      for (const hand of this.#hands) if (hand.worker.unsent !== undefined) this.#prove(hand);
       for (const hand of this.#hands) while (hand.jobs.length > 0) this.#settle(hand, 0, 1000, 200);
       this.#compare();
     }
@@ -234,7 +240,7 @@ class BrokerModel {
     const alike = [...this.#asked.values()].find((it) => it.key === request.key && isOpen(it));
     const reason = this.#refusal(peer);
     const others = this.#others;
-    const job = this.#broker.submit(peer.client, request);
+    const job = this.#broker.submit({ ...request, client: peer.client });
     const asker = { peer, requestId: request.requestId };
     if (alike !== undefined && request.key !== "") {
       if (others >= this.#limits.queueLimit) {
@@ -252,8 +258,8 @@ class BrokerModel {
     const peer = this.#peer(client);
     const id = Math.max(0, ...this.#asked.keys()) + 1;
     const request = { ...this.#request(0), bytes: 0, key: "", requestId: undefined };
-    this.#broker.reject(peer.client, request, Code.tooLarge, "Too large");
-    this.#end(this.#note({ ...request, id }, { peer, requestId: undefined }), Code.tooLarge);
+    this.#broker.reject({ ...request, client: peer.client }, Code.tooLarge, "Too large");
+    this.#end(this.#note({ id, request }, { peer, requestId: undefined }), Code.tooLarge);
   }
 
   /** A client takes back what it asked, which may have been answered long ago. */
@@ -267,7 +273,7 @@ class BrokerModel {
     const { cancelled } = this.#broker.counters;
     const told = this.#broker.cancel(client, requestId, ENVELOPE, this.#now);
     assert.equal(this.#broker.counters.cancelled, cancelled + (known ? 1 : 0));
-    assert.equal(told?.job.id, known && this.#isSole(asked) ? asked.id : undefined);
+    assert.equal(told?.id, known && this.#isSole(asked) ? asked.id : undefined);
     if (!known) return;
     if (asked.askers.length > 1) {
       this.#leaving.push(asked.id);
@@ -336,9 +342,9 @@ class BrokerModel {
     const id = second % (this.#asked.size + 3);
     if (hand === undefined || hand.jobs.some((asked) => asked.id === id)) return;
     const { strayReplies } = this.#broker.counters;
-    if (second % 2 === 1 && hand.worker.isolatedUntil < Infinity) return;
+    if (second % 2 === 1 && hand.worker.isolation !== undefined) return;
     if (second % 2 === 0) this.#broker.giveBack(hand.worker, id, this.#now);
-    else assert.equal(this.#broker.settle(hand.worker, id, 200, 1, this.#now), undefined);
+    else assert.equal(this.#broker.takeReply(hand.worker, id, 200, 1, this.#now), undefined);
     assert.equal(this.#broker.counters.strayReplies, strayReplies + 1);
   }
 
@@ -462,7 +468,7 @@ class BrokerModel {
         .map((asked) => ({ asked, worker }))
     );
     assert.deepEqual(
-      told.map(({ job, worker }) => [job.id, worker.id]).sort(),
+      told.map(({ id, worker }) => [id, worker?.id]).sort(),
       running.map(({ asked, worker }) => [asked.id, worker.id]).sort(),
     );
     for (const { asked } of running) asked.abortedAt = this.#now;
@@ -512,7 +518,7 @@ class BrokerModel {
   close(first: number): void {
     if (first > 2 || this.#phase === "refusing") return;
     this.#phase = first === 0 ? "serving" : "refusing";
-    this.#broker.close(first === 0 ? "serve" : "refuse");
+    this.#broker.drain(first === 0 ? "serve" : "refuse");
     if (first === 0) return;
     for (const asked of this.#waiting()) {
       this.#unwait(asked);
@@ -551,7 +557,7 @@ class BrokerModel {
   }
 
   #note(job: NoteOfJob, asker: Asker): Asked {
-    const { id, key, bytes, deadline, requestTimeout: timeLimit } = job;
+    const { id, request: { key, bytes, deadline, requestTimeout: timeLimit } } = job;
     assert(!this.#asked.has(id), "job ids are never used twice");
     const state = { since: this.#now, runningSince: undefined, abortedAt: undefined };
     const counts = { deaths: 0, excused: 0, suspect: false, doubt: false, sent: true, ends: 0 };
@@ -854,7 +860,7 @@ class BrokerModel {
     const asked = hand.jobs[position];
     assert(asked);
     const { answered, failed } = this.#broker.counters;
-    const job = this.#broker.settle(hand.worker, asked.id, code, micros, this.#now);
+    const job = this.#broker.takeReply(hand.worker, asked.id, code, micros, this.#now);
     hand.jobs.splice(position, 1);
     const counts = isOpen(asked) ? 1 : 0;
     assert.equal(this.#broker.counters.answered, answered + counts);
@@ -864,7 +870,7 @@ class BrokerModel {
       return this.#end(asked, Code.cancelled);
     }
     assert.equal(job?.id, asked.id);
-    const askers = [job, ...job.others];
+    const askers = askersOf(job);
     assert.deepEqual(
       askers.map(({ client }) => client),
       asked.askers.map(({ peer }) => peer.client),
@@ -976,7 +982,10 @@ class BrokerModel {
 }
 
 /** What a job brings along. */
-type NoteOfJob = Pick<Job<string>, "id" | "key" | "bytes" | "deadline" | "requestTimeout">;
+interface NoteOfJob {
+  id: number;
+  request: Readonly<Pick<JobRequest<string>, "key" | "bytes" | "deadline" | "requestTimeout">>;
+}
 
 function ownerOf({ askers: [first] }: Asked): Peer {
   assert(first);

@@ -7,7 +7,13 @@
 
 import { strict as assert } from "node:assert";
 import { Broker, type BrokerLimits } from "../../broker.ts";
-import { type Client, type Job, newClient, type NewJob, type Worker } from "../../broker/job.ts";
+import {
+  type Client,
+  type Job,
+  type JobRequest,
+  newClient,
+  type Worker,
+} from "../../broker/job.ts";
 import type { End } from "../../broker/inquest.ts";
 import { Code } from "../../wire/request.ts";
 import { randomNumbers } from "../rig/random.ts";
@@ -81,20 +87,17 @@ class Desk {
   /** Submits jobs, each named by its client's letters and a number: "a1 a2 b1". */
   submit(names: string, asked: Asked = {}): void {
     for (const name of names.split(" ")) {
-      const client = this.client(name.replace(/\d+$/, ""));
-      this.#jobs.set(name, this.broker.submit(client, this.#request(name, asked)));
+      this.#jobs.set(name, this.broker.submit(this.#request(name, asked)));
     }
   }
 
   reject(name: string): void {
-    const client = this.client(name.replace(/\d+$/, ""));
     const request = this.#request(name, { bytes: 0 });
-    this.broker.reject(client, request, Code.tooLarge, "Too large");
+    this.broker.reject(request, Code.tooLarge, "Too large");
   }
 
   refuse(name: string): void {
-    const client = this.client(name.replace(/\d+$/, ""));
-    this.broker.refuse(client, this.#request(name, {}), "No");
+    this.broker.refuse(this.#request(name, {}), "No");
   }
 
   /** Brings workers that are ready. */
@@ -123,17 +126,17 @@ class Desk {
       const next = this.broker.next(this.now);
       if (next === undefined) return sent.join(" ");
       this.broker.proven(next.worker, this.now);
-      sent.push(`${next.job.body.name}>${next.worker.id}`);
+      sent.push(`${next.job.request.body.name}>${next.worker.id}`);
     }
   }
 
   /** A worker answers a job; whether the answer counted. */
   reply(number: number, name: string, micros = SLOW, code: number = Code.ok): boolean {
     const worker = this.worker(number);
-    const job = this.broker.settle(worker, this.job(name).id, code, micros, this.now);
+    const job = this.broker.takeReply(worker, this.job(name).id, code, micros, this.now);
     if (job === undefined) return false;
     assert.equal(job, this.job(name));
-    job.body.releases++;
+    job.request.body.releases++;
     return true;
   }
 
@@ -162,8 +165,8 @@ class Desk {
   /** What the broker itself has ended, as "job: code message" or "job: nothing". */
   ended(): string[] {
     return this.broker.takeEnded().map(({ job, to, code, message, last }) => {
-      if (last) job.body.releases++;
-      return `${job.body.name}: ${to.length > 0 ? `${code} ${message}` : "nothing"}`;
+      if (last) job.request.body.releases++;
+      return `${job.request.body.name}: ${to.length > 0 ? `${code} ${message}` : "nothing"}`;
     });
   }
 
@@ -174,13 +177,14 @@ class Desk {
     this.reply(number, "z0", micros);
   }
 
-  #request(name: string, asked: Asked): NewJob<Body> {
+  #request(name: string, asked: Asked): JobRequest<Body> {
     const { bytes = 1, timeout = Infinity, envelope = [], requestId, key = "" } = asked;
+    const client = this.client(name.replace(/\d+$/, ""));
     const body = { name, releases: 0 };
     this.bodies.push(body);
     const deadline = this.now + timeout;
     const requestTimeout = this.broker.timeLimit(asked.requestTimeout ?? 0);
-    return { envelope, requestId, requestTimeout, key, body, bytes, deadline };
+    return { client, envelope, requestId, requestTimeout, key, body, bytes, deadline };
   }
 }
 
@@ -196,8 +200,8 @@ function serveAll(desk: Desk, number: number): string {
     const next = desk.broker.next(desk.now);
     if (next === undefined) return order.join(" ");
     desk.broker.proven(next.worker, desk.now);
-    order.push(next.job.body.name);
-    assert(desk.reply(number, next.job.body.name));
+    order.push(next.job.request.body.name);
+    assert(desk.reply(number, next.job.request.body.name));
   }
 }
 
@@ -751,7 +755,7 @@ Deno.test("Broker sends a suspect only once its worker has shown that it lives, 
   desk.dispatch();
   desk.die(2);
   const next = desk.broker.next(desk.now);
-  assert.equal(next?.worker.asked, desk.job("a1"));
+  assert.equal(next?.worker.unsent, desk.job("a1"));
   desk.die(1);
   assert.deepEqual(desk.ended(), []);
   assert.deepEqual(deaths(desk, "a1"), [1]);
@@ -796,7 +800,7 @@ Deno.test("Broker keeps a worker free for a suspect when all are busy, and the o
 
 Deno.test("Broker drops and counts a reply when nobody has such a job", () => {
   const desk = loaded();
-  assert.equal(desk.broker.settle(desk.worker(1), 999, Code.ok, 1, desk.now), undefined);
+  assert.equal(desk.broker.takeReply(desk.worker(1), 999, Code.ok, 1, desk.now), undefined);
   assert.equal(desk.broker.counters.strayReplies, 1);
   assert.equal(desk.broker.assigned, 3);
 });
@@ -836,7 +840,7 @@ Deno.test("Broker drops and counts a reply when its worker was taken for dead an
 Deno.test("Broker learns nothing when a reply does not count", () => {
   const desk = loaded();
   const before = desk.broker.times.mean;
-  desk.broker.settle(desk.worker(1), 999, Code.ok, 1_000_000, desk.now);
+  desk.broker.takeReply(desk.worker(1), 999, Code.ok, 1_000_000, desk.now);
   assert.equal(desk.broker.times.mean, before);
 });
 
@@ -863,7 +867,7 @@ Deno.test("Broker gives a worker up when a job that waits there was taken back a
   desk.now += 200;
   desk.broker.tick(desk.now);
   const [overrun] = desk.broker.takeOverruns();
-  assert.deepEqual(overrun?.jobs.map(({ body }) => body.name), ["a3", "a4"]);
+  assert.deepEqual(overrun?.jobs.map(({ request }) => request.body.name), ["a3", "a4"]);
   desk.workers(2);
   assert.equal(serveAll(desk, 2), "a3 a4");
 });
@@ -934,7 +938,7 @@ Deno.test("Broker tells which running jobs to cancel when their client leaves, a
   desk.submit("b1");
   desk.dispatch();
   const running = desk.broker.disconnect(desk.client("a"), desk.now);
-  const told = running.map(({ job, worker }) => `${job.body.name}>${worker.id}`);
+  const told = running.map(({ request, worker }) => `${request.body.name}>${worker?.id}`);
   assert.deepEqual(told.sort(), ["a1>1", "a2>1", "a3>1", "a4>2"]);
   assert.equal(desk.broker.counters.abandoned, 4);
   assert.equal(desk.job("a1").state, "aborted");
@@ -1029,7 +1033,7 @@ Deno.test("Broker has no tick due when jobs with a deadline ended in any other w
   desk.submit("b1", { timeout: 5000 });
   desk.broker.disconnect(desk.client("a"), desk.now);
   assert(desk.broker.tick(desk.now) <= 100);
-  desk.broker.close("refuse");
+  desk.broker.drain("refuse");
   assert.equal(desk.broker.tick(desk.now), Infinity);
 });
 
@@ -1156,7 +1160,7 @@ Deno.test("Broker answers at once and counts it when a request is rejected", () 
 Deno.test("Broker serves what waits and answers 503 to what comes when it is closed to serve", () => {
   const desk = new Desk({ queueLimit: 2 });
   desk.submit("a1 a2");
-  desk.broker.close("serve");
+  desk.broker.drain("serve");
   assert.equal(desk.broker.blocked, false);
   desk.submit("b1");
   assert.deepEqual(desk.ended(), [`b1: 503 ${CLOSING}`]);
@@ -1168,7 +1172,7 @@ Deno.test("Broker serves what waits and answers 503 to what comes when it is clo
 
 Deno.test("Broker serves a returned job when it is closed to serve", () => {
   const desk = loaded();
-  desk.broker.close("serve");
+  desk.broker.drain("serve");
   desk.die(1);
   desk.workers(2);
   assert.equal(serveAll(desk, 2), "a1 a2 a3 a4");
@@ -1176,7 +1180,7 @@ Deno.test("Broker serves a returned job when it is closed to serve", () => {
 
 Deno.test("Broker answers 503 to what waits, comes or returns when it is closed to refuse", () => {
   const desk = loaded();
-  desk.broker.close("refuse");
+  desk.broker.drain("refuse");
   assert.deepEqual(desk.ended(), [`a4: 503 ${CLOSING}`]);
   desk.submit("b1");
   assert.deepEqual(desk.ended(), [`b1: 503 ${CLOSING}`]);
@@ -1193,8 +1197,8 @@ Deno.test("Broker answers 503 to what waits, comes or returns when it is closed 
 
 Deno.test("Broker refuses what still waits when it is closed to serve first and to refuse later", () => {
   const desk = loaded();
-  desk.broker.close("serve");
-  desk.broker.close("refuse");
+  desk.broker.drain("serve");
+  desk.broker.drain("refuse");
   assert.deepEqual(desk.ended(), [`a4: 503 ${CLOSING}`]);
 });
 
@@ -1320,7 +1324,7 @@ function pass(desk: Desk, duration: number): void {
 function overruns(desk: Desk): string[] {
   return desk.broker.takeOverruns().map(({ worker, jobs, step }) =>
     `${step === "end" ? "" : "isolate "}${worker.id}: ${
-      jobs.map(({ body }) => body.name).join(" ")
+      jobs.map(({ request }) => request.body.name).join(" ")
     }`
   );
 }
@@ -1542,7 +1546,7 @@ Deno.test("Broker tells which worker to stop when a running job is taken back, a
   desk.dispatch();
   const running = desk.broker.cancel(desk.client("a"), 7, [], desk.now);
   assert.equal(running?.worker, desk.worker(1));
-  assert.equal(running?.job, desk.job("a1"));
+  assert.equal(running, desk.job("a1"));
   assert.deepEqual(desk.ended(), []);
   assert.equal(desk.broker.cancel(desk.client("a"), 7, [], desk.now), undefined);
   assert.equal(desk.reply(1, "a1"), false);
@@ -1589,7 +1593,7 @@ Deno.test("Broker refuses a request of a key when too many wait for its answer, 
   desk.broker.disconnect(desk.client("a"), desk.now);
   desk.submit("d1", { key: "m" });
   assert.equal(desk.broker.counters.joined, 2001);
-  desk.broker.close("refuse");
+  desk.broker.drain("refuse");
   assert.equal(desk.broker.counters.refused, 2 + 2);
 });
 
@@ -1601,7 +1605,7 @@ Deno.test("Broker serves the others when a client leaves that has asked twice fo
   assert.equal(desk.broker.counters.abandoned, 2);
   desk.workers(1);
   assert.equal(desk.dispatch(), "a1>1");
-  assert.equal(desk.job("a1").client, desk.client("b"));
+  assert.equal(desk.job("a1").asker.client, desk.client("b"));
   assert.equal(desk.job("a1").others.length, 0);
 });
 
@@ -1637,7 +1641,7 @@ Deno.test("Broker goes on with a job when one of those who wait for it leaves or
     assert.deepEqual(desk.ended(), []);
     assert.equal(desk.broker.cancel(desk.client("c"), 7, [], desk.now), undefined);
     assert.deepEqual(desk.ended(), [`a1: ${TAKEN_BACK}`]);
-    assert.equal(desk.job("a1").client, desk.client("b"));
+    assert.equal(desk.job("a1").asker.client, desk.client("b"));
     assert.deepEqual(desk.job("a1").others.map(({ client }) => client), [desk.client("d")]);
     assert.deepEqual(["a", "b", "c", "d"].map((name) => desk.client(name).live), [0, 1, 0, 1]);
     if (!assigned) desk.workers(1);
@@ -1676,7 +1680,7 @@ Deno.test("Broker answers all who wait for a job when it ends it itself", () => 
 /** The flags of what the broker has ended, as "job: code flags". */
 function flagsOf(desk: Desk): string[] {
   return desk.broker.takeEnded().map(({ job, code, flags }) =>
-    `${job.body.name}: ${code} ${flags}`
+    `${job.request.body.name}: ${code} ${flags}`
   );
 }
 
@@ -1686,7 +1690,7 @@ Deno.test("Broker says of refused jobs whether they never started when it shuts 
   desk.workers(1, 2);
   assert.equal(desk.dispatch(), "a1>2 a2>1");
   desk.submit("b1 b2");
-  desk.broker.close("refuse");
+  desk.broker.drain("refuse");
   assert.deepEqual(flagsOf(desk), ["b1: 503 1", "b2: 503 1"]);
   desk.submit("b3");
   desk.giveBack(2, "a1");
@@ -1701,7 +1705,7 @@ Deno.test("Broker says so of all who wait for a job, and not of one that another
   desk.dispatch();
   desk.die(1);
   desk.submit("b1 c1", { key: "k" });
-  desk.broker.close("refuse");
+  desk.broker.drain("refuse");
   assert.deepEqual(flagsOf(desk), ["a1: 503 0", "b1: 503 1"]);
   desk.submit("d1 e1", { key: "k" });
   assert.deepEqual(flagsOf(desk), ["d1: 503 1", "e1: 503 1"]);
@@ -1726,7 +1730,7 @@ Deno.test("Broker does not say so of jobs that ran beside one that overran", () 
   desk.now += 300;
   desk.broker.tick(desk.now);
   desk.pass(200); // the worker does not show that it lives
-  desk.broker.close("refuse");
+  desk.broker.drain("refuse");
   assert.deepEqual(flagsOf(desk), ["a1: 504 0", "b1: 503 0"]);
 });
 
@@ -1854,7 +1858,8 @@ class Audit {
     const refused = this.#closed !== "no" ||
       (this.#limits.overflow === "reject" && this.#broker.full);
     const body = { name: `${client}`, releases: 0 };
-    const job = this.#broker.submit(known, {
+    const job = this.#broker.submit({
+      client: known,
       envelope: [],
       requestId: undefined,
       requestTimeout: Infinity,
@@ -1987,7 +1992,7 @@ class Audit {
     const job = this.#pick(running);
     if (job === undefined) return;
     const micros = this.#random(3) === 0 ? this.#random(2000) : this.#random(100);
-    const settled = this.#broker.settle(worker, job.id, Code.ok, micros, this.#now);
+    const settled = this.#broker.takeReply(worker, job.id, Code.ok, micros, this.#now);
     const entry = this.#entry(job);
     assert.equal(settled, entry.abandoned ? undefined : job);
     assert.equal(entry.worker, worker);
@@ -2005,7 +2010,7 @@ class Audit {
     const before = this.#broker.counters.strayReplies;
     const { id } = entry.job;
     if (this.#random(2) === 0) this.#broker.giveBack(worker, id, this.#now);
-    else assert.equal(this.#broker.settle(worker, id, Code.ok, 5, this.#now), undefined);
+    else assert.equal(this.#broker.takeReply(worker, id, Code.ok, 5, this.#now), undefined);
     assert.equal(this.#broker.counters.strayReplies, before + 1);
     note("stray");
   }
@@ -2068,7 +2073,7 @@ class Audit {
     const mine = [...this.#entries.values()].filter((entry) =>
       entry.client === index && entry.ends === 0
     );
-    const cancelled = new Set(running.map(({ job }) => job));
+    const cancelled = new Set(running);
     for (const entry of mine) {
       assert.equal(cancelled.delete(entry.job), entry.worker !== undefined);
       if (entry.worker !== undefined) entry.abandoned = true;
@@ -2096,7 +2101,7 @@ class Audit {
 
   #close(): void {
     this.#closed = this.#closed === "no" && this.#random(2) === 0 ? "serve" : "refuse";
-    this.#broker.close(this.#closed);
+    this.#broker.drain(this.#closed);
     if (this.#closed === "refuse") { for (const entry of this.#waiting()) this.#unwait(entry); }
     note(`closed: ${this.#closed}`);
   }
@@ -2125,8 +2130,8 @@ class Audit {
   #end(entry: Entry): void {
     entry.worker = undefined;
     entry.ends++;
-    assert.equal(entry.job.body, entry.body);
-    assert.equal(entry.job.client, entry.owner);
+    assert.equal(entry.job.request.body, entry.body);
+    assert.equal(entry.job.asker.client, entry.owner);
     entry.body.releases++;
     assert.equal(entry.ends, 1, "A job ends once");
   }
@@ -2147,7 +2152,7 @@ class Audit {
       assert(worker.jobs.size <= Math.max(concurrency, prefetch), "A worker has too many jobs");
     }
     for (const entry of live) {
-      assert.equal(entry.job.client, entry.owner);
+      assert.equal(entry.job.asker.client, entry.owner);
       assert.equal(entry.worker?.jobs.get(entry.job.id), entry.worker && entry.job);
       assert.equal(entry.job.deaths, entry.deaths);
     }
@@ -2160,7 +2165,7 @@ class Audit {
   #finish(): void {
     while (this.#workers.length > 0) this.#removeWorker(this.#workers[0]);
     this.#closed = "refuse";
-    this.#broker.close("refuse");
+    this.#broker.drain("refuse");
     this.#takeEnded();
     assert.equal(this.#broker.idle, true);
     assert.equal(this.#broker.queuedBytes, 0);

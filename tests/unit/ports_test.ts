@@ -9,8 +9,14 @@ import { strict as assert } from "node:assert";
 import { Backend } from "../../ports/backend.ts";
 import { routingKey } from "../../ports/clients.ts";
 import { type Frames, Frontend, type Request } from "../../ports/frontend.ts";
-import { type Client, type Job, newClient, newJob, type Worker } from "../../broker/job.ts";
-import { noLinks } from "../../broker/list.ts";
+import {
+  type Client,
+  type Job,
+  newClient,
+  newJob,
+  newWorker,
+  type Worker,
+} from "../../broker/job.ts";
 import {
   buildJobHeader,
   buildJobSignal,
@@ -836,21 +842,7 @@ class Back {
   #admit(token: string, routingId: Bytes): Worker<Frames> | undefined {
     this.events.push(`admit ${token}`);
     if (!this.tokens.delete(token)) return undefined;
-    const worker: Worker<Frames> = {
-      id: this.workers.length + 1,
-      routingId,
-      links: noLinks(),
-      jobs: new Map(),
-      state: "ready",
-      alone: false,
-      asked: undefined,
-      end: undefined,
-      isolatedAt: 0,
-      isolatedUntil: Infinity,
-      idleSince: 0,
-      progressAt: 0,
-      answered: 0,
-    };
+    const worker = newWorker<Frames>(this.workers.length + 1, routingId, 0);
     this.workers.push(worker);
     return worker;
   }
@@ -919,7 +911,7 @@ function jobFor(
 ): Job<Frames> {
   const body = frames.map((frame) => back.messages.from(toBytes(frame)));
   const plain = { envelope: [], requestId: undefined, requestTimeout: Infinity, key: "" };
-  const job = newJob(id, client, { ...plain, body, bytes, deadline });
+  const job = newJob(id, { ...plain, client, body, bytes, deadline });
   job.deaths = deaths;
   return job;
 }
@@ -1349,7 +1341,7 @@ Deno.test("Backend keeps a job's body when it was sent, so that it can be sent a
   const [, small, big] = await second.receive();
   assert.equal(text(small), "small");
   assert.deepEqual(hexes([big ?? DELIMITER]), hexes([large]));
-  assert.deepEqual(job.body.map(({ size }) => size), [5, 100_000]);
+  assert.deepEqual(job.request.body.map(({ size }) => size), [5, 100_000]);
 });
 
 Deno.test("Backend tells a worker to cancel a job and to stop", async () => {
@@ -1390,7 +1382,7 @@ Deno.test("Backend holds any number of jobs for a worker when that does not read
   for (let id = 1; id <= JOBS; id++) {
     const job = jobFor(back, ["x"], { id, client });
     assert.equal(back.backend.send(worker, [job], 0), 1);
-    for (const frame of job.body) back.messages.release(frame);
+    for (const frame of job.request.body) back.messages.release(frame);
   }
   for (let id = 1; id <= JOBS; id++) {
     const [header] = await peer.receive();

@@ -472,13 +472,17 @@ const REQUEST = {
 
 Deno.test("newJob waits in its client's line, with no death and in no list", () => {
   const client = newClient<string>(new Uint8Array([1]), new Uint8Array(18));
-  const job = newJob(3, client, REQUEST);
+  const request = { ...REQUEST, client };
+  const job = newJob(3, request);
   assert.equal(job.line, client.line);
   assert.equal(client.live, 0);
-  assert.deepEqual({ ...job, client: 0, line: 0 }, {
-    ...REQUEST,
+  assert.deepEqual([job.request, job.asker], [request, request]);
+  assert.deepEqual({ ...job, request: 0, asker: 0, line: 0 }, {
     id: 3,
-    client: 0,
+    request: 0,
+    asker: 0,
+    bytes: 5,
+    deadline: 9,
     line: 0,
     links: noLinks(),
     others: [],
@@ -488,8 +492,10 @@ Deno.test("newJob waits in its client's line, with no death and in no list", () 
     excused: 0,
     beside: 0,
     shelf: undefined,
+    worker: undefined,
+    running: false,
     startedAt: 0,
-    abortedAt: Infinity,
+    abortedAt: 0,
     state: "queued",
   });
 });
@@ -497,8 +503,10 @@ Deno.test("newJob waits in its client's line, with no death and in no list", () 
 Deno.test("renewJob makes of a used record what newJob would make", () => {
   const client = newClient<string>(new Uint8Array([1]), new Uint8Array(18));
   const other = newClient<string>(new Uint8Array([2]), new Uint8Array(18));
-  const fresh = newJob(3, client, REQUEST);
-  const used = newJob(1, other, {
+  const request = { ...REQUEST, client };
+  const fresh = newJob(3, request);
+  const used = newJob(1, {
+    client: other,
     envelope: [],
     requestId: undefined,
     requestTimeout: 1,
@@ -511,7 +519,7 @@ Deno.test("renewJob makes of a used record what newJob would make", () => {
   for (const field of Object.keys(used)) {
     if (field !== "links") Object.assign(used, { [field]: "used" });
   }
-  const renewed = renewJob(used, 3, client, REQUEST);
+  const renewed = renewJob(used, 3, request);
   assert.equal(renewed, used);
   assert.deepEqual(renewed, fresh);
 });
