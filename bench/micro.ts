@@ -6,7 +6,8 @@
  * @module
  */
 
-import { Broker, type BrokerLimits } from "../broker.ts";
+import { Broker } from "../broker.ts";
+import type { BrokerLimits } from "../broker/limits.ts";
 import { type Job, type JobRequest, newClient, type Worker } from "../broker/job.ts";
 import {
   buildJobHeader,

@@ -9,7 +9,7 @@
 import { type Linked, List } from "./list.ts";
 
 /** What can wait here. */
-export interface Waiting<T extends Waiting<T>> extends Linked<T> {
+export interface Queued<T extends Queued<T>> extends Linked<T> {
   /** Whose turn it takes. */
   readonly line: Line<T>;
   /** Its weight, for the sum. */
@@ -22,7 +22,7 @@ const TURN_BYTES = 16_384;
 const MAX_DEBT = 16;
 
 /** One client's place: the items that it has waiting. */
-export class Line<T extends Waiting<T>> implements Linked<Line<T>> {
+export class Line<T extends Queued<T>> implements Linked<Line<T>> {
   /** Its place in the round. */
   readonly links: { previous: Line<T> | undefined; next: Line<T> | undefined } = {
     previous: undefined,
@@ -43,7 +43,7 @@ export class Line<T extends Waiting<T>> implements Linked<Line<T>> {
 }
 
 /** Items that wait, fairly. */
-export class FairQueue<T extends Waiting<T>> {
+export class FairQueue<T extends Queued<T>> {
   readonly #returned = new List<T>();
   readonly #round = new List<Line<T>>();
   readonly #inReturned = new Set<T>();

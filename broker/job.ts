@@ -5,7 +5,7 @@
  * @module
  */
 
-import { Line, type Waiting } from "./fair_queue.ts";
+import { Line, type Queued } from "./fair_queue.ts";
 import type { End } from "./inquest.ts";
 import { type Linked, noLinks } from "./list.ts";
 import { type Past, type Suspect, triesOf } from "./suspects.ts";
@@ -53,7 +53,7 @@ export interface JobRequest<B> extends Asker<B> {
 }
 
 /** A request inside the broker: what was asked, and where it is. */
-export interface Job<B> extends Waiting<Job<B>>, Suspect<Job<B>> {
+export interface Job<B> extends Queued<Job<B>>, Suspect<Job<B>> {
   /** Counts up from 1, never used twice. */
   id: number;
   /** What was asked; it stays what it was, whoever waits for the answer. */
@@ -212,4 +212,41 @@ export function askersOf<B>({ asker, others }: Job<B>): readonly Asker<B>[] {
 /** Which try at a job this is: 1, and one more for each worker that may have died of it. */
 export function attemptOf(job: Past): number {
   return triesOf(job) + 1;
+}
+
+/** Whether a worker runs a job that somebody waits for. */
+export function isRunning<B>({ state, running }: Job<B>): boolean {
+  return state === "assigned" && running;
+}
+
+/** One more waits for a job: its client can take the request back. */
+export function noteRequest<B>(job: Job<B>, { client, requestId }: Asker<B>): void {
+  client.live++;
+  if (requestId !== undefined) client.asked.set(requestId, job);
+}
+
+/** One no longer waits for a job. */
+export function forgetRequest<B>(job: Job<B>, { client, requestId }: Asker<B>): void {
+  client.live--;
+  if (requestId !== undefined && client.asked.get(requestId) === job) {
+    client.asked.delete(requestId);
+  }
+}
+
+/** Whether a request is the one that `client` has this number for, and came by way of the same peers as `envelope`. */
+export function isFrom<B>(
+  asker: Asker<B>,
+  client: Client<B>,
+  requestId: number,
+  envelope: Asker<B>["envelope"],
+): boolean {
+  if (asker.client !== client || asker.requestId !== requestId) return false;
+  // The last frame is the header, which is another one.
+  const way = envelope.slice(0, -1);
+  return asker.envelope.length === envelope.length &&
+    way.every((frame, index) => isEqual(frame, asker.envelope[index]));
+}
+
+function isEqual(one: Uint8Array, other: Uint8Array | undefined): boolean {
+  return one.length === other?.length && one.every((byte, index) => byte === other[index]);
 }

@@ -6,7 +6,7 @@
  */
 
 import { type AccessRules, Domain, Gate } from "../auth/gate.ts";
-import { type Assignment, Broker, type BrokerLimits } from "../broker.ts";
+import { type Assignment, Broker } from "../broker.ts";
 import type { End } from "../broker/inquest.ts";
 import {
   type Asker,
@@ -17,6 +17,7 @@ import {
   type JobRequest,
   type Worker,
 } from "../broker/job.ts";
+import type { BrokerLimits } from "../broker/limits.ts";
 import { OrderWatch } from "../broker/order.ts";
 import { ReplyCache } from "../broker/reply_cache.ts";
 import { Ticks } from "../system/ticks.ts";
@@ -75,8 +76,6 @@ export interface AccessOptions {
   backendKey: string | undefined;
 }
 
-/** As measured on a virtual machine of two cores, ms. */
-const WAKE_TIME = 0.1;
 /** Messages read from one socket before the other has its turn, at most. */
 const BATCH = 500;
 /** How long one socket is read before the other has its turn, ms: some messages take much longer than others. */
@@ -213,7 +212,7 @@ export class BrokerLoop {
    */
   constructor(library: Library, options: LoopOptions, listener: (event: LoopEvent) => void) {
     this.#listener = listener;
-    this.#broker = new Broker(options, { wakeTime: WAKE_TIME });
+    this.#broker = new Broker(options);
     this.#context = new Context(library);
     this.#messages = new MessagePool(library);
     this.#cache = new ReplyCache((frames) => this.#release(frames));

@@ -6,8 +6,9 @@
  */
 
 import type { AccessRules } from "../auth/gate.ts";
-import type { BrokerCounters, BrokerLimits } from "../broker.ts";
+import type { BrokerCounters } from "../broker/counters.ts";
 import type { End } from "../broker/inquest.ts";
+import type { BrokerLimits } from "../broker/limits.ts";
 import type { LogFields, LogLevel } from "../wire/job.ts";
 import type { Visit } from "./access_book.ts";
 import type { WorkerLine } from "./backend.ts";

@@ -8,7 +8,7 @@
 
 import { strict as assert } from "node:assert";
 import fc from "fast-check";
-import { type Assignment, Broker, type BrokerLimits, type BrokerTimes } from "../../broker.ts";
+import { type Assignment, Broker } from "../../broker.ts";
 import {
   askersOf,
   type Client,
@@ -16,7 +16,13 @@ import {
   newClient,
   type Worker,
 } from "../../broker/job.ts";
+import type { BrokerLimits } from "../../broker/limits.ts";
 import { Code } from "../../wire/request.ts";
+
+/** How long a sleeping worker takes to wake up, ms. */
+interface BrokerTimes {
+  wakeTime: number;
+}
 
 /** An event and its two numbers, which each event reads in its own way. */
 export type Step = readonly [event: keyof typeof EVENTS, first: number, second: number];

@@ -6,7 +6,7 @@
  */
 
 import { strict as assert } from "node:assert";
-import { Broker, type BrokerLimits } from "../../broker.ts";
+import { Broker } from "../../broker.ts";
 import {
   type Client,
   type Job,
@@ -15,6 +15,7 @@ import {
   type Worker,
 } from "../../broker/job.ts";
 import type { End } from "../../broker/inquest.ts";
+import type { BrokerLimits } from "../../broker/limits.ts";
 import { Code } from "../../wire/request.ts";
 import { randomNumbers } from "../rig/random.ts";
 

@@ -1,0 +1,79 @@
+/**
+ * Whether a request is let in: the bounds of the queue, each client's share of it, and the end of service.
+ *
+ * @module
+ */
+
+import type { Client } from "./job.ts";
+import type { BrokerLimits } from "./limits.ts";
+import type { Roster } from "./roster.ts";
+import type { Waiting } from "./waiting.ts";
+
+/** What an `Admission` goes by. */
+export type AdmissionLimits = Pick<
+  BrokerLimits,
+  "queueLimit" | "queueBytes" | "overflow" | "maxQueuePerClient"
+>;
+
+/** The bounds for what waits. */
+export class Admission<B> {
+  #limits: AdmissionLimits;
+  readonly #waiting: Pick<Waiting<B>, "size" | "bytes">;
+  readonly #roster: Pick<Roster<B>, "bytes">;
+  /** open → serving: only what waits is served → refusing: nothing is started any more */
+  #phase: "open" | "serving" | "refusing" = "open";
+
+  /** Lets requests in by what waits, and by what workers hold. */
+  constructor(
+    limits: AdmissionLimits,
+    waiting: Pick<Waiting<B>, "size" | "bytes">,
+    roster: Pick<Roster<B>, "bytes">,
+  ) {
+    this.#limits = limits;
+    this.#waiting = waiting;
+    this.#roster = roster;
+  }
+
+  /** Applies other limits from now on. */
+  configure(limits: AdmissionLimits): void {
+    this.#limits = limits;
+  }
+
+  /** Lets no more requests in; what waits is served, or nothing is started any more. */
+  drain(waiting: "serve" | "refuse"): void {
+    this.#phase = waiting === "serve" ? "serving" : "refusing";
+  }
+
+  /** Whether requests are let in, where there is room. */
+  get isOpen(): boolean {
+    return this.#phase === "open";
+  }
+
+  /** Whether what waits is started. */
+  get isServing(): boolean {
+    return this.#phase !== "refusing";
+  }
+
+  /**
+   * Whether what waits is at one of its bounds. The bytes of what workers have count too: they are held until
+   * the answer is there.
+   */
+  get isFull(): boolean {
+    const { queueLimit, queueBytes } = this.#limits;
+    return this.#waiting.size >= queueLimit ||
+      this.#waiting.bytes + this.#roster.bytes >= queueBytes;
+  }
+
+  /** Whether the frontend should not be read now. */
+  get isBlocked(): boolean {
+    return this.isOpen && this.#limits.overflow === "block" && this.isFull;
+  }
+
+  /** Why a request of a client is refused now though there is service; undefined: it is let in. */
+  refusal({ line }: Client<B>): string | undefined {
+    const { overflow, maxQueuePerClient } = this.#limits;
+    if (overflow === "reject" && this.isFull) return "The queue is full";
+    if (maxQueuePerClient === 0 || line.size < maxQueuePerClient) return undefined;
+    return `The client has ${maxQueuePerClient} requests waiting, which is the limit`;
+  }
+}

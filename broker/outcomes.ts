@@ -1,0 +1,143 @@
+/**
+ * What becomes of a job that no worker has any more: it waits again, or it ends, once. Answers that the broker
+ * gives itself are kept here until they are fetched.
+ *
+ * @module
+ */
+
+import { Code, StatusFlag } from "../wire/request.ts";
+import type { Admission } from "./admission.ts";
+import type { BrokerCounters } from "./counters.ts";
+import { type Asker, askersOf, forgetRequest, type Job } from "./job.ts";
+import type { SharedRequests } from "./shared_requests.ts";
+import { triesOf } from "./suspects.ts";
+import type { Waiting } from "./waiting.ts";
+
+/** An answer that the broker itself gives. */
+export interface Ended<B> {
+  job: Job<B>;
+  /** Who gets it: those of the askers who are connected. */
+  to: readonly Asker<B>[];
+  code: number;
+  message: string;
+  /** `StatusFlag`s of the answer. */
+  flags: number;
+  /** Whether the job has ended; if not, others still wait for it. */
+  last: boolean;
+}
+
+const NONE: readonly never[] = [];
+const NO_FLAGS = 0;
+const CANCELLED = "The request was cancelled";
+
+/** The ends of jobs, and their ways back. */
+export class Outcomes<B> {
+  readonly #admission: Pick<Admission<B>, "isServing">;
+  readonly #waiting: Waiting<B>;
+  readonly #shared: SharedRequests<B>;
+  readonly #counters: BrokerCounters;
+  #ended: Ended<B>[] = [];
+
+  /** Puts jobs back to `waiting`, and counts. */
+  constructor(
+    admission: Pick<Admission<B>, "isServing">,
+    waiting: Waiting<B>,
+    shared: SharedRequests<B>,
+    counters: BrokerCounters,
+  ) {
+    this.#admission = admission;
+    this.#waiting = waiting;
+    this.#shared = shared;
+    this.#counters = counters;
+  }
+
+  /** A worker has a job no more: it goes to the front of the queue, or of the suspects, if it comes back. */
+  putBack(job: Job<B>): void {
+    if (!this.comesBack(job)) return;
+    this.#counters.returned++;
+    this.#waiting.putBack(job);
+  }
+
+  /** Whether a job that a worker had waits again; it ends if nobody waits for it, or nothing is started any more. */
+  comesBack(job: Job<B>): boolean {
+    if (job.state === "aborted") this.cancel(job);
+    else if (!this.#admission.isServing) this.turnAway(job);
+    else return true;
+    return false;
+  }
+
+  /** A worker has answered: what is to be sent to whom is in the job's record. */
+  finish(job: Job<B>): void {
+    job.state = "ended";
+    this.#waiting.endTurn(job);
+    this.#shared.end(job);
+    forgetRequest(job, job.asker);
+    for (const other of job.others) forgetRequest(job, other);
+  }
+
+  /** Ends a job by an answer of the broker's own, for those who still wait for one. */
+  answer(job: Job<B>, code: number, message: string, flags = NO_FLAGS): void {
+    this.finish(job);
+    const to = askersOf(job).filter(({ client }) => client.connected);
+    this.#ended.push({ job, to, code, message, flags, last: true });
+  }
+
+  /** Answers 503: there is no room. */
+  refuse(job: Job<B>, message: string): void {
+    this.#counters.refused++;
+    this.answer(job, Code.unavailable, message);
+  }
+
+  /** Answers 503: this server will not start the job. A job that never ran may be sent to another server. */
+  turnAway(job: Job<B>): void {
+    this.#counters.refused++;
+    const flags = job.begun ? NO_FLAGS : StatusFlag.unstarted;
+    this.answer(job, Code.unavailable, "The server is shutting down", flags);
+  }
+
+  /** Answers 408. */
+  expire(job: Job<B>): void {
+    this.#counters.expired++;
+    this.answer(job, Code.expired, "The deadline passed before the job was started");
+  }
+
+  /** Answers 502: too many workers died on the job. */
+  giveUp(job: Job<B>): void {
+    this.#counters.lost++;
+    this.answer(job, Code.workerDied, `The worker died ${triesOf(job)} times on this job`);
+  }
+
+  /** Answers 502: the job lost its worker because of another, and must not be started twice. */
+  giveUpDisplaced(job: Job<B>): void {
+    this.#counters.lost++;
+    const reason = "The worker was ended because of another job, and maxAttempts is 1";
+    this.answer(job, Code.workerDied, reason);
+  }
+
+  /** Answers 504: the handler does not stop. */
+  overrun(job: Job<B>): void {
+    if (job.state === "aborted") return this.cancel(job);
+    this.#counters.overran++;
+    const limit = `The handler ran past its limit of ${job.request.requestTimeout} ms`;
+    this.answer(job, Code.handlerTimeout, limit);
+  }
+
+  /** Answers 499: nobody wants the answer any more. */
+  cancel(job: Job<B>): void {
+    this.answer(job, Code.cancelled, CANCELLED);
+  }
+
+  /** Answers 499 to one of those who waited for a job, which goes on for the others. */
+  cancelFor(asker: Asker<B>, job: Job<B>): void {
+    const answer = { code: Code.cancelled, message: CANCELLED, flags: NO_FLAGS };
+    this.#ended.push({ job, to: [asker], ...answer, last: false });
+  }
+
+  /** The answers that were given since the last call. */
+  take(): readonly Ended<B>[] {
+    if (this.#ended.length === 0) return NONE;
+    const ended = this.#ended;
+    this.#ended = [];
+    return ended;
+  }
+}
