@@ -176,7 +176,7 @@ Deno.test("serve exits 1 and says so in one line when far too few files may be o
 Deno.test("serve has files enough for its smallest pool and a client when judgeFiles says so", {
   ignore: !linux,
 }, async () => {
-  const needed = /as 20 workers need (\d+)/;
+  const needed = /: 20 workers need at least (\d+) open files/;
   const args = [...ANY_PORT, "--workers", "20"];
   const { stderr } = await underLimit(64, ...args);
   const [, least = ""] = needed.exec(stderr) ?? [];
