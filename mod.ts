@@ -1078,8 +1078,9 @@ class PreforkServer implements Server {
     const { jobs = 0, answered = 0 } = workers.get(worker) ?? {};
     const view = this.#supervisor.worker(worker);
     const ready = jobs > 0 ? "busy" : "idle";
-    const state = purpose === "dequeue" ? purpose : view?.state === "ready" ? ready : view?.state;
-    return { worker, pid: child.pid, state: state ?? "stopping", jobs, answered };
+    const unready = view?.state === "starting" ? "starting" : "stopping";
+    const state = purpose === "dequeue" ? purpose : view?.state === "ready" ? ready : unready;
+    return { worker, pid: child.pid, state, jobs, answered };
   }
 
   // ---- changes ----

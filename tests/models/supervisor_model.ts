@@ -7,7 +7,13 @@
 
 import { strict as assert } from "node:assert";
 import fc from "fast-check";
-import { type Action, type Ending, type Limits, Supervisor } from "../../pool/supervisor.ts";
+import {
+  type Action,
+  type Ending,
+  type Limits,
+  Supervisor,
+  type WorkerView,
+} from "../../pool/supervisor.ts";
 
 /** An event and its two numbers, which each event reads in its own way. */
 export type PoolStep = readonly [event: keyof typeof EVENTS, first: number, second: number];
@@ -68,6 +74,23 @@ export const poolLimits: fc.Arbitrary<Limits> = fc.record({
   babysitInterval: fc.constantFrom(0, 1_000),
   rogueCpuTime: fc.constant(1_000),
 });
+
+/** All workers that a supervisor knows, in the order of their ids, which count from 1. */
+export function workersOf(supervisor: Supervisor): WorkerView[] {
+  const { starting, ready, stopping, dequeue } = supervisor.counts();
+  const count = starting + ready + stopping + dequeue;
+  const found: WorkerView[] = [];
+  for (let id = 1; found.length < count; id++) {
+    const view = supervisor.worker(id);
+    if (view !== undefined) found.push(view);
+  }
+  return found;
+}
+
+/** Whether a worker was asked to leave, leaves by itself, or is being ended. */
+export function isLeaving({ state }: WorkerView): boolean {
+  return state !== "starting" && state !== "ready";
+}
 
 /** Goes through a sequence and throws at the first rule that is broken. */
 export function checkSupervisor(limits: Limits, cpus: number, steps: readonly PoolStep[]): void {
@@ -300,8 +323,8 @@ class World {
     return processes[index % Math.max(1, processes.length)];
   }
 
-  #view({ worker }: Process) {
-    return [...this.#supervisor.workers()].find((view) => view.worker === worker);
+  #view({ worker }: Process): WorkerView | undefined {
+    return this.#supervisor.worker(worker);
   }
 
   #exit(process: Process, ending: Ending): void {
@@ -315,9 +338,9 @@ class World {
       return this.#exit(process, "ok");
     }
     if (!process.serves) return this.#exit(process, "ok");
-    const state = this.#view(process)?.state;
-    if (state === "stopping") return this.#exit(process, "broken");
-    if (state === "starting") this.#supervisor.ready(process.worker, this.#now);
+    const view = this.#view(process);
+    if (view === undefined || isLeaving(view)) return this.#exit(process, "broken");
+    if (view.state === "starting") this.#supervisor.ready(process.worker, this.#now);
     process.said = "ready";
     process.idleSince ??= this.#now;
   }
@@ -391,7 +414,7 @@ class World {
     const { starting, ready, dequeue } = this.#supervisor.counts();
     const { maxWorkers, maxDequeueWorkers, startDelay } = this.#limits;
     const { maxRequests, maxMemory, maxAge } = this.#limits;
-    const known = [...this.#supervisor.workers()].map(({ worker }) => worker);
+    const known = workersOf(this.#supervisor).map(({ worker }) => worker);
     assert.deepEqual(known.sort(), [...this.#processes.keys()].sort(), "every process is known");
     if (this.#halted) return assert.equal(starting + ready, 0, "everybody is asked to leave");
     assert(ready <= maxWorkers, `${ready} workers are ready, at most ${maxWorkers}`);
@@ -404,10 +427,10 @@ class World {
   /** Whoever is late to be ready or to leave is killed. */
   #checkDeadlines(): void {
     for (const process of this.#processes.values()) {
-      const { state, reason } = this.#view(process) ?? {};
-      if (state === "ready") continue;
-      const finishing = reason === "recycled" && this.busy(process.worker) && !this.#halted;
-      if (state === "stopping" && (!process.stopping || finishing)) {
+      const view = this.#view(process);
+      if (view?.state === "ready") continue;
+      const finishing = view?.reason === "recycled" && this.busy(process.worker) && !this.#halted;
+      if (view !== undefined && isLeaving(view) && (!process.stopping || finishing)) {
         process.stopping = true;
         const { stopTimeout, abortGrace } = this.#limits;
         const more = process.isolated ? 1000 + Math.max(stopTimeout, abortGrace) : 0;

@@ -12,6 +12,7 @@ import {
   type Limits,
   Supervisor,
 } from "../../pool/supervisor.ts";
+import { isLeaving, workersOf } from "../models/supervisor_model.ts";
 
 const LIMITS: Limits = {
   minWorkers: 2,
@@ -145,13 +146,15 @@ class Pool {
     this.supervisor.memoryReadings([{ worker, bytes }], this.now);
   }
 
-  state(state: string): number[] {
-    const views = [...this.supervisor.workers()].filter((it) => it.state === state);
+  state(state: "starting" | "ready" | "stopping"): number[] {
+    const views = workersOf(this.supervisor).filter((it) =>
+      state === "stopping" ? isLeaving(it) : it.state === state
+    );
     return views.map(({ worker }) => worker);
   }
 
   reason(worker: number): string | undefined {
-    return [...this.supervisor.workers()].find((it) => it.worker === worker)?.reason;
+    return this.supervisor.worker(worker)?.reason;
   }
 }
 
@@ -329,7 +332,7 @@ for (const how of ["lives for 1 s", "answers a job"]) {
 
 /** All processes that serve, or have served. */
 function living(pool: Pool): number {
-  return [...pool.supervisor.workers()].length;
+  return workersOf(pool.supervisor).length;
 }
 
 Deno.test("Supervisor has at most twice maxWorkers processes when none of those that it recycles ends", () => {
@@ -661,10 +664,10 @@ Deno.test("Supervisor throws RangeError when sizes are no integers >= 1 or min i
     assert.throws(() => new Pool({ minWorkers: min, maxWorkers: max }), RangeError);
   }
   assert.throws(() => pool.supervisor.resize(0, 4, 0), {
-    message: 'Cannot size the pool as "minWorkers" must be an integer >= 1: current value is 0',
+    message: 'Cannot size the pool: "minWorkers" must be an integer >= 1: current value is 0',
   });
   assert.throws(() => pool.supervisor.resize(5, 4, 0), {
-    message: 'Cannot size the pool as "maxWorkers" must be >= "minWorkers" (5): current value is 4',
+    message: 'Cannot size the pool: "maxWorkers" must be >= "minWorkers" (5): current value is 4',
   });
   assert.equal(countSpawns(pool.tick()), 2, "it goes on as before");
 });
@@ -870,7 +873,7 @@ Deno.test("Supervisor replaces all workers when reloaded, and is never short of 
   assert.equal(pool.supervisor.reloading, true);
   assert.deepEqual(pool.tick(), ["reloaded"]);
   assert.equal(pool.supervisor.reloading, false);
-  const generations = [...pool.supervisor.workers()].filter((it) => it.state === "ready")
+  const generations = workersOf(pool.supervisor).filter((it) => it.state === "ready")
     .map((it) => it.generation);
   assert.deepEqual(generations, [2, 2, 2]);
   assert.deepEqual(pool.pass(4_000), []);
@@ -929,7 +932,7 @@ for (const [how, [why, fail]] of Object.entries(FAILURES)) {
     pool.ready(5);
     assert.deepEqual(pool.tick(), ["retire 1", "spawn 7"]);
     const before = fail(pool, 6);
-    const failed = `reloadFailed: Cannot reload as worker 6 failed to start: ${why}`;
+    const failed = `reloadFailed: Cannot reload: worker 6 failed to start: ${why}`;
     assert.deepEqual(pool.actions(), [...before, "TERM 7", failed]);
     assert.equal(pool.supervisor.reloading, false);
     assert.equal(pool.supervisor.generation, 2);
@@ -948,7 +951,7 @@ Deno.test("Supervisor ends a reload when a new worker starts for too long", () =
     "spawn 4",
     "KILL 3",
     "TERM 4",
-    "reloadFailed: Cannot reload as worker 3 failed to start: it was not ready within 10000 ms",
+    "reloadFailed: Cannot reload: worker 3 failed to start: it was not ready within 10000 ms",
   ]);
   assert.equal(pool.exit(3), "timeout");
   assert.deepEqual(pool.state("ready"), [1, 2]);
@@ -1356,11 +1359,11 @@ Deno.test("Supervisor tick returns the time to what is due next, at most 1 s", (
   assert.equal(pool.wait, 400, "stopTimeout");
 });
 
-Deno.test("Supervisor workers tells who there is and why they leave", () => {
+Deno.test("Supervisor worker reports what a worker is and why it leaves", () => {
   const pool = new Pool({ minWorkers: 1, dequeueInterval: 60_000 });
   pool.tick();
   pool.supervisor.spawned(1, 5);
-  const [view] = pool.supervisor.workers();
+  const view = pool.supervisor.worker(1);
   const { worker, purpose, state, spawnedAt, generation, reason } = view!;
   assert.deepEqual(
     { worker, purpose, state, spawnedAt, generation, reason },
@@ -1452,7 +1455,7 @@ class Chaos {
   }
 
   #ready(): number[] {
-    return [...this.#pool.supervisor.workers()]
+    return workersOf(this.#pool.supervisor)
       .filter((it) => it.state === "ready" && it.purpose === "serve")
       .map((it) => it.worker);
   }
