@@ -58,7 +58,7 @@ import {
   type Refusal,
   spawnChild,
 } from "./pool/child.ts";
-import { filePath, readHandlerConfig } from "./pool/handler_config.ts";
+import { readHandlerConfig } from "./pool/handler_config.ts";
 import { scanModules } from "./pool/modules.ts";
 import { type Printer, Prints } from "./pool/prints.ts";
 import {
@@ -68,7 +68,6 @@ import {
   ownConfig,
   ownLock,
   ownMap,
-  readVariable,
   unlistedVariables,
 } from "./pool/sandbox.ts";
 import {
@@ -78,14 +77,9 @@ import {
   type Purpose,
   Supervisor,
 } from "./pool/supervisor.ts";
-import {
-  cpuTime,
-  fileLimit,
-  isAlive,
-  lookupAccount,
-  openFiles,
-  residentMemory,
-} from "./system/proc.ts";
+import { lookupAccount } from "./system/account.ts";
+import { cpuTime, fileLimit, isAlive, openFiles, residentMemory } from "./system/proc.ts";
+import { readVariable } from "./system/variables.ts";
 import { callGrants } from "./pool/call_filter.ts";
 import { StartFolder } from "./pool/start_folder.ts";
 import { waitForChange } from "./ops/watch.ts";
@@ -126,6 +120,7 @@ export type {
   LogLineFields,
 } from "./worker/handler.ts";
 import { messageOf } from "./system/errors.ts";
+import { filePath } from "./system/files.ts";
 
 /** A server that runs. */
 export interface Server {

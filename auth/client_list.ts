@@ -12,7 +12,7 @@
  */
 
 import { isKey } from "./z85.ts";
-import { messageOf } from "../system/errors.ts";
+import { requireText } from "../system/files.ts";
 
 /** Names of clients by their public keys. */
 export type ClientList = ReadonlyMap<string, string>;
@@ -31,7 +31,7 @@ export function isName(text: string): boolean {
  * @throws {Error} when it can't be read or a line of it is wrong; the message names the line.
  */
 export function readClientList(path: string): ClientList {
-  return parseClientList(readText(path), path);
+  return parseClientList(requireText(path, `the client list "${path}"`), path);
 }
 
 /**
@@ -69,13 +69,4 @@ function readLine(line: string, place: string): [name: string, key: string] {
 
 function fault(place: string, rule: string): Error {
   return new Error(`Cannot use the client list, ${place}: ${rule}`);
-}
-
-function readText(path: string): string {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch (error) {
-    const reason = messageOf(error);
-    throw new Error(`Cannot read the client list "${path}": ${reason}`, { cause: error });
-  }
 }

@@ -12,11 +12,10 @@ import { type Command, lossOf, parseCommand, UsageError } from "../options/comma
 import { helpText, printConfig } from "../options/help.ts";
 import type { ServeOptions, Settings } from "../options/settings.ts";
 import { type Child, spawnInBackground, STARTER_VARIABLE } from "../pool/child.ts";
-import { filePath } from "../pool/handler_config.ts";
 import { readVariable } from "../system/variables.ts";
 import { shutDebugger } from "../system/debugger.ts";
 import { messageOf } from "../system/errors.ts";
-import { refuseNamedPipe } from "../system/files.ts";
+import { filePath, readText, refuseNamedPipe } from "../system/files.ts";
 import { setTitle, shortEndpoint } from "../system/title.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { complain, Exit, print } from "./output.ts";
@@ -160,12 +159,12 @@ async function serveInBackground(
   if (logFile === undefined) throw new UsageError('"--background" needs "--log-file"');
   requirePlainFiles(settings);
   shutDebugger(locateLibrary(readVariable("ZMQ_LIBRARY")).path);
-  const logged = readText(logFile).length;
+  const logged = (readText(logFile) ?? "").length;
   const program = url.startsWith("file:") ? filePath(new URL(url)) : url;
   const isReady = waitForReady();
   const child = spawnInBackground(program, [...args, "--no-background"], logFile);
   if (await isReady(child)) return Exit.ok;
-  console.error(readText(logFile).slice(logged).trim() || `It failed, see "${logFile}"`);
+  console.error((readText(logFile) ?? "").slice(logged).trim() || `It failed, see "${logFile}"`);
   return Exit.failed;
 }
 
@@ -174,13 +173,4 @@ function waitForReady(): (child: Child) => Promise<boolean> {
   const ready = Promise.withResolvers<boolean>();
   Deno.addSignalListener(READY_SIGNAL, () => ready.resolve(true));
   return (child) => Promise.race([ready.promise, child.exited.then(() => false)]);
-}
-
-/** The text of a file; empty if it can't be read. */
-function readText(path: string): string {
-  try {
-    return Deno.readTextFileSync(path);
-  } catch {
-    return "";
-  }
 }

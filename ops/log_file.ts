@@ -5,8 +5,8 @@
  * @module
  */
 
-/** Which file it is: no two that exist at a time have both numbers in common. */
-type Identity = Pick<Deno.FileInfo, "dev" | "ino">;
+import { ownUser } from "../system/account.ts";
+import { isSameFile, mayRead } from "../system/files.ts";
 
 /**
  * Opens a file to append to, and makes it where there is none. What its path leads to is checked first,
@@ -15,7 +15,7 @@ type Identity = Pick<Deno.FileInfo, "dev" | "ino">;
  * @throws {Error} when it can't be opened, or is not what may be written to.
  */
 export function openLogFile(path: string): Deno.FsFile {
-  if (!mayLook(path)) return Deno.openSync(path, { append: true, create: true });
+  if (!mayRead(path)) return Deno.openSync(path, { append: true, create: true });
   const entry = look(() => Deno.lstatSync(path));
   // An exclusive creation follows no link.
   if (entry === undefined) return Deno.openSync(path, { append: true, createNew: true });
@@ -24,7 +24,7 @@ export function openLogFile(path: string): Deno.FsFile {
   if (target === undefined) return Deno.openSync(path, { append: true, create: true });
   refuseForeign(target, "hard link", target.isFile && (target.nlink ?? 1) > 1);
   const file = Deno.openSync(path, { append: true });
-  if (isSame(file.statSync(), target)) return file;
+  if (isSameFile(file.statSync(), target)) return file;
   file.close();
   throw new Error("it was replaced while it was opened");
 }
@@ -34,20 +34,16 @@ export function openLogFile(path: string): Deno.FsFile {
  * file, and where this process may not read the path.
  */
 export function isMoved(path: string, file: Deno.FsFile): boolean {
-  if (!mayLook(path)) return false;
+  if (!mayRead(path)) return false;
   try {
     const open = file.statSync();
     if (!open.isFile) return false;
     const now = look(() => Deno.statSync(path));
-    return now === undefined || !isSame(open, now);
+    return now === undefined || !isSameFile(open, now);
   } catch {
     // Its folder may not be entered any more: the open file is the best there is.
     return false;
   }
-}
-
-function mayLook(path: string): boolean {
-  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
 function look(stat: () => Deno.FileInfo): Deno.FileInfo | undefined {
@@ -61,15 +57,8 @@ function look(stat: () => Deno.FileInfo): Deno.FileInfo | undefined {
 
 /** Another user's link would have this process write where that user may not. */
 function refuseForeign({ uid }: Deno.FileInfo, what: string, applies: boolean): void {
-  if (!applies || uid === null || uid === 0 || !mayAskUser() || uid === Deno.uid()) return;
+  const own = ownUser();
+  // Without the permission to ask, nothing is known of who made a file.
+  if (!applies || uid === null || uid === 0 || own === undefined || uid === own) return;
   throw new Error(`it is a ${what} that belongs to user ${uid}`);
-}
-
-/** Without that nothing is known of who made a file. */
-function mayAskUser(): boolean {
-  return Deno.permissions.querySync({ name: "sys", kind: "uid" }).state === "granted";
-}
-
-function isSame(one: Identity, other: Identity): boolean {
-  return one.dev === other.dev && one.ino === other.ino;
 }

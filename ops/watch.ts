@@ -5,6 +5,8 @@
  * @module
  */
 
+import { folderOf, mayRead } from "../system/files.ts";
+
 /** Editors write a file in several steps, ms. */
 const SETTLE_TIME = 100;
 /** As many links in a row as Linux follows. */
@@ -74,14 +76,6 @@ function readLink(path: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-function folderOf(path: string): string {
-  return path.slice(0, path.lastIndexOf("/")) || "/";
-}
-
-function mayRead(path: string): boolean {
-  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
 function isThere(path: string): boolean {

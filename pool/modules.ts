@@ -6,8 +6,9 @@
  * @module
  */
 
-import { filePath, type HandlerConfig } from "./handler_config.ts";
+import type { HandlerConfig } from "./handler_config.ts";
 import { isRecord, lookUp } from "./import_map.ts";
+import { filePath, isLink, readText } from "../system/files.ts";
 
 /** The modules of a handler, its own first. */
 export interface Graph {
@@ -50,14 +51,6 @@ function graphOf(files: string[]): Graph {
   return { ...NO_MODULES, files, links: files.filter(isLink) };
 }
 
-function isLink(file: string): boolean {
-  try {
-    return Deno.lstatSync(file).isSymlink;
-  } catch {
-    return false;
-  }
-}
-
 /** Whole lines of comments: words in them are no statements. */
 const COMMENT_LINE = /^\s*(?:\/\/|\* (?!from)).*$/gm;
 /** `import … from "x"`, `export … from "x"`, `import "x"`, `import("x")`. */
@@ -70,7 +63,7 @@ const OTHER_IMPORT = /\bimport\b(?!\s*\.\s*meta\b)|\bfrom\s*["'`/]|\brequire\b/;
 function importsOf(module: string, config: HandlerConfig | undefined): string[] | undefined {
   if (!module.startsWith("file:") || module.includes("/node_modules/")) return undefined;
   if (module.endsWith(".json")) return [];
-  const source = /\.m?[jt]s$/.test(module) ? readText(module) : undefined;
+  const source = /\.m?[jt]s$/.test(module) ? readText(new URL(module)) : undefined;
   if (source === undefined) return undefined;
   const specifiers: string[] = [];
   const rest = source.replace(COMMENT_LINE, "").replace(
@@ -95,14 +88,6 @@ function resolve(
   const url = /^\.{0,2}\/|^file:/.test(specifier) ? new URL(specifier, referrer).href : specifier;
   const target = config === undefined ? url : lookUp(config, url, referrer) ?? url;
   return target.startsWith("file:") ? target : undefined;
-}
-
-function readText(module: string): string | undefined {
-  try {
-    return Deno.readTextFileSync(new URL(module));
-  } catch {
-    return undefined;
-  }
 }
 
 /** The graph that `deno info --json` has written. */

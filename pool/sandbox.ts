@@ -11,6 +11,7 @@ import { readVariable } from "../system/variables.ts";
 import type { HandlerConfig, Lock } from "./handler_config.ts";
 import type { ImportMap, Names } from "./import_map.ts";
 import type { Graph } from "./modules.ts";
+import { readVariable } from "../system/variables.ts";
 
 export { readVariable };
 

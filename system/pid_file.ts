@@ -5,8 +5,8 @@
  * @module
  */
 
-import { typeOf } from "./files.ts";
 import { messageOf } from "./errors.ts";
+import { isSameFile, tryLock, typeOf } from "./files.ts";
 
 /** A pid file that this process holds. */
 export interface PidFile {
@@ -72,7 +72,7 @@ function open(path: string): Deno.FsFile | undefined {
   }
   try {
     const file = Deno.openSync(path, { read: true, write: true, createNew: found === undefined });
-    if (found === undefined || isSame(found, file.statSync())) return file;
+    if (found === undefined || isSameFile(found, file.statSync())) return file;
     file.close();
   } catch (error) {
     const { AlreadyExists, NotFound } = Deno.errors;
@@ -91,15 +91,6 @@ function requireUnheld(path: string, file: Deno.FsFile, isAlive: (pid: number) =
   throw new Error(
     `Cannot use the pid file "${path}": it is held by ${name}, which is still running`,
   );
-}
-
-/** Whether the lock is ours; undefined where files can't be locked. */
-function tryLock(file: Deno.FsFile): boolean | undefined {
-  try {
-    return file.tryLockSync(true);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Somebody may have named another file than was meant. */
@@ -123,11 +114,7 @@ function release(path: string, file: Deno.FsFile): void {
 /** Whether a path still leads to a file that is open. */
 function isAt(path: string, file: Deno.FsFile): boolean {
   const found = look(path);
-  return found !== undefined && isSame(found, file.statSync());
-}
-
-function isSame(one: Deno.FileInfo, other: Deno.FileInfo): boolean {
-  return one.dev === other.dev && one.ino === other.ino;
+  return found !== undefined && isSameFile(found, file.statSync());
 }
 
 function look(path: string): Deno.FileInfo | undefined {

@@ -9,7 +9,8 @@
  * @module
  */
 
-import type { Account } from "./proc.ts";
+import { type Account, isForeign } from "./account.ts";
+import { folderOf, mayRead, tryLock } from "./files.ts";
 
 /** A folder that this process holds. */
 export interface PrivateFolder {
@@ -77,11 +78,6 @@ export function makePrivateFolder(workers: Account): PrivateFolder {
 
 const ENTER_ONLY = 0o711;
 
-/** Whether somebody other than this user is meant. */
-export function isForeign({ uid, gid }: Account): boolean {
-  return uid !== undefined || gid !== undefined;
-}
-
 /**
  * Makes sure that a file can be given to the workers' user.
  *
@@ -148,15 +144,6 @@ function claimLock(name: string): Deno.FsFile | undefined | "lost" {
   return undefined;
 }
 
-/** Whether the lock is ours; undefined where files can't be locked. */
-function tryLock(file: Deno.FsFile): boolean | undefined {
-  try {
-    return file.tryLockSync(true);
-  } catch {
-    return undefined;
-  }
-}
-
 /** Whether there is a file of this name; found out by making one, which needs no permission to read. */
 function exists(name: string): boolean {
   try {
@@ -171,7 +158,7 @@ function exists(name: string): boolean {
 
 /** What is left behind does no harm, so nothing that goes wrong here matters. */
 function removeLeftovers(own: string): void {
-  const folder = own.slice(0, own.lastIndexOf("/")) || "/";
+  const folder = folderOf(own);
   if (!mayClean(folder)) return;
   try {
     const { uid } = Deno.lstatSync(own);
@@ -186,9 +173,8 @@ function removeLeftovers(own: string): void {
 
 /** Asked first, or Deno would ask the user. */
 function mayClean(path: string): boolean {
-  const may = (name: "read" | "write") =>
-    Deno.permissions.querySync({ name, path }).state === "granted";
-  return may("read") && may("write");
+  const { state } = Deno.permissions.querySync({ name: "write", path });
+  return mayRead(path) && state === "granted";
 }
 
 /** Removes a folder if it is this user's and nobody holds its lock. */

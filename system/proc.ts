@@ -1,45 +1,11 @@
 /**
- * What the pool reads from the system: users and groups by name or number, the CPU time and the memory
- * of a process, whether one lives, and how many files this one may open and has open.
+ * What the system reports of processes, mostly through /proc: CPU time, memory, whether one is running,
+ * and how many files this one has open and may have.
  *
  * @module
  */
 
-/** Numbers to run a process as. */
-export interface Account {
-  uid: number | undefined;
-  gid: number | undefined;
-}
-
-/**
- * The numbers of a user and a group. A user without a group brings its own primary one.
- *
- * @throws {RangeError} when there is no such user or group.
- */
-export function lookupAccount(user: string | undefined, group: string | undefined): Account {
-  const entry = user === undefined ? undefined : findEntry("/etc/passwd", "user", user);
-  const groupEntry = group === undefined ? undefined : findEntry("/etc/group", "group", group);
-  return { uid: entry?.id, gid: groupEntry?.id ?? entry?.primaryGroup };
-}
-
-/** Lines of passwd(5) and group(5): name:password:id:primary group or members:… */
-function findEntry(
-  file: string,
-  option: string,
-  name: string,
-): { id: number; primaryGroup?: number } {
-  const lines = Deno.readTextFileSync(file).split("\n").map((line) => line.split(":"));
-  const byNumber = /^\d+$/.test(name);
-  const line = lines.find((fields) => fields[byNumber ? 2 : 0] === name);
-  if (line === undefined && byNumber) return { id: Number(name) };
-  const id = Number(line?.[2]);
-  if (line === undefined || Number.isNaN(id)) {
-    throw new RangeError(
-      `Cannot start: "${option}" must be a name in ${file}: current value is "${name}"`,
-    );
-  }
-  return option === "user" ? { id, primaryGroup: Number(line[3]) } : { id };
-}
+import { readText } from "./files.ts";
 
 /** Clock ticks a second in /proc, on every Linux that Deno runs on. */
 const TICKS = 100;
@@ -59,7 +25,7 @@ export function residentMemory(pid: number): number | undefined {
 }
 
 /**
- * Whether a process of this number lives; true where that can't be told.
+ * Whether a process of this number is running; true where the system does not say.
  *
  * @throws {Deno.errors.NotCapable} when this process may not ask.
  */
@@ -87,16 +53,8 @@ export function fileLimit(): number | undefined {
 /** File descriptors that this process has open; undefined where that can't be read, as for `fileLimit`. */
 export function openFiles(): number | undefined {
   try {
-    // One of them is what lists them.
+    // The descriptor that lists the others is one of them.
     return [...Deno.readDirSync("/proc/self/fd")].length - 1;
-  } catch {
-    return undefined;
-  }
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return Deno.readTextFileSync(path);
   } catch {
     return undefined;
   }

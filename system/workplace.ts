@@ -6,9 +6,10 @@
  * @module
  */
 
-import { canRead, folderOf, type Look, replaceableBy } from "./trusted_path.ts";
-import { isForeign, makePrivateFolder, type PrivateFolder } from "./private_folder.ts";
-import type { Account } from "./proc.ts";
+import { type Account, isForeign } from "./account.ts";
+import { canRead, type Look, replaceableBy } from "./file_rights.ts";
+import { folderOf } from "./files.ts";
+import { makePrivateFolder, type PrivateFolder } from "./private_folder.ts";
 
 /** What is asked of the system. */
 export interface System {

@@ -1,7 +1,7 @@
 /** What workers need of the server's files: nobody else can change it, and it is made anew when it is gone. */
 
 import { strict as assert } from "node:assert";
-import { canRead, type FileStatus, replaceableBy } from "../../system/trusted_path.ts";
+import { canRead, type FileStatus, replaceableBy } from "../../system/file_rights.ts";
 import { Folder } from "../rig/folder.ts";
 import type { LogLine } from "../rig/log_lines.ts";
 import { canServeAsNobody, shareProgram } from "../rig/other_user.ts";
