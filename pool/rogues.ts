@@ -1,12 +1,12 @@
 /**
- * Which jobs use too much CPU time, by readings of what their workers' processes have used. Not here: what
- * is done about it.
+ * Which jobs use too much CPU time, by readings of what their workers' processes have used, and what their
+ * workers are sent for it. Not here: who reads and sends.
  *
  * @module
  */
 
 import type { Settings } from "../options/table.ts";
-import type { Postpone } from "./slot.ts";
+import type { KillSignal, Postpone, Slot } from "./slot.ts";
 
 /** What a job may use, and how often that is checked. */
 export type RogueLimits = Pick<Settings, "babysitInterval" | "rogueCpuTime">;
@@ -20,9 +20,6 @@ export interface CpuReading {
   /** CPU time (ms) of its process since that was started. */
   cpuTime: number;
 }
-
-/** What a reading says: the worker has no job, or another one than before; the same, within bounds or not. */
-export type Finding = "other job" | "within bounds" | "rogue";
 
 /** The first reading of each worker's job, to compare later ones with. */
 export class Rogues {
@@ -45,20 +42,34 @@ export class Rogues {
     return this.#readAt + this.#limits.babysitInterval;
   }
 
-  /** CPU times were read: `judge` is told each one that counts. */
+  /** CPU times were read, and `judge` is given each of them. */
   read(now: number): void {
     this.#readAt = now;
   }
 
-  /** Compares a reading with the first one of the same job. */
-  judge(reading: CpuReading): Finding {
+  /**
+   * Judges a worker by a reading: the signal that it is to be sent, harsher each time; undefined: none. The
+   * first one interrupts the job, from which the worker may recover; the next ones are for it to end.
+   */
+  judge(slot: Slot, reading: CpuReading, now: number): KillSignal | undefined {
+    if (!isJudged(slot)) return undefined;
+    const used = this.#usedBy(reading);
+    if (used === undefined) slot.clear();
+    const isRogue = used !== undefined && used > this.#limits.rogueCpuTime;
+    if (!isRogue || slot.state === "killed") return undefined;
+    if (slot.signal === undefined) slot.suspect();
+    else slot.stop("rogue", now);
+    return harsher(slot.signal);
+  }
+
+  /** CPU time since the first reading of the same job; undefined: it has another job now, or none. */
+  #usedBy(reading: CpuReading): number | undefined {
     const first = this.#first.get(reading.worker);
-    if (reading.job === undefined || first?.job !== reading.job) {
-      this.#first.set(reading.worker, reading);
-      return "other job";
+    if (first?.job !== undefined && first.job === reading.job) {
+      return reading.cpuTime - first.cpuTime;
     }
-    const used = reading.cpuTime - first.cpuTime;
-    return used > this.#limits.rogueCpuTime ? "rogue" : "within bounds";
+    this.#first.set(reading.worker, reading);
+    return undefined;
   }
 
   /** Its process has ended. */
@@ -70,4 +81,14 @@ export class Rogues {
   postpone(later: Postpone): void {
     this.#readAt = later(this.#readAt);
   }
+}
+
+/** A recycled worker has all the time it wants, unless it is a rogue. */
+function isJudged({ state, reason }: Slot): boolean {
+  return state === "ready" || reason === "rogue" || reason === "recycled";
+}
+
+function harsher(signal: KillSignal | undefined): KillSignal {
+  if (signal === undefined) return "SIGINT";
+  return signal === "SIGINT" ? "SIGTERM" : "SIGKILL";
 }

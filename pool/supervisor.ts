@@ -10,7 +10,7 @@ import { Culling, type CullingLimits } from "./culling.ts";
 import { type DequeueLimits, DequeueRounds } from "./dequeue_rounds.ts";
 import { Generations } from "./generations.ts";
 import { type CpuReading, type RogueLimits, Rogues } from "./rogues.ts";
-import { aboveMax, checkSize, countMissing, inTheWay, roomFor } from "./scaling.ts";
+import { aboveMax, checkSize, countMissing } from "./scaling.ts";
 import type {
   ExitReason,
   KillSignal,
@@ -21,8 +21,8 @@ import type {
   WorkerView,
 } from "./slot.ts";
 import { Slots } from "./slots.ts";
+import { type StartLimits, type StartPlan, Starts } from "./starts.ts";
 import { type MemoryReading, Wear, type WearLimits } from "./wear.ts";
-import type { Settings } from "../options/table.ts";
 
 export type { CpuReading, ExitReason, KillSignal, Load, MemoryReading, Purpose, WorkerView };
 
@@ -32,8 +32,8 @@ export type Limits =
   & DequeueLimits
   & RogueLimits
   & SlotLimits
-  & WearLimits
-  & Pick<Settings, "startDelay">;
+  & StartLimits
+  & WearLimits;
 
 /**
  * How a process ended: with code 0, as one that broke, or by what was not the fault of its start: a signal
@@ -66,7 +66,6 @@ const OVERSLEPT_MS = 5_000;
  * ```
  */
 export class Supervisor {
-  readonly #cpus: number;
   /** All parts below read their limits here, at each use. */
   readonly #limits: Limits;
   readonly #slots = new Slots();
@@ -74,14 +73,13 @@ export class Supervisor {
   readonly #backOff: BackOff;
   readonly #wear: Wear;
   readonly #rogues: Rogues;
+  readonly #starts: Starts;
   readonly #culling: Culling;
   readonly #dequeueRounds: DequeueRounds;
   #actions: Action[] = [];
   /** It was told to stop, or to kill everybody. */
   #halted = false;
   #forced = false;
-  /** When `startDelay` counts from: the first tick, then the last start. */
-  #delayedFrom: number | undefined;
   /** When the last tick asked to be called. */
   #wakeAt = Infinity;
 
@@ -94,11 +92,11 @@ export class Supervisor {
   constructor(limits: Limits, options: { cpus: number; random?: () => number }) {
     checkSize(limits);
     const { cpus, random = Math.random } = options;
-    this.#cpus = Math.max(1, cpus);
     this.#limits = { ...limits };
     this.#backOff = new BackOff(random);
     this.#wear = new Wear(this.#limits, random);
     this.#rogues = new Rogues(this.#limits);
+    this.#starts = new Starts(this.#limits, cpus, this.#slots, this.#backOff);
     this.#culling = new Culling(this.#limits);
     this.#dequeueRounds = new DequeueRounds(this.#limits);
   }
@@ -153,7 +151,7 @@ export class Supervisor {
     const generation = this.#generations.current;
     const { worker } = this.#slots.add({ purpose, generation, replaces }, now);
     if (purpose === "serve") {
-      this.#delayedFrom = now;
+      this.#starts.started(now);
       this.#culling.started(now);
     }
     this.#actions.push({ type: "spawn", worker, purpose });
@@ -222,17 +220,9 @@ export class Supervisor {
     this.#rogues.read(now);
     for (const reading of readings) {
       const slot = this.#slots.get(reading.worker);
-      if (slot !== undefined && isJudged(slot)) this.#judge(slot, reading, now);
+      const signal = slot && this.#rogues.judge(slot, reading, now);
+      if (slot && signal) this.#kill(slot, signal);
     }
-  }
-
-  #judge(slot: Slot, reading: CpuReading, now: number): void {
-    const finding = this.#rogues.judge(reading);
-    if (finding === "other job") slot.clear();
-    if (finding !== "rogue" || slot.state === "killed") return;
-    if (slot.signal === undefined) slot.suspect();
-    else slot.stop("rogue", now);
-    this.#kill(slot, harsher(slot.signal));
   }
 
   /** The handler of `id` does not stop, but other jobs run with it: `overran` comes when they have ended. */
@@ -442,7 +432,7 @@ export class Supervisor {
         this.#dismiss(slot, "culled", now);
       }
     }
-    this.#start(missing, this.#outgoing(load, now), load, now);
+    this.#start(this.#starts.plan(missing, this.#outgoing(load, now), load, now), now);
     this.#finishReload();
     if (this.#dequeueRounds.starts(this.counts().dequeue, now)) {
       this.#spawn("dequeue", undefined, now);
@@ -480,40 +470,13 @@ export class Supervisor {
     return [];
   }
 
-  /** Starts workers that are missing, and then some for those that are `outgoing`, as far as it may now. */
-  #start(missing: number, outgoing: readonly number[], load: Load, now: number): void {
-    const starting = this.#slots.starting().length;
-    const processes = this.#slots.processes();
-    const free = this.#freeStarts(now);
-    const room = roomFor(processes, this.#limits);
-    const wanted = Math.min(free, Math.max(0, missing));
-    if (wanted > room) {
-      const late = inTheWay(processes, wanted - room, load, this.#limits, now);
-      for (const slot of late) this.#makeRoom(slot);
+  #start({ inTheWay, newcomers, replaced }: StartPlan, now: number): void {
+    for (const slot of inTheWay) {
+      if (slot.state === "isolated") this.#actions.push({ type: "evict", worker: slot.worker });
+      else this.#kill(slot, "SIGKILL");
     }
-    const newcomers = Math.min(wanted, room);
     for (let count = 0; count < newcomers; count++) this.#spawn("serve", undefined, now);
-    // Workers that are replaced serve on meanwhile: there is no hurry, and requests need the CPUs too.
-    const calm = Math.ceil(this.#cpus / 2) - starting - newcomers;
-    const replacements = Math.max(0, Math.min(Math.min(free, room) - newcomers, calm));
-    for (const replaces of outgoing.slice(0, replacements)) this.#spawn("serve", replaces, now);
-  }
-
-  #makeRoom(slot: Slot): void {
-    if (slot.state === "isolated") this.#actions.push({ type: "evict", worker: slot.worker });
-    else this.#kill(slot, "SIGKILL");
-  }
-
-  /** Starts that are allowed now: one a CPU; after a failed one, one until it has proved itself. */
-  #freeStarts(now: number): number {
-    const { startDelay } = this.#limits;
-    this.#delayedFrom ??= now;
-    if (now < this.#delayedFrom + startDelay || this.#backOff.isResting(now)) return 0;
-    if (this.#backOff.isWary) {
-      return this.#slots.serving().some(({ isProven }) => !isProven) ? 0 : 1;
-    }
-    if (startDelay > 0) return 1;
-    return Math.max(0, this.#cpus - this.#slots.starting().length);
+    for (const worker of replaced) this.#spawn("serve", worker, now);
   }
 
   #nextDue(now: number): number {
@@ -523,20 +486,10 @@ export class Supervisor {
       this.#culling.dueAt,
       this.#rogues.dueAt,
       this.#dequeueRounds.dueAt,
-      (this.#delayedFrom ?? now) + this.#limits.startDelay,
+      this.#starts.dueAt,
     ];
     for (const slot of this.#slots) times.push(slot.deadline(this.#limits));
     // What is past was done, or waits for an event.
     return Math.min(...times.filter((time) => time > now));
   }
-}
-
-/** A recycled worker has all the time it wants, unless it is a rogue. */
-function isJudged({ state, reason }: Slot): boolean {
-  return state === "ready" || reason === "rogue" || reason === "recycled";
-}
-
-function harsher(signal: KillSignal | undefined): KillSignal {
-  if (signal === undefined) return "SIGINT";
-  return signal === "SIGINT" ? "SIGTERM" : "SIGKILL";
 }

@@ -228,6 +228,7 @@ const SUPERVISOR = [
   "scaling",
   "slot",
   "slots",
+  "starts",
   "supervisor",
   "wear",
 ].map((name) => `pool/${name}.ts`);

@@ -189,16 +189,25 @@ Deno.test("Wear gives limits that differ by the jitter, each at least 1", () => 
 
 // ---- rogues
 
-Deno.test("Rogues compares readings of the same job only", () => {
+Deno.test("Rogues compares readings of the same job only, and is harsher each time", () => {
   const rogues = new Rogues({ babysitInterval: 1_000, rogueCpuTime: 500 });
-  const judge = (job: number | undefined, cpuTime: number) =>
-    rogues.judge({ worker: 1, job, cpuTime });
-  assert.equal(judge(1, 10_000), "other job");
-  assert.equal(judge(1, 10_500), "within bounds");
-  assert.equal(judge(1, 10_501), "rogue");
-  assert.equal(judge(2, 10_502), "other job");
-  assert.equal(judge(undefined, 20_000), "other job");
-  assert.equal(judge(undefined, 30_000), "other job");
+  const slot = ready(1);
+  const judge = (job: number | undefined, cpuTime: number) => {
+    const signal = rogues.judge(slot, { worker: 1, job, cpuTime }, 0);
+    if (signal !== undefined) slot.sent(signal);
+    return signal;
+  };
+  assert.equal(judge(1, 10_000), undefined, "the first of its job");
+  assert.equal(judge(1, 10_500), undefined, "within bounds");
+  assert.equal(judge(1, 10_501), "SIGINT");
+  assert.deepEqual([slot.state, slot.reason], ["ready", "rogue"]);
+  assert.equal(judge(2, 20_000), undefined, "it has recovered");
+  assert.equal(slot.reason, undefined);
+  assert.equal(judge(undefined, 30_000), undefined);
+  assert.equal(judge(undefined, 40_000), undefined);
+  assert.equal(judge(3, 50_000), undefined);
+  const sent = [60_000, 70_000, 80_000, 90_000].map((cpuTime) => judge(3, cpuTime));
+  assert.deepEqual(sent, ["SIGINT", "SIGTERM", "SIGKILL", undefined]);
 });
 
 // ---- scaling
