@@ -51,25 +51,17 @@ import {
   type ChildExit,
   type ChildSpec,
   DENO_FAILED,
-  findRefusal,
   isFromOutside,
   likelyCause,
-  loadModules,
-  type Refusal,
   spawnChild,
 } from "./pool/child.ts";
 import { readHandlerConfig } from "./pool/handler_config.ts";
 import { scanModules } from "./pool/modules.ts";
 import { type Printer, Prints } from "./pool/prints.ts";
-import {
-  linksToRead,
-  mayUseFfi,
-  mayWriteFiles,
-  ownConfig,
-  ownLock,
-  ownMap,
-  unlistedVariables,
-} from "./pool/sandbox.ts";
+import { unlistedVariables } from "./pool/environment.ts";
+import { linksToRead } from "./pool/flags.ts";
+import { callGrants, mayUseFfi, mayWriteFiles } from "./pool/grants.ts";
+import { ownConfig, ownLock, ownMap } from "./pool/own_config.ts";
 import {
   type Action,
   type ExitReason,
@@ -80,8 +72,8 @@ import {
 import { lookupAccount } from "./system/account.ts";
 import { cpuTime, fileLimit, isAlive, openFiles, residentMemory } from "./system/proc.ts";
 import { readVariable } from "./system/variables.ts";
-import { callGrants } from "./pool/call_filter.ts";
 import { StartFolder } from "./pool/start_folder.ts";
+import { findRefusal, loadModules, type Refusal } from "./pool/trials.ts";
 import { waitForChange } from "./ops/watch.ts";
 import { Workplace } from "./system/workplace.ts";
 import { LogQuota } from "./wire/log_quota.ts";

@@ -1,7 +1,7 @@
 /** What never works ends the start, and what takes too long is named. */
 
 import { strict as assert } from "node:assert";
-import { findRefusal } from "../../pool/child.ts";
+import { findRefusal } from "../../pool/trials.ts";
 import { serve } from "../../mod.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { parseCommand } from "../../options/command.ts";

@@ -1,7 +1,7 @@
 /** The filter of system calls: what its program says of each call, and what workers feel of it. */
 
 import { strict as assert } from "node:assert";
-import { callGrants } from "../../pool/call_filter.ts";
+import { callGrants } from "../../pool/grants.ts";
 import { buildFilter, type Grants, type Machine } from "../../system/seccomp.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { path, ROOT } from "../rig/checkout.ts";

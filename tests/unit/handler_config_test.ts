@@ -3,7 +3,7 @@
 import { strict as assert } from "node:assert";
 import { readHandlerConfig } from "../../pool/handler_config.ts";
 import { scanModules } from "../../pool/modules.ts";
-import { ownLock } from "../../pool/sandbox.ts";
+import { ownLock } from "../../pool/own_config.ts";
 import { trailOf } from "../../ops/watch.ts";
 import { path } from "../rig/checkout.ts";
 import { run } from "../rig/commands.ts";
