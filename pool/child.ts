@@ -8,7 +8,7 @@
 import { environment } from "./environment.ts";
 import { workerFlags } from "./flags.ts";
 import { mainModule, type Sandbox } from "./sandbox.ts";
-import type { Permissions } from "../options/table.ts";
+import type { Permissions } from "../options/settings.ts";
 import { buildWorkerConfig, type WorkerConfig } from "../wire/worker_config.ts";
 
 /** How workers are started; the same for all workers of a server. */

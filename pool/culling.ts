@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Settings } from "../options/table.ts";
+import type { Settings } from "../options/settings.ts";
 import { type SizeLimits, unneeded } from "./scaling.ts";
 import type { Load, Postpone, Slot } from "./slot.ts";
 

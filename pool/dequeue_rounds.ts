@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Settings } from "../options/table.ts";
+import type { Settings } from "../options/settings.ts";
 import type { Postpone } from "./slot.ts";
 
 /** How often a round starts, and how many processes may be at it. */

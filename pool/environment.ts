@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Permissions } from "../options/table.ts";
+import type { Permissions } from "../options/settings.ts";
 import { mayGiveAll } from "./grants.ts";
 import { readVariable } from "../system/variables.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Permissions } from "../options/table.ts";
+import type { Permissions } from "../options/settings.ts";
 import type { CallGrants } from "../wire/worker_config.ts";
 
 /** A permission of which a handler may be given all. */

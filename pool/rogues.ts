@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Settings } from "../options/table.ts";
+import type { Settings } from "../options/settings.ts";
 import type { KillSignal, Postpone, Slot } from "./slot.ts";
 
 /** What a job may use, and how often that is checked. */

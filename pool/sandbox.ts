@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Permissions } from "../options/table.ts";
+import type { Permissions } from "../options/settings.ts";
 import type { HandlerConfig } from "./handler_config.ts";
 import type { Graph } from "./modules.ts";
 

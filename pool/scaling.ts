@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Settings } from "../options/table.ts";
+import type { Settings } from "../options/settings.ts";
 import type { Load, Slot, SlotLimits } from "./slot.ts";
 
 /** How many workers there may be, and how many of them idle. */

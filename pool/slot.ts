@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Settings } from "../options/table.ts";
+import type { Settings } from "../options/settings.ts";
 
 /** What a worker is for: clients' jobs, or one round of the handler's own backlog. */
 export type Purpose = "serve" | "dequeue";

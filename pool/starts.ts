@@ -9,7 +9,7 @@ import type { BackOff } from "./back_off.ts";
 import { inTheWay, roomFor, type SizeLimits } from "./scaling.ts";
 import type { Load, Slot, SlotLimits } from "./slot.ts";
 import type { Slots } from "./slots.ts";
-import type { Settings } from "../options/table.ts";
+import type { Settings } from "../options/settings.ts";
 
 /** What bounds starts. */
 export type StartLimits = SizeLimits & SlotLimits & Pick<Settings, "startDelay">;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Settings } from "../options/table.ts";
+import type { Settings } from "../options/settings.ts";
 import type { Load, Slot, WearCause } from "./slot.ts";
 
 /** When workers are recycled; 0 stands for never. */
