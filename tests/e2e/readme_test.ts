@@ -1,6 +1,7 @@
 /** Holds the documents to the code: README.md, CHANGELOG.md and docs/. */
 
 import { strict as assert } from "node:assert";
+import { helpText } from "../../options/help.ts";
 import { parseCommand } from "../../options/command.ts";
 import { buildJobHeader, REPLY_BYTES, writeJob, writeReply } from "../../wire/job.ts";
 import { buildRequestHeader, buildStatus, Code } from "../../wire/request.ts";
@@ -29,6 +30,7 @@ const SECURITY = read("docs/security.md");
 /** Every document of the repository, by its path from the root. */
 const DOCUMENTS = [
   "README.md",
+  "CONTRIBUTING.md",
   "CHANGELOG.md",
   "bench/README.md",
   "jsr/README.md",
@@ -117,6 +119,30 @@ Deno.test(
     assert.deepEqual({ code, stdout }, { code: 0, stdout: "HELLO\n" });
   },
 );
+
+/** Flags in the documents that are Deno's, Docker's or systemd's. */
+const FOREIGN = /^--(allow-\w+|cached-only|init|inspect|now|system|v8-flags|max-semi-space-size)$/;
+
+Deno.test("the documents name only flags that the commands know", async () => {
+  const { stdout } = await run(Deno.execPath(), ["run", "-A", path("client.ts"), "--help"]);
+  const known = new Set(`${helpText("")}${stdout}`.match(/--[a-z][a-z-]*/g));
+  const pages = ["README.md", ...namesOf("docs").filter((name) => !name.includes("development"))];
+  const named = pages.flatMap((file) =>
+    read(file).match(/(?<![\w-])--[a-z][a-z0-9-]*[a-z]/g) ?? []
+  );
+  const unknown = named.filter((flag) => !FOREIGN.test(flag) && !known.has(flag));
+  assert.deepEqual(unknown.filter((flag) => !["--small", "--handler-allow"].includes(flag)), []);
+});
+
+Deno.test("the documents start servers with arguments that are understood", () => {
+  const lines = DOCUMENTS.flatMap((file) => blocks(read(file), "sh")).join("").split("\n");
+  const commands = lines.flatMap((line) =>
+    /^deno run -A mod\.ts (.*?)(?: +#.*)?$/.exec(line)?.[1] ?? []
+  );
+  assert.ok(commands.length >= 4);
+  const sources = { env: () => undefined, readFile: () => "" };
+  for (const command of commands) parseCommand(command.split(" "), sources);
+});
 
 Deno.test("docs/options.md has a conf file that is understood", () => {
   const [conf = ""] = blocks(OPTIONS_PAGE, "ini").filter((text) =>
