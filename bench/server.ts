@@ -5,7 +5,8 @@
  * @module
  */
 
-import { type Figures, generate, readFigures } from "./load.ts";
+import { generate } from "./generator.ts";
+import { type Figures, readFigures } from "./load.ts";
 import { fault } from "./peer.ts";
 import { pathOf, Server, serverArguments } from "./peer_prefork.ts";
 import { cpuTime, Daemon, exactCpuTime, memory, output, pause } from "./processes.ts";

@@ -4,9 +4,10 @@
  * @module
  */
 
-import { type Figures, generate } from "../bench/load.ts";
+import { generate } from "../bench/generator.ts";
+import type { Figures } from "../bench/load.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
-import { describe, isFlawless, ms, total } from "./ground.ts";
+import { describe, isFlawless, ms, total } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const LATE = 250;

@@ -5,17 +5,17 @@
  */
 
 import { Client } from "../client.ts";
+import { KeyRing } from "../tests/rig/key_ring.ts";
 import { randomNumbers } from "../tests/rig/random.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
 import { bytes } from "../tests/rig/text.ts";
 import { until } from "../tests/rig/wait.ts";
 import { command, dial, greeting, nullReady } from "../tests/rig/zmtp.ts";
-import { KeyRing } from "../tests/rig/key_ring.ts";
 import { type KeyPair, makeKeyPair, prove } from "../zmq/curve.ts";
 import { Option, SocketType } from "../zmq/library.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { MessagePool } from "../zmq/message.ts";
 import { Context, type Socket } from "../zmq/socket.ts";
-import { ServerProcess } from "../tests/rig/server_process.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const ATTEMPTS_OF_A_KIND = 2000;

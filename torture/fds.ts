@@ -4,16 +4,16 @@
  * @module
  */
 
-import { type Figures, startLoad } from "../bench/load.ts";
+import { type Figures, runLoad, startLoad } from "../bench/load.ts";
 import { Folder } from "../tests/rig/folder.ts";
 import { Peer } from "../tests/rig/peer.ts";
-import { until } from "../tests/rig/wait.ts";
 import { serverFlags } from "../tests/rig/permissions.ts";
+import { ENVIRONMENT, ServerProcess } from "../tests/rig/server_process.ts";
+import { until } from "../tests/rig/wait.ts";
 import { SocketType } from "../zmq/library.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { Context } from "../zmq/socket.ts";
-import { ENVIRONMENT, ServerProcess } from "../tests/rig/server_process.ts";
-import { ms } from "./ground.ts";
+import { ms } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 /** File descriptors that the server may have; it takes about 45 for itself. */
@@ -93,11 +93,6 @@ async function withstand(crowd: Crowd, scale: Scale): Promise<Effect> {
 
 const RAN_OUT =
   "file descriptors ran out, new clients and workers must wait: raise LimitNOFILE= or ulimit -n, or set maxConnections";
-
-async function runLoad(load: Parameters<typeof startLoad>[0]): Promise<Figures> {
-  await using process = startLoad(load);
-  return await process.figures;
-}
 
 /** A server that may open few files. */
 async function startShort(folder: Folder): Promise<ServerProcess> {

@@ -5,28 +5,18 @@
  * @module
  */
 
-import { type Figures, generate } from "../bench/load.ts";
-import { BrokerLoop } from "../ports/loop.ts";
-import type { LoopEvent } from "../ports/messages.ts";
-import { resolveOptions } from "../options/resolve.ts";
+import { generate } from "../bench/generator.ts";
+import type { Figures } from "../bench/load.ts";
 import { Folder } from "../tests/rig/folder.ts";
 import { Peer } from "../tests/rig/peer.ts";
 import { randomNumbers } from "../tests/rig/random.ts";
-import { bytes } from "../tests/rig/text.ts";
-import { until } from "../tests/rig/wait.ts";
-import {
-  buildJobSignal,
-  FromBroker,
-  FromWorker,
-  JobReader,
-  MEMORY_BYTES,
-  REPLY_BYTES,
-  writeReply,
-} from "../wire/job.ts";
-import { Code } from "../wire/request.ts";
-import { locateLibrary } from "../zmq/locate.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
-import { describe, isFlawless } from "./ground.ts";
+import { bytes } from "../tests/rig/text.ts";
+import { pause, until } from "../tests/rig/wait.ts";
+import { buildJobSignal, FromWorker, MEMORY_BYTES, REPLY_BYTES } from "../wire/job.ts";
+import { Code } from "../wire/request.ts";
+import { describe, isFlawless } from "./figures.ts";
+import { OpenBroker, reply, type Report, typed } from "./open_broker.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 type Frame = Uint8Array<ArrayBuffer>;
@@ -76,7 +66,7 @@ async function strangers(backend: string, count: number): Promise<Outcome> {
   for (let sent = 0; sent < count; sent++) {
     const peer = sent % 2 === 0 ? nameless : named;
     peer.send(...forge(random, random(count)));
-    if (sent % BURST === 0) await pause();
+    if (sent % BURST === 0) await pause(1); // others have their turn
   }
   const state = await until("all are counted", async () => {
     const state = await server.state();
@@ -104,7 +94,7 @@ async function rogueWorker(backend: string, count: number): Promise<Outcome> {
   const random = randomNumbers(count);
   for (let sent = 0; sent < count; sent++) {
     rogue.peer.send(...forge(random, honest.someJob(random)));
-    if (sent % BURST === 0) await pause();
+    if (sent % BURST === 0) await pause(1); // others have their turn
   }
   await until("all are counted", () => broker.wrongs >= count);
   stop.abort();
@@ -127,13 +117,6 @@ interface Round {
   lost: number;
   figures: Figures;
   reports: Report[];
-}
-
-/** A line of the broker's in the log. */
-interface Report {
-  /** ms */
-  at: number;
-  message: string;
 }
 
 function judge(who: string, backend: string, round: Round): Outcome {
@@ -211,129 +194,6 @@ function isAllowed([first, second]: Frame[]): boolean {
   return first?.length === ALLOWED[type];
 }
 
-function typed(type: number, rest: Uint8Array): Frame {
-  return new Uint8Array([type, ...rest]);
-}
-
-function reply(job: number, code: number, frames: number): Frame {
-  const frame = new Uint8Array(REPLY_BYTES);
-  writeReply(new DataView(frame.buffer), { job, code, micros: 1, frames });
-  return frame;
-}
-
 function noise(random: Random, size: number): Frame {
   return Uint8Array.from({ length: size }, () => random(256));
 }
-
-/** Lets others have their turn. */
-function pause(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 1));
-}
-
-/** A worker of the scenario's own: it echoes whatever job it is given. */
-class Echo {
-  readonly peer: Peer;
-  /** Jobs that it has answered, or will in the next turn. */
-  readonly #seen: number[] = [];
-  readonly #reader = new JobReader();
-  #taken: { job: number; body: Frame[] }[] = [];
-
-  constructor(backend: string, token: string) {
-    this.peer = new Peer(backend);
-    this.peer.send(typed(FromWorker.READY, bytes(token)));
-  }
-
-  /** Answers what came before the last turn: so there is always something to answer in its stead. */
-  turn(): void {
-    for (const { job, body } of this.#taken) {
-      this.peer.send(reply(job, Code.ok, body.length), ...body);
-    }
-    this.#taken = [];
-    for (let message = this.peer.take(); message !== undefined; message = this.peer.take()) {
-      while (message[0]?.[0] === FromBroker.JOB) {
-        const [header, ...rest] = message;
-        this.#reader.bytes.set(header);
-        const { job, frames } = this.#reader.read(header.length);
-        this.#taken.push({ job, body: rest.slice(0, frames) });
-        this.#seen.push(job);
-        message = rest.slice(frames);
-      }
-    }
-  }
-
-  /** One of its jobs, old or new; or one that nobody has. */
-  someJob(random: Random): number {
-    const some = random(3);
-    if (some === 0) return 2 ** 40 + random(1000);
-    const [last = 0] = this.#seen.slice(-1);
-    return some === 1 ? last : this.#seen[random(Math.max(1, this.#seen.length))] ?? 0;
-  }
-}
-
-/** A broker whose tokens, workers and log are the scenario's. */
-class OpenBroker {
-  readonly loop: BrokerLoop;
-  readonly reports: Report[] = [];
-  /** Workers that were taken for gone. */
-  lost = 0;
-  /** Workers that are not ready yet. */
-  readonly #expected = new Set<number>();
-  readonly #echoes: Echo[] = [];
-  readonly #ended: Promise<void>;
-  #workers = 0;
-  #timer: ReturnType<typeof setInterval>;
-
-  constructor(backend: string) {
-    const settings = resolveOptions({ backend, frontend: "tcp://127.0.0.1:0" }, {
-      cpus: 1,
-      cwd: Deno.cwd,
-    });
-    const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
-    const listener = (event: LoopEvent) => this.#hear(event);
-    this.loop = new BrokerLoop(library, { ...settings, backend }, listener);
-    this.#ended = this.loop.run();
-    this.#timer = setInterval(() => this.#echoes.forEach((echo) => echo.turn()), 1);
-  }
-
-  get endpoint(): string {
-    return this.loop.frontend[0] ?? "";
-  }
-
-  /** Messages that were counted as nobody's, or nobody's business. */
-  get wrongs(): number {
-    const { intruders, strayReplies } = this.loop.look().counters;
-    return intruders + strayReplies;
-  }
-
-  /** Brings a worker that is ready. */
-  async worker(token: string): Promise<Echo> {
-    const worker = ++this.#workers;
-    this.#expected.add(worker);
-    this.loop.send({ type: "expect", worker, token, publicKey: undefined });
-    const echo = new Echo(this.loop.backend, token);
-    this.#echoes.push(echo);
-    await until("the worker is admitted", () => !this.#expected.has(worker));
-    return echo;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#timer);
-    this.loop.send({ type: "stop" });
-    await this.#ended;
-    await this.loop.close(0);
-    for (const { peer } of this.#echoes) await peer[Symbol.asyncDispose]();
-  }
-
-  #hear(event: LoopEvent): void {
-    if (event.type === "ready") this.#expected.delete(event.worker);
-    if (event.type === "log") this.reports.push({ at: performance.now(), message: event.message });
-    if (TAKEN_FOR_GONE.has(event.type)) this.lost++;
-  }
-}
-
-const TAKEN_FOR_GONE: ReadonlySet<LoopEvent["type"]> = new Set([
-  "leaving",
-  "lost",
-  "overran",
-  "isolated",
-]);

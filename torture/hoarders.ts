@@ -4,11 +4,12 @@
  * @module
  */
 
-import { startLoad } from "../bench/load.ts";
-import { residentMemory } from "../system/proc.ts";
-import { DeafPeer, message } from "../tests/rig/zmtp.ts";
+import { runLoad } from "../bench/load.ts";
+import { MemoryWatch } from "../tests/rig/memory_watch.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
-import { describe, isFlawless, ms, pause } from "./ground.ts";
+import { pause } from "../tests/rig/wait.ts";
+import { DeafPeer, message } from "../tests/rig/zmtp.ts";
+import { describe, isFlawless, ms } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const HOSTILE = 20;
@@ -22,7 +23,6 @@ const MAX_BYTES = 160 * MB + 1.25 * (2 * QUEUE_BYTES + CACHE_BYTES) + HOSTILE * 
 const UNFINISHED_BYTES = HOSTILE * 1_000_000 * 64;
 const DURATION = 20_000;
 const MAX_DELAY = 5;
-const SAMPLE_INTERVAL = 50;
 const ROUND_INTERVAL = 200;
 
 const ARGS = [
@@ -106,12 +106,13 @@ async function suffer(kind: Kind, scale: Scale): Promise<Outcome> {
   const args = [...ARGS, ...kind.args ?? []];
   await using server = await ServerProcess.start({ args, handler: HANDLER });
   const duration = scale.of(DURATION);
-  const quiet = await good(server, duration);
+  const load = { ...GOOD, endpoint: server.endpoint, duration };
+  const quiet = await runLoad(load);
   const hostile = Array.from({ length: HOSTILE }, (_, number) => attack(server, kind, number));
-  const memory = new Watch(server.pid);
+  using memory = new MemoryWatch(server.pid);
   await pause(duration / 5); // until they hold what they can
-  const disturbed = await good(server, duration);
-  const most = memory.close();
+  const disturbed = await runLoad(load);
+  const most = memory.mostBytes;
   for (const end of hostile) await end();
   const [late, before] = [disturbed.percentiles[2], quiet.percentiles[2]];
   return {
@@ -121,11 +122,6 @@ async function suffer(kind: Kind, scale: Scale): Promise<Outcome> {
     measured: `${kind.name}: ${Math.round(most / MB)} MB, others' 99 % in ${ms(late)}, quiet ` +
       `${ms(before)}: ${(late / before).toFixed(1)} ×, ${describe(disturbed)}`,
   };
-}
-
-async function good({ endpoint }: ServerProcess, duration: number) {
-  await using load = startLoad({ ...GOOD, endpoint, duration });
-  return await load.figures;
 }
 
 /** Starts a connection that sends as fast as it may; returns what ends it. */
@@ -145,23 +141,6 @@ function attack({ endpoint }: ServerProcess, kind: Kind, number: number): () => 
     (await connected)[Symbol.dispose]();
     await sent;
   };
-}
-
-/** Watches how much memory a process has. */
-class Watch {
-  #most = 0;
-  readonly #timer: ReturnType<typeof setInterval>;
-
-  constructor(pid: number) {
-    const look = () => this.#most = Math.max(this.#most, residentMemory(pid) ?? 0);
-    this.#timer = setInterval(look, SAMPLE_INTERVAL);
-  }
-
-  /** Ends, and returns the most that it had, bytes. */
-  close(): number {
-    clearInterval(this.#timer);
-    return this.#most;
-  }
 }
 
 /** Clients that hoard. */

@@ -8,16 +8,14 @@ import { type Figures, startLoad } from "../bench/load.ts";
 import { linesOf } from "../tests/rig/log_lines.ts";
 import { Peer } from "../tests/rig/peer.ts";
 import { randomNumbers } from "../tests/rig/random.ts";
-import { until } from "../tests/rig/wait.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
-import { describe, isFlawless, ms, pause, quantile } from "./ground.ts";
+import { pause, until } from "../tests/rig/wait.ts";
+import { describe, isFlawless, ms, quantile } from "./figures.ts";
+import { waiting } from "./handlers.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 /** Takes about a millisecond, so that most kills hit a worker that runs a job. */
-const SHORT = `export default async (body) => {
-  await new Promise((resolve) => setTimeout(resolve, 1));
-  return body;
-};`;
+const SHORT = waiting(1);
 
 // ---- at random ----
 

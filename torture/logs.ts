@@ -8,9 +8,10 @@ import { type Figures, startLoad } from "../bench/load.ts";
 import { path } from "../tests/rig/checkout.ts";
 import { Folder } from "../tests/rig/folder.ts";
 import { Peer } from "../tests/rig/peer.ts";
-import { until } from "../tests/rig/wait.ts";
+import { childrenOf, trySignal } from "../tests/rig/processes.ts";
 import { ENVIRONMENT } from "../tests/rig/server_process.ts";
-import { childrenOf, describe, isFlawless, pause, trySignal } from "./ground.ts";
+import { pause, until } from "../tests/rig/wait.ts";
+import { describe, isFlawless } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const REQUESTS = 20_000;

@@ -4,18 +4,16 @@
  * @module
  */
 
-import { type Figures, startLoad } from "../bench/load.ts";
-import { residentMemory } from "../system/proc.ts";
-import { until } from "../tests/rig/wait.ts";
+import { runLoad, startLoad } from "../bench/load.ts";
+import { MemoryWatch } from "../tests/rig/memory_watch.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
-import { describe, isFlawless, ms } from "./ground.ts";
+import { until } from "../tests/rig/wait.ts";
+import { describe, isFlawless, ms } from "./figures.ts";
+import { waiting } from "./handlers.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 /** A handler that waits: `WORKERS` answer about 2,000 requests a second. */
-const SLOW = `export default async (body) => {
-  await new Promise((resolve) => setTimeout(resolve, 1));
-  return body;
-};`;
+const SLOW = waiting(1);
 const WORKERS = ["--workers", "2", "--concurrency", "4"];
 const OVERLOAD = { clients: 50, size: 1000, correlate: true, rate: 20_000 };
 /** Requests under way on each client: all together are more than the queue holds. */
@@ -56,8 +54,8 @@ async function overload(scale: Scale): Promise<Outcome> {
 async function overloadOnce(overflow: "block" | "reject", scale: Scale): Promise<Outcome> {
   const args = [...WORKERS, "--overflow", overflow, "--queue-limit", `${scale.of(QUEUED)}`];
   await using server = await ServerProcess.start({ args, handler: SLOW });
-  const memory = new Memory(server);
-  const start = memory.read();
+  using memory = new MemoryWatch(server.pid);
+  const start = memory.bytes;
   const load = { endpoint: server.endpoint, duration: scale.of(OVERLOAD_TIME), grace: 120_000 };
   await using peers = startLoad({ ...OVERLOAD, ...load, window: scale.of(WINDOW) });
   const queued = await until("the queue is full", async () => {
@@ -65,11 +63,10 @@ async function overloadOnce(overflow: "block" | "reject", scale: Scale): Promise
     return Number(queued) >= scale.of(QUEUED) && Number(queued);
   });
   const figures = await peers.figures;
-  const { most } = memory;
-  const enough = () => memory.read() <= start * MAX_GROWTH;
+  const most = memory.mostBytes;
+  const enough = () => memory.bytes <= start * MAX_GROWTH;
   await until("memory is given back", enough, REST * scale.slack).catch(() => {});
-  const end = memory.read();
-  memory.close();
+  const end = memory.bytes;
   const errors = overflow === "reject";
   const small = most <= MAX_BYTES && end <= start * MAX_GROWTH;
   return {
@@ -82,8 +79,8 @@ async function overloadOnce(overflow: "block" | "reject", scale: Scale): Promise
 async function heavyClient(scale: Scale): Promise<Outcome> {
   const args = [...WORKERS, "--queue-limit", `${2 * QUEUED}`];
   await using server = await ServerProcess.start({ args, handler: SLOW });
-  const light = () => startLoad({ ...LIGHT, endpoint: server.endpoint, requests: scale.of(3000) });
-  const quiet = await figuresOf(light());
+  const light = () => runLoad({ ...LIGHT, endpoint: server.endpoint, requests: scale.of(3000) });
+  const quiet = await light();
   const shape = {
     clients: 1,
     window: scale.of(QUEUED) + 100,
@@ -96,7 +93,7 @@ async function heavyClient(scale: Scale): Promise<Outcome> {
     "the queue is long",
     async () => Number((await server.state()).queued) >= scale.of(QUEUED),
   );
-  const busy = await figuresOf(light());
+  const busy = await light();
   heavy.stop();
   const others = await heavy.figures;
   const [, , before] = quiet.percentiles;
@@ -111,35 +108,6 @@ async function heavyClient(scale: Scale): Promise<Outcome> {
 
 /** Ten clients that ask now and then. */
 const LIGHT = { clients: 10, window: 1, size: 100, correlate: true, rate: 100 };
-
-async function figuresOf(load: ReturnType<typeof startLoad>): Promise<Figures> {
-  await using running = load;
-  return await running.figures;
-}
-
-/** Watches the memory of a server's main process. */
-class Memory {
-  readonly #pid: number;
-  readonly #timer: ReturnType<typeof setInterval>;
-  /** The most that was seen, bytes. */
-  most = 0;
-
-  constructor({ pid }: ServerProcess) {
-    this.#pid = pid;
-    this.#timer = setInterval(() => this.read(), 100);
-  }
-
-  /** What it has now, bytes. */
-  read(): number {
-    const bytes = residentMemory(this.#pid) ?? 0;
-    this.most = Math.max(this.most, bytes);
-    return bytes;
-  }
-
-  close(): void {
-    clearInterval(this.#timer);
-  }
-}
 
 function mb(bytes: number): string {
   return `${Math.round(bytes / MB)} MB`;

@@ -4,10 +4,11 @@
  * @module
  */
 
-import { type Figures, type Load, startLoad } from "../bench/load.ts";
+import { type Figures, type Load, runLoad, startLoad } from "../bench/load.ts";
 import { linesOf } from "../tests/rig/log_lines.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
-import { compare, describe, isFlawless, ms, pause, runLoad, tellRatio, total } from "./ground.ts";
+import { pause } from "../tests/rig/wait.ts";
+import { compare, describe, isFlawless, ms, tellRatio, total } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const HUPS = 20;

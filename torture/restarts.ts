@@ -9,9 +9,8 @@ import { Folder } from "../tests/rig/folder.ts";
 import { linesOf } from "../tests/rig/log_lines.ts";
 import { Peer } from "../tests/rig/peer.ts";
 import { isAlive } from "../tests/rig/processes.ts";
-import { until } from "../tests/rig/wait.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
-import { pause } from "./ground.ts";
+import { pause, until } from "../tests/rig/wait.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const KILLS = 50;

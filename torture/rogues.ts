@@ -4,12 +4,12 @@
  * @module
  */
 
-import { type Figures, type Load, startLoad } from "../bench/load.ts";
+import { type Figures, type Load, runLoad, startLoad } from "../bench/load.ts";
 import { linesOf } from "../tests/rig/log_lines.ts";
 import { Peer } from "../tests/rig/peer.ts";
-import { until } from "../tests/rig/wait.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
-import { compare, describe, isFlawless, ms, pause, runLoad, tellRatio, total } from "./ground.ts";
+import { pause, until } from "../tests/rig/wait.ts";
+import { compare, describe, isFlawless, ms, tellRatio, total } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const LOOPS = 20;

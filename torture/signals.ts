@@ -7,10 +7,12 @@
 
 import { type Figures, startLoad } from "../bench/load.ts";
 import { linesOf } from "../tests/rig/log_lines.ts";
+import { trySignal } from "../tests/rig/processes.ts";
 import { randomNumbers } from "../tests/rig/random.ts";
-import { until } from "../tests/rig/wait.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
-import { describe, isFlawless, ms, pause, trySignal } from "./ground.ts";
+import { pause, until } from "../tests/rig/wait.ts";
+import { describe, isFlawless, ms } from "./figures.ts";
+import { waiting } from "./handlers.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const TIMES = 100;
@@ -22,10 +24,7 @@ const INTERVAL = 30;
 const ATTEMPTS = 10;
 
 /** Takes about a millisecond, so that a worker that gets a signal runs a job. */
-const SHORT = `export default async (body) => {
-  await new Promise((resolve) => setTimeout(resolve, 1));
-  return body;
-};`;
+const SHORT = waiting(1);
 
 /** To the main process: those that it obeys, those that it passes on, and those that mean nothing. */
 const OBEYED = ["SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR2"] as const;

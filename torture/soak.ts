@@ -5,11 +5,13 @@
  */
 
 import { type Figures, startLoad } from "../bench/load.ts";
+import { residentMemory } from "../system/proc.ts";
 import { linesOf } from "../tests/rig/log_lines.ts";
+import { childrenOf, openFiles, trySignal } from "../tests/rig/processes.ts";
 import { randomNumbers } from "../tests/rig/random.ts";
-import { until } from "../tests/rig/wait.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
-import { childrenOf, describe, isFlawless, pause, trySignal } from "./ground.ts";
+import { pause, until } from "../tests/rig/wait.ts";
+import { describe, isFlawless } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const REQUESTS = 10_000_000;
@@ -85,7 +87,7 @@ async function disturbed(
   let disturbances = 0;
   let due = performance.now();
   while (!over) {
-    samples.push({ time: performance.now(), memory: memoryOf(server.pid) });
+    samples.push({ time: performance.now(), memory: residentMemory(server.pid) ?? 0 });
     if (performance.now() >= due) {
       disturb(server, disturbances++);
       due += INTERVAL;
@@ -125,8 +127,8 @@ async function withdrawn(pid: number, before: Holdings, after: Holdings): Promis
 }
 
 function holdings(pid: number): Holdings {
-  const count = (folder: string) => [...Deno.readDirSync(`/proc/${pid}/${folder}`)].length;
-  return { files: count("fd"), threads: count("task"), processes: childrenOf(pid).length };
+  const threads = [...Deno.readDirSync(`/proc/${pid}/task`)].length;
+  return { files: openFiles(pid), threads, processes: childrenOf(pid).length };
 }
 
 /** Whether there is no more than there was. */
@@ -137,12 +139,6 @@ function isConstant(before: Holdings, after: Holdings): boolean {
 
 function tell({ files, threads, processes }: Holdings): string {
   return `${files} files, ${threads} threads, ${processes} workers`;
-}
-
-/** Resident memory, bytes. */
-function memoryOf(pid: number): number {
-  const PAGE = 4096;
-  return Number(Deno.readTextFileSync(`/proc/${pid}/statm`).split(" ")[1]) * PAGE;
 }
 
 function inMegabytes(sample: Sample | undefined): string {

@@ -6,10 +6,10 @@
  */
 
 import { Peer } from "../tests/rig/peer.ts";
+import { ServerProcess } from "../tests/rig/server_process.ts";
 import { until } from "../tests/rig/wait.ts";
 import { dial, greeting, nullReady } from "../tests/rig/zmtp.ts";
-import { ServerProcess } from "../tests/rig/server_process.ts";
-import { quantile } from "./ground.ts";
+import { quantile } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const SQUATTERS = 15_000;

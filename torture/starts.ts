@@ -5,8 +5,9 @@
  */
 
 import { linesOf } from "../tests/rig/log_lines.ts";
+import { cpuMillisWithChildren } from "../tests/rig/processes.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
-import { cpuTime, pause } from "./ground.ts";
+import { pause } from "../tests/rig/wait.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 /** Its process ends while it is imported, without a word. */
@@ -27,7 +28,7 @@ async function stillborn(scale: Scale): Promise<Outcome> {
   const started = performance.now();
   await server.line("listening");
   await pause(scale.of(SPAN));
-  const share = cpuTime(server.pid) / (performance.now() - started);
+  const share = cpuMillisWithChildren(server.pid) / (performance.now() - started);
   const spawns = linesOf(server, "worker spawned").length;
   const told = performance.now();
   server.signal("SIGTERM");

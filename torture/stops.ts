@@ -6,9 +6,10 @@
 
 import { startLoad } from "../bench/load.ts";
 import { Peer } from "../tests/rig/peer.ts";
-import { until } from "../tests/rig/wait.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
-import { describe, isFlawless, pause } from "./ground.ts";
+import { pause, until } from "../tests/rig/wait.ts";
+import { describe, isFlawless } from "./figures.ts";
+import { waiting } from "./handlers.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const ROUNDS = 10;
@@ -25,10 +26,7 @@ const QUEUE = 500;
 const REQUESTS = 2 * QUEUE;
 
 /** With a full queue there is work for a second. */
-const SHORT = `export default async (body) => {
-  await new Promise((resolve) => setTimeout(resolve, 4));
-  return body;
-};`;
+const SHORT = waiting(4);
 
 const ENDLESS = `export default (_body, ctx) => {
   ctx.log.info("started");

@@ -8,10 +8,11 @@
 import { type Figures, startLoad } from "../bench/load.ts";
 import { linesOf } from "../tests/rig/log_lines.ts";
 import { Peer } from "../tests/rig/peer.ts";
-import { isAlive } from "../tests/rig/processes.ts";
-import { until } from "../tests/rig/wait.ts";
+import { childrenOf, isAlive, trySignal } from "../tests/rig/processes.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
-import { childrenOf, describe, isFlawless, pause, total, trySignal } from "./ground.ts";
+import { pause, until } from "../tests/rig/wait.ts";
+import { describe, isFlawless, total } from "./figures.ts";
+import { waiting } from "./handlers.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const WORKERS = 4;
@@ -27,10 +28,7 @@ const FULL_AGAIN = 1000;
 const CLIENTS = 8;
 
 const ECHO = `export default (body) => body;`;
-const SLEEP = `export default async (body) => {
-  await new Promise((resolve) => setTimeout(resolve, ${SLOW_TIME}));
-  return body;
-};`;
+const SLEEP = waiting(SLOW_TIME);
 
 /** What came of a run of storms. */
 interface Storms {

@@ -10,10 +10,10 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { scenarios as connections } from "./connections.ts";
 import { scenarios as curve } from "./curve.ts";
-import { scenarios as hoarders } from "./hoarders.ts";
-import { scenarios as kills } from "./kills.ts";
 import { scenarios as fds } from "./fds.ts";
 import { scenarios as forgery } from "./forgery.ts";
+import { scenarios as hoarders } from "./hoarders.ts";
+import { scenarios as kills } from "./kills.ts";
 import { scenarios as logs } from "./logs.ts";
 import { scenarios as models } from "./models.ts";
 import { scenarios as noise } from "./noise.ts";
@@ -21,13 +21,14 @@ import { scenarios as overload } from "./overload.ts";
 import { scenarios as reloads } from "./reloads.ts";
 import { scenarios as restarts } from "./restarts.ts";
 import { scenarios as rogues } from "./rogues.ts";
+import type { Outcome, Scale, Scenario } from "./scenario.ts";
 import { scenarios as signals } from "./signals.ts";
 import { scenarios as soak } from "./soak.ts";
 import { scenarios as squatters } from "./squatters.ts";
 import { scenarios as starts } from "./starts.ts";
 import { scenarios as stops } from "./stops.ts";
 import { scenarios as storms } from "./storms.ts";
-import type { Outcome, Scale, Scenario } from "./scenario.ts";
+import { scenarios as streams } from "./streams.ts";
 
 const SCENARIOS: readonly Scenario[] = [
   ...connections,
@@ -49,6 +50,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...starts,
   ...stops,
   ...storms,
+  ...streams,
 ].sort(byNumber);
 
 /** A scenario's outcome, and how long it took. */

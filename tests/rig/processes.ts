@@ -1,4 +1,4 @@
-/** What /proc says of processes. */
+/** What /proc says of processes, and signals to them. */
 
 /** Fields of proc(5)'s stat from the third (state) on. */
 export function statOf(pid: number): string[] {
@@ -16,9 +16,50 @@ export function isAlive(pid: number): boolean {
   }
 }
 
+/** Clock ticks of /proc, ms; the same on every Linux that Deno runs on. */
+const TICK = 10;
+
 /** CPU time that a process has used since its start, ms. */
 export function cpuMillis(pid: number): number {
-  const fields = statOf(pid);
-  const TICK = 10;
-  return (Number(fields[11]) + Number(fields[12])) * TICK;
+  return cpuTicks(pid, 2) * TICK;
+}
+
+/** The same with that of its children that have ended. */
+export function cpuMillisWithChildren(pid: number): number {
+  return cpuTicks(pid, 4) * TICK;
+}
+
+/** The sum of the first `count` of utime, stime, cutime and cstime: fields 14 to 17. */
+function cpuTicks(pid: number, count: number): number {
+  return statOf(pid).slice(11, 11 + count).reduce((sum, ticks) => sum + Number(ticks), 0);
+}
+
+/** Pids of the processes that a process has started and that have not ended, sorted. */
+export function childrenOf(pid: number): number[] {
+  const isChild = (each: number) => {
+    try {
+      const [state, parent] = statOf(each);
+      return state !== "Z" && Number(parent) === pid;
+    } catch {
+      return false; // it has just ended
+    }
+  };
+  const pids = [...Deno.readDirSync("/proc")].map(({ name }) => Number(name));
+  return pids.filter((each) => each > 0 && isChild(each)).sort((a, b) => a - b);
+}
+
+/** How many file descriptors a process has open. */
+export function openFiles(pid: number): number {
+  return [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
+}
+
+/** Sends a signal to a process; false if it has ended. */
+export function trySignal(pid: number, signal: Deno.Signal): boolean {
+  try {
+    Deno.kill(pid, signal);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
 }

@@ -15,7 +15,7 @@ export async function until<T>(
     const seen = await look();
     if (seen !== false && seen !== undefined) return seen;
     if (performance.now() > end) throw new Error(`Waited ${limit} ms in vain until ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, LOOK_INTERVAL));
+    await pause(LOOK_INTERVAL);
   }
 }
 
@@ -28,4 +28,9 @@ export async function within<T>(what: string, promise: Promise<T>): Promise<T> {
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Lets time pass, ms; none if that is negative. */
+export function pause(time: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, Math.max(0, time)));
 }

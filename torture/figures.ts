@@ -1,17 +1,11 @@
 /**
- * What scenarios share: loads in processes of their own, and how to tell what they
- * have come to.
+ * What the figures of loads come to: whether nothing was lost, how late the slowest replies were on quiet
+ * and on other days, and both in words.
  *
  * @module
  */
 
-import { type Figures, type Load, startLoad } from "../bench/load.ts";
-
-/** Runs a load, in a process of its own, to its end. */
-export async function runLoad(load: Load): Promise<Figures> {
-  await using running = startLoad(load);
-  return await running.figures;
-}
+import type { Figures } from "../bench/load.ts";
 
 /** Whether each request got exactly one answer, the right one; errors are answers if they are let. */
 export function isFlawless(figures: Figures, allowed: { errors: boolean } = { errors: false }) {
@@ -37,46 +31,6 @@ export function ms(micros: number): string {
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? NaN;
-}
-
-/** Lets ms pass, if it is any. */
-export function pause(time: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, Math.max(0, time)));
-}
-
-/** CPU time that a process has used since its start, ms, and that of its children that have ended. */
-export function cpuTime(pid: number): number {
-  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
-  // proc(5): utime, stime, cutime, cstime in ticks; the state is field 3.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ").map(Number).slice(11, 15);
-  const TICK = 10;
-  return TICK * fields.reduce((sum, ticks) => sum + ticks, 0);
-}
-
-/** Sends a signal to a process; false if it has ended. */
-export function trySignal(pid: number, signal: Deno.Signal): boolean {
-  try {
-    Deno.kill(pid, signal);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-/** Pids of the processes that a process has started and that have not ended, sorted. */
-export function childrenOf(pid: number): number[] {
-  const isChild = (each: number) => {
-    try {
-      const stat = Deno.readTextFileSync(`/proc/${each}/stat`);
-      const [state, parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      return state !== "Z" && Number(parent) === pid;
-    } catch {
-      return false;
-    }
-  };
-  const pids = [...Deno.readDirSync("/proc")].map(({ name }) => Number(name));
-  return pids.filter((each) => each > 0 && isChild(each)).sort((a, b) => a - b);
 }
 
 /** How late the slowest hundredth of replies is, in ms, on quiet days and on others. */
