@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Settings } from "../options/settings.ts";
 import type { Verdict, ZapRequest } from "../wire/zap.ts";
 import { isIn, parseAddress, parseRange, type Range } from "./address.ts";
 import { type ClientList, readClientList } from "./client_list.ts";
@@ -29,14 +30,9 @@ export interface AccessRules {
 }
 
 /** The options that rules are made of. */
-export interface RuleOptions {
-  curveSecretKey?: string;
-  curveClients?: string;
-  allow: readonly string[];
-  deny: readonly string[];
-  maxConnections: number;
-  maxConnectionsPerAddress: number;
-}
+export type RuleOptions =
+  & Pick<Settings, "curveSecretKey" | "curveClients" | "allow" | "deny">
+  & Required<Pick<Settings, "maxConnections" | "maxConnectionsPerAddress">>;
 
 /**
  * Makes rules of options, and reads the client list.

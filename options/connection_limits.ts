@@ -6,15 +6,13 @@
  */
 
 import { isOpenToNetwork, isTcp } from "../wire/endpoint.ts";
+import type { Settings } from "./settings.ts";
 
 /** The part of the settings that says who may connect, and where. */
-interface Access {
-  frontend: readonly string[];
-  curveSecretKey?: string;
-  curveClients?: string;
-  maxConnections?: number;
-  maxConnectionsPerAddress: number;
-}
+type Access = Pick<
+  Settings,
+  "frontend" | "curveSecretKey" | "curveClients" | "maxConnections" | "maxConnectionsPerAddress"
+>;
 
 /** Connections of clients on plain tcp where nobody says how many there may be. */
 const PLAIN_CONNECTIONS = 1024;

@@ -6,6 +6,8 @@
  */
 
 import type { Asker, Client, JobRequest } from "../broker/job.ts";
+import type { Settings } from "../options/settings.ts";
+import { boundPort } from "../wire/endpoint.ts";
 import {
   buildErrorText,
   buildStatus,
@@ -55,17 +57,12 @@ export interface FrontendEvents {
 }
 
 /** What a `Frontend` goes by. */
-export interface FrontendOptions {
-  /** Bytes of all body frames of one request at most. */
-  maxMessageSize: number;
-  /** Body frames of one request at most. */
-  maxFrames: number;
+export interface FrontendOptions
+  extends Pick<Settings, "maxMessageSize" | "maxFrames">, Partial<Pick<Settings, "keepAlive">> {
   /** Bytes of replies that clients have not taken, at most. */
   unreadBytes: number;
   /** Whether endpoints may be IPv6. */
   ipv6: boolean;
-  /** How long a tcp client may be silent before its host is probed, ms; 0: for ever. */
-  keepAlive?: number;
   /** Who may come in; undefined: all. */
   demand?: Demand;
 }
@@ -275,8 +272,8 @@ export class Frontend {
   bind(endpoint: string): string {
     const bound = this.#socket.bind(endpoint);
     this.#endpoints.push(bound);
-    const [, port] = /^tcp:.*:(\d+)$/.exec(bound) ?? [];
-    if (port !== undefined) this.#ports.add(Number(port));
+    const port = boundPort(bound);
+    if (port !== undefined) this.#ports.add(port);
     return bound;
   }
 

@@ -20,6 +20,7 @@ import {
 import type { BrokerLimits } from "../broker/limits.ts";
 import { OrderWatch } from "../broker/order.ts";
 import { ReplyCache } from "../broker/reply_cache.ts";
+import type { Settings } from "../options/settings.ts";
 import { Ticks } from "../system/ticks.ts";
 import { isIpv6 } from "../wire/endpoint.ts";
 import { isReplyCode, ReplyFlag } from "../wire/job.ts";
@@ -50,17 +51,15 @@ import { FRAME_WEIGHT } from "./outbox.ts";
 import { Processes } from "./processes.ts";
 
 /** What a `BrokerLoop` is made of, beside what a reload may change. */
-export interface LoopOptions extends LoopLimits {
+export interface LoopOptions
+  extends
+    LoopLimits,
+    Pick<Settings, "maxMessageSize" | "maxFrames">,
+    Partial<Pick<Settings, "keepAlive">> {
   /** Endpoints to bind for clients. */
   frontend: readonly string[];
   /** Endpoint to bind for workers. */
   backend: string;
-  /** Maximum bytes of all body frames of one request. */
-  maxMessageSize: number;
-  /** Maximum body frames of one request. */
-  maxFrames: number;
-  /** How long a tcp client may be silent before its host is probed, ms; 0: for ever. */
-  keepAlive?: number;
   /** Who may come in; undefined: all who reach the sockets. */
   access?: AccessOptions;
   /** Whether requests that have ended are told of: somebody keeps an account of them. */

@@ -9,6 +9,7 @@ import type { AccessRules } from "../auth/gate.ts";
 import type { BrokerCounters } from "../broker/counters.ts";
 import type { End } from "../broker/inquest.ts";
 import type { BrokerLimits } from "../broker/limits.ts";
+import type { Settings } from "../options/settings.ts";
 import type { LogFields, LogLevel } from "../wire/job.ts";
 import type { Visit } from "./access_book.ts";
 import type { WorkerLine } from "./backend.ts";
@@ -18,14 +19,9 @@ import type { NewProcess } from "./processes.ts";
 export type { BrokerCounters, End, Failure, NewProcess, Visit, WorkerLine };
 
 /** What a reload may change. */
-export interface LoopLimits extends BrokerLimits {
-  /** How long answers to requests with a key are kept, ms; 0: not at all. */
-  replyCacheTtl: number;
-  /** Maximum bytes of the answers kept. */
-  replyCacheBytes: number;
-  /** Whether clients get errors as handlers threw them; undefined: those of this machine do. */
-  exposeErrors?: boolean;
-}
+export type LoopLimits =
+  & BrokerLimits
+  & Pick<Settings, "replyCacheTtl" | "replyCacheBytes" | "exposeErrors">;
 
 /** What the server tells the loop. */
 export type LoopCommand =
