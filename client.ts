@@ -19,13 +19,7 @@ import { setImmediate } from "node:timers";
 import { Bodies, type RequestBody } from "./client/bodies.ts";
 import { type Connection, describeState, reasonOf } from "./client/connection.ts";
 import { Connections } from "./client/connections.ts";
-import {
-  LazyPirate,
-  type Link,
-  type Repetition,
-  type Step,
-  type Terms,
-} from "./client/lazy_pirate.ts";
+import { LazyPirate } from "./client/lazy_pirate.ts";
 import { AnswerReader, RequestWriter } from "./client/messages.ts";
 import {
   checkOptions,
@@ -36,6 +30,7 @@ import {
   type Settings,
 } from "./client/options.ts";
 import { AbandonedError, Reply, ReplyError } from "./client/reply.ts";
+import type { Link, Repetition, Step, Terms } from "./client/steps.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { readVariable } from "./system/variables.ts";
 import { Code } from "./wire/request.ts";

@@ -10,7 +10,7 @@ import { DELIMITER, MAX_KEY_BYTES } from "../wire/request.ts";
 import { type KeyPair, makeKeyPair, publicKeyOf } from "../zmq/curve.ts";
 import type { Library } from "../zmq/library.ts";
 import { CHARACTER_BYTES } from "./bodies.ts";
-import type { Terms } from "./lazy_pirate.ts";
+import type { Terms } from "./steps.ts";
 
 const encoder = new TextEncoder();
 

@@ -9,7 +9,8 @@ import {
   ReplyError,
   type RequestOptions,
 } from "../../client.ts";
-import { LazyPirate, type Link, type Step } from "../../client/lazy_pirate.ts";
+import { LazyPirate } from "../../client/lazy_pirate.ts";
+import type { Link, Step } from "../../client/steps.ts";
 import {
   buildErrorText,
   buildRequestHeader,

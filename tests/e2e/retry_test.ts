@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { AbandonedError, Client, type Retry } from "../../client.ts";
-import { LazyPirate, type Link, type Pending, type Step } from "../../client/lazy_pirate.ts";
+import { LazyPirate } from "../../client/lazy_pirate.ts";
+import type { Link, Pending, Step } from "../../client/steps.ts";
 import { Turns } from "../../client/turns.ts";
 import { deadEndpoint, echo, FakeServer, headerOf, silent } from "../rig/fake_server.ts";
 import { Folder } from "../rig/folder.ts";
