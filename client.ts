@@ -17,18 +17,13 @@
 
 import { setImmediate } from "node:timers";
 import { Bodies, type RequestBody } from "./client/bodies.ts";
+import { checkOptions, checkRequestOptions, type Settings } from "./client/checks.ts";
 import { type Connection, describeState, reasonOf } from "./client/connection.ts";
 import { Connections } from "./client/connections.ts";
+import { readKeys } from "./client/keys.ts";
 import { LazyPirate } from "./client/lazy_pirate.ts";
 import { AnswerReader, RequestWriter } from "./client/messages.ts";
-import {
-  checkOptions,
-  checkRequestOptions,
-  type ClientOptions,
-  readKeys,
-  type RequestOptions,
-  type Settings,
-} from "./client/options.ts";
+import type { ClientOptions, RequestOptions } from "./client/options.ts";
 import { AbandonedError, Reply, ReplyError } from "./client/reply.ts";
 import type { Link, Repetition, Step, Terms } from "./client/steps.ts";
 import { shutDebugger } from "./system/debugger.ts";
@@ -158,7 +153,7 @@ export class Client {
     const { plain, identity } = this.#settings;
     if (!plain || identity === undefined || this.#pirate.size === 0) return;
     throw new Error(
-      `Cannot send a request as a plain client with an identity must wait for its last one: ` +
+      `Cannot send a request: a plain client with an identity must wait for its last one: ` +
         `identity is "${identity}"`,
     );
   }

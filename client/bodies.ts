@@ -51,7 +51,7 @@ export class Bodies {
 function wrongBody(body: unknown): TypeError {
   const text = Deno.inspect(body, { depth: 1, iterableLimit: 3, strAbbreviateSize: 100 });
   return new TypeError(
-    `Cannot send a request as the body must be a Uint8Array, a string, or a list of at least one: ` +
+    `Cannot send a request: the body must be a Uint8Array, a string, or a list of at least one: ` +
       `current value is ${text}`,
   );
 }

@@ -10,7 +10,7 @@ import { type Library, Option } from "../zmq/library.ts";
 import { Poller } from "../zmq/poller.ts";
 import { Context } from "../zmq/socket.ts";
 import { Connection, type ConnectionState } from "./connection.ts";
-import type { Keys } from "./options.ts";
+import type { Keys } from "./keys.ts";
 
 /** How often an idle client reads what has become of its connections. */
 const NEWS_INTERVAL = 10_000;

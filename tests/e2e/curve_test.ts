@@ -570,7 +570,10 @@ Deno.test("Client says what is wrong with its keys", () => {
   assert.throws(make("x"), { name: "TypeError", message: /"curve" must be an object/ });
   assert.throws(make({}), { name: "TypeError", message: /"curve.serverKey" must be a string/ });
   assert.throws(make({ serverKey, keyFile: 1 }), /"curve.keyFile" must be a string/);
-  assert.throws(make({ serverKey, secret: "x" }), /no option "secret": use serverKey, keyFile/);
+  assert.throws(
+    make({ serverKey, secret: "x" }),
+    /Unknown option "secret" in "curve": use serverKey, keyFile/,
+  );
   assert.throws(make({ serverKey: `${keys.folder.path}/none` }), /Cannot read the key file/);
   Deno.chmodSync(keys.secretKeyFile, 0o640);
   assert.throws(make({ serverKey, keyFile: keys.secretKeyFile }), /run chmod 600/);

@@ -1,0 +1,176 @@
+/**
+ * The checks that the options of a client and of its requests pass.
+ *
+ * @module
+ */
+
+import { complaint, unknownOption, wrongValue } from "../options/errors.ts";
+import { canConnect, ENDPOINT_RULE } from "../wire/endpoint.ts";
+import { DELIMITER, MAX_KEY_BYTES } from "../wire/request.ts";
+import { CHARACTER_BYTES } from "./bodies.ts";
+import type { Terms } from "./steps.ts";
+import type { ClientOptions, CurveOptions, RequestOptions, Retry } from "./options.ts";
+
+const encoder = new TextEncoder();
+
+/** A client's options, complete and checked. */
+export interface Settings {
+  /** How long a try waits, ms. */
+  timeout: number;
+  /** Tries after the first. */
+  retries: number;
+  /** At least one. */
+  endpoints: readonly string[];
+  /** Called before a request is sent again. */
+  onRetry: ((retry: Retry) => void) | undefined;
+  /** The client's name, if it has one. */
+  identity: string | undefined;
+  /** Whether requests go without a header. */
+  plain: boolean;
+  /** The keys that were named. */
+  curve: CurveOptions | undefined;
+}
+
+const MAX_TIMEOUT = 0xffffffff;
+const CLIENT_OPTIONS = ["endpoint", "timeout", "retries", "onRetry", "identity", "plain", "curve"];
+const CURVE_OPTIONS = ["serverKey", "keyFile"];
+const REQUEST_OPTIONS = ["signal", "timeout", "retries", "requestTimeout", "key"];
+
+/** What is not done because of a wrong option. */
+type Purpose = "make a client" | "send a request";
+
+/**
+ * A client's options, checked and complete.
+ *
+ * @throws {TypeError | RangeError} when one is unknown or not what it must be.
+ */
+export function checkOptions(options: ClientOptions): Settings {
+  refuseUnknown(options, CLIENT_OPTIONS);
+  const { endpoint = "tcp://localhost:6660", timeout = 10_000, retries = 2 } = options;
+  const { onRetry, identity, plain = false, curve } = options;
+  const endpoints = checkEndpoints(endpoint);
+  checkTries("make a client", { timeout, retries });
+  if (onRetry !== undefined && typeof onRetry !== "function") {
+    throw wrong("make a client", "onRetry", "a function", onRetry, false);
+  }
+  if (identity !== undefined) checkIdentity(identity);
+  if (typeof plain !== "boolean") {
+    throw wrong("make a client", "plain", "a boolean", plain, false);
+  }
+  if (curve !== undefined) checkCurve(curve);
+  return { endpoints, timeout, retries, onRetry, identity, plain, curve };
+}
+
+function checkEndpoints(endpoint: unknown): readonly string[] {
+  const endpoints: unknown[] = Array.isArray(endpoint) ? [...endpoint] : [endpoint];
+  if (endpoints.length > 0 && endpoints.every(isEndpoint)) return endpoints;
+  const rule = `${ENDPOINT_RULE}, or a list of at least one of these`;
+  const hasType = endpoints.every((each) => typeof each === "string");
+  throw wrong("make a client", "endpoint", rule, endpoint, hasType);
+}
+
+/** libzmq lets the address to connect from go first: `tcp://10.0.0.2:0;host:port`. */
+const SOURCE = /^tcp:\/\/[^;/]+;/;
+
+function isEndpoint(value: unknown): value is string {
+  return typeof value === "string" && canConnect(value.replace(SOURCE, "tcp://"));
+}
+
+function checkIdentity(identity: string): void {
+  const bytes = typeof identity === "string" ? encoder.encode(identity) : DELIMITER;
+  if (bytes.length >= 1 && bytes.length <= 255 && bytes[0] !== 0) return;
+  const rule = "a string of 1 to 255 bytes, the first of them not 0";
+  throw wrong("make a client", "identity", rule, identity, typeof identity === "string");
+}
+
+function checkCurve(curve: CurveOptions): void {
+  if (typeof curve !== "object" || curve === null) {
+    throw wrong("make a client", "curve", "an object with a serverKey", curve, false);
+  }
+  refuseUnknown(curve, CURVE_OPTIONS, ' in "curve"');
+  for (const name of ["serverKey", "keyFile"] as const) {
+    const value: unknown = curve[name];
+    if (name === "keyFile" && value === undefined) continue;
+    if (typeof value === "string" && value !== "") continue;
+    const rule = "a string that is not empty";
+    throw wrong("make a client", `curve.${name}`, rule, value, typeof value === "string");
+  }
+}
+
+/**
+ * A request's options, checked and complete.
+ *
+ * @throws {TypeError | RangeError} when one is unknown or not what it must be.
+ */
+export function checkRequestOptions(options: RequestOptions, defaults: Settings): Terms {
+  refuseUnknown(options, REQUEST_OPTIONS);
+  const { signal, timeout = defaults.timeout, retries = defaults.retries } = options;
+  const { requestTimeout = 0, key = "" } = options;
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw wrong("send a request", "signal", "an AbortSignal", signal, false);
+  }
+  checkTries("send a request", { timeout, retries });
+  checkHeaded({ requestTimeout, key }, defaults);
+  return { timeout, retries, requestTimeout, key };
+}
+
+/** Checks what only a request with a header can say. */
+function checkHeaded(
+  { requestTimeout, key }: Pick<Terms, "requestTimeout" | "key">,
+  { plain }: Settings,
+): void {
+  if (!isNumberFrom(0, requestTimeout)) {
+    const rule = `a number of ms from 0 to ${MAX_TIMEOUT}`;
+    const hasType = typeof requestTimeout === "number";
+    throw wrong("send a request", "requestTimeout", rule, requestTimeout, hasType);
+  }
+  if (typeof key !== "string" || !fitsInKey(key)) {
+    const rule = `a string of maximum ${MAX_KEY_BYTES} bytes`;
+    throw wrong("send a request", "key", rule, key, typeof key === "string");
+  }
+  if (plain && (requestTimeout > 0 || key !== "")) {
+    throw new TypeError(
+      'Cannot send a request: a plain client has no "requestTimeout" and no "key"',
+    );
+  }
+}
+
+function fitsInKey(key: string): boolean {
+  // Only long ones need counting.
+  return key.length * CHARACTER_BYTES <= MAX_KEY_BYTES ||
+    encoder.encode(key).length <= MAX_KEY_BYTES;
+}
+
+function checkTries(
+  purpose: Purpose,
+  { timeout, retries }: Pick<Terms, "timeout" | "retries">,
+): void {
+  if (!isNumberFrom(1, timeout)) {
+    const rule = `a number of ms from 1 to ${MAX_TIMEOUT}`;
+    throw wrong(purpose, "timeout", rule, timeout, typeof timeout === "number");
+  }
+  if (!Number.isSafeInteger(retries) || retries < 0) {
+    throw wrong(purpose, "retries", "an integer >= 0", retries, typeof retries === "number");
+  }
+}
+
+function isNumberFrom(least: number, value: unknown): boolean {
+  return typeof value === "number" && value >= least && value <= MAX_TIMEOUT;
+}
+
+function refuseUnknown(options: object, known: readonly string[], place = ""): void {
+  const name = Object.keys(options).find((key) => !known.includes(key));
+  if (name === undefined) return;
+  throw new TypeError(unknownOption(name, known, `use ${known.join(", ")}`, place));
+}
+
+/** The error for a value that breaks a rule; with `hasType`, it is of the right type. */
+function wrong(
+  purpose: Purpose,
+  name: string,
+  rule: string,
+  value: unknown,
+  hasType: boolean,
+): RangeError | TypeError {
+  return wrongValue(`Cannot ${purpose}: ${complaint(`"${name}"`, rule, value)}`, hasType);
+}
