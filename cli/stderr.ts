@@ -35,6 +35,6 @@ function write(text: string): void {
   try {
     Deno.stderr.writeSync(encoder.encode(text));
   } catch {
-    // nobody listens
+    // stderr is closed
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Tells who sits at a terminal what the client waits for, once that takes its time.
+ * Reports at a terminal what the client waits for, when that takes long.
  *
  * @module
  */
@@ -7,8 +7,8 @@
 import type { Retry, RetryReason } from "../client/options.ts";
 import type { Stderr } from "./stderr.ts";
 
-/** How long nothing is said while nothing is answered, and the least time between two lines, ms. */
-const QUIET_TIME = 1000;
+/** A wait is reported after this time without an answer; two lines are at least this far apart. */
+const QUIET_MS = 1000;
 
 const REASONS: Record<RetryReason, string> = {
   unconnected: "there is no connection",
@@ -17,21 +17,21 @@ const REASONS: Record<RetryReason, string> = {
   unavailable: "the server is shutting down",
 };
 
-/** Speaks when a second has passed without an answer, when more is known, and at retries. */
+/** Reports a wait after a second without an answer, again when more is known, and at retries. */
 export class Waiting {
   readonly #stderr: Stderr;
   readonly #look: () => string | undefined;
   readonly #timer: ReturnType<typeof setInterval>;
-  /** What was said last, to say it once. */
+  /** The wait that was reported last, to report it once. */
   #said: string | undefined;
   #saidAt = -Infinity;
   #heard = false;
 
-  /** `look` tells what is waited for; undefined: nothing is. */
+  /** `look` returns what the client waits for, as half a sentence; undefined: it waits for nothing. */
   constructor(stderr: Stderr, look: () => string | undefined) {
     this.#stderr = stderr;
     this.#look = look;
-    this.#timer = setInterval(() => this.#tick(), QUIET_TIME);
+    this.#timer = setInterval(() => this.#tick(), QUIET_MS);
   }
 
   /** Something was answered. */
@@ -43,7 +43,7 @@ export class Waiting {
   /** A request is sent again. */
   retry({ attempt, endpoint, reason }: Retry): void {
     const now = performance.now();
-    if (now - this.#saidAt < QUIET_TIME) return;
+    if (now - this.#saidAt < QUIET_MS) return;
     this.#saidAt = now;
     this.#stderr.say(`"${endpoint}": ${REASONS[reason]}, trying again after ${times(attempt)}`);
   }

@@ -1,0 +1,22 @@
+/**
+ * What the end of a request means for the client's command: its exit status, and what is said about it.
+ *
+ * @module
+ */
+
+import { AbandonedError, ReplyError } from "../client/reply.ts";
+import { messageOf } from "../system/errors.ts";
+
+/** The command's exit statuses, from good to bad. */
+export const Exit = { answered: 0, errorReply: 1, usage: 2, noAnswer: 3 } as const;
+
+/** The exit status for an error. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof AbandonedError) return Exit.noAnswer;
+  return error instanceof ReplyError ? Exit.errorReply : Exit.usage;
+}
+
+/** An error as one line. */
+export function explain(error: unknown): string {
+  return error instanceof ReplyError ? `error ${error.code}: ${error.message}` : messageOf(error);
+}
