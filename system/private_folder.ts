@@ -1,10 +1,10 @@
 /**
- * The folder of a server's own, for the socket that its workers connect to: how it is made, and what
- * becomes of it when the server is killed. A lock on a file in it tells a folder in use from one that
- * was left behind: the system frees the lock when its holder dies, however that comes.
+ * A server's own folder, for the socket that its workers connect to: how it is made, and how it is removed
+ * when its server was killed. A lock on a file in it shows that a folder is in use: the system frees the
+ * lock when the server ends, however that happens.
  *
- * All that is in it stays this user's, also where workers run as somebody else: they may enter and read,
- * so that nothing that this process does there by name can be led elsewhere.
+ * Everything in it stays this user's, also where workers run as another user: they may enter and read, so
+ * nothing that this process does there by name can be led to another place.
  *
  * @module
  */
@@ -12,33 +12,70 @@
 import { type Account, isForeign } from "./account.ts";
 import { folderOf, mayRead, tryLock } from "./files.ts";
 
-/** A folder that this process holds. */
-export interface PrivateFolder {
-  /** Its path. Only this user can enter, until it is opened. */
-  readonly path: string;
-  /** Lets workers of another user in, once all that they need is there; they can't change anything. */
-  open(): void;
-  /**
-   * Makes it, and the configurations of these names in it, new again to those who remove what is old from
-   * folders for temporary files.
-   */
-  touch(names: readonly string[]): void;
-  /** Removes it, with all that is in it. */
-  remove(): void;
-  /** Gives up one that somebody else has removed. */
-  forget(): void;
-}
-
 const PREFIX = "zmq-prefork-";
-/** As Deno names them: the prefix and a random number. */
+/** How Deno names temporary folders: the prefix and a random number. */
 const NAME = /^zmq-prefork-[0-9a-f]{8,16}$/;
 const LOCK = "lock";
-/** What earlier versions made for workers of another user. */
+/** A folder that earlier versions made for workers of another user. */
 const SHARED = "workers";
 /** All that a server puts there. */
 const CONTENT: readonly string[] = [LOCK, SHARED, "backend", "libzmq", "trial", ".npmrc"];
 /** What configures workers, numbered. */
 const CONFIGURATION = /^config-\d+\.json$/;
+/** Owner: all; others: enter, but not list. */
+const ENTER_ONLY = 0o711;
+
+/** A folder that this process holds. Only this user can enter it, until it is opened. */
+export class PrivateFolder {
+  /** Its path. */
+  readonly path: string;
+  /** Undefined where files can't be locked. */
+  readonly #lock: Deno.FsFile | undefined;
+  readonly #workers: Account;
+
+  /** @param workers Whom to let in later. */
+  constructor(path: string, lock: Deno.FsFile | undefined, workers: Account) {
+    this.path = path;
+    this.#lock = lock;
+    this.#workers = workers;
+  }
+
+  /** Lets workers of another user in, once all that they need is there; they can't change anything. */
+  open(): void {
+    if (isForeign(this.#workers)) Deno.chmodSync(this.path, ENTER_ONLY);
+  }
+
+  /**
+   * Makes the folder and what is in it, the configurations of these names included, look new to programs
+   * that remove old files from folders for temporary ones. They check each file, and the folder, but spare
+   * sockets in use.
+   */
+  touch(names: readonly string[]): void {
+    const now = new Date();
+    for (const name of ["", ...[...CONTENT, ...names].map((name) => `/${name}`)]) {
+      try {
+        Deno.utimeSync(this.path + name, now, now);
+      } catch {
+        // Not all that a server may put there is there.
+      }
+    }
+  }
+
+  /** Removes the folder, with all that is in it. */
+  remove(): void {
+    try {
+      Deno.removeSync(this.path, { recursive: true });
+    } catch {
+      // Another process has removed it: nothing is left to do.
+    }
+    this.forget();
+  }
+
+  /** Gives up a folder that another process has removed. */
+  forget(): void {
+    this.#lock?.close();
+  }
+}
 
 /**
  * Makes a folder that only this user can enter, and removes those that servers of this user have left
@@ -49,34 +86,16 @@ const CONFIGURATION = /^config-\d+\.json$/;
  */
 export function makePrivateFolder(workers: Account): PrivateFolder {
   const { path, lock } = claimFolder();
-  const remove = () => {
-    try {
-      Deno.removeSync(path, { recursive: true });
-    } catch {
-      // Somebody else has removed it: that was all that was wanted.
-    }
-    lock?.close();
-  };
+  const folder = new PrivateFolder(path, lock, workers);
   try {
     removeLeftovers(path);
     if (isForeign(workers)) tryToGive(`${path}/trial`, workers);
-    const open = () => {
-      if (isForeign(workers)) Deno.chmodSync(path, ENTER_ONLY);
-    };
-    return {
-      path,
-      open,
-      touch: (names) => touch(path, names),
-      remove,
-      forget: () => lock?.close(),
-    };
+    return folder;
   } catch (error) {
-    remove();
+    folder.remove();
     throw error;
   }
 }
-
-const ENTER_ONLY = 0o711;
 
 /**
  * Makes sure that a file can be given to the workers' user.
@@ -95,28 +114,18 @@ function tryToGive(name: string, { uid, gid }: Account): void {
   }
 }
 
-/** What goes by age looks at each file, and at the folder. Sockets in use are spared by it. */
-function touch(path: string, names: readonly string[]): void {
-  const now = new Date();
-  for (const name of [path, ...[...CONTENT, ...names].map((name) => `${path}/${name}`)]) {
-    try {
-      Deno.utimeSync(name, now, now);
-    } catch {
-      // Not all that a server may put there is there.
-    }
-  }
-}
+// ---- a new folder and its lock ----
 
-/** A new folder and its lock, which is undefined where files can't be locked. */
+/** A new folder and its lock; undefined where files can't be locked. */
 function claimFolder(): { path: string; lock: Deno.FsFile | undefined } {
   for (;;) {
-    // Made with mode 0700: nobody else can enter it.
     const path = makeFolder();
     const lock = claimLock(`${path}/${LOCK}`);
     if (lock !== "lost") return { path, lock };
   }
 }
 
+/** Deno makes it with mode 0700: nobody else can enter it. */
 function makeFolder(): string {
   try {
     return Deno.makeTempDirSync({ prefix: PREFIX });
@@ -130,16 +139,17 @@ function makeFolder(): string {
 }
 
 /**
- * Locks a new file. "lost": another server, which took it for a leftover before it was locked, is
- * removing the folder. Without a lock nobody removes it, ever.
+ * Makes and locks the file that shows that the folder is in use. "lost": another server took the folder
+ * for a leftover before it was locked, and is removing it. Undefined where files can't be locked: without
+ * a lock file no server removes the folder, ever.
  */
 function claimLock(name: string): Deno.FsFile | undefined | "lost" {
   const file = Deno.openSync(name, { write: true, createNew: true, mode: 0o600 });
-  const locked = tryLock(file);
-  // It may have been removed before it was locked: then the lock is on a file that has no name.
-  if (locked && exists(name)) return file;
+  const isLocked = tryLock(file);
+  // If the file was removed before it was locked, the lock is on a file that has no name.
+  if (isLocked && exists(name)) return file;
   file.close();
-  if (locked !== undefined) return "lost";
+  if (isLocked !== undefined) return "lost";
   Deno.removeSync(name);
   return undefined;
 }
@@ -156,7 +166,9 @@ function exists(name: string): boolean {
   }
 }
 
-/** What is left behind does no harm, so nothing that goes wrong here matters. */
+// ---- what killed servers have left behind ----
+
+/** A leftover does no harm, so nothing that goes wrong here matters. */
 function removeLeftovers(own: string): void {
   const folder = folderOf(own);
   if (!mayClean(folder)) return;
@@ -177,12 +189,12 @@ function mayClean(path: string): boolean {
   return mayRead(path) && state === "granted";
 }
 
-/** Removes a folder if it is this user's and nobody holds its lock. */
+/** Removes a folder if it is this user's and no process holds its lock. */
 function removeLeftover(path: string, uid: number | null): void {
   try {
     const isOurs = (name: string) => Deno.lstatSync(name).uid === uid;
     const lockName = `${path}/${LOCK}`;
-    // One that has no lock yet was made a moment ago. What is no plain file would be waited for.
+    // A folder without a lock was made a moment ago. To open anything but a plain file may take forever.
     if (!isOurs(path) || !isOurs(lockName) || !Deno.lstatSync(lockName).isFile) return;
     using lock = Deno.openSync(lockName, { write: true });
     if (lock.tryLockSync(true)) removeContent(path);
@@ -191,7 +203,7 @@ function removeLeftover(path: string, uid: number | null): void {
   }
 }
 
-/** The lock comes last: up to then nobody else can take this for anything but a folder in use. */
+/** The lock is removed last: until then no other server can take this for anything but a folder in use. */
 function removeContent(path: string): void {
   const names = [...Deno.readDirSync(path)].map(({ name }) => name);
   if (!names.every((name) => CONTENT.includes(name) || CONFIGURATION.test(name))) return;
