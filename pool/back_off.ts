@@ -40,7 +40,7 @@ export class BackOff {
     return this.#delay > 0;
   }
 
-  /** Whether nobody may be started now. */
+  /** Whether no worker may be started now. */
   isResting(now: number): boolean {
     return now < this.#harmedAt + this.#harmRest || this.isWary && this.#isLate(now);
   }
@@ -91,7 +91,7 @@ export class BackOff {
     this.#delay = 0;
   }
 
-  /** Moves its times on, as nobody could act while this process slept. */
+  /** Moves its times on, because no worker could be started while this process slept. */
   postpone(later: Postpone): void {
     this.#failedAt = later(this.#failedAt);
     this.#harmedAt = later(this.#harmedAt);

@@ -13,7 +13,7 @@ import { buildWorkerConfig, type WorkerConfig } from "../wire/worker_config.ts";
 
 /** How workers are started; the same for all workers of a server. */
 export interface ChildSpec extends Sandbox {
-  /** The deno to run; asked for once, since its file may be replaced while this process runs. */
+  /** The path of Deno; asked for once, because its file may be replaced while this process runs. */
   program: string;
   /** User to run as. */
   uid: number | undefined;
@@ -66,7 +66,7 @@ export function spawnChild(
     stderr: take === undefined ? "inherit" : "piped",
     clearEnv: true,
     env: { ...environment(spec.permissions), ...plain },
-    // A session of its own: Ctrl-C in a terminal is for the parent, which then asks its workers.
+    // In a session of its own it is spared by Ctrl-C in a terminal: the parent asks its workers to leave.
     detached: true,
     ...(cwd === undefined ? {} : { cwd }),
     ...account(spec),
@@ -92,7 +92,7 @@ function killProcess(process: Deno.ChildProcess, signal: Deno.Signal): void {
   }
 }
 
-/** Signals that nothing but a call of kill() sends, in the ways in which processes are ended. */
+/** Signals that end a process and are sent by kill(2) alone. */
 const SENT = new Set(["SIGKILL", "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"]);
 
 /** Whether a process was ended by a signal that another one can have sent; a crash has signals of its own. */
@@ -108,7 +108,7 @@ export function likelyCause(
   { signal }: ChildExit,
   { memoryLimit }: ChildSpec,
 ): string | undefined {
-  // V8's fatal errors end in a trap instruction.
+  // V8 ends its process by a trap instruction after a fatal error.
   if (signal !== "SIGTRAP" && signal !== "SIGILL") return undefined;
   const limit = memoryLimit === 0 ? "V8's own limit" : '"memoryLimit"';
   return `out of memory: its heap has reached ${limit}`;

@@ -47,7 +47,7 @@ export class Culling {
     return unneeded(members, load, this.#limits, isQuiet);
   }
 
-  /** Moves its times on, as no job could come while this process slept until `now`. */
+  /** Moves its times on, because no job could come while this process slept until `now`. */
   postpone(later: Postpone, now: number): void {
     this.#checkedAt = later(this.#checkedAt);
     this.#startedAt = later(this.#startedAt);

@@ -40,7 +40,7 @@ export class DequeueRounds {
     this.#lastAt = now;
   }
 
-  /** Moves its time on, as no round could start while this process slept. */
+  /** Moves its time on, because no round could start while this process slept. */
   postpone(later: Postpone): void {
     this.#lastAt = later(this.#lastAt);
   }

@@ -36,13 +36,13 @@ const NEEDED_BY_DENO = [
 
 /** The variables of a worker. */
 export function environment(granted: Permissions): Record<string, string> {
-  // It can have Deno open its debugger.
+  // NODE_OPTIONS can open Deno's debugger.
   const { NODE_OPTIONS: _, ...variables } = grantedVariables(granted);
   return variables;
 }
 
 function grantedVariables({ all, env }: Permissions): Record<string, string> {
-  // Deno looks for a newer one of itself, over the network, unless it is told not to.
+  // Without this variable Deno checks over the network for a newer version of itself.
   const variables: Record<string, string> = { DENO_NO_UPDATE_CHECK: "1" };
   if ((all || env === true) && mayGiveAll("env")) {
     return { ...variables, ...Deno.env.toObject() };
@@ -55,7 +55,7 @@ function grantedVariables({ all, env }: Permissions): Record<string, string> {
   return variables;
 }
 
-/** The variables that a grant stands for: its last `*` is anything, as Deno has it. */
+/** The variables that a grant stands for: as in Deno, a `*` at its end stands for anything. */
 function matchingVariables(grant: string): string[] {
   if (!grant.endsWith("*")) return [grant];
   if (!mayGiveAll("env")) return [];
@@ -63,7 +63,7 @@ function matchingVariables(grant: string): string[] {
   return Object.keys(Deno.env.toObject()).filter((name) => name.startsWith(start));
 }
 
-/** Grants of variables that give none, as this process may not list its own. */
+/** Grants with a `*` that give no variable, because this process may not list its own. */
 export function unlistedVariables({ all, env }: Permissions): string[] {
   const granted = !all && Array.isArray(env) ? env : [];
   return granted.filter((grant) => grant.endsWith("*") && !mayGiveAll("env"));

@@ -47,24 +47,24 @@ function resolutionFlags({ configFile, mapFile, lockFile }: Sandbox): string[] {
   ];
 }
 
-/** Refuses what the lock does not have, which for our own modules is so if they come from the network. */
+/** Refuses modules that the lock does not have; remote modules of our own are never in it. */
 function frozenFlags({ lockFile }: Sandbox, isLocal: boolean): string[] {
   return lockFile === undefined || !isLocal ? [] : ["--frozen"];
 }
 
-/** What is not in Deno's cache stays away, unless hosts are granted. */
+/** Keeps out modules that are not in Deno's cache, unless hosts are granted. */
 function networkFlags({ permissions, config, graph }: Sandbox): string[] {
   const { import: granted, all } = permissions;
   if (all || granted === true) return [];
   if (!Array.isArray(granted) || granted.length === 0) return ["--cached-only"];
-  // A grant of hosts is no grant of the npm registry.
+  // A grant of hosts does not include the npm registry.
   const usesNpm = graph === undefined || graph.usesNpm || config?.nodeModules;
   return usesNpm ? [] : ["--no-npm"];
 }
 
 /**
- * All of `sys` that Deno has a name for. Without names it would bring the inspector too, through which a
- * handler reads the private fields of the worker's own code, and writes to memory by what it finds there.
+ * All of `sys` that Deno has a name for. A grant without names would include the inspector, through which a
+ * handler reads the private fields of the worker's own code, and with these writes to memory.
  */
 const ALLOW_SYS = "--allow-sys=" + [
   "cpus",
@@ -90,7 +90,7 @@ const KINDS = ["read", "write", "net", "env", "run", "sys"] as const;
 function permissionFlags(sandbox: Sandbox): string[] {
   const { permissions } = sandbox;
   const flags = KINDS.flatMap((kind) => {
-    // Nobody can give more than he has.
+    // A process can't give more than it has.
     const grant = permissions.all ? mayGiveAll(kind) : permissions[kind];
     if (grant === true && kind === "sys" && !mayUseFfi(permissions)) return [ALLOW_SYS];
     if (grant === true) return [`--allow-${kind}`];
@@ -102,20 +102,20 @@ function permissionFlags(sandbox: Sandbox): string[] {
 }
 
 /**
- * Deno takes a link that is newer than its target for a module that was changed since it was read, and
- * then wants a permission. It lasts until the handler is loaded.
+ * Symbolic links that a worker may read until its handler is loaded. Deno takes a link that is newer than its
+ * target for a module that was changed since it was read, and then asks for a permission.
  */
 export function linksToRead({ permissions, graph }: Sandbox): string[] {
   const { read, all } = permissions;
   if (all || read === true || graph === undefined) return [];
   const granted = Array.isArray(read) ? read.flatMap(pathsOf) : [];
-  // What is granted already must not be taken back with them.
+  // These grants are taken back later, and must not take others with them.
   const isCovered = (path: string) =>
     granted.some((grant) => path === grant || path.startsWith(`${grant.replace(/\/$/, "")}/`));
   return graph.links.filter((link) => !pathsOf(link).some(isCovered));
 }
 
-/** A path as it is called, from the root, and where it leads. */
+/** A path from the root, and where it leads. */
 function pathsOf(path: string): string[] {
   try {
     return [path.startsWith("/") ? path : `${Deno.cwd()}/${path}`, Deno.realPathSync(path)];
@@ -141,7 +141,7 @@ function importFlags(sandbox: Sandbox): string[] {
   if (Array.isArray(grant) && grant.length > 0) {
     return importFlag([...grant, ...needed, ...sandbox.graph?.hosts ?? []]);
   }
-  // Deno takes it for granted where nothing comes from the network.
+  // Deno grants its default hosts by itself only where nothing comes from the network.
   return importFlag([...DEFAULT_IMPORT_HOSTS, ...needed]);
 }
 

@@ -21,8 +21,8 @@ export function mayUseFfi({ all }: Permissions): boolean {
 }
 
 /**
- * Whether a worker may write to files at all: its handler may, or the programs that this starts, or Deno
- * keeps what is imported while it runs.
+ * Whether a worker needs to write to files at all: for its handler, for programs that the handler starts, or
+ * for what Deno caches of imports while the handler runs.
  */
 export function mayWriteFiles({ all, write, run, import: hosts }: Permissions): boolean {
   return all === true || gives(write) || gives(run) || gives(hosts);

@@ -1,7 +1,6 @@
 /**
- * What lies beside a handler and says how its imports are resolved: deno.json, an import map,
- * package.json, a workspace, a lock. Read here and never handed to a worker: what the worker gets is
- * made of it, in own_config.ts.
+ * How the imports of a handler are resolved, by the files in its folder and above: deno.json, an import map,
+ * package.json, a workspace, a lock. No worker gets these files: what it gets is made in own_config.ts.
  *
  * @module
  */
@@ -14,17 +13,17 @@ import { filePath, isFile, isFolder } from "../system/files.ts";
 
 /** How the imports of a local handler are resolved. */
 export interface HandlerConfig extends ImportMap {
-  /** The files that say so. */
+  /** The files that were read for it. */
   files: string[];
   /** How its modules are transpiled: JSX and decorators. */
   compilerOptions: Record<string, unknown>;
-  /** Whether packages are those in node_modules, which is left as it is. */
+  /** Whether packages come from node_modules, which is left as it is. */
   nodeModules: boolean;
-  /** The lock file that belongs to it, and what is in it. */
+  /** The lock file, and what is in it. */
   lock: Lock | undefined;
-  /** The text of the .npmrc beside it. */
+  /** The text of the .npmrc in the same folder. */
   npmrc: string | undefined;
-  /** What of it is not used, for the log. */
+  /** What of it workers do not use, for the log. */
   notes: string[];
 }
 
@@ -56,8 +55,8 @@ const KNOWN = new Set([
 ]);
 
 /**
- * Reads what belongs to a handler; undefined if there is nothing, it is not a local file, or this process
- * may not look.
+ * Reads the configuration of a handler; undefined if there is none, the handler is not a local file, or this
+ * process may not read its folder.
  *
  * @throws {Error} naming a file that can't be read or parsed, or that others can write.
  */
@@ -123,7 +122,7 @@ function unusedFields({ url, fields }: Source): string[] {
   return [`workers don't use ${names} of "${filePath(url)}"`];
 }
 
-/** Deno uses node_modules that are there where a package.json is, and where it is told to. */
+/** As in Deno, node_modules is used next to a package.json or above, and where a deno.json asks for it. */
 function usesNodeModules(
   files: ConfigFiles,
   root: Source | undefined,

@@ -1,6 +1,6 @@
 /**
- * Import maps, as text says them and as URLs: what a handler's own map becomes when it is kept in
- * another place. Nothing here touches a file.
+ * Import maps, as texts and with absolute URLs, so that a handler's map means the same in another place.
+ * Nothing here touches a file.
  *
  * @module
  */
@@ -45,7 +45,7 @@ function readNames(value: unknown, base: URL): Names {
   return absoluteNames(Object.fromEntries(names), base);
 }
 
-/** The same names with absolute targets, and with those below each package, as Deno has them. */
+/** The same names with absolute targets; a package also gets a name for what is below it, as in Deno. */
 export function absoluteNames(names: Names, base: URL): Names {
   const entries = Object.entries(names).flatMap(([key, target]) => {
     const name = isRelative(key) ? absolute(key, base) : key;
@@ -66,7 +66,7 @@ function absolute(specifier: string, base: URL): string {
   return new URL(specifier, base).href;
 }
 
-/** What a map makes of a specifier in a module; undefined: it says nothing of it. */
+/** What a specifier in the module `referrer` stands for; undefined: the map has nothing for it. */
 export function lookUp(
   { imports, scopes }: ImportMap,
   specifier: string,

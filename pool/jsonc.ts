@@ -10,7 +10,7 @@ const TRAILING_COMMA = /("(?:\\.|[^"\\])*")|,(?=\s*[}\]])/g;
 /**
  * Reads a value.
  *
- * @throws {SyntaxError} when the text has an error that neither is.
+ * @throws {SyntaxError} when the text has any other error.
  */
 export function parseJsonc(text: string): unknown {
   const keepText = (_match: string, literal: string | undefined) => literal ?? " ";

@@ -1,7 +1,7 @@
 /**
- * Which modules a handler is made of: found here by reading local files, where they name only each
- * other, and otherwise by a process of Deno's that also brings what must come from the network. Workers
- * themselves bring nothing.
+ * Which modules a handler is made of. Local files that import only each other are read here; otherwise a
+ * process of Deno's finds the modules, and fetches those that come from the network, see trials.ts. Workers
+ * themselves fetch nothing.
  *
  * @module
  */
@@ -14,20 +14,20 @@ import { filePath, isLink, readText } from "../system/files.ts";
 export interface Graph {
   /** Paths of local files. */
   files: string[];
-  /** Those that are symbolic links. */
+  /** Paths of those local files that are symbolic links. */
   links: string[];
-  /** Where others come from, with ports. */
+  /** Hosts that remote modules come from, with ports. */
   hosts: string[];
-  /** Whether there are packages of npm's. */
+  /** Whether any module is of an npm package. */
   usesNpm: boolean;
-  /** What could not be had, in Deno's words. */
+  /** Deno's messages about modules that could not be fetched. */
   failures: string[];
 }
 
-/** The graph of what imports nothing. */
+/** The graph of a handler that imports nothing. */
 export const NO_MODULES: Graph = { files: [], links: [], hosts: [], usesNpm: false, failures: [] };
 
-/** Larger ones are left to Deno. */
+/** Handlers of more files are left to Deno. */
 const MOST_FILES = 1000;
 
 /**
@@ -51,15 +51,15 @@ function graphOf(files: string[]): Graph {
   return { ...NO_MODULES, files, links: files.filter(isLink) };
 }
 
-/** Whole lines of comments: words in them are no statements. */
+/** Whole lines of comments: words in them are not statements. */
 const COMMENT_LINE = /^\s*(?:\/\/|\* (?!from)).*$/gm;
 /** `import … from "x"`, `export … from "x"`, `import "x"`, `import("x")`. */
 const IMPORT =
   /\b(?:import|export)\b(\s+type\b(?!\s*(?:from|,)))?(?:(?!\b(?:im|ex)port\b)[\w\s{},*$])*?\bfrom\s*(["'])([^"'\n]+)\2|\bimport\s*\(?\s*(["'])([^"'\n]+)\4/g;
-/** What is left where something imports in another way. */
+/** What is left of a module that imports in another way. */
 const OTHER_IMPORT = /\bimport\b(?!\s*\.\s*meta\b)|\bfrom\s*["'`/]|\brequire\b/;
 
-/** The local modules that one imports; undefined if there may be others. */
+/** The local modules that a module imports; undefined if there may be other imports. */
 function importsOf(module: string, config: HandlerConfig | undefined): string[] | undefined {
   if (!module.startsWith("file:") || module.includes("/node_modules/")) return undefined;
   if (module.endsWith(".json")) return [];
@@ -69,7 +69,7 @@ function importsOf(module: string, config: HandlerConfig | undefined): string[] 
   const rest = source.replace(COMMENT_LINE, "").replace(
     IMPORT,
     (_match, type: string | undefined, _quote, from: string | undefined, _other, only: string) => {
-      // Types are gone when it runs.
+      // Imports of types are gone when it runs.
       if (type === undefined) specifiers.push(from ?? only);
       return "";
     },

@@ -1,6 +1,6 @@
 /**
- * The configuration of our own that workers get in place of the handler's: an import map, a deno.json and
- * a lock, as texts. Not here: where they are put.
+ * The texts of our own that workers get in place of the handler's import map, deno.json and lock. Not here:
+ * where they are put.
  *
  * @module
  */
@@ -10,8 +10,8 @@ import type { ImportMap, Names } from "./import_map.ts";
 import { mainModule, RUNTIME, type Sandbox, trialModule } from "./sandbox.ts";
 
 /**
- * The import map that workers get in place of the handler's: its names, and above them, for each module
- * of ours, that our modules are what they are. Deno asks the scope with the longest URL first.
+ * The import map that workers get in place of the handler's. It has the handler's names, and for each module
+ * of ours a scope in which our modules stand for themselves. Deno asks the scope with the longest URL first.
  */
 export function ownMap(sandbox: Sandbox, { imports, scopes }: ImportMap): string {
   const root = new URL(".", sandbox.workerModule).href;
@@ -30,17 +30,17 @@ export function ownMap(sandbox: Sandbox, { imports, scopes }: ImportMap): string
   });
 }
 
-/** The configuration that workers get in place of the handler's: what neither resolves nor runs anything. */
+/** The deno.json that workers get in place of the handler's: only fields that resolve and run nothing. */
 export function ownConfig({ compilerOptions, nodeModules }: HandlerConfig): string {
   return JSON.stringify({ compilerOptions, nodeModulesDir: nodeModules ? "manual" : "none" });
 }
 
 /**
- * The lock that workers get in place of the handler's: the same versions, and what our own configuration
- * depends on, as Deno refuses a lock that names other dependencies.
+ * The lock that workers get in place of the handler's. It has the same versions, but the dependencies of
+ * `ownConfig`, because Deno refuses a lock that names others.
  */
 export function ownLock({ compilerOptions }: HandlerConfig, { text }: Lock): string {
-  // All else stays as it is, to the letter: Deno compares texts.
+  // Deno compares texts, so the rest must stay the same to the letter.
   const rest = text.replace(/,\n {2}"workspace": \{[^]*\n {2}\}(?=\n\}\s*$)/, "");
   const name = requirement(String(compilerOptions.jsxImportSource));
   if (name === undefined) return rest;

@@ -1,5 +1,5 @@
 /**
- * What a package.json says of its dependencies, as an import map has it.
+ * The dependencies of a package.json as names of an import map.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { absoluteNames, isRecord, type Names } from "./import_map.ts";
 /** Dependencies, as far as they can be named without node_modules. */
 export interface Dependencies {
   names: Names;
-  /** Those that can't: their names and versions. */
+  /** Names and versions of dependencies that only node_modules has. */
   unresolved: string[];
 }
 
@@ -38,7 +38,7 @@ function resolve(name: string, version: string, base: URL, read: ReadPackage): N
   const local = /^(?:file|link):(.+)$/.exec(version)?.[1];
   if (local !== undefined) return localPackage(name, new URL(`${local}/`, base), read);
   if (/^(npm|jsr):/.test(version)) return absoluteNames({ [name]: version }, base);
-  // Others name a place or a protocol: git, http, workspace, catalog …
+  // Such a version names a place or a protocol: git, http, workspace, catalog …
   if (/^[a-z+]+:|\//.test(version)) return undefined;
   return absoluteNames({ [name]: `npm:${name}@${version || "*"}` }, base);
 }

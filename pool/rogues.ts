@@ -77,7 +77,7 @@ export class Rogues {
     this.#first.delete(worker);
   }
 
-  /** Moves its time on, as nobody could read while this process slept. */
+  /** Moves its time on, because nothing was read while this process slept. */
   postpone(later: Postpone): void {
     this.#readAt = later(this.#readAt);
   }

@@ -20,7 +20,7 @@ export interface Sandbox {
   permissions: Permissions;
   /** Maximum bytes of JavaScript's heap; 0: as many as V8 sees fit. */
   memoryLimit: number;
-  /** What lies beside the handler; undefined: nothing. */
+  /** The configuration in the handler's folder or above; undefined: none. */
   config: HandlerConfig | undefined;
   /** The files that hold `ownConfig` and `ownMap`; undefined: workers have no configuration. */
   configFile: string | undefined;

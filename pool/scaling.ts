@@ -14,7 +14,7 @@ export type SizeLimits = Pick<
   "minWorkers" | "maxWorkers" | "minSpareWorkers" | "maxSpareWorkers"
 >;
 
-/** Processes that serve, those that leave included, are at most so many times `maxWorkers`. */
+/** Maximum processes for each of `maxWorkers`: those that leave count until they have ended. */
 const PROCESSES_EACH = 2;
 
 /**
@@ -86,7 +86,7 @@ export function roomFor(processes: readonly Slot[], { maxWorkers }: SizeLimits):
 
 /**
  * Which of the leaving `processes` are to be killed so that `count` others can be started: those that take
- * too long, or any when nobody serves. Those that were killed already make room soon.
+ * too long, or any when no worker serves. Those that were killed before make room soon.
  */
 export function inTheWay(
   processes: readonly Slot[],
@@ -96,11 +96,11 @@ export function inTheWay(
   now: number,
 ): Slot[] {
   const leaving = processes.filter(({ isLeaving }) => isLeaving);
-  const nobodyServes = leaving.length === processes.length;
+  const noneServes = leaving.length === processes.length;
   const dying = leaving.filter(({ state }) => state === "killed").length;
   return leaving
     .filter(({ state }) => state !== "killed")
-    .filter((slot) => nobodyServes || slot.isInTheWay(load, limits, now))
+    .filter((slot) => noneServes || slot.isInTheWay(load, limits, now))
     .sort((a, b) => a.compareDeparture(b))
     .slice(0, Math.max(0, count - dying));
 }

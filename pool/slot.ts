@@ -31,7 +31,7 @@ export type WearCause = "requests" | "memory" | "age";
 export type KillSignal = "SIGINT" | "SIGTERM" | "SIGKILL";
 
 /**
- * Where a worker is in its life. A dequeue worker is "ready" from its start, as it waits for nobody.
+ * Where a worker is in its life. A dequeue worker is "ready" from its start, because it has no jobs to wait for.
  *
  *     start → starting ─ready→ ready ─leaves, or is to leave──────→ stopping ─KILL→ killed → (exit)
  *                 │               └─its handler hangs→ isolated ──────────┘
@@ -261,7 +261,7 @@ export class Slot implements WorkerView {
     return this.#leftAt - other.#leftAt || this.#dismissedAt - other.#dismissedAt;
   }
 
-  /** Moves its times on, as nobody could act while this process slept. */
+  /** Moves its times on, because the worker slept with this process. */
   postpone(later: Postpone): void {
     this.#since = later(this.#since);
     if (this.#leftAt < Infinity) this.#leftAt = later(this.#leftAt);

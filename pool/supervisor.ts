@@ -118,7 +118,7 @@ export class Supervisor {
     return this.#generations.hasProven;
   }
 
-  /** Whether it was told to stop and nobody is left. */
+  /** Whether it was told to stop and no worker is left. */
   get stopped(): boolean {
     return this.#halted && this.#slots.size === 0;
   }
@@ -359,7 +359,7 @@ export class Supervisor {
     return this.#generations.isOld(generation);
   }
 
-  /** Lets workers finish and leave; whoever takes longer than `stopTimeout` is killed. */
+  /** Lets workers finish and leave; one that takes longer than `stopTimeout` is killed. */
   stop(now: number): void {
     this.#halt();
     for (const slot of this.#slots) this.#dismiss(slot, "stopped", now);

@@ -49,7 +49,7 @@ async function runLoad(spec: ChildSpec, args: string[], options: LoadOptions): P
   return stdout;
 }
 
-/** Deno's message, and the name of the lock if that is at fault: what Deno saw is a copy. */
+/** Deno's message, with the name of the user's lock if that is at fault: Deno saw a copy of it. */
 function explain({ config, lockFile }: ChildSpec, error: unknown): string {
   const message = messageOf(error);
   const lock = lockFile !== undefined && message.includes("lockfile") ? config?.lock : undefined;
@@ -89,7 +89,7 @@ async function tryFlags(spec: ChildSpec, library: string): Promise<string | unde
   return error && shorten(error);
 }
 
-/** Deno's message in one line, without its own stack; one of several causes only repeats it. */
+/** Deno's message in one line, without its stack, and without a cause 0, which only repeats it. */
 function shorten(message: string): string {
   return message.replace(/\s*Stack backtrace:[^]*$/, "").replace(/\s*Caused by:\s*0:[^]*$/, "")
     .replace(/^error: /, "").trim()

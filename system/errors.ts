@@ -1,5 +1,5 @@
 /**
- * What is said of an error, whatever was thrown.
+ * The message of whatever was thrown.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * The file that holds the number of the main process. A lock on it says whether that process lives: the
- * system frees it with its holder, while a number may be somebody else's by now.
+ * The file that holds the number of the main process. A lock on the file shows that this process is running:
+ * the system frees the lock when the process ends, while its number may soon be another process's.
  *
  * @module
  */
@@ -10,18 +10,18 @@ import { isSameFile, tryLock, typeOf } from "./files.ts";
 
 /** A pid file that this process holds. */
 export interface PidFile {
-  /** Removes it, if it still is this process's. */
+  /** Removes the file, if it still is this process's. */
   release(): void;
 }
 
-/** Bytes that are read of it: a number has fewer. */
-const MOST_BYTES = 64;
+/** Maximum bytes that are read of a pid file: a number has fewer. */
+const MAX_BYTES = 64;
 
 /**
  * Writes this process's number into a file, and keeps the file locked.
  *
- * @param isAlive whether a process of a number lives; asked only where files can't be locked.
- * @param warn told of a stale file that is overwritten.
+ * @param isAlive whether a process of a number is running; asked only where files can't be locked.
+ * @param warn hears of a stale file that is overwritten.
  * @throws {Error} when another process holds the file, when it is not a pid file, or when it can't be
  * written.
  */
@@ -62,7 +62,7 @@ function openLocked(path: string, isAlive: (pid: number) => boolean): Deno.FsFil
   }
 }
 
-/** Follows no link; undefined: another process has made, removed or replaced it meanwhile. */
+/** Opens without following a link; undefined: another process made, removed or replaced the file meanwhile. */
 function open(path: string): Deno.FsFile | undefined {
   const found = look(path);
   if (found !== undefined && !found.isFile) {
@@ -93,7 +93,7 @@ function requireUnheld(path: string, file: Deno.FsFile, isAlive: (pid: number) =
   );
 }
 
-/** Somebody may have named another file than was meant. */
+/** A file that holds anything else is not a pid file: its path was named by mistake. */
 function requireNumber(path: string, text: string): void {
   if (/^\s*\d*\s*$/.test(text)) return;
   throw new Error(
@@ -106,7 +106,7 @@ function release(path: string, file: Deno.FsFile): void {
   try {
     if (isAt(path, file) && read(file).trim() === String(Deno.pid)) Deno.removeSync(path);
   } catch {
-    // It is gone, or its folder may not be written any more: nothing depends on it now.
+    // The file is gone, or its folder may not be written any more: nothing depends on it now.
   }
   file.close();
 }
@@ -126,9 +126,9 @@ function look(path: string): Deno.FileInfo | undefined {
   }
 }
 
-/** Its first bytes. */
+/** The text at the start of a file. */
 function read(file: Deno.FsFile): string {
-  const bytes = new Uint8Array(MOST_BYTES);
+  const bytes = new Uint8Array(MAX_BYTES);
   file.seekSync(0, Deno.SeekMode.Start);
   const size = file.readSync(bytes) ?? 0;
   return new TextDecoder().decode(bytes.subarray(0, size));

@@ -32,7 +32,7 @@ export function residentMemory(pid: number): number | undefined {
 export function isAlive(pid: number): boolean {
   if (readText(`/proc/${pid}/stat`) !== undefined) return true;
   try {
-    // It does nothing to a process that runs.
+    // SIGCONT does nothing to a process that runs.
     Deno.kill(pid, "SIGCONT");
     return true;
   } catch (error) {
