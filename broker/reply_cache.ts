@@ -1,9 +1,15 @@
 /**
  * Answers kept for requests that come again under the same key: for a time, and bounded in bytes. The
- * oldest are dropped first. Has no clock; sees an answer's body as an opaque handle.
+ * oldest are dropped first, however often they are asked for. Takes `now`, and sees an answer's body as an
+ * opaque handle.
+ *
+ * By hand, as both bounds change on a reload and apply to what is kept already, and as the time is the
+ * broker's: npm:lru-cache fixes the bytes when it is made, and the time when an entry is.
  *
  * @module
  */
+
+import { type Links, List, noLinks } from "./list.ts";
 
 /** An answer that is kept. */
 export interface Kept<B> {
@@ -19,15 +25,17 @@ export interface Kept<B> {
 export interface CacheLimits {
   /** How long an answer is kept, ms; 0: not at all. */
   ttl: number;
-  /** Bytes kept at most, the cache's own included. */
+  /** Maximum bytes that are kept, the cache's own included. */
   bytes: number;
 }
 
 interface Entry<B> extends Kept<B> {
+  readonly key: string;
+  readonly links: Links<Entry<B>>;
   keptAt: number;
 }
 
-/** What an entry takes beside its body and its key, about. */
+/** What an entry takes on top of its body and its key, about. */
 const ENTRY_BYTES = 512;
 /** A character of a key takes up to so many bytes. */
 const CHARACTER_BYTES = 2;
@@ -36,8 +44,9 @@ const SWEEP_INTERVAL = 1000;
 /** Answers by their keys. */
 export class ReplyCache<B> {
   readonly #drop: (body: B) => void;
-  /** The oldest first. */
   readonly #entries = new Map<string, Entry<B>>();
+  /** The same, the oldest first. The map is in that order too, but slow to say which one is first. */
+  readonly #byAge = new List<Entry<B>>();
   #limits: CacheLimits = { ttl: 0, bytes: 0 };
   #bytes = 0;
   #sweepAt = 0;
@@ -47,20 +56,10 @@ export class ReplyCache<B> {
     this.#drop = drop;
   }
 
-  /** Answers kept. */
-  get size(): number {
-    return this.#entries.size;
-  }
-
-  /** Their bytes. */
-  get bytes(): number {
-    return this.#bytes;
-  }
-
-  /** Works by other bounds from now on. */
+  /** Applies other limits from now on, also to what is kept. */
   configure(limits: CacheLimits): void {
     this.#limits = limits;
-    this.#shrink(limits.ttl === 0 ? 0 : limits.bytes);
+    this.#fit(limits.ttl === 0 ? 0 : limits.bytes);
   }
 
   /** Whether anything is kept at all. */
@@ -75,20 +74,24 @@ export class ReplyCache<B> {
   }
 
   /** Keeps an answer; its body is the cache's now. */
-  put(key: string, kept: Kept<B>, now: number): void {
-    this.#remove(key);
-    this.#entries.set(key, { ...kept, keptAt: now });
-    this.#bytes += sizeOf(key, kept);
-    this.#shrink(this.#limits.bytes);
+  put(key: string, { code, body, bytes, weight }: Kept<B>, now: number): void {
+    const before = this.#entries.get(key);
+    if (before !== undefined) this.#remove(before);
+    const entry = { key, code, body, bytes, weight, links: noLinks<Entry<B>>(), keptAt: now };
+    this.#entries.set(key, entry);
+    this.#byAge.push(entry);
+    this.#bytes += sizeOf(entry);
+    this.#fit(this.#limits.bytes);
   }
 
   /** Drops what is too old; returns ms until it must run again. */
   tick(now: number): number {
     if (this.#entries.size === 0) return Infinity;
     if (now < this.#sweepAt) return this.#sweepAt - now;
-    for (const [key, entry] of this.#entries) {
-      if (!this.#isStale(entry, now)) break;
-      this.#remove(key);
+    let oldest = this.#byAge.first;
+    while (oldest !== undefined && this.#isStale(oldest, now)) {
+      this.#remove(oldest);
+      oldest = this.#byAge.first;
     }
     this.#sweepAt = now + SWEEP_INTERVAL;
     return SWEEP_INTERVAL;
@@ -98,22 +101,19 @@ export class ReplyCache<B> {
     return now >= keptAt + this.#limits.ttl;
   }
 
-  #shrink(limit: number): void {
-    for (const key of this.#entries.keys()) {
-      if (this.#bytes <= limit) return;
-      this.#remove(key);
-    }
+  /** Drops the oldest until no more than `limit` bytes are kept. */
+  #fit(limit: number): void {
+    while (this.#bytes > limit && this.#byAge.first !== undefined) this.#remove(this.#byAge.first);
   }
 
-  #remove(key: string): void {
-    const entry = this.#entries.get(key);
-    if (entry === undefined) return;
-    this.#entries.delete(key);
-    this.#bytes -= sizeOf(key, entry);
+  #remove(entry: Entry<B>): void {
+    this.#entries.delete(entry.key);
+    this.#byAge.remove(entry);
+    this.#bytes -= sizeOf(entry);
     this.#drop(entry.body);
   }
 }
 
-function sizeOf(key: string, { weight }: { weight: number }): number {
+function sizeOf({ key, weight }: { key: string; weight: number }): number {
   return ENTRY_BYTES + CHARACTER_BYTES * key.length + weight;
 }
