@@ -8,14 +8,15 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
+import { path } from "../tests/rig/checkout.ts";
+import { output } from "./daemon.ts";
 import { scenarios as handlers } from "./handlers.ts";
 import { machine } from "./machine.ts";
 import type { Peer } from "./peer.ts";
 import { nats } from "./peer_nats.ts";
 import { piscina } from "./peer_piscina.ts";
-import { pathOf, prefork } from "./peer_prefork.ts";
+import { prefork } from "./peer_prefork.ts";
 import { proxy } from "./peer_proxy.ts";
-import { output } from "./processes.ts";
 import { Ledger, type Report, type Section, toMarkdown } from "./report.ts";
 import type { Effort, Scenario } from "./scenario.ts";
 import { scenarios as server } from "./server.ts";
@@ -101,7 +102,7 @@ const END = "<!-- end of figures -->";
 
 /** Puts the figures into bench/README.md. */
 async function write(markdown: string): Promise<void> {
-  const file = pathOf("bench/README.md");
+  const file = path("bench/README.md");
   const [before = "", rest = ""] = Deno.readTextFileSync(file).split(BEGIN);
   const [, after = ""] = rest.split(END);
   Deno.writeTextFileSync(file, `${before}${BEGIN}\n\n${markdown}\n${END}${after}`);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { isThere, output } from "./processes.ts";
+import { isThere, output } from "./daemon.ts";
 
 async function version(program: string, ...args: string[]): Promise<string> {
   const text = await isThere(program, ...args) ? await output(program, args) : "";

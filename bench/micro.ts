@@ -7,8 +7,8 @@
  */
 
 import { Broker } from "../broker.ts";
-import type { BrokerLimits } from "../broker/limits.ts";
 import { type Job, type JobRequest, newClient, type Worker } from "../broker/job.ts";
+import type { BrokerLimits } from "../broker/limits.ts";
 import {
   buildJobHeader,
   JobReader,

@@ -4,9 +4,11 @@
  * @module
  */
 
+import { Folder } from "../tests/rig/folder.ts";
+import { until } from "../tests/rig/wait.ts";
+import { Daemon, isThere, output } from "./daemon.ts";
 import { type Figures, readFigures } from "./load.ts";
 import { clientsOf, type Peer, type Running, type Shape, type Span } from "./peer.ts";
-import { Daemon, isThere, output, until } from "./processes.ts";
 import { type Stage, stage } from "./script.ts";
 
 /** The server's address, from the file that it writes when it listens. */
@@ -23,8 +25,7 @@ async function start(workers: number): Promise<Running> {
   const daemons = new AsyncDisposableStack();
   try {
     const theatre = daemons.use(await stage());
-    const folder = Deno.makeTempDirSync({ prefix: "zmq-prefork-bench-" });
-    daemons.defer(() => Deno.removeSync(folder, { recursive: true }));
+    const folder = daemons.use(new Folder()).path;
     const args = ["--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir", folder];
     const server = daemons.use(new Daemon({ program: "nats-server", args, reads: "nothing" }));
     const url = await address(folder);

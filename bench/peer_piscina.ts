@@ -4,9 +4,9 @@
  * @module
  */
 
+import { output } from "./daemon.ts";
 import { readFigures } from "./load.ts";
 import type { Peer, Running } from "./peer.ts";
-import { output } from "./processes.ts";
 import { stage } from "./script.ts";
 
 async function start(workers: number): Promise<Running> {

@@ -4,24 +4,25 @@
  * @module
  */
 
+import { path } from "../tests/rig/checkout.ts";
+import { Folder } from "../tests/rig/folder.ts";
+import { Daemon, isThere, output } from "./daemon.ts";
 import type { Peer, Running } from "./peer.ts";
-import { askZmq, pathOf } from "./peer_prefork.ts";
-import { Daemon, isThere, output } from "./processes.ts";
+import { askZmq } from "./peer_prefork.ts";
 
 const SOURCES = ["proxy", "rep"];
 
 async function compile(folder: string): Promise<void> {
   for (const name of SOURCES) {
-    const args = ["-O2", "-Wall", "-o", `${folder}/${name}`, pathOf(`bench/${name}.c`), "-lzmq"];
+    const args = ["-O2", "-Wall", "-o", `${folder}/${name}`, path(`bench/${name}.c`), "-lzmq"];
     await output("gcc", args);
   }
 }
 
 async function start(workers: number): Promise<Running> {
-  const folder = Deno.makeTempDirSync({ prefix: "zmq-prefork-bench-" });
-  const backend = `ipc://${folder}/backend`;
   const daemons = new AsyncDisposableStack();
-  daemons.defer(() => Deno.removeSync(folder, { recursive: true }));
+  const folder = daemons.use(new Folder()).path;
+  const backend = `ipc://${folder}/backend`;
   try {
     await compile(folder);
     const args = ["tcp://127.0.0.1:*", backend];

@@ -5,8 +5,8 @@
  * @module
  */
 
-import { fault } from "./peer.ts";
 import type { Figures } from "./load.ts";
+import { fault } from "./peer.ts";
 import type { Spread } from "./statistics.ts";
 
 /** Rows under a head; the first column is text, others are figures. */

@@ -5,8 +5,9 @@
  * @module
  */
 
-import { pathOf } from "./peer_prefork.ts";
-import { type Command, isThere, output } from "./processes.ts";
+import { path } from "../tests/rig/checkout.ts";
+import { Folder } from "../tests/rig/folder.ts";
+import { type Command, isThere, output } from "./daemon.ts";
 
 const MODULES = ["bodies", "closed_loop", "histogram", "nats_load", "nats_worker", "piscina_load"];
 const PLAIN = ["piscina_task.js"];
@@ -28,32 +29,34 @@ const forDeno: Stage = {
   runtime: "Deno",
   command: (script, ...args) => ({
     program: Deno.execPath(),
-    args: ["run", "--quiet", "-A", pathOf(`bench/${script}.ts`), ...args],
+    args: ["run", "--quiet", "-A", path(`bench/${script}.ts`), ...args],
   }),
   [Symbol.dispose]: () => {},
 };
 
 /** A folder with the scripts as JavaScript, and their packages from Deno's cache. */
 async function forNode(): Promise<Stage> {
-  const folder = Deno.makeTempDirSync({ prefix: "zmq-prefork-bench-" });
-  const remove = () => Deno.removeSync(folder, { recursive: true });
+  const folder = new Folder();
   try {
-    await install(folder);
-    await translate(folder);
+    await install(folder.path);
+    await translate(folder.path);
   } catch (error) {
-    remove();
+    folder[Symbol.dispose]();
     throw error;
   }
   return {
     runtime: "Node",
-    command: (script, ...args) => ({ program: "node", args: [`${folder}/${script}.js`, ...args] }),
-    [Symbol.dispose]: remove,
+    command: (script, ...args) => ({
+      program: "node",
+      args: [`${folder.path}/${script}.js`, ...args],
+    }),
+    [Symbol.dispose]: () => folder[Symbol.dispose](),
   };
 }
 
 /** The versions that deno.json pins for this folder. */
 async function install(folder: string): Promise<void> {
-  const { scopes } = JSON.parse(Deno.readTextFileSync(pathOf("deno.json")));
+  const { scopes } = JSON.parse(Deno.readTextFileSync(path("deno.json")));
   const version = (name: string) => String(scopes["./bench/"][name]).split("@").at(-1);
   const dependencies = { nats: version("nats"), piscina: version("piscina") };
   Deno.writeTextFileSync(
@@ -65,12 +68,12 @@ async function install(folder: string): Promise<void> {
 
 async function translate(folder: string): Promise<void> {
   const args = ["transpile", "--outdir", folder, ...MODULES.map((name) => `${name}.ts`)];
-  await output(Deno.execPath(), args, { cwd: pathOf("bench") });
+  await output(Deno.execPath(), args, { cwd: path("bench") });
   for (const name of MODULES) {
     const file = `${folder}/${name}.js`;
     // Node wants the file that is there.
     const text = Deno.readTextFileSync(file).replaceAll(/(from "\.\/\w+)\.ts"/g, '$1.js"');
     Deno.writeTextFileSync(file, text);
   }
-  for (const name of PLAIN) Deno.copyFileSync(pathOf(`bench/${name}`), `${folder}/${name}`);
+  for (const name of PLAIN) Deno.copyFileSync(path(`bench/${name}`), `${folder}/${name}`);
 }

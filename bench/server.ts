@@ -5,11 +5,19 @@
  * @module
  */
 
+import { residentMemory } from "../system/proc.ts";
+import { path } from "../tests/rig/checkout.ts";
+import { deadEndpoint } from "../tests/rig/fake_server.ts";
+import { Folder } from "../tests/rig/folder.ts";
+import { between } from "../tests/rig/log_lines.ts";
+import { MemoryWatch } from "../tests/rig/memory_watch.ts";
+import { cpuMillis, exactCpuMillis } from "../tests/rig/processes.ts";
+import { pause } from "../tests/rig/wait.ts";
+import { output } from "./daemon.ts";
 import { generate } from "./generator.ts";
 import { type Figures, readFigures } from "./load.ts";
 import { fault } from "./peer.ts";
-import { pathOf, Server, serverArguments } from "./peer_prefork.ts";
-import { cpuTime, Daemon, exactCpuTime, memory, output, pause } from "./processes.ts";
+import { Server } from "./peer_prefork.ts";
 import { count, type Section, short, type Target } from "./report.ts";
 import { type Bench, dealer, numberOf, req, type Scenario, spanOf } from "./scenario.ts";
 import { median } from "./statistics.ts";
@@ -42,18 +50,22 @@ function sectionOf(title: string, notes: readonly string[], all: readonly Measur
   };
 }
 
-/** A port that nobody has now. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
+const MB = 1_000_000;
+
+/** Memory of a process, MB. */
+function megabytes(pid: number): number {
+  return (residentMemory(pid) ?? NaN) / MB;
 }
 
 /** From the start of the command until a client that waits for it has an answer, ms. */
 async function firstReply({ ledger }: Bench): Promise<number> {
-  const endpoint = `tcp://127.0.0.1:${freePort()}`;
-  const args = serverArguments({ workers: 2, flags: ["--frontend", endpoint] });
+  const endpoint = deadEndpoint();
   const started = performance.now();
-  await using _server = new Daemon({ program: Deno.execPath(), args, reads: "nothing" });
+  await using _server = await Server.start({
+    workers: 2,
+    flags: ["--frontend", endpoint],
+    raw: true,
+  });
   const one = {
     clients: 1,
     window: 1,
@@ -70,8 +82,8 @@ async function freshWorker(): Promise<{ time: number; size: number; main: number
   await using server = await Server.start({ workers: 1, flags: ["--log-level", "debug"] });
   const [spawned] = server.log("worker spawned");
   const [ready] = server.log("worker ready");
-  const time = (ready?.at ?? NaN) - (spawned?.at ?? NaN);
-  return { time, size: memory(ready?.pid ?? 0), main: memory(server.pid) };
+  const time = between(spawned, ready);
+  return { time, size: megabytes(server.workers[0] ?? 0), main: megabytes(server.pid) };
 }
 
 async function runStart(bench: Bench): Promise<Section> {
@@ -112,13 +124,13 @@ async function runIdle(bench: Bench): Promise<Section> {
   const [settle, time] = [bench.effort.depth === "check" ? 0 : SETTLE, IDLE[bench.effort.depth]];
   bench.say(`idle, ${(settle + time) / 1000} s`);
   await pause(settle);
-  const [before, since] = [exactCpuTime(server.pids), performance.now()];
+  const [before, since] = [exactCpuMillis(...server.pids), performance.now()];
   await pause(time);
-  const share = (exactCpuTime(server.pids) - before) / (performance.now() - since) * 100;
-  const sizes = server.workers.map(memory);
+  const share = (exactCpuMillis(...server.pids) - before) / (performance.now() - since) * 100;
+  const sizes = server.workers.map(megabytes);
   return sectionOf("Idle", ["4 workers, after some load."], [
     { name: "CPU at idle, of one core", value: share, unit: "%", atMost: 0.5 },
-    { name: "RSS of the broker", value: memory(server.pid), unit: "MB" },
+    { name: "RSS of the broker", value: megabytes(server.pid), unit: "MB" },
     { name: "RSS of a worker", value: median(sizes), unit: "MB" },
   ]);
 }
@@ -134,14 +146,10 @@ async function runQueue(bench: Bench): Promise<Section> {
   await using server = await Server.start({ workers: 1, handler: "hold" });
   say(`${count(QUEUED)} jobs in the queue`);
   ledger.enter("before the queue", await server.load(dealer(100), numberOf(BEFORE)));
-  const before = memory(server.pid);
-  let most = before;
-  const timer = setInterval(() => most = Math.max(most, memory(server.pid)), 50);
-  try {
-    ledger.enter("full queue", await server.load(dealer(QUEUED, 1000), numberOf(QUEUED)));
-  } finally {
-    clearInterval(timer);
-  }
+  const before = megabytes(server.pid);
+  using memory = new MemoryWatch(server.pid);
+  ledger.enter("full queue", await server.load(dealer(QUEUED, 1000), numberOf(QUEUED)));
+  const most = memory.mostBytes / MB;
   const name = `${count(QUEUED)} queued jobs of 1 kB add`;
   return sectionOf("Queue", ["To the RSS of a broker that has worked before; the most seen."], [
     { name, value: most - before, unit: "MB", atMost: 30 },
@@ -161,9 +169,9 @@ async function runSockets(bench: Bench): Promise<Section> {
   const span = depth === "check"
     ? numberOf(2 * SOCKETS)
     : { warmUp: CONNECTED, duration: CONNECTED + SOCKETS_TIME[depth] };
-  const before = cpuTime(server.pids);
+  const before = cpuMillis(...server.pids);
   const figures = bench.ledger.enter(`${SOCKETS} sockets`, await server.load(req(SOCKETS), span));
-  const cpu = (cpuTime(server.pids) - before) / figures.replies * 100_000;
+  const cpu = (cpuMillis(...server.pids) - before) / figures.replies * 100_000;
   const [p50, , p99] = figures.percentiles;
   const section = sectionOf(`${count(SOCKETS)} client sockets`, ["REQ, 2 workers."], [
     { name: "right replies", value: figures.rate, unit: "requests/s" },
@@ -206,27 +214,23 @@ async function runClient(bench: Bench): Promise<Section> {
 
 async function askByClient({ effort }: Bench, server: Server): Promise<Figures> {
   const loop = { askers: IN_FLIGHT, size: 16, ...spanOf(effort, { size: 16 }) };
-  const args = ["run", "--quiet", "-A", pathOf("bench/client_load.ts"), server.endpoint];
+  const args = ["run", "--quiet", "-A", path("bench/client_load.ts"), server.endpoint];
   return readFigures(await output(Deno.execPath(), [...args, JSON.stringify(loop)]));
 }
 
 /** Lines a second from a file to a file; each comes back where it was. */
 async function askByLines({ effort, ledger }: Bench, server: Server): Promise<number> {
-  const file = Deno.makeTempFileSync({ prefix: "zmq-prefork-bench-" });
+  using folder = new Folder();
   const total = LINES[effort.depth];
   const text = Array.from({ length: total }, (_, index) => `line ${index}\n`).join("");
-  Deno.writeTextFileSync(file, text);
-  try {
-    const { endpoint } = server;
-    const args = ["--endpoint", endpoint, "--quiet", "--lines", "-j", String(IN_FLIGHT), file];
-    const started = performance.now();
-    const answer = await output(Deno.execPath(), ["run", "-A", pathOf("client.ts"), ...args]);
-    const seconds = (performance.now() - started) / 1000;
-    ledger.check("--lines", answer === text ? undefined : "the lines are not the same");
-    return total / seconds;
-  } finally {
-    Deno.removeSync(file);
-  }
+  const file = folder.write("lines", text);
+  const { endpoint } = server;
+  const args = ["--endpoint", endpoint, "--quiet", "--lines", "-j", String(IN_FLIGHT), file];
+  const started = performance.now();
+  const answer = await output(Deno.execPath(), ["run", "-A", path("client.ts"), ...args]);
+  const seconds = (performance.now() - started) / 1000;
+  ledger.check("--lines", answer === text ? undefined : "the lines are not the same");
+  return total / seconds;
 }
 
 /** What concerns the server, or its client, alone. */

@@ -5,9 +5,9 @@
  * @module
  */
 
+import { cpuMillis } from "../tests/rig/processes.ts";
 import type { Figures } from "./load.ts";
 import type { Peer, Running, Shape } from "./peer.ts";
-import { cpuTime } from "./processes.ts";
 import { count, latencies, type Section, type Target, withSpread } from "./report.ts";
 import { type Bench, dealer, req, type Scenario, spanOf } from "./scenario.ts";
 import { median, ratios, type Spread, spread } from "./statistics.ts";
@@ -64,9 +64,9 @@ export async function interleave(
   for (let round = 1; round <= effort.pairs; round++) {
     for (const [name, peer] of running) {
       say(`${shape.name}, ${name}, ${round} of ${effort.pairs}`);
-      const before = cpuTime(peer.pids);
+      const before = cpuMillis(...peer.pids);
       const figures = await peer.load(shape, spanOf(effort, shape));
-      const used = peer.pids.length === 0 ? NaN : cpuTime(peer.pids) - before;
+      const used = peer.pids.length === 0 ? NaN : cpuMillis(...peer.pids) - before;
       ledger.enter(`${name}, ${shape.name}`, figures);
       slices.get(name)?.push({ ...figures, cpu: used / figures.replies * 100_000 });
     }

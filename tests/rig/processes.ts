@@ -19,19 +19,34 @@ export function isAlive(pid: number): boolean {
 /** Clock ticks of /proc, ms; the same on every Linux that Deno runs on. */
 const TICK = 10;
 
-/** CPU time that a process has used since its start, ms. */
-export function cpuMillis(pid: number): number {
-  return cpuTicks(pid, 2) * TICK;
+/** CPU time that processes have used since their start, all together, ms. */
+export function cpuMillis(...pids: readonly number[]): number {
+  return sumOf(pids.map((pid) => cpuTicks(pid, 2))) * TICK;
 }
 
-/** The same with that of its children that have ended. */
+/** CPU time of a process and of its children that have ended, ms. */
 export function cpuMillisWithChildren(pid: number): number {
   return cpuTicks(pid, 4) * TICK;
 }
 
 /** The sum of the first `count` of utime, stime, cutime and cstime: fields 14 to 17. */
 function cpuTicks(pid: number, count: number): number {
-  return statOf(pid).slice(11, 11 + count).reduce((sum, ticks) => sum + Number(ticks), 0);
+  return sumOf(statOf(pid).slice(11, 11 + count).map(Number));
+}
+
+/** CPU time of the living threads of processes, to the microsecond, ms: for those that do next to nothing. */
+export function exactCpuMillis(...pids: readonly number[]): number {
+  const nanos = pids.flatMap((pid) =>
+    [...Deno.readDirSync(`/proc/${pid}/task`)].map(({ name }) => {
+      const [running] = Deno.readTextFileSync(`/proc/${pid}/task/${name}/schedstat`).split(" ");
+      return Number(running);
+    })
+  );
+  return sumOf(nanos) / 1e6;
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0);
 }
 
 /** Pids of the processes that a process has started and that have not ended, sorted. */
