@@ -8,7 +8,7 @@
 import { flush } from "../ops/line_writer.ts";
 import { requireHandler, requirePlainFiles } from "../ops/given_files.ts";
 import { doubts } from "../ops/start_checks.ts";
-import { type Command, lossOf, parseCommand, UsageError } from "../options/command.ts";
+import { type Command, parseCommand, rereadCommand, UsageError } from "../options/command.ts";
 import { helpText, printConfig } from "../options/help.ts";
 import type { ServeOptions, Settings } from "../options/settings.ts";
 import { type Child, spawnInBackground, STARTER_VARIABLE } from "../pool/child.ts";
@@ -135,11 +135,8 @@ async function serve(
 function rereader(args: readonly string[], first: Command): () => ServeOptions | undefined {
   let last = first;
   return () => {
-    const again = parseCommand(args, SOURCES);
-    const loss = lossOf(last, again);
-    if (loss !== undefined) throw new UsageError(`Cannot reload: ${loss}`);
-    last = again;
-    return "options" in again ? again.options : undefined;
+    last = rereadCommand(args, SOURCES, last);
+    return "options" in last ? last.options : undefined;
   };
 }
 

@@ -77,11 +77,38 @@ export function parseCommand(args: readonly string[], sources: Sources): Command
 }
 
 /**
- * Compares what a command line, the environment and the conf file set with what they set before.
+ * Reads the same command line again, for a reload.
  *
- * @returns What a reload would lose, as a sentence; `undefined` if it would lose nothing that matters.
+ * @param args The arguments.
+ * @param sources How to read the environment and files.
+ * @param before What was set so far.
+ * @returns What is set now.
+ * @throws {UsageError} If anything can't be used, or if what was set is gone: somebody may be writing the
+ * conf file.
  */
-export function lossOf(before: Command, now: Command): string | undefined {
+export function rereadCommand(
+  args: readonly string[],
+  sources: Sources,
+  before: Command,
+): Command {
+  const now = parseForReload(args, sources);
+  const loss = lossOf(before, now);
+  if (loss !== undefined) throw new UsageError(`Cannot reload: ${loss}`);
+  return now;
+}
+
+function parseForReload(args: readonly string[], sources: Sources): Command {
+  try {
+    return parseCommand(args, sources);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    const message = error.message.replace(/^Cannot start/, "Cannot reload");
+    throw new UsageError(message, { cause: error });
+  }
+}
+
+/** What a reload would lose, as a sentence; `undefined`: nothing that matters. */
+function lossOf(before: Command, now: Command): string | undefined {
   if (!("sources" in before) || !("sources" in now)) return undefined;
   const inFile = ({ sources }: typeof now) =>
     [...sources.values()].filter((source) => source.startsWith("file ")).length;

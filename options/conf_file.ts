@@ -5,7 +5,7 @@
  * @module
  */
 import { messageOf } from "../system/errors.ts";
-import { type Entry, FILE_RANK, IN_TEXT, UsageError } from "./entries.ts";
+import { type Entry, IN_TEXT, Rank, UsageError } from "./entries.ts";
 import { unknownOption } from "./errors.ts";
 import { refusalOf } from "./net_server.ts";
 import { type OptionSpec, separate } from "./table.ts";
@@ -60,7 +60,7 @@ function readLine(line: string, place: string, entries: Map<string, Entry>): voi
   const first = entries.get(spec.name);
   if (first === undefined) {
     const source = `file ${place}`;
-    entries.set(spec.name, { spec, texts: [value], source, subject, rank: FILE_RANK, inSeconds });
+    entries.set(spec.name, { spec, texts: [value], source, subject, rank: Rank.file, inSeconds });
   } else if (spec.kind.isList) {
     first.texts.push(value);
   } else {

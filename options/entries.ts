@@ -28,16 +28,13 @@ export interface Entry {
   readonly source: string;
   /** What an error names. */
   readonly subject: string;
-  /** Which of the sources: the lower beats the higher. */
   readonly rank: number;
   /** Whether a number without a unit is seconds: under Net::Server's names. */
   readonly inSeconds?: boolean;
 }
 
-/** Ranks of the sources. */
-export const FLAG_RANK = 0;
-export const ENVIRONMENT_RANK = 1;
-export const FILE_RANK = 2;
+/** Ranks of the sources: the lower beats the higher. */
+export const Rank = { flag: 0, environment: 1, file: 2 } as const;
 
 /** The options that texts can set. */
 export const IN_TEXT: readonly OptionSpec[] = OPTIONS.filter(({ scope }) => scope !== "code");

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type Entry, ENVIRONMENT_RANK, IN_TEXT } from "./entries.ts";
+import { type Entry, IN_TEXT, Rank } from "./entries.ts";
 import { suggest } from "./errors.ts";
 
 /** How the environment is read. */
@@ -34,7 +34,7 @@ export function readEnvironment({ env }: Environment): Entry[] {
     const text = env(name) ?? "";
     if (text === "" || isOfKubernetes(name, text)) return [];
     const [source, subject] = [`environment ${name}`, `"${name}"`];
-    return [{ spec, texts: [text], source, subject, rank: ENVIRONMENT_RANK }];
+    return [{ spec, texts: [text], source, subject, rank: Rank.environment }];
   });
 }
 

@@ -63,7 +63,9 @@ export function suggest(name: string, names: Iterable<string>): string {
   let nearest = "";
   let least = Math.max(2, Math.floor(name.length / 4)) + 1;
   for (const each of names) {
-    const distance = editDistance(plain(name), plain(each));
+    // Of several spellings of a name, the one that is nearest as it stands.
+    const spelling = editDistance(name, each) / 1000;
+    const distance = editDistance(plain(name), plain(each)) + spelling;
     if (distance < least) [nearest, least] = [each, distance];
   }
   return nearest === "" ? "" : `: did you mean "${nearest}"?`;

@@ -4,7 +4,7 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
-import { type Entry, FLAG_RANK, IN_TEXT } from "./entries.ts";
+import { type Entry, IN_TEXT, Rank } from "./entries.ts";
 import { unknownOption } from "./errors.ts";
 import type { OptionSpec } from "./table.ts";
 
@@ -92,14 +92,14 @@ function flagEntry(spec: OptionSpec, found: Readonly<Record<string, unknown>>): 
   const texts = textsOf(found[nameOfFlag(spec)]);
   if (texts.length === 0) return [];
   const [source, subject] = [`flag ${spec.flag}`, `"${spec.flag}"`];
-  return [{ spec, texts, source, subject, rank: FLAG_RANK }];
+  return [{ spec, texts, source, subject, rank: Rank.flag }];
 }
 
 function argumentEntry(found: Readonly<Record<string, unknown>>): Entry[] {
   const [text] = textsOf(found._);
   const spec = IN_TEXT.find(({ name }) => name === "handler");
   if (text === undefined || spec === undefined) return [];
-  return [{ spec, texts: [text], source: "argument", subject: "the handler", rank: FLAG_RANK }];
+  return [{ spec, texts: [text], source: "argument", subject: "the handler", rank: Rank.flag }];
 }
 
 function textsOf(value: unknown): string[] {

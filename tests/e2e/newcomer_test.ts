@@ -2,7 +2,7 @@
 
 import { strict as assert } from "node:assert";
 import { serve } from "../../mod.ts";
-import { lossOf, parseCommand } from "../../options/command.ts";
+import { parseCommand, rereadCommand } from "../../options/command.ts";
 import { exportsOf, faultOfHandler } from "../../worker/handler_module.ts";
 import { path, ROOT } from "../rig/checkout.ts";
 import { run, runServer } from "../rig/commands.ts";
@@ -149,13 +149,18 @@ const KUBERNETES = {
   PREFORK_ADMIN_PORT_53_UDP_ADDR: "10.0.0.2",
 };
 
-/** A command line in an environment. */
-function parseIn(variables: Record<string, string>, args: string[] = [], conf = "") {
-  const command = parseCommand(args, {
-    env: (name) => variables[name],
+/** Environment variables, and the text of each file. */
+function worldOf(variables: Record<string, string>, conf: string) {
+  return {
+    env: (name: string) => variables[name],
     envNames: () => Object.keys(variables),
     readFile: () => conf,
-  });
+  };
+}
+
+/** A command line in an environment. */
+function parseIn(variables: Record<string, string>, args: string[] = [], conf = "") {
+  const command = parseCommand(args, worldOf(variables, conf));
   assert.ok("options" in command);
   return command;
 }
@@ -195,16 +200,23 @@ Deno.test("serve starts and warns when a PREFORK_ variable is no option, and --c
 
 // ---- HUP ----
 
-Deno.test("lossOf says what a reload would lose when the conf file is empty or names no handler", () => {
+Deno.test("rereadCommand throws when a reload would lose the conf file's options or the handler", () => {
   const args = ["--config", "x.conf"];
-  const before = parseIn({}, args, "handler ./h.ts\nqueue_limit 7\n");
-  assert.equal(lossOf(before, before), undefined);
-  assert.equal(lossOf(before, parseIn({}, args, "handler ./other.ts\n")), undefined);
-  const empty = parseIn({}, args, "# being written\n");
-  assert.equal(lossOf(before, empty), 'the conf file "x.conf" sets nothing any more');
-  const without = parseIn({}, args, "queue_limit 7\n");
-  assert.equal(lossOf(before, without), 'the handler "./h.ts" is not named any more');
-  assert.equal(lossOf(empty, without), undefined);
+  const first = "handler ./h.ts\nqueue_limit 7\n";
+  const reread = (before: string, now: string) =>
+    rereadCommand(args, worldOf({}, now), parseIn({}, args, before));
+  assert.equal(reread(first, first).mode, "serve");
+  reread(first, "handler ./other.ts\n");
+  reread("", "queue_limit 7\n");
+  const refuses = (now: string, message: string) =>
+    assert.throws(() => reread(first, now), { name: "UsageError", message });
+  refuses("# being written\n", 'Cannot reload: the conf file "x.conf" sets nothing any more');
+  refuses("queue_limit 7\n", 'Cannot reload: the handler "./h.ts" is not named any more');
+  refuses(
+    "queue_limit x\n",
+    'Cannot reload: "queue_limit" in x.conf:1 must be an integer >= 1: current value is "x"',
+  );
+  refuses("queue_limt 7\n", 'Unknown option "queue_limt" in x.conf:1: did you mean "queue_limit"?');
 });
 
 Deno.test("serve keeps its handler and its rules when the conf file is empty and SIGHUP comes", async () => {
