@@ -1,6 +1,6 @@
 /**
- * Asks a server: sends a request, waits for its reply, tries again, gives up. A library, and a command
- * line when run. It knows what is said (wire/) and sockets (zmq/), nothing of brokers and workers.
+ * Asks a server: sends a request, waits for its reply, tries again, gives up. This module is a library,
+ * and a command when it is run.
  *
  * ```ts
  * import { Client } from "jsr:@zmq/prefork/client";
@@ -10,7 +10,8 @@
  * console.log(reply.text());
  * ```
  *
- * `Client` owns sockets and waits; `LazyPirate` decides what is sent when, and on which of them.
+ * `Client` tells the story of a request. client/lazy_pirate.ts decides what is sent when and given up,
+ * client/links.ts on which socket, client/connections.ts owns the sockets, client/messages.ts their frames.
  *
  * @module
  */
@@ -48,20 +49,21 @@ interface Ask {
   reject(reason: unknown): void;
 }
 
-/** Messages read before signals and timers have their turn. */
-const BATCH = 1000;
+/** Messages that are read before signals and timers have their turn. */
+const BATCH_MESSAGES = 1000;
 
 /**
- * A client of one server, or of several of which it asks one, for any number of requests at a time.
+ * A client of one server, or of several that stand in for each other. It may have any number of requests
+ * under way.
  *
- * A try that got no answer within `timeout` is repeated on a fresh socket. Other requests that still
- * wait on the old one lose nothing: it is closed when the last of them has ended. Under an identity
- * there can be only one socket: it is replaced only if nothing at all came through it meanwhile, and
- * the others are then sent again, which doesn't count as a try of theirs.
+ * A try without an answer within `timeout` is repeated on a new socket. Other requests that wait on the
+ * old socket lose nothing: it is closed when the last of them has ended. A client with an identity can have
+ * only one socket: that is replaced if nothing at all came through it meanwhile, and the other requests are
+ * then sent again, which does not count as a try.
  *
- * A server that is away is looked for about once a second. A request holds the process, an idle client
- * does not. While requests wait, each client takes one of the 32 threads that Deno has for such work:
- * share a client rather than make many.
+ * While a server can't be reached, the client tries to connect about once a second. A request under way
+ * keeps the process running, an idle client does not. Each client with requests under way takes one of the
+ * 32 threads that Deno has for such work: share a client rather than make many.
  *
  * @example
  * ```ts
@@ -107,10 +109,14 @@ export class Client {
   }
 
   /**
-   * Asks, and waits for the answer. `body` may be reused as soon as this returns. It rejects with a
-   * {@linkcode ReplyError} if the server answers so, with an {@linkcode AbandonedError} if no try is
-   * answered, with the signal's reason if that aborts, and with a TypeError or RangeError if an
-   * argument is not what it must be.
+   * Asks, and waits for the answer. `body` may be changed as soon as this returns.
+   *
+   * @param body one frame, or a list of at least one; text is sent as UTF-8.
+   * @throws {ReplyError} when the server or its handler answers with an error.
+   * @throws {AbandonedError} when no try is answered.
+   * @throws {TypeError | RangeError} when an argument is not what it must be.
+   * @throws {Error} when the client is closed.
+   * @throws the signal's reason, when that aborts.
    *
    * @example
    * ```ts
@@ -130,8 +136,8 @@ export class Client {
   }
 
   /**
-   * What the requests under way wait for: where they were sent to last, and what is known of that
-   * connection, as half a sentence for people to read; undefined while there are none.
+   * What the requests under way wait for, as half a sentence to be shown to people: the endpoint that was
+   * connected to last, and what is known of that connection. Undefined while no request is under way.
    */
   get waitingFor(): string | undefined {
     const last = this.#connections.newest;
@@ -139,7 +145,7 @@ export class Client {
     return `"${last.endpoint}": ${describeState(last.state, this.#hasKeys)}`;
   }
 
-  /** Closes; requests under way are rejected. */
+  /** Closes the client; requests under way are rejected. A second call does nothing more. */
   close(): Promise<void> {
     return this.#closing ??= this.#close();
   }
@@ -214,7 +220,7 @@ export class Client {
   #receive(now: number): boolean {
     // Before anything times out, all that may be its answer is read.
     const isDue = now >= this.#pirate.dueAt;
-    let left = isDue ? BATCH + this.#pirate.size : BATCH;
+    let left = isDue ? BATCH_MESSAGES + this.#pirate.size : BATCH_MESSAGES;
     for (const [link, connection] of this.#connections) {
       if (isDue) connection.recheck();
       while (left > 0 && this.#receiveMessage(link, connection, now)) left--;

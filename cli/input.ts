@@ -4,6 +4,8 @@
  * @module
  */
 
+import { messageOf } from "../system/errors.ts";
+
 /** What separates lines. */
 export const NEWLINE = 10;
 
@@ -32,7 +34,11 @@ export function textInput(text: string): Input {
 
 function openInput(path: string): Input {
   if (path === "-") return { chunks: Deno.stdin.readable, size: sizeOf("/dev/stdin") };
-  return { chunks: Deno.openSync(path).readable, size: sizeOf(path) };
+  try {
+    return { chunks: Deno.openSync(path).readable, size: sizeOf(path) };
+  } catch (error) {
+    throw new Error(`Cannot open the file "${path}": ${messageOf(error)}`, { cause: error });
+  }
 }
 
 function sizeOf(path: string): number | undefined {

@@ -10,13 +10,13 @@ import { makeKeyPair } from "../zmq/curve.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { isName, NAME_RULE } from "../auth/client_list.ts";
 import { messageOf } from "../system/errors.ts";
+import { readVariable } from "../system/variables.ts";
 
-const USAGE = `Make a CURVE key pair.
+const USAGE = `Usage: ${commandName(import.meta.url, "deno task keygen", "keygen")} FILE
 
-Usage: ${commandName(import.meta.url, "deno task keygen", "keygen")} FILE
-
-Writes the secret key to FILE and the public key to FILE.pub, and prints the public one. Neither may
-exist. The line in FILE.pub is one for the server's list of clients.
+Makes a CURVE key pair: writes the secret key to FILE, and a line with FILE's
+name and the public key to FILE.pub, and prints that line. It can be added to a
+server's list of clients. Neither file may exist.
 `;
 
 /**
@@ -30,10 +30,10 @@ export function writeKeyPair(path: string): string {
   const name = path.slice(path.lastIndexOf("/") + 1);
   if (!isName(name)) {
     throw new RangeError(
-      `Cannot make keys as the file's name must have ${NAME_RULE}: current value is "${name}"`,
+      `Cannot make keys: the file's name must have ${NAME_RULE}: current value is "${name}"`,
     );
   }
-  const { publicKey, secretKey } = makeKeyPair(locateLibrary(Deno.env.get("ZMQ_LIBRARY")));
+  const { publicKey, secretKey } = makeKeyPair(locateLibrary(readVariable("ZMQ_LIBRARY")));
   const line = `${name} ${publicKey}\n`;
   writeNew(path, `${secretKey}\n`, 0o600);
   try {
@@ -53,9 +53,7 @@ function writeNew(path: string, text: string, mode: number): void {
   } catch (error) {
     const reason = error instanceof Deno.errors.AlreadyExists
       ? "it exists already"
-      : error instanceof Error
-      ? error.message
-      : String(error);
+      : messageOf(error);
     throw new Error(`Cannot write the key file "${path}": ${reason}`, { cause: error });
   }
 }

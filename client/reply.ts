@@ -1,5 +1,5 @@
 /**
- * What comes of a request: a reply, an error reply, or none.
+ * How a request can end: with a reply, with an error reply, or without an answer.
  *
  * @module
  */
@@ -31,18 +31,23 @@ export class Reply {
   /**
    * The first body frame as JSON. `T` is the caller's claim: nothing checks it.
    *
-   * @throws {SyntaxError} when it is no JSON.
+   * @throws {SyntaxError} when it is not JSON.
    */
   json<T = unknown>(): T {
     return JSON.parse(this.text());
   }
 }
 
-/** An error reply: the server took the request and says why there is no answer. */
+/** An error reply: the server got the request, and says why there is no answer. */
 export class ReplyError extends Error {
   /** Always "ReplyError". */
   override readonly name = "ReplyError";
-  /** What kind of failure; the numbers are HTTP's. */
+  /**
+   * What went wrong, in HTTP's numbers: 400 bad request, 403 not allowed, 408 not started before the
+   * deadline, 413 too large, 499 cancelled, 500 the handler failed, 502 workers died while they ran it,
+   * 503 the server is full or shutting down, 504 the handler took too long, or a number from 400 to 599
+   * that the handler chose.
+   */
   readonly code: number;
 
   /** Made of an error reply's code and message. */
@@ -52,23 +57,24 @@ export class ReplyError extends Error {
   }
 }
 
-/** All tries went unanswered. The server may yet have done what was asked. */
+/** All tries went unanswered. The server may have done what was asked all the same. */
 export class AbandonedError extends Error {
   /** Always "AbandonedError". */
   override readonly name = "AbandonedError";
   /** Where the answer should have come from; several endpoints are separated by ", ". */
   readonly endpoint: string;
-  /** How often the request was sent. */
+  /** How many tries there were. */
   readonly tries: number;
   /** How long each try waited, ms. */
   readonly timeout: number;
   /**
-   * What is known of the last try: there was no connection, the server ended the handshake (the wrong
-   * key, or a client that it doesn't let in), or it was connected and did not answer.
+   * What is known of the last try: `unconnected`, there was no connection; `handshake`, the server ended
+   * the handshake (the key is wrong, or this client may not connect); `unanswered`, it was connected and
+   * did not answer.
    */
   readonly reason: "unconnected" | "handshake" | "unanswered";
 
-  /** Made after the last try; `detail` says more of the reason. */
+  /** Made after the last try, which waited `timeout` ms; `detail` says more about the reason. */
   constructor(
     endpoint: string,
     tries: number,

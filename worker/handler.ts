@@ -1,6 +1,6 @@
 /**
- * What a handler module may use. It default-exports a {@linkcode Handler}; {@linkcode json} and
- * {@linkcode text} make one of a function of other types.
+ * What a handler module may use. A handler module exports a {@linkcode Handler} as its default;
+ * {@linkcode json} and {@linkcode text} make one from a function of JSON values or of text.
  *
  * ```ts
  * import { text } from "jsr:@zmq/prefork/worker";
@@ -14,14 +14,16 @@
 import { Code, isErrorCode } from "../wire/request.ts";
 import { showMessage } from "./show.ts";
 
-/** What a handler returns: one body frame, or several. Text is sent as UTF-8. */
+/** What a handler returns: one body frame, or a list of them. Text is sent as UTF-8. */
 export type HandlerResult = Uint8Array | string | readonly (Uint8Array | string)[];
 
 /**
  * Answers one request.
  *
  * @param body the request's first body frame.
- * @param context what else is known of the request.
+ * @param context what else is known about the request.
+ * @returns the answer. A handler that throws answers with an error: a {@linkcode RequestError} with its own
+ * code and message, anything else with code 500.
  */
 export type Handler = (
   body: Uint8Array,
@@ -32,24 +34,24 @@ export type Handler = (
 export interface HandlerModule {
   /** Answers requests. */
   default: Handler;
-  /** Awaited before the first request. */
+  /** Runs before the first request. The worker is ready when it has returned or its promise resolved. */
   init?: () => void | Promise<void>;
-  /** Awaited before the process leaves in order. */
+  /** Runs before the process exits, unless it is killed or crashes. */
   finish?: () => void | Promise<void>;
-  /** Asked before each request; false answers it 403. */
+  /** Called before each request; if it returns false, the request is answered with error 403. */
   allow?: (request: HandlerContext) => boolean | Promise<boolean>;
-  /** Run once in a process of its own, every `dequeueInterval`. */
+  /** Runs once every `dequeueInterval`, in a process of its own. */
   dequeue?: () => void | Promise<void>;
 }
 
-/** Plain values that a log line carries beside its message; an undefined one is left out. */
+/** Plain values that a log line carries along with its message; undefined ones are left out. */
 export type LogLineFields = Readonly<
   Record<string, string | number | boolean | bigint | null | undefined>
 >;
 
 /**
  * Writes to the server's log. A message may be any value: an error is logged with its stack, an object as
- * `console.log` shows it. Of a message 8,192 characters are kept, of a field 1,024. Never throws.
+ * `console.log` shows it. Messages are cut at 8,192 characters, fields at 1,024. Never throws.
  *
  * @example
  * ```ts
@@ -68,24 +70,28 @@ export interface HandlerLog {
   error(message: unknown, fields?: LogLineFields): void;
 }
 
-/** What is known of a request, beside its first body frame. */
+/** What a handler gets along with the first body frame of a request. */
 export interface HandlerContext {
   /** The server's number for the job, unique while the server runs. */
   readonly id: number;
-  /** 1 for the first try; more if a worker died before that had this job, and may have begun it. */
+  /** 1 for the first attempt; more if workers have died that may have started this job. */
   readonly attempt: number;
   /** All body frames. */
   readonly frames: readonly Uint8Array[];
   /**
-   * Who asks: the network address ("" over ipc), the identity that it chose ("" if none), and the user
-   * that it has proved to be by its key ("" where nobody has to).
+   * The client: its network address ("" over ipc), the identity that it chose ("" if none), and the user
+   * that its key belongs to ("" if the server requires no keys).
    */
   readonly client: { readonly address: string; readonly identity: string; readonly user: string };
-  /** When the client gives up, as `Date.now()` counts; undefined if it did not say. */
+  /**
+   * When the client will give up, ms since 1970, as `Date.now()` counts; undefined unless the request came
+   * from a client that says so, as ours does.
+   */
   readonly deadline: number | undefined;
   /**
-   * Fires when the deadline or the time limit passes, the client leaves or takes its request back, or
-   * the worker is interrupted. A handler that goes on for `abortGrace` after that may lose its process.
+   * Aborts when the answer is no longer wanted or would come too late: the deadline or the time limit has
+   * passed, the client has disconnected or cancelled the request, or the worker was interrupted. A handler
+   * that is still running `abortGrace` later may have its process killed.
    */
   readonly signal: AbortSignal;
   /** Writes to the server's log. */
@@ -93,7 +99,8 @@ export interface HandlerContext {
 }
 
 /**
- * An error that a handler throws to answer with a code of its own.
+ * An error that a handler throws to answer with a code of its own. Clients get its message, whatever the
+ * server's `exposeErrors` says.
  *
  * @example
  * ```ts
@@ -101,21 +108,23 @@ export interface HandlerContext {
  * ```
  */
 export class RequestError extends Error {
-  /** Tells it from other errors, also across copies of this module. */
+  /** Always "RequestError", also in other copies of this module. */
   override readonly name = "RequestError";
   /** 400 to 599. */
   readonly code: number;
 
   /**
-   * Makes an error reply.
+   * Makes an error for one reply.
    *
-   * @throws {RangeError} when `code` is no integer from 400 to 599.
+   * @param code an integer from 400 to 599.
+   * @param message what the client reads.
+   * @throws {RangeError} when `code` is not an integer from 400 to 599.
    */
   constructor(code: number, message: string) {
     super(message);
     if (!isErrorCode(code)) {
       throw new RangeError(
-        `Cannot make a reply as "code" must be an integer from 400 to 599: current value is ${code}`,
+        `Cannot make a reply: "code" must be an integer from 400 to 599: current value is ${code}`,
       );
     }
     this.code = code;
@@ -123,7 +132,8 @@ export class RequestError extends Error {
 }
 
 /**
- * A handler of JSON values. A body that is no JSON is answered 400.
+ * Makes a handler of a function that takes and returns JSON values. A body that is not JSON is answered
+ * with error 400; the function's types are the caller's claim, which nothing checks.
  *
  * @example
  * ```ts
@@ -139,7 +149,14 @@ export function json<In, Out>(
   };
 }
 
-/** A handler of text, UTF-8. */
+/**
+ * Makes a handler of a function that takes and returns text, which is sent as UTF-8.
+ *
+ * @example
+ * ```ts
+ * export default text((name) => `Hello, ${name}`);
+ * ```
+ */
 export function text(
   answer: (value: string, context: HandlerContext) => string | Promise<string>,
 ): Handler {

@@ -1,6 +1,6 @@
 /**
- * Tests of handlers, in the test's own process: no server, no worker, no socket. What a worker does with
- * a handler's result, its errors and its hooks is done by the same code.
+ * Tests of handlers, in the test's own process: no server, no worker, no socket. Results, errors and hooks
+ * of a handler are treated by the same code as in a worker.
  *
  * ```ts
  * import { testHandler } from "jsr:@zmq/prefork/testing";
@@ -28,7 +28,7 @@ import { checkModule } from "./handler_module.ts";
 import { callHandler, Job, JobContext, Stop } from "./job_context.ts";
 import { failureOf, framesOf } from "./result.ts";
 
-/** What a handler is asked, and what its context says. */
+/** A request for a handler under test, and what its context says. */
 export interface TestRequest {
   /**
    * The body: one frame, or a list of at least one. Text is sent as UTF-8.
@@ -36,52 +36,52 @@ export interface TestRequest {
    * @default {one empty frame}
    */
   body?: Uint8Array | string | readonly (Uint8Array | string)[];
-  /** The number of the job. @default {1, and one more for each of a `TestWorker`'s} */
+  /** The number of the job. @default {1, then 2, 3 … for the same `TestWorker`} */
   id?: number;
-  /** 1, or more for a job that a worker died on before. @default {1} */
+  /** 1, or more for a job that other workers have died on. @default {1} */
   attempt?: number;
-  /** Who asks; what is left out is "". */
+  /** The client that asks; each part that is left out is "". @default {{}} */
   client?: Partial<HandlerContext["client"]>;
   /** When the client gives up, ms since 1970: `ctx.signal` aborts then. @default {undefined: never} */
   deadline?: number;
   /** How long the handler may run, ms: `ctx.signal` aborts then. @default {0: any time} */
   requestTimeout?: number;
-  /** Takes the request back when it aborts, as a client can: `ctx.signal` aborts too. */
+  /** Cancels the request when it aborts, as a client can: `ctx.signal` aborts too. @default {none} */
   signal?: AbortSignal;
 }
 
-/** What else a test says of the server. */
+/** The limits of the server that a test stands in for. */
 export interface TestLimits {
-  /** Bytes that a reply may have. @default {67_108_864, 64 MiB, as for a server} */
+  /** Maximum size of a reply, bytes. @default {67_108_864, 64 MiB, as for a server} */
   maxMessageSize?: number;
-  /** Frames that a reply may have. @default {1000, as for a server} */
+  /** Maximum number of frames of a reply. @default {1000, as for a server} */
   maxFrames?: number;
 }
 
 /** A line that the handler has logged. */
 export interface TestLogLine {
-  /** How urgent it is. */
+  /** The method of `ctx.log` that was called. */
   level: keyof HandlerLog;
   /** The text that the server's log would have. */
   message: string;
-  /** The fields; of an error that was logged, `stack` is one. */
+  /** The fields; an error that was logged has its stack in `stack`. */
   fields: Record<string, string | number | boolean>;
 }
 
-/** What comes of a request: what the client of a server would get, and what is seen from inside. */
+/** The end of a request: what a client would get, and what only the handler's side sees. */
 export class TestReply {
   /** 200, or the code of an error reply: 400 to 599. */
   readonly code: number;
   /** The frames of the answer; none in an error reply. */
   readonly frames: readonly Uint8Array[];
   /**
-   * The message of an error reply; "" in an answer. A client elsewhere reads it only of a `RequestError`,
-   * unless the server has `exposeErrors`.
+   * The message of an error reply; "" in an answer. A client on another machine gets the message only of a
+   * `RequestError`, unless the server has `exposeErrors`.
    */
   readonly message: string;
-  /** What the handler has thrown; undefined if it has not. */
+  /** What the handler has thrown; undefined if it has not thrown. */
   readonly error: unknown;
-  /** What the handler has logged, in order. */
+  /** The lines that the handler has logged, in order. */
   readonly log: readonly TestLogLine[];
 
   /** Made by `testHandler` and `TestWorker`. */
@@ -114,15 +114,16 @@ export class TestReply {
 }
 
 /**
- * Asks a handler once, as a worker would that serves one request: awaits `init`, asks `allow`, calls the
- * handler, awaits `finish`. An error of the handler's is an error reply, with the code that a client
- * would get; `allow` that says no is one with 403.
+ * Asks a handler once, as a worker that serves one request: awaits `init`, asks `allow`, calls the
+ * handler, awaits `finish`. If the handler throws, the reply has the code that a client would get; if
+ * `allow` returns false, it has 403.
  *
- * A handler that goes on after `ctx.signal` has aborted is waited for: a test has no process to end.
+ * A handler that is still running after `ctx.signal` has aborted is waited for: a test has no process to
+ * kill.
  *
  * @param module the handler's module, as `import * as` gives it, or the handler alone.
- * @throws {TypeError} when it is not a module that a worker would take.
- * @throws what `init` or `finish` throw.
+ * @throws {TypeError} when a worker would not accept the module.
+ * @throws what `init` or `finish` throws.
  *
  * @example
  * ```ts
@@ -143,7 +144,7 @@ const MAX_MESSAGE_SIZE = 64 * 1024 * 1024;
 const MAX_FRAMES = 1000;
 
 /**
- * A handler that is asked several times between one `init` and one `finish`.
+ * Asks a handler several times, between one `init` and one `finish`.
  *
  * @example
  * ```ts
@@ -165,7 +166,7 @@ export class TestWorker {
   /**
    * Checks the module as a worker does, and awaits `init`.
    *
-   * @throws {TypeError} when it is not a module that a worker would take.
+   * @throws {TypeError} when a worker would not accept the module.
    * @throws what `init` throws.
    */
   static async start(
@@ -178,7 +179,11 @@ export class TestWorker {
     return new TestWorker(checked, { maxMessageSize, maxFrames });
   }
 
-  /** Asks once. Several may be under way, as with `concurrency`. */
+  /**
+   * Asks once. Several requests may be under way, as with `concurrency`.
+   *
+   * @throws {Error} when this is closed.
+   */
   async request(request: TestRequest = {}): Promise<TestReply> {
     if (this.#closing) throw new Error("Cannot ask: the worker is closed");
     const frames = bodyOf(request.body ?? "");
@@ -206,14 +211,15 @@ export class TestWorker {
   /**
    * Runs `dequeue` once.
    *
-   * @throws {TypeError} when the module has none.
+   * @throws {TypeError} when the module has no `dequeue`.
+   * @throws what `dequeue` throws.
    */
   async dequeue(): Promise<void> {
     checkModule(this.#module, { needsDequeue: true });
     await this.#module.dequeue?.();
   }
 
-  /** Awaits `finish`; only the first call runs it. */
+  /** Runs `finish` and awaits it; a second call runs nothing. */
   close(): Promise<void> {
     return this.#closing ??= Promise.resolve(this.#module.finish?.());
   }
@@ -243,7 +249,7 @@ export class TestWorker {
 /** Copies, as if they had come over the wire. */
 function bodyOf(body: NonNullable<TestRequest["body"]>): Uint8Array[] {
   const list = typeof body === "string" || body instanceof Uint8Array ? [body] : body;
-  if (list.length === 0) throw new TypeError("Cannot ask as the body must have at least one frame");
+  if (list.length === 0) throw new TypeError("Cannot ask: the body must have at least one frame");
   return list.map((frame) =>
     typeof frame === "string" ? new TextEncoder().encode(frame) : new Uint8Array(frame)
   );

@@ -7,6 +7,7 @@ import { locateLibrary } from "../../zmq/locate.ts";
 import { MessagePool } from "../../zmq/message.ts";
 import { Poller } from "../../zmq/poller.ts";
 import { Context, type Socket } from "../../zmq/socket.ts";
+import { deadEndpoint } from "../rig/fake_server.ts";
 import { clientFlags } from "../rig/permissions.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -196,7 +197,7 @@ Deno.test("client.ts bears the name when --identity", async () => {
 Deno.test("client.ts takes the next endpoint when one is not there, however the list is written", async () => {
   await using server = new EchoServer();
   const { endpoint } = server;
-  const dead = "tcp://127.0.0.1:1";
+  const dead = deadEndpoint();
   for (const args of [["-e", dead, "--endpoint", endpoint], [`-e=${dead},${endpoint}`]]) {
     const { code, stdout, stderr } = await run([...args, "-r", "0", "--data", "x"]);
     assert.deepEqual([code, stdout, stderr], [0, "x\n", ""]);

@@ -592,6 +592,33 @@ Deno.test("Client needs no permission and asks for none when client.ts is import
   assert.deepEqual([code, stdout, stderr], [0, "function\n", ""]);
 });
 
+/** A module's imports by Deno's own account. */
+interface Module {
+  specifier: string;
+  dependencies?: { code?: { specifier: string }; isDynamic?: boolean }[];
+}
+
+Deno.test("client.ts loads its command, and @std/cli, only when it is run", async () => {
+  const module = new URL("../../client.ts", import.meta.url).href;
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json", module],
+    cwd: new URL("../..", import.meta.url),
+  }).output();
+  const modules = new Map<string, Module>(
+    JSON.parse(text(stdout)).modules.map((each: Module) => [each.specifier, each]),
+  );
+  const loaded = new Set([module]);
+  for (const specifier of loaded) {
+    for (const { code, isDynamic } of modules.get(specifier)?.dependencies ?? []) {
+      if (code !== undefined && !isDynamic) loaded.add(code.specifier);
+    }
+  }
+  const names = [...loaded].map((each) => each.replace(/^.*\/(?=.*\/)/, ""));
+  assert.ok(names.includes("client/lazy_pirate.ts"), `It loads ${names}`);
+  assert.deepEqual(names.filter((name) => /^cli\/|std|parse_args/.test(name)), []);
+  assert.ok([...modules.keys()].some((each) => each.endsWith("/cli/client.ts")));
+});
+
 async function runScript(permissions: string[], script: string) {
   const url = `data:application/typescript,${encodeURIComponent(script)}`;
   const config = decodeURIComponent(new URL("../../deno.json", import.meta.url).pathname);
