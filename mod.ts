@@ -18,7 +18,7 @@
  * @module
  */
 
-import { type AccessRules, readRules } from "./auth/gate.ts";
+import { type AccessRules, readRules } from "./auth/access_control.ts";
 import { readSecretKey } from "./auth/keys.ts";
 import { type AccessOptions, BrokerLoop } from "./ports/loop.ts";
 import type {

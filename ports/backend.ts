@@ -28,7 +28,7 @@ import {
   writeJob,
 } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
-import { type Demand, demand } from "../zmq/curve.ts";
+import { useZap, type ZapSettings } from "../zmq/curve.ts";
 import { Option, SocketType } from "../zmq/library.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
@@ -55,8 +55,8 @@ export interface BackendEvents {
   failed(token: string, message: string): boolean;
   /** A worker tells how many bytes it has in memory. */
   memory(worker: Worker<Frames>, bytes: number): void;
-  /** Whether a worker's next line of the log, of so many bytes, is wanted: it has its share. */
-  wantsLog(worker: Worker<Frames>, bytes: number): boolean;
+  /** Whether a worker may log another line, of so many bytes: it has its share. */
+  mayLog(worker: Worker<Frames>, bytes: number): boolean;
   /** A worker has something for the log. */
   log(worker: Worker<Frames>, line: WorkerLine): void;
 }
@@ -108,7 +108,7 @@ export class Backend {
   constructor(
     context: Context,
     messages: MessagePool,
-    options: { maxMessageSize: number; maxFrames: number; ipv6: boolean; demand?: Demand },
+    options: { maxMessageSize: number; maxFrames: number; ipv6: boolean; zap?: ZapSettings },
     events: BackendEvents,
   ) {
     this.#socket = context.socket(SocketType.ROUTER);
@@ -126,7 +126,7 @@ export class Backend {
     // Nobody else's frame is to fill the memory; workers keep their replies and texts below.
     this.#socket.setLong(Option.MAXMSGSIZE, options.maxMessageSize + TEXT_BYTES);
     if (options.ipv6) this.#socket.set(Option.IPV6, 1);
-    if (options.demand !== undefined) demand(this.#socket, options.demand);
+    if (options.zap !== undefined) useZap(this.#socket, options.zap);
     const CONNECT_AND_DISCONNECT = 3;
     this.#socket.trySet(Option.ROUTER_NOTIFY, CONNECT_AND_DISCONNECT);
   }
@@ -282,7 +282,7 @@ export class Backend {
     const level = LOG_LEVELS[this.#control[1] ?? 0] ?? "info";
     const job = readJobId(this.#view);
     const size = this.#socket.receive(this.#scratch);
-    if (!this.#events.wantsLog(worker, size)) {
+    if (!this.#events.mayLog(worker, size)) {
       if (this.#scratch.more) this.#surplus.skip();
       return this.#scratch.clear();
     }
@@ -307,7 +307,7 @@ export class Backend {
       const frames = this.#readFrames(reply.frames);
       more = frames.at(-1)?.more ?? true;
       if (frames.length === 0 || frames.length < reply.frames) {
-        this.#release(frames);
+        this.#messages.releaseAll(frames);
         break;
       }
       this.#take(worker, reply, frames);
@@ -327,7 +327,7 @@ export class Backend {
     if (bytes <= this.#maxMessageSize + TEXT_BYTES) {
       return this.#events.reply(worker, reply, frames, bytes);
     }
-    this.#release(frames);
+    this.#messages.releaseAll(frames);
     this.#refuse(worker, reply, `${this.#maxMessageSize} bytes: it has ${bytes}`);
   }
 
@@ -351,10 +351,6 @@ export class Backend {
       frames.push(frame);
     }
     return frames;
-  }
-
-  #release(frames: Frames): void {
-    for (const frame of frames) this.#messages.release(frame);
   }
 
   /** The next frame as text, cut at a length that a log line stands; others are skipped. */

@@ -18,13 +18,13 @@ import {
   parseRequestHeader,
 } from "../wire/request.ts";
 import { Arena } from "../zmq/arena.ts";
-import { type Demand, demand, HANDSHAKE_TIMEOUT } from "../zmq/curve.ts";
+import { HANDSHAKE_TIMEOUT, useZap, type ZapSettings } from "../zmq/curve.ts";
 import { Option, SocketType } from "../zmq/library.ts";
 import { Marks } from "../zmq/mark.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Sent, Socket } from "../zmq/socket.ts";
 import { Clients, type Frames, routingKey, type Takeover } from "./clients.ts";
-import { FRAME_WEIGHT, type Outbox, Outboxes, type Reply } from "./outbox.ts";
+import { type Outbox, Outboxes, type Reply, weigh } from "./outbox.ts";
 import type { Squatters } from "./squatters.ts";
 import { Surplus } from "./surplus.ts";
 
@@ -64,7 +64,7 @@ export interface FrontendOptions
   /** Whether endpoints may be IPv6. */
   ipv6: boolean;
   /** Who may come in; undefined: all. */
-  demand?: Demand;
+  zap?: ZapSettings;
 }
 
 /** Replies in libzmq's hands for one client, however small; more wait here. */
@@ -144,13 +144,13 @@ export class Frontend {
     if (options.ipv6) this.#socket.set(Option.IPV6, 1);
     // A frame somewhat too large is answered 413; one far too large ends the connection.
     this.#socket.setLong(Option.MAXMSGSIZE, this.#maxMessageSize * 2 + MAX_ENVELOPE_BYTES);
-    if (options.demand !== undefined) demand(this.#socket, options.demand);
+    if (options.zap !== undefined) useZap(this.#socket, options.zap);
     this.#notified = this.#socket.trySet(Option.ROUTER_NOTIFY, CONNECT_AND_DISCONNECT);
     // Else libzmq ignores the newcomer while the one before it is leaving, or is not known to have left.
     this.#socket.set(Option.ROUTER_HANDOVER, 1);
     this.#findDeadHosts(options.keepAlive ?? 0);
     const { library } = context;
-    const proven = options.demand?.secretKey !== undefined;
+    const proven = options.zap?.secretKey !== undefined;
     this.#clients = new Clients(
       this.#socket,
       library,
@@ -301,20 +301,19 @@ export class Frontend {
   }
 
   /**
-   * Sends a reply whose frames have so many bytes, or keeps it until the client takes it, if that has room
-   * left. The frames are the frontend's now.
+   * Sends a reply whose frames weigh so much (`weigh`), or keeps it until the client takes it, if that has
+   * room left. The frames are the frontend's now.
    */
   reply(
     to: Address,
     code: number,
     frames: Frames,
-    bytes: number,
+    weight: number,
     now: number,
     flags = 0,
   ): void {
     const reaches = this.#reaches(to.client, now);
     const outbox = this.#outboxes.of(to.client);
-    const weight = bytes + FRAME_WEIGHT * frames.length;
     const free = outbox.waiting.length === 0 && this.#outboxes.isOpen(outbox, now);
     const sent = !reaches
       ? "gone"
@@ -330,7 +329,7 @@ export class Frontend {
   /** Sends an error reply that the broker made, with `StatusFlag`s. */
   replyError(to: Address, code: number, message: string, now: number, flags = 0): void {
     const text = new TextEncoder().encode(message);
-    this.reply(to, code, [this.#messages.from(text)], text.length, now, flags);
+    this.reply(to, code, [this.#messages.from(text)], weigh(text.length, 1), now, flags);
   }
 
   /**
@@ -412,7 +411,7 @@ export class Frontend {
       more = frame.more;
     }
     const frames = body.length;
-    if (more || bytes > this.#maxMessageSize) this.#release(body.splice(0));
+    if (more || bytes > this.#maxMessageSize) this.#messages.releaseAll(body.splice(0));
     if (!more) return this.#announce(client, envelope, body, bytes, frames);
     this.#surplus.skip((rest) => {
       this.#announce(client, envelope, body, bytes + rest.bytes, frames + rest.frames);
@@ -427,12 +426,12 @@ export class Frontend {
     bytes: number,
     frames: number,
   ): void {
-    if (!client.connected) return this.#release(body);
+    if (!client.connected) return this.#messages.releaseAll(body);
     const header = envelope.length > 0
       ? parseRequestHeader(envelope.at(-1) ?? DELIMITER)
       : undefined;
     if (header?.type === "cancel") {
-      this.#release(body);
+      this.#messages.releaseAll(body);
       return this.#events.cancel(client, header.id, envelope);
     }
     const { id: requestId, timeout, requestTimeout, key } = header ?? PLAIN;
@@ -507,11 +506,7 @@ export class Frontend {
       return;
     }
     this.undelivered++;
-    this.#release(frames);
-  }
-
-  #release(frames: Frames): void {
-    for (const frame of frames) this.#messages.release(frame);
+    this.#messages.releaseAll(frames);
   }
 
   #postpone(outbox: Outbox, reply: Reply, now: number): void {

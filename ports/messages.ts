@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { AccessRules } from "../auth/gate.ts";
+import type { AccessRules } from "../auth/access_control.ts";
 import type { BrokerCounters } from "../broker/counters.ts";
 import type { End } from "../broker/inquest.ts";
 import type { BrokerLimits } from "../broker/limits.ts";

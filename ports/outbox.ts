@@ -10,8 +10,13 @@ import type { Asker, Client } from "../broker/job.ts";
 import type { Message } from "../zmq/message.ts";
 import type { Marks } from "../zmq/mark.ts";
 
-/** What each frame adds to its bytes, bytes: empty ones take memory too. */
-export const FRAME_WEIGHT = 256;
+/** What each frame takes along with its bytes, bytes: empty ones take memory too. */
+const FRAME_WEIGHT = 256;
+/** What frames weigh that have so many bytes together. */
+export function weigh(bytes: number, frames: number): number {
+  return bytes + FRAME_WEIGHT * frames;
+}
+
 /** What a reply that waits takes beside that, bytes. */
 const RECORD_WEIGHT = 512;
 /** So many bytes of replies are handed to libzmq before it is asked how far it has come. */

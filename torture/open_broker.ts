@@ -23,6 +23,8 @@ export interface Report {
   /** When it was written, ms. */
   at: number;
   message: string;
+  /** What happened so often. */
+  count: number;
 }
 
 /** A frame of a worker: its type, and what follows. */
@@ -133,7 +135,10 @@ export class OpenBroker {
 
   #hear(event: LoopEvent): void {
     if (event.type === "ready") this.#expected.delete(event.worker);
-    if (event.type === "log") this.reports.push({ at: performance.now(), message: event.message });
+    if (event.type === "log") {
+      const { message, fields } = event;
+      this.reports.push({ at: performance.now(), message, count: Number(fields?.count ?? 0) });
+    }
     if (TAKEN_FOR_GONE.has(event.type)) this.lost++;
   }
 }

@@ -11,7 +11,9 @@
  * @module
  */
 
-/** A peer that asks to be let in. */
+import { EMPTY_FRAME } from "./empty_frame.ts";
+
+/** A peer that wants to connect. */
 export interface ZapRequest {
   /** The socket that it connects to, by the name that this has for it. */
   domain: string;
@@ -24,10 +26,10 @@ export interface ZapRequest {
 }
 
 /**
- * What becomes of it. `denied`: libzmq's clients then give up. `later`: they try again once they notice
+ * Whether it may. After `denied` libzmq's clients give up; after `later` they try again once they notice
  * that their handshake gets nowhere.
  */
-export type Verdict =
+export type ZapDecision =
   | { outcome: "allowed"; user: string }
   | { outcome: "denied" | "later"; reason: string };
 
@@ -37,7 +39,6 @@ const STATUS = { allowed: "200", later: "300", denied: "400" } as const;
 const FIXED_FRAMES = 7;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
-const EMPTY = new Uint8Array(0);
 
 /** Reads a request, or undefined if it is none. */
 export function parseZapRequest(frames: readonly Uint8Array[]): ZapRequest | undefined {
@@ -55,11 +56,11 @@ export function parseZapRequest(frames: readonly Uint8Array[]): ZapRequest | und
 /** The frames of a reply to the request of these frames, whatever they are. */
 export function buildZapReply(
   request: readonly Uint8Array<ArrayBuffer>[],
-  verdict: Verdict,
+  decision: ZapDecision,
 ): Uint8Array<ArrayBuffer>[] {
-  const { outcome } = verdict;
-  const [reason, user] = outcome === "allowed" ? ["OK", verdict.user] : [verdict.reason, ""];
-  const [, , id = EMPTY] = request;
+  const { outcome } = decision;
+  const [reason, user] = outcome === "allowed" ? ["OK", decision.user] : [decision.reason, ""];
+  const [, , id = EMPTY_FRAME] = request;
   const rest = [STATUS[outcome], reason, user].map((text) => encoder.encode(text));
-  return [EMPTY, encoder.encode(VERSION), id, ...rest, EMPTY];
+  return [EMPTY_FRAME, encoder.encode(VERSION), id, ...rest, EMPTY_FRAME];
 }

@@ -1,6 +1,6 @@
 /**
- * CURVE: key pairs, and the socket options that demand and prove keys. Knows neither files nor who may
- * come in. Keys are Z85 text, 40 characters.
+ * CURVE and ZAP: key pairs, and the socket options that ask for keys and prove them. Knows neither files nor
+ * who may connect. Keys are Z85 text, 40 characters.
  *
  * @module
  */
@@ -16,15 +16,15 @@ export interface KeyPair {
   secretKey: string;
 }
 
-/** How a socket decides whom it lets in: all who connect are brought before the ZAP handler. */
-export interface Demand {
-  /** What the ZAP handler knows the socket by. */
+/** How a socket decides who may connect: it asks the ZAP handler of its context. */
+export interface ZapSettings {
+  /** What the ZAP handler calls the socket. */
   domain: string;
   /** The server's secret key, where clients must prove that they have keys too. */
   secretKey?: string;
 }
 
-/** Who has not come in by then is cut off, ms: also those who were denied and stay. */
+/** A connection whose handshake takes longer is cut, ms: also one that was denied and stays. */
 export const HANDSHAKE_TIMEOUT = 10_000;
 /** Bytes of a key as a C string. */
 const KEY_BYTES = 41;
@@ -57,10 +57,10 @@ export function publicKeyOf(library: Library, secretKey: string): string {
 }
 
 /**
- * Makes a socket ask before it lets anybody in. For what is bound after this; while there is no ZAP
- * handler in the context, nobody gets in.
+ * Makes a socket ask the ZAP handler before it lets anybody connect to what is bound after this. While
+ * the context has no handler, nobody can connect.
  */
-export function demand(socket: Socket, { domain, secretKey }: Demand): void {
+export function useZap(socket: Socket, { domain, secretKey }: ZapSettings): void {
   socket.setBytes(Option.ZAP_DOMAIN, new TextEncoder().encode(domain));
   // Without it libzmq lets everybody in when there is no handler.
   socket.set(Option.ZAP_ENFORCE_DOMAIN, 1);
@@ -70,7 +70,7 @@ export function demand(socket: Socket, { domain, secretKey }: Demand): void {
   socket.setBytes(Option.CURVE_SECRETKEY, cString(secretKey));
 }
 
-/** Makes a socket prove its key, and connect to nobody but the server of `serverKey`. */
+/** Makes a socket prove its key, and connect only to the server of `serverKey`. */
 export function prove(socket: Socket, pair: KeyPair, serverKey: string): void {
   socket.setBytes(Option.CURVE_SERVERKEY, cString(serverKey));
   socket.setBytes(Option.CURVE_PUBLICKEY, cString(pair.publicKey));

@@ -128,6 +128,11 @@ export class MessagePool {
     this.#free.push(message);
   }
 
+  /** The same of several messages. */
+  releaseAll(messages: readonly Message[]): void {
+    for (const message of messages) this.release(message);
+  }
+
   /** Forgets free slots, but for some. */
   shrink(): void {
     this.#free.splice(KEPT_SLOTS);

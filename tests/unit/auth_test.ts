@@ -8,7 +8,7 @@
 import { strict as assert } from "node:assert";
 import { isIn, parseAddress, parseRange } from "../../auth/address.ts";
 import { isName, parseClientList } from "../../auth/client_list.ts";
-import { Gate, readRules, type RuleOptions } from "../../auth/gate.ts";
+import { AccessControl, readRules, type RuleOptions } from "../../auth/access_control.ts";
 import { writeKeyPair } from "../../cli/keygen.ts";
 import { canBePublic } from "../../auth/curve25519.ts";
 import { readPublicKey, readSecretKey } from "../../auth/keys.ts";
@@ -319,8 +319,8 @@ function asks(given: Partial<ZapRequest> = {}): ZapRequest {
 /** A peer that has proved to have the secret key of `RAW`. */
 const KEYED = asks({ mechanism: "CURVE", credentials: [RAW] });
 
-function gateOf(given: Partial<RuleOptions> = {}): Gate {
-  return new Gate(
+function gateOf(given: Partial<RuleOptions> = {}): AccessControl {
+  return new AccessControl(
     readRules({ allow: [], deny: [], maxConnections: 0, maxConnectionsPerAddress: 0, ...given }),
   );
 }
@@ -329,29 +329,29 @@ function sceneOf(connections: number) {
   return { now: 0, connections, speakers: [], isAttacked: false, peers: () => [] };
 }
 
-function judge(gate: Gate, request: ZapRequest, connections = 0): string {
-  const verdict = gate.judge(request, sceneOf(connections));
-  return verdict.outcome === "allowed" ? `allowed ${verdict.user}` : verdict.outcome;
+function judge(gate: AccessControl, request: ZapRequest, connections = 0): string {
+  const decision = gate.decide(request, sceneOf(connections));
+  return decision.outcome === "allowed" ? `allowed ${decision.user}` : decision.outcome;
 }
 
-function listed(list: string): Gate {
+function listed(list: string): AccessControl {
   using folder = new Folder();
   const curveClients = folder.write("clients", list);
   return gateOf({ curveSecretKey: "server", curveClients });
 }
 
-Deno.test("Gate lets in whom it knows when there is a list, by the name that is in it", () => {
+Deno.test("AccessControl lets in whom it knows when there is a list, by the name that is in it", () => {
   const gate = listed(`alice ${KEY}`);
   assert.equal(judge(gate, KEYED), "allowed alice");
   assert.equal(judge(gate, { ...KEYED, address: "localhost:0:0:7" }), "allowed alice");
   const other = { ...KEYED, credentials: [new Uint8Array(32)] };
-  assert.deepEqual(gate.judge(other, sceneOf(0)), {
+  assert.deepEqual(gate.decide(other, sceneOf(0)), {
     outcome: "denied",
-    reason: `nobody has the key ${OTHER}`,
+    reason: `key ${OTHER} is not on the client list`,
   });
 });
 
-Deno.test("Gate lets nobody in without a key when there is a list, or any key will do", () => {
+Deno.test("AccessControl lets nobody in without a key when there is a list, or any key will do", () => {
   for (
     const gate of [listed(`alice ${KEY}`), gateOf({ curveSecretKey: "s", curveClients: "any" })]
   ) {
@@ -372,21 +372,21 @@ Deno.test("Gate lets nobody in without a key when there is a list, or any key wi
   }
 });
 
-Deno.test("Gate tells no name when any key will do", () => {
+Deno.test("AccessControl tells no name when any key will do", () => {
   assert.equal(judge(gateOf({ curveSecretKey: "s", curveClients: "any" }), KEYED), "allowed ");
 });
 
-Deno.test("Gate lets nobody in when there is a key and no list", () => {
+Deno.test("AccessControl lets nobody in when there is a key and no list", () => {
   assert.equal(judge(gateOf({ curveSecretKey: "s" }), KEYED), "denied");
 });
 
-Deno.test("Gate lets in only NULL when no key is asked for", () => {
+Deno.test("AccessControl lets in only NULL when no key is asked for", () => {
   assert.equal(judge(gateOf(), asks()), "allowed ");
   assert.equal(judge(gateOf(), KEYED), "denied");
   assert.equal(judge(gateOf(), asks({ mechanism: "PLAIN" })), "denied");
 });
 
-Deno.test("Gate denies what is not allowed, and what is denied though allowed", () => {
+Deno.test("AccessControl denies what is not allowed, and what is denied though allowed", () => {
   const gate = gateOf({ allow: ["10.0.0.0/8", "::1"], deny: ["10.1.0.0/16"] });
   const from = (address: string) => judge(gate, asks({ address }));
   for (const address of ["10.0.0.1", "::ffff:10.0.0.1", "::1"]) {
@@ -397,21 +397,21 @@ Deno.test("Gate denies what is not allowed, and what is denied though allowed", 
   }
 });
 
-Deno.test("Gate allows all others when something is only denied", () => {
+Deno.test("AccessControl allows all others when something is only denied", () => {
   const gate = gateOf({ deny: ["10.1.0.0/16", "fe80::/10"] });
   const from = (address: string) => judge(gate, asks({ address }));
   assert.deepEqual(["10.1.2.3", "fe80::1%eth0", ""].map(from), ["denied", "denied", "denied"]);
   assert.deepEqual(["10.2.2.3", "::1"].map(from), ["allowed ", "allowed "]);
 });
 
-Deno.test("Gate asks for addresses before keys, and never over ipc", () => {
+Deno.test("AccessControl asks for addresses before keys, and never over ipc", () => {
   const options = { curveSecretKey: "s", curveClients: "any", deny: ["127.0.0.1"] };
   assert.equal(judge(gateOf(options), KEYED), "denied");
   assert.match(judge(gateOf(options), { ...KEYED, address: "localhost:0:0:123" }), /^allowed/);
   assert.match(judge(gateOf({ allow: ["10.0.0.1"] }), asks({ address: "localhost:0:0:1" })), /^al/);
 });
 
-Deno.test("Gate lets no more in than there may be, and tells that only to who may come in", () => {
+Deno.test("AccessControl lets no more in than there may be, and tells that only to who may come in", () => {
   const gate = gateOf({ maxConnections: 2, deny: ["10.0.0.1"] });
   const outcomes = [0, 1, 2, 3].map((connections) => judge(gate, asks(), connections));
   assert.deepEqual(outcomes, ["allowed ", "allowed ", "later", "later"]);
@@ -419,7 +419,7 @@ Deno.test("Gate lets no more in than there may be, and tells that only to who ma
   assert.equal(judge(gateOf(), asks(), 1e6), "allowed ");
 });
 
-Deno.test("Gate knows workers by the keys of those that live, whatever clients must be", () => {
+Deno.test("AccessControl knows workers by the keys of those that live, whatever clients must be", () => {
   const gate = gateOf({ allow: ["10.0.0.1"], maxConnections: 1 });
   const worker = { ...KEYED, domain: "workers" };
   assert.equal(judge(gate, worker, 9), "denied");
@@ -431,13 +431,13 @@ Deno.test("Gate knows workers by the keys of those that live, whatever clients m
   assert.equal(judge(gate, worker), "denied");
 });
 
-Deno.test("Gate knows no other socket", () => {
+Deno.test("AccessControl knows no other socket", () => {
   for (const domain of ["", "Clients", "clients ", "global"]) {
     assert.equal(judge(gateOf(), asks({ domain })), "denied");
   }
 });
 
-Deno.test("Gate decides by other rules once it is told to", () => {
+Deno.test("AccessControl decides by other rules once it is told to", () => {
   const gate = gateOf();
   gate.configure(
     readRules({ allow: [], deny: ["127.0.0.1"], maxConnections: 0, maxConnectionsPerAddress: 0 }),
@@ -469,8 +469,8 @@ Deno.test("parseZapRequest reads nothing when a frame is missing or wrong", () =
 });
 
 Deno.test("buildZapReply writes what RFC 27 says", () => {
-  const reply = (verdict: Parameters<typeof buildZapReply>[1]) =>
-    buildZapReply(QUESTION, verdict).map(text);
+  const reply = (decision: Parameters<typeof buildZapReply>[1]) =>
+    buildZapReply(QUESTION, decision).map(text);
   assert.deepEqual(reply({ outcome: "allowed", user: "zoë" }), [
     "",
     "1.0",

@@ -53,7 +53,16 @@ const RULES: Record<string, string[]> = {
   options: ["auth/address.ts", "options", "system/errors.ts", "wire/endpoint.ts"],
   "options/settings.ts": [],
   pool: ["pool", "system", "type options/settings.ts", "wire/worker_config.ts"],
-  ports: ["broker", "ports", "system", "type options/settings.ts", "wire", "zmq"],
+  ports: [
+    "type auth",
+    "broker",
+    "type broker.ts",
+    "ports",
+    "system",
+    "type options/settings.ts",
+    "wire",
+    "zmq",
+  ],
   "ports/loop.ts": [
     "auth",
     "broker.ts",
@@ -188,7 +197,10 @@ Deno.test("nobody imports the actors' modules except the loop the broker, and ty
     "cli/client.ts → type client.ts",
     "cli/lines.ts → type client.ts",
     "mod.ts → type worker.ts",
+    "ports/dispatcher.ts → type broker.ts",
     "ports/loop.ts → broker.ts",
+    "ports/replies.ts → type broker.ts",
+    "ports/workers.ts → type broker.ts",
   ]);
 });
 

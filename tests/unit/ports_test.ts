@@ -9,6 +9,7 @@ import { strict as assert } from "node:assert";
 import { Backend } from "../../ports/backend.ts";
 import { routingKey } from "../../ports/clients.ts";
 import { type Frames, Frontend, type Request } from "../../ports/frontend.ts";
+import { weigh } from "../../ports/outbox.ts";
 import {
   type Client,
   type Job,
@@ -137,7 +138,7 @@ class Front {
 
   reply(to: Asked, code: number, ...frames: Frame[]): void {
     const bytes = frames.reduce((sum, frame) => sum + toBytes(frame).length, 0);
-    this.frontend.reply(to, code, this.frames(frames), bytes, this.now);
+    this.frontend.reply(to, code, this.frames(frames), weigh(bytes, frames.length), this.now);
   }
 
   frames(frames: Frame[]): Frames {
@@ -830,7 +831,7 @@ class Back {
         return this.tokens.delete(token);
       },
       memory: (worker, bytes) => this.events.push(`memory ${worker.id} ${bytes}`),
-      wantsLog: (_, bytes) => bytes < this.lineLimit,
+      mayLog: (_, bytes) => bytes < this.lineLimit,
       log: (worker, { level, message, fields, job }) => {
         const more = [...job === 0 ? [] : [`job=${job}`], ...Object.entries(fields).flat()];
         this.events.push([`log ${worker.id} ${level}: ${message}`, ...more].join(" "));

@@ -1,11 +1,11 @@
 /**
- * The broker's side of libzmq's own question whether a peer may come in: the ZAP handler's socket. Reads
- * and writes frames; decides nothing.
+ * The ZAP handler's socket: libzmq asks here whether a peer may connect. Reads and writes frames; decides
+ * nothing.
  *
  * @module
  */
 
-import { buildZapReply, parseZapRequest, type Verdict, type ZapRequest } from "../wire/zap.ts";
+import { buildZapReply, parseZapRequest, type ZapDecision, type ZapRequest } from "../wire/zap.ts";
 import { SocketType } from "../zmq/library.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
@@ -16,19 +16,19 @@ const ENDPOINT = "inproc://zeromq.zap.01";
 /** More than any request has; what a message has beyond it is not kept. */
 const MAX_FRAMES = 16;
 
-/** The last peer that was not let in. */
+/** The last connection that was not let in. */
 export interface Refusal {
   /** Its address, "" if that is not known. */
   address: string;
   reason: string;
 }
 
-/** Answers libzmq's questions. While it is closed nobody gets in who must ask. */
-export class Door {
+/** Answers libzmq's questions. While it is closed, no peer of a socket that asks can connect. */
+export class ZapHandler {
   readonly #socket: Socket;
   readonly #scratch: Message;
-  readonly #judge: (request: ZapRequest) => Verdict;
-  /** Peers that were not let in. */
+  readonly #decide: (request: ZapRequest) => ZapDecision;
+  /** Connections that were not let in. */
   denied = 0;
   /** The last of them. */
   lastRefusal: Refusal = { address: "", reason: "" };
@@ -36,13 +36,17 @@ export class Door {
   /**
    * Opens the socket.
    *
-   * @param judge decides; a peer is denied if it throws.
-   * @throws {ZmqError} when the context has another door.
+   * @param decide decides; a peer is denied if it throws.
+   * @throws {ZmqError} when the context has another one.
    */
-  constructor(context: Context, messages: MessagePool, judge: (request: ZapRequest) => Verdict) {
+  constructor(
+    context: Context,
+    messages: MessagePool,
+    decide: (request: ZapRequest) => ZapDecision,
+  ) {
     this.#socket = context.socket(SocketType.ROUTER);
     this.#scratch = messages.take();
-    this.#judge = judge;
+    this.#decide = decide;
     this.#socket.bind(ENDPOINT);
   }
 
@@ -61,22 +65,22 @@ export class Door {
     const [id, ...frames] = this.#readFrames();
     if (id === undefined) return false;
     const request = parseZapRequest(frames);
-    const verdict = this.#decide(request);
-    if (verdict.outcome !== "allowed") {
+    const decision = this.#decideSafely(request);
+    if (decision.outcome !== "allowed") {
       this.denied++;
-      this.lastRefusal = { address: request?.address ?? "", reason: verdict.reason };
+      this.lastRefusal = { address: request?.address ?? "", reason: decision.reason };
     }
-    this.#socket.sendAll([id, ...buildZapReply(frames, verdict)]);
+    this.#socket.sendAll([id, ...buildZapReply(frames, decision)]);
     return true;
   }
 
-  #decide(request: ZapRequest | undefined): Verdict {
+  #decideSafely(request: ZapRequest | undefined): ZapDecision {
     if (request === undefined) return { outcome: "denied", reason: "the question is malformed" };
     try {
-      return this.#judge(request);
+      return this.#decide(request);
     } catch (error) {
       const reason = messageOf(error);
-      return { outcome: "denied", reason: `it can't be decided: ${reason}` };
+      return { outcome: "denied", reason: `it cannot be decided: ${reason}` };
     }
   }
 

@@ -1,19 +1,19 @@
 /**
- * Who may come in. Decides from what libzmq tells of a peer (wire/zap.ts); knows no sockets. Whatever
- * is not allowed is denied.
+ * Which peers may connect. Decides from what libzmq reports of a peer (wire/zap.ts); knows no sockets.
+ * What is not allowed is denied.
  *
  * @module
  */
 
 import type { Settings } from "../options/settings.ts";
-import type { Verdict, ZapRequest } from "../wire/zap.ts";
+import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import { isIn, parseAddress, parseRange, type Range } from "./address.ts";
 import { type ClientList, readClientList } from "./client_list.ts";
 import { Crowd, type Scene } from "./crowd.ts";
 import { encodeKey } from "./z85.ts";
 
-/** What the two sockets are called when libzmq asks. */
-export const Domain = { clients: "clients", workers: "workers" } as const;
+/** What libzmq calls the two sockets when it asks. */
+export const ZapDomain = { clients: "clients", workers: "workers" } as const;
 
 /** Which clients may connect; plain data. */
 export interface AccessRules {
@@ -52,8 +52,8 @@ function readClients(source: string | undefined): ClientList | "any" {
   return source === undefined ? new Map() : readClientList(source);
 }
 
-/** Decides, for both sockets. */
-export class Gate {
+/** Decides who may connect to the two sockets. */
+export class AccessControl {
   #rules: AccessRules;
   #allow: readonly Range[];
   #deny: readonly Range[];
@@ -61,56 +61,58 @@ export class Gate {
   readonly #workers = new Set<string>();
   readonly #crowd = new Crowd();
 
-  /** Makes a gate that no worker may pass yet. */
+  /** Lets no worker connect yet. */
   constructor(rules: AccessRules) {
     this.#rules = rules;
     this.#allow = rangesOf(rules.allow);
     this.#deny = rangesOf(rules.deny);
   }
 
-  /** Decides by other rules from now on; who is in stays in. */
+  /** Applies other rules from now on; connections stay. */
   configure(rules: AccessRules): void {
     this.#rules = rules;
     this.#allow = rangesOf(rules.allow);
     this.#deny = rangesOf(rules.deny);
   }
 
-  /** Lets the worker of this key in. */
+  /** Lets the worker of this key connect. */
   addWorker(key: string): void {
     this.#workers.add(key);
   }
 
-  /** Lets it in no more. */
+  /** Lets the worker of this key connect no more. */
   removeWorker(key: string): void {
     this.#workers.delete(key);
   }
 
-  /** What becomes of a peer, as things are. */
-  judge(request: ZapRequest, scene: Scene): Verdict {
+  /** Whether a peer may connect, as things are. */
+  decide(request: ZapRequest, scene: Scene): ZapDecision {
     switch (request.domain) {
-      case Domain.clients:
-        return this.#judgeClient(request, scene);
-      case Domain.workers:
-        return this.#judgeWorker(request);
+      case ZapDomain.clients:
+        return this.#decideClient(request, scene);
+      case ZapDomain.workers:
+        return this.#decideWorker(request);
       default:
         return denied("there is no such socket");
     }
   }
 
-  #judgeClient(request: ZapRequest, scene: Scene): Verdict {
+  #decideClient(request: ZapRequest, scene: Scene): ZapDecision {
     const { clients, maxConnections } = this.#rules;
     const { connections } = scene;
     if (!this.#isWelcomeFrom(request.address)) return denied("the address is not allowed");
-    const verdict = judgeKey(request, clients);
+    const decision = decideByKey(request, clients);
     const full = maxConnections > 0 && connections >= maxConnections;
-    if (verdict.outcome === "allowed" && full) {
+    if (decision.outcome === "allowed" && full) {
       return { outcome: "later", reason: `there are ${connections} connections` };
     }
-    return verdict.outcome === "allowed" ? this.#judgeCrowd(request, scene) ?? verdict : verdict;
+    return decision.outcome === "allowed"
+      ? this.#decideCrowd(request, scene) ?? decision
+      : decision;
   }
 
   /** Why one that may come in must wait, as others of its address have: not over ipc. */
-  #judgeCrowd({ address }: ZapRequest, scene: Scene): Verdict | undefined {
+  #decideCrowd({ address }: ZapRequest, scene: Scene): ZapDecision | undefined {
     if (address.startsWith(IPC_PEER)) return undefined;
     const reason = this.#crowd.refusal(address, this.#rules.maxConnectionsPerAddress, scene);
     if (reason !== undefined) return { outcome: "later", reason };
@@ -118,9 +120,9 @@ export class Gate {
     return undefined;
   }
 
-  #judgeWorker(request: ZapRequest): Verdict {
+  #decideWorker(request: ZapRequest): ZapDecision {
     const key = keyOf(request);
-    if (key === undefined || !this.#workers.has(key)) return denied("the key is no worker's");
+    if (key === undefined || !this.#workers.has(key)) return denied("the key is not a worker's");
     return { outcome: "allowed", user: "" };
   }
 
@@ -141,15 +143,17 @@ function rangesOf(texts: readonly string[]): Range[] {
 /** How libzmq begins the address of an ipc peer; a network address is always in numbers. */
 const IPC_PEER = "localhost:";
 
-function judgeKey(request: ZapRequest, clients: AccessRules["clients"]): Verdict {
+function decideByKey(request: ZapRequest, clients: AccessRules["clients"]): ZapDecision {
   if (clients === undefined) {
     if (request.mechanism === "NULL") return { outcome: "allowed", user: "" };
     return denied(`the mechanism is ${request.mechanism}`);
   }
   const key = keyOf(request);
-  if (key === undefined) return denied("it has proved no key");
+  if (key === undefined) return denied("it proved no key");
   const user = clients === "any" ? "" : clients.get(key);
-  return user === undefined ? denied(`nobody has the key ${key}`) : { outcome: "allowed", user };
+  return user === undefined
+    ? denied(`key ${key} is not on the client list`)
+    : { outcome: "allowed", user };
 }
 
 /** The public key that a peer has proved to have the secret one of. */
@@ -159,6 +163,6 @@ function keyOf({ mechanism, credentials }: ZapRequest): string | undefined {
   return encodeKey(key);
 }
 
-function denied(reason: string): Verdict {
+function denied(reason: string): ZapDecision {
   return { outcome: "denied", reason };
 }

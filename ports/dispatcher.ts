@@ -1,0 +1,75 @@
+/**
+ * Sends the jobs that the broker has assigned: those of one worker together, and a suspect only once its
+ * worker has shown that it lives. Chooses nothing.
+ *
+ * @module
+ */
+
+import type { Assignment, Broker } from "../broker.ts";
+import type { Job, Worker } from "../broker/job.ts";
+import { Code } from "../wire/request.ts";
+import type { AccessBook } from "./access_book.ts";
+import type { Backend } from "./backend.ts";
+import type { Frames } from "./frontend.ts";
+
+/** The way of jobs to their workers. */
+export class Dispatcher {
+  readonly #broker: Broker<Frames>;
+  readonly #back: Backend;
+  readonly #book: AccessBook | undefined;
+  /** Jobs that are about to be sent, by their workers; empty between two calls. */
+  readonly #groups = new Map<Worker<Frames>, Job<Frames>[]>();
+
+  /** `book`: undefined where there is no access log. */
+  constructor(broker: Broker<Frames>, back: Backend, book: AccessBook | undefined) {
+    this.#broker = broker;
+    this.#back = back;
+    this.#book = book;
+  }
+
+  /** Sends all jobs for which there is a worker; returns how many. */
+  sendAll(now: number): number {
+    let jobs = 0;
+    for (let next = this.#broker.next(now); next; next = this.#broker.next(now)) {
+      jobs++;
+      this.#book?.sent(next.job, now);
+      const group = this.#groups.get(next.worker);
+      if (next.worker.unsent !== undefined) this.#ask(next, now);
+      else if (group === undefined) this.#groups.set(next.worker, [next.job]);
+      else group.push(next.job);
+    }
+    if (this.#groups.size > 0) this.#sendGroups(now);
+    return jobs;
+  }
+
+  /** A worker has shown that it lives: it gets the job that waited for that. */
+  sendProven(worker: Worker<Frames>, now: number): void {
+    const job = this.#broker.proven(worker, now);
+    if (job !== undefined && this.#back.send(worker, [job], now) === 0) {
+      this.#unsendable(worker, [job], now);
+    }
+  }
+
+  /** Nobody waits any more for the answer to a job: its worker, if it has one, is told. */
+  cancel({ id, worker }: Job<Frames>): void {
+    if (worker !== undefined) this.#back.cancel(worker, id, Code.cancelled);
+  }
+
+  #ask({ worker, job }: Assignment<Frames>, now: number): void {
+    if (this.#back.ask(worker) === "gone") this.#unsendable(worker, [job], now);
+  }
+
+  #sendGroups(now: number): void {
+    for (const [worker, jobs] of this.#groups) {
+      const sent = this.#back.send(worker, jobs, now);
+      if (sent < jobs.length) this.#unsendable(worker, jobs.slice(sent), now);
+    }
+    this.#groups.clear();
+  }
+
+  /** The worker has just gone; what it said before that is still to be read. */
+  #unsendable(worker: Worker<Frames>, jobs: readonly Job<Frames>[], now: number): void {
+    for (const job of jobs.toReversed()) this.#broker.giveBack(worker, job.id, now);
+    this.#broker.retire(worker);
+  }
+}

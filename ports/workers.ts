@@ -1,0 +1,225 @@
+/**
+ * The life of workers as the loop sees it: from the token that a new one shows until its process has ended
+ * and all that it said was read. Reads and sends nothing itself.
+ *
+ * @module
+ */
+
+import type { AccessControl } from "../auth/access_control.ts";
+import type { Broker } from "../broker.ts";
+import type { End } from "../broker/inquest.ts";
+import type { Worker } from "../broker/job.ts";
+import { OrderWatch } from "../broker/order.ts";
+import { LogQuota } from "../wire/log_quota.ts";
+import { Code } from "../wire/request.ts";
+import type { Backend, WorkerLine } from "./backend.ts";
+import type { EventQueue } from "./event_queue.ts";
+import type { Frames } from "./frontend.ts";
+import type { NewProcess, WorkerLook } from "./messages.ts";
+import { Processes } from "./processes.ts";
+
+/** What each worker may log in a second. */
+const LOG_LIMITS = { lines: 5000, bytes: 4 * 1024 ** 2 };
+
+/** What a worker's life depends on. */
+export interface WorkerGround {
+  broker: Broker<Frames>;
+  back: Backend;
+  events: EventQueue;
+  /** Learns the keys of workers; undefined: they need none. */
+  access: AccessControl | undefined;
+}
+
+/** Workers, from the start of their processes to the end. */
+export class Workers {
+  readonly #broker: Broker<Frames>;
+  readonly #back: Backend;
+  readonly #events: EventQueue;
+  readonly #access: AccessControl | undefined;
+  readonly #processes = new Processes();
+  /** Those in service, by the pool's numbers. */
+  readonly #workers = new Map<number, Worker<Frames>>();
+  readonly #lines = new LogQuota(LOG_LIMITS);
+  readonly #order = new OrderWatch<Frames>();
+  /** Workers that were given up as they had lost a job. */
+  lostJobs = 0;
+
+  /** Knows no worker yet. */
+  constructor({ broker, back, events, access }: WorkerGround) {
+    this.#broker = broker;
+    this.#back = back;
+    this.#events = events;
+    this.#access = access;
+  }
+
+  /** How those in service are. */
+  look(now: number): Map<number, WorkerLook> {
+    const looks = new Map<number, WorkerLook>();
+    for (const worker of this.#broker.workers) {
+      const { id, jobs, answered } = worker;
+      const [firstJob] = jobs.keys();
+      const spareSince = this.#broker.spareSince(worker, now);
+      looks.set(id, { jobs: jobs.size, firstJob, answered, spareSince });
+    }
+    return looks;
+  }
+
+  // ---- what the server says ----
+
+  /** A process was started. */
+  expect({ worker, token, publicKey }: NewProcess): void {
+    this.#processes.expect({ worker, token, publicKey });
+    if (publicKey !== undefined) this.#access?.addWorker(publicKey);
+  }
+
+  /** Lets a worker finish what it has, and leave. */
+  retire(number: number): void {
+    const worker = this.#workers.get(number);
+    if (worker === undefined) return;
+    this.#broker.retire(worker);
+    this.#back.stop(worker);
+  }
+
+  /** The place of an isolated worker is needed: it is to be ended now. */
+  evict(number: number): void {
+    const worker = this.#workers.get(number);
+    if (worker !== undefined) this.#broker.endIsolated(worker);
+  }
+
+  /** A process has ended; what it said before may still be to be read. */
+  processEnded(number: number, end: End, owesReason: boolean, now: number): void {
+    this.#broker.processEnded(number, this.#workers.get(number), end, now);
+    this.#processes.ended(number, owesReason, now);
+  }
+
+  // ---- what workers say ----
+
+  /** A peer shows a token: the worker that it is, in service now; undefined: it is nobody. */
+  admit(
+    token: string,
+    routingId: Uint8Array<ArrayBuffer>,
+    now: number,
+  ): Worker<Frames> | undefined {
+    const number = this.#processes.take(token);
+    if (number === undefined) return undefined;
+    const worker = this.#broker.addWorker(number, routingId, now);
+    this.#workers.set(number, worker);
+    this.#events.add({ type: "ready", worker: number });
+    return worker;
+  }
+
+  /** A worker has loaded the module; false: the token is nobody's. */
+  loaded(token: string): boolean {
+    const worker = this.#processes.workerOf(token);
+    if (worker !== undefined) this.#events.add({ type: "loaded", worker });
+    return worker !== undefined;
+  }
+
+  /** A worker can't load the handler; false: the token is nobody's. */
+  failed(token: string, message: string): boolean {
+    const worker = this.#processes.take(token);
+    if (worker !== undefined) this.#events.add({ type: "failed", worker, message });
+    return worker !== undefined;
+  }
+
+  /** A worker will leave of its own accord. */
+  leaving(worker: Worker<Frames>): void {
+    this.#broker.retire(worker);
+    this.#events.add({ type: "leaving", worker: worker.id });
+  }
+
+  /** A worker's last word, or its connection is gone. */
+  gone(worker: Worker<Frames>, end: "left" | "died", now: number): void {
+    const wasAsked = worker.state === "retiring";
+    this.#forget(worker, end, now);
+    if (end === "left") this.#events.add({ type: "left", worker: worker.id });
+    if (end === "died" && !wasAsked) this.#events.add({ type: "lost", worker: worker.id });
+  }
+
+  /** A worker reports its memory. */
+  memory(worker: Worker<Frames>, bytes: number): void {
+    this.#events.add({ type: "memory", worker: worker.id, bytes });
+  }
+
+  /** Whether a worker may log another line, of so many bytes. */
+  mayLog(worker: Worker<Frames>, bytes: number, now: number): boolean {
+    return this.#lines.admits(worker.id, bytes, now);
+  }
+
+  /** A worker logs a line. */
+  log(worker: Worker<Frames>, line: WorkerLine): void {
+    this.#events.add({ type: "line", worker: worker.id, line });
+  }
+
+  // ---- what is due ----
+
+  /** Looks for workers that have lost a job and for processes that have ended; returns ms until that is due. */
+  tick(now: number): number {
+    return Math.min(this.#endLosers(now), this.#takeLeave(now), this.#reportDropped(now));
+  }
+
+  /** Gives up workers whose handlers don't stop; what they have not started, they must not start. */
+  endOverruns(): void {
+    for (const { worker, jobs, step } of this.#broker.takeOverruns()) {
+      for (const job of jobs) this.#back.cancel(worker, job.id, Code.cancelled);
+      if (step === "end") this.#events.add({ type: "overran", worker: worker.id });
+      else this.#isolated(worker);
+    }
+  }
+
+  /** It shows that it is not stuck as a whole, or it is not there any more. */
+  #isolated(worker: Worker<Frames>): void {
+    this.#back.ask(worker);
+    this.#events.add({ type: "isolated", worker: worker.id });
+  }
+
+  /**
+   * Ends workers that answer later jobs and keep an earlier one, which is never answered there. Returns ms
+   * until the next look is due.
+   */
+  #endLosers(now: number): number {
+    if (!this.#broker.inOrder) return Infinity;
+    for (const worker of this.#order.look(this.#broker.workers, now)) {
+      const [job = 0] = worker.jobs.keys();
+      this.lostJobs++;
+      const message = "a worker has lost a job and is replaced";
+      const fields = { worker: worker.id, job };
+      this.#events.add({ type: "log", level: "error", message, fields });
+      this.#broker.retire(worker);
+      this.#events.add({ type: "lost", worker: worker.id });
+    }
+    return this.#order.wait(now);
+  }
+
+  /**
+   * Takes leave of processes that have ended and were heard out. Returns ms until the time of the next
+   * one is over.
+   */
+  #takeLeave(now: number): number {
+    for (const number of this.#processes.takeDeparted(now, (number) => this.#workers.has(number))) {
+      const worker = this.#workers.get(number);
+      if (worker !== undefined) this.#forget(worker, "died", now);
+      const key = this.#processes.forget(number);
+      if (key !== undefined) this.#access?.removeWorker(key);
+      this.#events.add({ type: "departed", worker: number });
+    }
+    return this.#processes.wait(now);
+  }
+
+  /** Reports how many lines of the log were dropped; returns ms until the next report is due. */
+  #reportDropped(now: number): number {
+    for (const { subject: worker, dropped: lines } of this.#lines.report(now)) {
+      this.#events.add({ type: "dropped", worker, lines });
+    }
+    return this.#lines.wait(now);
+  }
+
+  #forget(worker: Worker<Frames>, end: "left" | "died", now: number): void {
+    if (end === "died" && worker.jobs.size > 0) {
+      this.#events.add({ type: "diedBusy", worker: worker.id });
+    }
+    this.#broker.removeWorker(worker, end, now);
+    this.#back.forget(worker);
+    this.#workers.delete(worker.id);
+  }
+}
