@@ -1,16 +1,19 @@
 /**
- * How signals of the main process are understood: which of several that stop it are one wish, and when
- * HUP says that the terminal is closed. Decides; what is done about it is the caller's.
+ * The signals of the main process: they are queued as they arrive, and carried out in one place, one at a
+ * time. Which command a signal stands for is in control.ts; here is which of several that stop the server
+ * are one wish, and when HUP says that the terminal was closed.
  *
  * @module
  */
+
+import { control, type Controls, type Order, SIGNALS } from "./control.ts";
 
 /** Signals that stop the server. */
 export type StopSignal = "SIGTERM" | "SIGINT" | "SIGQUIT";
 
 /**
  * One wish to stop may come as two signals: `deno task` passes a Ctrl-C on to a child that the terminal
- * has told already. Those that come within this are one, ms.
+ * has told already. Two that come within this time (ms) are one wish.
  */
 const REPEAT_TIME = 1000;
 
@@ -35,8 +38,8 @@ export class StopWish {
   }
 }
 
-/** How often the terminal is looked at, ms. */
-const LOOK_INTERVAL = 1000;
+/** Time between two checks of the terminal, ms. */
+const CHECK_INTERVAL = 1000;
 
 /** A stream that may be a terminal. */
 export interface Stream {
@@ -51,7 +54,7 @@ export interface Stream {
 export class Terminal {
   readonly #streams: readonly Stream[];
   readonly #timer: ReturnType<typeof setInterval> | undefined;
-  /** Whether it was there at the last look: a HUP that comes later has another cause. */
+  /** Whether it was there at the last check: a HUP that comes later has another cause. */
   #wasOpen: boolean;
 
   /** Watches those of the streams that are terminals now. */
@@ -59,7 +62,7 @@ export class Terminal {
     this.#streams = streams.filter((stream) => stream.isTerminal());
     this.#wasOpen = this.#streams.length > 0;
     if (!this.#wasOpen) return;
-    this.#timer = setInterval(() => this.look(), LOOK_INTERVAL);
+    this.#timer = setInterval(() => this.look(), CHECK_INTERVAL);
     Deno.unrefTimer(this.#timer);
   }
 
@@ -68,12 +71,12 @@ export class Terminal {
     this.#wasOpen = this.#isOpen;
   }
 
-  /** Whether the terminal was there at the last look, and is closed now. */
+  /** Whether the terminal was there at the last check, and is closed now. */
   get isClosing(): boolean {
     return this.#wasOpen && !this.#isOpen;
   }
 
-  /** Looks no more. */
+  /** Checks no more. */
   close(): void {
     clearInterval(this.#timer);
   }
@@ -81,4 +84,81 @@ export class Terminal {
   get #isOpen(): boolean {
     return this.#streams.length > 0 && this.#streams.every((stream) => stream.isTerminal());
   }
+}
+
+/** What signals are carried out on. */
+export interface Obeying extends Controls {
+  /** Whether it was told to stop. */
+  readonly stopping: boolean;
+}
+
+/** A signal that has arrived. */
+interface Arrival {
+  readonly signal: Deno.Signal;
+  /** ms. */
+  readonly at: number;
+}
+
+/** Listens for signals, and has a server obey them. */
+export class Signals {
+  readonly #server: Obeying;
+  readonly #passed: readonly Deno.Signal[];
+  readonly #queue: Arrival[] = [];
+  readonly #wish = new StopWish();
+  readonly #terminal = new Terminal();
+  readonly #listeners = new Map<Deno.Signal, () => void>();
+
+  /**
+   * Listens from now on.
+   *
+   * @param passed signals that are sent on to the workers too.
+   * @param wake is called when a signal has arrived: `tick` is due.
+   */
+  constructor(server: Obeying, passed: readonly Deno.Signal[], wake: () => void) {
+    this.#server = server;
+    this.#passed = passed;
+    for (const signal of new Set([...SIGNALS.map((row) => row.signal), ...passed])) {
+      const listener = () => {
+        this.#queue.push({ signal, at: performance.now() });
+        wake();
+      };
+      Deno.addSignalListener(signal, listener);
+      this.#listeners.set(signal, listener);
+    }
+  }
+
+  /** Carries out the signals that have arrived; returns ms until it must run again. */
+  tick(): number {
+    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+      for (const [name, given] of this.#ordersOf(next)) control(this.#server, name, given);
+    }
+    return Infinity;
+  }
+
+  /** Listens no more. */
+  close(): void {
+    this.#terminal.close();
+    for (const [signal, listener] of this.#listeners) Deno.removeSignalListener(signal, listener);
+    this.#listeners.clear();
+  }
+
+  #ordersOf({ signal, at }: Arrival): readonly Order[] {
+    const forwarded: Order[] = this.#passed.includes(signal) ? [["forward", { signal }]] : [];
+    const orders = SIGNALS.find((row) => row.signal === signal)?.orders ?? [];
+    return [...forwarded, ...this.#understood(signal, orders, at)];
+  }
+
+  #understood(signal: Deno.Signal, orders: readonly Order[], at: number): readonly Order[] {
+    if (isStop(signal)) {
+      const meaning = this.#wish.judge(signal, this.#server.stopping, at);
+      if (meaning === "kill") return [["kill", {}]];
+      return meaning === "stop" ? orders : [];
+    }
+    const isHangUp = signal === "SIGHUP" && this.#terminal.isClosing;
+    return isHangUp ? [["stop", { queued: "refuse", reason: "terminal closed" }]] : orders;
+  }
+}
+
+function isStop(signal: Deno.Signal): signal is StopSignal {
+  return signal === "SIGTERM" || signal === "SIGINT" || signal === "SIGQUIT";
 }

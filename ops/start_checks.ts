@@ -55,6 +55,22 @@ export function judgeFiles(settings: Settings, files: Files, cpus: number): stri
 }
 
 /**
+ * Warns of what is likely to go wrong.
+ *
+ * @param files What this process has; undefined where it can't be counted.
+ * @throws {Error} when something is certain to go wrong.
+ */
+export function checkStart(
+  settings: Settings,
+  files: Files | undefined,
+  warn: (doubt: string) => void,
+): void {
+  const warning = files && judgeFiles(settings, files, navigator.hardwareConcurrency);
+  if (warning !== undefined) warn(warning);
+  doubts(settings).forEach(warn);
+}
+
+/**
  * Finds values that are allowed, but make little sense together.
  *
  * @returns A sentence for each, for the log.

@@ -7,8 +7,39 @@
 
 import { folderOf, mayRead } from "../system/files.ts";
 
-/** Editors write a file in several steps, ms. */
-const SETTLE_TIME = 100;
+/** What is reloaded when files change. */
+export interface Watched {
+  /** Whether it was told to stop. */
+  isStopping(): boolean;
+  /** The files to watch, as they are now; none if the handler is broken. */
+  listFiles(): Promise<string[]>;
+  reload(): Promise<void>;
+}
+
+/** Reloads whenever one of the files of a handler has changed, until `ended`. */
+export async function reloadOnChange(
+  server: Watched,
+  handler: string,
+  ended: Promise<unknown>,
+  failed: (error: unknown) => void,
+): Promise<void> {
+  let files = [handler];
+  let since = Date.now();
+  try {
+    while (!server.isStopping()) {
+      // A handler that is broken for now has no modules: those that it had will mend it.
+      files = [...new Set([...files, ...await server.listFiles()])];
+      if (!await waitForChange(files, since, ended)) continue;
+      since = Date.now();
+      await server.reload().catch(() => {});
+    }
+  } catch (error) {
+    failed(error);
+  }
+}
+
+/** Editors write a file in several steps: it has changed once this time has passed since the last, ms. */
+const QUIET_TIME = 100;
 /** As many links in a row as Linux follows. */
 const MOST_LINKS = 40;
 
@@ -38,12 +69,12 @@ export async function waitForChange(
   stopped.then(close, close);
   // It may have changed while nobody watched.
   let seen = [...trails].some((path) => changedAt(path) > since);
-  let timer = seen ? setTimeout(close, SETTLE_TIME) : undefined;
+  let timer = seen ? setTimeout(close, QUIET_TIME) : undefined;
   for await (const { kind, paths } of watcher) {
     if (kind === "access" || !paths.some((path) => trails.has(path))) continue;
     seen = true;
     clearTimeout(timer);
-    timer = setTimeout(close, SETTLE_TIME);
+    timer = setTimeout(close, QUIET_TIME);
   }
   clearTimeout(timer);
   return seen;

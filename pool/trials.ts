@@ -64,6 +64,13 @@ export interface Refusal {
   permission: string | undefined;
 }
 
+/** The error of a start that can never succeed: a grant is a matter of usage. */
+export function refusalError({ reason, permission }: Refusal): Error {
+  if (permission === undefined) return new Error(`Cannot start a worker: ${reason}`);
+  const name = `"permissions.${permission}" (--handler-allow-${permission})`;
+  return new RangeError(`Cannot start: ${name} must be what Deno can grant: ${reason}`);
+}
+
 /** Time by which a process that runs nothing is over. */
 const TRIAL_LIMIT_MS = 10_000;
 

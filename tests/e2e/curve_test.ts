@@ -152,7 +152,7 @@ Deno.test("HUP keeps the key and its list when the conf file has them no more", 
   Deno.writeTextFileSync(conf, `frontend ${TCP}\n`);
   server.signal("SIGHUP");
   await server.line("reloaded");
-  await server.line('a changed "curveSecretKey" is taken up by a restart only');
+  await server.line('a changed "curveSecretKey" is applied after a restart only');
   await using alice = keys.peer(server.endpoint, "alice");
   assert.deepEqual(await alice.ask("?"), ['user "alice"']);
   assert.equal(await rawHandshake(server.endpoint), "closed");

@@ -77,7 +77,7 @@ for (const word of ["spin", "deaf"]) {
     const exit = await server.line("worker exited");
     assert.equal(exit.reason, "overran");
     assert.equal(exit.signal, "SIGKILL");
-    assert.equal(linesOf(server, "the handler does not stop, its worker is ended").length, 1);
+    assert.equal(linesOf(server, "the handler does not stop, its worker is stopped").length, 1);
     const { overran, strayReplies } = await server.state();
     assert.deepEqual({ overran, strayReplies }, { overran: 1, strayReplies: 0 });
   });

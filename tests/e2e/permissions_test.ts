@@ -140,7 +140,7 @@ Deno.test("serve does not look for rogues, and says so, when it may not read /pr
   const permissions = [...flagsWithout("babysitInterval", args), "--allow-read", "--allow-sys"];
   await using server = await ServerProcess.start({ args, permissions });
   const [warning] = server.lines.filter(({ level }) => level === "warn");
-  assert.match(warning?.message ?? "", /^"babysitInterval" does nothing here: .* -A$/);
+  assert.match(warning?.message ?? "", /^"babysitInterval" has no effect: .* -A$/);
   assert.deepEqual(await askOnce(server.endpoint, "x"), ["x"]);
 });
 

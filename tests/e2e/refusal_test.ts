@@ -143,8 +143,12 @@ Deno.test("findRefusal finds nothing when Deno runs workers", async () => {
 
 const NEVER = "await new Promise(() => {});";
 const LATE: [what: string, source: string, cause: RegExp][] = [
-  ["a top-level await", `${NEVER} ${FINE}`, /module was not loaded in time: .*top-level await/],
-  ["init()", `${FINE} export async function init() { ${NEVER} }`, /init\(\) did not end in time/],
+  ["a top-level await", `${NEVER} ${FINE}`, /module did not load in time: .*top-level await/],
+  [
+    "init()",
+    `${FINE} export async function init() { ${NEVER} }`,
+    /init\(\) did not return in time/,
+  ],
 ];
 for (const [what, handler, cause] of LATE) {
   Deno.test(`serve says what took too long when ${what} never ends`, async () => {
@@ -161,7 +165,10 @@ Deno.test("serve exits 1 with --check and says why when a top-level await never 
   const handler = folder.write("handler.ts", `${NEVER} ${FINE}`);
   const { code, stdout, stderr } = await runServer(["--check", "--start-timeout", "1s", handler]);
   assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
-  assert.match(stderr, /^prefork: Cannot load the handler ".*": .*top-level await never end\?\n$/);
+  assert.match(
+    stderr,
+    /^prefork: Cannot load the handler ".*": .*top-level await that never ends\?\n$/,
+  );
 });
 
 Deno.test("serve says so, and exits 1 with --check, when a host that the handler imports from is silent", async () => {
@@ -176,8 +183,11 @@ Deno.test("serve says so, and exits 1 with --check, when a host that the handler
   const args = ["--workers", "1", "--start-timeout", "1s", grant];
   const { code, stderr } = await runServer(["--check", ...args, handler]);
   assert.equal(code, 1);
-  assert.match(stderr, /^prefork: Cannot load the handler ".*": its modules did not come in time/m);
+  assert.match(
+    stderr,
+    /^prefork: Cannot load the handler ".*": its modules did not arrive in time/m,
+  );
   await using server = await ServerProcess.start({ handler: source, args, raw: true });
-  const late = "its modules did not come in time: does a host that it imports from not answer?";
+  const late = "its modules did not arrive in time: is a host that it imports from not answering?";
   assert.equal((await server.line(`the handler: ${late}`)).level, "warn");
 });

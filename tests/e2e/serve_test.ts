@@ -483,7 +483,7 @@ Deno.test(
     await server.ready;
     const cut = server.reload();
     const end = server.shutdown();
-    await assert.rejects(server.reload(), /shutting down/);
+    await assert.rejects(server.reload(), /is stopping/);
     await assert.rejects(cut);
     await end;
   },

@@ -381,13 +381,13 @@ Deno.test("serve keeps everything and says so when the conf file is broken and S
   assert.deepEqual({ min, max, generation }, { min: 2, max: 6, generation: 1 });
 });
 
-Deno.test("serve says that only a restart changes them when the conf file moves endpoints and SIGHUP comes", async () => {
+Deno.test("serve says that only a restart applies them when the conf file moves endpoints and SIGHUP comes", async () => {
   using files = new Configured();
   files.configure("min_servers 1");
   await using server = await files.start(files.answerWith("one"));
   files.configure("min_servers 1", "frontend tcp://127.0.0.1:*");
   server.signal("SIGHUP");
-  await server.line('a changed "frontend" is taken up by a restart only');
+  await server.line('a changed "frontend" is applied after a restart only');
   await server.line("reloaded");
   assert.deepEqual(await askOnce(server.endpoint, "x"), ["one"]);
 });

@@ -80,11 +80,11 @@ for (const [observer, { ignore, ...may }] of Object.entries(OBSERVERS)) {
   });
 }
 
-Deno.test("serve warns, and spins no wheel, when maxMemory is less than a new worker has", async () => {
+Deno.test("serve warns, and spins no wheel, when maxMemory is below the size of a new worker", async () => {
   const args = ["--workers", "2", "--max-memory", "1M"];
   await using server = await ServerProcess.start({ handler: KEEPER, args });
   const warning = await server.line(
-    '"maxMemory" is less than a new worker has: one job, and it is replaced',
+    '"maxMemory" is below the size of a new worker: every worker is replaced after one job',
   );
   assert.equal(warning.level, "warn");
   assert.equal((await server.state()).spawned, 2);

@@ -259,7 +259,7 @@ Deno.test(
     const workers = server.workers;
     const before = privateFolder(server);
     Deno.removeSync(before, { recursive: true });
-    const { backend } = await server.line("the private folder was removed, another one is made");
+    const { backend } = await server.line("the private folder was removed, there is a new one");
     assert.notEqual(backend, server.backend);
     assert.deepEqual(await peer.ask("x"), ["x"]);
     assert.deepEqual(server.workers, workers);
@@ -278,7 +278,7 @@ Deno.test(
     await using server = await shared.start();
     await server.line("worker ready");
     Deno.removeSync(privateFolder(server), { recursive: true });
-    await server.line("the private folder was removed, another one is made");
+    await server.line("the private folder was removed, there is a new one");
     await replaceWorker(server);
   },
 );
@@ -293,13 +293,13 @@ Deno.test(
     const moved = `${shared.folder.path}-moved`;
     Deno.renameSync(shared.folder.path, moved);
     try {
-      const { error } = await server.line("what was removed can't be made anew");
+      const { error } = await server.line("what was removed cannot be made again");
       assert.match(String(error), /Cannot make a private folder/);
     } finally {
       Deno.removeSync(moved, { recursive: true });
       Deno.mkdirSync(shared.folder.path);
     }
-    await server.line("the private folder was removed, another one is made");
+    await server.line("the private folder was removed, there is a new one");
     await replaceWorker(server);
   },
 );
@@ -315,7 +315,7 @@ Deno.test(
     await using peer = new Peer(server.endpoint);
     assert.deepEqual(await peer.ask("before"), ["before"]);
     for (const path of [frontend, backend]) Deno.removeSync(path ?? "");
-    const bound = "the socket file was removed, it is bound anew";
+    const bound = "the socket file was removed, it is bound again";
     await server.line(bound, 2);
     assert.deepEqual(await peer.ask("after"), ["after"]);
     assert.deepEqual(await askOnce(server.endpoint, "anew"), ["anew"]);

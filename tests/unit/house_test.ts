@@ -34,12 +34,13 @@ const RULES: Record<string, string[]> = {
   "client.ts": ["cli/client.ts", "client", "system", "wire", "zmq/locate.ts"],
   "worker.ts": ["system", "wire", "worker"],
   auth: ["auth", "system", "type options/settings.ts", "type wire"],
+  "auth/access.ts": ["auth", "zmq/curve.ts", "type zmq"],
   broker: ["broker"],
   "broker/limits.ts": ["type options/settings.ts"],
   "broker/outcomes.ts": ["broker", "wire/request.ts"],
   cli: ["auth/client_list.ts", "cli", "client", "type client.ts", "options", "system", "zmq"],
   "cli/output.ts": ["ops/line_writer.ts"],
-  "cli/serve.ts": ["cli", "ops", "options", "pool", "system", "zmq"],
+  "cli/serve.ts": ["cli", "ops", "options", "pool", "system", "zmq/locate.ts"],
   client: [
     "auth/curve25519.ts",
     "auth/keys.ts",
@@ -49,10 +50,27 @@ const RULES: Record<string, string[]> = {
     "wire",
     "zmq",
   ],
-  ops: ["ops", "system", "type options/settings.ts", "wire/rate.ts"],
+  ops: [
+    "ops",
+    "options/connection_limits.ts",
+    "system",
+    "wire/endpoint.ts",
+    "wire/log_quota.ts",
+    "type options/settings.ts",
+    "type pool/supervisor.ts",
+    "type ports/messages.ts",
+  ],
   options: ["auth/address.ts", "options", "system/errors.ts", "wire/endpoint.ts"],
   "options/settings.ts": [],
-  pool: ["pool", "system", "type options/settings.ts", "wire/worker_config.ts"],
+  pool: [
+    "pool",
+    "system",
+    "wire/log_quota.ts",
+    "wire/worker_config.ts",
+    "type ops",
+    "type options/settings.ts",
+    "type ports/messages.ts",
+  ],
   ports: [
     "type auth",
     "broker",
@@ -172,7 +190,7 @@ function hasSource(folder: string): boolean {
 
 Deno.test("the imports are found when they are read from the source text", () => {
   const found = importsOf("mod.ts").map(({ target }) => target);
-  for (const target of ["ports/loop.ts", "pool/child.ts", "options/resolve.ts", "worker.ts"]) {
+  for (const target of ["ports/loop.ts", "pool/pool.ts", "options/resolve.ts", "worker.ts"]) {
     assert(found.includes(target), `mod.ts imports ${target}: ${found}`);
   }
   for (const file of sources()) {
@@ -238,7 +256,7 @@ Deno.test("only programs and what hears signals touch arguments, exit and signal
   // What ties a worker to its parent must end it when the parent is gone already.
   const commands = ["cli/keygen.ts", "cli/serve.ts", "client.ts", "mod.ts", "worker.ts"];
   // And what keeps a signal from the runtime must let it listen first.
-  const organs = ["system/debugger.ts", "system/lifeline.ts"];
+  const organs = ["ops/signals.ts", "system/debugger.ts", "system/lifeline.ts"];
   assert.deepEqual(naming(pattern), [...commands, ...organs].sort());
   const lifeline = code("system/lifeline.ts").match(new RegExp(pattern, "g"));
   assert.deepEqual(lifeline, ["Deno.exit"]);

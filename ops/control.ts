@@ -1,0 +1,144 @@
+/**
+ * The control commands: all that a running server can be told to do, as one table, and the signals that
+ * stand for them. Not here: how a signal arrives (signals.ts), and what a command does to the server.
+ *
+ * @module
+ */
+
+/** What a server does when it is told to. */
+export interface Controls {
+  /** Stops: running jobs end, waiting requests are answered 503 or served first. */
+  stop(queued: "refuse" | "serve", reason: string): void;
+  /** Kills all workers at once. */
+  kill(): void;
+  /** Replaces all workers by new ones, with options that are read again. */
+  reloadAgain(): void;
+  /** Changes the bounds of the pool by a number of workers. */
+  growBy(workers: number): void;
+  /** Opens the log files again under their names. */
+  reopenLog(): boolean;
+  /** Writes the state to the log. */
+  logState(): void;
+  /** Sends a signal to all workers that are ready. */
+  forward(signal: Deno.Signal): void;
+}
+
+/** The commands by name, with their arguments. */
+export interface ControlArguments {
+  stop: { queued: "refuse" | "serve"; reason: string };
+  kill: Record<never, never>;
+  reload: Record<never, never>;
+  grow: { by: number };
+  reopenLog: Record<never, never>;
+  logState: Record<never, never>;
+  forward: { signal: Deno.Signal };
+}
+
+/** The name of a command. */
+export type ControlName = keyof ControlArguments;
+
+/** One command. */
+export interface ControlCommand<Arguments> {
+  /** What it does, as a sentence without its full stop. */
+  readonly doc: string;
+  /** What each argument means. */
+  readonly arguments: { readonly [Name in keyof Arguments]: string };
+  /** Does it. */
+  run(server: Controls, given: Arguments): void;
+}
+
+/** All commands. */
+export const CONTROLS: { readonly [Name in ControlName]: ControlCommand<ControlArguments[Name]> } =
+  {
+    stop: {
+      doc: "Take no more requests, let running jobs end, and stop",
+      arguments: {
+        queued: 'whether waiting requests are answered 503 ("refuse") or served first ("serve")',
+        reason: "why, for the log",
+      },
+      run: (server, { queued, reason }) => server.stop(queued, reason),
+    },
+    kill: {
+      doc: "Kill all workers, and stop",
+      arguments: {},
+      run: (server) => server.kill(),
+    },
+    reload: {
+      doc: "Read the options again, and replace all workers by new ones",
+      arguments: {},
+      run: (server) => server.reloadAgain(),
+    },
+    grow: {
+      doc: "Change the least and the greatest number of workers",
+      arguments: { by: "how many more; less than 0: fewer" },
+      run: (server, { by }) => server.growBy(by),
+    },
+    reopenLog: {
+      doc: "Open the log files again under their names",
+      arguments: {},
+      run: (server) => void server.reopenLog(),
+    },
+    logState: {
+      doc: "Write the state to the log",
+      arguments: {},
+      run: (server) => server.logState(),
+    },
+    forward: {
+      doc: "Send a signal to all workers that are ready",
+      arguments: { signal: "its name, such as SIGUSR1" },
+      run: (server, { signal }) => server.forward(signal),
+    },
+  };
+
+/** Has a server do what a command says. */
+export function control<Name extends ControlName>(
+  server: Controls,
+  name: Name,
+  given: ControlArguments[Name],
+): void {
+  CONTROLS[name].run(server, given);
+}
+
+/** A command with its arguments. */
+export type Order = {
+  [Name in ControlName]: readonly [name: Name, given: ControlArguments[Name]];
+}[ControlName];
+
+/** What a signal means. */
+export interface SignalRow {
+  readonly signal: Deno.Signal;
+  /** What it does, for help and docs. */
+  readonly doc: string;
+  /** The commands that it stands for, in order. */
+  readonly orders: readonly Order[];
+}
+
+const REFUSE =
+  "stop: waiting requests are refused, running jobs end; a second one kills the workers";
+
+/** The signals of the main process, in the order in which help lists them. */
+export const SIGNALS: readonly SignalRow[] = [
+  {
+    signal: "SIGTERM",
+    doc: REFUSE,
+    orders: [["stop", { queued: "refuse", reason: "SIGTERM" }]],
+  },
+  {
+    signal: "SIGINT",
+    doc: REFUSE,
+    orders: [["stop", { queued: "refuse", reason: "SIGINT" }]],
+  },
+  {
+    signal: "SIGQUIT",
+    doc: "stop after the waiting requests are served",
+    orders: [["stop", { queued: "serve", reason: "SIGQUIT" }]],
+  },
+  {
+    signal: "SIGHUP",
+    doc: "read the conf file again, open the log again, load the handler in new workers",
+    orders: [["reopenLog", {}], ["reload", {}]],
+  },
+  { signal: "SIGTTIN", doc: "one worker more", orders: [["grow", { by: 1 }]] },
+  { signal: "SIGTTOU", doc: "one worker fewer", orders: [["grow", { by: -1 }]] },
+  { signal: "SIGUSR2", doc: "write the state to the log", orders: [["logState", {}]] },
+];

@@ -1,0 +1,236 @@
+/**
+ * What happens in a server, said once: each event becomes a line of the log, a call of a hook of `serve()`
+ * and news for whoever has subscribed. Not here: lines that are no event, such as remarks at the start.
+ *
+ * @module
+ */
+
+import type { Hooks, Level } from "../options/settings.ts";
+import { messageOf } from "../system/errors.ts";
+import { LogQuota } from "../wire/log_quota.ts";
+import type { Fields, Log } from "./log.ts";
+
+/** A request that ended in an error of the server or of its handler. */
+export interface FailedRequest {
+  readonly job: number;
+  /** The worker that answered; undefined: the broker did. */
+  readonly worker: number | undefined;
+  readonly attempt: number;
+  readonly code: number;
+  readonly message: string;
+  /** The error's stack and causes; "" if they are not known. */
+  readonly stack: string;
+  readonly client: { readonly address: string; readonly identity: string; readonly user: string };
+}
+
+/** A worker's process has ended. */
+export interface WorkerExit {
+  worker: number;
+  pid: number;
+  code: number;
+  signal: string | null;
+  /** Why it ended, in a word. */
+  reason: string;
+  /** Whether that is part of a worker's life, or worth a warning. */
+  expected: boolean;
+  /** What a recycled worker had reached. */
+  cause: string | undefined;
+  /** What has probably ended it. */
+  likely: string | undefined;
+}
+
+/** What happens, by name, with what there is to say about it. */
+export interface ServerEvents {
+  listening: { frontend: readonly string[]; backend: string; handler: string };
+  workerSpawned: { worker: number; pid: number; purpose: string };
+  workerReady: { worker: number; pid: number };
+  workerExited: WorkerExit;
+  resized: { min: number; max: number };
+  reloading: undefined;
+  reloaded: { generation: number };
+  reloadFailed: { message: string };
+  requestFailed: FailedRequest;
+  idle: undefined;
+  stopping: { reason: string; queued: "serve" | "refuse" };
+  stopped: { forced: boolean };
+}
+
+/** The name of an event. */
+export type EventName = keyof ServerEvents;
+
+/** Gets each event as it happens; must not throw. */
+export type Listener = <Name extends EventName>(name: Name, event: ServerEvents[Name]) => void;
+
+type Urgency = Exclude<Level, "critical">;
+
+/** How an event is told. */
+interface Row<Event> {
+  /** The level of its line; undefined: the log has none. */
+  level?: Urgency | ((event: Event) => Urgency);
+  message?: string;
+  fields?(event: Event): Fields;
+  /** Characters of a line that counts towards the quota of its kind; undefined: it is always logged. */
+  size?(event: Event): number;
+  /** The hook that is called, for the log. */
+  hook?: keyof Hooks;
+  call?(hooks: Hooks, event: Event): void | Promise<void>;
+}
+
+type Table = { readonly [Name in EventName]: Row<ServerEvents[Name]> };
+
+const TABLE: Table = {
+  listening: {
+    level: "info",
+    message: "listening",
+    fields: ({ frontend, backend, handler }) => ({
+      frontend: frontend.join(","),
+      backend,
+      handler,
+    }),
+    hook: "onListen",
+    call: (hooks, { frontend, backend }) => hooks.onListen?.({ frontend: [...frontend], backend }),
+  },
+  workerSpawned: {
+    level: "debug",
+    message: "worker spawned",
+    fields: (event) => ({ ...event }),
+    hook: "onWorkerSpawn",
+    call: (hooks, { worker, pid }) => hooks.onWorkerSpawn?.({ worker, pid }),
+  },
+  workerReady: {
+    level: "info",
+    message: "worker ready",
+    fields: (event) => ({ ...event }),
+    hook: "onWorkerReady",
+    call: (hooks, event) => hooks.onWorkerReady?.(event),
+  },
+  workerExited: {
+    level: ({ expected }) => expected ? "info" : "warn",
+    message: "worker exited",
+    fields: ({ expected: _, signal, ...rest }) => ({ ...rest, signal: signal ?? undefined }),
+    hook: "onWorkerExit",
+    call: (hooks, { worker, pid, code, signal, reason }) =>
+      hooks.onWorkerExit?.({ worker, pid, code, signal, reason }),
+  },
+  resized: {
+    level: "info",
+    message: "resized",
+    fields: (event) => ({ ...event }),
+    hook: "onResize",
+    call: (hooks, event) => hooks.onResize?.(event),
+  },
+  reloading: { level: "info", message: "reloading" },
+  reloaded: {
+    level: "info",
+    message: "reloaded",
+    fields: (event) => ({ ...event }),
+    hook: "onReload",
+    call: (hooks) => hooks.onReload?.({ ok: true }),
+  },
+  reloadFailed: {
+    level: "error",
+    message: "reload failed, the old workers stay",
+    fields: ({ message }) => ({ error: message }),
+    hook: "onReload",
+    call: (hooks, { message }) => hooks.onReload?.({ ok: false, message }),
+  },
+  requestFailed: {
+    level: "error",
+    message: "request failed",
+    fields: fieldsOfFailure,
+    size: ({ message, stack }) => message.length + stack.length,
+    hook: "onError",
+    call: callOnError,
+  },
+  idle: { hook: "onIdle", call: (hooks) => hooks.onIdle?.() },
+  stopping: {
+    level: "info",
+    message: "stopping",
+    fields: (event) => ({ ...event }),
+    hook: "onStop",
+    call: (hooks, { reason }) => hooks.onStop?.({ reason }),
+  },
+  stopped: { level: "info", message: "stopped", fields: (event) => ({ ...event }) },
+};
+
+function fieldsOfFailure({ message, stack, client, ...numbers }: FailedRequest): Fields {
+  const { job, worker, attempt, code } = numbers;
+  const named = (text: string) => text === "" ? undefined : text;
+  return {
+    ...{ job, worker, attempt, code },
+    client: named(client.address),
+    identity: named(client.identity),
+    user: named(client.user),
+    error: message,
+    stack: named(stack),
+  };
+}
+
+function callOnError({ onError }: Hooks, failure: FailedRequest): void | Promise<void> {
+  if (onError === undefined) return;
+  const { worker, stack, ...rest } = failure;
+  return onError({
+    ...rest,
+    ...(worker === undefined ? {} : { worker }),
+    ...(stack === "" ? {} : { stack }),
+  });
+}
+
+/** Lines about failed requests that are logged in a second; more are counted. */
+const FAILURES = { lines: 100, bytes: 1024 ** 2 };
+/** Failed requests of all workers share one quota. */
+const ALL_WORKERS = 0;
+
+/** Tells what happens to the log, the hooks and all who have subscribed. */
+export class Events {
+  readonly #log: Log;
+  #hooks: Hooks;
+  readonly #listeners: Listener[] = [];
+  readonly #quota = new LogQuota(FAILURES);
+
+  /** Logs to `log`, and calls those of the hooks that are set. */
+  constructor(log: Log, hooks: Hooks) {
+    this.#log = log;
+    this.#hooks = hooks;
+  }
+
+  /** Calls other hooks from now on. */
+  configure(hooks: Hooks): void {
+    this.#hooks = hooks;
+  }
+
+  /** Has each event told to a listener too, from now on. */
+  subscribe(listener: Listener): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Tells what has happened; fulfilled once the hook has run, whether or not it failed. */
+  async emit<Name extends EventName>(name: Name, event: ServerEvents[Name]): Promise<void> {
+    const row: Row<ServerEvents[Name]> = TABLE[name];
+    this.#write(row, event);
+    for (const listener of this.#listeners) listener(name, event);
+    try {
+      await row.call?.(this.#hooks, event);
+    } catch (error) {
+      this.#log.error(`the hook "${row.hook}" failed`, { error: messageOf(error) });
+    }
+  }
+
+  /** Logs how many failed requests had no line of their own; returns ms until it must run again. */
+  tick(now: number): number {
+    for (const { dropped } of this.#quota.report(now)) {
+      this.#log.error("more requests failed", { count: dropped });
+    }
+    return this.#quota.wait(now);
+  }
+
+  #write<Event>({ level, message = "", fields, size }: Row<Event>, event: Event): void {
+    if (level === undefined) return;
+    const length = size?.(event);
+    const fits = length === undefined ||
+      this.#quota.admits(ALL_WORKERS, length, performance.now());
+    if (!fits) return;
+    const urgency = typeof level === "string" ? level : level(event);
+    this.#log[urgency](message, fields?.(event));
+  }
+}

@@ -1,0 +1,48 @@
+/**
+ * What the loop of the sockets is told of the options: plain data, without hooks and what else is not its
+ * business.
+ *
+ * @module
+ */
+
+import { addressLimit, connectionLimit } from "../options/connection_limits.ts";
+import type { Settings } from "../options/settings.ts";
+import type { LoopLimits } from "../ports/messages.ts";
+
+/** What a reload may change. */
+export function limitsOf(settings: Settings): LoopLimits {
+  return {
+    concurrency: settings.concurrency,
+    prefetch: settings.prefetch,
+    prefetchBudget: settings.prefetchBudget,
+    dispatch: settings.dispatch,
+    maxAttempts: settings.maxAttempts,
+    queueLimit: settings.queueLimit,
+    queueBytes: settings.queueBytes,
+    overflow: settings.overflow,
+    maxQueuePerClient: settings.maxQueuePerClient,
+    requestTimeout: settings.requestTimeout,
+    stopTimeout: settings.stopTimeout,
+    abortGrace: settings.abortGrace,
+    replyCacheTtl: settings.replyCacheTtl,
+    replyCacheBytes: settings.replyCacheBytes,
+    exposeErrors: settings.exposeErrors,
+  };
+}
+
+/** What holds from the start to the end. */
+export function fixedOf({ frontend, maxMessageSize, maxFrames, keepAlive }: Settings) {
+  return { frontend, maxMessageSize, maxFrames, keepAlive };
+}
+
+/** Who may connect, with the limits that follow from where clients may come from. */
+export function accessOf(settings: Settings) {
+  const { curveSecretKey, curveClients, allow, deny, backend } = settings;
+  const maxConnections = connectionLimit(settings);
+  const maxConnectionsPerAddress = addressLimit(settings);
+  return {
+    ...{ curveSecretKey, curveClients, allow, deny, backend },
+    maxConnections,
+    maxConnectionsPerAddress,
+  };
+}

@@ -1,0 +1,77 @@
+/**
+ * The first line that a worker reads: its orders. Built here alone, for workers of every purpose.
+ *
+ * @module
+ */
+
+import type { Settings } from "../options/settings.ts";
+import { residentMemory } from "../system/proc.ts";
+import { shortEndpoint } from "../system/title.ts";
+import type { WorkerConfig, WorkerKeys } from "../wire/worker_config.ts";
+import type { ChildSpec } from "./child.ts";
+import { linksToRead } from "./flags.ts";
+import { callGrants, mayUseFfi, mayWriteFiles } from "./grants.ts";
+
+/** The options that workers are told. */
+export type OrderSettings = Pick<
+  Settings,
+  | "concurrency"
+  | "dequeueInterval"
+  | "maxFrames"
+  | "maxMemory"
+  | "maxMessageSize"
+  | "signalPassthrough"
+>;
+
+/** What is the same for all workers at a time. */
+export interface Workshop {
+  /** The endpoint that workers connect to; "": none. */
+  readonly backend: string;
+  /** The file of libzmq, where workers can read it. */
+  readonly library: string;
+  /** Whether the kernel can filter what workers ask of it. */
+  readonly canConfine: boolean;
+}
+
+/** What one worker is started for. */
+export interface Hiring {
+  readonly purpose: WorkerConfig["purpose"];
+  /** Made for this worker, which shows it to the broker. */
+  readonly token: string;
+  readonly keys: WorkerKeys | undefined;
+}
+
+/** How often workers report their memory where this process can't see it, ms. */
+const MEMORY_INTERVAL = 1000;
+
+/** What a worker is told. */
+export function buildOrders(
+  { purpose, token, keys }: Hiring,
+  spec: ChildSpec,
+  settings: OrderSettings,
+  { backend, library, canConfine }: Workshop,
+): WorkerConfig {
+  const { concurrency, dequeueInterval, maxMessageSize, maxFrames, maxMemory } = settings;
+  const reportsMemory = maxMemory > 0 && residentMemory(Deno.pid) === undefined;
+  return {
+    purpose,
+    token,
+    backend,
+    curve: keys,
+    library,
+    parent: Deno.pid,
+    handler: spec.handler ?? "echo",
+    concurrency,
+    maxMessageSize,
+    maxFrames,
+    keepFfi: mayUseFfi(spec.permissions),
+    callGrants: canConfine ? callGrants(spec.permissions) : undefined,
+    // What a trial prints goes where this process prints, which may be a file.
+    mayWriteFiles: purpose === "check" || mayWriteFiles(spec.permissions),
+    links: linksToRead(spec),
+    needsDequeue: dequeueInterval > 0,
+    memoryInterval: reportsMemory ? MEMORY_INTERVAL : 0,
+    signals: [...settings.signalPassthrough],
+    title: `zmq worker ${shortEndpoint(backend)}`.trimEnd(),
+  };
+}
