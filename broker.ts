@@ -43,6 +43,21 @@ import { TimeLimits } from "./broker/time_limits.ts";
 import { Waiting } from "./broker/waiting.ts";
 import { Code } from "./wire/request.ts";
 
+/** Why a job went where it went: plain fields for a log line. */
+export type Explanation = Readonly<{
+  job: number;
+  worker: number;
+  reason: Reason;
+  /** Jobs that the worker had already. */
+  ahead: number;
+  /** Jobs that wait for a worker. */
+  queued: number;
+  /** What the handler takes on average, ms; 0: not known yet. */
+  meanMs: number;
+  /** What one handler in 200 takes longer than, ms; 0: not known yet. */
+  tailMs: number;
+}>;
+
 const CROWDED = "Too many requests wait for the same answer";
 
 /** A job, and the worker that has it; a worker's `unsent` job is sent once the worker shows that it lives. */
@@ -51,6 +66,11 @@ export interface Assignment<B> {
   worker: Worker<B>;
   /** Why this worker has got it. */
   reason: Reason;
+}
+
+/** A time in ms, rounded to whole µs. */
+function roundToMicros(time: number): number {
+  return Math.round(time * 1000) / 1000;
 }
 
 /** Which job goes to which worker, and when a job has ended. */
@@ -191,6 +211,20 @@ export class Broker<B> {
     }
     this.#roster.keepNone();
     return undefined;
+  }
+
+  /** What an assignment that was just made was based on, for the log; times in ms. */
+  explain({ job, worker, reason }: Assignment<B>): Explanation {
+    const { mean = 0, tail } = this.#dispatch.times;
+    return {
+      job: job.id,
+      worker: worker.id,
+      reason,
+      ahead: worker.jobs.size - 1,
+      queued: this.queued,
+      meanMs: roundToMicros(mean),
+      tailMs: roundToMicros(tail),
+    };
   }
 
   #assign(job: Job<B>, worker: Worker<B>, reason: Reason, now: number): Assignment<B> {

@@ -1,14 +1,24 @@
 /**
  * `deno task bench:micro`: what is done for each request, piece by piece. The dispatch of a broker with
- * many clients, many workers and a full queue is beside that of a small one, since it must not depend
- * on how much there is.
+ * many clients, many workers and a full queue is timed along with that of a small one, since it must not
+ * depend on how much there is; and the choice of a worker for each reason that there is.
  *
  * @module
  */
 
 import { Broker } from "../broker.ts";
-import { type Job, type JobRequest, newClient, type Worker } from "../broker/job.ts";
+import { Dispatch, type Reason } from "../broker/dispatch.ts";
+import {
+  type Job,
+  type JobRequest,
+  newClient,
+  newJob,
+  newWorker,
+  type Worker,
+} from "../broker/job.ts";
 import type { BrokerLimits } from "../broker/limits.ts";
+import { Roster } from "../broker/roster.ts";
+import { TimeLimits } from "../broker/time_limits.ts";
 import {
   buildJobHeader,
   JobReader,
@@ -142,6 +152,90 @@ Deno.bench("dispatch: 1 client, 2 workers, 1 in the queue", {
 Deno.bench("dispatch: 1,000 clients, 64 workers, 10,000 in the queue", {
   group: "dispatch",
 }, () => large.step());
+
+// --- the choice of a worker, one bench for each heuristic of broker/dispatch.ts ---
+
+/** Workers and what is known of them; the choice is made again and again, and nothing is assigned. */
+function dispatchOf(
+  { limits = {}, workers, handlerMicros }: {
+    limits?: Partial<BrokerLimits>;
+    /** Jobs that each worker has, and ms since it last started or answered one. */
+    workers: readonly (readonly [jobs: number, since: number])[];
+    handlerMicros: number;
+  },
+): { dispatch: Dispatch<string>; any: Worker<string> } {
+  const all = { ...LIMITS, prefetch: 20, ...limits };
+  const roster = new Roster<string>(new TimeLimits(all));
+  const dispatch = new Dispatch(all, roster, 0.1);
+  const id = new Uint8Array(4);
+  const client = newClient<string>(id, jobHeader);
+  const teacher = newWorker<string>(0, id, NOW);
+  for (let job = 0; job < 100; job++) dispatch.learn(teacher, handlerMicros);
+  let jobs = 0;
+  const brought = workers.map(([count, since], index) => {
+    const worker = newWorker<string>(index + 1, id, NOW);
+    roster.add(worker);
+    for (let job = 0; job < count; job++) {
+      roster.assign(newJob(++jobs, { ...REQUEST, client }), worker, "any", NOW);
+    }
+    worker.progressAt = NOW - since;
+    return worker;
+  });
+  return { dispatch, any: brought[0] ?? teacher };
+}
+
+/** Times one choice; throws where the reason is another one. */
+function benchChoice(
+  name: string,
+  expected: Reason | "none",
+  { limits = {}, workers, handlerMicros }: Parameters<typeof dispatchOf>[0],
+): void {
+  const { dispatch } = dispatchOf({ limits, workers, handlerMicros });
+  const chosen = dispatch.choose(NOW);
+  const reason = chosen === undefined ? "none" : dispatch.reason;
+  if (reason !== expected) throw new Error(`The bench "${name}" chooses by "${reason}"`);
+  Deno.bench(`choose: ${name}`, { group: "choose" }, () => {
+    dispatch.choose(NOW);
+  });
+}
+
+const times = (count: number, jobs: number, since: number) =>
+  Array.from({ length: count }, () => [jobs, since] as const);
+
+benchChoice("free, 64 idle workers", "free", { workers: times(64, 0, 500), handlerMicros: 10 });
+benchChoice("awake, one has 3 jobs and 63 sleep (WAKE_TIME, JOB_OVERHEAD, AWAKE_TIME)", "awake", {
+  workers: [[3, 0], ...times(63, 0, 500)],
+  handlerMicros: 10,
+});
+benchChoice("soon, all have 9 jobs (TAIL_BUDGETS)", "soon", {
+  workers: times(64, 9, 0),
+  handlerMicros: 10,
+});
+benchChoice("soon, after 63 that are stuck (STUCK_BUDGETS)", "soon", {
+  workers: [[9, 0], ...times(63, 9, 60)],
+  handlerMicros: 10,
+});
+benchChoice("ending, the first of 64 (ENDING_BUDGETS, STEADY_FACTOR)", "ending", {
+  workers: times(64, 1, 8),
+  handlerMicros: 10_000,
+});
+benchChoice("none, 64 busy with long jobs", "none", {
+  workers: times(64, 1, 1),
+  handlerMicros: 10_000,
+});
+
+const long = dispatchOf({ workers: times(64, 1, 1), handlerMicros: 10_000 });
+Deno.bench("choose: when the first of 64 will be ending", { group: "choose" }, () => {
+  long.dispatch.endingIn(10, NOW);
+});
+const quick = dispatchOf({ workers: times(64, 1, 1), handlerMicros: 10 });
+Deno.bench(
+  "choose: whether a worker is spare (SPARE_WAIT, SPARE_STALL)",
+  { group: "choose" },
+  () => {
+    quick.dispatch.spareSince(quick.any, 10, NOW);
+  },
+);
 
 // --- messages ---
 

@@ -10,20 +10,33 @@ import type { Job, Worker } from "../broker/job.ts";
 import { Code } from "../wire/request.ts";
 import type { AccessBook } from "./access_book.ts";
 import type { Backend } from "./backend.ts";
+import type { EventQueue } from "./event_queue.ts";
 import type { Frames } from "./frontend.ts";
+
+/** Of so many jobs, the log says of one why it went to its worker, at level debug. */
+const TRACE_EVERY = 1000;
 
 /** The way of jobs to their workers. */
 export class Dispatcher {
   readonly #broker: Broker<Frames>;
   readonly #back: Backend;
   readonly #book: AccessBook | undefined;
+  readonly #events: EventQueue;
+  /** Jobs that workers have got since the start. */
+  #jobs = 0;
   /** Jobs that are about to be sent, by their workers; empty between two calls. */
   readonly #groups = new Map<Worker<Frames>, Job<Frames>[]>();
 
   /** `book`: undefined where there is no access log. */
-  constructor(broker: Broker<Frames>, back: Backend, book: AccessBook | undefined) {
+  constructor(
+    broker: Broker<Frames>,
+    back: Backend,
+    events: EventQueue,
+    book: AccessBook | undefined,
+  ) {
     this.#broker = broker;
     this.#back = back;
+    this.#events = events;
     this.#book = book;
   }
 
@@ -32,6 +45,7 @@ export class Dispatcher {
     let jobs = 0;
     for (let next = this.#broker.next(now); next; next = this.#broker.next(now)) {
       jobs++;
+      if (this.#jobs++ % TRACE_EVERY === 0) this.#trace(next);
       this.#book?.sent(next.job, now);
       const group = this.#groups.get(next.worker);
       if (next.worker.unsent !== undefined) this.#ask(next, now);
@@ -53,6 +67,11 @@ export class Dispatcher {
   /** Nobody waits any more for the answer to a job: its worker, if it has one, is told. */
   cancel({ id, worker }: Job<Frames>): void {
     if (worker !== undefined) this.#back.cancel(worker, id, Code.cancelled);
+  }
+
+  #trace(assignment: Assignment<Frames>): void {
+    const fields = this.#broker.explain(assignment);
+    this.#events.add({ type: "log", level: "debug", message: "job assigned", fields });
   }
 
   #ask({ worker, job }: Assignment<Frames>, now: number): void {

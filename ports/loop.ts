@@ -158,7 +158,7 @@ export class BrokerLoop {
     const endpoints = () => this.#endpoints;
     this.#book = book;
     this.#replies = new Replies({ broker, front, messages, events, book, endpoints });
-    this.#dispatcher = new Dispatcher(broker, back, book);
+    this.#dispatcher = new Dispatcher(broker, back, events, book);
     this.#workers = new Workers({ broker, back, events, access: this.#access });
     this.#ticks = this.#listTicks();
     this.#configure(options);
