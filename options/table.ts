@@ -304,7 +304,7 @@ const ROWS = {
     group: "Jobs",
     kind: duration(0),
     fallback: 1,
-    help: "a busy worker gets another job while those it holds are expected to take less",
+    help: "a busy worker gets another job while those it holds should take less than this",
   }),
   dispatch: row({
     group: "Jobs",
