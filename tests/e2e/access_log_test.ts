@@ -3,18 +3,26 @@
 import { strict as assert } from "node:assert";
 import { buildRequestHeader } from "../../wire/request.ts";
 import { Folder } from "../rig/folder.ts";
+import { Gate } from "../rig/gate.ts";
 import type { LogLine } from "../rig/log_lines.ts";
 import { Peer } from "../rig/peer.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import { until } from "../rig/wait.ts";
 
-const HANDLER = `export default async (body, ctx) => {
-  const word = new TextDecoder().decode(body);
-  if (word === "throw") throw new Error("no");
-  if (word === "die") Deno.exit(1);
-  if (word === "wait") await new Promise((resolve) => setTimeout(resolve, 100));
-  return [word, "more"];
-};`;
+/** A handler that throws, dies, or waits for the gate when it is told so. */
+function handlerBehind(gate: Gate): string {
+  return `${gate.source}
+    export default async (body, ctx) => {
+      const word = new TextDecoder().decode(body);
+      if (word === "throw") throw new Error("no");
+      if (word === "die") Deno.exit(1);
+      if (word === "wait") {
+        ctx.log.info("waits");
+        await passed();
+      }
+      return [word, "more"];
+    };`;
+}
 
 function linesIn(file: string): LogLine[] {
   return Deno.readTextFileSync(file).split("\n").filter((line) => line !== "")
@@ -28,14 +36,22 @@ function keyed(id: number): Uint8Array<ArrayBuffer> {
 Deno.test("the access log has a line for each request: answers, errors, deaths, what is shared", async () => {
   using folder = new Folder();
   const file = `${folder.path}/access.log`;
-  const args = ["--workers", "1", "--access-log", file, "--reply-cache-ttl", "1m"];
-  const limits = ["--max-message-size", "100"];
-  await using server = await ServerProcess.start({ handler: HANDLER, args: [...args, ...limits] });
+  using gate = new Gate();
+  const args = ["--workers", "1", "--access-log", file, "--reply-cache-ttl", "1m", gate.grant];
+  await using server = await ServerProcess.start({
+    handler: handlerBehind(gate),
+    args: [...args, "--max-message-size", "100"],
+  });
   await using peer = new Peer(server.endpoint, { identity: "bob" });
   assert.deepEqual(await peer.ask("hello", "you"), ["hello", "more"]);
   for (const word of ["throw", "die"]) await peer.ask(word);
   peer.send(keyed(1), "", "wait");
   peer.send(keyed(2), "", "wait");
+  await server.line("waits");
+  const waits = performance.now();
+  await until("the second one has joined", async () => (await server.state()).requests === 5);
+  const waited = performance.now() - waits;
+  gate.open();
   await peer.receive();
   await peer.receive();
   peer.send(keyed(3), "", "wait");
@@ -69,7 +85,7 @@ Deno.test("the access log has a line for each request: answers, errors, deaths, 
     assert.deepEqual([line.message, line.client, line.identity], ["request", "127.0.0.1", "bob"]);
     assert.ok(Number(line.total) >= Number(line.queued));
   }
-  assert.ok(Number(lines[3]?.handler) >= 90, `${lines[3]?.handler}`);
+  assert.ok(Number(lines[3]?.handler) >= Math.floor(waited), `${lines[3]?.handler} < ${waited}`);
   assert.equal(lines[5]?.handler, undefined);
 });
 
@@ -78,7 +94,7 @@ Deno.test("the access log follows a rotation, and has what is asked last", async
   const file = `${folder.path}/access.log`;
   const args = ["--workers", "1", "--access-log", file];
   // With the least permissions a rotation is followed at HUP only.
-  await using server = await ServerProcess.start({ handler: HANDLER, args, permissions: ["-A"] });
+  await using server = await ServerProcess.start({ args, permissions: ["-A"] });
   await using peer = new Peer(server.endpoint);
   await peer.ask("one");
   await until("it is written", () => linesIn(file).length === 1);
@@ -95,13 +111,16 @@ Deno.test("the access log follows a rotation, and has what is asked last", async
 Deno.test("the access log says 499 of a request whose client has left", async () => {
   using folder = new Folder();
   const file = `${folder.path}/access.log`;
-  const args = ["--workers", "1", "--access-log", file];
-  await using server = await ServerProcess.start({ handler: HANDLER, args });
+  using gate = new Gate();
+  const args = ["--workers", "1", "--access-log", file, gate.grant];
+  await using server = await ServerProcess.start({ handler: handlerBehind(gate), args });
   {
     await using peer = new Peer(server.endpoint);
     for (let sent = 0; sent < 5; sent++) peer.send("", "wait");
     await until("they are there", async () => Number((await server.state()).requests) === 5);
   }
+  await until("its connection is gone", async () => (await server.state()).connections === 0);
+  gate.open();
   await until("all are written", () => linesIn(file).length === 5);
   assert.ok(linesIn(file).some(({ code }) => code === 499));
 });

@@ -16,7 +16,16 @@ const USR1 = 1n << 9n;
 
 /** Whether a process ignores SIGUSR1. */
 function ignoresUsr1(pid: number): boolean {
-  const [, set] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(statusOf(pid)) ?? [];
+  return hasUsr1(/^SigIgn:\s*([0-9a-f]+)$/m, pid);
+}
+
+/** Whether a process listens for SIGUSR1. */
+function catchesUsr1(pid: number): boolean {
+  return hasUsr1(/^SigCgt:\s*([0-9a-f]+)$/m, pid);
+}
+
+function hasUsr1(row: RegExp, pid: number): boolean {
+  const [, set] = row.exec(statusOf(pid)) ?? [];
   return set !== undefined && (BigInt(`0x${set}`) & USR1) !== 0n;
 }
 
@@ -45,12 +54,23 @@ function listeningPorts(pid: number): number[] {
     .map(([, local = ""]) => parseInt(local.split(":")[1] ?? "", 16));
 }
 
-/** How long Deno lets a process be before it listens for the signal itself, ms. */
-const GRACE = 500;
-
-/** Waits until a process is older than Deno's grace. */
-async function grownUp(startedAt: number): Promise<void> {
-  await until("Deno would listen by now", () => performance.now() - startedAt > 2 * GRACE);
+/**
+ * Waits until Deno would listen for SIGUSR1 by itself in every process that was started before: a program
+ * that is younger and does nothing against it listens.
+ */
+async function grownUp(): Promise<void> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["eval", "setInterval(() => {}, 1000)"],
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  try {
+    await until("Deno listens by itself", () => catchesUsr1(child.pid));
+  } finally {
+    child.kill("SIGKILL");
+    await child.status;
+  }
 }
 
 Deno.test("the debugger stays shut in the server and its workers when SIGUSR1 comes", {
@@ -59,7 +79,7 @@ Deno.test("the debugger stays shut in the server and its workers when SIGUSR1 co
   const args = ["--workers", "2"];
   await using server = await ServerProcess.start({ args });
   await server.line("worker ready", 2);
-  await grownUp(performance.now());
+  await grownUp();
   const all = [server.pid, ...server.workers];
   for (const pid of all) {
     assert.ok(ignoresUsr1(pid), statusOf(pid));
@@ -194,7 +214,7 @@ Deno.test("a handler opens no debugger when it sends SIGUSR1 to its own process"
   await using server = await ServerProcess.start({ handler: EVALUATE, args });
   const [worker = 0] = server.workers;
   await using peer = new Peer(server.endpoint);
-  await grownUp(performance.now());
+  await grownUp();
   const codes = [
     `Deno.kill(Deno.pid, "SIGUSR1"); return "sent";`,
     `Deno.addSignalListener("SIGUSR1", () => {}); Deno.kill(Deno.pid, "SIGUSR1"); return "sent";`,

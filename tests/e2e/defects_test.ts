@@ -97,6 +97,12 @@ Deno.test(
   },
 );
 
+/** Takes no CPU and never answers. */
+const ENDLESS = `export default async (_body, ctx) => {
+  ctx.log.info("started");
+  await new Promise(() => setInterval(() => {}, 1e9));
+};`;
+
 /** CPU that a server and its workers use from now on for about a second, % of a core. */
 async function cpuPercent(server: ServerProcess): Promise<number> {
   const SPAN = 1000;
@@ -108,16 +114,8 @@ async function cpuPercent(server: ServerProcess): Promise<number> {
 }
 
 Deno.test("the server does not poll: it rests when a job runs, the queue is full and requests wait unread", async () => {
-  using gate = new Gate();
-  const handler = `${gate.source}
-    export default async (body, ctx) => {
-      ctx.log.info("started");
-      await new Promise((resolve) => setTimeout(resolve, 1500));
-      await passed();
-      return body;
-    };`;
-  const args = ["--workers", "1", "--queue-limit", "10", gate.grant];
-  await using server = await ServerProcess.start({ handler, args });
+  const args = ["--workers", "1", "--queue-limit", "10"];
+  await using server = await ServerProcess.start({ handler: ENDLESS, args });
   await using peer = new Peer(server.endpoint);
   for (let sent = 0; sent < 5000; sent++) peer.send("", "x");
   await server.line("started");
@@ -141,16 +139,7 @@ Deno.test("the server does not poll: it rests when a client takes no answers", a
 });
 
 Deno.test("the server does not poll: it rests when it stops and a job still runs", async () => {
-  using gate = new Gate();
-  const handler = `${gate.source}
-    export default async (body, ctx) => {
-      ctx.log.info("started");
-      await new Promise((resolve) => setTimeout(resolve, 1500));
-      await passed();
-      return body;
-    };`;
-  const args = ["--workers", "1", gate.grant];
-  await using server = await ServerProcess.start({ handler, args });
+  await using server = await ServerProcess.start({ handler: ENDLESS, args: ["--workers", "1"] });
   await using peer = new Peer(server.endpoint);
   peer.send("", "x");
   await server.line("started");

@@ -105,14 +105,20 @@ Deno.test(
     const files = [];
     let stack;
     try { for (;;) files.push(Deno.openSync("/dev/null")); } catch (error) { stack = error.stack; }
-    await new Promise((resolve) => setTimeout(resolve, 2000));
+    const failed = await server.reload().then(() => "it reloaded", String);
     for (const file of files) file.close();
-    console.log(stack.split("\\n")[0]);`;
+    await server.reload();
+    console.log([stack.split("\\n")[0], failed].join("\\n"));`;
     const flags = [...serverFlags({ env: ENVIRONMENT }), "--allow-read=/dev/null"];
     const args = ["run", ...flags, "--config", path("deno.json"), folder.write("main.ts", source)];
     const { code, stdout, stderr } = await run(limited(folder, 100), args, { env: QUIET });
     assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
-    assert.match(stdout, /^Error: Too many open files/);
+    const [stack, failed] = stdout.split("\n");
+    assert.match(stack ?? "", /^Error: Too many open files/);
+    assert.match(
+      failed ?? "",
+      /^Error: Cannot reload: worker \d+ failed to start: its process could/,
+    );
   },
 );
 

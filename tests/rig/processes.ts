@@ -68,6 +68,15 @@ export function openFiles(pid: number): number {
   return [...Deno.readDirSync(`/proc/${pid}/fd`)].length;
 }
 
+/** How many connections over TCP of this machine have been made to an endpoint, accepted or not. */
+export function connectionsTo(endpoint: string): number {
+  const ESTABLISHED = "01";
+  const port = Number(endpoint.split(":").at(-1)).toString(16).toUpperCase().padStart(4, "0");
+  return Deno.readTextFileSync("/proc/net/tcp").split("\n")
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, , remote, state]) => remote?.endsWith(`:${port}`) && state === ESTABLISHED).length;
+}
+
 /** Sends a signal to a process; false if it has ended. */
 export function trySignal(pid: number, signal: Deno.Signal): boolean {
   try {

@@ -9,6 +9,8 @@ import { until } from "./wait.ts";
 
 /** Where servers put their private folders, so that a killed one leaves nothing behind. */
 const temporary = new Folder();
+// Workers that run as another user must get through it to the server's socket.
+Deno.chmodSync(temporary.path, 0o711);
 globalThis.addEventListener("unload", () => temporary[Symbol.dispose]());
 
 /** Variables of every server that is a process of its own. */
