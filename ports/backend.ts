@@ -29,7 +29,7 @@ import {
 } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
 import { useZap, type ZapSettings } from "../zmq/curve.ts";
-import { Option, SocketType } from "../zmq/library.ts";
+import { CONNECT_AND_DISCONNECT, Option, SocketType } from "../zmq/library.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
 import { type Frames, routingKey } from "./clients.ts";
@@ -127,7 +127,6 @@ export class Backend {
     this.#socket.setLong(Option.MAXMSGSIZE, options.maxMessageSize + TEXT_BYTES);
     if (options.ipv6) this.#socket.set(Option.IPV6, 1);
     if (options.zap !== undefined) useZap(this.#socket, options.zap);
-    const CONNECT_AND_DISCONNECT = 3;
     this.#socket.trySet(Option.ROUTER_NOTIFY, CONNECT_AND_DISCONNECT);
   }
 

@@ -25,11 +25,12 @@ import { AccessBook } from "./access_book.ts";
 import { Backend, type BackendEvents } from "./backend.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { EventQueue } from "./event_queue.ts";
-import { type Frames, Frontend, type FrontendEvents, type Request } from "./frontend.ts";
+import { type Frames, Frontend, type FrontendEvents } from "./frontend.ts";
 import { IpcFiles } from "./ipc_files.ts";
 import type { Look, LoopCommand, LoopEvent, LoopLimits, SocketCounters } from "./messages.ts";
 import { weigh } from "./outbox.ts";
 import { Replies } from "./replies.ts";
+import type { Request } from "./request_reader.ts";
 import { Tidying } from "./tidying.ts";
 import { Workers } from "./workers.ts";
 import { type Wrong, type WrongCounts, Wrongs } from "./wrongs.ts";
@@ -153,12 +154,13 @@ export class BrokerLoop {
       this.#context.terminateSync();
       throw error;
     }
-    const [front, back] = [this.#front, this.#back];
+    const back = this.#back;
+    const sender = this.#front.replies;
     const book = options.visits ? new AccessBook((visit) => events.addVisit(visit)) : undefined;
     const endpoints = () => this.#endpoints;
     this.#book = book;
-    this.#replies = new Replies({ broker, front, messages, events, book, endpoints });
     this.#dispatcher = new Dispatcher(broker, back, events, book);
+    this.#replies = new Replies({ broker, sender, messages, events, book, endpoints });
     this.#workers = new Workers({ broker, back, events, access: this.#access });
     this.#ticks = this.#listTicks();
     this.#configure(options);
@@ -228,7 +230,7 @@ export class BrokerLoop {
   }
 
   #listTicks(): Ticks {
-    const hasUnsent = () => this.#front.blocked;
+    const hasUnsent = () => this.#front.replies.hasUnsent;
     const last = (wrong: Wrong) => this.#lastOf(wrong);
     return new Ticks([
       { tick: (now) => this.#tickBroker(now) },
@@ -264,9 +266,9 @@ export class BrokerLoop {
       running: broker.assigned,
       lastJobAt: broker.lastJobAt,
       serviceTime: broker.times.mean,
-      clients: front.clients,
-      connections: front.notified ? front.connections(now) : undefined,
-      hasUnsent: front.blocked,
+      clients: front.clients.size,
+      connections: front.notified ? front.clients.connections(now) : undefined,
+      hasUnsent: front.replies.hasUnsent,
       readAt: this.#readAt,
       workers: this.#workers.look(now),
       counters: { ...broker.counters, ...this.#counters },
@@ -313,7 +315,7 @@ export class BrokerLoop {
     this.#broker.configure(limits);
     this.#replies.configure(limits);
     // Replies have as much room as requests, but not the same: who takes none must not stop the others.
-    this.#front.unreadBytes = unreadBytes(limits);
+    this.#front.replies.unreadBytes = unreadBytes(limits);
   }
 
   #rebind(bind: () => void): void {
@@ -350,7 +352,7 @@ export class BrokerLoop {
   async close(lingerMs: number): Promise<void> {
     if (this.#isClosed) return;
     this.#state = "closed";
-    this.#front.flush(performance.now());
+    this.#front.replies.flush(performance.now());
     this.#closeSockets(lingerMs);
     await this.#context.terminate();
   }
@@ -394,19 +396,19 @@ export class BrokerLoop {
     this.#events.handOver();
     // Asked last, after all that was sent: a send can eat a socket's wake-up.
     if (hasMore || this.#again || this.#isReadable()) return 0;
-    return this.#front.blocked ? Math.min(sleepMs, SLOW_CLIENT_RETRY) : sleepMs;
+    return this.#front.replies.hasUnsent ? Math.min(sleepMs, SLOW_CLIENT_RETRY) : sleepMs;
   }
 
   /** Reads and sends all that can be now, up to a bound; true if there is more. */
   #pass(): boolean {
     for (let round = 0; round < ROUNDS; round++) {
       const read = this.#readBackend() + this.#readFrontend() + this.#readZap();
-      if (read > 0 || this.#front.blocked) this.#worked();
+      if (read > 0 || this.#front.replies.hasUnsent) this.#worked();
       // Now, as a worker that is late is to leave before it gets a job.
       this.#events.handOver();
       this.#sendEnded();
       this.#dispatch();
-      if (this.#front.blocked) this.#front.flush(this.#now);
+      if (this.#front.replies.hasUnsent) this.#front.replies.flush(this.#now);
       if (read === 0) return false;
     }
     return true;
@@ -426,7 +428,7 @@ export class BrokerLoop {
   }
 
   #readFrontend(): number {
-    const read = readSome(() => !this.#broker.blocked && this.#front.read(this.#now));
+    const read = readSome(() => !this.#broker.blocked && this.#front.requests.read(this.#now));
     if (read > 0) this.#readAt = this.#now;
     return read;
   }
@@ -446,7 +448,7 @@ export class BrokerLoop {
     request.bytes = weigh(bytes, Math.max(0, body.length - 1));
     if (excess !== undefined) {
       this.#broker.reject({ ...request, bytes: 0 }, Code.tooLarge, excess);
-    } else if (this.#front.isStalled(client, this.#now)) {
+    } else if (this.#front.replies.isStalled(client, this.#now)) {
       // What it has asked for before would be run for nothing, too.
       this.#broker.refuseWaiting(client, STALLED);
       this.#broker.refuse({ ...request, key: "" }, STALLED);
@@ -475,13 +477,13 @@ export class BrokerLoop {
     const front = this.#front;
     const decision = access.decide(request, {
       now: this.#now,
-      connections: front.connections(this.#now),
-      speakers: front.speakers,
-      isAttacked: front.squatters.isPresent,
+      connections: front.clients.connections(this.#now),
+      speakers: front.clients.speakers,
+      isAttacked: front.clients.squatters.isPresent,
       peers: () => front.peers(),
     });
     const isClient = request.domain === ZapDomain.clients;
-    if (isClient && decision.outcome === "allowed") front.expect(this.#now);
+    if (isClient && decision.outcome === "allowed") front.clients.expect(this.#now);
     return decision;
   }
 
@@ -523,7 +525,7 @@ export class BrokerLoop {
       return Infinity;
     }
     if (now >= this.#goneAt) {
-      this.#front.findGone();
+      this.#front.clients.findGone();
       this.#goneAt = now + GONE_INTERVAL;
       this.#worked();
     }
@@ -537,14 +539,14 @@ export class BrokerLoop {
   }
 
   get #counters(): SocketCounters {
-    const { malformed, undelivered } = this.#front;
+    const { clients, requests, replies } = this.#front;
     return {
-      malformed,
-      undelivered,
+      malformed: requests.malformed,
+      undelivered: replies.undelivered,
       intruders: this.#back.intruders,
       denied: this.#zap?.denied ?? 0,
-      takeovers: this.#front.takeovers.count,
-      squatters: this.#front.squatters.count,
+      takeovers: clients.takeovers,
+      squatters: clients.squatters.count,
       invalidReplies: this.#replies.replaced,
       lostJobs: this.#workers.lostJobs,
     };
@@ -556,7 +558,7 @@ export class BrokerLoop {
 
   /** More about the last one of a wrong: nobody else could tell why a client is denied. */
   #lastOf(wrong: Wrong): LogFields {
-    if (wrong === "takeovers") return { ...this.#front.takeovers.last };
+    if (wrong === "takeovers") return { ...this.#front.clients.lastTakeover };
     if (wrong === "denied" && this.#zap !== undefined) return { ...this.#zap.lastRefusal };
     return {};
   }

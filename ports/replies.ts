@@ -21,9 +21,10 @@ import type { MessagePool } from "../zmq/message.ts";
 import type { AccessBook, Outcome } from "./access_book.ts";
 import { clientOf, ErrorReplies, textOf } from "./error_replies.ts";
 import type { EventQueue } from "./event_queue.ts";
-import type { Frames, Frontend } from "./frontend.ts";
+import type { Frames } from "./frontend.ts";
 import type { LoopLimits } from "./messages.ts";
 import { weigh } from "./outbox.ts";
+import type { ReplySender } from "./reply_sender.ts";
 
 /** A worker's answer that is yet to be sent. */
 interface Answer {
@@ -42,7 +43,7 @@ interface Answer {
 /** What answers are made of, and where they go. */
 export interface ReplyPath {
   broker: Broker<Frames>;
-  front: Frontend;
+  sender: ReplySender;
   messages: MessagePool;
   events: EventQueue;
   /** Undefined where there is no access log. */
@@ -54,7 +55,7 @@ export interface ReplyPath {
 /** Answers, on their way to clients. */
 export class Replies {
   readonly #broker: Broker<Frames>;
-  readonly #front: Frontend;
+  readonly #sender: ReplySender;
   readonly #messages: MessagePool;
   readonly #events: EventQueue;
   readonly #book: AccessBook | undefined;
@@ -64,9 +65,9 @@ export class Replies {
   readonly #answers: Answer[] = [];
 
   /** Keeps no answers before `configure`. */
-  constructor({ broker, front, messages, events, book, endpoints }: ReplyPath) {
+  constructor({ broker, sender, messages, events, book, endpoints }: ReplyPath) {
     this.#broker = broker;
-    this.#front = front;
+    this.#sender = sender;
     this.#messages = messages;
     this.#events = events;
     this.#book = book;
@@ -125,10 +126,10 @@ export class Replies {
     const { key } = job.request;
     if (key !== "") this.#keep(key, code, frames, bytes, now);
     for (const other of job.others) {
-      this.#front.reply(other, code, this.#copy(frames), weight, now);
+      this.#sender.reply(other, code, this.#copy(frames), weight, now);
     }
     job.line.charge(job.bytes + weight);
-    this.#front.reply(job.asker, code, frames, weight, now);
+    this.#sender.reply(job.asker, code, frames, weight, now);
   }
 
   /** The log gets all of an error, each client what it may see. */
@@ -145,7 +146,7 @@ export class Replies {
     for (const asker of askersOf(job)) {
       const shown = this.#errors.shows(flags, asker.client);
       const said = shown ? this.#copy(frames) : this.#errors.veil(job);
-      this.#front.reply(asker, code, said, weigh(bytesOf(said), said.length), now);
+      this.#sender.reply(asker, code, said, weigh(bytesOf(said), said.length), now);
     }
     this.#messages.releaseAll(frames);
   }
@@ -154,7 +155,7 @@ export class Replies {
   sendEnded(now: number): boolean {
     const all = this.#broker.takeEnded();
     for (const { job, to, code, message, flags, last } of all) {
-      for (const asker of to) this.#front.replyError(asker, code, message, now, flags);
+      for (const asker of to) this.#sender.replyError(asker, code, message, now, flags);
       if (code === Code.workerDied || code === Code.handlerTimeout) {
         this.#tellFailure(job, code, message, undefined, "");
       }
@@ -179,7 +180,7 @@ export class Replies {
     this.#broker.counters.cached++;
     const { code, bytes } = kept;
     this.#book?.cached(client, code, { in: bytesOf(body), out: bytes });
-    this.#front.reply(request, code, this.#copy(kept.body), weigh(bytes, kept.body.length), now);
+    this.#sender.reply(request, code, this.#copy(kept.body), weigh(bytes, kept.body.length), now);
     this.#messages.releaseAll(body);
     return true;
   }

@@ -157,6 +157,9 @@ export const Option = {
   ROUTER_NOTIFY: 97,
 } as const;
 
+/** For `Option.ROUTER_NOTIFY`: of both. */
+export const CONNECT_AND_DISCONNECT = 3;
+
 /** Flags of send and receive, zmq.h. */
 export const Flag = { DONTWAIT: 1, SNDMORE: 2 } as const;
 

@@ -426,7 +426,7 @@ class Entrance {
 
   pass(): void {
     while (this.door?.read());
-    while (this.front.read(performance.now()));
+    while (this.front.requests.read(performance.now()));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -506,11 +506,11 @@ Deno.test("Frontend learns that a client has left when its notice found no room"
   await new Promise((resolve) => setTimeout(resolve, 300));
   await until("all is read", () => (entrance.pass(), entrance.requests === REQUESTS));
   await until("it is gone", () => (entrance.pass(), entrance.gone === 1));
-  assert.equal(entrance.front.clients, 0);
+  assert.equal(entrance.front.clients.size, 0);
   // Its connection may take a moment more to be taken down.
   await until("it is not counted", () => {
     entrance.pass();
-    return entrance.front.connections(performance.now()) === 0;
+    return entrance.front.clients.connections(performance.now()) === 0;
   });
 });
 

@@ -5,7 +5,8 @@
 
 import { strict as assert } from "node:assert";
 import { Census } from "../../ports/census.ts";
-import { type Frames, Frontend, type Request } from "../../ports/frontend.ts";
+import { type Frames, Frontend } from "../../ports/frontend.ts";
+import type { Request } from "../../ports/request_reader.ts";
 import type { Client } from "../../broker/job.ts";
 import { openLibrary, Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
@@ -60,7 +61,7 @@ class Front {
   }
 
   read(): void {
-    while (this.frontend.read(performance.now()));
+    while (this.frontend.requests.read(performance.now()));
   }
 
   /** The request with this body. */
@@ -73,7 +74,7 @@ class Front {
 
   reply(to: Asked, body: string): void {
     const frame = this.#messages.from(bytes(body));
-    this.frontend.reply(to, 200, [frame], body.length, performance.now());
+    this.frontend.replies.reply(to, 200, [frame], body.length, performance.now());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -106,11 +107,11 @@ Deno.test("Frontend ends what a client had asked, and serves the newcomer, when 
     front.reply(first, "for the former");
     front.reply(second, "for the newcomer");
     assert.deepEqual(await newcomer.receiveText(), ["", "for the newcomer"]);
-    assert.equal(front.frontend.undelivered, 1);
-    const { count, last } = front.frontend.takeovers;
+    assert.equal(front.frontend.replies.undelivered, 1);
+    const { takeovers: count, lastTakeover: last } = front.frontend.clients;
     const address = endpoint === TCP ? "127.0.0.1" : "";
     assert.deepEqual([count, last], [1, { identity: "bob", address }]);
-    assert.deepEqual([front.frontend.clients, front.frontend.connections(0)], [1, 1]);
+    assert.deepEqual([front.frontend.clients.size, front.frontend.clients.connections(0)], [1, 1]);
     assert.equal(former.take(), undefined);
   }));
 
@@ -136,7 +137,7 @@ Deno.test("Frontend sends a newcomer nothing of the former client when its notic
     front.read();
     using connection = await silentNewcomer(front, "bob");
     front.reply(asked, "for the former");
-    assert.deepEqual([front.gone.length, front.frontend.undelivered], [1, 1]);
+    assert.deepEqual([front.gone.length, front.frontend.replies.undelivered], [1, 1]);
     front.frontend.close(100);
     const heard = await heardFrom(connection);
     assert.equal(heard.includes("for the former"), false);
@@ -162,14 +163,14 @@ Deno.test("Frontend counts a newcomer that says nothing, and nobody once it has 
   const connection = await silentNewcomer(front, "bob");
   await until("it is known to be another", () => {
     front.read();
-    return front.frontend.connections(performance.now()) === 1 &&
-      front.frontend.takeovers.count === 1;
+    return front.frontend.clients.connections(performance.now()) === 1 &&
+      front.frontend.clients.takeovers === 1;
   });
-  assert.deepEqual(front.frontend.takeovers.last, { identity: "bob", address: "" });
+  assert.deepEqual(front.frontend.clients.lastTakeover, { identity: "bob", address: "" });
   connection.close();
   await until("nobody is left", () => {
     front.read();
-    return front.frontend.connections(performance.now()) === 0;
+    return front.frontend.clients.connections(performance.now()) === 0;
   });
 });
 
@@ -183,10 +184,10 @@ Deno.test("Frontend does not take a client that comes back for one that takes ov
     await peer[Symbol.asyncDispose]();
     await until("it has left", () => {
       front.read();
-      return front.frontend.connections(performance.now()) === 0;
+      return front.frontend.clients.connections(performance.now()) === 0;
     });
   }
-  assert.deepEqual([front.frontend.takeovers.count, front.gone.length], [0, 5]);
+  assert.deepEqual([front.frontend.clients.takeovers, front.gone.length], [0, 5]);
 });
 
 Deno.test(
@@ -208,7 +209,10 @@ Deno.test(
       front.reply(first, "for the former");
       front.reply(second, "for the newcomer");
       assert.deepEqual(await newcomer.receiveText(), ["", "for the newcomer"]);
-      assert.deepEqual([front.frontend.undelivered, front.frontend.takeovers.count], [1, 1]);
+      assert.deepEqual([front.frontend.replies.undelivered, front.frontend.clients.takeovers], [
+        1,
+        1,
+      ]);
     }),
 );
 
@@ -230,7 +234,7 @@ Deno.test(
         () => (front.frontend.socket.stir(), front.frontend.socket.readable()),
       );
       front.reply(asked, "for the former");
-      assert.equal(front.frontend.undelivered, 1);
+      assert.equal(front.frontend.replies.undelivered, 1);
       front.reply(await front.request("newcomer"), "for the newcomer");
       assert.deepEqual(await newcomer.receiveText(), ["", "for the newcomer"]);
     }),
@@ -336,12 +340,12 @@ Deno.test("Frontend gives no client another one's reply, whatever they do in wha
       for (const peer of [...peers]) close(peer);
       await until(
         "all have left",
-        () => (read(), front.frontend.connections(performance.now()) === 0),
+        () => (read(), front.frontend.clients.connections(performance.now()) === 0),
       );
       // What they had asked is nobody's any more.
-      const undelivered = front.frontend.undelivered;
+      const undelivered = front.frontend.replies.undelivered;
       for (const asked of waiting) front.reply(asked, bodyOf(asked));
-      assert.equal(front.frontend.undelivered, undelivered + waiting.length);
+      assert.equal(front.frontend.replies.undelivered, undelivered + waiting.length);
       waiting = [];
       for (const name of NAMES) {
         const peer = open(name);
@@ -355,7 +359,7 @@ Deno.test("Frontend gives no client another one's reply, whatever they do in wha
       for (const peer of peers) peer.close();
       await context.terminate();
       // A context may never end whose ROUTER is closed while it loses a peer.
-      await until("nobody is left", () => (read(), front.frontend.clients === 0));
+      await until("nobody is left", () => (read(), front.frontend.clients.size === 0));
     }
   }));
 

@@ -8,7 +8,8 @@
 import { strict as assert } from "node:assert";
 import { Backend } from "../../ports/backend.ts";
 import { routingKey } from "../../ports/clients.ts";
-import { type Frames, Frontend, type Request } from "../../ports/frontend.ts";
+import { type Frames, Frontend } from "../../ports/frontend.ts";
+import type { Request } from "../../ports/request_reader.ts";
 import { weigh } from "../../ports/outbox.ts";
 import {
   type Client,
@@ -120,7 +121,7 @@ class Front {
   }
 
   read(): void {
-    while (this.frontend.read(performance.now()));
+    while (this.frontend.requests.read(performance.now()));
   }
 
   /** The next request, read when it comes. */
@@ -138,7 +139,13 @@ class Front {
 
   reply(to: Asked, code: number, ...frames: Frame[]): void {
     const bytes = frames.reduce((sum, frame) => sum + toBytes(frame).length, 0);
-    this.frontend.reply(to, code, this.frames(frames), weigh(bytes, frames.length), this.now);
+    this.frontend.replies.reply(
+      to,
+      code,
+      this.frames(frames),
+      weigh(bytes, frames.length),
+      this.now,
+    );
   }
 
   frames(frames: Frame[]): Frames {
@@ -146,7 +153,7 @@ class Front {
   }
 
   flush(): void {
-    this.frontend.flush(this.now);
+    this.frontend.replies.flush(this.now);
   }
 
   /** Waits until a client has left: libzmq tells of it a moment before sends to it fail. */
@@ -155,12 +162,12 @@ class Front {
       this.read();
       return this.gone.includes(asked.client);
     });
-    const { undelivered } = this.frontend;
+    const { undelivered } = this.frontend.replies;
     await until("sends to it fail", () => {
       this.reply(asked, Code.ok, "nobody is there");
-      return this.frontend.undelivered > undelivered;
+      return this.frontend.replies.undelivered > undelivered;
     });
-    assert.equal(this.frontend.undelivered, undelivered + 1);
+    assert.equal(this.frontend.replies.undelivered, undelivered + 1);
   }
 
   /** Messages in use beside the port's own two and the bodies of these requests. */
@@ -218,7 +225,7 @@ for (const [what, envelope] of ENVELOPES) {
     front.reply(asked, Code.ok, "answer", "", "end");
     const expected = [...envelope, "", "answer", "", "end"].map(toBytes);
     assert.deepEqual(hexes(await peer.receive()), hexes(expected));
-    assert.equal(front.frontend.malformed, 0);
+    assert.equal(front.frontend.requests.malformed, 0);
     assert.equal(front.inUse(asked), 0);
   });
 }
@@ -248,9 +255,9 @@ for (const [what, frames] of MALFORMED) {
     const after = await front.next();
     assert.deepEqual(texts(after.body), ["after"]);
     assert.deepEqual(hexes(after.envelope), hexes([bytes("mark")]));
-    assert.equal(front.frontend.malformed, 1);
+    assert.equal(front.frontend.requests.malformed, 1);
     assert.deepEqual(front.gone, []);
-    assert.equal(front.frontend.clients, 1);
+    assert.equal(front.frontend.clients.size, 1);
   });
 }
 
@@ -297,13 +304,13 @@ Deno.test("Frontend sorts messages out when well-formed and other ones come at r
   }
   await until("all are read", () => {
     front.read();
-    return front.requests.length + front.frontend.malformed >= MESSAGES;
+    return front.requests.length + front.frontend.requests.malformed >= MESSAGES;
   });
   const read = front.requests.map(({ envelope, body }) =>
     [...hexes(envelope), "/", ...hexes(body.map((frame) => frame.bytes()))].join()
   );
   assert.deepEqual(read, expected, `Seed ${seed}`);
-  assert.equal(front.frontend.malformed, malformed, `Seed ${seed}`);
+  assert.equal(front.frontend.requests.malformed, malformed, `Seed ${seed}`);
 });
 
 Deno.test("Frontend knows our client's requests by their header, wherever they were sent through", async () => {
@@ -377,7 +384,7 @@ Deno.test("Frontend gives a body up and tells its size when it is too large over
   assert.deepEqual(asked.map(({ body }) => body.length), [2, 0, 0, 0, 1]);
   const names = asked.map(({ envelope }) => text(envelope[0])).join("");
   assert.equal(names, "abcde");
-  assert.equal(front.frontend.malformed, 0);
+  assert.equal(front.frontend.requests.malformed, 0);
   assert.equal(front.inUse(...asked), 0);
 });
 
@@ -418,14 +425,14 @@ Deno.test("Frontend reads a message of very many frames in parts, and all of it 
   let parts = 0;
   await until("all is read", () => {
     // A part that is not the last one ends the turn, though there is more.
-    while (front.frontend.read(0));
+    while (front.frontend.requests.read(0));
     if (front.frontend.socket.readable()) parts++;
     return front.requests.length === 2;
   });
   const [long, short] = front.requests;
   assert.equal(long?.excess, `The body must have at most 100 frames: it has ${FRAMES}`);
   assert.deepEqual(texts(short?.body ?? []), ["after"]);
-  assert.equal(front.frontend.malformed, 1);
+  assert.equal(front.frontend.requests.malformed, 1);
   assert(parts >= 6, `${parts} parts`);
   assert(front.messages.peak < MAX_FRAMES + 10, `${front.messages.peak} messages`);
   assert.equal(front.inUse(...front.requests), 0);
@@ -444,7 +451,7 @@ Deno.test("Frontend serves others when a peer sends a frame far beyond the limit
   });
   other.send("", "hello");
   assert.equal(await front.nextBody(), "hello");
-  assert.equal(front.frontend.malformed, 0);
+  assert.equal(front.frontend.requests.malformed, 0);
 });
 
 // Clients
@@ -490,7 +497,7 @@ Deno.test("Frontend tells clients apart when they have no identity", async () =>
   assert.notEqual(fromA.client, fromB.client);
   assert.equal(fromA.client, again.client);
   assert.equal(parseJob(fromA.client.header).client.identity, "");
-  assert.equal(front.frontend.clients, 2);
+  assert.equal(front.frontend.clients.size, 2);
   front.reply(fromB, Code.ok, "B");
   front.reply(again, Code.ok, "A");
   assert.deepEqual(await a.receiveText(), ["", "A"]);
@@ -514,15 +521,15 @@ Deno.test("Frontend forgets a client and tells of it when its connection ends", 
   const peer = new Peer(front.endpoint);
   peer.send("", "leaves");
   const asked = await front.next();
-  assert.equal(front.frontend.clients, 2);
+  assert.equal(front.frontend.clients.size, 2);
   await peer[Symbol.asyncDispose]();
   await until("it is told", () => {
     front.read();
     return front.gone.length > 0;
   });
   assert.deepEqual(front.gone, [asked.client]);
-  assert.equal(front.frontend.clients, 1);
-  assert.equal(front.frontend.malformed, 0);
+  assert.equal(front.frontend.clients.size, 1);
+  assert.equal(front.frontend.requests.malformed, 0);
 });
 
 Deno.test("Frontend tells of no client when one connects and leaves without a request", async () => {
@@ -533,15 +540,15 @@ Deno.test("Frontend tells of no client when one connects and leaves without a re
   noisy.send("no request");
   await until("the noise is counted", () => {
     front.read();
-    return front.frontend.malformed === 1;
+    return front.frontend.requests.malformed === 1;
   });
   await silent[Symbol.asyncDispose]();
   await noisy[Symbol.asyncDispose]();
   last.send("", "last");
   assert.equal(await front.nextBody(), "last");
   assert.deepEqual(front.gone, []);
-  assert.equal(front.frontend.malformed, 1);
-  assert.equal(front.frontend.clients, 1);
+  assert.equal(front.frontend.requests.malformed, 1);
+  assert.equal(front.frontend.clients.size, 1);
 });
 
 Deno.test("Frontend takes a client for a new one when it comes back with the same identity", async () => {
@@ -555,7 +562,7 @@ Deno.test("Frontend takes a client for a new one when it comes back with the sam
   after.send("", "after");
   const second = await front.next();
   assert.notEqual(second.client, first.client);
-  assert.equal(front.frontend.clients, 1);
+  assert.equal(front.frontend.clients.size, 1);
 });
 
 Deno.test("Frontend counts a reply as undelivered when its client has left", async () => {
@@ -566,10 +573,10 @@ Deno.test("Frontend counts a reply as undelivered when its client has left", asy
   await peer[Symbol.asyncDispose]();
   await front.left(asked);
   front.reply(asked, Code.ok, "too late");
-  front.frontend.replyError(asked, Code.workerDied, "too late", 0);
-  assert.equal(front.frontend.undelivered, 3);
-  assert.equal(front.frontend.blocked, false);
-  assert.equal(front.frontend.waiting, 0);
+  front.frontend.replies.replyError(asked, Code.workerDied, "too late", 0);
+  assert.equal(front.frontend.replies.undelivered, 3);
+  assert.equal(front.frontend.replies.hasUnsent, false);
+  assert.equal(front.frontend.replies.waiting, 0);
   assert.equal(front.inUse(asked), 0);
 });
 
@@ -580,7 +587,7 @@ Deno.test("Frontend answers a plain request with an empty frame and a text when 
   await using peer = new Peer(front.endpoint);
   peer.send("hop", "", "body");
   const asked = await front.next();
-  front.frontend.replyError(asked, Code.expired, "日本: too late", 0);
+  front.frontend.replies.replyError(asked, Code.expired, "日本: too late", 0);
   front.reply(asked, Code.handlerFailed, "by a worker");
   for (const expected of ["408 日本: too late", "500 by a worker"]) {
     const [hop, delimiter, ...body] = await peer.receive();
@@ -597,7 +604,7 @@ Deno.test("Frontend answers a request that has a header with status and message 
   const header = buildRequestHeader({ id: 7, timeout: 0 });
   peer.send(header, "", "body");
   const asked = await front.next();
-  front.frontend.replyError(asked, Code.tooLarge, "Too large", 0);
+  front.frontend.replies.replyError(asked, Code.tooLarge, "Too large", 0);
   front.reply(asked, Code.handlerFailed, "by a worker");
   for (const [code, message] of [[413, "Too large"], [500, "by a worker"]] as const) {
     const [echo, delimiter, status, ...body] = await peer.receive();
@@ -612,7 +619,7 @@ Deno.test("Frontend answers with an error when the message is empty", async () =
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
   peer.send("", "body");
-  front.frontend.replyError(await front.next(), Code.unavailable, "", 0);
+  front.frontend.replies.replyError(await front.next(), Code.unavailable, "", 0);
   assert.deepEqual(
     hexes(await peer.receive()),
     hexes([DELIMITER, DELIMITER, buildErrorText(503, "")]),
@@ -668,9 +675,9 @@ Deno.test("Frontend drops nothing and keeps the order when a client does not rea
   const { socket, asked } = await slowClient(front);
   await using _slow = leaving(front, socket, asked);
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
-  assert.equal(front.frontend.blocked, true);
-  assert(front.frontend.waiting > 500, `Only ${front.frontend.waiting} wait`);
-  assert(front.frontend.unread > front.frontend.waiting * REPLY_SIZE);
+  assert.equal(front.frontend.replies.hasUnsent, true);
+  assert(front.frontend.replies.waiting > 500, `Only ${front.frontend.replies.waiting} wait`);
+  assert(front.frontend.replies.unread > front.frontend.replies.waiting * REPLY_SIZE);
   front.flush();
   await using other = new Peer(front.endpoint);
   other.send("", "quick");
@@ -680,9 +687,9 @@ Deno.test("Frontend drops nothing and keeps the order when a client does not rea
   const read = await readAll(front, socket, REPLIES);
   assert.deepEqual(read.map(numberOf), Array.from({ length: REPLIES }, (_, index) => index));
   assert.deepEqual(read[REPLIES - 1]?.slice(0, 2).map(text), ["hop", ""]);
-  assert.equal(front.frontend.blocked, false);
-  assert.equal(front.frontend.waiting, 0);
-  assert.equal(front.frontend.undelivered, 0);
+  assert.equal(front.frontend.replies.hasUnsent, false);
+  assert.equal(front.frontend.replies.waiting, 0);
+  assert.equal(front.frontend.replies.undelivered, 0);
   assert.equal(front.inUse(asked, quick), 0);
 });
 
@@ -690,9 +697,9 @@ Deno.test("Frontend drops nothing and keeps the order when a client does not rea
 async function settled(front: Front): Promise<void> {
   let calm = 0;
   await until("nothing more goes out", () => {
-    const before = front.frontend.waiting;
+    const before = front.frontend.replies.waiting;
     front.flush();
-    calm = front.frontend.waiting === before ? calm + 1 : 0;
+    calm = front.frontend.replies.waiting === before ? calm + 1 : 0;
     return calm === 10;
   });
 }
@@ -701,11 +708,11 @@ async function settled(front: Front): Promise<void> {
 async function givenUp(front: Front): Promise<void> {
   await until("what waits is given up", () => {
     front.now += 1;
-    const replies = front.frontend.waiting;
+    const replies = front.frontend.replies.waiting;
     front.flush();
-    if (front.frontend.waiting > 0) front.now += 30_000;
-    else assert.equal(front.frontend.undelivered, replies);
-    return front.frontend.waiting === 0;
+    if (front.frontend.replies.waiting > 0) front.now += 30_000;
+    else assert.equal(front.frontend.replies.undelivered, replies);
+    return front.frontend.replies.waiting === 0;
   });
 }
 
@@ -713,7 +720,7 @@ async function givenUp(front: Front): Promise<void> {
 async function readAll(front: Front, socket: PlainSocket, count: number): Promise<Bytes[][]> {
   const read: Bytes[][] = [];
   const flushed = until("the client has read all", () => {
-    if (front.frontend.blocked) front.flush();
+    if (front.frontend.replies.hasUnsent) front.flush();
     return read.length === count;
   });
   while (read.length < count) read.push(await socket.receive());
@@ -727,10 +734,10 @@ Deno.test("Frontend keeps errors in their place when a client does not read for 
   const { socket, asked } = await slowClient(front);
   await using _slow = leaving(front, socket, asked);
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
-  const waiting = front.frontend.waiting;
-  front.frontend.replyError(asked, Code.expired, "in its place", 0);
+  const waiting = front.frontend.replies.waiting;
+  front.frontend.replies.replyError(asked, Code.expired, "in its place", 0);
   front.reply(asked, Code.ok, numbered(REPLIES));
-  assert.equal(front.frontend.waiting, waiting + 2);
+  assert.equal(front.frontend.replies.waiting, waiting + 2);
   const read = await readAll(front, socket, REPLIES + 2);
   assert.equal(numberOf(read[REPLIES - 1] ?? []), REPLIES - 1);
   assert.deepEqual(read[REPLIES]?.map(text), ["hop", "", "", "408 in its place"]);
@@ -742,17 +749,17 @@ Deno.test("Frontend gives up what waits and counts it when a slow client leaves"
   await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
-  const waiting = front.frontend.waiting;
+  const waiting = front.frontend.replies.waiting;
   await socket[Symbol.asyncDispose]();
   await until("it is told", () => {
     front.read();
     return front.gone.length > 0;
   });
-  assert.equal(front.frontend.blocked, false);
-  assert.equal(front.frontend.undelivered, waiting);
-  assert.equal(front.frontend.waiting, 0);
+  assert.equal(front.frontend.replies.hasUnsent, false);
+  assert.equal(front.frontend.replies.undelivered, waiting);
+  assert.equal(front.frontend.replies.waiting, 0);
   front.flush();
-  assert.equal(front.frontend.undelivered, waiting);
+  assert.equal(front.frontend.replies.undelivered, waiting);
   assert.equal(front.inUse(asked), 0);
 });
 
@@ -766,10 +773,10 @@ Deno.test("Frontend gives up what waits when a client has taken nothing for 30 s
   await settled(front);
   front.now += 30_000;
   front.flush();
-  assert.equal(front.frontend.undelivered, 0);
+  assert.equal(front.frontend.replies.undelivered, 0);
   await givenUp(front);
-  assert.equal(front.frontend.waiting, 0);
-  assert.equal(front.frontend.blocked, false);
+  assert.equal(front.frontend.replies.waiting, 0);
+  assert.equal(front.frontend.replies.hasUnsent, false);
   assert.equal(front.inUse(asked), 0);
 });
 
@@ -781,17 +788,17 @@ Deno.test("Frontend counts the 30 s from when a slow client last took something"
   front.now = 1_000_000;
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
   await settled(front);
-  const before = front.frontend.waiting;
+  const before = front.frontend.replies.waiting;
   front.now += 20_000;
   for (let index = 0; index < 1500; index++) await socket.receive();
   await until("it has taken some", () => {
     front.flush();
-    return front.frontend.waiting < before;
+    return front.frontend.replies.waiting < before;
   });
   await settled(front);
   front.now += 30_000;
   front.flush();
-  assert.equal(front.frontend.undelivered, 0);
+  assert.equal(front.frontend.replies.undelivered, 0);
   await givenUp(front);
 });
 

@@ -1,0 +1,221 @@
+/**
+ * Sends replies to clients, frame by frame, and keeps those that a slow client does not take yet. Decides
+ * nothing about jobs.
+ *
+ * @module
+ */
+
+import type { Asker, Client } from "../broker/job.ts";
+import { buildErrorText, buildStatus, Code, DELIMITER } from "../wire/request.ts";
+import { Marks } from "../zmq/mark.ts";
+import type { Message, MessagePool } from "../zmq/message.ts";
+import type { Context, Sent, Socket } from "../zmq/socket.ts";
+import type { Clients, Frames } from "./clients.ts";
+import { type Outbox, Outboxes, type Reply, weigh } from "./outbox.ts";
+
+/** Where a reply goes. */
+export type Address = Readonly<Asker<Frames>>;
+
+const OK_STATUS = buildStatus(Code.ok);
+
+/** The sending side of the frontend. */
+export class ReplySender {
+  readonly #socket: Socket;
+  readonly #messages: MessagePool;
+  readonly #clients: Clients;
+  readonly #outboxes: Outboxes;
+  /** What becomes a mark. */
+  readonly #mark: Message;
+  readonly #stalled: (client: Client<Frames>) => void;
+  /** Replies for clients that had left, or took none for too long. */
+  undelivered = 0;
+
+  /**
+   * Sends to a socket that stays the caller's.
+   *
+   * @param unreadBytes maximum bytes of replies that clients have not taken.
+   * @param stalled is told of a client that takes no replies, and has half of those waiting that it may have.
+   */
+  constructor(
+    { library }: Context,
+    socket: Socket,
+    messages: MessagePool,
+    clients: Clients,
+    unreadBytes: number,
+    stalled: (client: Client<Frames>) => void,
+  ) {
+    this.#socket = socket;
+    this.#messages = messages;
+    this.#clients = clients;
+    this.#mark = messages.take();
+    this.#outboxes = new Outboxes(new Marks(library), unreadBytes);
+    this.#stalled = stalled;
+  }
+
+  /** Whether replies wait for slow clients. */
+  get hasUnsent(): boolean {
+    return this.#outboxes.slow.size > 0;
+  }
+
+  /** Replies that wait for slow clients. */
+  get waiting(): number {
+    return this.#outboxes.waiting;
+  }
+
+  /** Bytes of replies that clients are known not to have taken. */
+  get unread(): number {
+    return this.#outboxes.unread;
+  }
+
+  /** Clients may leave so many bytes of replies unread from now on. */
+  set unreadBytes(bytes: number) {
+    this.#outboxes.limit = bytes;
+  }
+
+  /** Whether a client takes no replies, and has half of those waiting that it may have. */
+  isStalled(client: Client<Frames>, now: number): boolean {
+    return this.#outboxes.isStalled(client, now);
+  }
+
+  /**
+   * Sends a reply whose frames weigh so much (`weigh`), or keeps it until the client takes it, if that has
+   * room left. The frames are given away.
+   */
+  reply(
+    to: Address,
+    code: number,
+    frames: Frames,
+    weight: number,
+    now: number,
+    flags = 0,
+  ): void {
+    const reaches = this.#clients.reaches(to.client, now);
+    const outbox = this.#outboxes.of(to.client);
+    const free = outbox.waiting.length === 0 && this.#outboxes.isOpen(outbox, now);
+    const sent = !reaches
+      ? "gone"
+      : free
+      ? this.#send(to, code, frames, flags, outbox, weight, now)
+      : "full";
+    if (sent === "full") this.#postpone(outbox, { to, code, flags, frames, bytes: weight }, now);
+    else this.#finish(frames, sent);
+    const isIdle = outbox.waiting.length === 0 && this.#clients.forgetIdle(to.client);
+    if (sent === "gone" || isIdle) this.#drop(this.#outboxes.forget(to.client));
+  }
+
+  /** Sends an error reply that the broker made, with `StatusFlag`s. */
+  replyError(to: Address, code: number, message: string, now: number, flags = 0): void {
+    const text = new TextEncoder().encode(message);
+    this.reply(to, code, [this.#messages.from(text)], weigh(text.length, 1), now, flags);
+  }
+
+  /** A client has left: nothing that waits is for it any more. */
+  forget(client: Client<Frames>): void {
+    this.#drop(this.#outboxes.forget(client));
+  }
+
+  /** Sends what slow clients take by now. */
+  flush(now: number): void {
+    for (const outbox of this.#outboxes.slow) {
+      this.#flushOutbox(outbox, now);
+      if (this.#outboxes.isLost(outbox, now)) this.#drop(this.#outboxes.take(outbox, Infinity));
+      const client = outbox.waiting[0]?.to.client;
+      if (client !== undefined && this.isStalled(client, now)) this.#stalled(client);
+    }
+  }
+
+  /** All that is made for a message is made before its first frame is sent. */
+  #send(
+    to: Address,
+    code: number,
+    frames: Frames,
+    flags: number,
+    outbox: Outbox,
+    weight: number,
+    now: number,
+  ): Sent {
+    const socket = this.#socket;
+    const last = frameAt(frames, frames.length - 1);
+    const isPlain = to.requestId === undefined;
+    const errorText = isPlain && code !== Code.ok ? errorTextOf(code, frames) : undefined;
+    const status = code === Code.ok ? OK_STATUS : buildStatus(code, flags);
+    const sent = socket.sendMore(to.client.routingId);
+    if (sent !== "sent") return sent;
+    for (const frame of to.envelope) socket.sendMore(frame);
+    // The delimiter, now and then one that tells when libzmq has sent it.
+    if (this.#outboxes.handOver(outbox, weight, this.#mark, now)) socket.moveMore(this.#mark);
+    else socket.sendMore(DELIMITER);
+    if (!isPlain) socket.sendMore(status);
+    if (errorText !== undefined) return this.#sendPlainError(errorText, frames);
+    for (let index = 0; index < frames.length - 1; index++) socket.moveMore(frameAt(frames, index));
+    socket.moveLast(last);
+    return "sent";
+  }
+
+  #sendPlainError(text: Uint8Array<ArrayBuffer>, frames: Frames): Sent {
+    this.#socket.sendMore(DELIMITER);
+    this.#socket.sendLast(text);
+    for (const frame of frames) frame.clear();
+    return "sent";
+  }
+
+  #finish(frames: Frames, sent: Sent): void {
+    if (sent === "sent") {
+      for (const frame of frames) this.#messages.putBack(frame);
+      return;
+    }
+    this.undelivered++;
+    this.#messages.releaseAll(frames);
+  }
+
+  #postpone(outbox: Outbox, reply: Reply, now: number): void {
+    // Not the job itself, which has a body too.
+    const { client, envelope, requestId } = reply.to;
+    const kept = { ...reply, to: { client, envelope, requestId } };
+    if (!this.#outboxes.keep(outbox, kept, now)) this.#finish(reply.frames, "full");
+  }
+
+  #flushOutbox(outbox: Outbox, now: number): void {
+    for (;;) {
+      const [first] = outbox.waiting;
+      if (first === undefined || !this.#outboxes.isOpen(outbox, now)) return;
+      const { client } = first.to;
+      if (!this.#clients.reaches(client, now)) return this.#drop(this.#outboxes.forget(client));
+      // It may have been found out just now that the client has left.
+      if (outbox.waiting[0] !== first) return;
+      // Of a client that may lose its identity to another, each reply is checked alone.
+      const most = this.#clients.isNamed(client) ? 1 : outbox.waiting.length;
+      if (this.#flushFirst(outbox, most, now) < most) return;
+    }
+  }
+
+  /** Sends the first replies that wait; how many libzmq has taken. */
+  #flushFirst(outbox: Outbox, most: number, now: number): number {
+    let done = 0;
+    for (const { to, code, flags, frames, bytes } of outbox.waiting.slice(0, most)) {
+      if (!this.#outboxes.isOpen(outbox, now)) break;
+      const sent = this.#send(to, code, frames, flags, outbox, bytes, now);
+      if (sent === "full") break;
+      this.#finish(frames, sent);
+      done++;
+    }
+    if (done === 0) return 0;
+    this.#outboxes.take(outbox, done);
+    outbox.progressAt = now;
+    return done;
+  }
+
+  #drop(replies: readonly Reply[]): void {
+    for (const { frames } of replies) this.#finish(frames, "gone");
+  }
+}
+
+function frameAt(frames: Frames, index: number): Message {
+  const frame = frames[index];
+  if (frame === undefined) throw new RangeError(`Cannot send a reply without frames`);
+  return frame;
+}
+
+function errorTextOf(code: number, frames: Frames): Uint8Array<ArrayBuffer> {
+  return buildErrorText(code, new TextDecoder().decode(frameAt(frames, 0).bytes()));
+}
