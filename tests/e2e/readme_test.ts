@@ -224,6 +224,19 @@ Deno.test("README.md and the documents link to files and headings that exist", (
   assert.ok(DOCUMENTS.flatMap(linksOf).length >= 40);
 });
 
+Deno.test("CONTRIBUTING.md names every room, and the documents name files that exist", () => {
+  const house = read("CONTRIBUTING.md");
+  const folders = [...Deno.readDirSync(ROOT)].filter(({ name, isDirectory }) =>
+    isDirectory && !name.startsWith(".") && name !== "node_modules"
+  );
+  assert.deepEqual(folders.filter(({ name }) => !house.includes(`\`${name}/`)), []);
+  const named = ["CONTRIBUTING.md", ...namesOf("docs")].flatMap((file) =>
+    read(file).match(/(?<=`)\w+\/\w+\.ts(?=`)/g) ?? []
+  );
+  assert.ok(named.length > 20);
+  assert.deepEqual(named.filter((file) => !exists(file)), []);
+});
+
 Deno.test("CHANGELOG.md has the version of deno.json", () => {
   assert.ok(read("CHANGELOG.md").split("\n").includes(`## ${config.version}`));
 });
