@@ -83,8 +83,8 @@ export function parseCommand(args: readonly string[], sources: Sources): Command
  * @param sources How to read the environment and files.
  * @param before What was set so far.
  * @returns What is set now.
- * @throws {UsageError} If anything can't be used, or if what was set is gone: somebody may be writing the
- * conf file.
+ * @throws {UsageError} If anything can't be used, or if what was set before is gone: the conf file may be half
+ * written.
  */
 export function rereadCommand(
   args: readonly string[],

@@ -1,6 +1,6 @@
 /**
- * How many connections clients may have, where the options don't say it themselves: that depends on who
- * can reach the endpoints, and with which keys.
+ * How many connections clients may have, unless the options say it: that depends on where the endpoints
+ * can be reached from, and on keys.
  *
  * @module
  */
@@ -14,7 +14,7 @@ type Access = Pick<
   "frontend" | "curveSecretKey" | "curveClients" | "maxConnections" | "maxConnectionsPerAddress"
 >;
 
-/** Connections of clients on plain tcp where nobody says how many there may be. */
+/** The default of `maxConnections` where strangers can connect over tcp. */
 const PLAIN_CONNECTIONS = 1024;
 
 /**
@@ -32,7 +32,7 @@ export function addressLimit(settings: Access): number {
   return letsStrangersIn(settings) && frontend.some(isOpenToNetwork) ? maxConnectionsPerAddress : 0;
 }
 
-/** Anybody can make a key. */
+/** Whether clients without a listed key may connect: a key of one's own is easily made. */
 function letsStrangersIn({ curveSecretKey, curveClients }: Access): boolean {
   return curveSecretKey === undefined || curveClients === "any";
 }

@@ -57,6 +57,6 @@ export function showDuration(ms: number): string {
 }
 
 /** Whether a text is a number without a unit. */
-export function isBareNumber(text: string): boolean {
+function isBareNumber(text: string): boolean {
   return BARE_NUMBER.test(text);
 }

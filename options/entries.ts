@@ -5,7 +5,6 @@
  *
  * @module
  */
-import { isBareNumber } from "./durations.ts";
 import { hosts, ports } from "./endpoints.ts";
 import { complaint, CURRENT_VALUE } from "./errors.ts";
 import type { Kind } from "./kinds.ts";
@@ -19,7 +18,7 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** One option that somebody has set. */
+/** An option that was set. */
 export interface Entry {
   readonly spec: OptionSpec;
   /** The value's text; several if the option is a list and was repeated. */
@@ -157,10 +156,9 @@ export class Entries {
  */
 export function readAs<T>(each: Entry, kind: Kind<T>): T {
   const text = each.texts.join(",");
-  const isSeconds = each.inSeconds && kind.placeholder === "TIME" && isBareNumber(text);
-  const value = kind.parse(isSeconds ? `${text}s` : text);
-  if (value !== undefined) return value;
   const lack = kind.lack?.(text);
+  const value = kind.parse(lack !== undefined && each.inSeconds ? `${text}s` : text);
+  if (value !== undefined) return value;
   const fault = lack === undefined
     ? complaint(each.subject, kind.textRule, text)
     : `${each.subject} ${lack}`;

@@ -16,7 +16,7 @@ export interface Kind<T> {
   readonly placeholder: string;
   /** What a value in code must be: `an integer >= 1`. */
   readonly rule: string;
-  /** What a text must be: `a duration from 0 to 2147483647 ms, such as 500ms, 10s or 5m`. */
+  /** What a text must be: `a duration such as 500ms, 10s or 5m, from 0 to 24 days`. */
   readonly textRule: string;
   /** Whether the value is a list, so that its flag or key may be repeated. */
   readonly isList: boolean;

@@ -66,7 +66,7 @@ export function resolveOptions(options: ServeOptions, machine: Machine): Setting
   return { ...values, minWorkers, maxWorkers, ...spares, handler: locate(values.handler, machine) };
 }
 
-/** Types don't keep JavaScript from passing the handler itself, or its path. */
+/** Refuses what JavaScript, which checks no types, may pass in place of options: the handler, or its path. */
 function requireRecord(options: unknown): void {
   if (typeof options === "function") throw new TypeError(`Cannot serve a function: ${MODULE_RULE}`);
   if (typeof options === "string" || options instanceof URL) {
@@ -82,7 +82,7 @@ const MODULE_RULE = "each worker is a process of its own, which loads the handle
   "import.meta.url) })";
 
 /**
- * Tells whether values can be given to `serve()`.
+ * Checks whether values can be given to `serve()`.
  *
  * @param values Values by the names of their options.
  * @returns Whether each is an option's, and allowed.
@@ -175,7 +175,7 @@ function checkMemoryLimit({ memoryLimit }: Settings): void {
   );
 }
 
-/** CURVE without a list lets anybody in who makes a key: so somebody must have said so. */
+/** Without a list every client that makes itself a key may connect, so "any" has to be written. */
 function checkCurve({ curveSecretKey, curveClients }: Settings): void {
   if (curveSecretKey !== undefined && curveClients === undefined) {
     throw new TypeError(
