@@ -1,7 +1,7 @@
 /**
- * What waits for a worker, in memory: in turn among the clients that have something waiting, in order
- * within each. A client whose jobs move much misses turns for it. What a worker gave back comes first.
- * Knows no limit: the broker asks for the size.
+ * What waits for a worker: clients that have something waiting take turns, and each client's items go in order.
+ * A client whose items move many bytes misses turns for it. What a worker gave back goes first. There is no
+ * bound here: admission.ts has it.
  *
  * @module
  */
@@ -12,30 +12,30 @@ import { type Linked, List } from "./list.ts";
 export interface Queued<T extends Queued<T>> extends Linked<T> {
   /** Whose turn it takes. */
   readonly line: Line<T>;
-  /** Its weight, for the sum. */
+  /** What it takes in memory, bytes. */
   readonly bytes: number;
 }
 
-/** So many bytes cost a turn: a small job is quicker than they are. */
+/** Bytes that cost a turn: moving them takes longer than a small job. */
 const TURN_BYTES = 16_384;
-/** Nobody misses more turns in a row. */
+/** Maximum number of turns in a row that a line misses. */
 const MAX_DEBT = 16;
 
 /** One client's place: the items that it has waiting. */
 export class Line<T extends Queued<T>> implements Linked<Line<T>> {
-  /** Its place in the round. */
+  /** The place of the line in the round. */
   readonly links: { previous: Line<T> | undefined; next: Line<T> | undefined } = {
     previous: undefined,
     next: undefined,
   };
-  /** Its items, the oldest first. */
+  /** The items of the line, the oldest first. */
   readonly items: List<T> = new List<T>();
-  /** How many they are. */
+  /** How many items that are. */
   size = 0;
   /** Turns that it is to miss while others wait. */
   debt = 0;
 
-  /** Bytes were moved for it: it misses a turn for each 16 KiB, 16 at most. */
+  /** Bytes were moved for the line: it misses a turn for each 16 KiB, up to 16 turns. */
   charge(bytes: number): void {
     if (bytes < TURN_BYTES) return;
     this.debt = Math.min(MAX_DEBT, this.debt + Math.floor(bytes / TURN_BYTES));
@@ -65,17 +65,17 @@ export class FairQueue<T extends Queued<T>> {
     if (item.line.items.first === undefined) this.#round.push(item.line);
     item.line.items.push(item);
     item.line.size++;
-    this.#grow(item);
+    this.#count(item, 1);
   }
 
   /** Adds an item ahead of all others: a worker gave it back. */
   unshift(item: T): void {
     this.#returned.unshift(item);
     this.#inReturned.add(item);
-    this.#grow(item);
+    this.#count(item, 1);
   }
 
-  /** Takes the next one out; its line moves to the end of the round. */
+  /** Takes the next item out; its line moves to the end of the round. */
   shift(): T | undefined {
     const returned = this.#returned.first;
     if (returned !== undefined) {
@@ -89,11 +89,11 @@ export class FairQueue<T extends Queued<T>> {
     line.items.remove(item);
     line.size--;
     if (line.items.first !== undefined) this.#round.push(line);
-    this.#shrink(item);
+    this.#count(item, -1);
     return item;
   }
 
-  /** The line whose turn it is; those that are to miss it go to the end of the round, unless nobody else is there. */
+  /** The line whose turn it is; lines that are to miss theirs go to the end of the round, unless no other is there. */
   #nextLine(): Line<T> | undefined {
     const round = this.#round;
     for (;;) {
@@ -114,7 +114,7 @@ export class FairQueue<T extends Queued<T>> {
       item.line.size--;
       if (item.line.items.first === undefined) this.#round.remove(item.line);
     }
-    this.#shrink(item);
+    this.#count(item, -1);
   }
 
   /** All that waits, in no particular order among lines; the item just given may be removed. */
@@ -129,13 +129,8 @@ export class FairQueue<T extends Queued<T>> {
     yield* line.items;
   }
 
-  #grow(item: T): void {
-    this.#size++;
-    this.#bytes += item.bytes;
-  }
-
-  #shrink(item: T): void {
-    this.#size--;
-    this.#bytes -= item.bytes;
+  #count({ bytes }: T, sign: 1 | -1): void {
+    this.#size += sign;
+    this.#bytes += sign * bytes;
   }
 }

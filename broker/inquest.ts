@@ -1,6 +1,6 @@
 /**
- * Judges the deaths of workers: whether their jobs can have caused them. Knows no process and no queue;
- * it is told what was seen and when.
+ * Judges the deaths of workers: whether their jobs can have caused them. It knows no process and no queue,
+ * only what was seen and when.
  *
  *     noticed ─ the process ended by itself (exit, crash, out of memory) ──────────────→ guilty
  *        └──── a signal from outside ended it: wait `TOGETHER` for other such deaths
@@ -8,7 +8,7 @@
  *                  └─ none: the job may have done it, or the system because of it ─────→ guilty
  *
  * "From outside" is what the signal looks like, and nothing proves it: a job may kill its own process, and
- * several such jobs may do so at once. So to be excused is not to be trusted: see suspects.ts.
+ * several such jobs may do so at once. So a job that is excused is not trusted yet: see suspects.ts.
  *
  * Time is counted by the turns in which this is called: while the whole server is held up, no turn comes,
  * and deaths that were seen before and after belong together all the same.
@@ -28,11 +28,11 @@ export interface Judgement<T> {
   verdict: Verdict;
 }
 
-/** Deaths closer to each other than this have one cause, ms. */
+/** Deaths that are closer to each other than this have one cause, ms. */
 export const TOGETHER = 200;
-/** How often this wants to be called while a death is open, ms; a longer pause counts as this one. */
+/** How often `judge` is to be called while a death is open, ms; a longer pause counts as one of this length. */
 const TURN = 20;
-/** A process whose end nobody tells within this time is taken to have ended by itself, ms. */
+/** A process whose end is not reported within this time is taken to have ended by itself, ms. */
 const END_WAIT = 3000;
 
 interface Death<T> {

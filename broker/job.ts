@@ -1,6 +1,6 @@
 /**
- * The broker's nouns: a client, its jobs, and a worker, as records. Who may change what is the
- * broker's business.
+ * The broker's nouns: a client, its jobs, and a worker, as records. Each field is changed by one of broker.ts
+ * and its organs only.
  *
  * @module
  */
@@ -16,17 +16,17 @@ export interface Client<B> {
   readonly routingId: Uint8Array<ArrayBuffer>;
   /** The name that it has proved to have, "" if none. */
   readonly user: string;
-  /** Its place in the queue. */
+  /** The client's place in the queue. */
   readonly line: Line<Job<B>>;
   /** The JOB header of its jobs; the fixed part is written anew for each. */
   readonly header: Uint8Array<ArrayBuffer>;
   /** A view of `header`. */
   readonly view: DataView<ArrayBuffer>;
-  /** Its requests that have not ended. */
+  /** Requests of the client that have not ended. */
   live: number;
-  /** Those of them that can be cancelled, by the client's own number. */
+  /** The jobs of those requests that can be cancelled, by the client's own number. */
   readonly asked: Map<number, Job<B>>;
-  /** Whether it is connected, as far as is known. */
+  /** Whether the client is connected, as far as is known. */
   connected: boolean;
 }
 
@@ -179,7 +179,7 @@ export function newJob<B>(id: number, request: JobRequest<B>): Job<B> {
   };
 }
 
-/** The same, in the record of a job that has ended, is in no list, and that nobody reads any more. */
+/** A job that has just come, in the record of one that has ended, is in no list, and is not read any more. */
 export function renewJob<B>(job: Job<B>, id: number, request: JobRequest<B>): Job<B> {
   job.id = id;
   job.request = job.asker = request;
@@ -201,7 +201,7 @@ export function renewJob<B>(job: Job<B>, id: number, request: JobRequest<B>): Jo
   return job;
 }
 
-/** Shared by all jobs that only one client waits for, and so never changed. */
+/** Shared by all jobs that only one asker waits for, and so never changed. */
 const NO_OTHERS: readonly never[] = [];
 
 /** All who wait for a job, the one whose turn it takes first. */

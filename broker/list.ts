@@ -1,6 +1,6 @@
 /**
  * A doubly linked list whose links live in its items: joining and leaving cost the same however long
- * it is. An item is in one list at a time.
+ * the list is. An item is in one list at a time.
  *
  * @module
  */
@@ -20,7 +20,7 @@ export function noLinks<T>(): Links<T> {
 
 /** An item that can be in a list. */
 export interface Linked<T> {
-  /** Where it stands. */
+  /** Its neighbours in the list. */
   readonly links: Links<T>;
 }
 

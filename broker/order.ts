@@ -1,6 +1,6 @@
 /**
- * Finds workers that have lost a job: one that runs one job at a time ends its jobs in the order in which
- * it got them, so a job that stays while later ones are answered will never be. Has no clock of its own.
+ * Finds workers that have lost a job. A worker that runs one job at a time answers its jobs in the order in
+ * which it got them, so a job that stays open while later ones are answered will never be answered.
  *
  * @module
  */
@@ -14,20 +14,20 @@ interface Seen {
   answered: number;
 }
 
-/** How often workers are looked at, ms. */
+/** How often workers are checked, ms. */
 const LOOK_INTERVAL = 1000;
 
-/** Looks at workers that run one job at a time. */
+/** Watches workers that run one job at a time. */
 export class OrderWatch<B> {
   #seen = new Map<Worker<B>, Seen>();
   #lookAt = 0;
 
-  /** ms until it wants to look again; Infinity: there is nothing to see. */
+  /** ms until workers are to be checked again; Infinity: there is nothing to see. */
   wait(now: number): number {
     return this.#seen.size === 0 ? Infinity : Math.max(0, this.#lookAt - now);
   }
 
-  /** Workers that have answered others and kept the same job open since the last look. */
+  /** Workers that have answered other jobs and kept the same one open since the last check. */
   look(workers: Iterable<Worker<B>>, now: number): Worker<B>[] {
     if (now < this.#lookAt) return [];
     this.#lookAt = now + LOOK_INTERVAL;

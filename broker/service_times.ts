@@ -8,8 +8,9 @@
 const WEIGHT = 1 / 16;
 /** One job in so many takes longer than `tail`. */
 const RARE = 200;
-/** The tail is looked up anew after so many observations; older ones than some thousands fade. */
+/** The tail is found again after so many observations. */
 const LOOK_INTERVAL = 32;
+/** After so many observations, all that were counted before weigh half: those some thousands ago hardly count. */
 const FADE_INTERVAL = 1024;
 /** Times are counted by their power of two, from 1 µs to half an hour. */
 const POWERS = 32;
@@ -22,7 +23,7 @@ export class ServiceTimes {
   #count = 0;
   #observed = 0;
 
-  /** The mean of the last ones; undefined before the first. */
+  /** The mean of the last times; undefined before the first. */
   get mean(): number | undefined {
     return this.#mean;
   }
@@ -32,12 +33,12 @@ export class ServiceTimes {
     return this.#tail;
   }
 
-  /** A worker's first job has taken so long, which tells little: its code was just loaded. */
+  /** A worker's first job has taken so long, ms. That says little, as its code was just loaded. */
   guess(time: number): void {
     this.#mean ??= time;
   }
 
-  /** A job has taken so long. */
+  /** A job has taken so long, ms. */
   observe(time: number): void {
     this.#mean ??= time;
     this.#mean += (time - this.#mean) * WEIGHT;
@@ -49,7 +50,7 @@ export class ServiceTimes {
     if (this.#observed % LOOK_INTERVAL === 0) this.#tail = this.#look();
   }
 
-  /** The upper bound of the slowest that are not rare. */
+  /** The upper bound of the slowest times that are not rare. */
   #look(): number {
     let slower = 0;
     for (let power = POWERS - 1; power > 0; power--) {

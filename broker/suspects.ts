@@ -1,13 +1,13 @@
 /**
- * Jobs whose worker died under them, and how they get another try. Knows no clock and no worker.
+ * Jobs whose worker died while it had them, and how they get another try. It knows no clock and no worker.
  *
  *     its worker died → held ─excused→ in line ─its turn─┐
  *                        │                               ├→ ready → (a worker for itself)
  *                        └─guilty, not the last time─────┘
  *
- * A job that was excused may have killed its worker all the same, while others did so too: those run one
- * at a time in the whole pool, and the turn lasts until the job has ended or its next death was judged. So
- * a worker that such a job kills dies alone, which is no excuse any more.
+ * A job that was excused may have killed its worker all the same, at the same time as others. Excused jobs run
+ * one at a time in the whole pool: a turn lasts until the job has ended, or the next death of its worker was
+ * judged. So a worker that such a job kills dies alone, which is not an excuse any more.
  *
  * @module
  */
@@ -17,13 +17,13 @@ import { type Linked, List } from "./list.ts";
 
 /** What is known against a job. */
 export interface Past {
-  /** Workers that died of it, as far as anybody can tell. */
+  /** Workers that died because of the job, as far as is known. */
   deaths: number;
-  /** 1 if a worker died that had it among others, so that nobody knows which of them it ran; else 0. */
+  /** 1 if a worker died that had several jobs, so that it is not known whether it ran this one; else 0. */
   doubts: number;
-  /** Workers that died under it, but together with others. */
+  /** Workers that died with the job, but at the same time as others. */
   excused: number;
-  /** Times that its worker was ended because of another job. */
+  /** Times that its worker was ended because of another job there. */
   beside: number;
 }
 
@@ -31,18 +31,18 @@ export interface Past {
 export interface Suspect<T> extends Linked<T>, Past {
   /** Its number. */
   readonly id: number;
-  /** Its weight, for the sum. */
+  /** What it takes in memory, bytes. */
   readonly bytes: number;
-  /** Where it waits here; undefined: it does not. */
+  /** Where it waits among the suspects; undefined: it does not. */
   shelf: Shelf | undefined;
 }
 
 /** held: for a verdict; inLine: for its turn; ready: for a worker. */
 export type Shelf = "held" | "inLine" | "ready";
 
-/** A job is given up after so many times `maxAttempts` deaths of any kind. */
+/** A job is given up after this many times `maxAttempts` deaths of any kind. */
 const ANY_DEATHS = 3;
-/** No job's number. */
+/** Not the number of any job. */
 const NOBODY = 0;
 
 /** Jobs under suspicion that wait. */
@@ -63,7 +63,7 @@ export class Suspects<T extends Suspect<T>> {
     return this.#bytes;
   }
 
-  /** The next one for a worker; it stays here until it is removed. */
+  /** The next suspect for a worker; it stays here until it is removed. */
   next(): T | undefined {
     const next = this.#shelves.inLine.first;
     if (next !== undefined && this.#turn === NOBODY) {
@@ -98,7 +98,7 @@ export class Suspects<T extends Suspect<T>> {
     this.#count(job, -1);
   }
 
-  /** A job has ended, or was judged: if it was its turn, that is over. */
+  /** A job has ended, or was judged: its turn is over, if it had one. */
   endTurn(job: T): void {
     if (this.#turn === job.id) this.#turn = NOBODY;
   }
@@ -123,8 +123,8 @@ export class Suspects<T extends Suspect<T>> {
 }
 
 /**
- * Notes a death against a job. `known`: it was running; else it was one of more than can run, and only if
- * it ends its next worker as well, both count.
+ * Notes a death against a job. `known`: the job was running. If not, its worker had more jobs than it can run,
+ * and the death counts only if the job ends its next worker as well: then both count.
  */
 export function blame(job: Past, verdict: Verdict, known: boolean): void {
   if (verdict === "excused") job.excused++;
@@ -134,12 +134,12 @@ export function blame(job: Past, verdict: Verdict, known: boolean): void {
   } else job.doubts = 1;
 }
 
-/** Workers that have had a job and are gone; it may have run in each of them. */
+/** Workers that had a job and are gone; it may have run in each of them. */
 export function triesOf({ deaths, doubts, excused, beside }: Past): number {
   return deaths + doubts + excused + beside;
 }
 
-/** Whether a job gets a worker for itself: it may end it, or was ended beside another. */
+/** Whether a job gets a worker for itself: it may end the worker, or another job has ended its last one. */
 export function isSuspect(job: Past): boolean {
   return triesOf(job) > 0;
 }

@@ -34,7 +34,7 @@ const EVENTS = {
   reject: 1,
   dispatch: 20,
   prove: 10,
-  settle: 20,
+  reply: 20,
   stray: 2,
   giveBack: 3,
   addWorker: 5,
@@ -233,7 +233,7 @@ class BrokerModel {
     while (!this.#broker.idle) {
       this.dispatch();
       for (const hand of this.#hands) if (hand.worker.unsent !== undefined) this.#prove(hand);
-      for (const hand of this.#hands) while (hand.jobs.length > 0) this.#settle(hand, 0, 1000, 200);
+      for (const hand of this.#hands) while (hand.jobs.length > 0) this.#reply(hand, 0, 1000, 200);
       this.#compare();
     }
     for (const { id, ends } of this.#asked.values()) assert.equal(ends, 1, `Job ${id} ended once`);
@@ -335,11 +335,11 @@ class BrokerModel {
     this.#end(asked, Code.cancelled);
   }
 
-  settle(worker: number, second: number): void {
+  reply(worker: number, second: number): void {
     const hand = pick(this.#hands, worker);
     if (hand === undefined || hand.jobs.length === 0) return;
     const position = second % Math.min(hand.jobs.length, this.#limits.concurrency);
-    this.#settle(hand, position, second * 5, second % 7 === 0 ? Code.handlerFailed : Code.ok);
+    this.#reply(hand, position, second * 5, second % 7 === 0 ? Code.handlerFailed : Code.ok);
   }
 
   /** A worker names a job that it does not have: unknown, or another worker's. */
@@ -862,7 +862,7 @@ class BrokerModel {
     assert(soon || ending, "a job waits at a worker only for a moment");
   }
 
-  #settle(hand: Hand, position: number, micros: number, code: number): void {
+  #reply(hand: Hand, position: number, micros: number, code: number): void {
     const asked = hand.jobs[position];
     assert(asked);
     const { answered, failed } = this.#broker.counters;

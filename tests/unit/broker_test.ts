@@ -1841,7 +1841,7 @@ class Audit {
     const dice = this.#random(100);
     if (dice < 30) this.#submit();
     else if (dice < 50) this.#dispatch(1 + this.#random(20));
-    else if (dice < 72) this.#settle();
+    else if (dice < 72) this.#reply();
     else if (dice < 76) this.#stray();
     else if (dice < 80) this.#giveBack();
     else if (dice < 84) this.#addWorker();
@@ -1986,21 +1986,21 @@ class Audit {
     });
   }
 
-  #settle(): void {
+  #reply(): void {
     const worker = this.#pick(this.#workers.filter(({ jobs }) => jobs.size > 0));
     if (worker === undefined) return;
     const running = [...worker.jobs.values()].slice(0, this.#limits.concurrency);
     const job = this.#pick(running);
     if (job === undefined) return;
     const micros = this.#random(3) === 0 ? this.#random(2000) : this.#random(100);
-    const settled = this.#broker.takeReply(worker, job.id, Code.ok, micros, this.#now);
+    const answered = this.#broker.takeReply(worker, job.id, Code.ok, micros, this.#now);
     const entry = this.#entry(job);
-    assert.equal(settled, entry.abandoned ? undefined : job);
+    assert.equal(answered, entry.abandoned ? undefined : job);
     assert.equal(entry.worker, worker);
     assert.equal(job.state, "ended");
     entry.worker = undefined;
-    if (settled !== undefined) this.#end(entry);
-    note(entry.abandoned ? "settled abandoned" : "settled");
+    if (answered !== undefined) this.#end(entry);
+    note(entry.abandoned ? "answered abandoned" : "answered");
   }
 
   /** A worker of now or then answers, or gives back, what it does not have. */
@@ -2223,8 +2223,8 @@ Deno.test("Broker ends each job once and mixes no clients when all happens in ra
       throw new Error(`Seed ${seed}: ${error}`, { cause: error });
     }
   }
-  const all = ["submitted", "refused", "to an idle one", "prefetched", "settled", "stray"];
-  all.push("settled abandoned", "given back", "removed: died", "removed: left", "abandoned");
+  const all = ["submitted", "refused", "to an idle one", "prefetched", "answered", "stray"];
+  all.push("answered abandoned", "given back", "removed: died", "removed: left", "abandoned");
   all.push("dropped", "closed: serve", "closed: refuse", "ended: undefined", "ended: 408");
   all.push("ended: 502", "ended: 503", "suspect sent", "suspect not sent yet");
   for (const what of all) assert((Audit.seen[what] ?? 0) > 50, `Hardly tested: ${what}`);
