@@ -19,15 +19,16 @@
  */
 
 import { type Access, hasRules, openAccess } from "./auth/access.ts";
-import { readRules } from "./auth/access_control.ts";
+import { type AccessRules, readRules } from "./auth/access_control.ts";
+import { Configuration, type OptionSource } from "./ops/configuration.ts";
 import { Events } from "./ops/events.ts";
-import { keepFixed } from "./ops/fixed_options.ts";
 import { requireHandler, requirePlainFiles } from "./ops/given_files.ts";
-import { IdleWatch } from "./ops/idle_watch.ts";
+import { type Activity, IdleWatch } from "./ops/idle_watch.ts";
 import type { Log } from "./ops/log.ts";
 import { accessOf, fixedOf, limitsOf } from "./ops/loop_options.ts";
 import { Logs } from "./ops/logs.ts";
 import { countFiles, OpenFiles } from "./ops/open_files.ts";
+import { type Finished, Outcome } from "./ops/outcome.ts";
 import { type Rest, Shutdown } from "./ops/shutdown.ts";
 import { Signals } from "./ops/signals.ts";
 import { checkStart } from "./ops/start_checks.ts";
@@ -38,15 +39,13 @@ import { resolveOptions } from "./options/resolve.ts";
 import type { ServeOptions, Settings } from "./options/settings.ts";
 import { childSpec, requireRun } from "./pool/child_spec.ts";
 import { type CodeListener, HandlerCode } from "./pool/handler_code.ts";
-import type { Workshop } from "./pool/orders.ts";
 import { Pool, type PoolListener } from "./pool/pool.ts";
-import { warnOfDropped } from "./pool/printed_lines.ts";
 import { readVariable } from "./system/variables.ts";
 import { checkSize } from "./pool/scaling.ts";
 import { type ExitReason, Supervisor } from "./pool/supervisor.ts";
 import { tryHandler } from "./pool/check.ts";
 import { BrokerLoop } from "./ports/loop.ts";
-import type { BrokerCounters, Look, LoopEvent, SocketCounters } from "./ports/messages.ts";
+import type { BrokerCounters, LoopCommand, LoopEvent, SocketCounters } from "./ports/messages.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { messageOf } from "./system/errors.ts";
 import { filePath } from "./system/files.ts";
@@ -72,7 +71,7 @@ export type {
   WorkerEvent,
   WorkerExitEvent,
 } from "./options/settings.ts";
-export type { BrokerCounters, ExitReason, SocketCounters, Stats, WorkerStats };
+export type { BrokerCounters, ExitReason, Finished, SocketCounters, Stats, WorkerStats };
 export type {
   Handler,
   HandlerContext,
@@ -123,12 +122,6 @@ export interface Server {
   reopenLog(): boolean;
   /** The same as `shutdown()`, but does not reject with a failure that `ready` or `finished` has reported. */
   [Symbol.asyncDispose](): Promise<void>;
-}
-
-/** How a server ended. */
-export interface Finished {
-  /** Whether a worker had to be killed because it did not leave in time. */
-  forced: boolean;
 }
 
 /**
@@ -182,111 +175,95 @@ const MIN_LINGER = 100;
 /** Sockets may take this much longer to close than clients have to take their last replies, ms. */
 const CLOSE_MARGIN = 200;
 
+const UNFILTERED =
+  "this kernel can't filter system calls: only Deno's own sandbox confines handlers";
+
+const DEBUGGER_OPEN =
+  "Deno's debugger is open on port 9229: every user of this machine can run code in this process";
+
 /** The parent: owns the loop, the pool and all else of one server, and carries news from one to the other. */
 class PreforkServer implements Server {
   readonly #startedAt = performance.now();
-  readonly #reread: () => ServeOptions | undefined;
-  /** What was asked for; the settings follow from it. */
-  #options: ServeOptions;
-  #settings: Settings;
+  readonly #outcome = new Outcome();
+  readonly #shutdown = new Shutdown();
   readonly #logs: Logs;
   readonly #events: Events;
   readonly #library: Library;
   readonly #premises: Premises;
   readonly #access: Access | undefined;
-  readonly #loop: BrokerLoop;
   readonly #code: HandlerCode;
+  readonly #loop: BrokerLoop;
   readonly #supervisor: Supervisor;
   readonly #pool: Pool;
+  readonly #configuration: Configuration;
   readonly #signals: Signals | undefined;
   readonly #timer: TickTimer;
-  readonly #shutdown = new Shutdown();
-  readonly #ready = Promise.withResolvers<void>();
-  readonly #finished = Promise.withResolvers<Finished>();
   /** Ends the wait for clients to take their last replies. */
-  readonly #cutShort = Promise.withResolvers<void>();
+  #cutShort: (() => void) | undefined;
   #stopHook: Promise<void> | undefined;
-  #failure: Error | undefined;
-  /** Somebody has `ready` or `finished`, and so hears of a failure. */
-  #isAsked = false;
 
-  constructor(
-    settings: Settings,
-    options: ServeOptions,
-    reread: () => ServeOptions | undefined,
-  ) {
-    this.#settings = settings;
-    this.#options = options;
-    this.#reread = reread;
-    this.#logs = new Logs(settings);
+  /** Makes all parts; the sockets are bound then, and nothing runs. */
+  constructor(settings: Settings, options: ServeOptions, reread: OptionSource["reread"]) {
+    const logs = this.#logs = new Logs(settings);
+    const { log } = logs;
+    const wake = () => this.#timer.wake();
     try {
-      const { log } = this;
-      this.#events = new Events(log, settings);
-      this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
-      if (shutDebugger(this.#library.path) === "open") log.warn(DEBUGGER_OPEN);
+      const events = this.#events = new Events(log, settings);
+      const library = this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
+      if (shutDebugger(library.path) === "open") log.warn(DEBUGGER_OPEN);
       const spec = childSpec(settings, WORKER_MODULE, Deno.execPath());
       requireRun(spec.program);
       checkStart(settings, countFiles(), (doubt) => log.warn(doubt));
-      const confines = canConfine(this.#library.path);
-      if (!confines && Deno.build.os === "linux") log.warn(UNFILTERED);
+      const canFilter = canConfine(library.path);
+      if (!canFilter && Deno.build.os === "linux") log.warn(UNFILTERED);
       this.#supervisor = new Supervisor(settings, { cpus: navigator.hardwareConcurrency });
       const { backend, pidFile } = settings;
-      const premises = this.#premises = new Premises(
-        this.#library,
-        { backend, pidFile, workers: spec },
-        log,
-      );
+      const premises = new Premises(library, { backend, pidFile, workers: spec }, log);
+      this.#premises = premises;
       const places = { files: premises, start: premises.start };
-      this.#code = new HandlerCode(spec, settings, places, log, this.#codeListener());
+      const code = new HandlerCode(spec, settings, places, log, this.#codeListener());
+      this.#code = code;
       requirePlainFiles(settings);
-      this.#access = openAccess(accessOf(settings), this.#library);
+      const access = this.#access = openAccess(accessOf(settings), library);
+      const fixed = { ...fixedOf(settings), backend: premises.backend, visits: logs.hasVisits };
       this.#loop = new BrokerLoop(
-        this.#library,
-        {
-          ...limitsOf(settings),
-          ...fixedOf(settings),
-          backend: premises.backend,
-          access: this.#access,
-          visits: this.#logs.hasVisits,
-        },
+        library,
+        { ...limitsOf(settings), ...fixed, access },
         (event) => this.#hear(event),
       );
       premises.handOver(this.#loop.backend);
-      const files = new OpenFiles(
-        { count: countFiles, canOpen: (count) => canOpen(this.#library, count) },
-        log,
-        () => this.#supervisor.forgiveStarts(),
-      );
-      this.#pool = new Pool(settings, {
-        supervisor: this.#supervisor,
-        code: this.#code,
-        plane: this.#loop,
-        files,
-        events: this.#events,
-        log,
-        workshop: () => this.#workshop(confines),
-        makeKeys: () => this.#access?.makeWorkerKeys(),
-        isWaiting: () => this.#isWaiting,
-        wake: () => this.#timer.wake(),
+      const table = { count: countFiles, canOpen: (count: number) => canOpen(library, count) };
+      const files = new OpenFiles(table, log, () => this.#supervisor.forgiveStarts());
+      const pool = this.#pool = new Pool(settings, {
+        ...{ supervisor: this.#supervisor, plane: this.#loop, code, files, events, log, wake },
+        workshop: () => ({
+          backend: this.backend,
+          library: premises.library,
+          canConfine: canFilter,
+        }),
+        makeKeys: () => access?.makeWorkerKeys(),
+        // Workers that are there need no modules, and may leave without.
+        isWaiting: () => code.isLoading && !this.stopping && !this.#supervisor.everReady,
       }, this.#poolListener());
-      const wake = () => this.#timer.wake();
-      if (settings.handleSignals) {
-        this.#signals = new Signals(this, settings.signalPassthrough, wake);
-      }
-      this.#timer = this.#makeTimer(files);
+      const source = { reread, resolve, checkSize, hasRules: needsRules, readRules: rulesOf };
+      const send = (command: LoopCommand) => this.#loop.send(command);
+      const hasRules = access !== undefined;
+      const parts = { log, events, code, pool, send, hasRules };
+      this.#configuration = new Configuration(options, settings, source, parts);
+      const { handleSignals, signalPassthrough } = settings;
+      if (handleSignals) this.#signals = new Signals(this, signalPassthrough, wake);
+      this.#timer = new TickTimer(this.#ticks(files), (error) => this.#broke(error));
     } catch (error) {
       this.#cleanUp();
-      this.#logs.close();
+      logs.close();
       throw error;
     }
-    this.#ready.promise.catch(() => {});
-    this.#finished.promise.catch(() => {});
   }
 
   /** All that is done from time to time; the loop has a list of its own. */
-  #makeTimer(files: OpenFiles): TickTimer {
+  #ticks(files: OpenFiles): Ticks {
     const idle = new IdleWatch(() => this.#events.emit("idle", undefined));
-    const ticks = new Ticks([
+    return new Ticks([
       ...(this.#signals === undefined ? [] : [this.#signals]),
       this.#events,
       this.#logs,
@@ -294,19 +271,18 @@ class PreforkServer implements Server {
       { tick: (now) => this.#premises.tick(now, this.#mending()) },
       this.#pool,
       { tick: (now) => this.#tickShutdown(now) },
-      { tick: (now) => idle.tick(now, activityOf(this.#loop.look())) },
+      { tick: (now) => idle.tick(now, this.#rest()) },
     ]);
-    return new TickTimer(ticks, (error) => this.#broke(error));
   }
 
   /** Lets workers come up, and serves. */
   begin(): void {
-    const { frontend, backend } = this;
-    const { handler = "echo" } = this.#code.spec;
-    const { minWorkers: min, maxWorkers: max } = this.#settings;
-    this.#events.emit("listening", { frontend, backend, handler });
-    this.log.debug("pool", { min, max, library: this.library });
-    logRemarks(this.log, this.#settings, {
+    const { frontend, backend, log } = this;
+    const { settings } = this.#configuration;
+    const { minWorkers: min, maxWorkers: max } = settings;
+    this.#events.emit("listening", { frontend, backend, handler: settings.handler ?? "echo" });
+    log.debug("pool", { min, max, library: this.library });
+    logRemarks(log, settings, {
       frontend,
       serverKey: this.#access?.serverKey,
       countsConnections: this.#loop.look().connections !== undefined,
@@ -315,7 +291,17 @@ class PreforkServer implements Server {
     this.#code.start();
     this.#timer.wake();
     this.#run();
-    if (this.#settings.watch) this.#watch();
+    if (settings.watch && settings.handler?.startsWith("file:")) this.#watch(settings.handler);
+  }
+
+  async #watch(handler: string): Promise<void> {
+    const watched = {
+      isStopping: () => this.stopping,
+      listFiles: () => this.#code.listFiles(),
+      reload: () => this.reload(),
+    };
+    const failed = (error: unknown) => this.log.error("not watching", { error: messageOf(error) });
+    await reloadOnChange(watched, filePath(new URL(handler)), this.ended, failed);
   }
 
   // ---- what it is asked ----
@@ -339,18 +325,16 @@ class PreforkServer implements Server {
   }
 
   get ready(): Promise<void> {
-    this.#isAsked = true;
-    return this.#ready.promise;
+    return this.#outcome.ready;
   }
 
   get finished(): Promise<Finished> {
-    this.#isAsked = true;
-    return this.#finished.promise;
+    return this.#outcome.finished;
   }
 
   /** Fulfilled when the server has ended, in whatever way. */
   get ended(): Promise<void> {
-    return this.#finished.promise.then(() => {}, () => {});
+    return this.#outcome.ended;
   }
 
   /** Whether it was told to stop. */
@@ -359,7 +343,7 @@ class PreforkServer implements Server {
   }
 
   stats(): Stats {
-    const { minWorkers: min, maxWorkers: max } = this.#settings;
+    const { minWorkers: min, maxWorkers: max } = this.#configuration.settings;
     const look = this.#loop.look();
     return statsOf({
       uptime: performance.now() - this.#startedAt,
@@ -373,74 +357,21 @@ class PreforkServer implements Server {
 
   // ---- what it is told ----
 
-  resize({ min, max }: { min?: number; max?: number }): void {
-    const minWorkers = min ?? Math.min(this.#settings.minWorkers, max ?? Infinity);
-    const maxWorkers = max ?? Math.max(this.#settings.maxWorkers, min ?? 0);
-    checkSize({ ...this.#settings, minWorkers, maxWorkers });
-    this.#options = { ...this.#options, minWorkers, maxWorkers };
-    const { minSpareWorkers, maxSpareWorkers } = resolve(this.#options);
-    const changed = { minWorkers, maxWorkers, minSpareWorkers, maxSpareWorkers };
-    this.#settings = { ...this.#settings, ...changed };
-    this.#pool.configure(this.#settings, performance.now());
-    this.#events.emit("resized", { min: minWorkers, max: maxWorkers });
+  resize(bounds: { min?: number; max?: number }): void {
+    this.#configuration.resize(bounds);
   }
 
   growBy(workers: number): void {
-    const { minWorkers, maxWorkers } = this.#settings;
-    const [min, max] = [Math.max(1, minWorkers + workers), Math.max(1, maxWorkers + workers)];
-    this.resize({ min, max });
+    this.#configuration.growBy(workers);
   }
 
   reload(options?: ServeOptions): Promise<void> {
-    return this.#reloadWith(options && { ...this.#options, ...options });
+    if (this.stopping) return Promise.reject(new Error("Cannot reload: the server is stopping"));
+    return this.#configuration.reload(options);
   }
 
   reloadAgain(): void {
-    try {
-      // How it ends is logged where it ends.
-      this.#reloadWith(this.#reread()).catch(() => {});
-    } catch (error) {
-      this.log.error("not reloaded", { error: messageOf(error) });
-    }
-  }
-
-  /** Reloads with `options` in place of all that were given before; undefined: with the same. */
-  #reloadWith(options: ServeOptions | undefined): Promise<void> {
-    if (this.stopping) return Promise.reject(new Error("Cannot reload: the server is stopping"));
-    const settings = options && resolve(options);
-    let next: ReturnType<HandlerCode["prepare"]>;
-    try {
-      next = this.#code.prepare(settings ?? this.#settings);
-    } catch (error) {
-      this.log.error("not reloaded", { error: messageOf(error) });
-      return Promise.reject(error);
-    }
-    if (options !== undefined && settings !== undefined) this.#reconfigure(options, settings);
-    this.#applyRules();
-    this.#events.emit("reloading", undefined);
-    return this.#code.reload(next, this.#settings);
-  }
-
-  #reconfigure(options: ServeOptions, next: Settings): void {
-    this.#options = options;
-    this.#settings = keepFixed(this.#settings, next, (remark) => this.log.warn(remark));
-    this.#events.configure(this.#settings);
-    this.#pool.configure(this.#settings, performance.now());
-    this.#loop.send({ type: "configure", limits: limitsOf(this.#settings) });
-  }
-
-  /** Lets clients in by the rules of now; if these can't be read, the ones that were stay. */
-  #applyRules(): void {
-    const settings = accessOf(this.#settings);
-    if (!hasRules(settings)) return;
-    try {
-      requirePlainFiles(this.#settings);
-      const rules = readRules(settings);
-      if (this.#access === undefined) this.log.warn(RULES_LATE);
-      else this.#loop.send({ type: "rules", rules });
-    } catch (error) {
-      this.log.error("the access rules stay as they were", { error: messageOf(error) });
-    }
+    if (!this.stopping) this.#configuration.reloadAgain();
   }
 
   reopenLog(): boolean {
@@ -457,20 +388,16 @@ class PreforkServer implements Server {
 
   async shutdown(options: { queued?: "refuse" | "serve" } = {}): Promise<void> {
     this.stop(options.queued ?? "refuse", "shutdown");
-    await this.#finished.promise;
+    await this.#outcome.finished;
   }
 
-  /** What `ready` or `finished` has reported is not reported again: it would hide the error that ends the block. */
   async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      await this.shutdown();
-    } catch (error) {
-      if (!this.#isAsked) throw error;
-    }
+    this.stop("refuse", "shutdown");
+    await this.#outcome.dispose();
   }
 
   stop(queued: "refuse" | "serve", reason: string): void {
-    const { stopTimeout } = this.#settings;
+    const { stopTimeout } = this.#configuration.settings;
     if (!this.#shutdown.start(queued, stopTimeout, performance.now())) return;
     this.#stopHook = this.#events.emit("stopping", { reason, queued });
     this.#premises.leave();
@@ -482,13 +409,14 @@ class PreforkServer implements Server {
     this.stop("refuse", "killed");
     this.#shutdown.kill(performance.now());
     this.#supervisor.killAll(performance.now());
-    this.#cutShort.resolve();
+    this.#cutShort?.();
     this.#loop.send({ type: "drain", waiting: "refuse" });
     this.#timer.wake();
   }
 
   /** Leaves nothing behind, at once: the program ends, or `deno run --watch` starts it again. */
   abandon(): void {
+    this.#timer.stop();
     this.#pool.killAll();
     this.#loop.abandon();
     this.#cleanUp();
@@ -500,16 +428,14 @@ class PreforkServer implements Server {
     switch (event.type) {
       case "log":
         return this.log[event.level](event.message, event.fields);
-      case "line": {
-        const { worker, line: { level, message, fields, job } } = event;
-        return this.log[level](message, { ...fields, worker, job: job === 0 ? undefined : job });
-      }
+      case "line":
+        return this.#logs.line(event.worker, event.line);
       case "dropped":
-        return warnOfDropped(this.log, event.worker, event.lines);
+        return this.#logs.dropped(event.worker, event.lines);
+      case "visits":
+        return this.#logs.visits(event.visits);
       case "requestFailed":
         return void this.#events.emit("requestFailed", event.failure);
-      case "visits":
-        return event.visits.forEach((visit) => this.#logs.visit(visit));
       case "backendMoved":
         return this.#backendMoved(event.before, event.endpoint);
       case "mended":
@@ -519,36 +445,8 @@ class PreforkServer implements Server {
       case "worked":
         return this.#timer.wake();
       default:
-        this.#hearOfWorker(event);
+        this.#pool.hear(event);
         return this.#timer.wake();
-    }
-  }
-
-  #hearOfWorker(event: WorkerNews): void {
-    const pool = this.#pool;
-    switch (event.type) {
-      case "loaded":
-        return pool.loaded(event.worker);
-      case "ready":
-        return pool.ready(event.worker);
-      case "failed":
-        return pool.loadFailed(event.worker, event.message);
-      case "leaving":
-        return pool.leaving(event.worker);
-      case "left":
-        return pool.left(event.worker);
-      case "lost":
-        return pool.lost(event.worker);
-      case "diedBusy":
-        return pool.diedBusy(event.worker);
-      case "departed":
-        return pool.departed(event.worker);
-      case "memory":
-        return pool.measured(event.worker, event.bytes);
-      case "overran":
-        return pool.overran(event.worker);
-      case "isolated":
-        return pool.isolated(event.worker);
     }
   }
 
@@ -567,7 +465,7 @@ class PreforkServer implements Server {
 
   #poolListener(): PoolListener {
     return {
-      ready: () => this.#ready.resolve(),
+      ready: () => this.#outcome.becameReady(),
       failed: (error) => this.#fail(error),
       reloaded: () => {
         this.#code.reloaded();
@@ -582,20 +480,12 @@ class PreforkServer implements Server {
     this.#events.emit("reloadFailed", { message });
   }
 
-  /** Whether workers must wait for modules: those that are there may stay, and leave. */
-  get #isWaiting(): boolean {
-    return this.#code.isLoading && !this.stopping && !this.#supervisor.everReady;
-  }
-
-  #workshop(confines: boolean): Workshop {
-    return { backend: this.backend, library: this.#premises.library, canConfine: confines };
-  }
-
   #mending(): Mending {
     return {
       moved: () => {
         this.#code.placeAgain();
-        if (this.#settings.backend !== undefined) this.#backendMoved(this.backend, this.backend);
+        const isGiven = this.#configuration.settings.backend !== undefined;
+        if (isGiven) this.#backendMoved(this.backend, this.backend);
         else this.#loop.send({ type: "moveBackend", endpoint: this.#premises.backend });
       },
       sockets: () => this.#loop.send({ type: "mend" }),
@@ -613,34 +503,27 @@ class PreforkServer implements Server {
     this.log.warn("the socket file was removed, it is bound again", { endpoint });
   }
 
-  async #watch(): Promise<void> {
-    const { handler } = this.#settings;
-    if (!handler?.startsWith("file:")) return;
-    const watched = {
-      isStopping: () => this.stopping,
-      listFiles: () => this.#code.listFiles(),
-      reload: () => this.reload(),
-    };
-    const failed = (error: unknown) => this.log.error("not watching", { error: messageOf(error) });
-    await reloadOnChange(watched, filePath(new URL(handler)), this.ended, failed);
-  }
-
   // ---- the end ----
 
   /** It can't start at all. */
   #fail(error: Error): void {
     if (this.#shutdown.phase === "stopping") return;
-    this.#failure ??= error;
-    this.#ready.reject(error);
+    this.#outcome.fail(error);
     this.kill();
   }
 
-  /** Something that must not fail has failed: nothing can be relied on. */
+  /** What must not fail has failed: nothing can be relied on. */
   #broke(error: unknown): void {
-    this.#failure ??= error instanceof Error ? error : new Error(String(error));
-    this.log.error("the broker failed", { error: this.#failure.message });
+    this.#outcome.fail(error);
+    this.log.error("the broker failed", { error: messageOf(this.#outcome.failure) });
     this.#pool.killAll();
     this.#loop.send({ type: "stop" });
+  }
+
+  #rest(): Rest & Activity {
+    const { queued, running, lastJobAt, workers, hasUnsent, readAt } = this.#loop.look();
+    const isDeserted = this.#supervisor.stopped && workers.size === 0;
+    return { isIdle: queued === 0 && running === 0, lastJobAt, isDeserted, hasUnsent, readAt };
   }
 
   #tickShutdown(now: number): number {
@@ -654,13 +537,6 @@ class PreforkServer implements Server {
     return 0;
   }
 
-  #rest(): Rest {
-    const look = this.#loop.look();
-    const { isIdle } = activityOf(look);
-    const isDeserted = this.#supervisor.stopped && look.workers.size === 0;
-    return { isIdle, isDeserted, hasUnsent: look.hasUnsent, readAt: look.readAt };
-  }
-
   async #run(): Promise<void> {
     try {
       await this.#loop.run();
@@ -672,59 +548,39 @@ class PreforkServer implements Server {
     this.#cleanUp();
     await this.#pool.close();
     const { forced } = this.#supervisor;
-    if (this.#failure === undefined) this.#events.emit("stopped", { forced });
+    if (this.#outcome.failure === undefined) this.#events.emit("stopped", { forced });
     await this.#logs.close();
     this.#timer.stop();
     this.#signals?.close();
-    this.#ready.reject(this.#failure ?? new Error("Cannot be ready: the server has ended"));
-    if (this.#failure === undefined) this.#finished.resolve({ forced });
-    else this.#finished.reject(this.#failure);
+    this.#outcome.end({ forced });
   }
 
   /** Closes the sockets, and waits for clients to take what is on its way to them. */
   async #closeSockets(): Promise<void> {
     const linger = Math.max(MIN_LINGER, this.#shutdown.endAt - performance.now());
     // libzmq 4.3.5 may never end when a client that has not read leaves in this very moment.
-    const timer = setTimeout(() => this.#cutShort.resolve(), linger + CLOSE_MARGIN);
-    await Promise.race([this.#loop.close(linger), this.#cutShort.promise]);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, linger + CLOSE_MARGIN);
+    this.#cutShort = resolve;
+    await Promise.race([this.#loop.close(linger), promise]);
     clearTimeout(timer);
   }
 
   #cleanUp(): void {
-    this.#code?.close(this.#failure ?? new Error("The server has ended"));
+    this.#code?.close(this.#outcome.failure ?? new Error("The server has ended"));
     this.#premises?.remove();
   }
 }
 
-/** What the loop says of a worker. */
-type WorkerNews = Exclude<
-  LoopEvent,
-  {
-    type:
-      | "backendMoved"
-      | "dropped"
-      | "line"
-      | "log"
-      | "mended"
-      | "notBound"
-      | "requestFailed"
-      | "visits"
-      | "worked";
-  }
->;
-
-function activityOf({ queued, running, lastJobAt }: Look): { isIdle: boolean; lastJobAt: number } {
-  return { isIdle: queued === 0 && running === 0, lastJobAt };
+function needsRules(settings: Settings): boolean {
+  return hasRules(accessOf(settings));
 }
 
-const UNFILTERED =
-  "this kernel can't filter system calls: only Deno's own sandbox confines handlers";
-
-const DEBUGGER_OPEN =
-  "Deno's debugger is open on port 9229: every user of this machine can run code in this process";
-
-const RULES_LATE =
-  "access rules cannot be added to a server that started without any: restart it to apply them";
+/** @throws {Error} when the list of clients can't be read or is wrong. */
+function rulesOf(settings: Settings): AccessRules {
+  requirePlainFiles(settings);
+  return readRules(accessOf(settings));
+}
 
 /** Loads the handler once, in a worker, with all that a server would give it; false: it has said why not. */
 async function check(settings: Settings, say: (remark: string) => void): Promise<boolean> {

@@ -6,6 +6,7 @@
  */
 
 import type { Settings } from "../options/settings.ts";
+import type { WorkerLine } from "../ports/messages.ts";
 import { AccessLog, type Visited } from "./access_log.ts";
 import { type Log, openLog } from "./log.ts";
 import { LogFollower } from "./log_follower.ts";
@@ -42,9 +43,19 @@ export class Logs {
     return this.#visits !== undefined;
   }
 
-  /** Logs a request that has ended. */
-  visit(visit: Visited): void {
-    this.#visits?.write(visit);
+  /** Logs requests that have ended. */
+  visits(visits: readonly Visited[]): void {
+    for (const visit of visits) this.#visits?.write(visit);
+  }
+
+  /** Logs a line of a worker's own. */
+  line(worker: number, { level, message, fields, job }: WorkerLine): void {
+    this.log[level](message, { ...fields, worker, job: job === 0 ? undefined : job });
+  }
+
+  /** Logs that lines of a worker are missing. */
+  dropped(worker: number, lines: number): void {
+    this.log.warn("a worker logs too much: lines were dropped", { worker, dropped: lines });
   }
 
   /** Opens the files again under their names; false: not all could be, and the old ones are still used. */

@@ -7,11 +7,10 @@
 
 import type { Events } from "../ops/events.ts";
 import type { Log } from "../ops/log.ts";
-import type { OpenFiles } from "../ops/open_files.ts";
 import type { WorkerStats } from "../ops/stats.ts";
-import type { Look, LoopCommand } from "../ports/messages.ts";
+import type { Look, LoopCommand, LoopEvent } from "../ports/messages.ts";
 import { messageOf } from "../system/errors.ts";
-import { LOAD_FAILED, type WorkerKeys } from "../wire/worker_config.ts";
+import { LOAD_FAILED } from "../wire/worker_config.ts";
 import {
   type Child,
   type ChildExit,
@@ -19,11 +18,11 @@ import {
   DENO_FAILED,
   isFromOutside,
   likelyCause,
-  spawnChild,
 } from "./child.ts";
-import { Gauges, type Measured } from "./gauges.ts";
-import { type HandlerCode, lateCause } from "./handler_code.ts";
-import { buildOrders, type OrderSettings, type Workshop } from "./orders.ts";
+import { Gauges, type Measured, type Workers } from "./gauges.ts";
+import { lateCause } from "./handler_code.ts";
+import { hire, type HiringParts } from "./hiring.ts";
+import type { OrderSettings } from "./orders.ts";
 import { PrintedLines } from "./printed_lines.ts";
 import { findRefusal, refusalError } from "./trials.ts";
 import type {
@@ -46,22 +45,19 @@ export interface Plane {
 }
 
 /** What a pool is made of. */
-export interface PoolParts {
+export interface PoolParts extends HiringParts {
   readonly supervisor: Supervisor;
-  readonly code: HandlerCode;
   readonly plane: Plane;
-  readonly files: OpenFiles;
   readonly events: Events;
   readonly log: Log;
-  /** What workers are told of the server, as it is now. */
-  workshop(): Workshop;
-  /** Keys for a worker; undefined where it needs none. */
-  makeKeys(): WorkerKeys | undefined;
   /** Whether no worker may be started yet. */
   isWaiting(): boolean;
   /** `tick` is due. */
   wake(): void;
 }
+
+/** What the loop says of workers. */
+export type WorkerNews = Extract<LoopEvent, { worker: number }>;
 
 /** What the server hears of its pool. */
 export interface PoolListener {
@@ -147,7 +143,7 @@ export class Pool {
 
   /** Sends a signal to all workers that are ready. */
   forward(signal: Deno.Signal): void {
-    const { workers } = this.#parts.plane.look();
+    const workers = this.#workers;
     for (const [worker, { child }] of this.#processes) {
       if (workers.has(worker)) child.kill(signal);
     }
@@ -191,12 +187,62 @@ export class Pool {
     }
   }
 
+  /** Hears what the loop says of a worker. */
+  hear(news: WorkerNews): void {
+    const { worker } = news;
+    const { supervisor, log } = this.#parts;
+    const process = this.#processes.get(worker);
+    if (process === undefined) return;
+    const now = performance.now();
+    switch (news.type) {
+      case "loaded":
+        process.isLoaded = true;
+        return;
+      case "ready":
+        return this.#ready(worker, process, now);
+      case "failed":
+        return this.#loadFailed(worker, process, news.message);
+      case "leaving":
+        return supervisor.leaving(worker, now);
+      case "left":
+        return supervisor.left(worker, now);
+      case "lost":
+        return process.child.kill("SIGKILL");
+      case "diedBusy":
+        process.diedBusy = true;
+        return;
+      case "departed":
+        return this.#departed(worker, process);
+      case "memory":
+        return this.#gauges.note([news], now, this.#workers, this.#settings.maxMemory);
+      case "overran":
+        log.warn("the handler does not stop, its worker is stopped", {
+          worker,
+          pid: process.child.pid,
+        });
+        return supervisor.overran(worker, now);
+      case "isolated":
+        log.warn("the handler does not stop, its worker gets no more jobs", { worker });
+        return supervisor.isolated(worker, now);
+    }
+  }
+
   // ---- a worker's life ----
 
   #spawn(worker: number, purpose: Purpose): void {
-    const { supervisor, events, log } = this.#parts;
+    const { supervisor, plane, events, log } = this.#parts;
+    const { starting } = supervisor.counts();
     try {
-      const child = this.#start(worker, purpose);
+      const { child, expected } = hire(
+        worker,
+        purpose,
+        starting,
+        this.#settings,
+        this.#parts,
+        this.#prints,
+      );
+      this.#processes.set(worker, processOf(child, purpose));
+      if (purpose === "serve") plane.send({ type: "expect", ...expected });
       this.#spawned++;
       supervisor.spawned(worker, performance.now());
       events.emit("workerSpawned", { worker, pid: child.pid, purpose });
@@ -207,110 +253,32 @@ export class Pool {
     }
   }
 
-  /** @throws {Error} when the system can't start a process. */
-  #start(worker: number, purpose: Purpose): Child {
-    const { supervisor, code, plane, files } = this.#parts;
-    files.require(supervisor.counts().starting);
-    const token = crypto.randomUUID();
-    const keys = purpose === "serve" ? this.#parts.makeKeys() : undefined;
-    const { spec, cwd } = code.placed;
-    const hiring = { purpose, token, keys };
-    // Its orders name what was granted, and `spec` what that means where it starts.
-    const orders = buildOrders(hiring, code.spec, this.#settings, this.#parts.workshop());
-    const child = spawnChild(spec, orders, cwd, (from, stream) => {
-      this.#prints.read(worker, from, stream);
-    });
-    this.#processes.set(worker, {
-      child,
-      purpose,
-      hasSpoken: purpose === "dequeue",
-      isLoaded: false,
-      isSignalled: false,
-      diedBusy: false,
-      exit: undefined,
-    });
-    if (purpose === "serve") {
-      plane.send({ type: "expect", worker, token, publicKey: keys?.publicKey });
-    }
-    return child;
-  }
-
-  /** A worker has loaded the module and calls its `init()`. */
-  loaded(worker: number): void {
-    const process = this.#processes.get(worker);
-    if (process !== undefined) process.isLoaded = true;
-  }
-
   /** A worker is in service. */
-  ready(worker: number): void {
-    const process = this.#processes.get(worker);
-    if (process === undefined) return;
-    process.hasSpoken = true;
+  #ready(worker: number, process: Process, now: number): void {
     const { supervisor, events, plane } = this.#parts;
+    process.hasSpoken = true;
     // One that was told to stop while it started is late: it may leave in order.
-    if (!supervisor.ready(worker, performance.now())) return plane.send({ type: "retire", worker });
+    if (!supervisor.ready(worker, now)) return plane.send({ type: "retire", worker });
     events.emit("workerReady", { worker, pid: process.child.pid });
     if (supervisor.counts().ready >= this.#settings.minWorkers) this.#listener.ready();
   }
 
   /** A worker can't load the handler. */
-  loadFailed(worker: number, message: string): void {
+  #loadFailed(worker: number, process: Process, message: string): void {
     const { supervisor, code } = this.#parts;
     // Somebody has removed modules from Deno's cache: the next workers find them again.
     if (message.includes("--cached-only") && supervisor.everReady) code.loadAgain();
-    this.#cannotLoad(worker, new Error(message));
+    this.#cannotLoad(worker, process, new Error(message));
   }
 
   /** Nor can any other worker, if none ever was ready. */
-  #cannotLoad(worker: number, error: Error): void {
-    const process = this.#processes.get(worker);
-    if (process === undefined || process.hasSpoken) return;
+  #cannotLoad(worker: number, process: Process, error: Error): void {
+    if (process.hasSpoken) return;
     process.hasSpoken = true;
     const { supervisor, log } = this.#parts;
     log.error(error.message, { worker });
     supervisor.loadFailed(worker, error.message, performance.now());
     if (!supervisor.everReady) this.#listener.failed(error);
-  }
-
-  /** A worker will leave of its own accord. */
-  leaving(worker: number): void {
-    this.#parts.supervisor.leaving(worker, performance.now());
-  }
-
-  /** A worker has said its last word. */
-  left(worker: number): void {
-    this.#parts.supervisor.left(worker, performance.now());
-  }
-
-  /** A worker's connection is gone though nobody asked it to leave. */
-  lost(worker: number): void {
-    this.#processes.get(worker)?.child.kill("SIGKILL");
-  }
-
-  /** A worker has died while it had jobs. */
-  diedBusy(worker: number): void {
-    const process = this.#processes.get(worker);
-    if (process !== undefined) process.diedBusy = true;
-  }
-
-  /** A worker reports its memory. */
-  measured(worker: number, bytes: number): void {
-    const { workers } = this.#parts.plane.look();
-    const { maxMemory } = this.#settings;
-    this.#gauges.note([{ worker, bytes }], performance.now(), workers, maxMemory);
-  }
-
-  /** A worker's handler does not stop: it is to be ended. */
-  overran(worker: number): void {
-    const pid = this.#processes.get(worker)?.child.pid;
-    this.#parts.log.warn("the handler does not stop, its worker is stopped", { worker, pid });
-    this.#parts.supervisor.overran(worker, performance.now());
-  }
-
-  /** The same, but others run along with it. */
-  isolated(worker: number): void {
-    this.#parts.log.warn("the handler does not stop, its worker gets no more jobs", { worker });
-    this.#parts.supervisor.isolated(worker, performance.now());
   }
 
   #kill(worker: number, signal: Deno.Signal): void {
@@ -331,18 +299,18 @@ export class Pool {
   }
 
   /** A process has ended, and all that it said before was told. */
-  departed(worker: number): void {
-    const process = this.#processes.get(worker);
-    if (process?.exit === undefined) return;
-    if (isRefused(process, process.exit)) this.#explain(worker, process, process.exit);
-    else this.#exited(worker, process, process.exit);
+  #departed(worker: number, process: Process): void {
+    const { exit } = process;
+    if (exit === undefined) return;
+    if (isRefused(process, exit)) this.#explain(worker, process, exit);
+    else this.#exited(worker, process, exit);
   }
 
   /** Asks Deno why it ended: what it refuses now, it refuses the next worker too. */
   async #explain(worker: number, process: Process, exit: ChildExit): Promise<void> {
     const { code, workshop } = this.#parts;
     const refusal = await findRefusal(code.spec, workshop().library).catch(() => undefined);
-    if (refusal !== undefined) this.#cannotLoad(worker, refusalError(refusal));
+    if (refusal !== undefined) this.#cannotLoad(worker, process, refusalError(refusal));
     this.#exited(worker, process, exit);
   }
 
@@ -366,6 +334,11 @@ export class Pool {
     wake();
   }
 
+  /** Workers in service. */
+  get #workers(): Workers {
+    return this.#parts.plane.look().workers;
+  }
+
   #serving(): Measured[] {
     return [...this.#processes].flatMap(([worker, { child, purpose }]) =>
       purpose === "serve" ? [{ worker, pid: child.pid }] : []
@@ -382,6 +355,18 @@ function stateOf(
   if (purpose === "dequeue") return purpose;
   if (state === "ready") return jobs > 0 ? "busy" : "idle";
   return state === "starting" ? state : "stopping";
+}
+
+function processOf(child: Child, purpose: Purpose): Process {
+  return {
+    child,
+    purpose,
+    hasSpoken: purpose === "dequeue",
+    isLoaded: false,
+    isSignalled: false,
+    diedBusy: false,
+    exit: undefined,
+  };
 }
 
 function loadOf({ lastJobAt, workers }: Look): Load {

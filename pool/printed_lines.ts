@@ -32,7 +32,7 @@ export class PrintedLines {
   /** Logs how much was dropped; returns ms until it must run again. */
   tick(now: number): number {
     for (const { subject: worker, dropped } of this.#quota.report(now)) {
-      warnOfDropped(this.#log, worker, dropped);
+      this.#log.warn("a worker prints too much: lines were dropped", { worker, dropped });
     }
     return this.#quota.wait(now);
   }
@@ -53,9 +53,4 @@ export class PrintedLines {
       print: (line) => this.#log[level](line, { worker, from }),
     };
   }
-}
-
-/** Says that not all lines of a worker are in the log. */
-export function warnOfDropped(log: Log, worker: number, dropped: number): void {
-  log.warn("a worker logs too much: lines were dropped", { worker, dropped });
 }

@@ -57,7 +57,7 @@ const RULES: Record<string, string[]> = {
     "wire/endpoint.ts",
     "wire/log_quota.ts",
     "type options/settings.ts",
-    "type pool/supervisor.ts",
+    "type pool",
     "type ports/messages.ts",
   ],
   options: ["auth/address.ts", "options", "system/errors.ts", "wire/endpoint.ts"],

@@ -94,7 +94,7 @@ Deno.test("the server answers others, and its log goes on, when a handler floods
   flood.send("", "flood");
   for (let round = 0; round < 50; round++) assert.deepEqual(await other.ask("x"), ["x"]);
   assert.deepEqual(await flood.receiveText(), ["", "flood"]);
-  const { worker, dropped } = await server.line("a worker logs too much: lines were dropped");
+  const { worker, dropped } = await server.line("a worker prints too much: lines were dropped");
   assert.ok(Number(worker) > 0 && Number(dropped) > 1000);
 });
 

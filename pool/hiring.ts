@@ -1,0 +1,55 @@
+/**
+ * Starts worker processes: gives each its token, its keys and its orders.
+ *
+ * @module
+ */
+
+import type { OpenFiles } from "../ops/open_files.ts";
+import type { NewProcess } from "../ports/messages.ts";
+import type { WorkerKeys } from "../wire/worker_config.ts";
+import { type Child, spawnChild } from "./child.ts";
+import type { HandlerCode } from "./handler_code.ts";
+import { buildOrders, type OrderSettings, type Workshop } from "./orders.ts";
+import type { PrintedLines } from "./printed_lines.ts";
+import type { Purpose } from "./supervisor.ts";
+
+/** What workers are started with. */
+export interface HiringParts {
+  readonly code: HandlerCode;
+  readonly files: OpenFiles;
+  /** What workers are told of the server, as it is now. */
+  workshop(): Workshop;
+  /** Keys for a worker; undefined where it needs none. */
+  makeKeys(): WorkerKeys | undefined;
+}
+
+/** A process that was started. */
+export interface Hired {
+  readonly child: Child;
+  /** What the loop must know of it before it connects. */
+  readonly expected: NewProcess;
+}
+
+/**
+ * Starts a worker.
+ *
+ * @param starting How many others are starting.
+ * @throws {Error} when the system can't start a process.
+ */
+export function hire(
+  worker: number,
+  purpose: Purpose,
+  starting: number,
+  settings: OrderSettings,
+  { code, files, workshop, makeKeys }: HiringParts,
+  prints: PrintedLines,
+): Hired {
+  files.require(starting);
+  const token = crypto.randomUUID();
+  const keys = purpose === "serve" ? makeKeys() : undefined;
+  const { spec, cwd } = code.placed;
+  // Its orders name what was granted, and `spec` what that means where it starts.
+  const orders = buildOrders({ purpose, token, keys }, code.spec, settings, workshop());
+  const child = spawnChild(spec, orders, cwd, (from, stream) => prints.read(worker, from, stream));
+  return { child, expected: { worker, token, publicKey: keys?.publicKey } };
+}
