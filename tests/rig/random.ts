@@ -10,3 +10,9 @@ export function randomNumbers(seed: number): (below: number) => number {
     return (state >>> 0) % below;
   };
 }
+
+/** Random numbers from 0 to 1 that are the same in every run; the seed is not 0. */
+export function randomFractions(seed: number): () => number {
+  const below = randomNumbers(seed);
+  return () => below(2 ** 32) / 2 ** 32;
+}

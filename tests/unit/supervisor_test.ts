@@ -13,6 +13,7 @@ import {
   Supervisor,
 } from "../../pool/supervisor.ts";
 import { isLeaving, workersOf } from "../models/supervisor_model.ts";
+import { randomFractions } from "../rig/random.ts";
 
 const LIMITS: Limits = {
   minWorkers: 2,
@@ -1391,16 +1392,6 @@ Deno.test("Supervisor ignores news when the worker is unknown", () => {
 
 // ---- any order
 
-/** Mulberry32: small, and the same everywhere. */
-function seeded(seed: number): () => number {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 /** Plays at random with a pool and checks, after each move, what must always hold. */
 class Chaos {
   readonly #random: () => number;
@@ -1413,7 +1404,7 @@ class Chaos {
   #resized = false;
 
   constructor(seed: number) {
-    this.#random = seeded(seed);
+    this.#random = randomFractions(seed + 1);
     this.#cpus = this.#upTo(3) + 1;
     this.#min = this.#upTo(4) + 1;
     this.#max = this.#min + this.#upTo(5);
