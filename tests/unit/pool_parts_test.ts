@@ -6,6 +6,7 @@
 
 import { strict as assert } from "node:assert";
 import { BackOff } from "../../pool/back_off.ts";
+import { DequeueRounds } from "../../pool/dequeue_rounds.ts";
 import { Generations } from "../../pool/generations.ts";
 import { Rogues } from "../../pool/rogues.ts";
 import { countMissing, inTheWay, unneeded } from "../../pool/scaling.ts";
@@ -109,6 +110,21 @@ Deno.test("Slot moves its times on, but none that is not set, when the machine s
   assert.equal(slot.deadline(TIMES), 60 + TIMES.stopTimeout);
 });
 
+Deno.test("Slot is in the way 1 s after it overran, and after stopTimeout if it still has jobs", () => {
+  const [hung, alone] = [ready(1), ready(2)];
+  for (const slot of [hung, alone]) slot.overrun(TIMES, 100);
+  const load = loadOf({ 2: 0 });
+  assert.deepEqual([1_099, 1_100].map((now) => alone.isInTheWay(load, TIMES, now)), [false, true]);
+  assert.deepEqual([5_099, 5_100].map((now) => hung.isInTheWay(load, TIMES, now)), [false, true]);
+});
+
+Deno.test("Slot that is isolated is in the way after 1 s, whatever jobs it has", () => {
+  const slot = ready(1);
+  slot.isolate(100);
+  assert.equal(slot.isInTheWay(loadOf({}), TIMES, 1_099), false);
+  assert.equal(slot.isInTheWay(loadOf({}), TIMES, 1_100), true);
+});
+
 // ---- rests
 
 Deno.test("BackOff rests for twice as long after each failure, up to 30 s", () => {
@@ -155,6 +171,22 @@ Deno.test("BackOff does not rest after the first harm, and up to 0.5 s after lat
   }
   assert.deepEqual(rests, [50, 100, 200, 400, 500, 500]);
   assert.equal(backOff.isWary, false, "the handler is not at fault");
+});
+
+Deno.test("BackOff forgets a harm when a worker that started later has proved itself", () => {
+  const backOff = new BackOff(() => 1);
+  backOff.harmed(0);
+  backOff.proved(0);
+  backOff.harmed(1_000);
+  assert.equal(backOff.isResting(1_000), false, "it is the first again");
+});
+
+Deno.test("BackOff rests for as long after the machine slept", () => {
+  const backOff = new BackOff(() => 1);
+  backOff.spawnFailed(0);
+  backOff.postpone((time) => Math.min(60_000, time + 60_000));
+  assert.equal(backOff.isResting(60_999), true);
+  assert.equal(backOff.isResting(61_000), false);
 });
 
 // ---- wear
@@ -208,6 +240,18 @@ Deno.test("Rogues compares readings of the same job only, and is harsher each ti
   assert.equal(judge(3, 50_000), undefined);
   const sent = [60_000, 70_000, 80_000, 90_000].map((cpuTime) => judge(3, cpuTime));
   assert.deepEqual(sent, ["SIGINT", "SIGTERM", "SIGKILL", undefined]);
+});
+
+Deno.test("Rogues and DequeueRounds count their intervals on when the machine slept", () => {
+  const rogues = new Rogues({ babysitInterval: 1_000, rogueCpuTime: 500 });
+  rogues.read(500);
+  const rounds = new DequeueRounds({ dequeueInterval: 1_000, maxDequeueWorkers: 1 });
+  assert.equal(rounds.starts(0, 500), false, "the first question starts the interval");
+  for (const part of [rogues, rounds]) part.postpone((time) => Math.min(60_000, time + 59_000));
+  assert.deepEqual([rogues.dueAt, rounds.dueAt], [60_500, 60_500]);
+  assert.equal(rounds.starts(1, 60_500), false, "one is at it");
+  assert.equal(rounds.dueAt, 61_500);
+  assert.equal(rounds.starts(0, 61_500), true);
 });
 
 // ---- scaling

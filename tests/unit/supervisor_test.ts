@@ -381,6 +381,28 @@ Deno.test("Supervisor kills what leaves for too long when workers are missing an
   assert.deepEqual(pool.tick(), ["spawn 5"]);
 });
 
+Deno.test("Supervisor evicts an isolated worker when it is in the way of a missing one", () => {
+  const pool = new Pool({ minWorkers: 1, maxWorkers: 1, minSpareWorkers: 0 }).boot();
+  for (const worker of [1, 2]) {
+    pool.take(worker);
+    pool.supervisor.isolated(worker, pool.now);
+    const told = pool.tick();
+    if (worker === 1) assert.deepEqual(told, ["spawn 2"]);
+    pool.ready(...pool.state("starting"));
+  }
+  assert.deepEqual(pool.actions(), []);
+  assert.deepEqual(pool.tick(), ["evict 1"], "nobody serves, and no process may be added");
+});
+
+Deno.test("Supervisor waits for what is due as long as before when it overslept", () => {
+  const pool = new Pool({ minWorkers: 1, babysitInterval: 3_000, dequeueInterval: 30_000 }).boot();
+  pool.read(1, undefined, 0);
+  pool.tick(60_000);
+  assert.equal(pool.supervisor.babysitDue(pool.now), false);
+  pool.tick(3_000);
+  assert.equal(pool.supervisor.babysitDue(pool.now), true);
+});
+
 Deno.test("Supervisor replaces a worker that says its last word and lives on, and kills it after 1 s", () => {
   const pool = new Pool({ minWorkers: 2, maxWorkers: 2, minSpareWorkers: 0 }).boot(2);
   pool.supervisor.left(1, pool.now);
