@@ -2,15 +2,16 @@
  * Pairs waiting jobs with workers: a synchronous state machine that has no clock and no socket and sees
  * a body as an opaque handle. ports/loop.ts feeds it; the processes of workers are pool/'s.
  *
- *     submit ──→ waiting ── next ──→ at a worker ── takeReply ──→ ended
- *       │           ↑  │                 │  │
- *       │           │  │   giveBack, or  │  └─ cancel, disconnect: aborted; its end is waited for ──→ ended
- *       │           └──┼── its worker is gone
- *       └─ refused     └─ cancelled, expired, or its client is gone ──→ ended
+ *     submit ──→ waiting ──next──→ at a worker ──takeReply──→ ended
+ *        │         ↑ │                 │  └─ cancel, disconnect ──→ aborted ──→ ended, once its worker says so
+ *        │         └─┼─── giveBack, ───┘
+ *        │           │    or its worker is gone
+ *        └─ refused  └─ cancelled, expired, or its client is gone ──→ ended
  *
- * What ends in another way than by a reply is told by `takeEnded`. Each part of the state has an owner in
- * broker/: waiting.ts, shared_requests.ts and admission.ts up to `next`; dispatch.ts and roster.ts from there on;
- * time_limits.ts, inquest.ts and suspects.ts where a worker ends.
+ * A job that ends in another way than by a worker's reply is answered by the broker itself: `takeEnded`. Each part
+ * of the state has an owner in broker/: waiting.ts, shared_requests.ts and admission.ts before a job is sent;
+ * dispatch.ts and roster.ts from there on; time_limits.ts, overruns.ts and deaths.ts where a worker is given up or
+ * dies; outcomes.ts where a job ends or comes back.
  *
  * @module
  */
@@ -18,7 +19,7 @@
 import { Admission } from "./broker/admission.ts";
 import { type BrokerCounters, newCounters } from "./broker/counters.ts";
 import { Deaths } from "./broker/deaths.ts";
-import { Dispatch, type Reason } from "./broker/dispatch.ts";
+import { type Assignment, Dispatch, type Explanation, type Reason } from "./broker/dispatch.ts";
 import type { End } from "./broker/inquest.ts";
 import {
   type Asker,
@@ -43,35 +44,7 @@ import { TimeLimits } from "./broker/time_limits.ts";
 import { Waiting } from "./broker/waiting.ts";
 import { Code } from "./wire/request.ts";
 
-/** Why a job went where it went: plain fields for a log line. */
-export type Explanation = Readonly<{
-  job: number;
-  worker: number;
-  reason: Reason;
-  /** Jobs that the worker had already. */
-  ahead: number;
-  /** Jobs that wait for a worker. */
-  queued: number;
-  /** What the handler takes on average, ms; 0: not known yet. */
-  meanMs: number;
-  /** What one handler in 200 takes longer than, ms; 0: not known yet. */
-  tailMs: number;
-}>;
-
 const CROWDED = "Too many requests wait for the same answer";
-
-/** A job, and the worker that has it; a worker's `unsent` job is sent once the worker shows that it lives. */
-export interface Assignment<B> {
-  job: Job<B>;
-  worker: Worker<B>;
-  /** Why this worker has got it. */
-  reason: Reason;
-}
-
-/** A time in ms, rounded to whole µs. */
-function roundToMicros(time: number): number {
-  return Math.round(time * 1000) / 1000;
-}
 
 /** Which job goes to which worker, and when a job has ended. */
 export class Broker<B> {
@@ -195,10 +168,6 @@ export class Broker<B> {
 
   /** The next suspect gets an idle worker; where there is none, one is kept until it is. */
   #nextSuspect(now: number): Assignment<B> | undefined {
-    if (!this.#waiting.hasSuspects) {
-      this.#roster.keepNone();
-      return undefined;
-    }
     for (let job = this.#waiting.nextSuspect(); job; job = this.#waiting.nextSuspect()) {
       const worker = this.#roster.newest(0);
       if (worker === undefined) {
@@ -213,18 +182,9 @@ export class Broker<B> {
     return undefined;
   }
 
-  /** What an assignment that was just made was based on, for the log; times in ms. */
-  explain({ job, worker, reason }: Assignment<B>): Explanation {
-    const { mean = 0, tail } = this.#dispatch.times;
-    return {
-      job: job.id,
-      worker: worker.id,
-      reason,
-      ahead: worker.jobs.size - 1,
-      queued: this.queued,
-      meanMs: roundToMicros(mean),
-      tailMs: roundToMicros(tail),
-    };
+  /** What an assignment that was just made was based on, for the log. */
+  explain(assignment: Assignment<B>): Explanation {
+    return this.#dispatch.explain(assignment, this.queued);
   }
 
   #assign(job: Job<B>, worker: Worker<B>, reason: Reason, now: number): Assignment<B> {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Worker } from "./job.ts";
+import type { Job, Worker } from "./job.ts";
 import type { BrokerLimits } from "./limits.ts";
 import type { Roster } from "./roster.ts";
 import { ServiceTimes } from "./service_times.ts";
@@ -19,6 +19,29 @@ import { ServiceTimes } from "./service_times.ts";
  * alone: the job may have ended a worker, and this one has no other.
  */
 export type Reason = "awake" | "free" | "soon" | "ending" | "alone";
+
+/** A job, and the worker that has it; a worker's `unsent` job is sent once the worker shows that it lives. */
+export interface Assignment<B> {
+  job: Job<B>;
+  worker: Worker<B>;
+  /** Why this worker has got it. */
+  reason: Reason;
+}
+
+/** Why a job went where it went: plain fields for a log line. */
+export type Explanation = Readonly<{
+  job: number;
+  worker: number;
+  reason: Reason;
+  /** Jobs that the worker had already. */
+  ahead: number;
+  /** Jobs that wait for a worker. */
+  queued: number;
+  /** What the handler takes on average, ms; 0: not known yet. */
+  meanMs: number;
+  /** What one handler in 200 takes longer than, ms; 0: not known yet. */
+  tailMs: number;
+}>;
 
 /** How long a sleeping worker takes to wake up, ms: measured on a virtual machine of two cores. */
 const WAKE_TIME = 0.1;
@@ -219,4 +242,17 @@ export class Dispatch<B> {
     const stalled = now - worker.progressAt > SPARE_STALL;
     return wait < SPARE_WAIT && !stalled ? now : undefined;
   }
+
+  /** What an assignment that was just made was based on, while `queued` jobs wait. */
+  explain({ job, worker, reason }: Assignment<B>, queued: number): Explanation {
+    const { mean = 0, tail } = this.#times;
+    const [meanMs, tailMs] = [roundToMicros(mean), roundToMicros(tail)];
+    const ahead = worker.jobs.size - 1;
+    return { job: job.id, worker: worker.id, reason, ahead, queued, meanMs, tailMs };
+  }
+}
+
+/** A time in ms, rounded to whole µs. */
+function roundToMicros(time: number): number {
+  return Math.round(time * 1000) / 1000;
 }

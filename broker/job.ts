@@ -244,9 +244,9 @@ export function isFrom<B>(
   // The last frame is the header, which is another one.
   const way = envelope.slice(0, -1);
   return asker.envelope.length === envelope.length &&
-    way.every((frame, index) => isEqual(frame, asker.envelope[index]));
+    way.every((frame, index) => isSameFrame(frame, asker.envelope[index]));
 }
 
-function isEqual(one: Uint8Array, other: Uint8Array | undefined): boolean {
+function isSameFrame(one: Uint8Array, other: Uint8Array | undefined): boolean {
   return one.length === other?.length && one.every((byte, index) => byte === other[index]);
 }

@@ -37,11 +37,6 @@ export class Waiting<B> {
     return this.#queue.size;
   }
 
-  /** Whether others are under suspicion. */
-  get hasSuspects(): boolean {
-    return this.#suspects.size > 0;
-  }
-
   /** Adds a job that has just come. */
   add(job: Job<B>): void {
     this.#countDeadline(job);

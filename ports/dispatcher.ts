@@ -5,7 +5,8 @@
  * @module
  */
 
-import type { Assignment, Broker } from "../broker.ts";
+import type { Broker } from "../broker.ts";
+import type { Assignment } from "../broker/dispatch.ts";
 import type { Job, Worker } from "../broker/job.ts";
 import { Code } from "../wire/request.ts";
 import type { AccessBook } from "./access_book.ts";

@@ -8,7 +8,8 @@
 
 import { strict as assert } from "node:assert";
 import fc from "fast-check";
-import { type Assignment, Broker } from "../../broker.ts";
+import { Broker } from "../../broker.ts";
+import type { Assignment } from "../../broker/dispatch.ts";
 import {
   askersOf,
   type Client,
