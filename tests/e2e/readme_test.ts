@@ -131,7 +131,10 @@ Deno.test("the documents name only flags that the commands know", async () => {
     read(file).match(/(?<![\w-])--[a-z][a-z0-9-]*[a-z]/g) ?? []
   );
   const unknown = named.filter((flag) => !FOREIGN.test(flag) && !known.has(flag));
-  assert.deepEqual(unknown.filter((flag) => !["--small", "--handler-allow"].includes(flag)), []);
+  assert.deepEqual(
+    unknown.filter((flag) => !["--small", "--handler-allow", "--prot"].includes(flag)),
+    [],
+  );
 });
 
 Deno.test("the documents start servers with arguments that are understood", () => {
@@ -142,6 +145,19 @@ Deno.test("the documents start servers with arguments that are understood", () =
   assert.ok(commands.length >= 4);
   const sources = { env: () => undefined, readFile: () => "" };
   for (const command of commands) parseCommand(command.split(" "), sources);
+});
+
+Deno.test("docs/options.md has errors as the command words them", () => {
+  const lines = blocks(OPTIONS_PAGE, "text").join("").split("\n").filter((line) => line !== "");
+  const sources = { env: () => undefined, readFile: () => "" };
+  const wordings = [["--prot", "1"], ["--stop-timeout", "10"]].map((args) => {
+    try {
+      return `${parseCommand(args, sources).mode}`;
+    } catch (error) {
+      return `prefork: ${error instanceof Error ? error.message : error}`;
+    }
+  });
+  assert.deepEqual(lines, wordings);
 });
 
 Deno.test("docs/options.md has a conf file that is understood", () => {
