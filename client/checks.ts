@@ -5,8 +5,9 @@
  */
 
 import { complaint, unknownOption, wrongValue } from "../options/errors.ts";
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { canConnect, ENDPOINT_RULE } from "../wire/endpoint.ts";
-import { DELIMITER, MAX_KEY_BYTES } from "../wire/request.ts";
+import { MAX_KEY_BYTES } from "../wire/request.ts";
 import { CHARACTER_BYTES } from "./bodies.ts";
 import type { Terms } from "./steps.ts";
 import type { ClientOptions, CurveOptions, RequestOptions, Retry } from "./options.ts";
@@ -77,7 +78,7 @@ function isEndpoint(value: unknown): value is string {
 }
 
 function checkIdentity(identity: string): void {
-  const bytes = typeof identity === "string" ? encoder.encode(identity) : DELIMITER;
+  const bytes = typeof identity === "string" ? encoder.encode(identity) : EMPTY_FRAME;
   if (bytes.length >= 1 && bytes.length <= 255 && bytes[0] !== 0) return;
   const rule = "a string of 1 to 255 bytes, the first of them not 0";
   throw wrong("make a client", "identity", rule, identity, typeof identity === "string");

@@ -5,10 +5,10 @@
  * @module
  */
 
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import {
   buildRequestHeader,
   Code,
-  DELIMITER,
   HEADER_BYTES,
   MAX_KEY_BYTES,
   parseErrorText,
@@ -45,7 +45,7 @@ export class RequestWriter {
   /** Sends `[header] [""] [body…]`; plain, `[""] [body…]`. */
   send(socket: Socket, terms: RequestTerms, body: readonly Uint8Array<ArrayBuffer>[]): void {
     if (!this.#plain) socket.sendMore(this.#headerOf(terms));
-    socket.sendMore(DELIMITER);
+    socket.sendMore(EMPTY_FRAME);
     const last = body.length - 1;
     body.forEach((frame, index) => {
       if (index < last) socket.sendMore(frame);
@@ -56,8 +56,8 @@ export class RequestWriter {
   /** Takes a request back. */
   cancel(socket: Socket, id: number): void {
     socket.sendMore(buildRequestHeader({ type: "cancel", id }));
-    socket.sendMore(DELIMITER);
-    socket.sendLast(DELIMITER);
+    socket.sendMore(EMPTY_FRAME);
+    socket.sendLast(EMPTY_FRAME);
   }
 
   /** A request's header: good until the next one is made. */

@@ -4,8 +4,6 @@
  * @module
  */
 
-import { DELIMITER } from "../wire/request.ts";
-
 const decoder = new TextDecoder();
 
 /** A server's answer. */
@@ -20,7 +18,7 @@ export class Reply {
 
   /** The first body frame; empty if there is none. */
   get bytes(): Uint8Array {
-    return this.frames[0] ?? DELIMITER;
+    return this.frames[0] ?? new Uint8Array();
   }
 
   /** The first body frame as UTF-8 text. */

@@ -41,6 +41,8 @@ export const RUNTIME = [
   "worker/job_context.ts",
   "wire/byte_cache.ts",
   "worker/handler_module.ts",
+  "wire/empty_frame.ts",
+  "wire/integers.ts",
   "wire/job.ts",
   "wire/rate.ts",
   "wire/request.ts",

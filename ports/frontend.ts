@@ -7,8 +7,9 @@
 
 import type { Client } from "../broker/job.ts";
 import type { Settings } from "../options/settings.ts";
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { boundPort } from "../wire/endpoint.ts";
-import { DELIMITER, MAX_ENVELOPE_BYTES } from "../wire/request.ts";
+import { MAX_ENVELOPE_BYTES } from "../wire/request.ts";
 import { HANDSHAKE_TIMEOUT, useZap, type ZapSettings } from "../zmq/curve.ts";
 import { CONNECT_AND_DISCONNECT, Option, SocketType } from "../zmq/library.ts";
 import type { MessagePool } from "../zmq/message.ts";
@@ -110,7 +111,7 @@ export class Frontend {
     this.socket.bind(endpoint);
     const peer = context.socket(SocketType.DEALER);
     peer.connect(endpoint);
-    peer.sendLast(DELIMITER);
+    peer.sendLast(EMPTY_FRAME);
     const size = this.socket.receiveInto(id);
     this.socket.receive(rest);
     messages.release(rest);

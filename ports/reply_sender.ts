@@ -6,7 +6,8 @@
  */
 
 import type { Asker, Client } from "../broker/job.ts";
-import { buildErrorText, buildStatus, Code, DELIMITER } from "../wire/request.ts";
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
+import { buildErrorText, buildStatus, Code } from "../wire/request.ts";
 import { Marks } from "../zmq/mark.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Sent, Socket } from "../zmq/socket.ts";
@@ -144,7 +145,7 @@ export class ReplySender {
     for (const frame of to.envelope) socket.sendMore(frame);
     // The delimiter, now and then one that tells when libzmq has sent it.
     if (this.#outboxes.handOver(outbox, weight, this.#mark, now)) socket.moveMore(this.#mark);
-    else socket.sendMore(DELIMITER);
+    else socket.sendMore(EMPTY_FRAME);
     if (!isPlain) socket.sendMore(status);
     if (errorText !== undefined) return this.#sendPlainError(errorText, frames);
     for (let index = 0; index < frames.length - 1; index++) socket.moveMore(frameAt(frames, index));
@@ -153,7 +154,7 @@ export class ReplySender {
   }
 
   #sendPlainError(text: Uint8Array<ArrayBuffer>, frames: Frames): Sent {
-    this.#socket.sendMore(DELIMITER);
+    this.#socket.sendMore(EMPTY_FRAME);
     this.#socket.sendLast(text);
     for (const frame of frames) frame.clear();
     return "sent";

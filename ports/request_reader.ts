@@ -7,12 +7,8 @@
 
 import type { Client, JobRequest } from "../broker/job.ts";
 import type { Settings } from "../options/settings.ts";
-import {
-  DELIMITER,
-  MAX_ENVELOPE_BYTES,
-  MAX_ENVELOPE_FRAMES,
-  parseRequestHeader,
-} from "../wire/request.ts";
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
+import { MAX_ENVELOPE_BYTES, MAX_ENVELOPE_FRAMES, parseRequestHeader } from "../wire/request.ts";
 import { Arena } from "../zmq/arena.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Socket } from "../zmq/socket.ts";
@@ -153,7 +149,7 @@ export class RequestReader {
   ): void {
     if (!client.connected) return this.#messages.releaseAll(body);
     const header = envelope.length > 0
-      ? parseRequestHeader(envelope.at(-1) ?? DELIMITER)
+      ? parseRequestHeader(envelope.at(-1) ?? EMPTY_FRAME)
       : undefined;
     if (header?.type === "cancel") {
       this.#messages.releaseAll(body);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { parseStatus } from "../tests/rig/status.ts";
 import { startLoad } from "../bench/load.ts";
 import { Peer } from "../tests/rig/peer.ts";
 import { randomNumbers } from "../tests/rig/random.ts";
@@ -16,7 +17,6 @@ import {
   MAX_ENVELOPE_BYTES,
   MAX_ENVELOPE_FRAMES,
   parseRequestHeader,
-  parseStatus,
 } from "../wire/request.ts";
 import { describe, isFlawless } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";

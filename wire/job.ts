@@ -32,6 +32,7 @@
  */
 
 import { ByteCache } from "./byte_cache.ts";
+import { readWide, writeWide } from "./integers.ts";
 
 /** Types of what a worker says. */
 export const FromWorker = {
@@ -56,7 +57,6 @@ export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 /** A level of `LOG_LEVELS`. */
 export type LogLevel = typeof LOG_LEVELS[number];
 
-const HIGH = 2 ** 32;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -199,12 +199,11 @@ export function readCode(view: DataView): number {
 
 /** The job of a REPLY, RETURN, CANCEL or JOB. */
 export function readJobId(view: DataView): number {
-  return view.getUint32(4, true) + view.getUint32(8, true) * HIGH;
+  return readWide(view, 4);
 }
 
 function writeJobId(view: DataView, job: number): void {
-  view.setUint32(4, job >>> 0, true);
-  view.setUint32(8, Math.floor(job / HIGH), true);
+  writeWide(view, 4, job);
 }
 
 /** Where JOB's fixed part ends. */
@@ -256,8 +255,7 @@ export function writeJob(view: DataView, order: JobOrder): void {
   const { job, attempt, deadline, requestTimeout, frames } = order;
   view.setUint8(1, Math.min(attempt, 255));
   writeJobId(view, job);
-  view.setUint32(12, Math.ceil(deadline) >>> 0, true);
-  view.setUint32(16, Math.floor(Math.ceil(deadline) / HIGH), true);
+  writeWide(view, 12, Math.ceil(deadline));
   view.setUint32(20, Math.min(Math.ceil(requestTimeout), 0xffffffff), true);
   view.setUint32(24, frames, true);
 }
@@ -292,7 +290,7 @@ export class JobReader {
     return {
       job: readJobId(view),
       attempt: view.getUint8(1),
-      deadline: view.getUint32(12, true) + view.getUint32(16, true) * HIGH,
+      deadline: readWide(view, 12),
       requestTimeout: view.getUint32(20, true),
       frames: view.getUint32(24, true),
       client: this.#clients.get(this.bytes, JOB_FIXED_BYTES, size),

@@ -18,6 +18,9 @@
  * @module
  */
 
+import { EMPTY_FRAME } from "./empty_frame.ts";
+import { readWide, writeWide } from "./integers.ts";
+
 /** At most this many frames, the empty one included. */
 export const MAX_ENVELOPE_FRAMES = 16;
 /** At most this many bytes in all of them. */
@@ -47,9 +50,6 @@ export function isFinal(code: number): boolean {
 export function isErrorCode(code: unknown): code is number {
   return typeof code === "number" && Number.isInteger(code) && code >= 400 && code <= 599;
 }
-
-/** The empty frame that ends an envelope. */
-export const DELIMITER: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
 /** What our client says ahead of a request's body. */
 export interface RequestHeader {
@@ -108,16 +108,13 @@ export function writeRequestHeader(
   view.setUint8(4, VERSION);
   view.setUint8(5, TYPE_REQUEST);
   view.setUint16(6, 0);
-  view.setUint32(8, id >>> 0, true);
-  view.setUint32(12, Math.floor(id / HIGH), true);
+  writeWide(view, 8, id);
   view.setUint32(16, milliseconds(timeout), true);
   view.setUint32(20, milliseconds(requestTimeout), true);
 }
 
-const HIGH = 2 ** 32;
-
 function encodeKey(key: string): Uint8Array {
-  if (key === "") return DELIMITER;
+  if (key === "") return EMPTY_FRAME;
   const bytes = encoder.encode(key);
   if (bytes.length <= MAX_KEY_BYTES) return bytes;
   throw new RangeError(
@@ -154,7 +151,7 @@ export function readRequestId(view: DataView, size: number): number | undefined 
   const keySize = view.getUint8(6);
   if (keySize > MAX_KEY_BYTES || size !== HEADER_BYTES + keySize) return undefined;
   if (TYPES[view.getUint8(5)] === undefined) return undefined;
-  return view.getUint32(8, true) + view.getUint32(12, true) * HIGH;
+  return readWide(view, 8);
 }
 
 const TYPES: Record<number, RequestHeader["type"]> = {
@@ -181,12 +178,6 @@ export function buildStatus(code: number, flags = 0): Uint8Array<ArrayBuffer> {
   view.setUint8(1, flags);
   view.setUint16(2, code, true);
   return bytes;
-}
-
-/** Reads a reply's code, or undefined if `frame` is no status. */
-export function parseStatus(frame: Uint8Array): number | undefined {
-  if (frame.length !== STATUS_BYTES) return undefined;
-  return readStatus(new DataView(frame.buffer, frame.byteOffset, frame.byteLength), frame.length);
 }
 
 /** Reads a reply's code out of the first `size` bytes of `view`; undefined if they are no status. */

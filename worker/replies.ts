@@ -5,6 +5,7 @@
  * @module
  */
 
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { REPLY_BYTES, type ReplyHeader, writeReply } from "../wire/job.ts";
 import { harden } from "../zmq/library.ts";
 import type { Socket } from "../zmq/socket.ts";
@@ -13,8 +14,6 @@ import type { Socket } from "../zmq/socket.ts";
 const HOLD_MS = 0.2;
 /** A reply with more bytes is sent at once, and what waits goes with it. */
 const LARGE_BYTES = 16_384;
-
-const EMPTY = new Uint8Array(0);
 
 /** The sending half of a worker's socket. */
 export type ReplySocket = Pick<Socket, "sendMore" | "sendLast">;
@@ -51,16 +50,16 @@ export class Replies {
     writeReply(this.#view, header);
     this.#socket.sendMore(this.#header);
     const last = frames.length - 1;
-    for (let index = 0; index < last; index++) this.#socket.sendMore(frames[index] ?? EMPTY);
-    if (isLast) this.#socket.sendLast(frames[last] ?? EMPTY);
-    else this.#socket.sendMore(frames[last] ?? EMPTY);
+    for (let index = 0; index < last; index++) this.#socket.sendMore(frames[index] ?? EMPTY_FRAME);
+    if (isLast) this.#socket.sendLast(frames[last] ?? EMPTY_FRAME);
+    else this.#socket.sendMore(frames[last] ?? EMPTY_FRAME);
   }
 
   /** Sends what waits. Call it before anything else is sent, and before the next job can take its time. */
   flush(): void {
     if (this.#openedAt === undefined) return;
     this.#openedAt = undefined;
-    this.#socket.sendLast(EMPTY);
+    this.#socket.sendLast(EMPTY_FRAME);
   }
 }
 

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { Code, isErrorCode } from "../wire/request.ts";
 import type { WorkerConfig } from "../wire/worker_config.ts";
 import { lengthOf } from "../zmq/library.ts";
@@ -15,7 +16,6 @@ import { showMessage } from "./show.ts";
 /** As it was before the handler could replace it. */
 const Bytes = Uint8Array;
 const utf8 = new TextEncoder();
-const EMPTY = new Bytes(0);
 
 /** An error reply, as the handler's error makes it. */
 export interface Failure {
@@ -74,7 +74,7 @@ export function bytesOf(frames: readonly Uint8Array[]): number {
 /** A result as frames, of which there is at least one. */
 function toFrames(result: unknown): Uint8Array<ArrayBuffer>[] {
   const frames = Array.isArray(result) ? Array.from(result, toFrame) : [toFrame(result)];
-  if (frames.length === 0) return [EMPTY];
+  if (frames.length === 0) return [EMPTY_FRAME];
   if (frames.every((frame) => frame !== undefined)) return frames;
   throw new TypeError(
     `The handler must return Uint8Array, string or an array of them: it returned ${

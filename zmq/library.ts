@@ -10,8 +10,6 @@
 const SYMBOLS = {
   zmq_errno: { parameters: [], result: "i32" },
   zmq_strerror: { parameters: ["i32"], result: "pointer" },
-  zmq_version: { parameters: ["buffer", "buffer", "buffer"], result: "void" },
-  zmq_has: { parameters: ["buffer"], result: "i32" },
   zmq_ctx_new: { parameters: [], result: "pointer" },
   zmq_ctx_set: { parameters: ["pointer", "i32", "i32"], result: "i32" },
   zmq_ctx_term: { parameters: ["pointer"], result: "i32" },
@@ -141,7 +139,6 @@ export const Option = {
   TCP_KEEPALIVE_IDLE: 36,
   /** s. */
   TCP_KEEPALIVE_INTVL: 37,
-  IMMEDIATE: 39,
   IPV6: 42,
   CURVE_SERVER: 47,
   CURVE_PUBLICKEY: 48,
@@ -175,10 +172,8 @@ export const Errno = {
   EAGAIN: darwin ? 35 : 11,
   EACCES: 13,
   ENODEV: 19,
-  EINVAL: 22,
   ENAMETOOLONG: darwin ? 63 : 36,
   EMFILE: 24,
-  EADDRINUSE: darwin ? 48 : 98,
   EADDRNOTAVAIL: darwin ? 49 : 99,
   EHOSTUNREACH: darwin ? 65 : 113,
 } as const;

@@ -10,6 +10,7 @@
  * @module
  */
 
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { harden, POLLIN, SocketType, type Symbols } from "./library.ts";
 import type { Context, Socket } from "./socket.ts";
 
@@ -23,7 +24,6 @@ const TURN_INTERVAL = 4;
 const SPIN = 0.5;
 /** After so many waits in a row that were shorter than that. */
 const SHORT_WAITS = 2;
-const NOTHING = new Uint8Array(0);
 
 /** Waits for some sockets, and can be woken. */
 export class Poller {
@@ -134,7 +134,7 @@ export class Poller {
 
   /** Ends the wait that is under way, if one is. */
   wake(): void {
-    if (this.#waiting) this.#rope.sendLast(NOTHING);
+    if (this.#waiting) this.#rope.sendLast(EMPTY_FRAME);
   }
 
   /** Closes the bell, and ends the wait that is under way, if one is. */

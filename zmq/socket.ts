@@ -4,6 +4,7 @@
  * @module
  */
 
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import {
   cString,
   Errno,
@@ -100,7 +101,6 @@ function asBatch<T>({ symbols }: Library, start: () => T): T {
   return started;
 }
 
-const EMPTY = new Uint8Array(0);
 /** How often a failure that makes no sense is tried again. */
 const DOUBTS = 10;
 
@@ -224,7 +224,7 @@ export class Socket {
    */
   takeNews(): void {
     this.#dry = false;
-    this.#symbols.zmq_send(this.#pointer, EMPTY, 0, Flag.DONTWAIT | Flag.SNDMORE);
+    this.#symbols.zmq_send(this.#pointer, EMPTY_FRAME, 0, Flag.DONTWAIT | Flag.SNDMORE);
   }
 
   /** Whether a ROUTER still knows the peer of this routing id; undefined: this libzmq can't tell. */
@@ -258,10 +258,10 @@ export class Socket {
     for (const frame of frames) lengthOf(frame);
     const last = frames.length - 1;
     for (let index = 0; index < last; index++) {
-      const sent = this.sendMore(frames[index] ?? EMPTY);
+      const sent = this.sendMore(frames[index] ?? EMPTY_FRAME);
       if (index === 0 && sent !== "sent") return sent;
     }
-    return this.sendLast(frames[last] ?? EMPTY);
+    return this.sendLast(frames[last] ?? EMPTY_FRAME);
   }
 
   /** Moves a message out, with others to follow; it is empty afterwards. */

@@ -1,7 +1,8 @@
 /** The command line of client.ts, run as a process against a server made here. */
 
 import assert from "node:assert/strict";
-import { buildErrorText, buildStatus, DELIMITER } from "../../wire/request.ts";
+import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
+import { buildErrorText, buildStatus } from "../../wire/request.ts";
 import { Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { MessagePool } from "../../zmq/message.ts";
@@ -86,17 +87,20 @@ class EchoServer {
 
   #answer({ peer, envelope, body }: Waiting): void {
     const failed = text(body[0]).startsWith("fail");
-    const head = [peer, ...envelope, DELIMITER];
+    const head = [peer, ...envelope, EMPTY_FRAME];
     if (envelope.length > 0) {
       const answer = failed ? [bytes("it is broken")] : body;
       this.#send([...head, buildStatus(failed ? 500 : 200), ...answer]);
     } else {
-      this.#send([...head, ...(failed ? [DELIMITER, buildErrorText(500, "it is broken")] : body)]);
+      this.#send([
+        ...head,
+        ...(failed ? [EMPTY_FRAME, buildErrorText(500, "it is broken")] : body),
+      ]);
     }
   }
 
   #send(frames: Bytes[]): void {
-    const last = frames.pop() ?? DELIMITER;
+    const last = frames.pop() ?? EMPTY_FRAME;
     for (const frame of frames) this.#socket.sendMore(frame);
     this.#socket.sendLast(last);
   }
@@ -108,7 +112,7 @@ class EchoServer {
       if (size < 0) return undefined;
       frames.push(this.#frame.bytes(size));
     } while (this.#frame.more);
-    const [peer = DELIMITER, ...rest] = frames;
+    const [peer = EMPTY_FRAME, ...rest] = frames;
     const split = rest.findIndex((frame) => frame.length === 0);
     return { peer, envelope: rest.slice(0, split), body: rest.slice(split + 1) };
   }

@@ -9,11 +9,11 @@ import {
   ReplyError,
   type RequestOptions,
 } from "../../client.ts";
+import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
 import {
   buildErrorText,
   buildRequestHeader,
   buildStatus,
-  DELIMITER,
   parseRequestHeader,
 } from "../../wire/request.ts";
 import {
@@ -36,7 +36,7 @@ Deno.test("Client sends header, delimiter and body when it asks", async () => {
   assert.equal(text(reply.bytes), "one");
   const [request] = server.requests;
   assert.equal(request?.envelope.length, 1);
-  const header = parseRequestHeader(request.envelope[0] ?? DELIMITER);
+  const header = parseRequestHeader(request.envelope[0] ?? EMPTY_FRAME);
   assert.ok(header !== undefined && header.timeout > 1200 && header.timeout <= 1234);
   assert.equal(request.peer[0], 0); // libzmq's own identity
 });
@@ -168,26 +168,26 @@ Deno.test("Client rejects with ReplyError when the server answers an error", asy
 
 Deno.test("Client drops messages of any other form and takes the answer that follows them", async () => {
   const junk = (server: FakeServer, request: Received) => {
-    const [header = DELIMITER] = request.envelope;
+    const [header = EMPTY_FRAME] = request.envelope;
     const status = buildStatus(200);
     const other = buildRequestHeader({ id: 7 });
     const name = bytes("x".repeat(200));
     const messages = [
       [header],
       [header, status, bytes("no")],
-      [header, DELIMITER],
-      [header, DELIMITER, bytes("no")],
-      [header, DELIMITER, bytes("no!!!"), bytes("no")],
-      [DELIMITER],
-      [DELIMITER, status, bytes("no")],
-      [header, name, DELIMITER, status, bytes("no")],
-      [header.subarray(0, 23), DELIMITER, status, bytes("no")],
-      [header, header.subarray(0, 20), DELIMITER, status, bytes("no")],
-      [other, DELIMITER, status, bytes("no")],
-      [name, DELIMITER, status, ...Array.from({ length: 20 }, () => name)],
+      [header, EMPTY_FRAME],
+      [header, EMPTY_FRAME, bytes("no")],
+      [header, EMPTY_FRAME, bytes("no!!!"), bytes("no")],
+      [EMPTY_FRAME],
+      [EMPTY_FRAME, status, bytes("no")],
+      [header, name, EMPTY_FRAME, status, bytes("no")],
+      [header.subarray(0, 23), EMPTY_FRAME, status, bytes("no")],
+      [header, header.subarray(0, 20), EMPTY_FRAME, status, bytes("no")],
+      [other, EMPTY_FRAME, status, bytes("no")],
+      [name, EMPTY_FRAME, status, ...Array.from({ length: 20 }, () => name)],
     ];
     for (const frames of messages) server.send(request.peer, ...frames);
-    server.send(request.peer, name, header, DELIMITER, status, ...request.body);
+    server.send(request.peer, name, header, EMPTY_FRAME, status, ...request.body);
   };
   await using server = new FakeServer(junk);
   await using client = new Client({ endpoint: server.endpoint });
@@ -217,7 +217,7 @@ Deno.test("Client asks again on a fresh socket when a try goes unanswered", asyn
   const requests = await server.got(3);
   assert.equal(requests.length, 3);
   assert.equal(new Set(requests.map(({ peer }) => peer.join())).size, 3);
-  const ids = requests.map(({ envelope }) => parseRequestHeader(envelope[0] ?? DELIMITER)?.id);
+  const ids = requests.map(({ envelope }) => parseRequestHeader(envelope[0] ?? EMPTY_FRAME)?.id);
   assert.equal(new Set(ids).size, 3);
 });
 
@@ -244,8 +244,8 @@ Deno.test("Client drops a late reply when the identity is the same and a new try
     server.reply(first, 200, bytes("late"));
     server.reply(first, 500, bytes("late too"));
     server.send(request.peer, bytes("nonsense"));
-    server.send(request.peer, DELIMITER);
-    server.send(request.peer, ...request.envelope, DELIMITER, bytes("no status"));
+    server.send(request.peer, EMPTY_FRAME);
+    server.send(request.peer, ...request.envelope, EMPTY_FRAME, bytes("no status"));
     server.reply(request, 200, bytes("new"));
   });
   await using client = new Client({ endpoint: server.endpoint, identity: "me", timeout: 200 });
@@ -490,7 +490,7 @@ Deno.test("Client matches each reply when it is plain and answered backwards", a
 
 Deno.test("Client rejects with ReplyError when it is plain", async () => {
   await using server = new FakeServer((server, request) =>
-    server.replyPlain(request, DELIMITER, buildErrorText(404, "no such thing"))
+    server.replyPlain(request, EMPTY_FRAME, buildErrorText(404, "no such thing"))
   );
   await using client = new Client({ endpoint: server.endpoint, plain: true });
   await assert.rejects(client.request("x"), { name: "ReplyError", code: 404 });

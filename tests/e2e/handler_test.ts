@@ -1,9 +1,9 @@
 /** Handlers from outside: what they may return, throw, see and be, and what becomes of their workers. */
 
+import { parseStatus } from "../rig/status.ts";
 import { strict as assert } from "node:assert";
 import { relative } from "node:path";
 import { pathToFileURL } from "node:url";
-import { parseStatus } from "../../wire/request.ts";
 import { WORKER_MODULE } from "../rig/checkout.ts";
 import { forgetSites } from "../rig/deno_cache.ts";
 import { Folder } from "../rig/folder.ts";

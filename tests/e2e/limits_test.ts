@@ -1,8 +1,8 @@
 /** Time limits, requests that are taken back, and requests of one key, as clients meet them. */
 
+import { parseStatus } from "../rig/status.ts";
 import { strict as assert } from "node:assert";
 import { Client, ReplyError } from "../../client.ts";
-import { parseStatus } from "../../wire/request.ts";
 import { Gate } from "../rig/gate.ts";
 import { linesOf } from "../rig/log_lines.ts";
 import { header } from "../rig/messages.ts";

@@ -1,7 +1,7 @@
 /** Requests from outside: envelopes, bodies, sizes, floods and full queues, against a real server. */
 
+import { parseStatus } from "../rig/status.ts";
 import { strict as assert } from "node:assert";
-import { parseStatus } from "../../wire/request.ts";
 import { Folder } from "../rig/folder.ts";
 import { Gate } from "../rig/gate.ts";
 import { linesOf } from "../rig/log_lines.ts";

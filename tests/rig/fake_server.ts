@@ -1,6 +1,7 @@
 /** A server by hand that does what each test of the client wants. */
 
-import { buildStatus, DELIMITER, parseRequestHeader, StatusFlag } from "../../wire/request.ts";
+import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
+import { buildStatus, parseRequestHeader, StatusFlag } from "../../wire/request.ts";
 import { Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { MessagePool } from "../../zmq/message.ts";
@@ -22,7 +23,7 @@ const DISCONNECT = 2;
 
 /** What our client says ahead of a request. */
 export function headerOf({ envelope }: Received) {
-  return parseRequestHeader(envelope[0] ?? DELIMITER);
+  return parseRequestHeader(envelope[0] ?? EMPTY_FRAME);
 }
 
 /** A ROUTER that keeps every request and hands it to `answer`. */
@@ -57,22 +58,22 @@ export class FakeServer {
 
   /** Answers as our server answers our client. */
   reply(to: Received, code: number, ...body: Uint8Array<ArrayBuffer>[]): void {
-    this.send(to.peer, ...to.envelope, DELIMITER, buildStatus(code), ...body);
+    this.send(to.peer, ...to.envelope, EMPTY_FRAME, buildStatus(code), ...body);
   }
 
   /** Answers as our server does when it is shutting down. */
   refuse(to: Received): void {
     const status = buildStatus(503, StatusFlag.unstarted);
-    this.send(to.peer, ...to.envelope, DELIMITER, status, bytes("The server is shutting down"));
+    this.send(to.peer, ...to.envelope, EMPTY_FRAME, status, bytes("The server is shutting down"));
   }
 
   /** Answers as it answers a REQ socket. */
   replyPlain(to: Received, ...body: Uint8Array<ArrayBuffer>[]): void {
-    this.send(to.peer, ...to.envelope, DELIMITER, ...body);
+    this.send(to.peer, ...to.envelope, EMPTY_FRAME, ...body);
   }
 
   send(...frames: Uint8Array<ArrayBuffer>[]): void {
-    const last = frames.pop() ?? DELIMITER;
+    const last = frames.pop() ?? EMPTY_FRAME;
     for (const frame of frames) this.#socket.sendMore(frame);
     this.#socket.sendLast(last);
     this.#poller.wake();
@@ -123,7 +124,7 @@ export class FakeServer {
       if (size < 0) return undefined;
       frames.push(this.#frame.bytes(size));
     } while (this.#frame.more);
-    const [peer = DELIMITER, ...rest] = frames;
+    const [peer = EMPTY_FRAME, ...rest] = frames;
     const split = rest.findIndex((frame) => frame.length === 0);
     return { peer, envelope: rest.slice(0, split), body: rest.slice(split + 1) };
   }

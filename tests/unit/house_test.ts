@@ -97,7 +97,7 @@ const RULES: Record<string, string[]> = {
   system: ["zmq/library.ts"],
   wire: [],
   worker: ["wire", "zmq"],
-  zmq: [],
+  zmq: ["wire/empty_frame.ts"],
 };
 
 interface Import {

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { parseStatus } from "../rig/status.ts";
 import { strict as assert } from "node:assert";
 import { Backend } from "../../ports/backend.ts";
 import { routingKey } from "../../ports/clients.ts";
@@ -19,6 +20,7 @@ import {
   newWorker,
   type Worker,
 } from "../../broker/job.ts";
+import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
 import {
   buildJobHeader,
   buildJobSignal,
@@ -38,9 +40,7 @@ import {
   buildRequestHeader,
   buildStatus,
   Code,
-  DELIMITER,
   parseErrorText,
-  parseStatus,
 } from "../../wire/request.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { type Message, MessagePool } from "../../zmq/message.ts";
@@ -335,7 +335,7 @@ Deno.test("Frontend knows our client's requests by their header, wherever they w
   const frames = await peer.receive();
   assert.deepEqual(
     hexes(frames),
-    hexes([bytes("hop"), header, DELIMITER, buildStatus(200), bytes("yes")]),
+    hexes([bytes("hop"), header, EMPTY_FRAME, buildStatus(200), bytes("yes")]),
   );
 });
 
@@ -608,8 +608,11 @@ Deno.test("Frontend answers a request that has a header with status and message 
   front.reply(asked, Code.handlerFailed, "by a worker");
   for (const [code, message] of [[413, "Too large"], [500, "by a worker"]] as const) {
     const [echo, delimiter, status, ...body] = await peer.receive();
-    assert.deepEqual(hexes([echo ?? DELIMITER, delimiter ?? header]), hexes([header, DELIMITER]));
-    assert.equal(parseStatus(status ?? DELIMITER), code);
+    assert.deepEqual(
+      hexes([echo ?? EMPTY_FRAME, delimiter ?? header]),
+      hexes([header, EMPTY_FRAME]),
+    );
+    assert.equal(parseStatus(status ?? EMPTY_FRAME), code);
     assert.deepEqual(body.map(text), [message]);
   }
   assert.equal(front.inUse(asked), 0);
@@ -622,7 +625,7 @@ Deno.test("Frontend answers with an error when the message is empty", async () =
   front.frontend.replies.replyError(await front.next(), Code.unavailable, "", 0);
   assert.deepEqual(
     hexes(await peer.receive()),
-    hexes([DELIMITER, DELIMITER, buildErrorText(503, "")]),
+    hexes([EMPTY_FRAME, EMPTY_FRAME, buildErrorText(503, "")]),
   );
 });
 
@@ -1306,7 +1309,7 @@ Deno.test("Backend sends a worker's jobs in one message, and in several when the
   assert.equal(back.backend.send(worker, small, 0), 3);
   const message = await peer.receive();
   assert.equal(message.length, 9);
-  assert.deepEqual([0, 3, 6].map((at) => parseJob(message[at] ?? DELIMITER).job), [1, 2, 3]);
+  assert.deepEqual([0, 3, 6].map((at) => parseJob(message[at] ?? EMPTY_FRAME).job), [1, 2, 3]);
   assert.deepEqual(
     [1, 2, 4, 5, 7, 8].map((at) => text(message[at])),
     [..."1e2e3e"].map((c) => {
@@ -1348,7 +1351,7 @@ Deno.test("Backend keeps a job's body when it was sent, so that it can be sent a
   back.backend.send(other, [job], 0);
   const [, small, big] = await second.receive();
   assert.equal(text(small), "small");
-  assert.deepEqual(hexes([big ?? DELIMITER]), hexes([large]));
+  assert.deepEqual(hexes([big ?? EMPTY_FRAME]), hexes([large]));
   assert.deepEqual(job.request.body.map(({ size }) => size), [5, 100_000]);
 });
 
@@ -1394,7 +1397,7 @@ Deno.test("Backend holds any number of jobs for a worker when that does not read
   }
   for (let id = 1; id <= JOBS; id++) {
     const [header] = await peer.receive();
-    assert.equal(parseJob(header ?? DELIMITER).job, id);
+    assert.equal(parseJob(header ?? EMPTY_FRAME).job, id);
   }
 });
 

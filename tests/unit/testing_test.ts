@@ -1,10 +1,12 @@
 /** testHandler and TestWorker: the same as a worker, without one. */
 
+import { parseStatus } from "../rig/status.ts";
 import { strict as assert } from "node:assert";
 import type { HandlerContext } from "../../worker/handler.ts";
 import { json, RequestError } from "../../worker/handler.ts";
 import { testHandler, TestWorker } from "../../worker/testing.ts";
-import { buildRequestHeader, DELIMITER, parseStatus } from "../../wire/request.ts";
+import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
+import { buildRequestHeader } from "../../wire/request.ts";
 import { Folder } from "../rig/folder.ts";
 import { Peer } from "../rig/peer.ts";
 import { ServerProcess } from "../rig/server_process.ts";
@@ -150,9 +152,9 @@ Deno.test("testHandler refuses what a worker would refuse", async () => {
 
 /** The code of a server's reply, and its frames as text. */
 async function askHeaded(peer: Peer, body: string): Promise<(number | string | undefined)[]> {
-  peer.send(buildRequestHeader({ id: 1 }), DELIMITER, body);
+  peer.send(buildRequestHeader({ id: 1 }), EMPTY_FRAME, body);
   const [_header, _delimiter, status, ...frames] = await peer.receive();
-  return [parseStatus(status ?? DELIMITER), ...frames.map(text)];
+  return [parseStatus(status ?? EMPTY_FRAME), ...frames.map(text)];
 }
 
 /** Each name answers in another way; both sides load the same file. */

@@ -1,3 +1,5 @@
+import { parseStatus } from "../rig/status.ts";
+import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
 import { ByteCache } from "../../wire/byte_cache.ts";
 import { strict as assert } from "node:assert";
 import {
@@ -28,13 +30,11 @@ import {
   buildRequestHeader,
   buildStatus,
   Code,
-  DELIMITER,
   HEADER_BYTES,
   MAX_ENVELOPE_BYTES,
   MAX_KEY_BYTES,
   parseErrorText,
   parseRequestHeader,
-  parseStatus,
   readRequestId,
   readStatus,
   readStatusFlags,
@@ -204,8 +204,8 @@ Deno.test("buildRequestHeader leaves room in the envelope for the frames of othe
   assert(buildRequestHeader({ id: 1, timeout: 0 }).length < MAX_ENVELOPE_BYTES / 10);
 });
 
-Deno.test("DELIMITER is empty", () => {
-  assert.equal(DELIMITER.length, 0);
+Deno.test("EMPTY_FRAME is empty", () => {
+  assert.equal(EMPTY_FRAME.length, 0);
 });
 
 // Replies to clients
@@ -268,7 +268,7 @@ Deno.test("parseErrorText reads what buildErrorText wrote", () => {
   for (const code of Object.values(Code)) {
     if (code === Code.ok) continue;
     for (const message of messages) {
-      assert.deepEqual(parseErrorText([DELIMITER, buildErrorText(code, message)]), {
+      assert.deepEqual(parseErrorText([EMPTY_FRAME, buildErrorText(code, message)]), {
         code,
         message,
       });
@@ -307,8 +307,8 @@ Deno.test("parseErrorText takes frames for an answer when they only look like an
 
 Deno.test("parseErrorText survives bytes that are no UTF-8", () => {
   const frame = new Uint8Array([...bytes("500 "), 0xff, 0xc3]);
-  assert.equal(parseErrorText([DELIMITER, frame])?.code, 500);
-  assert.equal(parseErrorText([DELIMITER, new Uint8Array([0xff, 0xfe])]), undefined);
+  assert.equal(parseErrorText([EMPTY_FRAME, frame])?.code, 500);
+  assert.equal(parseErrorText([EMPTY_FRAME, new Uint8Array([0xff, 0xfe])]), undefined);
 });
 
 // Workers
