@@ -22,7 +22,7 @@ Deno.test("examples/upper.ts answers in upper case", () =>
     assert.deepEqual(await peer.ask("hello, Österreich"), ["HELLO, ÖSTERREICH"]);
   }));
 
-Deno.test("examples/sum.ts adds numbers up, and answers 400 to what has none", () =>
+Deno.test("examples/sum.ts adds numbers up, and answers 400 to what has no numbers", () =>
   withExample("sum.ts", async (peer) => {
     assert.deepEqual(await peer.ask('{ "items": [1, 2, 3.5] }'), ['{"sum":6.5}']);
     for (const wrong of ["", "1 2", "null", "{}", '{ "items": ["1"] }']) {
@@ -32,7 +32,7 @@ Deno.test("examples/sum.ts adds numbers up, and answers 400 to what has none", (
     }
   }));
 
-Deno.test("examples/primes.ts counts primes, and answers 400 to what is no number", () =>
+Deno.test("examples/primes.ts counts primes, and answers 400 to what is not a number", () =>
   withExample("primes.ts", async (peer) => {
     const known = [["0", "0"], ["1", "0"], ["2", "1"], ["100", "25"], ["1000000", "78498"]];
     for (const [limit = "", count] of known) assert.deepEqual(await peer.ask(limit), [count]);
@@ -58,7 +58,7 @@ Deno.test("examples/sleep.ts answers when the time is over, and gives up when it
     assert.ok(workers.every(isAlive), "no worker had to be killed");
   }));
 
-Deno.test("examples/serve.ts tells what its hooks hear, and ends with 0 at TERM", async () => {
+Deno.test("examples/serve.ts prints what its hooks hear, and exits with 0 at TERM", async () => {
   const args = ["run", "-A", path("examples/serve.ts"), "tcp://127.0.0.1:0"];
   const child = new Deno.Command(Deno.execPath(), { args, stdin: "null", stdout: "piped" }).spawn();
   let printed = "";
