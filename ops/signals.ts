@@ -92,6 +92,17 @@ export interface Obeying extends Controls {
   readonly stopping: boolean;
 }
 
+/** Where signals come from. */
+export interface SignalSource {
+  add(signal: Deno.Signal, listener: () => void): void;
+  remove(signal: Deno.Signal, listener: () => void): void;
+}
+
+const PROCESS: SignalSource = {
+  add: (signal, listener) => Deno.addSignalListener(signal, listener),
+  remove: (signal, listener) => Deno.removeSignalListener(signal, listener),
+};
+
 /** A signal that has arrived. */
 interface Arrival {
   readonly signal: Deno.Signal;
@@ -102,6 +113,7 @@ interface Arrival {
 /** Listens for signals, and has a server obey them. */
 export class Signals {
   readonly #server: Obeying;
+  readonly #source: SignalSource;
   readonly #passed: readonly Deno.Signal[];
   readonly #queue: Arrival[] = [];
   readonly #wish = new StopWish();
@@ -114,15 +126,21 @@ export class Signals {
    * @param passed signals that are sent on to the workers too.
    * @param wake is called when a signal has arrived: `tick` is due.
    */
-  constructor(server: Obeying, passed: readonly Deno.Signal[], wake: () => void) {
+  constructor(
+    server: Obeying,
+    passed: readonly Deno.Signal[],
+    wake: () => void,
+    source: SignalSource = PROCESS,
+  ) {
     this.#server = server;
+    this.#source = source;
     this.#passed = passed;
     for (const signal of new Set([...SIGNALS.map((row) => row.signal), ...passed])) {
       const listener = () => {
         this.#queue.push({ signal, at: performance.now() });
         wake();
       };
-      Deno.addSignalListener(signal, listener);
+      source.add(signal, listener);
       this.#listeners.set(signal, listener);
     }
   }
@@ -138,7 +156,7 @@ export class Signals {
   /** Listens no more. */
   close(): void {
     this.#terminal.close();
-    for (const [signal, listener] of this.#listeners) Deno.removeSignalListener(signal, listener);
+    for (const [signal, listener] of this.#listeners) this.#source.remove(signal, listener);
     this.#listeners.clear();
   }
 
