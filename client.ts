@@ -79,7 +79,7 @@ export class Client {
   readonly #writer: RequestWriter;
   readonly #reader: AnswerReader;
   readonly #hasKeys: boolean;
-  /** The last refusals of servers that shut down, by request. */
+  /** What servers that were shutting down have said about requests: the last refusal of each. */
   readonly #refusals = new WeakMap<Ask, ReplyError>();
   /** The loop, while anything is under way. */
   #running: Promise<void> | undefined;
@@ -200,7 +200,7 @@ export class Client {
         await turn();
         this.#changed = false;
         const now = performance.now();
-        // Whoever had a turn may have held this up past a timeout.
+        // Other code may have used its turn for longer than a timeout.
         if (now >= this.#pirate.dueAt) this.#receive(now);
         const sleep = this.#pirate.tick(now);
         await this.#carryOut(this.#pirate.take());
@@ -225,7 +225,7 @@ export class Client {
       if (isDue) connection.recheck();
       while (left > 0 && this.#receiveMessage(link, connection, now)) left--;
     }
-    // After the replies: those that a connection brought before its end are answers all the same.
+    // After the replies: what a connection brought before its end is an answer all the same.
     this.#connections.readNews(now);
     return left === 0;
   }
@@ -245,7 +245,7 @@ export class Client {
     else ask?.reject(new ReplyError(code, message));
   }
 
-  /** A server that shuts down will not start a request. */
+  /** A server that is shutting down has not started the request, and will not. */
   #takeRefusal(link: Link<Ask>, id: number, message: string, now: number): void {
     const error = new ReplyError(Code.unavailable, message);
     const refused = this.#pirate.refuse(link, id, now);
@@ -254,7 +254,7 @@ export class Client {
   }
 
   async #carryOut(steps: readonly Step<Ask>[]): Promise<void> {
-    // First, for the others may fail or take their time, and close what these ask about.
+    // Reports go first: other steps may fail, take their time, or close the connections reported on.
     for (const step of steps) {
       if (step.do === "giveUp") this.#giveUp(step);
       else if (step.do === "retry") this.#reportRetry(step);
@@ -321,7 +321,7 @@ export class Client {
   }
 }
 
-/** Lets everything else have its turn: signals, timers, and all that a promise which was kept leads to. */
+/** Lets all other code have its turn: signals, timers, and what waits for promises. */
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }

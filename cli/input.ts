@@ -64,16 +64,16 @@ export async function readBody(inputs: readonly Input[]): Promise<Uint8Array> {
 export async function* readLines(inputs: readonly Input[]): AsyncGenerator<Uint8Array> {
   for (const { chunks } of inputs) {
     /** What earlier chunks have of a line that goes on. */
-    let begun: Uint8Array[] = [];
+    let started: Uint8Array[] = [];
     for await (const chunk of chunks) {
       let start = 0;
       for (let end; (end = chunk.indexOf(NEWLINE, start)) >= 0; start = end + 1) {
-        yield concat([...begun, chunk.subarray(start, end)]);
-        begun = [];
+        yield concat([...started, chunk.subarray(start, end)]);
+        started = [];
       }
-      if (start < chunk.length) begun.push(chunk.subarray(start));
+      if (start < chunk.length) started.push(chunk.subarray(start));
     }
-    if (begun.length > 0) yield concat(begun);
+    if (started.length > 0) yield concat(started);
   }
 }
 

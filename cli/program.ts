@@ -8,8 +8,8 @@
 export const VERSION = "0.2.0";
 
 /**
- * The command that has started a program, for its help: the one of a checkout if its module is a file,
- * else one that names where the module came from.
+ * The command that starts a program, for its help: the task of a checkout if the module is a file, else a
+ * command that names where the module came from.
  *
  * @param url the `import.meta.url` of the program's main module.
  * @param local the command in a checkout, such as `deno task client`.

@@ -41,7 +41,7 @@ export class ProgressBar {
 
   #text(): string {
     const failed = this.#failed > 0 ? `, ${this.#failed} failed` : "";
-    const counts = `${this.#lines} lines${failed}`;
+    const counts = `${this.#lines} ${this.#lines === 1 ? "line" : "lines"}${failed}`;
     const part = Math.min(1, this.#bytes / this.#total);
     if (Number.isNaN(part)) return counts;
     const bar = "#".repeat(Math.floor(part * WIDTH)).padEnd(WIDTH, ".");

@@ -93,7 +93,7 @@ function isPlain(bytes: Uint8Array): bytes is Uint8Array<ArrayBuffer> {
   return bytes.buffer instanceof ArrayBuffer;
 }
 
-/** What a value that is no frame is. */
+/** Names the kind of a value that is not a frame, or of the first one in an array. */
 function describe(value: unknown): string {
   if (Array.isArray(value)) {
     const wrong = Array.from(value).find((item: unknown) => toFrame(item) === undefined);

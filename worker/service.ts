@@ -171,7 +171,7 @@ export class Service implements JobLog {
     else this.#send(frame, this.#encode(message));
   }
 
-  /** Sends a message that is no reply, behind the replies that wait. */
+  /** Sends a message that is not a reply, after the replies that wait. */
   #send(...frames: Uint8Array<ArrayBuffer>[]): void {
     this.#replies.flush();
     this.#socket.sendAll(frames);
