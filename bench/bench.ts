@@ -33,15 +33,15 @@ const EFFORTS: Record<Effort["depth"], Effort> = {
 
 /** The text of --help. */
 function helpText(): string {
-  return `Measure the server beside what its users would take instead. Every reply is checked.
+  return `Compare the server with what its users would take instead. Every reply is checked.
 
 Usage: deno task bench [options]
 
-The tables go to stdout as Markdown, what is going on to stderr. All of it takes 10 minutes.
+The tables go to stdout as Markdown, progress to stderr. All scenarios take 10 minutes.
 
 Options:
   --quick         take less than 90 s, with figures that vary more
-  --check         only see whether all replies are right, in a minute, as CI does
+  --check         only check that all replies are right, in a minute, as CI does
   --only LIST     run only these scenarios, separated by commas:
                   ${SCENARIOS.map(({ name }) => name).join(", ")}
   --seconds N     length of each measurement
@@ -50,7 +50,8 @@ Options:
   --write         put the tables into bench/README.md too
   -h, --help      show this help
 
-Exit status: 0 all replies were right, 1 some were lost or wrong, 2 usage. Being slow is no failure.`;
+Exit status: 0 all replies were right, 1 some were lost or wrong, 2 usage. A slow server is not a
+failure.`;
 }
 
 const Exit = { ok: 0, failed: 1, usage: 2 } as const;
@@ -97,15 +98,15 @@ async function bench(
   };
 }
 
-const BEGIN = "<!-- figures -->";
+const START = "<!-- figures -->";
 const END = "<!-- end of figures -->";
 
 /** Puts the figures into bench/README.md. */
 async function write(markdown: string): Promise<void> {
   const file = path("bench/README.md");
-  const [before = "", rest = ""] = Deno.readTextFileSync(file).split(BEGIN);
+  const [before = "", rest = ""] = Deno.readTextFileSync(file).split(START);
   const [, after = ""] = rest.split(END);
-  Deno.writeTextFileSync(file, `${before}${BEGIN}\n\n${markdown}\n${END}${after}`);
+  Deno.writeTextFileSync(file, `${before}${START}\n\n${markdown}\n${END}${after}`);
   await output(Deno.execPath(), ["fmt", "--quiet", file]);
 }
 
@@ -113,7 +114,9 @@ async function write(markdown: string): Promise<void> {
 function choose(names: readonly string[]): readonly Scenario[] {
   const known = SCENARIOS.map(({ name }) => name);
   const unknown = names.find((name) => !known.includes(name));
-  if (unknown !== undefined) usage(`There is no scenario "${unknown}", only ${known.join(", ")}`);
+  if (unknown !== undefined) {
+    usage(`Unknown scenario "${unknown}": the scenarios are ${known.join(", ")}`);
+  }
   return names.length === 0 ? SCENARIOS : SCENARIOS.filter(({ name }) => names.includes(name));
 }
 
@@ -129,7 +132,7 @@ if (import.meta.main) {
     boolean: ["quick", "check", "json", "write", "help"],
     alias: { help: "h" },
     string: ["only", "seconds", "pairs"],
-    unknown: (arg) => usage(`Unknown argument "${arg}": --help lists the options`),
+    unknown: (arg) => usage(`Unknown option "${arg}": --help lists the options`),
   });
   if (flags.help === true) {
     console.log(helpText());

@@ -1,5 +1,5 @@
 /**
- * The bodies of requests: each differs from the many before it, and whoever has made it can tell whether
+ * The bodies of requests: each differs from the many before it, and its maker can check whether
  * a reply has the very same bytes. All load generators use them. Also runs under Node: names nothing of
  * Deno.
  *
@@ -12,9 +12,9 @@
 
 import { Buffer } from "node:buffer";
 
-/** Bytes of the number that a body begins with. */
+/** Bytes of the number that a body starts with. */
 export const NUMBER_BYTES = 4;
-/** Where in the noise a body begins follows from its number: so many bodies in a row differ. */
+/** The place in the noise where a body starts follows from its number: so many bodies in a row differ. */
 const SHIFTS = 4096;
 
 /** One request's place in the noise. */
@@ -90,7 +90,7 @@ export class Bodies {
   }
 }
 
-/** The number that a body begins with. */
+/** The number that a body starts with. */
 function numberOf(body: Uint8Array<ArrayBuffer>): number {
   return new DataView(body.buffer, body.byteOffset, body.byteLength).getUint32(0);
 }

@@ -27,11 +27,11 @@ const REQ = 3;
 const GRACE = 10_000;
 /** The longest wait for a socket, ms. */
 const WAIT = 100;
-/** A client has a turn of so many replies at most, so that the server need not wait for new requests. */
+/** The maximum of replies that a client reads in a turn, so that the server need not wait for requests. */
 const TURN = 64;
 /** The clock is read once for so many messages: that costs more than any other step. */
 const CLOCK_STEPS = 8;
-/** How long a thread of its own may be blocked before it looks whether it was stopped, ms. */
+/** How long a thread of its own may be blocked before it checks whether it was stopped, ms. */
 const BLOCKED = 50;
 
 interface Client {
@@ -41,9 +41,9 @@ interface Client {
   readonly sentAt: Map<number, number>;
   /** Requests sent. */
   sent: number;
-  /** Error replies that did not tell which request they answer. */
+  /** Error replies that do not name the request that they answer. */
   unnamed: number;
-  /** Whether there may be something to read that no wait will tell of. */
+  /** Whether there may be something to read that no wait will report. */
   stirred: boolean;
 }
 
@@ -151,7 +151,7 @@ class Generator {
     if (client.stirred) client.stirred = this.#readTurn(client);
     while (waitingFor(client) < this.#window && this.#maySend()) {
       this.#send(client);
-      // Sending may have taken in what a wait would have told of.
+      // Sending may have read what a wait would have reported.
       client.stirred = true;
     }
   }
@@ -185,7 +185,7 @@ class Generator {
     return isFree && !this.#isOver() ? this.#dueAt : Infinity;
   }
 
-  /** Waits for the sockets, or at least looks at them. */
+  /** Waits for the sockets, or only checks them when there is something to do. */
   async #pause(): Promise<void> {
     const isBusy = this.#clients.some(({ stirred }) => stirred);
     await this.#waiting.wait(isBusy ? 0 : Math.min(WAIT, this.#nextAt - performance.now()));
@@ -216,7 +216,7 @@ class Generator {
     this.#bodies.takeBack(number);
   }
 
-  /** The time, at most some messages old. */
+  /** The time, as it was a few messages ago. */
   #clock(): number {
     if (++this.#clockSteps % CLOCK_STEPS === 0) this.#now = performance.now();
     return this.#now;
@@ -312,7 +312,7 @@ function waitingFor({ sentAt, unnamed }: Client): number {
   return sentAt.size - unnamed;
 }
 
-/** Blocks the thread, but lets it hear now and then that it is to stop. */
+/** Blocks the thread, but checks now and then whether it is to stop. */
 function blocking(poller: BlockingPoller): Waiting {
   let heardAt = performance.now();
   return {
@@ -328,7 +328,7 @@ function blocking(poller: BlockingPoller): Waiting {
   };
 }
 
-/** Leaves the thread to others meanwhile; does not tell which socket has stirred. */
+/** Leaves the thread to others meanwhile; does not know which socket has something. */
 function sharing(poller: Poller): Waiting {
   return {
     wait: (timeout) => poller.wait(timeout),

@@ -14,7 +14,7 @@ import { median, ratios, spread } from "./statistics.ts";
 /** Jobs a second that one worker can do of the handler that waits. */
 const WAITS_PER_SECOND = 100;
 const USED_AT_LEAST = 0.97;
-/** Slices of each handler, at most: nothing is compared. */
+/** The maximum of slices for each handler: nothing is compared. */
 const ROUNDS = 3;
 /** One request of so many is a slow one: see handler_mix.ts. */
 const SLOW_EVERY = 100;

@@ -6,7 +6,7 @@
 
 /** A double has its exponent in the 12 highest bits; so many bits behind them are a step. */
 const STEP_BITS = 6;
-/** Steps from one power of two to the next: values are told to 1 in 64. */
+/** Steps from one power of two to the next: values are kept to 1 in 64. */
 const STEPS = 1 << STEP_BITS;
 const POWERS = 40;
 /** What the 18 highest bits of the double 1 are. */

@@ -20,11 +20,11 @@ const LARGE = 16 * 1024;
 export interface Inbox {
   /** Receives a frame: its size, or -1 when there is none. */
   receive(socket: Socket): number;
-  /** The number that it begins with; it has the size of a body. */
+  /** The number that the reply starts with; it has the size of a body. */
   readonly number: number;
   /** Whether it is, byte for byte, the body of a request; it has the size of one. */
   isBody(number: number): boolean;
-  /** The text that it begins with, of an error reply. */
+  /** The text that an error reply starts with. */
   text(size: number): string;
 }
 

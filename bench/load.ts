@@ -12,7 +12,7 @@ export interface Load {
   clients: number;
   /** Their type: a REQ has one request under way, whatever `window` says. @default {"dealer"} */
   socket?: "dealer" | "req";
-  /** Requests under way on each, at most. */
+  /** Maximum of requests under way on each socket. */
   window: number;
   /** Bytes of a body, at least 4: its number, then content that follows from number and seed. */
   size: number;
@@ -20,18 +20,18 @@ export interface Load {
   duration?: number;
   /** Requests in all. @default {without end} */
   requests?: number;
-  /** Requests a second in all, at most. @default {as many as there are replies} */
+  /** Maximum of requests a second, all sockets together. @default {as many as there are replies} */
   rate?: number;
   /**
    * Whether requests have their number ahead of the empty frame too, as REQ_CORRELATE sends one. Without
-   * it nobody knows which of several requests of a client an error reply answers: they are only counted.
+   * it an error reply does not say which of a client's requests it answers: it is only counted.
    *
    * @default {false}
    */
   correlate?: boolean;
   /**
-   * Latencies of requests whose number is divisible by this are told apart, as `Figures.marked`: the
-   * handler can tell them by it too. @default {none are}
+   * Latencies of requests whose number is divisible by this are kept apart, as `Figures.marked`: the
+   * handler can see which ones they are, too. @default {none are}
    */
   mark?: number;
   /**
@@ -71,7 +71,7 @@ export interface Figures {
   percentiles: [number, number, number];
   /** The longest latency, µs. */
   slowest: number;
-  /** The same of the requests that `Load.mark` tells apart; 0 and NaN without any. */
+  /** Replies and latencies of the requests that `Load.mark` keeps apart; 0 and NaN without any. */
   marked: { replies: number; percentiles: [number, number, number] };
 }
 
@@ -100,7 +100,7 @@ export function startLoad(load: Load): LoadProcess {
   let ended = false;
   const figures = child.output().then(({ success, stdout }) => {
     ended = true;
-    if (!success) throw new Error("Cannot tell the figures: the load generator has failed");
+    if (!success) throw new Error("Cannot read the figures: the load generator has failed");
     return readFigures(new TextDecoder().decode(stdout));
   });
   figures.catch(() => {});

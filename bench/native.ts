@@ -1,5 +1,5 @@
 /**
- * What the load generator needs of C beside zmq/: a wait that blocks the thread, since it has nothing
+ * What the load generator needs of C in addition to zmq/: a wait that blocks the thread, since it has nothing
  * else to do, and a comparison of bytes at the speed of memory.
  *
  * @module

@@ -10,7 +10,7 @@ import type { Figures } from "./load.ts";
 export interface Shape {
   /** What a table calls it. */
   name: string;
-  /** Who ask: REQ sockets with one request each, or one DEALER. */
+  /** What asks: REQ sockets with one request each, or one DEALER. */
   socket: "req" | "dealer";
   /** REQ sockets, or requests that the DEALER has under way. */
   width: number;
@@ -28,15 +28,15 @@ export interface Span {
   warmUp?: number;
   /** What is not answered so long after the last request is lost, ms. */
   grace?: number;
-  /** Requests a second at most, of a DEALER. @default {as many as there are replies} */
+  /** Maximum of requests a second, of a DEALER. @default {as many as there are replies} */
   rate?: number;
-  /** Latencies of requests whose number can be divided by this are told apart. @default {none are} */
+  /** Latencies of requests whose number is divisible by this are kept apart. @default {none are} */
   mark?: number;
 }
 
 /** A peer that has been started. */
 export interface Running extends AsyncDisposable {
-  /** The processes that do the work, but for those that ask. */
+  /** The processes that do the work, without those that ask. */
   readonly pids: readonly number[];
   /** Asks, in a process of its own. */
   load(shape: Shape, span: Span): Promise<Figures>;

@@ -1,5 +1,5 @@
 /**
- * What a bench has found, and how it is told: as Markdown, which is also what a terminal can show, or
+ * What a bench has found, and how it is shown: as Markdown, which a terminal can show too, or
  * as JSON.
  *
  * @module

@@ -1,5 +1,5 @@
 /**
- * What scenarios share: how much they measure, what they tell meanwhile, what they return.
+ * What scenarios share: how much they measure, what they report meanwhile, what they return.
  *
  * @module
  */
@@ -13,7 +13,7 @@ export interface Effort {
   slice: number;
   /** Pairs, or other repetitions. */
   pairs: number;
-  /** "check" looks only whether replies are right: a few requests each, no time is told or judged. */
+  /** "check" only checks that replies are right: a few requests each, and no time is shown or judged. */
   depth: "full" | "quick" | "check";
 }
 
@@ -22,9 +22,9 @@ export interface Bench {
   effort: Effort;
   /** What can be measured here, the server first. */
   peers: readonly Peer[];
-  /** Takes in what was lost or wrong. */
+  /** Keeps what was lost or wrong. */
   ledger: Ledger;
-  /** Tells what is going on, in a few words. */
+  /** Reports what is going on, in a few words. */
   say(what: string): void;
 }
 
@@ -40,7 +40,7 @@ const CHECK_BYTES = 16 * 1024 * 1024;
 const CHECK_REQUESTS = 500;
 /** What is not answered so long after the last request is lost, ms. */
 const GRACE = 20_000;
-/** Nobody needs so long for a number of requests, ms. */
+/** Longer than any number of requests takes, ms. */
 const LIMIT = 120_000;
 
 /** How long one slice of a shape is; `slices` times as long as usual. */

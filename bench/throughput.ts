@@ -1,5 +1,5 @@
 /**
- * Requests a second and latencies, beside what a user would take instead. All are asked in turn, in
+ * Requests a second and latencies, compared with what a user would take instead. All are asked in turn, in
  * short slices, so that whatever the machine does meanwhile meets all of them.
  *
  * @module
@@ -119,7 +119,7 @@ async function runPeers(bench: Bench): Promise<Section> {
   for (const shape of shapes) rounds.push(await interleave(bench, running, shape));
   const names = [...running.keys()];
   return {
-    title: "Requests a second, beside others",
+    title: "Requests a second, compared with others",
     notes: [
       "2 workers, bodies of 16 B unless said. A ratio is ours to theirs: the median of " +
       `${bench.effort.pairs} pairs of slices of ${bench.effort.slice / 1000} s in turn (min–max).`,
@@ -180,7 +180,7 @@ function targets(rounds: readonly Round[], peer: string, wanted: Record<string, 
   });
 }
 
-/** Few and many workers, beside the yardstick. */
+/** Few and many workers, compared with the yardstick. */
 async function runWorkers(bench: Bench): Promise<Section> {
   const peers = bench.peers.filter(({ name }) => name === "prefork" || name === "zmq_proxy");
   const rows: string[][] = [];

@@ -175,7 +175,7 @@ async function carry(
   }
 }
 
-/** Sockets of libzmq's that ask, each with a key of its own, a batch after the other. */
+/** Sockets of libzmq that ask, each with a key of its own, one batch after the other. */
 async function askWithKeys(endpoint: string, count: number, server: () => string) {
   const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
   const message = new MessagePool(library).take();

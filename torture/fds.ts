@@ -18,7 +18,7 @@ import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 /** File descriptors that the server may have; it takes about 45 for itself. */
 const LIMIT = 64;
-/** Clients that are served before, while and after nobody else can connect. */
+/** Clients that are served before, during and after the time in which no other client can connect. */
 const CLIENTS = 4;
 const SPAN = 5_000;
 /** How much slower than in quiet times they may be at 99 %. */
@@ -109,7 +109,7 @@ async function runOut(scale: Scale): Promise<Outcome> {
   const effects = [await withstand(silent, scale), await withstand(idle, scale)];
   return {
     reached: effects.every((effect) => isGood(effect, scale)),
-    measured: effects.map(tell).join("; "),
+    measured: effects.map(inWords).join("; "),
   };
 }
 
@@ -120,7 +120,7 @@ function isGood({ quiet, crowded, recovery }: Effect, { slack }: Scale): boolean
     recovery <= RECOVERY * slack;
 }
 
-function tell({ quiet, crowded, recovery }: Effect, index: number): string {
+function inWords({ quiet, crowded, recovery }: Effect, index: number): string {
   const kind = ["silent", "idle"][index];
   const slower = (crowded.percentiles[2] / quiet.percentiles[2]).toFixed(1);
   return `${kind}: 99 % at ${ms(crowded.percentiles[2])}, ${slower} × the quiet run's, ` +
@@ -131,6 +131,6 @@ function tell({ quiet, crowded, recovery }: Effect, index: number): string {
 export const scenarios: Scenario[] = [{
   id: "R15",
   title: `${LIMIT} file descriptors, and 1,000 connections that only wait`,
-  figure: `99 % at most ${SLOWER} × the quiet run's; serves again within ${RECOVERY / 1000} s`,
+  figure: `99 % ≤ ${SLOWER} × the quiet run's; serves again within ${RECOVERY / 1000} s`,
   run: runOut,
 }];

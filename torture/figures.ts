@@ -7,7 +7,7 @@
 
 import type { Figures } from "../bench/load.ts";
 
-/** Whether each request got exactly one answer, the right one; errors are answers if they are let. */
+/** Whether each request got exactly one answer, the right one; error replies count as answers if they are allowed. */
 export function isFlawless(figures: Figures, allowed: { errors: boolean } = { errors: false }) {
   const { requests, wrong, duplicates, missing, errors } = figures;
   const failed = Object.keys(errors).length > 0 && !allowed.errors;
@@ -60,7 +60,7 @@ export async function compare(
 }
 
 /** A comparison in words. */
-export function tellRatio({ quiet, disturbed, ratio }: Comparison): string {
+export function ratioInWords({ quiet, disturbed, ratio }: Comparison): string {
   const times = `${ratio.toFixed(1)} ×`;
   return `99 % in ${disturbed.toFixed(1)} ms, quiet ${quiet.toFixed(1)} ms: ${times}`;
 }

@@ -23,7 +23,7 @@ type Frame = Uint8Array<ArrayBuffer>;
 type Random = (below: number) => number;
 
 const MESSAGES = 10_000;
-/** Forged messages between two looks at what comes in. */
+/** Forged messages between two turns of others. */
 const BURST = 50;
 /** Lines about the same wrong are at least this far apart, ms. */
 const REPORT_INTERVAL = 990;
@@ -31,12 +31,13 @@ const TRAFFIC = { clients: 4, window: 4, size: 100, correlate: true };
 /** What the log says of them. */
 const WRONGS = ["messages of no worker dropped", "replies of workers to no job of theirs dropped"];
 
-/** Forged messages from peers that are no workers, and from one that is. */
+/** Forged messages from peers that are not workers, and from one that is. */
 export const scenarios: Scenario[] = [{
   id: "R18",
   title:
     "10,000 forged messages of strangers and as many of a worker, at a tcp and at an ipc backend",
-  figure: "0 wrong replies, 0 jobs left; each dropped, counted, and logged at most once a second",
+  figure:
+    "0 wrong replies, 0 jobs left; each dropped, counted, and logged no more than once a second",
   run,
 }];
 
@@ -123,24 +124,24 @@ interface Round {
   reports: Report[];
 }
 
-function judge(who: string, backend: string, round: Round): Outcome {
+function judge(senders: string, backend: string, round: Round): Outcome {
   const { count, counted, left, lost, figures, reports } = round;
   const logged = sumOf(reports);
   const scheme = backend.split(":", 1)[0];
   const exact = counted === count && logged === count && left + lost === 0;
   return {
     reached: exact && isSeldom(reports) && isFlawless(figures),
-    measured: `${who} at ${scheme}: of ${count} ${counted} counted, ${logged} logged, ` +
+    measured: `${senders} at ${scheme}: of ${count} ${counted} counted, ${logged} logged, ` +
       `${left} jobs left, ${lost} workers lost, ${describe(figures)}`,
   };
 }
 
-/** Messages that the log told of. */
+/** Messages that the log reports. */
 function sumOf(reports: readonly Report[]): number {
   return reports.filter(isWrong).reduce((sum, { count }) => sum + count, 0);
 }
 
-/** Whether the same was logged at most once a second. */
+/** Whether the same was logged no more than once a second. */
 function isSeldom(reports: readonly Report[]): boolean {
   const last = new Map<string, number>();
   for (const { at, message } of reports.filter(isWrong)) {

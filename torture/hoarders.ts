@@ -45,7 +45,7 @@ interface Kind {
    * nothing else before all frames of a message are read.
    */
   fills?: boolean;
-  /** Bytes that nobody bounds: those of messages that are not whole yet. */
+  /** Bytes that no limit bounds: those of messages that are not whole yet. */
   unfinished?: number;
   /** What the connection of this number sends in a round. */
   sends(connection: number): Uint8Array;

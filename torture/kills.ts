@@ -92,7 +92,7 @@ function respawns(server: ServerProcess, killedAt: Map<number, number>): number[
     });
 }
 
-/** Two scenarios look at the same havoc. */
+/** Two scenarios judge the same havoc. */
 let havoc: Promise<Havoc> | undefined;
 
 async function nothingLost(scale: Scale): Promise<Outcome> {
@@ -168,7 +168,7 @@ async function swallow(server: ServerProcess, peer: Peer): Promise<Dose> {
   const start = performance.now();
   const [, text = ""] = await peer.ask(POISON);
   const answered = performance.now();
-  // The answer may be here before the system tells of the last death.
+  // The answer may be here before the system reports the last death.
   await server.line("worker exited", deaths);
   await until("the pool is full again", () => server.workers.length === POOL);
   return {

@@ -78,9 +78,9 @@ async function serveInto(
     const figures = await loadAndStir(endpoint, child.pid, requests);
     const after = childrenOf(child.pid);
     const stayed = before.join() === after.join();
-    const told = trySignal(child.pid, "SIGTERM");
+    const signalled = trySignal(child.pid, "SIGTERM");
     const { code } = await child.status;
-    return { how, figures, lived: stayed && told && code === 0 };
+    return { how, figures, lived: stayed && signalled && code === 0 };
   } finally {
     trySignal(child.pid, "SIGKILL");
     await child.status;
@@ -139,7 +139,7 @@ function run(command: string, ...args: string[]): boolean {
 /** Logs. */
 export const scenarios: Scenario[] = [{
   id: "R16",
-  title: "a log on a full disk, a stderr that nobody reads, and none",
+  title: "a log on a full disk, a stderr without a reader, and no stderr",
   figure: "0 failed requests, 0 exits",
   run: silenced,
 }];

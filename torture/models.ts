@@ -23,7 +23,7 @@ export const scenarios: Scenario[] = [{
 function run(scale: Scale): Promise<Outcome> {
   const numRuns = scale.of(SEQUENCES);
   const cpus = fc.constantFrom(1, 2, 8);
-  const told = [
+  const reports = [
     report(
       "broker",
       fc.check(fc.property(brokerLimits, brokerSteps(LENGTH), checkBroker), { numRuns }),
@@ -33,8 +33,8 @@ function run(scale: Scale): Promise<Outcome> {
       fc.check(fc.property(poolLimits, cpus, poolSteps(LENGTH), checkSupervisor), { numRuns }),
     ),
   ];
-  const reached = told.every(({ failed }) => !failed);
-  return Promise.resolve({ reached, measured: told.map(({ text }) => text).join("; ") });
+  const reached = reports.every(({ failed }) => !failed);
+  return Promise.resolve({ reached, measured: reports.map(({ text }) => text).join("; ") });
 }
 
 /** What came of one machine; the seed and the path bring the shortest failing sequence back. */

@@ -90,7 +90,7 @@ async function atFrontend(server: ServerProcess, count: number) {
   return sum;
 }
 
-/** Sends random messages to the backend; how many were counted as nobody's. */
+/** Sends random messages to the backend; how many were counted as no worker's. */
 async function atBackend(server: ServerProcess, count: number): Promise<number> {
   const noise = new Noise(count);
   await using peer = new Peer(server.backend);

@@ -70,7 +70,7 @@ export class Echo {
     }
   }
 
-  /** One of its jobs, old or new; or one that nobody has. */
+  /** One of its jobs, old or new; or one that no worker has. */
   someJob(random: Random): number {
     const some = random(3);
     if (some === 0) return 2 ** 40 + random(1000);
@@ -108,7 +108,7 @@ export class OpenBroker {
     return this.loop.frontend[0] ?? "";
   }
 
-  /** Messages that were counted as nobody's, or nobody's business. */
+  /** Messages that were counted as no worker's, or as replies to no job of the sender. */
   get wrongs(): number {
     const { intruders, strayReplies } = this.loop.look().counters;
     return intruders + strayReplies;

@@ -71,7 +71,7 @@ async function overloadOnce(overflow: "block" | "reject", scale: Scale): Promise
   const small = most <= MAX_BYTES && end <= start * MAX_GROWTH;
   return {
     reached: small && isFlawless(figures, { errors }),
-    measured: `${overflow}: ${queued} queued, ${mb(start)} at the start, ${mb(most)} at most, ` +
+    measured: `${overflow}: ${queued} queued, ${mb(start)} at the start, maximum ${mb(most)}, ` +
       `${mb(end)} at the end; ${describe(figures)}`,
   };
 }
@@ -101,7 +101,7 @@ async function heavyClient(scale: Scale): Promise<Outcome> {
   const fair = after <= before * MAX_DELAY * scale.slack;
   return {
     reached: fair && [quiet, busy, others].every((figures) => isFlawless(figures)),
-    measured: `99 % of light ones: ${ms(before)} quiet, ${ms(after)} beside the heavy one; ` +
+    measured: `99 % of light ones: ${ms(before)} quiet, ${ms(after)} along with the heavy one; ` +
       `light: ${describe(busy)}; heavy: ${describe(others)}`,
   };
 }

@@ -8,7 +8,7 @@ import { type Figures, type Load, runLoad, startLoad } from "../bench/load.ts";
 import { linesOf } from "../tests/rig/log_lines.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
 import { pause } from "../tests/rig/wait.ts";
-import { compare, describe, isFlawless, ms, tellRatio, total } from "./figures.ts";
+import { compare, describe, isFlawless, ms, ratioInWords, total } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const HUPS = 20;
@@ -38,7 +38,7 @@ async function reloads(scale: Scale): Promise<Outcome> {
   return {
     reached: isFlawless(all) && comparison.ratio <= RATIO * scale.slack,
     measured: `${linesOf(server, "reloaded").length} reloads, ${describe(all)}; ` +
-      `${tellRatio(comparison)}, slowest ${ms(all.slowest)}`,
+      `${ratioInWords(comparison)}, slowest ${ms(all.slowest)}`,
   };
 }
 

@@ -20,7 +20,7 @@ const KILLS = 50;
 /** Time in which all workers of a killed server must be gone, ms. */
 const LEAVE_LIMIT = 1000;
 
-/** One request holds its worker for good; the others wait for something for good. */
+/** One request keeps its worker busy forever; the others wait forever. */
 const STUCK = `export default async (body, ctx) => {
   ctx.log.info("started");
   if (body.length === 1) for (;;);
@@ -33,7 +33,7 @@ async function leftBehind(scale: Scale): Promise<Outcome> {
   const longest = Math.max(...times);
   return {
     reached: longest <= LEAVE_LIMIT * scale.slack,
-    measured: `${times.length} kills, all processes gone after ${longest.toFixed(0)} ms at most`,
+    measured: `${times.length} kills, all processes gone after ${longest.toFixed(0)} ms or less`,
   };
 }
 
@@ -67,8 +67,8 @@ class Pirates {
   answered = 0;
   wrong = 0;
   abandoned = 0;
-  /** Error replies: that is an answer, but there is no reason for one. */
-  refused = 0;
+  /** Texts of error replies: they are answers, but there is no reason for them. */
+  readonly errors: string[] = [];
 
   constructor(endpoints: readonly string[], count: number) {
     this.#clients = Array.from({ length: count }, (_, index) => {
@@ -77,7 +77,7 @@ class Pirates {
       return new Client({ endpoint, timeout: 500, retries: 20 });
     });
     this.#runs = this.#clients.map((client, index) => this.#run(client, index));
-    // What fails is told at the end.
+    // What fails is reported at the end.
     for (const run of this.#runs) run.catch(() => {});
   }
 
@@ -101,7 +101,7 @@ class Pirates {
         if (reply.text() !== body) this.wrong++;
       } catch (error) {
         if (error instanceof AbandonedError) this.abandoned++;
-        else if (error instanceof ReplyError) this.refused++;
+        else if (error instanceof ReplyError) this.errors.push(error.message);
         else throw error;
       }
     }
@@ -134,13 +134,16 @@ async function restarted(scale: Scale): Promise<Outcome> {
       await old[Symbol.asyncDispose]();
     }
     await pirates.end();
-    const { answered, wrong, abandoned, refused } = pirates;
+    const { answered, wrong, abandoned, errors } = pirates;
     const longest = Math.max(...returns);
     return {
-      reached: answered > 0 && wrong + abandoned + refused === 0 &&
+      reached: answered > 0 && wrong + abandoned + errors.length === 0 &&
         longest <= RETURN_LIMIT * scale.slack,
       measured: `${returns.length} restarts, ${answered} answers, ${abandoned} abandoned, ` +
-        `${wrong} wrong, ${refused} errors; serving again ${longest.toFixed(0)} ms after the kill`,
+        `${wrong} wrong, ${errors.length} errors${
+          errors.length > 0 ? ` (${[...new Set(errors)]})` : ""
+        }; ` +
+        `serving again ${longest.toFixed(0)} ms after the kill`,
     };
   } finally {
     await server[Symbol.asyncDispose]();

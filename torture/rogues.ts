@@ -9,7 +9,7 @@ import { linesOf } from "../tests/rig/log_lines.ts";
 import { Peer } from "../tests/rig/peer.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
 import { pause, until } from "../tests/rig/wait.ts";
-import { compare, describe, isFlawless, ms, tellRatio, total } from "./figures.ts";
+import { compare, describe, isFlawless, ms, ratioInWords, total } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 const LOOPS = 20;
@@ -28,7 +28,7 @@ const PAUSE = 500;
 
 const ENDLESS = "endless";
 
-/** A request that says so keeps its worker busy for good. */
+/** A request that says so keeps its worker busy forever. */
 const HANDLER = `const decoder = new TextDecoder();
 export default (body) => {
   if (decoder.decode(body) === ${JSON.stringify(ENDLESS)}) for (;;);
@@ -46,8 +46,8 @@ interface Loop {
 async function rogues(scale: Scale): Promise<Outcome> {
   const limits = [
     ["--workers", WORKERS],
-    ["--request-timeout", REQUEST_TIMEOUT],
-    ["--abort-grace", ABORT_GRACE],
+    ["--request-timeout", `${REQUEST_TIMEOUT}ms`],
+    ["--abort-grace", `${ABORT_GRACE}ms`],
   ];
   await using server = await ServerProcess.start({
     handler: HANDLER,
@@ -74,8 +74,8 @@ async function rogues(scale: Scale): Promise<Outcome> {
     reached: isFlawless(all) && codes === "504" && ended <= limit &&
       comparison.ratio <= RATIO * scale.slack,
     measured: `${loops.length} such requests, error ${codes}: answered after ` +
-      `${answered.toFixed(0)} ms, worker gone after ${ended.toFixed(0)} ms at most; others: ` +
-      `${describe(all)}, ${tellRatio(comparison)}, slowest ${ms(all.slowest)}`,
+      `${answered.toFixed(0)} ms, worker gone after ${ended.toFixed(0)} ms or less; others: ` +
+      `${describe(all)}, ${ratioInWords(comparison)}, slowest ${ms(all.slowest)}`,
   };
 }
 

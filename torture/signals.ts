@@ -57,14 +57,14 @@ async function signals(scale: Scale): Promise<Outcome> {
 /** Sends a signal to workers that are ready, one at a time and never the last one. */
 async function toWorkers(server: ServerProcess, signal: Deno.Signal, times: number): Promise<void> {
   const random = randomNumbers(times);
-  const told = new Set<number>();
+  const reached = new Set<number>();
   for (let time = 0; time < times;) {
     // INT ends no worker, so the same one may get it again.
     const pid = await until(`a worker can get ${signal}`, () => {
-      const fresh = server.workers.filter((pid) => signal === "SIGINT" || !told.has(pid));
+      const fresh = server.workers.filter((pid) => signal === "SIGINT" || !reached.has(pid));
       return fresh.length > 1 && fresh[random(fresh.length)];
     });
-    told.add(pid);
+    reached.add(pid);
     if (trySignal(pid, signal)) time++;
     await pause(INTERVAL);
   }

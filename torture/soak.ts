@@ -29,7 +29,7 @@ const SAMPLE_INTERVAL = 200;
 const SPAN = 10_000;
 /** Bytes an hour. */
 const GROWTH = 5_000_000;
-/** At the small size: bytes at all, as it is too short for an hour to be told from it. */
+/** At the small size, in bytes: it is too short to say anything about an hour. */
 const SMALL_GROWTH = 150_000_000;
 
 /** Connections and idle threads take a while to go, ms. */
@@ -70,7 +70,7 @@ async function soak(scale: Scale): Promise<Outcome> {
     measured: `${describe(main.figures)} in ${minutes.toFixed(1)} min with ${main.disturbances} ` +
       `kills, reloads and resizes; memory ${growth.text}, ` +
       `${inMegabytes(main.samples[0])} → ${inMegabytes(main.samples.at(-1))}; ` +
-      `${tell(before)} → ${tell(after)}`,
+      `${inWords(before)} → ${inWords(after)}`,
   };
 }
 
@@ -116,7 +116,7 @@ async function settled(server: ServerProcess, rest: number): Promise<Holdings> {
   return holdings(server.pid);
 }
 
-/** Waits, but not for ever, until a process holds no more than before; what it holds then. */
+/** Waits, up to `PATIENCE`, until a process holds no more than before; what it holds then. */
 async function withdrawn(pid: number, before: Holdings, after: Holdings): Promise<Holdings> {
   const end = performance.now() + PATIENCE;
   while (!isConstant(before, after) && performance.now() < end) {
@@ -137,7 +137,7 @@ function isConstant(before: Holdings, after: Holdings): boolean {
     after.processes === before.processes;
 }
 
-function tell({ files, threads, processes }: Holdings): string {
+function inWords({ files, threads, processes }: Holdings): string {
   return `${files} files, ${threads} threads, ${processes} workers`;
 }
 
@@ -146,7 +146,7 @@ function inMegabytes(sample: Sample | undefined): string {
 }
 
 /**
- * Whether the memory stays as it is. A few minutes don't tell 5 MB an hour from the breath of the
+ * Whether the memory stays as it is. In a few minutes 5 MB an hour cannot be told from the breath of the
  * garbage collection: what counts is that the growth beyond what chance explains is not more than that.
  */
 function judgeGrowth(samples: Sample[], { full }: Scale): { small: boolean; text: string } {

@@ -15,7 +15,7 @@ import type { Outcome, Scale, Scenario } from "./scenario.ts";
 const SQUATTERS = 15_000;
 /** A server that lets all in is dead after 11 to 25 s, ms. */
 const TIME = 120_000;
-/** Connections that are begun at a time. */
+/** Connections that are started at a time. */
 const AT_ONCE = 64;
 
 /** Opens a raw connection under an identity; undefined if the server is not there. */
@@ -97,6 +97,6 @@ async function squat(scale: Scale): Promise<Outcome> {
 export const scenarios: readonly Scenario[] = [{
   id: "R24",
   title: "15,000 of libzmq's own identities taken, then anonymous peers for 2 minutes",
-  figure: "the server lives, and answers those who were there before",
+  figure: "the server lives, and answers the clients that were there before",
   run: squat,
 }];

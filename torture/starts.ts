@@ -30,10 +30,10 @@ async function stillborn(scale: Scale): Promise<Outcome> {
   await pause(scale.of(SPAN));
   const share = cpuMillisWithChildren(server.pid) / (performance.now() - started);
   const spawns = linesOf(server, "worker spawned").length;
-  const told = performance.now();
+  const signalledAt = performance.now();
   server.signal("SIGTERM");
   const { code } = await server.ended();
-  const took = performance.now() - told;
+  const took = performance.now() - signalledAt;
   return {
     reached: spawns > 2 && spawns <= SPAWNS && share <= CPU * scale.slack &&
       took <= STOP_LIMIT * scale.slack && code === 0,

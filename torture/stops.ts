@@ -70,13 +70,13 @@ async function stops(scale: Scale): Promise<Outcome> {
     reached: flaws.length === 0 && longest <= timeout + MARGIN * scale.slack &&
       Math.max(...stuck) <= STOP_TIMEOUT + MARGIN * scale.slack &&
       atOnce < AT_ONCE * scale.slack,
-    measured: `${rounds} × TERM: ${tell(term)}; ${rounds} × QUIT: ${tell(quit)}; ` +
+    measured: `${rounds} × TERM: ${inWords(term)}; ${rounds} × QUIT: ${inWords(quit)}; ` +
       `stuck: gone after ${Math.max(...stuck).toFixed(0)} ms of ${STOP_TIMEOUT}; ` +
       `after a second TERM in ${atOnce.toFixed(0)} ms` + flaws.map((flaw) => `; ${flaw}`).join(""),
   };
 }
 
-function tell(stops: readonly Stop[]): string {
+function inWords(stops: readonly Stop[]): string {
   const range = (of: (stop: Stop) => number) =>
     `${Math.min(...stops.map(of))}–${Math.max(...stops.map(of))}`;
   const longest = Math.max(...stops.map(({ took }) => took));
@@ -99,9 +99,9 @@ async function stopWithFullQueue(
     return Number(state.queued) === QUEUE && state;
   });
   server.signal(signal);
-  const told = performance.now();
+  const signalledAt = performance.now();
   const { success } = await server.ended();
-  const took = performance.now() - told;
+  const took = performance.now() - signalledAt;
   const figures = await load.figures;
   const { replies, errors } = figures;
   const refused = errors["503"] ?? 0;
@@ -121,14 +121,14 @@ async function stopWhenStuck({ again }: { again: boolean }): Promise<number> {
   await using peer = new Peer(server.endpoint);
   peer.send("", "x");
   await server.line("started");
-  let told = stopAndTime(server);
+  let signalledAt = stopAndTime(server);
   if (again) {
     await server.line("stopping");
     await pause(SAME_WISH);
-    told = stopAndTime(server);
+    signalledAt = stopAndTime(server);
   }
   await server.ended();
-  return performance.now() - told;
+  return performance.now() - signalledAt;
 }
 
 function stopAndTime(server: ServerProcess): number {

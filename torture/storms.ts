@@ -18,7 +18,7 @@ import type { Outcome, Scale, Scenario } from "./scenario.ts";
 const WORKERS = 4;
 /** Time from one storm to the next, ms. */
 const INTERVAL = 800;
-/** Requests whose handler answers at once, and such whose handler takes `SLOW_TIME`. */
+/** Requests whose handler answers at once, and those whose handler takes `SLOW_TIME`. */
 const QUICK = 980_000;
 const SLOW = 20_000;
 const SLOW_TIME = 20;
@@ -121,12 +121,12 @@ async function poisons(scale: Scale): Promise<Outcome> {
   return {
     reached: codes.every((code) => code === "502") && inTime && isFlawless(figures),
     measured: `${codes.length} such requests, error ${[...new Set(codes)].join()}, ` +
-      `${POISONS} at once: at most ${most} deaths, answered after ${answered.toFixed(0)} ms, ` +
+      `${POISONS} at once: maximum ${most} deaths, answered after ${answered.toFixed(0)} ms, ` +
       `full ${full.toFixed(0)} ms later; others: ${describe(figures)}`,
   };
 }
 
-/** The codes that so many such requests get, all sent at once. */
+/** The codes that `POISONS` requests that end their worker in this way get, all sent at once. */
 async function swallow(server: ServerProcess, way: string): Promise<string[]> {
   await using peer = new Peer(server.endpoint);
   for (let sent = 0; sent < POISONS; sent++) peer.send("", way);

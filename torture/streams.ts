@@ -128,7 +128,7 @@ const GREETING_1 = [1, 0];
 const HTTP = bytes(
   "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n",
 );
-/** The beginning of TLS: a handshake record with a ClientHello. */
+/** The start of TLS: a handshake record with a ClientHello. */
 const TLS = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
 const MECHANISMS = ["NULL", "PLAIN", "CURVE", "GSSAPI", "", "null", "ABCDEFGHIJKLMNOPQRST"];
 const TYPES = ["DEALER", "REQ", "ROUTER", "REP", "PUB", "STREAM", "", "X".repeat(300)];
@@ -253,7 +253,7 @@ class Streams {
       if (this.#random(3) > 0) {
         return this.#command(this.#one(COMMANDS), this.#noise(this.#random(60)));
       }
-      // A size that nobody has.
+      // A size that no frame has.
       return [this.#random(8), ...this.#noise(8), ...this.#noise(this.#random(50))];
     }).flat();
   }

@@ -1,5 +1,5 @@
 /**
- * `deno task torture`: goes through scenarios, one after the other, and tells which figures were
+ * `deno task torture`: goes through scenarios, one after the other, and reports which figures were
  * reached.
  *
  * `--help` lists the options.
@@ -59,7 +59,7 @@ interface Result extends Outcome {
   seconds: number;
 }
 
-/** No scenario takes so long unless something hangs, ms. */
+/** Longer than any scenario takes unless something hangs, ms. */
 const FULL_LIMIT = 3_600_000;
 const SMALL_LIMIT = 300_000;
 
@@ -68,12 +68,12 @@ function helpText(): string {
   const rows = [...SCENARIOS].sort(byNumber).map(({ id, title }) =>
     `  ${id.padEnd(5)}${shortened(title)}`
   );
-  return `Go through what a server must survive, and tell which figures were reached.
+  return `Go through what a server must survive, and report which figures were reached.
 
 Usage: deno task torture [options] [scenario…]
 
 Options:
-  --small     run a tenth of each, with slack for machines that do other things too
+  --small     run a tenth of each, with slack for machines that are busy with other things
   --json      print an object a line instead of a table
   -h, --help  show this help
 
@@ -99,7 +99,9 @@ function usage(message: string): never {
 function choose(ids: readonly string[]): readonly Scenario[] | string {
   const known = SCENARIOS.map(({ id }) => id);
   const unknown = ids.find((id) => !known.includes(id));
-  if (unknown !== undefined) return `There is no scenario "${unknown}", only ${known.join(", ")}`;
+  if (unknown !== undefined) {
+    return `Unknown scenario "${unknown}": the scenarios are ${known.join(", ")}`;
+  }
   return ids.length === 0 ? SCENARIOS : SCENARIOS.filter(({ id }) => ids.includes(id));
 }
 
@@ -108,23 +110,23 @@ function scale(full: boolean): Scale {
   return { full, of, slack: full ? 1 : 10 };
 }
 
-/** How results are told. */
-interface Teller {
-  begin(scenario: Scenario): void;
-  end(result: Result): void;
+/** How results are shown. */
+interface Reporter {
+  started(scenario: Scenario): void;
+  ended(result: Result): void;
   total(passed: number, failed: number): void;
 }
 
-const tellAsTable: Teller = {
-  begin: ({ id, title }) => console.log(`${id}: ${title} …`),
-  end: ({ scenario: { id, title, figure }, measured, reached, seconds }) =>
+const asTable: Reporter = {
+  started: ({ id, title }) => console.log(`${id}: ${title} …`),
+  ended: ({ scenario: { id, title, figure }, measured, reached, seconds }) =>
     console.log(row(id, title, figure, measured, mark(reached), `${seconds.toFixed(0)} s`)),
   total: (passed, failed) => console.log(`${passed} passed, ${failed} failed`),
 };
 
-const tellAsJson: Teller = {
-  begin: () => {},
-  end: ({ scenario: { id, title, figure }, ...outcome }) =>
+const asJson: Reporter = {
+  started: () => {},
+  ended: ({ scenario: { id, title, figure }, ...outcome }) =>
     console.log(JSON.stringify({ id, title, figure, ...outcome })),
   total: () => {},
 };
@@ -133,16 +135,16 @@ const tellAsJson: Teller = {
 async function torture(
   scenarios: readonly Scenario[],
   scale: Scale,
-  tell: Teller,
+  reporter: Reporter,
 ): Promise<boolean> {
   let passed = 0;
   for (const scenario of scenarios) {
-    tell.begin(scenario);
+    reporter.started(scenario);
     const result = await goThrough(scenario, scale);
-    tell.end(result);
+    reporter.ended(result);
     if (result.reached) passed++;
   }
-  tell.total(passed, scenarios.length - passed);
+  reporter.total(passed, scenarios.length - passed);
   return passed === scenarios.length;
 }
 
@@ -175,7 +177,7 @@ function byNumber(a: Scenario, b: Scenario): number {
 
 if (import.meta.main) {
   const unknown = (arg: string) =>
-    !arg.startsWith("-") || usage(`Unknown option "${arg}": --help lists them`);
+    !arg.startsWith("-") || usage(`Unknown option "${arg}": --help lists the options`);
   const flags = { boolean: ["small", "json", "help"], alias: { help: "h" }, unknown };
   const { small, json, help, _: ids } = parseArgs(Deno.args, flags);
   if (help === true) {
@@ -184,6 +186,6 @@ if (import.meta.main) {
   }
   const chosen = choose(ids.map(String));
   if (typeof chosen === "string") usage(chosen);
-  const tell = json === true ? tellAsJson : tellAsTable;
-  Deno.exit(await torture(chosen, scale(small !== true), tell) ? Exit.ok : Exit.failed);
+  const reporter = json === true ? asJson : asTable;
+  Deno.exit(await torture(chosen, scale(small !== true), reporter) ? Exit.ok : Exit.failed);
 }

@@ -136,7 +136,7 @@ export const echoPlain = (server: FakeServer, request: Received) =>
   server.replyPlain(request, ...request.body);
 export const silent = () => {};
 
-/** The endpoint of nobody: it was free a moment ago. */
+/** An endpoint that no server has: it was free a moment ago. */
 export function deadEndpoint(): string {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;

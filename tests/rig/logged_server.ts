@@ -20,7 +20,7 @@ export class LoggedServer {
       handler?: string;
       command?: string;
       detached?: boolean;
-      /** Whether the server may look at its log. */
+      /** Whether the server may follow its log, to see a rotation. */
       followed?: boolean;
     } = {},
   ) {

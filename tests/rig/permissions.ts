@@ -74,11 +74,11 @@ export function mergeFlags(flags: readonly string[]): string[] {
 /** How a server is started, as far as it matters for what it must be allowed to do. */
 export interface Start {
   args?: readonly string[];
-  /** Its environment, beside this process's. */
+  /** Its environment, in addition to this process's. */
   env?: Record<string, string>;
   /** The deno that runs it. */
   program?: string;
-  /** Features that neither arguments nor environment tell of. */
+  /** Features that neither arguments nor environment show. */
   features?: readonly Feature[];
 }
 

@@ -17,19 +17,19 @@ globalThis.addEventListener("unload", () => temporary[Symbol.dispose]());
 export const ENVIRONMENT = { TMPDIR: temporary.path };
 
 export interface ServerOptions {
-  /** Arguments of mod.ts, beside the frontend (port 0) and the log's format. */
+  /** Arguments of mod.ts, in addition to the frontend (port 0) and the log's format. */
   args?: string[];
   /** Source of the handler module; the echo without it. */
   handler?: string;
-  /** Environment of the server, beside the test's own. */
+  /** Environment of the server, in addition to the test's own. */
   env?: Record<string, string>;
-  /** What it uses that neither arguments nor environment tell of, and needs a permission. */
+  /** Features that need a permission and that neither arguments nor environment show. */
   features?: readonly Feature[];
   /** Permission flags of the main process. @default {the least} */
   permissions?: readonly string[];
   /** The deno that runs it, and so its workers. */
   program?: string;
-  /** Not to wait until it listens. */
+  /** Whether not to wait until it listens. */
   raw?: boolean;
 }
 
@@ -37,7 +37,7 @@ export interface ServerOptions {
 export class ServerProcess {
   readonly folder = new Folder();
   readonly lines: LogLine[] = [];
-  /** What it printed that is no log line. */
+  /** What it printed that is not a log line. */
   readonly noise: string[] = [];
   readonly #child: Deno.ChildProcess;
   readonly #read: Promise<void>;

@@ -55,7 +55,7 @@ export async function rawHandshake(endpoint: string): Promise<"in" | "closed"> {
       if (size === null) return "closed";
       heard += new TextDecoder("latin1").decode(chunk.subarray(0, size));
       if (heard.slice(GREETING_BYTES).includes("READY")) return "in";
-      // One that is told why it was denied is to leave by itself.
+      // A peer that is told why it was denied leaves by itself.
       if (heard.slice(GREETING_BYTES).includes("ERROR")) return "closed";
     }
   } catch (error) {
@@ -114,7 +114,7 @@ export class DeafPeer {
     }
   }
 
-  /** Reads the server's READY: who sends a message before that breaks the protocol. */
+  /** Reads the server's READY: a peer that sends a message before that breaks the protocol. */
   async #welcome(): Promise<void> {
     const chunk = new Uint8Array(256);
     for (let heard = ""; !heard.slice(GREETING_BYTES).includes("READY");) {
