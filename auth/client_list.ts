@@ -1,6 +1,6 @@
 /**
- * The list of clients that may come in: a line for each, `NAME KEY`, the key its public one. Empty lines
- * and those that begin with # count as nothing.
+ * The list of clients that may connect: a line for each, `NAME KEY`, the key its public one. Empty lines
+ * and those that start with # count as nothing.
  *
  * ```text
  * # the billing department

@@ -1,13 +1,13 @@
 /**
- * Counts those who were let in by where they come from, so that one address can't take all connections,
- * and slows everybody down while somebody attacks. Knows no sockets: who asks it tells what is open.
+ * Counts the connections that were let in by their addresses, so that one address can't take all of them,
+ * and slows all addresses down during an attack. Knows no sockets: the caller says what is open.
  *
  * @module
  */
 
 import { parseAddress } from "./address.ts";
 
-/** How a moment looks to who must decide. */
+/** What is connected at the moment of a decision. */
 export interface Scene {
   /** ms. */
   now: number;
@@ -17,7 +17,7 @@ export interface Scene {
   speakers: Iterable<readonly [address: string, count: number]>;
   /** Whether a peer is there that has named itself as only libzmq names peers. */
   isAttacked: boolean;
-  /** The addresses of all that are connected, also those who are not let in; it takes a moment. */
+  /** The addresses of all tcp peers, also those that were not let in; finding them takes a moment. */
   peers(): Iterable<Uint8Array>;
 }
 
@@ -30,15 +30,15 @@ interface Block {
   tokensAt: number;
 }
 
-/** How often open connections are counted at most, ms. */
+/** Minimum time between two counts of open connections, ms. */
 const COUNT_INTERVAL = 10;
 /** With more addresses than this, those that have no connection any more are forgotten. */
 const MANY_BLOCKS = 1024;
-/** Connections that an address may begin in a second while the server is attacked, and at once. */
+/** Connections that an address may open in a second while the server is attacked, and at once. */
 const ATTACKED_RATE = 5;
 const ATTACKED_BURST = 20;
 
-/** Who was let in, by addresses. */
+/** The connections that were let in, by addresses. */
 export class Crowd {
   readonly #blocks = new Map<string, Block>();
   #countedAt = -Infinity;
@@ -49,7 +49,7 @@ export class Crowd {
     const { name, isLoopback } = blockOf(address);
     const block = this.#blocks.get(name);
     if (scene.isAttacked && this.#tokens(block, scene.now) < 1) {
-      return "somebody attacks the server, and this address has begun many connections";
+      return "the server is under attack, and this address has opened many connections";
     }
     if (block === undefined || limit === 0 || isLoopback || block.connections < limit) {
       return undefined;
@@ -79,7 +79,7 @@ export class Crowd {
   }
 
   /**
-   * Nobody tells where those come from who have left. But an address has no more connections that were
+   * Nothing reports the addresses of connections that have ended. But an address has no more connections that were
    * let in than it has open ones, without the one that asks; nor more than there are in all, without
    * those of others. So it may be thought to have too many for a while, and never too few.
    */

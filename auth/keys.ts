@@ -63,14 +63,14 @@ function isLabelled(text: string): boolean {
   return isKey(key) && more.length === 0;
 }
 
-/** `keygen` writes a secret key alone, and the public one of the same pair to a file beside it. */
+/** `keygen` writes a secret key alone, and the public one of the same pair to a file next to it. */
 function refuseSecret(path: string, text: string): void {
-  const beside = `${path}.pub`;
-  if (!isKey(text) || !exists(beside)) return;
-  const { text: line } = readKeyFile(beside);
+  const neighbour = `${path}.pub`;
+  if (!isKey(text) || !exists(neighbour)) return;
+  const { text: line } = readKeyFile(neighbour);
   if (!isLabelled(line) || line.endsWith(text)) return;
   throw new Error(
-    `Cannot use the public key file "${path}" as it has the secret key of a pair: name "${beside}"`,
+    `Cannot use the public key file "${path}" as it has the secret key of a pair: name "${neighbour}"`,
   );
 }
 
@@ -84,7 +84,7 @@ function readKeyFile(path: string): { text: string; mode: number | null } {
     return { text, mode: file.statSync().mode };
   } catch (error) {
     if (isKey(path)) {
-      throw new Error("Cannot read a key file as this is no path but a key: name the file instead");
+      throw new Error("Cannot read a key file as this is a key, not a path: name the file instead");
     }
     const reason = messageOf(error);
     throw new Error(`Cannot read the key file "${path}": ${reason}`, { cause: error });

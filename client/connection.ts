@@ -80,7 +80,7 @@ export class Connection {
 
   /** Has the next read ask libzmq itself, whether a wake-up has come or not. */
   recheck(): void {
-    for (const socket of this.watched) socket.stir();
+    for (const socket of this.watched) socket.noteActivity();
   }
 
   /** Reads the news of the connection that make a difference to requests. */

@@ -70,7 +70,7 @@ export class AccessBook {
 
   /** A job has ended, for those who waited for it. */
   ended(job: Job<Frames>, to: readonly Asker<Frames>[], outcome: Outcome, now: number): void {
-    for (const asker of to) this.#close(job, asker, outcome, now);
+    for (const asker of to) this.#writeVisit(job, asker, outcome, now);
     if (job.state === "ended") this.#stays.delete(job.id);
   }
 
@@ -89,7 +89,7 @@ export class AccessBook {
     });
   }
 
-  #close(job: Job<Frames>, asker: Asker<Frames>, outcome: Outcome, now: number): void {
+  #writeVisit(job: Job<Frames>, asker: Asker<Frames>, outcome: Outcome, now: number): void {
     const { code, out, micros } = outcome;
     const { arrivedAt = now, sentAt, in: bytes = 0 } = this.#stays.get(job.id) ?? {};
     this.#write({

@@ -35,11 +35,11 @@ import type { Context, Socket } from "../zmq/socket.ts";
 import { type Frames, routingKey } from "./clients.ts";
 import { Surplus } from "./surplus.ts";
 
-/** What a `Backend` tells of while it reads. */
+/** What a `Backend` reports while it reads. */
 export interface BackendEvents {
   /** A peer shows a token: its worker, in service now; undefined: it is nobody's. */
   admit(token: string, routingId: Uint8Array<ArrayBuffer>): Worker<Frames> | undefined;
-  /** A worker's answer of so many bytes; the frames are the receiver's, the header is read anew later. */
+  /** A worker's answer of so many bytes. The frames are given away; the header record is used again. */
   reply(worker: Worker<Frames>, reply: ReplyHeader, frames: Frames, bytes: number): void;
   /** A worker shows that it lives, as it was asked to. */
   alive(worker: Worker<Frames>): void;
@@ -53,7 +53,7 @@ export interface BackendEvents {
   loaded(token: string): boolean;
   /** A worker can't load the handler; false: the token is nobody's. */
   failed(token: string, message: string): boolean;
-  /** A worker tells how many bytes it has in memory. */
+  /** A worker reports how many bytes it has in memory. */
   memory(worker: Worker<Frames>, bytes: number): void;
   /** Whether a worker may log another line, of so many bytes: it has its share. */
   mayLog(worker: Worker<Frames>, bytes: number): boolean;
@@ -71,13 +71,13 @@ export interface WorkerLine {
 }
 
 const CONTROL_BYTES = 256;
-/** Bytes of a message or an error's text that are kept. */
+/** Maximum bytes of a message or an error's text; the rest is cut. */
 const MAX_LOG_BYTES = 8192;
-/** Bytes of a log line's fields; more are not looked at. */
+/** Maximum bytes of a log line's fields; the rest is cut. */
 const MAX_FIELDS_BYTES = 49_152;
-/** Messages of one peer that libzmq reads ahead. */
+/** Maximum messages of one peer that libzmq reads ahead. */
 const PEER_HWM = 1000;
-/** Jobs for one worker travel together until they have so many bytes: it begins when all are there. */
+/** Maximum bytes of jobs in one message to a worker, which starts when all of the message is there. */
 const GROUP_BYTES = 32_768;
 /** Room for texts, whatever the limit of bodies is. */
 const TEXT_BYTES = 65_536;
@@ -162,7 +162,7 @@ export class Backend {
     const { more } = this.#scratch;
     const worker = this.#workers.get(key);
     if (size === 0 && !more && !this.#scratch.fromPeer) {
-      // libzmq tells of a peer that came, which says nothing yet, or one that left.
+      // libzmq reports a peer that came, which says nothing yet, or one that left.
       if (worker !== undefined) this.#events.gone(worker, "died");
       return true;
     }
@@ -172,7 +172,7 @@ export class Backend {
     return !this.#surplus.pending;
   }
 
-  /** Sends jobs that were assigned to `worker`; how many: fewer if that is not there any more. */
+  /** Sends jobs that were assigned to `worker`; returns how many, fewer if the worker is gone. */
   send(worker: Worker<Frames>, jobs: readonly Job<Frames>[], now: number): number {
     let sent = 0;
     let room = 0;
@@ -191,7 +191,7 @@ export class Backend {
     return sent;
   }
 
-  /** The deadline is one of the calendar, which both can read. */
+  /** What a worker is told of a job. The deadline is a time of the calendar, which both sides can read. */
   #orderOf(job: Job<Frames>, now: number): JobOrder {
     const { deadline, request: { requestTimeout, body } } = job;
     const order = this.#order;
@@ -230,7 +230,7 @@ export class Backend {
     this.#tell(worker, buildSignal(FromBroker.STOP));
   }
 
-  /** Listens to a worker no more. */
+  /** A worker is gone: nothing that its routing id says is its any more. */
   forget(worker: Worker<Frames>): void {
     this.#workers.delete(routingKey(worker.routingId, worker.routingId.length));
   }

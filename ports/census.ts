@@ -1,6 +1,6 @@
 /**
- * Counts the connections of a ROUTER from what it tells of them. It gives the same notice when a peer
- * comes and when it leaves, and none of the former one when a peer takes another's identity over:
+ * Counts the connections of a ROUTER from its notices. A peer's coming and its leaving give the same
+ * notice, and when a peer takes over another's identity there is none of the former one's leaving:
  *
  * ```text
  * (absent) ─notice→ present ─notice→ doubtful ─no longer there→ (absent)
@@ -67,14 +67,14 @@ export class Census {
     return presence !== undefined && this.#doubtful.has(key) && this.#believe(key, presence);
   }
 
-  /** All notices that were under way at `now` have been read: who has not come by now is not coming. */
+  /** All notices that were under way at `now` have been read: a peer that has not come by now is not coming. */
   caughtUp(now: number): void {
     const [first = Infinity] = this.#expected;
     if (now >= first) this.#expected = this.#expected.filter((deadline) => deadline > now);
   }
 
-  /** Ends doubts, as far as that can be: gives the keys that others have taken over. */
-  settle(now: number, isThere: (id: Uint8Array<ArrayBuffer>) => boolean): Key[] {
+  /** Ends doubts, where that is possible; returns the keys that others have taken over. */
+  endDoubts(now: number, isThere: (id: Uint8Array<ArrayBuffer>) => boolean): Key[] {
     if (this.#doubtful.size === 0) return NOBODY;
     return [...this.#doubtful].filter((key) => {
       const presence = this.#present.get(key);
@@ -84,8 +84,8 @@ export class Census {
   }
 
   /**
-   * Forgets who has left without a notice, and gives their keys: a notice is lost when what the peer
-   * has sent already fills the socket, and a peer can mean it to. Looks at most once in `CHECK_INTERVAL`.
+   * Forgets peers that have left without a notice, and returns their keys. A notice is lost when what the
+   * peer has sent fills the socket, which a peer can do on purpose. Checks once in `CHECK_INTERVAL`.
    */
   check(now: number, isThere: (id: Uint8Array<ArrayBuffer>) => boolean): Key[] {
     if (now - this.#checkedAt < CHECK_INTERVAL) return NOBODY;

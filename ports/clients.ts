@@ -1,6 +1,6 @@
 /**
  * The clients of the frontend by their routing ids: who is there, who has left, and whose identity was
- * taken over by another connection. Sends nothing; requests and replies are frontend.ts's.
+ * taken over by another connection. Sends nothing; requests are request_reader.ts's and replies reply_sender.ts's.
  *
  * libzmq lets a newcomer have an identity at once, and what is sent to that goes to the newcomer from
  * then on, though its notice may still wait to be read. So before something is sent to an identity
@@ -34,11 +34,11 @@ type Key = string | number;
 
 const PEER_ADDRESS = cString("Peer-Address");
 const USER_ID = cString("User-Id");
-/** A peer that was let in has come by then, ms: its handshake is over or cut off. */
+/** A peer that was let in has come within this time, ms: its handshake is over or cut off. */
 const ARRIVAL_TIME = HANDSHAKE_TIMEOUT + 1000;
 /** How often what has just come is read before one reply, as more may come meanwhile. */
 const LEARN_TURNS = 10;
-/** Replies in a row that go by what was found out for the first of them: they take 0.1 ms. */
+/** Replies in a row that rely on what was found out for the first of them: sending them takes 0.1 ms. */
 const SURE_REPLIES = 16;
 
 /** Who is at the frontend. */
@@ -71,8 +71,8 @@ export class Clients {
   lastTakeover: Takeover = { identity: "", address: "" };
 
   /**
-   * @param options `notified`: whether the ROUTER tells of peers; if not, one is forgotten with its
-   * last job. `proven`: whether peers prove by a key who they are.
+   * @param options `notified`: whether the ROUTER reports peers; if not, a client is forgotten with its
+   * last job. `proven`: whether peers prove their identity by a key.
    * @param events `gone` is told of each client that has left or was taken over. `catchUp` reads what
    * clients have sent, as a reply must know who has left; false: nothing may be read now.
    */
@@ -112,7 +112,7 @@ export class Clients {
     this.check(now);
   }
 
-  /** The ROUTER tells of the peer whose id is in the first bytes of `buffer`. What that had asked ends. */
+  /** The ROUTER reports the peer whose id is in the first bytes of `buffer`. What that peer had asked ends. */
   notice(buffer: Uint8Array<ArrayBuffer>, size: number, now: number): void {
     const key = routingKey(buffer, size);
     // One that is there already leaves, or a named one is taken over, and libzmq counts on.
@@ -183,7 +183,7 @@ export class Clients {
     return client.routingId[0] !== 0;
   }
 
-  /** Forgets a client that has nothing to wait for, where nobody tells when it leaves. */
+  /** Forgets a client that waits for nothing, where libzmq does not report its leaving. */
   forgetIdle(client: Client<Frames>): boolean {
     if (this.#notified || client.live > 0) return false;
     const key = routingKey(client.routingId, client.routingId.length);
@@ -201,12 +201,12 @@ export class Clients {
   /** Finds clients that have left without a notice, and identities that were taken over by silent ones. */
   check(now: number): void {
     const isThere = (id: Uint8Array<ArrayBuffer>) => this.#socket.hasPeer(id) ?? true;
-    for (const key of this.#census.settle(now, isThere)) this.#tookOver(key, "");
+    for (const key of this.#census.endDoubts(now, isThere)) this.#tookOver(key, "");
     for (const key of this.#census.check(now, isThere)) this.#forget(key);
     this.squatters.keep((key) => this.#census.has(key));
   }
 
-  /** The addresses of all that are connected to these ports, also those who are not let in. */
+  /** The addresses of all peers that are connected to these ports, also those that were not let in. */
   peers(ports: ReadonlySet<number>): Iterable<Uint8Array> {
     return this.#connections.peers(ports);
   }
@@ -281,7 +281,7 @@ function nameOf(key: string): string {
   return new TextDecoder().decode(Uint8Array.from(key, (letter) => letter.charCodeAt(0)));
 }
 
-/** The network address that a frame came from; "" over ipc, where libzmq tells of a process. */
+/** The network address that a frame came from; "" over ipc, where libzmq gives a process. */
 function addressOf(frame: Message): string {
   const address = frame.property(PEER_ADDRESS) ?? "";
   return address.startsWith("localhost:") ? "" : address;

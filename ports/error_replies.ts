@@ -84,7 +84,7 @@ export class ErrorReplies {
   }
 
   /**
-   * Whether a request came over an ipc or a loopback endpoint. libzmq tells the client's address, not the
+   * Whether a request came over an ipc or a loopback endpoint. libzmq gives the client's address, not the
    * endpoint: an address of loopback has come over one unless some endpoint is every interface's.
    */
   #isNear(address: string): boolean {

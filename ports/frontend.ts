@@ -20,7 +20,7 @@ import { type RequestEvents, RequestReader } from "./request_reader.ts";
 
 export type { Frames };
 
-/** What a `Frontend` tells of while it reads and sends. */
+/** What a `Frontend` reports while it reads and sends. */
 export interface FrontendEvents extends RequestEvents {
   /** A client has left, or another connection has taken its identity over. */
   gone(client: Client<Frames>): void;
@@ -41,21 +41,21 @@ export interface FrontendOptions
   zap?: ZapSettings;
 }
 
-/** Replies in libzmq's hands for one client, however small; more wait here. */
+/** Maximum replies in libzmq's hands for one client, however small; more wait here. */
 const CLIENT_HWM = 1000;
 /**
- * Requests of one client that libzmq reads ahead while the queue is full, however large. A window of 100
+ * Maximum requests of one client that libzmq reads ahead while the queue is full, however large. A window of 100
  * is as quick as with 1,000 of them; 32 cost a seventh more CPU, 8 half as much again.
  */
 const READ_AHEAD = 64;
-/** Probes of a silent peer's host that may go unanswered: as many as fit into the time that it was silent for. */
+/** Probes of a silent peer's host that may go unanswered, in as much time again as the peer was silent. */
 const PROBES = 3;
 
 /** The socket that clients talk to. */
 export class Frontend {
   /** The socket, to be waited for. */
   readonly socket: Socket;
-  /** Whether libzmq reports connections, so that they can be counted; if not, a client is forgotten with its last job. */
+  /** Whether libzmq reports connections; if not, they are not counted and a client is forgotten with its last job. */
   readonly notified: boolean;
   /** Who is there. */
   readonly clients: Clients;
@@ -103,7 +103,7 @@ export class Frontend {
     if (notified) clients.squatters.anchor(this.#learnCount(context, messages));
   }
 
-  /** Has libzmq name a peer of our own: it counts on from there. */
+  /** Has libzmq give a peer of our own an identity: it counts up from there. */
   #learnCount(context: Context, messages: MessagePool): string | number {
     const endpoint = `inproc://${crypto.randomUUID()}`;
     const id = new Uint8Array(5);
@@ -120,7 +120,7 @@ export class Frontend {
   }
 
   /**
-   * Has the system find out which peers' hosts are gone, as nobody says so. Not libzmq's heartbeats: it
+   * Has the system find hosts that are gone, which nothing else reports. libzmq's heartbeats are not used: it
    * aborts when one is due on a connection that broke while nothing more was read from it.
    */
   #findDeadHosts(keepAlive: number): void {
@@ -131,7 +131,7 @@ export class Frontend {
     this.socket.set(Option.TCP_KEEPALIVE_IDLE, idle);
     this.socket.set(Option.TCP_KEEPALIVE_INTVL, interval);
     this.socket.set(Option.TCP_KEEPALIVE_CNT, PROBES);
-    // Nobody is probed while what was sent is not acknowledged.
+    // The system does not probe while what it has sent is not acknowledged.
     this.socket.set(Option.TCP_MAXRT, (idle + interval * PROBES) * 1000);
   }
 

@@ -22,7 +22,7 @@ interface Made {
   path: string;
   id: string;
   bind: () => string;
-  /** Whether it was gone when it was last looked at. */
+  /** Whether it was gone at the last check. */
   isMissing: boolean;
 }
 
@@ -56,8 +56,8 @@ export class IpcFiles {
   }
 
   /**
-   * Binds those anew whose files somebody has removed, and returns them. Each is looked for twice: whoever
-   * takes an endpoint over removes its file too, and makes another one at once.
+   * Binds those again whose files somebody has removed, and returns them. A file is missing only if two
+   * checks in a row miss it: a program that takes an endpoint over removes the file and makes it again at once.
    *
    * @throws {Error} when one can't be bound.
    */
@@ -75,7 +75,7 @@ export class IpcFiles {
     return missing.map(({ endpoint }) => endpoint);
   }
 
-  /** Forgets the file of an endpoint that is not used any more. */
+  /** Forgets the file of an endpoint that is no longer used. */
   forget(endpoint: string): void {
     const index = this.#made.findIndex((made) => made.endpoint === endpoint);
     if (index >= 0) this.#made.splice(index, 1);

@@ -533,7 +533,7 @@ export class BrokerLoop {
   }
 
   #giveBackMemory(): void {
-    this.#messages.shrink();
+    this.#messages.dropFree();
     this.#broker.dropSpares();
     this.#context.trim();
   }

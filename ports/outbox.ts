@@ -17,18 +17,18 @@ export function weigh(bytes: number, frames: number): number {
   return bytes + FRAME_WEIGHT * frames;
 }
 
-/** What a reply that waits takes beside that, bytes. */
+/** What the record of a reply that waits takes, bytes. */
 const RECORD_WEIGHT = 512;
-/** So many bytes of replies are handed to libzmq before it is asked how far it has come. */
+/** Bytes of replies between two marks: libzmq is asked how far it has come at each. */
 const MARK_BYTES = 65_536;
-/** Bytes in libzmq's hands for one client; more wait here. */
+/** Maximum bytes in libzmq's hands for one client; more wait here. */
 const PIPE_BYTES = 4 * 1024 ** 2;
-/** A client that takes nothing for so long loses the replies that wait for it, ms. */
+/** A client that takes nothing for this long loses the replies that wait for it, ms. */
 const SLOW_CLIENT_TIMEOUT = 30_000;
-/** One that has taken nothing for so long, and has much to take, is to ask for no more, ms. */
+/** A client that has taken nothing for this long, and has much to take, is stalled, ms. */
 const STALL_TIME = 1000;
-/** How often all clients are looked at, ms. */
-const SETTLE_INTERVAL = 100;
+/** Time between two counts of what all clients have taken, ms. */
+const COUNT_INTERVAL = 100;
 
 /** A reply that waits. */
 export interface Reply {
@@ -66,8 +66,8 @@ export class Outboxes {
   /** Those of clients that have left, whose marks have not come back yet. */
   #left: Outbox[] = [];
   #unread = 0;
-  #settledAt = -Infinity;
-  /** Bytes in all at most, one reply for each client aside. */
+  #countedAt = -Infinity;
+  /** Maximum bytes unread in all, one reply for each client aside. */
   limit: number;
 
   /** Knows no client yet. */
@@ -105,7 +105,7 @@ export class Outboxes {
   /** Whether libzmq may be given one more reply. */
   isOpen(outbox: Outbox, now: number): boolean {
     if (outbox.marks.length === 0) return true;
-    this.#settle(outbox, now);
+    this.#countTaken(outbox, now);
     const handed = outbox.unread - outbox.waitingBytes;
     return handed === 0 || handed < Math.min(PIPE_BYTES, this.limit - this.#unread);
   }
@@ -155,7 +155,7 @@ export class Outboxes {
   isStalled(client: Client<Message[]>, now: number): boolean {
     const outbox = this.#outboxes.get(client);
     if (outbox === undefined || outbox.unread <= this.#half(now)) return false;
-    this.#settle(outbox, now);
+    this.#countTaken(outbox, now);
     return now - outbox.progressAt > STALL_TIME && outbox.unread > this.#half(now);
   }
 
@@ -171,16 +171,16 @@ export class Outboxes {
 
   /** What a client may have unread: as much as all of them have left. Small ones hardly count. */
   #room(now: number): number {
-    if (now - this.#settledAt >= SETTLE_INTERVAL) {
-      this.#settledAt = now;
-      for (const outbox of this.#outboxes.values()) this.#settle(outbox, now);
-      for (const outbox of this.#left) this.#settle(outbox, now);
+    if (now - this.#countedAt >= COUNT_INTERVAL) {
+      this.#countedAt = now;
+      for (const outbox of this.#outboxes.values()) this.#countTaken(outbox, now);
+      for (const outbox of this.#left) this.#countTaken(outbox, now);
       this.#left = this.#left.filter(({ marks }) => marks.length > 0);
     }
     return this.limit - this.#unread;
   }
 
-  /** Half of that, and nothing where others have left nothing: who has read all is never stalled. */
+  /** Half of the room, and never less than 0: a client that has read everything is never stalled. */
   #half(now: number): number {
     return Math.max(0, this.#room(now) / 2);
   }
@@ -191,8 +191,8 @@ export class Outboxes {
     this.#unread += bytes;
   }
 
-  /** Finds out what a client has taken. */
-  #settle(outbox: Outbox, now: number): void {
+  /** Counts what a client has taken, by the marks that have come back. */
+  #countTaken(outbox: Outbox, now: number): void {
     let done = 0;
     for (const { mark, bytes } of outbox.marks) {
       if (!this.#marks.passed(mark)) break;

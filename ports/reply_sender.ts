@@ -115,7 +115,7 @@ export class ReplySender {
     this.#drop(this.#outboxes.forget(client));
   }
 
-  /** Sends what slow clients take by now. */
+  /** Sends what slow clients take by now, and reports those that are stalled. */
   flush(now: number): void {
     for (const outbox of this.#outboxes.slow) {
       this.#flushOutbox(outbox, now);
@@ -143,7 +143,7 @@ export class ReplySender {
     const sent = socket.sendMore(to.client.routingId);
     if (sent !== "sent") return sent;
     for (const frame of to.envelope) socket.sendMore(frame);
-    // The delimiter, now and then one that tells when libzmq has sent it.
+    // The delimiter. Now and then it is a mark, which shows when libzmq has sent it.
     if (this.#outboxes.handOver(outbox, weight, this.#mark, now)) socket.moveMore(this.#mark);
     else socket.sendMore(EMPTY_FRAME);
     if (!isPlain) socket.sendMore(status);

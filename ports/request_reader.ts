@@ -92,7 +92,7 @@ export class RequestReader {
     return !this.#surplus.pending;
   }
 
-  /** The envelope frames, or undefined if this is no request; then nothing of it is left to be read. */
+  /** The envelope frames, or undefined if this is not a request; then nothing of it is left to be read. */
   #readEnvelope(idSize: number, now: number): Request["envelope"] | undefined {
     let envelope: Request["envelope"] = NO_FRAMES;
     let bytes = 0;

@@ -1,7 +1,7 @@
 /**
  * Finds peers that have named themselves as libzmq names those without an identity: 0, and four bytes
  * that count upwards from a random start. libzmq's own sockets can't do so. When its count comes to an
- * identity that somebody has taken, libzmq ends the process, so whoever takes one means to.
+ * identity that somebody has taken, libzmq ends the process: so a peer that takes one is an attacker.
  *
  * @module
  */
@@ -45,7 +45,7 @@ export class Squatters {
     }
   }
 
-  /** Forgets those who are not there any more. */
+  /** Forgets peers that are not there any more. */
   keep(isThere: (key: number) => boolean): void {
     for (const key of this.#present) if (!isThere(key)) this.#present.delete(key);
   }

@@ -1,5 +1,5 @@
 /**
- * Connections by their file descriptors, which libzmq tells and which the system uses again: whether one
+ * Connections by their file descriptors, which libzmq gives and which the system uses again: whether one
  * is still the same, and whether its peer is still there. Reads and writes nothing.
  *
  * @module
@@ -20,7 +20,7 @@ const AF_INET6 = Deno.build.os === "darwin" ? 30 : 10;
 const FAMILY_AT = Deno.build.os === "darwin" ? 1 : 0;
 /** poll(2). */
 const POLLNVAL = 0x20;
-/** File descriptors that are looked at together, and how many in a row must be closed to be the last. */
+/** File descriptors that are checked together, and how many in a row must be closed to be the last. */
 const CHUNK = 64;
 const LAST_GAP = 4096;
 /** Linux: asm-generic/socket.h. */
@@ -58,7 +58,7 @@ export class Connections {
     if (cookie === undefined || this.#cookieOf(fd) !== cookie) return false;
     this.#poll.setInt32(0, fd, true);
     this.#poll.setInt16(4, POLLRDHUP, true);
-    // It tells of hang-ups and errors unasked.
+    // Hang-ups and errors are reported unasked.
     return this.#library.symbols.poll(this.#pollBytes, 1, 0) <= 0;
   }
 
@@ -93,7 +93,7 @@ export class Connections {
     }
   }
 
-  /** Undefined: it is no socket, or closed. */
+  /** Undefined: it is not a socket, or closed. */
   #cookieOf(fd: number): bigint | undefined {
     this.#size[0] = this.#cookieBytes.length;
     const { getsockopt } = this.#library.symbols;

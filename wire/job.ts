@@ -1,6 +1,6 @@
 /**
- * What the broker and its workers say to each other. The first frame tells what it is by its type
- * byte; numbers are little-endian. Parses and builds; no I/O.
+ * What the broker and its workers say to each other. The first byte of the first frame is its
+ * type; numbers are little-endian. Parses and builds; no I/O.
  *
  * ```text
  * worker → broker
@@ -82,10 +82,10 @@ export function buildLog(level: LogLevel, job = 0): Uint8Array<ArrayBuffer> {
   return frame;
 }
 
-/** What a line of the log carries beside its message. */
+/** What a line of the log carries along with its message. */
 export type LogFields = Readonly<Record<string, string | number | boolean>>;
 
-/** LOG's last frame, as a worker may have written it; what is no plain value is left out. */
+/** LOG's last frame, as a worker may have written it; values that are not plain are left out. */
 export function parseFields(text: string): LogFields {
   const fields: Record<string, string | number | boolean> = {};
   for (const [name, value] of Object.entries(parseObject(text))) {
@@ -116,7 +116,7 @@ export function buildMemory(bytes: number): Uint8Array<ArrayBuffer> {
   return frame;
 }
 
-/** The bytes that a MEMORY tells. */
+/** The bytes that a MEMORY reports. */
 export function readMemory(view: DataView): number {
   return view.getUint32(4, true) * 1024;
 }
@@ -206,12 +206,12 @@ function writeJobId(view: DataView, job: number): void {
   writeWide(view, 4, job);
 }
 
-/** Where JOB's fixed part ends. */
+/** Bytes of JOB's fixed part. */
 const JOB_FIXED_BYTES = 28;
 /** No longer than this, whatever a client's identity, address and user are. */
 export const MAX_JOB_BYTES = JOB_FIXED_BYTES + 3 * 256;
 
-/** A client's JOB header: built once, its fixed part written anew for each job. */
+/** A client's JOB header: built once, its fixed part written again for each job. */
 export function buildJobHeader(
   identity: string,
   address: string,
@@ -240,7 +240,7 @@ function shortText(text: string): Uint8Array {
 export interface JobOrder {
   /** The broker's number for the job. */
   job: number;
-  /** 1 for the first try; more if a worker died that had the job, and may have begun it. */
+  /** 1 for the first try; more if a worker died that had the job, and may have started it. */
   attempt: number;
   /** Not to be started after this time, ms since 1970; 0: no deadline. */
   deadline: number;

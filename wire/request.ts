@@ -21,9 +21,9 @@
 import { EMPTY_FRAME } from "./empty_frame.ts";
 import { readWide, writeWide } from "./integers.ts";
 
-/** At most this many frames, the empty one included. */
+/** Maximum frames of an envelope, the empty one included. */
 export const MAX_ENVELOPE_FRAMES = 16;
-/** At most this many bytes in all of them. */
+/** Maximum bytes of all of them. */
 export const MAX_ENVELOPE_BYTES = 1024;
 
 /** What an error reply means; the numbers are HTTP's. */
@@ -65,7 +65,7 @@ export interface RequestHeader {
   key: string;
 }
 
-/** At most so many bytes of UTF-8 in a key. */
+/** Maximum bytes of UTF-8 in a key. */
 export const MAX_KEY_BYTES = 128;
 
 /**
@@ -161,7 +161,7 @@ const TYPES: Record<number, RequestHeader["type"]> = {
 
 const STATUS_BYTES = 4;
 
-/** What a status says beside its code: bits of one byte. */
+/** What a status says along with its code: bits of one byte. */
 export const StatusFlag = {
   /** The request was never started, and this server starts no more: another server may answer it. */
   unstarted: 1,
@@ -180,13 +180,13 @@ export function buildStatus(code: number, flags = 0): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** Reads a reply's code out of the first `size` bytes of `view`; undefined if they are no status. */
+/** Reads a reply's code out of the first `size` bytes of `view`; undefined if they are not a status. */
 export function readStatus(view: DataView, size: number): number | undefined {
   if (size !== STATUS_BYTES || view.getUint8(0) !== VERSION) return undefined;
   return view.getUint16(2, true);
 }
 
-/** Reads the flags of a status, which `readStatus` has found to be one. Unknown bits mean nothing. */
+/** Reads the flags of a status, which `readStatus` has found to be one. Unknown bits are ignored. */
 export function readStatusFlags(view: DataView): number {
   return view.getUint8(1);
 }

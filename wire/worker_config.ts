@@ -1,5 +1,5 @@
 /**
- * What the parent tells a worker before anything else: one line of JSON on its stdin, which then stays
+ * The orders that the parent gives a worker before anything else: one line of JSON on its stdin, which then stays
  * open as the worker's lifeline. Secrets travel here, never in arguments or the environment.
  *
  * @module
@@ -23,9 +23,9 @@ export interface WorkerConfig {
   handler: string;
   /** Jobs at a time. */
   concurrency: number;
-  /** Bytes of one reply at most. */
+  /** Maximum bytes of one reply. */
   maxMessageSize: number;
-  /** Frames of one reply at most. */
+  /** Maximum frames of one reply. */
   maxFrames: number;
   /** Whether the handler may use FFI too. */
   keepFfi: boolean;

@@ -17,11 +17,11 @@ import { EMPTY_FRAME } from "./empty_frame.ts";
 export interface ZapRequest {
   /** The socket that it connects to, by the name that this has for it. */
   domain: string;
-  /** Its IP address; over ipc `localhost:` and who it is. */
+  /** Its IP address; over ipc `localhost:` and the process. */
   address: string;
-  /** How it has proved who it is: `NULL` is not at all. */
+  /** How it proved its identity; `NULL`: it did not. */
   mechanism: string;
-  /** What it has proved it by. */
+  /** What it proved it by. */
   credentials: readonly Uint8Array[];
 }
 
@@ -40,7 +40,7 @@ const FIXED_FRAMES = 7;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
-/** Reads a request, or undefined if it is none. */
+/** Reads a request, or undefined if it is not one. */
 export function parseZapRequest(frames: readonly Uint8Array[]): ZapRequest | undefined {
   const [empty, version, _request, domain, address, _identity, mechanism] = frames;
   if (frames.length < FIXED_FRAMES || empty?.length !== 0) return undefined;

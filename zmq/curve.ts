@@ -46,7 +46,7 @@ export function makeKeyPair(library: Library): KeyPair {
 /**
  * The public key that belongs to a secret one.
  *
- * @throws {ZmqError} when it is no key, or this libzmq was built without CURVE.
+ * @throws {ZmqError} when it is not a key, or this libzmq was built without CURVE.
  */
 export function publicKeyOf(library: Library, secretKey: string): string {
   const publicKey = new Uint8Array(KEY_BYTES);
@@ -62,7 +62,7 @@ export function publicKeyOf(library: Library, secretKey: string): string {
  */
 export function useZap(socket: Socket, { domain, secretKey }: ZapSettings): void {
   socket.setBytes(Option.ZAP_DOMAIN, new TextEncoder().encode(domain));
-  // Without it libzmq lets everybody in when there is no handler.
+  // Without this libzmq lets every peer in while there is no handler.
   socket.set(Option.ZAP_ENFORCE_DOMAIN, 1);
   socket.set(Option.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT);
   if (secretKey === undefined) return;

@@ -23,7 +23,7 @@ const SLAB_CELLS = 2048;
 const PASSED = 1;
 const NO_BYTES = 0n;
 
-/** Empty frames that are sent between others: each tells when libzmq has let go of it. */
+/** Empty frames that are sent between others: each shows when libzmq has let go of it. */
 export class Marks {
   readonly #symbols: Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 
@@ -73,7 +73,7 @@ function slabOf(cell: number): Uint8Array<ArrayBuffer> {
   return slab;
 }
 
-/** Where a cell begins in its slab. */
+/** Where a cell starts in its slab. */
 function placeOf(cell: number): number {
   return cell % SLAB_CELLS * CELL_BYTES;
 }

@@ -61,7 +61,7 @@ export class Message {
     return readCString(this.#symbols, this.#symbols.zmq_msg_gets(this.slot, name));
   }
 
-  /** Whether it came over a connection: what a ROUTER tells of its own accord did not. */
+  /** Whether it came over a connection; the notices of a ROUTER did not. */
   get fromPeer(): boolean {
     return this.#symbols.zmq_msg_gets(this.slot, FD_PROPERTY) !== null;
   }
@@ -133,8 +133,8 @@ export class MessagePool {
     for (const message of messages) this.release(message);
   }
 
-  /** Forgets free slots, but for some. */
-  shrink(): void {
+  /** Drops free slots, except `KEPT_SLOTS`. */
+  dropFree(): void {
     this.#free.splice(KEPT_SLOTS);
   }
 

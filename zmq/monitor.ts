@@ -10,7 +10,7 @@ import type { Context, Socket } from "./socket.ts";
 
 /** Something that happened to a connection. */
 export type ConnectionEvent =
-  /** The other side was reached; the handshake begins. */
+  /** The other side was reached; the handshake starts. */
   | { what: "reached" }
   /** The handshake has succeeded. */
   | { what: "connected" }
@@ -41,7 +41,7 @@ const UNLIMITED = 0;
 
 /** The news of one socket. It must be read now and then: libzmq keeps what is not. */
 export class Monitor {
-  /** Readable when there is news; watch it beside the socket itself. */
+  /** Readable when there is news; watch it along with the socket itself. */
   readonly socket: Socket;
   readonly #target: Socket;
   readonly #bytes = new Uint8Array(EVENT_BYTES);
@@ -74,7 +74,7 @@ export class Monitor {
   }
 
   /**
-   * Stops listening, before the target is closed: libzmq's I/O thread would wait for ever to say something
+   * Stops listening, before the target is closed: libzmq's I/O thread would wait forever to say something
    * of its end to nobody, and with it all sockets of the context.
    */
   close(): void {

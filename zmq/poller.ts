@@ -16,13 +16,13 @@ import type { Context, Socket } from "./socket.ts";
 
 /** sizeof(struct pollfd): int fd, then short events at 4, short revents at 6. */
 const ITEM_BYTES = 8;
-/** When nothing has come for so long, the wait is made on another thread, ms. */
-const QUIET = 2;
+/** When nothing has come for this long, the wait is made on another thread. */
+const QUIET_MS = 2;
 /** However much comes, timers, signals and promises have their turn this often, ms. */
 const TURN_INTERVAL = 4;
-/** A thread that sleeps takes about so long to be awake and back at work, ms. */
-const SPIN = 0.5;
-/** After so many waits in a row that were shorter than that. */
+/** Time to ask again and again before sleeping: a thread that sleeps takes about as long to be back at work. */
+const SPIN_MS = 0.5;
+/** It pays to ask again and again after this many waits in a row that were shorter than `SPIN_MS`. */
 const SHORT_WAITS = 2;
 
 /** Waits for some sockets, and can be woken. */
@@ -35,10 +35,10 @@ export class Poller {
   readonly #view: DataView;
   #waiting = false;
   #closed = false;
-  /** When something last came, and when others last had their turn, ms. */
-  #stirredAt = -Infinity;
+  /** When a descriptor was last readable, and when timers and promises have their next turn, ms. */
+  #activeAt = -Infinity;
   #turnAt = 0;
-  /** Waits in a row that were shorter than `SPIN`. */
+  /** Waits in a row that were shorter than `SPIN_MS`. */
   #shortWaits = 0;
 
   /**
@@ -70,7 +70,7 @@ export class Poller {
   }
 
   /**
-   * Waits until a descriptor stirs, `wake` is called, or `timeout` ms have passed. Timers, signals and
+   * Waits until a descriptor is readable, `wake` is called, or `timeout` ms have passed. Timers, signals and
    * promises have their turn, also when there is nothing to wait for.
    */
   async wait(timeout: number): Promise<void> {
@@ -79,7 +79,7 @@ export class Poller {
       const { length } = this.#sockets;
       await this.#symbols.poll_async(this.#items, length, limited(timeout));
       // Asked again: this thread may have been held up since.
-      if (!this.#closed) this.#look(0);
+      if (!this.#closed) this.#ask(0);
     } finally {
       this.#waiting = false;
     }
@@ -92,36 +92,38 @@ export class Poller {
    */
   rest(timeout: number, cores: "spare" | "taken"): Promise<void> | undefined {
     const now = performance.now();
-    const isQuiet = now - this.#stirredAt > QUIET;
+    const isQuiet = now - this.#activeAt > QUIET_MS;
     if (isQuiet || now >= this.#turnAt) {
       this.#turnAt = now + TURN_INTERVAL;
       // A wait of no time gives everything its turn: the runtime's other ways keep sockets waiting for long.
       return this.wait(isQuiet ? timeout : 0);
     }
-    if (timeout <= 0) this.#look(0);
+    if (timeout <= 0) this.#ask(0);
     else if (cores === "taken" || this.#shortWaits < SHORT_WAITS || !this.#spin(now)) {
-      this.#look(Math.min(timeout, QUIET));
+      this.#ask(Math.min(timeout, QUIET_MS));
     }
-    this.#shortWaits = performance.now() - now < SPIN ? this.#shortWaits + 1 : 0;
+    this.#shortWaits = performance.now() - now < SPIN_MS ? this.#shortWaits + 1 : 0;
     return undefined;
   }
 
-  /** Asks until something has stirred, for `SPIN` at most; tells whether it has. */
+  /** Asks for up to `SPIN_MS` until a descriptor is readable; returns whether one is. */
   #spin(now: number): boolean {
-    while (!this.#look(0)) {
-      if (performance.now() - now > SPIN) return false;
+    while (!this.#ask(0)) {
+      if (performance.now() - now > SPIN_MS) return false;
       this.#symbols.sched_yield();
     }
     return true;
   }
 
-  /** Asks which descriptors have stirred, or stir within `timeout` ms; tells whether one has. */
-  #look(timeout: number): boolean {
+  /** Asks which descriptors are readable, or become so within `timeout` ms; returns whether one is. */
+  #ask(timeout: number): boolean {
     const { length } = this.#sockets;
     if (this.#symbols.poll(this.#items, length, limited(timeout)) <= 0) return false;
-    this.#stirredAt = performance.now();
+    this.#activeAt = performance.now();
     for (let index = 0; index < length; index++) {
-      if (this.#view.getInt16(index * ITEM_BYTES + 6, true) !== 0) this.#sockets[index]?.stir();
+      if (this.#view.getInt16(index * ITEM_BYTES + 6, true) !== 0) {
+        this.#sockets[index]?.noteActivity();
+      }
     }
     this.#drainBell();
     return true;

@@ -101,7 +101,7 @@ function asBatch<T>({ symbols }: Library, start: () => T): T {
   return started;
 }
 
-/** How often a failure that makes no sense is tried again. */
+/** How often a call is tried again whose errno makes no sense. */
 const DOUBTS = 10;
 
 /** A ZeroMQ socket. Methods throw `ZmqError` on what is nobody's ordinary business. */
@@ -113,9 +113,9 @@ export class Socket {
   readonly #eventsBytes = new Uint8Array(this.#events.buffer);
   readonly #intSize = new Uint8Array(new BigUint64Array([4n]).buffer);
   #open = true;
-  /** Whether somebody calls `stir`. */
+  /** Whether a poller calls `noteActivity`. */
   #watched = false;
-  /** Whether nothing can be received: nothing could, and since then `fd` has not stirred and nothing was sent. */
+  /** Nothing can be received: a receive found nothing, and since then nothing was sent and no activity noted. */
   #dry = false;
   /** Readable when the socket may have something to say: ZMQ_FD, edge-triggered. */
   readonly fd: number;
@@ -144,7 +144,7 @@ export class Socket {
     if (result !== 0) throw lastError(this.#library, `set socket option ${option}`);
   }
 
-  /** Sets an option that this libzmq may lack, and tells whether it did. */
+  /** Sets an option that this libzmq may lack; returns whether it has it. */
   trySet(option: number, value: number): boolean {
     const bytes = new Uint8Array(new Int32Array([value]).buffer);
     return this.#symbols.zmq_setsockopt(this.#pointer, option, bytes, bytes.length) === 0;
@@ -179,13 +179,13 @@ export class Socket {
     this.#symbols.zmq_socket_monitor(this.#pointer, null, 0);
   }
 
-  /** Whoever calls this calls `stir` whenever `fd` was readable: until then there is nothing to ask for. */
+  /** From now on the caller calls `noteActivity` whenever `fd` is readable; until then no call is needed. */
   watch(): void {
     this.#watched = true;
   }
 
-  /** There may be something to receive. */
-  stir(): void {
+  /** `fd` was readable: there may be something to receive. */
+  noteActivity(): void {
     this.#dry = false;
   }
 
@@ -250,9 +250,9 @@ export class Socket {
   }
 
   /**
-   * Sends a whole message, and so never a part of one: of a frame that is none nothing is sent.
+   * Sends a whole message, never a part of one: all frames are checked before the first is sent.
    *
-   * @throws {TypeError} when a frame is no Uint8Array.
+   * @throws {TypeError} when a frame is not a Uint8Array.
    */
   sendAll(frames: readonly Uint8Array<ArrayBuffer>[]): Sent {
     for (const frame of frames) lengthOf(frame);

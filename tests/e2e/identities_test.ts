@@ -123,7 +123,7 @@ async function silentNewcomer(front: Front, identity: string): Promise<Deno.Conn
   // libzmq takes it in when it is asked; its notice is not read by that.
   await until(
     "it is taken in",
-    () => (front.frontend.socket.stir(), front.frontend.socket.readable()),
+    () => (front.frontend.socket.noteActivity(), front.frontend.socket.readable()),
   );
   return connection;
 }
@@ -231,7 +231,7 @@ Deno.test(
       // It is not read yet: only the system can tell that the former one has hung up.
       await until(
         "it is taken in",
-        () => (front.frontend.socket.stir(), front.frontend.socket.readable()),
+        () => (front.frontend.socket.noteActivity(), front.frontend.socket.readable()),
       );
       front.reply(asked, "for the former");
       assert.equal(front.frontend.replies.undelivered, 1);
@@ -281,7 +281,7 @@ class Asker {
   /** Takes what has come, all of which must be for this one. */
   check(): string[] {
     const taken: string[] = [];
-    this.#socket.stir();
+    this.#socket.noteActivity();
     while (this.#socket.receive(this.#frame) >= 0) {
       const first = text(this.#frame.bytes());
       assert.deepEqual([first, this.#frame.more], ["", true]);
@@ -382,8 +382,8 @@ Deno.test("Census counts one in doubt until it is known to have left", () => {
   const census = new Census();
   census.notice("bob", bytes("bob"), 0);
   census.notice("bob", bytes("bob"), 100);
-  assert.deepEqual([census.settle(100, there), census.size], [[], 1]);
-  assert.deepEqual([census.settle(101, nobody), census.size], [[], 0]);
+  assert.deepEqual([census.endDoubts(100, there), census.size], [[], 1]);
+  assert.deepEqual([census.endDoubts(101, nobody), census.size], [[], 0]);
 });
 
 Deno.test("Census tells of a takeover when a peer is still there a second after its second notice", () => {
@@ -392,9 +392,9 @@ Deno.test("Census tells of a takeover when a peer is still there a second after 
   census.expect(10_000);
   census.notice("bob", bytes("bob"), 100);
   assert.equal(census.size, 2);
-  assert.deepEqual(census.settle(1099, there), []);
-  assert.deepEqual(census.settle(1100, there), ["bob"]);
-  assert.deepEqual([census.settle(9999, there), census.size], [[], 1]);
+  assert.deepEqual(census.endDoubts(1099, there), []);
+  assert.deepEqual(census.endDoubts(1100, there), ["bob"]);
+  assert.deepEqual([census.endDoubts(9999, there), census.size], [[], 1]);
 });
 
 Deno.test("Census tells of a takeover when a peer speaks after its second notice, not after its third", () => {
@@ -443,7 +443,11 @@ async function askAs(
     socket.setBytes(Option.ROUTING_ID, bytes(identity));
     socket.connect(endpoint);
     socket.sendLast(bytes("?"));
-    await until("it is answered", () => (socket.stir(), socket.receive(frame) >= 0), 20_000);
+    await until(
+      "it is answered",
+      () => (socket.noteActivity(), socket.receive(frame) >= 0),
+      20_000,
+    );
     return text(frame.bytes());
   } finally {
     socket.close(0);

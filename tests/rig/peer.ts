@@ -55,7 +55,7 @@ export class Peer {
 
   /** A message that is here already. */
   take(): Bytes[] | undefined {
-    this.socket.stir(); // there may have been no wait for it
+    this.socket.noteActivity(); // there may have been no wait for it
     const frame = this.#messages.take();
     const frames: Bytes[] = [];
     for (;;) {

@@ -517,7 +517,7 @@ Deno.test("Census counts a peer from when it is let in until it leaves", () => {
   assert.equal(census.size, 2);
   census.notice("a", bytes("a"), 0);
   census.notice("b", bytes("b"), 0);
-  census.settle(0, () => false);
+  census.endDoubts(0, () => false);
   assert.equal(census.size, 0);
 });
 
