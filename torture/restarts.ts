@@ -140,10 +140,8 @@ async function restarted(scale: Scale): Promise<Outcome> {
       reached: answered > 0 && wrong + abandoned + errors.length === 0 &&
         longest <= RETURN_LIMIT * scale.slack,
       measured: `${returns.length} restarts, ${answered} answers, ${abandoned} abandoned, ` +
-        `${wrong} wrong, ${errors.length} errors${
-          errors.length > 0 ? ` (${[...new Set(errors)]})` : ""
-        }; ` +
-        `serving again ${longest.toFixed(0)} ms after the kill`,
+        `${wrong} wrong, ${errors.length} errors ${[...new Set(errors)].join()}; serving again ` +
+        `${longest.toFixed(0)} ms after the kill`,
     };
   } finally {
     await server[Symbol.asyncDispose]();
