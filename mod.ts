@@ -38,8 +38,7 @@ import { reloadOnChange } from "./ops/watch.ts";
 import { resolveOptions } from "./options/resolve.ts";
 import type { ServeOptions, Settings } from "./options/settings.ts";
 import { childSpec, requireRun } from "./pool/child_spec.ts";
-import { type CodeListener, HandlerCode } from "./pool/handler_code.ts";
-import { Pool, type PoolListener } from "./pool/pool.ts";
+import { Pool } from "./pool/pool.ts";
 import { readVariable } from "./system/variables.ts";
 import { checkSize } from "./pool/scaling.ts";
 import { type ExitReason, Supervisor } from "./pool/supervisor.ts";
@@ -191,7 +190,6 @@ class PreforkServer implements Server {
   readonly #library: Library;
   readonly #premises: Premises;
   readonly #access: Access | undefined;
-  readonly #code: HandlerCode;
   readonly #loop: BrokerLoop;
   readonly #supervisor: Supervisor;
   readonly #pool: Pool;
@@ -207,6 +205,7 @@ class PreforkServer implements Server {
     const logs = this.#logs = new Logs(settings);
     const { log } = logs;
     const wake = () => this.#timer.wake();
+    const send = (command: LoopCommand) => this.#loop.send(command);
     try {
       const events = this.#events = new Events(log, settings);
       const library = this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
@@ -220,9 +219,23 @@ class PreforkServer implements Server {
       const { backend, pidFile } = settings;
       const premises = new Premises(library, { backend, pidFile, workers: spec }, log);
       this.#premises = premises;
-      const places = { files: premises, start: premises.start };
-      const code = new HandlerCode(spec, settings, places, log, this.#codeListener());
-      this.#code = code;
+      const table = { count: countFiles, canOpen: (count: number) => canOpen(library, count) };
+      const files = new OpenFiles(table, log, () => this.#supervisor.forgiveStarts());
+      const pool = this.#pool = new Pool(spec, settings, {
+        ...{ supervisor: this.#supervisor, files, events, log, wake },
+        places: { files: premises, start: premises.start },
+        plane: { send, look: () => this.#loop.look() },
+        workshop: () => ({
+          backend: this.backend,
+          library: premises.library,
+          canConfine: canFilter,
+        }),
+        makeKeys: () => this.#access?.makeWorkerKeys(),
+        isStopping: () => this.stopping,
+      }, {
+        ready: () => this.#outcome.becameReady(),
+        failed: (error) => this.#fail(error),
+      });
       requirePlainFiles(settings);
       const access = this.#access = openAccess(accessOf(settings), library);
       const fixed = { ...fixedOf(settings), backend: premises.backend, visits: logs.hasVisits };
@@ -232,23 +245,9 @@ class PreforkServer implements Server {
         (event) => this.#hear(event),
       );
       premises.handOver(this.#loop.backend);
-      const table = { count: countFiles, canOpen: (count: number) => canOpen(library, count) };
-      const files = new OpenFiles(table, log, () => this.#supervisor.forgiveStarts());
-      const pool = this.#pool = new Pool(settings, {
-        ...{ supervisor: this.#supervisor, plane: this.#loop, code, files, events, log, wake },
-        workshop: () => ({
-          backend: this.backend,
-          library: premises.library,
-          canConfine: canFilter,
-        }),
-        makeKeys: () => access?.makeWorkerKeys(),
-        // Workers that are there need no modules, and may leave without.
-        isWaiting: () => code.isLoading && !this.stopping && !this.#supervisor.everReady,
-      }, this.#poolListener());
       const source = { reread, resolve, checkSize, hasRules: needsRules, readRules: rulesOf };
-      const send = (command: LoopCommand) => this.#loop.send(command);
       const hasRules = access !== undefined;
-      const parts = { log, events, code, pool, send, hasRules };
+      const parts = { log, events, code: pool.code, pool, send, hasRules };
       this.#configuration = new Configuration(options, settings, source, parts);
       const { handleSignals, signalPassthrough } = settings;
       if (handleSignals) this.#signals = new Signals(this, signalPassthrough, wake);
@@ -288,7 +287,7 @@ class PreforkServer implements Server {
       countsConnections: this.#loop.look().connections !== undefined,
       readsCpuTime: cpuTime(Deno.pid) !== undefined,
     });
-    this.#code.start();
+    this.#pool.code.start();
     this.#timer.wake();
     this.#run();
     if (settings.watch && settings.handler?.startsWith("file:")) this.#watch(settings.handler);
@@ -297,7 +296,7 @@ class PreforkServer implements Server {
   async #watch(handler: string): Promise<void> {
     const watched = {
       isStopping: () => this.stopping,
-      listFiles: () => this.#code.listFiles(),
+      listFiles: () => this.#pool.code.listFiles(),
       reload: () => this.reload(),
     };
     const failed = (error: unknown) => this.log.error("not watching", { error: messageOf(error) });
@@ -445,45 +444,14 @@ class PreforkServer implements Server {
       case "worked":
         return this.#timer.wake();
       default:
-        this.#pool.hear(event);
-        return this.#timer.wake();
+        return this.#pool.hear(event);
     }
-  }
-
-  #codeListener(): CodeListener {
-    return {
-      everReady: () => this.#supervisor.everReady,
-      loaded: () => this.#timer.wake(),
-      changed: () => {
-        this.#supervisor.reload(performance.now());
-        this.#timer.wake();
-      },
-      failed: (error) => this.#fail(error),
-      reloadFailed: (message) => this.#reloadFailed(message),
-    };
-  }
-
-  #poolListener(): PoolListener {
-    return {
-      ready: () => this.#outcome.becameReady(),
-      failed: (error) => this.#fail(error),
-      reloaded: () => {
-        this.#code.reloaded();
-        this.#events.emit("reloaded", { generation: this.#supervisor.generation });
-      },
-      reloadFailed: (message) => this.#reloadFailed(message),
-    };
-  }
-
-  #reloadFailed(message: string): void {
-    this.#code.reloadFailed(message);
-    this.#events.emit("reloadFailed", { message });
   }
 
   #mending(): Mending {
     return {
       moved: () => {
-        this.#code.placeAgain();
+        this.#pool.code.placeAgain();
         const isGiven = this.#configuration.settings.backend !== undefined;
         if (isGiven) this.#backendMoved(this.backend, this.backend);
         else this.#loop.send({ type: "moveBackend", endpoint: this.#premises.backend });
@@ -567,7 +535,7 @@ class PreforkServer implements Server {
   }
 
   #cleanUp(): void {
-    this.#code?.close(this.#outcome.failure ?? new Error("The server has ended"));
+    this.#pool?.code.close(this.#outcome.failure ?? new Error("The server has ended"));
     this.#premises?.remove();
   }
 }

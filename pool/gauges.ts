@@ -31,10 +31,10 @@ export class Gauges {
   }
 
   /** Reads what the supervisor wants to know now. */
-  read(now: number, processes: readonly Measured[], workers: Workers, maxMemory: number): void {
-    if (this.#supervisor.babysitDue(now)) this.#readCpu(now, processes, workers);
+  read(now: number, serving: () => Measured[], workers: Workers, maxMemory: number): void {
+    if (this.#supervisor.babysitDue(now)) this.#readCpu(now, serving(), workers);
     if (!this.#supervisor.memoryDue(now)) return;
-    const readings = processes.flatMap(({ worker, pid }) => {
+    const readings = serving().flatMap(({ worker, pid }) => {
       const bytes = residentMemory(pid);
       return bytes === undefined ? [] : [{ worker, bytes }];
     });

@@ -17,6 +17,10 @@ import type { Purpose } from "./supervisor.ts";
 export interface HiringParts {
   readonly code: HandlerCode;
   readonly files: OpenFiles;
+  /** Takes what workers print. */
+  readonly prints: PrintedLines;
+  /** The options of now. */
+  settings(): OrderSettings;
   /** What workers are told of the server, as it is now. */
   workshop(): Workshop;
   /** Keys for a worker; undefined where it needs none. */
@@ -40,16 +44,14 @@ export function hire(
   worker: number,
   purpose: Purpose,
   starting: number,
-  settings: OrderSettings,
-  { code, files, workshop, makeKeys }: HiringParts,
-  prints: PrintedLines,
+  { code, files, prints, settings, workshop, makeKeys }: HiringParts,
 ): Hired {
   files.require(starting);
   const token = crypto.randomUUID();
   const keys = purpose === "serve" ? makeKeys() : undefined;
   const { spec, cwd } = code.placed;
   // Its orders name what was granted, and `spec` what that means where it starts.
-  const orders = buildOrders({ purpose, token, keys }, code.spec, settings, workshop());
+  const orders = buildOrders({ purpose, token, keys }, code.spec, settings(), workshop());
   const child = spawnChild(spec, orders, cwd, (from, stream) => prints.read(worker, from, stream));
   return { child, expected: { worker, token, publicKey: keys?.publicKey } };
 }
