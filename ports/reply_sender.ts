@@ -170,7 +170,7 @@ export class ReplySender {
   }
 
   #postpone(outbox: Outbox, reply: Reply, now: number): void {
-    // Not the job itself, which has a body too.
+    // Not the request itself, which has a body too.
     const { client, envelope, requestId } = reply.to;
     const kept = { ...reply, to: { client, envelope, requestId } };
     if (!this.#outboxes.keep(outbox, kept, now)) this.#finish(reply.frames, "full");
