@@ -52,7 +52,7 @@ export class AccessLog {
     });
   }
 
-  /** Opens the file anew after a rotation; false if that failed. */
+  /** Opens the file again after a rotation; false: it could not. */
   reopen(): boolean {
     return this.#log.reopen();
   }

@@ -107,38 +107,17 @@ export type Order = {
 /** What a signal means. */
 export interface SignalRow {
   readonly signal: Deno.Signal;
-  /** What it does, for help and docs. */
-  readonly doc: string;
   /** The commands that it stands for, in order. */
   readonly orders: readonly Order[];
 }
 
-const REFUSE =
-  "stop: waiting requests are refused, running jobs end; a second one kills the workers";
-
-/** The signals of the main process, in the order in which help lists them. */
+/** The signals of the main process, as --help and docs/operations.md have them. */
 export const SIGNALS: readonly SignalRow[] = [
-  {
-    signal: "SIGTERM",
-    doc: REFUSE,
-    orders: [["stop", { queued: "refuse", reason: "SIGTERM" }]],
-  },
-  {
-    signal: "SIGINT",
-    doc: REFUSE,
-    orders: [["stop", { queued: "refuse", reason: "SIGINT" }]],
-  },
-  {
-    signal: "SIGQUIT",
-    doc: "stop after the waiting requests are served",
-    orders: [["stop", { queued: "serve", reason: "SIGQUIT" }]],
-  },
-  {
-    signal: "SIGHUP",
-    doc: "read the conf file again, open the log again, load the handler in new workers",
-    orders: [["reopenLog", {}], ["reload", {}]],
-  },
-  { signal: "SIGTTIN", doc: "one worker more", orders: [["grow", { by: 1 }]] },
-  { signal: "SIGTTOU", doc: "one worker fewer", orders: [["grow", { by: -1 }]] },
-  { signal: "SIGUSR2", doc: "write the state to the log", orders: [["logState", {}]] },
+  { signal: "SIGTERM", orders: [["stop", { queued: "refuse", reason: "SIGTERM" }]] },
+  { signal: "SIGINT", orders: [["stop", { queued: "refuse", reason: "SIGINT" }]] },
+  { signal: "SIGQUIT", orders: [["stop", { queued: "serve", reason: "SIGQUIT" }]] },
+  { signal: "SIGHUP", orders: [["reopenLog", {}], ["reload", {}]] },
+  { signal: "SIGTTIN", orders: [["grow", { by: 1 }]] },
+  { signal: "SIGTTOU", orders: [["grow", { by: -1 }]] },
+  { signal: "SIGUSR2", orders: [["logState", {}]] },
 ];

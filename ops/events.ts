@@ -181,7 +181,7 @@ const FAILURES = { lines: 100, bytes: 1024 ** 2 };
 /** Failed requests of all workers share one quota. */
 const ALL_WORKERS = 0;
 
-/** Tells what happens to the log, the hooks and all who have subscribed. */
+/** Passes events on to the log, the hooks and the listeners. */
 export class Events {
   readonly #log: Log;
   #hooks: Hooks;
@@ -199,12 +199,12 @@ export class Events {
     this.#hooks = hooks;
   }
 
-  /** Has each event told to a listener too, from now on. */
+  /** Passes each later event on to a listener too. */
   subscribe(listener: Listener): void {
     this.#listeners.push(listener);
   }
 
-  /** Tells what has happened; fulfilled once the hook has run, whether or not it failed. */
+  /** Passes an event on; fulfilled once its hook has run, even if the hook failed. */
   async emit<Name extends EventName>(name: Name, event: ServerEvents[Name]): Promise<void> {
     const row: Row<ServerEvents[Name]> = TABLE[name];
     this.#write(row, event);

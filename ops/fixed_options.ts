@@ -36,7 +36,7 @@ export function keepFixed(
     }
     Object.assign(kept, { [name]: before[name] });
   }
-  // The key stays, and so does the question who may use it.
+  // The key stays in use, so its list of clients must too.
   if (kept.curveSecretKey !== undefined) kept.curveClients ??= before.curveClients;
   return kept;
 }

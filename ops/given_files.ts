@@ -1,6 +1,6 @@
 /**
- * Files that an operator has named: what lies there is looked at before anything is opened, bound or
- * started. Looks only where this process may; what it can't see is found out by who opens the file.
+ * Files that an operator has named: checked before anything is opened, bound or started. A file that this
+ * process may not read is not checked; opening it fails later.
  *
  * @module
  */

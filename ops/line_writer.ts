@@ -65,7 +65,7 @@ export class LineWriter {
     this.#start();
   }
 
-  /** Opens the sink anew for the lines that come from now on; returns why it could not be opened. */
+  /** Opens the sink again for later lines; returns why it could not be opened. */
   reopen(): unknown {
     if (this.#isClosed) return undefined;
     try {

@@ -14,25 +14,25 @@ import { isMoved, openLogFile } from "./log_file.ts";
 import type { Level, LogFormat } from "../options/settings.ts";
 import { messageOf } from "../system/errors.ts";
 
-/** What an event carries beside its message; an undefined field is left out. */
+/** What an event carries along with its message; an undefined field is left out. */
 export type Fields = Readonly<Record<string, string | number | boolean | undefined>>;
 
 /** Where events are logged. No method ever throws. */
 export interface Log {
   /** The least urgent level that is logged. */
   readonly level: Level;
-  /** Logs what only somebody who looks for a fault wants to know. */
+  /** Logs what helps to find a fault. */
   debug(message: string, fields?: Fields): void;
   /** Logs what an operator wants to know. */
   info(message: string, fields?: Fields): void;
-  /** Logs what an operator should look at. */
+  /** Logs what an operator should check. */
   warn(message: string, fields?: Fields): void;
   /** Logs what went wrong. */
   error(message: string, fields?: Fields): void;
   /** Whether the file's path leads to another file than the one that is open. */
   readonly moved: boolean;
   /**
-   * Opens the file anew under its name (after a rotation); keeps the old one if that fails.
+   * Opens the file again under its name (after a rotation); keeps the old one if that fails.
    *
    * @returns Whether it was opened.
    */
@@ -195,7 +195,7 @@ function escape(text: string): string {
 /** What ends a line, moves a cursor or hides text. */
 const SPECIAL = /[\p{C}\p{Zl}\p{Zp}]+/gu;
 const IS_SPECIAL = /[\p{C}\p{Zl}\p{Zp}]/u;
-/** Characters of a message or a field at most, escapes included. */
+/** Maximum characters of a message or a field, escapes included. */
 const MAX_TEXT = 8192;
 const ESCAPE_LENGTH = 6;
 /** How each of the first characters is escaped. */

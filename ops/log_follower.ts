@@ -1,6 +1,6 @@
 /**
- * Follows the log's path to a new file after a rotation, without being told. Decides when to look; what
- * is looked at and opened is the log's.
+ * Follows a log file's path to a new file after a rotation. Decides when the path is checked; checking and
+ * opening is the log's part.
  *
  * @module
  */
@@ -18,7 +18,7 @@ export class LogFollower {
   readonly #reopen: () => boolean;
   #dueAt = -Infinity;
 
-  /** `reopen` opens the log anew; false if it could not. */
+  /** `reopen` opens the log again; false: it could not. */
   constructor(log: Pick<Log, "moved">, reopen: () => boolean) {
     this.#log = log;
     this.#reopen = reopen;

@@ -100,7 +100,7 @@ export function trailOf(file: string): string[] {
   return [...trail, at];
 }
 
-/** Where a link leads; undefined: it is none, or this process may not look. */
+/** Where a link leads; undefined: the path is not a link, or this process may not read it. */
 function readLink(path: string): string | undefined {
   try {
     return Deno.lstatSync(path).isSymlink ? Deno.readLinkSync(path) : undefined;
@@ -113,7 +113,7 @@ function isThere(path: string): boolean {
   try {
     return Deno.statSync(path).isDirectory;
   } catch (error) {
-    // Whoever may not look is told so by the watcher.
+    // Without the permission to read, the watcher says so.
     return error instanceof Deno.errors.NotCapable;
   }
 }

@@ -9,7 +9,7 @@
 export interface Printer {
   /** Whether a line of so many bytes is wanted; if not, it has been counted. */
   admits(bytes: number): boolean;
-  /** Counts lines that were not even looked at. */
+  /** Counts lines that were not read at all. */
   drop(lines: number): void;
   /** A line that is wanted. */
   print(line: string): void;
@@ -67,7 +67,7 @@ async function drain(
 /** Makes lines of the chunks of one stream. */
 class Lines {
   readonly #printer: Printer;
-  /** The start of a line that has not ended, `MAX_LINE` bytes at most. */
+  /** The start of a line that has not ended: maximum `MAX_LINE` bytes. */
   #begun = new Uint8Array(0);
 
   constructor(printer: Printer) {

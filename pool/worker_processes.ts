@@ -1,6 +1,6 @@
 /**
- * The worker processes from their start to their end: hears what they and the system say of them, and tells
- * the supervisor. Not here: which ones there are to be (supervisor.ts), and how one is started (hiring.ts).
+ * The worker processes from their start to their end: hears what they and the system report, and tells the
+ * supervisor. Not here: which ones there are to be (supervisor.ts), and how one is started (hiring.ts).
  *
  * @module
  */

@@ -165,7 +165,7 @@ function openWorkplace(options: WorkplaceOptions, paths: IpcPaths): Workplace {
   });
 }
 
-/** Elsewhere than on Linux it takes a permission to look. */
+/** Outside Linux it takes a permission to read what lies at a path. */
 function orNothing<T>(look: () => T): T | undefined {
   try {
     return look();

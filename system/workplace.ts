@@ -1,6 +1,6 @@
 /**
  * What workers need of the server's files: the socket that they connect to and libzmq's own file, both
- * where workers of another user can reach them but nobody else can change them. It is made anew when
+ * where workers of another user can reach them but nobody else can change them. It is made again when
  * somebody has removed it. Not here: who listens on the socket.
  *
  * @module
@@ -31,7 +31,7 @@ export interface WorkplaceOptions {
   library: string;
 }
 
-/** How often what is there is made new again to those who remove what is old, ms. */
+/** Time between two touches of the files, ms: programs that tidy up remove what is old. */
 const TOUCH_INTERVAL = 3_600_000;
 
 /** A server's workplace. */
@@ -92,7 +92,7 @@ export class Workplace {
   }
 
   /**
-   * Makes a private folder in place of one that is gone; its socket is to be bound anew. The one that is
+   * Makes a private folder in place of one that is gone; its socket is to be bound again. The one that is
    * gone counts as such until `handOver`.
    *
    * @throws {Error} when it can't be made, or workers could not load libzmq.
@@ -175,7 +175,7 @@ export class Workplace {
     this.#isUnfinished = false;
   }
 
-  /** Keeps off those who remove what is old; `now` counts from the start, ms. */
+  /** Keeps the files from being tidied up as old; `now` counts from the start, ms. */
   touch(now: number): void {
     if (now < this.#touchAt) return;
     this.#touchAt = now + TOUCH_INTERVAL;

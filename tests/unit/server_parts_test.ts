@@ -12,7 +12,9 @@ import { type Rest, Shutdown } from "../../ops/shutdown.ts";
 import { type Obeying, Signals, type SignalSource } from "../../ops/signals.ts";
 import type { Files } from "../../ops/start_checks.ts";
 import type { Hooks } from "../../options/settings.ts";
+import { helpText } from "../../options/help.ts";
 import { resolveOptions } from "../../options/resolve.ts";
+import { path } from "../rig/checkout.ts";
 
 /** A log that keeps its lines as `level message {fields}`. */
 class Lines implements Log {
@@ -307,11 +309,29 @@ Deno.test("each control command says what it does, and each signal names command
     assert.match(doc, /^[A-Z].*[^.]$/, name);
     for (const text of Object.values(given)) assert.match(text, /^[a-z].*[^.]$/, name);
   }
-  for (const { signal, doc, orders } of SIGNALS) {
-    assert.ok(doc !== "" && orders.length > 0, signal);
+  for (const { signal, orders } of SIGNALS) {
+    assert.ok(orders.length > 0, signal);
     for (const [name] of orders) assert.ok(name in CONTROLS, `${signal}: ${name}`);
   }
 });
+
+Deno.test("--help and docs/operations.md list the signals that the server obeys, and no others", () => {
+  const expected = SIGNALS.map(({ signal }) => signal.slice("SIG".length)).sort();
+  const help = helpText("prefork");
+  const section = help.slice(help.indexOf("\nSignals:\n"), help.indexOf("\nExit codes:\n"));
+  const inHelp = [...section.matchAll(/^  ([A-Z][A-Z0-9, ]*?)  /gm)].flatMap(([, names]) =>
+    namesIn(names)
+  );
+  assert.deepEqual(inHelp.sort(), expected);
+  const rows = Deno.readTextFileSync(path("docs/operations.md")).matchAll(
+    /^\| ([A-Z0-9, ]+?) *\|/gm,
+  );
+  assert.deepEqual([...rows].flatMap(([, names]) => namesIn(names)).sort(), expected);
+});
+
+function namesIn(list = ""): string[] {
+  return list.split(",").map((name) => name.trim());
+}
 
 // ---- the rest ----
 
