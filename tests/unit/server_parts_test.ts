@@ -319,12 +319,12 @@ Deno.test("--help and docs/operations.md list the signals that the server obeys,
   const expected = SIGNALS.map(({ signal }) => signal.slice("SIG".length)).sort();
   const help = helpText("prefork");
   const section = help.slice(help.indexOf("\nSignals:\n"), help.indexOf("\nExit codes:\n"));
-  const inHelp = [...section.matchAll(/^  ([A-Z][A-Z0-9, ]*?)  /gm)].flatMap(([, names]) =>
+  const inHelp = [...section.matchAll(/^ {2}([A-Z][A-Z0-9, ]*?) {2}/gm)].flatMap(([, names]) =>
     namesIn(names)
   );
   assert.deepEqual(inHelp.sort(), expected);
   const rows = Deno.readTextFileSync(path("docs/operations.md")).matchAll(
-    /^\| ([A-Z0-9, ]+?) *\|/gm,
+    /^\| ([A-Z][A-Z0-9, ]*?) *\|/gm,
   );
   assert.deepEqual([...rows].flatMap(([, names]) => namesIn(names)).sort(), expected);
 });
