@@ -6,59 +6,36 @@
  * @module
  */
 
-import { AccessControl, type AccessRules, ZapDomain } from "../auth/access_control.ts";
+import { AccessControl, ZapDomain } from "../auth/access_control.ts";
 import { Broker } from "../broker.ts";
 import type { Client } from "../broker/job.ts";
 import type { BrokerLimits } from "../broker/limits.ts";
-import type { Settings } from "../options/settings.ts";
 import { messageOf } from "../system/errors.ts";
 import { Ticks } from "../system/ticks.ts";
-import { isIpv6 } from "../wire/endpoint.ts";
 import type { LogFields } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
 import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import type { Library } from "../zmq/library.ts";
-import { MessagePool } from "../zmq/message.ts";
-import { Poller } from "../zmq/poller.ts";
-import { Context, type Socket } from "../zmq/socket.ts";
 import { AccessBook } from "./access_book.ts";
-import { Backend, type BackendEvents } from "./backend.ts";
+import type { Backend, BackendEvents } from "./backend.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { EventQueue } from "./event_queue.ts";
-import { type Frames, Frontend, type FrontendEvents } from "./frontend.ts";
-import { IpcFiles } from "./ipc_files.ts";
+import type { Frames, Frontend, FrontendEvents } from "./frontend.ts";
 import type { Look, LoopCommand, LoopEvent, LoopLimits, SocketCounters } from "./messages.ts";
 import { weigh } from "./outbox.ts";
 import { Replies } from "./replies.ts";
 import type { Request } from "./request_reader.ts";
+import { type AccessOptions, type SocketOptions, Sockets } from "./sockets.ts";
 import { Tidying } from "./tidying.ts";
 import { Workers } from "./workers.ts";
 import { type Wrong, type WrongCounts, Wrongs } from "./wrongs.ts";
-import { ZapHandler } from "./zap_handler.ts";
 
-/** What a `BrokerLoop` is made of, along with what a reload may change. */
-export interface LoopOptions
-  extends
-    LoopLimits,
-    Pick<Settings, "maxMessageSize" | "maxFrames">,
-    Partial<Pick<Settings, "keepAlive">> {
-  /** Endpoints to bind for clients. */
-  frontend: readonly string[];
-  /** Endpoint to bind for workers. */
-  backend: string;
-  /** Who may connect; undefined: all who reach the sockets. */
-  access?: AccessOptions;
+export type { AccessOptions };
+
+/** What a `BrokerLoop` is made of. */
+export interface LoopOptions extends LoopLimits, SocketOptions {
   /** Whether "visits" are told: there is an access log. */
   visits?: boolean;
-}
-
-/** How the sockets decide who may connect. */
-export interface AccessOptions {
-  rules: AccessRules;
-  /** The secret key whose public one clients must know; undefined: no keys are used. */
-  secretKey: string | undefined;
-  /** The same of the socket for workers, whose own keys come with their processes. */
-  backendKey: string | undefined;
 }
 
 /** Maximum messages read from one socket before the other has its turn. */
@@ -88,22 +65,16 @@ const STALLED = "The client does not take its replies";
 export class BrokerLoop {
   readonly #broker: Broker<Frames>;
   readonly #events: EventQueue;
-  readonly #context: Context;
-  readonly #messages: MessagePool;
+  readonly #sockets: Sockets;
   readonly #front: Frontend;
   readonly #back: Backend;
-  /** These two: undefined where all may connect who reach the sockets. */
+  /** Undefined where all may connect who reach the sockets. */
   readonly #access: AccessControl | undefined;
-  readonly #zap: ZapHandler | undefined;
-  readonly #files: IpcFiles;
-  readonly #poller: Poller;
   readonly #book: AccessBook | undefined;
   readonly #replies: Replies;
   readonly #dispatcher: Dispatcher;
   readonly #workers: Workers;
   readonly #ticks: Ticks;
-  readonly #endpoints: string[] = [];
-  #backend: string;
   /** When the pass began that is under way, ms. */
   #now = performance.now();
   /** open → stopped: `run` returns → closed: so are the sockets; abandoned: closed, and `run` never returns */
@@ -125,70 +96,25 @@ export class BrokerLoop {
    * @throws {ZmqError} when an endpoint can't be bound.
    */
   constructor(library: Library, options: LoopOptions, listener: (event: LoopEvent) => void) {
-    const { access } = options;
     const broker = this.#broker = new Broker<Frames>(options);
     const events = this.#events = new EventQueue(listener);
-    const messages = this.#messages = new MessagePool(library);
-    this.#context = new Context(library);
-    this.#files = new IpcFiles(library);
-    this.#access = access && new AccessControl(access.rules);
-    const opened: { close(linger: number): void }[] = [];
-    const open = <T extends { close(linger: number): void }>(port: T): T => {
-      opened.push(port);
-      return port;
-    };
-    try {
-      this.#front = open(this.#openFrontend(options));
-      this.#back = open(this.#openBackend(options));
-      this.#zap = this.#access && open(this.#openZapHandler(this.#access));
-      for (const endpoint of options.frontend) {
-        this.#endpoints.push(this.#files.bind(endpoint, () => this.#front.bind(endpoint)));
-      }
-      const { backend } = options;
-      this.#backend = this.#files.bind(backend, () => this.#back.bind(backend));
-      this.#poller = new Poller(this.#context, this.#sockets());
-    } catch (error) {
-      this.#files.remove();
-      // Open sockets would keep the context from ever terminating.
-      for (const port of opened) port.close(0);
-      this.#context.terminateSync();
-      throw error;
-    }
-    const back = this.#back;
-    const sender = this.#front.replies;
+    const access = this.#access = options.access && new AccessControl(options.access.rules);
+    const sockets = this.#sockets = new Sockets(library, options, unreadBytes(options), {
+      front: this.#frontendEvents(),
+      back: this.#backendEvents(),
+      decide: (request) => this.#decide(request),
+    });
+    const { messages } = sockets;
+    const { replies: sender } = this.#front = sockets.front;
+    const back = this.#back = sockets.back;
     const book = options.visits ? new AccessBook((visit) => events.addVisit(visit)) : undefined;
-    const endpoints = () => this.#endpoints;
+    const endpoints = () => sockets.frontend;
     this.#book = book;
     this.#dispatcher = new Dispatcher(broker, back, events, book);
     this.#replies = new Replies({ broker, sender, messages, events, book, endpoints });
-    this.#workers = new Workers({ broker, back, events, access: this.#access });
+    this.#workers = new Workers({ broker, back, events, access });
     this.#ticks = this.#listTicks();
     this.#configure(options);
-  }
-
-  #openFrontend(options: LoopOptions): Frontend {
-    const { access } = options;
-    const bounds = { ...options, ipv6: usesIpv6(options), unreadBytes: unreadBytes(options) };
-    const zap = access && { domain: ZapDomain.clients, secretKey: access.secretKey };
-    const events = this.#frontendEvents();
-    return new Frontend(this.#context, this.#messages, { ...bounds, zap }, events);
-  }
-
-  #openBackend(options: LoopOptions): Backend {
-    const { backendKey: secretKey } = options.access ?? {};
-    const zap = secretKey === undefined ? undefined : { domain: ZapDomain.workers, secretKey };
-    const bounds = { ...options, ipv6: usesIpv6(options), zap };
-    return new Backend(this.#context, this.#messages, bounds, this.#backendEvents());
-  }
-
-  #openZapHandler(access: AccessControl): ZapHandler {
-    const decide = (request: ZapRequest) => this.#decide(access, request);
-    return new ZapHandler(this.#context, this.#messages, decide);
-  }
-
-  #sockets(): Socket[] {
-    const ports = [this.#front, this.#back, ...this.#zap === undefined ? [] : [this.#zap]];
-    return ports.map(({ socket }) => socket);
   }
 
   #frontendEvents(): FrontendEvents {
@@ -247,12 +173,12 @@ export class BrokerLoop {
 
   /** The endpoints really bound for clients. */
   get frontend(): readonly string[] {
-    return this.#endpoints;
+    return this.#sockets.frontend;
   }
 
   /** The endpoint really bound for workers. */
   get backend(): string {
-    return this.#backend;
+    return this.#sockets.backend;
   }
 
   /** How things are now. */
@@ -280,7 +206,7 @@ export class BrokerLoop {
     this.#obey(command);
     this.#again = true;
     this.#worked();
-    this.#poller.wake();
+    this.#sockets.wake();
   }
 
   #obey(command: LoopCommand): void {
@@ -327,14 +253,13 @@ export class BrokerLoop {
   }
 
   #moveBackend(endpoint: string): void {
-    const before = this.#backend;
-    this.#backend = this.#files.bind(endpoint, () => this.#back.bind(endpoint));
-    this.#files.forget(before);
-    this.#events.add({ type: "backendMoved", before, endpoint: this.#backend });
+    const before = this.backend;
+    this.#sockets.moveBackend(endpoint);
+    this.#events.add({ type: "backendMoved", before, endpoint: this.backend });
   }
 
   #mend(): void {
-    for (const endpoint of this.#files.mend()) this.#events.add({ type: "mended", endpoint });
+    for (const endpoint of this.#sockets.mend()) this.#events.add({ type: "mended", endpoint });
   }
 
   /**
@@ -344,8 +269,7 @@ export class BrokerLoop {
   abandon(): void {
     if (this.#isClosed) return;
     this.#state = "abandoned";
-    this.#closeSockets(0);
-    this.#context.terminateSync();
+    this.#sockets.closeNow();
   }
 
   /** Closes the sockets after `run` has ended; replies are delivered for up to `lingerMs`. */
@@ -353,21 +277,11 @@ export class BrokerLoop {
     if (this.#isClosed) return;
     this.#state = "closed";
     this.#front.replies.flush(performance.now());
-    this.#closeSockets(lingerMs);
-    await this.#context.terminate();
+    await this.#sockets.close(lingerMs);
   }
 
   get #isClosed(): boolean {
     return this.#state === "closed" || this.#state === "abandoned";
-  }
-
-  #closeSockets(lingerMs: number): void {
-    // While the socket is open, no other file can get the number that this one is known by.
-    this.#files.remove();
-    this.#poller.close();
-    this.#back.close();
-    this.#front.close(lingerMs);
-    this.#zap?.close();
   }
 
   // ---- the loop ----
@@ -378,7 +292,7 @@ export class BrokerLoop {
       const sleepMs = this.#turn();
       if (this.#state !== "open") break;
       const cores = this.#broker.assigned <= QUIET_JOBS ? "spare" : "taken";
-      const rest = this.#poller.rest(sleepMs, cores);
+      const rest = this.#sockets.rest(sleepMs, cores);
       if (rest !== undefined) await rest;
     }
     // Whoever waits for this would use sockets that are closed.
@@ -418,7 +332,7 @@ export class BrokerLoop {
     if (this.#back.socket.readable()) return true;
     // Asked in any case: news that nobody takes in would end each wait at once.
     if (this.#front.socket.readable() && !this.#broker.blocked) return true;
-    return this.#zap?.socket.readable() ?? false;
+    return this.#sockets.zap?.socket.readable() ?? false;
   }
 
   #readBackend(): number {
@@ -435,7 +349,7 @@ export class BrokerLoop {
 
   #readZap(): number {
     let read = 0;
-    while (read < QUESTIONS && this.#zap?.read()) read++;
+    while (read < QUESTIONS && this.#sockets.zap?.read()) read++;
     return read;
   }
 
@@ -455,7 +369,7 @@ export class BrokerLoop {
     } else if (request.key === "" || !this.#replies.sendKept(request, this.#now)) {
       // A job of the same key stands for this one too: its own body is not needed.
       const taken = this.#broker.submit(request);
-      if (taken.request.body !== body) this.#messages.releaseAll(body);
+      if (taken.request.body !== body) this.#sockets.messages.releaseAll(body);
       else this.#book?.arrived(taken, bytes, this.#now);
     }
   }
@@ -473,9 +387,10 @@ export class BrokerLoop {
   }
 
   /** Whether a peer may connect. */
-  #decide(access: AccessControl, request: ZapRequest): ZapDecision {
+  #decide(request: ZapRequest): ZapDecision {
+    if (this.#access === undefined) return { outcome: "denied", reason: "no rules are known" };
     const front = this.#front;
-    const decision = access.decide(request, {
+    const decision = this.#access.decide(request, {
       now: this.#now,
       connections: front.clients.connections(this.#now),
       speakers: front.clients.speakers,
@@ -533,9 +448,8 @@ export class BrokerLoop {
   }
 
   #giveBackMemory(): void {
-    this.#messages.dropFree();
     this.#broker.dropSpares();
-    this.#context.trim();
+    this.#sockets.giveBackMemory();
   }
 
   get #counters(): SocketCounters {
@@ -544,7 +458,7 @@ export class BrokerLoop {
       malformed: requests.malformed,
       undelivered: replies.undelivered,
       intruders: this.#back.intruders,
-      denied: this.#zap?.denied ?? 0,
+      denied: this.#sockets.zap?.denied ?? 0,
       takeovers: clients.takeovers,
       squatters: clients.squatters.count,
       invalidReplies: this.#replies.replaced,
@@ -559,7 +473,9 @@ export class BrokerLoop {
   /** More about the last one of a wrong: nobody else could tell why a client is denied. */
   #lastOf(wrong: Wrong): LogFields {
     if (wrong === "takeovers") return { ...this.#front.clients.lastTakeover };
-    if (wrong === "denied" && this.#zap !== undefined) return { ...this.#zap.lastRefusal };
+    if (wrong === "denied" && this.#sockets.zap !== undefined) {
+      return { ...this.#sockets.zap.lastRefusal };
+    }
     return {};
   }
 }
@@ -573,10 +489,6 @@ function readSome(read: () => boolean): number {
     if (count % LOOK_EVERY === 0 && performance.now() >= end) break;
   }
   return count;
-}
-
-function usesIpv6({ frontend, backend }: LoopOptions): boolean {
-  return [...frontend, backend].some(isIpv6);
 }
 
 /** Bytes of replies that clients may leave unread. */
