@@ -85,6 +85,7 @@ class Floor {
 
 Deno.test("Dispatch has a quick job wait at a worker that is awake when another would take longer to wake up", () => {
   assert.equal(new Floor().learn(0.01).worker("A", 3).worker("B", 0, 500).choice, "A awake");
+  assert.equal(new Floor().learn(0.01).worker("A", 6).worker("B", 0, 500).choice, "A awake");
   assert.equal(new Floor().learn(0.01).worker("A", 7).worker("B", 0, 500).choice, "B free");
   // Without news for 1 ms, it has gone to sleep too.
   assert.equal(new Floor().learn(0.01).worker("A", 3, 1).worker("B", 0, 500).choice, "B free");
