@@ -22,6 +22,8 @@ const INTERVAL = 800;
 const QUICK = 980_000;
 const SLOW = 20_000;
 const SLOW_TIME = 20;
+/** The small size storms no longer than this, however little was answered, ms. */
+const SMALL_DURATION = 15_000;
 /** After the last kill the pool is to be full again within this, ms. */
 const FULL_AGAIN = 1000;
 /** REQ clients: each has one request under way. */
@@ -39,23 +41,26 @@ interface Storms {
   fullAgain: number;
 }
 
-/** Kills all workers, those that start included, as long as `requests` are being answered. */
-async function storm(handler: string, requests: number): Promise<Storms> {
+/** Kills all workers, those that start included, while `requests` are being answered. */
+async function storm(handler: string, requests: number, duration: number): Promise<Storms> {
   await using server = await ServerProcess.start({ handler, args: ["--workers", `${WORKERS}`] });
   await server.line("worker ready", WORKERS);
   const shape = { clients: CLIENTS, socket: "req" as const, window: 1, size: 64, requests };
-  await using load = startLoad({ endpoint: server.endpoint, ...shape });
+  const limits = duration === Infinity ? {} : { duration, grace: 60_000 };
+  await using load = startLoad({ endpoint: server.endpoint, ...shape, ...limits });
+  const end = performance.now() + duration;
   let open = true;
   const figures = load.figures.finally(() => open = false);
   let [storms, killed, last] = [0, 0, performance.now()];
-  while (open) {
+  while (open && performance.now() < end) {
     await pause(last + INTERVAL - performance.now());
     last = performance.now();
     killed += killAll(server);
     storms++;
   }
   await until("the pool is full again", () => server.workers.filter(isAlive).length === WORKERS);
-  return { figures: await figures, storms, killed, fullAgain: performance.now() - last };
+  const fullAgain = performance.now() - last;
+  return { figures: await figures, storms, killed, fullAgain };
 }
 
 /** One after the other without a pause, which takes about as long as `kill -9` does. */
@@ -64,7 +69,11 @@ function killAll({ pid }: ServerProcess): number {
 }
 
 async function storms(scale: Scale): Promise<Outcome> {
-  const runs = [await storm(ECHO, scale.of(QUICK)), await storm(SLEEP, scale.of(SLOW))];
+  const duration = scale.full ? Infinity : SMALL_DURATION;
+  const runs = [
+    await storm(ECHO, scale.of(QUICK), duration),
+    await storm(SLEEP, scale.of(SLOW), duration),
+  ];
   const all = total(runs.map(({ figures }) => figures));
   const sum = (of: (run: Storms) => number) => runs.reduce((sum, run) => sum + of(run), 0);
   const fullAgain = Math.max(...runs.map(({ fullAgain }) => fullAgain));
