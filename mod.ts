@@ -495,6 +495,7 @@ class PreforkServer implements Server {
   }
 
   #tickShutdown(now: number): number {
+    if (!this.stopping) return Infinity;
     const rest = this.#rest();
     const step = this.#shutdown.next(now, rest);
     if (step === "end") this.#loop.send({ type: "stop" });
