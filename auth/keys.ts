@@ -23,19 +23,19 @@ export function readSecretKey(path: string): string {
   const { text, mode } = readKeyFile(path);
   if (isLabelled(text)) {
     throw new Error(
-      `Cannot use the secret key file "${path}" as it has a name and a key, which is the file of a ` +
+      `Cannot use the secret key file "${path}": it has a name and a key, which is the file of a ` +
         `public key: name the file of the secret one`,
     );
   }
   if (mode !== null && (mode & OTHERS) !== 0) {
     throw new Error(
-      `Cannot use the secret key file "${path}" as nobody but its owner may read or write it: ` +
+      `Cannot use the secret key file "${path}": only its owner may read or write it: ` +
         `its mode is 0${(mode & 0o777).toString(8)}, run chmod 600 "${path}"`,
     );
   }
   if (isKey(text)) return text;
   throw new Error(
-    `Cannot use the secret key file "${path}" as it must be one line of 40 characters`,
+    `Cannot use the secret key file "${path}": it must be one line of 40 characters`,
   );
 }
 
@@ -52,7 +52,7 @@ export function readPublicKey(source: string): string {
   const key = isKey(text) ? text : text.split(/\s+/)[1] ?? "";
   if (isKey(key) && !text.includes("\n")) return key;
   throw new Error(
-    `Cannot use the public key file "${source}" as it must be one line, a key of 40 characters or ` +
+    `Cannot use the public key file "${source}": it must be one line, a key of 40 characters or ` +
       `a name and the key`,
   );
 }
@@ -70,7 +70,7 @@ function refuseSecret(path: string, text: string): void {
   const { text: line } = readKeyFile(neighbour);
   if (!isLabelled(line) || line.endsWith(text)) return;
   throw new Error(
-    `Cannot use the public key file "${path}" as it has the secret key of a pair: name "${neighbour}"`,
+    `Cannot use the public key file "${path}": it has the secret key of a pair: name "${neighbour}"`,
   );
 }
 
@@ -84,7 +84,7 @@ function readKeyFile(path: string): { text: string; mode: number | null } {
     return { text, mode: file.statSync().mode };
   } catch (error) {
     if (isKey(path)) {
-      throw new Error("Cannot read a key file as this is a key, not a path: name the file instead");
+      throw new Error("Cannot read a key file: this is a key, not a path: name the file instead");
     }
     const reason = messageOf(error);
     throw new Error(`Cannot read the key file "${path}": ${reason}`, { cause: error });

@@ -27,7 +27,7 @@ export function readKeys({ serverKey, keyFile }: CurveOptions, library: Library)
   const server = readPublicKey(serverKey);
   if (!canBePublic(server)) {
     throw new Error(
-      `Cannot use "serverKey" as it is not a public key: it may be the secret one, or damaged`,
+      `Cannot use "serverKey": it is not a public key: it may be the secret one, or damaged`,
     );
   }
   if (keyFile === undefined) return { own: makeKeyPair(library), server };
@@ -45,5 +45,5 @@ function refuseMixUp(own: KeyPair, server: string, keyFile: string): void {
     ? "it has the server's secret key: the client needs a key of its own"
     : undefined;
   if (fault === undefined) return;
-  throw new Error(`Cannot use the client's key file "${keyFile}" as ${fault}`);
+  throw new Error(`Cannot use the client's key file "${keyFile}": ${fault}`);
 }

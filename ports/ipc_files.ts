@@ -99,7 +99,7 @@ export class IpcFiles {
     if (found === undefined) return;
     if (found.type !== "socket") {
       throw new Error(
-        `Cannot bind to "${endpoint}" as its path must be free or a socket: ` +
+        `Cannot bind to "${endpoint}": its path must be free or a socket: ` +
           `current one is a ${found.type}`,
       );
     }

@@ -67,7 +67,7 @@ function open(path: string): Deno.FsFile | undefined {
   const found = look(path);
   if (found !== undefined && !found.isFile) {
     throw new Error(
-      `Cannot use the pid file "${path}" as it must be a file: it is a ${typeOf(found)}`,
+      `Cannot use the pid file "${path}": it must be a file: it is a ${typeOf(found)}`,
     );
   }
   try {
@@ -97,7 +97,7 @@ function requireUnheld(path: string, file: Deno.FsFile, isAlive: (pid: number) =
 function requireNumber(path: string, text: string): void {
   if (/^\s*\d*\s*$/.test(text)) return;
   throw new Error(
-    `Cannot use the pid file "${path}" as it must be empty or hold a number: ` +
+    `Cannot use the pid file "${path}": it must be empty or hold a number: ` +
       `current text is ${JSON.stringify(text)}`,
   );
 }

@@ -118,7 +118,7 @@ function encodeKey(key: string): Uint8Array {
   const bytes = encoder.encode(key);
   if (bytes.length <= MAX_KEY_BYTES) return bytes;
   throw new RangeError(
-    `Cannot build a request as "key" must have at most ${MAX_KEY_BYTES} bytes: it has ${bytes.length}`,
+    `Cannot build a request: "key" must have at most ${MAX_KEY_BYTES} bytes: it has ${bytes.length}`,
   );
 }
 

@@ -139,9 +139,9 @@ Deno.test("client.ts says so when a secret key is given for the server's, and th
   const own = ring.writeSecret("alice", ring.pair("alice").secretKey);
   const asOwn = ring.writeSecret("public", publicKey);
   const cases = [
-    [secretKey, own, /"serverKey" as it is not a public key: it may be the secret one/],
-    [publicKey, asOwn, /key file ".*\/public" as it has the server's public key/],
-    [publicKey, ring.secretKeyFile, /key file ".*\/server" as it has the server's secret key/],
+    [secretKey, own, /"serverKey": it is not a public key: it may be the secret one/],
+    [publicKey, asOwn, /key file ".*\/public": it has the server's public key/],
+    [publicKey, ring.secretKeyFile, /key file ".*\/server": it has the server's secret key/],
   ] as const;
   for (const [serverKey, keyFile, message] of cases) {
     // A key may begin with a dash.

@@ -217,7 +217,7 @@ Deno.test("serve exits 1 and says so in one line when its pid file or its log ca
   const nowhere = "/no/such/folder/file";
   const cases: [string[], RegExp][] = [
     [["--pid-file", nowhere], /Cannot write the pid file "\/no\/such\/folder\/file": /],
-    [["--pid-file", "/tmp"], /the pid file "\/tmp" as it must be a file: it is a folder$/m],
+    [["--pid-file", "/tmp"], /the pid file "\/tmp": it must be a file: it is a folder$/m],
     [["--log-file", nowhere], /Cannot open the log file "\/no\/such\/folder\/file": /],
     [["--log-file", "/tmp"], /Cannot open the log file "\/tmp": /],
   ];
@@ -377,10 +377,10 @@ Deno.test("serve exits 1 and changes nothing when its pid file holds no number o
     return [...ANY_PORT, "--pid-file", file];
   }));
   const reasons = [
-    /secret" as it must be empty or hold a number: current text is "data of somebody else\\n"$/m,
-    /link" as it must be a file: it is a symbolic link$/m,
-    /pipe" as it must be a file: it is a named pipe$/m,
-    /" as it must be a file: it is a folder$/m,
+    /secret": it must be empty or hold a number: current text is "data of somebody else\\n"$/m,
+    /link": it must be a file: it is a symbolic link$/m,
+    /pipe": it must be a file: it is a named pipe$/m,
+    /": it must be a file: it is a folder$/m,
   ];
   for (const [index, ending] of endings.entries()) {
     assertFailed(ending, 1, reasons[index] ?? /^$/);

@@ -121,7 +121,7 @@ Deno.test("HUP keeps the list when the file is broken or gone, and says so", asy
   for (const [index, breakIt] of breakings.entries()) {
     breakIt();
     server.signal("SIGHUP");
-    const { error } = await server.line("the rules for clients stay as they were", index + 1);
+    const { error } = await server.line("the access rules stay as they were", index + 1);
     assert.match(
       String(error),
       index === 0 ? /clients:3: it must be a name and a key$/ : /Cannot read/,
@@ -316,7 +316,9 @@ Deno.test("HUP says that it can't take rules up where there were none", async ()
   await using server = await ServerProcess.start({ args: ["--config", conf] });
   Deno.writeTextFileSync(conf, `frontend ${ipc}\nmaxConnections 9\n`);
   server.signal("SIGHUP");
-  await server.line("rules for clients are taken up by a restart only, where there were none");
+  const message =
+    "access rules cannot be added to a server that started without any: restart it to apply them";
+  await server.line(message);
 });
 
 // The number of connections

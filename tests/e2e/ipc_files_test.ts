@@ -33,7 +33,7 @@ for (const [type, make] of Object.entries(OTHERS)) {
     await make(folder);
     const file = `${folder.path}/x`;
     const before = Deno.lstatSync(file);
-    const message = `Cannot bind to "ipc://${file}" as its path must be free or a socket: ` +
+    const message = `Cannot bind to "ipc://${file}": its path must be free or a socket: ` +
       `current one is a ${type}`;
     for (const endpoints of [{ frontend: `ipc://${file}` }, { backend: `ipc://${file}` }]) {
       const options = {

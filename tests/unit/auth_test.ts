@@ -77,8 +77,7 @@ Deno.test("readSecretKey refuses a file when others may do anything with it, and
   for (const mode of [0o640, 0o604, 0o620, 0o601, 0o666]) {
     Deno.chmodSync(file, mode);
     assert.throws(() => readSecretKey(file), {
-      message:
-        `Cannot use the secret key file "${file}" as nobody but its owner may read or write ` +
+      message: `Cannot use the secret key file "${file}": only its owner may read or write ` +
         `it: its mode is 0${mode.toString(8)}, run chmod 600 "${file}"`,
     });
   }
@@ -140,7 +139,7 @@ Deno.test("readSecretKey and readPublicKey name keys of one pair that were taken
   );
   assert.throws(
     () => readPublicKey(file),
-    /"[^"]+alice" as it has the secret key .*: name ".*\.pub"$/,
+    /"[^"]+alice": it has the secret key .*: name ".*\.pub"$/,
   );
   Deno.writeTextFileSync(`${file}.pub`, Deno.readTextFileSync(file));
   assert.equal(readPublicKey(file), Deno.readTextFileSync(file).trim());
