@@ -11,7 +11,7 @@
  * A job that ends in another way than by a worker's reply is answered by the broker itself: `takeEnded`. Each part
  * of the state has an owner in broker/: waiting.ts, shared_requests.ts and admission.ts before a job is sent;
  * dispatch.ts and roster.ts from there on; time_limits.ts, overruns.ts and deaths.ts where a worker is given up or
- * dies; outcomes.ts where a job ends or comes back.
+ * dies; endings.ts where a job ends or comes back.
  *
  * @module
  */
@@ -34,7 +34,7 @@ import {
 } from "./broker/job.ts";
 import { JobRecords } from "./broker/job_records.ts";
 import type { BrokerLimits } from "./broker/limits.ts";
-import { type Ended, Outcomes } from "./broker/outcomes.ts";
+import { type Ended, Endings } from "./broker/endings.ts";
 import { type Overrun, Overruns } from "./broker/overruns.ts";
 import { Roster } from "./broker/roster.ts";
 import type { ServiceTimes } from "./broker/service_times.ts";
@@ -56,7 +56,7 @@ export class Broker<B> {
   readonly #roster: Roster<B>;
   readonly #admission: Admission<B>;
   readonly #dispatch: Dispatch<B>;
-  readonly #outcomes: Outcomes<B>;
+  readonly #endings: Endings<B>;
   readonly #deaths: Deaths<B>;
   readonly #overruns: Overruns<B>;
   /** Whether no worker ever ran several jobs at a time: each then ends its jobs in order. */
@@ -74,10 +74,10 @@ export class Broker<B> {
     const timeLimits = this.#timeLimits = new TimeLimits(limits);
     const roster = this.#roster = new Roster(timeLimits);
     const admission = this.#admission = new Admission(limits, waiting, roster);
-    const outcomes = this.#outcomes = new Outcomes(admission, waiting, shared, counters);
+    const endings = this.#endings = new Endings(admission, waiting, shared, counters);
     this.#dispatch = new Dispatch(limits, roster, wakeTime);
-    this.#deaths = new Deaths(limits, waiting, outcomes, counters);
-    this.#overruns = new Overruns(limits, timeLimits, roster, outcomes, counters);
+    this.#deaths = new Deaths(limits, waiting, endings, counters);
+    this.#overruns = new Overruns(limits, timeLimits, roster, endings, counters);
     this.#concurrency = limits.concurrency;
     this.inOrder = limits.concurrency === 1;
   }
@@ -109,11 +109,11 @@ export class Broker<B> {
     const alike = this.#shared.find(request.key);
     if (alike !== undefined && this.#shared.hasRoom(alike)) return this.#join(alike, request);
     const job = this.#newJob(request);
-    if (alike === undefined && !this.#admission.isOpen) this.#outcomes.turnAway(job);
+    if (alike === undefined && !this.#admission.isOpen) this.#endings.turnAway(job);
     else {
       const refusal = alike === undefined ? this.#admission.refusal(request.client) : CROWDED;
       if (refusal === undefined) this.#enqueue(job);
-      else this.#outcomes.refuse(job, refusal);
+      else this.#endings.refuse(job, refusal);
     }
     return job;
   }
@@ -121,12 +121,12 @@ export class Broker<B> {
   /** Takes a request in only to answer it with an error at once. */
   reject(request: JobRequest<B>, code: number, message: string): void {
     this.counters.rejected++;
-    this.#outcomes.answer(this.#newJob(request), code, message);
+    this.#endings.answer(this.#newJob(request), code, message);
   }
 
   /** Takes a request in only to answer it 503. */
   refuse(request: JobRequest<B>, message: string): void {
-    this.#outcomes.refuse(this.#newJob(request), message);
+    this.#endings.refuse(this.#newJob(request), message);
   }
 
   #newJob(request: JobRequest<B>): Job<B> {
@@ -161,7 +161,7 @@ export class Broker<B> {
       const job = this.#waiting.shift();
       if (job === undefined) return undefined;
       if (job.deadline > now) return this.#assign(job, worker, this.#dispatch.reason, now);
-      this.#outcomes.expire(job);
+      this.#endings.expire(job);
     }
     return undefined;
   }
@@ -176,7 +176,7 @@ export class Broker<B> {
       }
       this.#waiting.remove(job);
       if (job.deadline > now) return this.#assign(job, worker, "alone", now);
-      this.#outcomes.expire(job);
+      this.#endings.expire(job);
     }
     this.#roster.keepNone();
     return undefined;
@@ -216,13 +216,13 @@ export class Broker<B> {
     this.#roster.unassign(job, worker, now);
     worker.progressAt = now;
     if (job.state === "aborted") {
-      this.#outcomes.cancel(job);
+      this.#endings.cancel(job);
       return undefined;
     }
     this.#dispatch.learn(worker, micros);
     this.counters.answered++;
     if (code !== Code.ok) this.counters.failed++;
-    this.#outcomes.finish(job);
+    this.#endings.finish(job);
     return job;
   }
 
@@ -234,7 +234,7 @@ export class Broker<B> {
       return;
     }
     this.#roster.unassign(job, worker, now);
-    this.#outcomes.putBack(job);
+    this.#endings.putBack(job);
   }
 
   /** A worker has shown that it lives: the job that it was to get once it does. */
@@ -245,7 +245,7 @@ export class Broker<B> {
     worker.unsent = undefined;
     if (job.state === "aborted") {
       this.#roster.unassign(job, worker, now);
-      this.#outcomes.cancel(job);
+      this.#endings.cancel(job);
       return undefined;
     }
     job.running = true;
@@ -271,12 +271,12 @@ export class Broker<B> {
     this.counters.cancelled++;
     if (job.others.length > 0) {
       this.#shared.leave(job, asker);
-      this.#outcomes.cancelFor(asker, job);
+      this.#endings.cancelFor(asker, job);
       return undefined;
     }
     if (job.state === "assigned") return this.#abort(job, now);
     this.#waiting.remove(job);
-    this.#outcomes.cancel(job);
+    this.#endings.cancel(job);
     return undefined;
   }
 
@@ -288,7 +288,7 @@ export class Broker<B> {
     for (const job of this.#waiting.of(client)) {
       this.counters.abandoned++;
       this.#waiting.remove(job);
-      this.#outcomes.cancel(job);
+      this.#endings.cancel(job);
     }
     if (client.live === 0) return [];
     const running = this.#roster.jobsOf(client).filter(({ state }) => state !== "aborted");
@@ -302,7 +302,7 @@ export class Broker<B> {
     for (const job of this.#waiting.inLineOf(client)) {
       if (job.others.length > 0) continue;
       this.#waiting.remove(job);
-      this.#outcomes.refuse(job, message);
+      this.#endings.refuse(job, message);
     }
   }
 
@@ -338,7 +338,7 @@ export class Broker<B> {
     const wasIdle = worker.unsent !== undefined;
     const jobs = this.#roster.remove(worker);
     if (end === "died" && !wasIdle) return this.#deaths.died(worker, jobs, now);
-    for (const job of jobs.toReversed()) this.#outcomes.putBack(job);
+    for (const job of jobs.toReversed()) this.#endings.putBack(job);
   }
 
   /** The process of a worker, in service or not, has ended; its connection may not have yet. */
@@ -357,7 +357,7 @@ export class Broker<B> {
   /** Does what is due at `now`; returns ms until it must run again. */
   tick(now: number): number {
     const verdict = this.#deaths.judge(now);
-    for (const job of this.#waiting.takeExpired(now)) this.#outcomes.expire(job);
+    for (const job of this.#waiting.takeExpired(now)) this.#endings.expire(job);
     const expiry = this.#waiting.wait(now);
     const check = this.#overruns.tick(now);
     const ending = this.#dispatch.endingIn(this.#waiting.queued, now);
@@ -370,7 +370,7 @@ export class Broker<B> {
     if (waiting === "serve") return;
     for (const job of this.#waiting) {
       this.#waiting.remove(job);
-      this.#outcomes.turnAway(job);
+      this.#endings.turnAway(job);
     }
   }
 
@@ -378,7 +378,7 @@ export class Broker<B> {
 
   /** The answers that the broker itself has given since the last call. */
   takeEnded(): readonly Ended<B>[] {
-    return this.#outcomes.take();
+    return this.#endings.take();
   }
 
   /** The workers that are to be isolated or ended since the last call, because their handlers don't stop. */

@@ -9,7 +9,7 @@ import type { BrokerCounters } from "./counters.ts";
 import { type End, Inquest, type Verdict } from "./inquest.ts";
 import type { Job, Worker } from "./job.ts";
 import type { BrokerLimits } from "./limits.ts";
-import type { Outcomes } from "./outcomes.ts";
+import type { Endings } from "./endings.ts";
 import { blame, isHopeless } from "./suspects.ts";
 import type { Waiting } from "./waiting.ts";
 
@@ -27,7 +27,7 @@ interface Estate<B> {
 export class Deaths<B> {
   #limits: DeathLimits;
   readonly #waiting: Waiting<B>;
-  readonly #outcomes: Outcomes<B>;
+  readonly #endings: Endings<B>;
   readonly #counters: BrokerCounters;
   readonly #inquest = new Inquest<Estate<B>>();
 
@@ -35,12 +35,12 @@ export class Deaths<B> {
   constructor(
     limits: DeathLimits,
     waiting: Waiting<B>,
-    outcomes: Outcomes<B>,
+    endings: Endings<B>,
     counters: BrokerCounters,
   ) {
     this.#limits = limits;
     this.#waiting = waiting;
-    this.#outcomes = outcomes;
+    this.#endings = endings;
     this.#counters = counters;
   }
 
@@ -56,7 +56,7 @@ export class Deaths<B> {
     const estate = { jobs: jobs.map((job) => [job.id, job] as const), known };
     for (const job of jobs) {
       job.begun = true;
-      if (this.#outcomes.comesBack(job)) this.#waiting.hold(job);
+      if (this.#endings.comesBack(job)) this.#waiting.hold(job);
     }
     // What must not be started twice has had its only try, whoever is to blame.
     if (this.#limits.maxAttempts === 1) return this.#sentence(estate, "guilty");
@@ -83,7 +83,7 @@ export class Deaths<B> {
       this.#waiting.endTurn(job);
       if (isHopeless(job, this.#limits.maxAttempts)) {
         this.#waiting.remove(job);
-        this.#outcomes.giveUp(job);
+        this.#endings.giveUp(job);
       } else {
         this.#counters.returned++;
         this.#waiting.release(job);

@@ -14,7 +14,7 @@
 import type { BrokerCounters } from "./counters.ts";
 import { isRunning, type Job, type Worker } from "./job.ts";
 import type { BrokerLimits } from "./limits.ts";
-import type { Outcomes } from "./outcomes.ts";
+import type { Endings } from "./endings.ts";
 import type { Roster } from "./roster.ts";
 import type { TimeLimits } from "./time_limits.ts";
 
@@ -34,7 +34,7 @@ export class Overruns<B> {
   #limits: Pick<BrokerLimits, "maxAttempts">;
   readonly #timeLimits: TimeLimits<B>;
   readonly #roster: Roster<B>;
-  readonly #outcomes: Outcomes<B>;
+  readonly #endings: Endings<B>;
   readonly #counters: BrokerCounters;
   #overruns: Overrun<B>[] = [];
 
@@ -43,13 +43,13 @@ export class Overruns<B> {
     limits: Pick<BrokerLimits, "maxAttempts">,
     timeLimits: TimeLimits<B>,
     roster: Roster<B>,
-    outcomes: Outcomes<B>,
+    endings: Endings<B>,
     counters: BrokerCounters,
   ) {
     this.#limits = limits;
     this.#timeLimits = timeLimits;
     this.#roster = roster;
-    this.#outcomes = outcomes;
+    this.#endings = endings;
     this.#counters = counters;
   }
 
@@ -88,7 +88,7 @@ export class Overruns<B> {
     this.#roster.unassign(job, worker, now);
     // A prefetched job that was taken back, and not even given back by the worker: all of it is stuck.
     const isStuck = !job.running;
-    this.#outcomes.overrun(job);
+    this.#endings.overrun(job);
     if (isStuck || ![...worker.jobs.values()].some(isRunning)) this.#end(worker);
     else if (worker.isolation === undefined) this.#isolate(worker, now);
   }
@@ -100,7 +100,7 @@ export class Overruns<B> {
     for (const job of jobs.toReversed()) {
       this.#roster.unassign(job, worker, now);
       job.begun = true;
-      this.#outcomes.putBack(job);
+      this.#endings.putBack(job);
     }
     this.#overruns.push({ worker, jobs, step: "isolate" });
   }
@@ -111,7 +111,7 @@ export class Overruns<B> {
     for (const job of jobs.toReversed()) {
       job.begun = true;
       if (isRunning(job)) this.#displace(job);
-      else this.#outcomes.putBack(job);
+      else this.#endings.putBack(job);
     }
     this.#overruns.push({ worker, jobs, step: "end" });
   }
@@ -119,7 +119,7 @@ export class Overruns<B> {
   #displace(job: Job<B>): void {
     job.beside++;
     this.#counters.displaced++;
-    if (this.#limits.maxAttempts > 1) this.#outcomes.putBack(job);
-    else this.#outcomes.giveUpDisplaced(job);
+    if (this.#limits.maxAttempts > 1) this.#endings.putBack(job);
+    else this.#endings.giveUpDisplaced(job);
   }
 }

@@ -55,7 +55,7 @@ const RULES: Record<string, string[]> = {
   "auth/access.ts": ["zmq/curve.ts"],
   broker: [],
   "broker/limits.ts": ["type options/settings.ts"],
-  "broker/outcomes.ts": ["wire/request.ts"],
+  "broker/endings.ts": ["wire/request.ts"],
   cli: [
     "client/reply.ts",
     "type client",

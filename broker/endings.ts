@@ -31,7 +31,7 @@ const NO_FLAGS = 0;
 const CANCELLED = "The request was cancelled";
 
 /** The ends of jobs, and their ways back. */
-export class Outcomes<B> {
+export class Endings<B> {
   readonly #admission: Pick<Admission<B>, "isServing">;
   readonly #waiting: Waiting<B>;
   readonly #shared: SharedRequests<B>;
