@@ -136,12 +136,12 @@ async function restarted(scale: Scale): Promise<Outcome> {
     await pirates.end();
     const { answered, wrong, abandoned, errors } = pirates;
     const longest = Math.max(...returns);
+    const said = [`${errors.length} errors`, ...new Set(errors)].join(": ");
     return {
       reached: answered > 0 && wrong + abandoned + errors.length === 0 &&
         longest <= RETURN_LIMIT * scale.slack,
       measured: `${returns.length} restarts, ${answered} answers, ${abandoned} abandoned, ` +
-        `${wrong} wrong, ${errors.length} errors ${[...new Set(errors)].join()}; serving again ` +
-        `${longest.toFixed(0)} ms after the kill`,
+        `${wrong} wrong, ${said}; serving again ${longest.toFixed(0)} ms after the kill`,
     };
   } finally {
     await server[Symbol.asyncDispose]();
