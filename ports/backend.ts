@@ -37,7 +37,7 @@ import { Surplus } from "./surplus.ts";
 
 /** What a `Backend` reports while it reads. */
 export interface BackendEvents {
-  /** A peer shows a token: its worker, in service now; undefined: it is nobody's. */
+  /** A peer shows a token: its worker, in service now; undefined: it is not a worker's. */
   admit(token: string, routingId: Uint8Array<ArrayBuffer>): Worker<Frames> | undefined;
   /** A worker's answer of so many bytes. The frames are given away; the header record is used again. */
   reply(worker: Worker<Frames>, reply: ReplyHeader, frames: Frames, bytes: number): void;
@@ -49,9 +49,9 @@ export interface BackendEvents {
   retiring(worker: Worker<Frames>): void;
   /** A worker's last word, or its connection is gone. */
   gone(worker: Worker<Frames>, end: "left" | "died"): void;
-  /** A worker has loaded the module and calls its `init()`; false: the token is nobody's. */
+  /** A worker has loaded the module and calls its `init()`; false: the token is not a worker's. */
   loaded(token: string): boolean;
-  /** A worker can't load the handler; false: the token is nobody's. */
+  /** A worker can't load the handler; false: the token is not a worker's. */
   failed(token: string, message: string): boolean;
   /** A worker reports how many bytes it has in memory. */
   memory(worker: Worker<Frames>, bytes: number): void;
@@ -95,13 +95,13 @@ export class Backend {
   readonly #id = new Uint8Array(256);
   readonly #control = new Uint8Array(CONTROL_BYTES);
   readonly #view = new DataView(this.#control.buffer);
-  /** What a worker says of its answer: one record for all, too. */
+  /** The header of the reply that is read: one record for all. */
   readonly #reply = emptyReply();
-  /** What a worker is told of a job: one record for all, as it is written at once. */
+  /** The header of the job that is sent: one record for all, as it is written at once. */
   readonly #order: JobOrder = { job: 0, attempt: 0, deadline: 0, requestTimeout: 0, frames: 0 };
   /** Bytes of the frames that were read last. */
   #bytesRead = 0;
-  /** Messages from peers that are no workers, or that no worker says. */
+  /** Messages from peers that are not workers, and those that no worker sends. */
   intruders = 0;
 
   /** Opens the socket; `bind` comes next. */
@@ -123,7 +123,7 @@ export class Backend {
     this.#socket.set(Option.SNDHWM, 0);
     // Workers keep what is not read yet, so nothing is lost, and a stranger can't fill the memory.
     this.#socket.set(Option.RCVHWM, PEER_HWM);
-    // Nobody else's frame is to fill the memory; workers keep their replies and texts below.
+    // A stranger's frame must not fill the memory. Replies and texts of workers are smaller.
     this.#socket.setLong(Option.MAXMSGSIZE, options.maxMessageSize + TEXT_BYTES);
     if (options.ipv6) this.#socket.set(Option.IPV6, 1);
     if (options.zap !== undefined) useZap(this.#socket, options.zap);
@@ -242,7 +242,7 @@ export class Backend {
 
   /** Takes what there is room for of the frame just received. */
   #readControl(size: number): void {
-    // An empty frame has no type byte: the last one's must not stand in for it.
+    // An empty frame has no type byte: that of the frame before must not stand in for it.
     if (size === 0) this.#control[0] = 0;
     this.#scratch.copyTo(this.#control, Math.min(size, CONTROL_BYTES));
     if (size > CONTROL_BYTES) this.#scratch.clear();
@@ -320,7 +320,7 @@ export class Backend {
     if (more) this.#surplus.skip();
   }
 
-  /** A worker bounds its replies itself; if it doesn't, it is not to be trusted. */
+  /** Passes on a reply, unless it is too large: a worker bounds its replies itself, but may be compromised. */
   #take(worker: Worker<Frames>, reply: ReplyHeader, frames: Frames): void {
     const bytes = this.#bytesRead;
     if (bytes <= this.#maxMessageSize + TEXT_BYTES) {
@@ -330,14 +330,14 @@ export class Backend {
     this.#refuse(worker, reply, `${this.#maxMessageSize} bytes: it has ${bytes}`);
   }
 
-  /** Answers a job in place of a worker whose reply is too large. */
+  /** Answers a job with an error in place of a reply that is too large. */
   #refuse(worker: Worker<Frames>, reply: ReplyHeader, excess: string): void {
     const text = new TextEncoder().encode(`The reply must have at most ${excess}`);
     const frames = [this.#messages.from(text)];
     this.#events.reply(worker, { ...reply, code: Code.handlerFailed }, frames, text.length);
   }
 
-  /** So many frames, or fewer if the message has no more. */
+  /** Reads `count` frames, or fewer if the message has no more. */
   #readFrames(count: number): Frames {
     if (count === 0) return [];
     let frame = this.#messages.take();
@@ -352,7 +352,7 @@ export class Backend {
     return frames;
   }
 
-  /** The next frame as text, cut at a length that a log line stands; others are skipped. */
+  /** The next frame as text, cut to `MAX_LOG_BYTES`; frames behind it are skipped. */
   #readText(): string {
     const text = this.#textOf(this.#socket.receive(this.#scratch), MAX_LOG_BYTES);
     if (this.#scratch.more) this.#surplus.skip();

@@ -4,7 +4,7 @@
  *
  * libzmq lets a newcomer have an identity at once, and what is sent to that goes to the newcomer from
  * then on, though its notice may still wait to be read. So before something is sent to an identity
- * that a peer chose, `hasNews` says whether all notices were read.
+ * that a peer chose, `reaches` makes sure that all notices were read.
  *
  * @module
  */
@@ -36,7 +36,7 @@ const PEER_ADDRESS = cString("Peer-Address");
 const USER_ID = cString("User-Id");
 /** A peer that was let in has come within this time, ms: its handshake is over or cut off. */
 const ARRIVAL_TIME = HANDSHAKE_TIMEOUT + 1000;
-/** How often what has just come is read before one reply, as more may come meanwhile. */
+/** Maximum times that news are read before one reply, as more may come meanwhile. */
 const LEARN_TURNS = 10;
 /** Replies in a row that rely on what was found out for the first of them: sending them takes 0.1 ms. */
 const SURE_REPLIES = 16;
@@ -58,7 +58,7 @@ export class Clients {
   #learning = false;
   /** The pass in which it was found out who has left, ms: libzmq has taken in nothing since. */
   #sureAt = -Infinity;
-  /** Replies that may yet go by that. */
+  /** Replies that may yet rely on that. */
   #sure = 0;
   /** How many come from which address. */
   readonly speakers = new Map<string, number>();
@@ -106,7 +106,7 @@ export class Clients {
     if (this.#notified) this.#census.expect(now + ARRIVAL_TIME);
   }
 
-  /** All that the ROUTER had to tell was read. */
+  /** All notices of the ROUTER were read. */
   caughtUp(now: number): void {
     this.#census.caughtUp(now);
     this.check(now);
@@ -115,13 +115,13 @@ export class Clients {
   /** The ROUTER reports the peer whose id is in the first bytes of `buffer`. What that peer had asked ends. */
   notice(buffer: Uint8Array<ArrayBuffer>, size: number, now: number): void {
     const key = routingKey(buffer, size);
-    // One that is there already leaves, or a named one is taken over, and libzmq counts on.
+    // A known automatic identity leaves. A named one may be taken over, and libzmq counts on.
     if (typeof key === "string" || !this.#census.has(key)) this.squatters.came(key);
     this.#census.notice(key, buffer.slice(0, size), now);
     this.#forget(key);
   }
 
-  /** Who has sent a message, of which `frame` is one of a body. */
+  /** The client that has sent a message, of whose body `frame` is one. */
   sender(buffer: Uint8Array<ArrayBuffer>, size: number, frame: Message): Client<Frames> {
     const key = routingKey(buffer, size);
     const known = this.#byKey.get(key);
@@ -131,8 +131,8 @@ export class Clients {
   }
 
   /**
-   * Whether what is sent to a client's identity next can reach that client only: all that others have sent
-   * was read, and so the notices of those who have taken one over.
+   * Whether what is sent to a client's identity next can reach only that client: all news were read, and so
+   * the notices of connections that have taken an identity over.
    */
   reaches(client: Client<Frames>, now: number): boolean {
     if (!this.isNamed(client)) return true;

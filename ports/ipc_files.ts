@@ -1,10 +1,10 @@
 /**
  * The socket files of ipc endpoints. libzmq removes whatever lies at the path before it binds, and leaves
- * its own file behind; here it is made sure first that nothing of anybody else's is lost. Abstract names
+ * its own file behind. So this room checks first that nothing is removed that is not ours. Abstract names
  * (`ipc://@name`) have no file.
  *
- * Two servers that start at once don't take each other's endpoint: whoever looks and binds locks the
- * folder for so long. Other programs know nothing of that lock.
+ * Two servers that start at once don't take each other's endpoint: a server locks the folder
+ * while it checks and binds. Other programs know nothing of that lock.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { Library } from "../zmq/library.ts";
 import { IpcPaths } from "../system/ipc_path.ts";
 
 const SCHEME = "ipc://";
-/** Bytes that the path of an endpoint may have. */
+/** Maximum bytes of an endpoint's path. */
 const LONGEST_PATH = 107;
 
 /** A file that was made here. */

@@ -24,7 +24,7 @@ import type { Frames, Frontend, FrontendEvents } from "./frontend.ts";
 import type { Look, LoopCommand, LoopEvent, LoopLimits, SocketCounters } from "./messages.ts";
 import { weigh } from "./outbox.ts";
 import { Replies } from "./replies.ts";
-import type { Request } from "./request_reader.ts";
+import type { ClientRequest } from "./request_reader.ts";
 import { type AccessOptions, type SocketOptions, Sockets } from "./sockets.ts";
 import { Tidying } from "./tidying.ts";
 import { Workers } from "./workers.ts";
@@ -52,13 +52,13 @@ const ROUNDS = 4;
 const SLOW_CLIENT_RETRY = 5;
 /** With no more jobs at workers than this there are cores to spare: each job keeps about two busy. */
 const QUIET_JOBS = navigator.hardwareConcurrency > 1 ? navigator.hardwareConcurrency / 2 : -1;
-/** Minimum time between two "worked", ms: nothing that the server does then is more urgent. */
+/** Minimum time between two "worked" events, ms: the server does nothing on them that is more urgent. */
 const WORKED_INTERVAL = 2;
 /** Clients may leave at least this many bytes of replies unread: a burst must fit, however small the queue. */
 const MIN_UNREAD = 16 * 1024 ** 2;
 /** Time between two checks of clients' connections while a full queue keeps their messages unread, ms. */
 const GONE_INTERVAL = 500;
-/** The error of a client that does not read. */
+/** What requests of a client that does not read its replies are answered. */
 const STALLED = "The client does not take its replies";
 
 /** The loop between the sockets and a `Broker`. */
@@ -75,18 +75,18 @@ export class BrokerLoop {
   readonly #dispatcher: Dispatcher;
   readonly #workers: Workers;
   readonly #ticks: Ticks;
-  /** When the pass began that is under way, ms. */
+  /** When the present pass started, ms. */
   #now = performance.now();
   /** open → stopped: `run` returns → closed: so are the sockets; abandoned: closed, and `run` never returns */
   #state: "open" | "stopped" | "closed" | "abandoned" = "open";
-  /** Something was done to the broker since the pass began. */
+  /** Something was done to the broker since the pass started: another pass follows at once. */
   #again = false;
-  /** When the server may be told that jobs came or went, ms, and whether it is to be. */
+  /** When the next "worked" event may be told, ms, and whether one is to be. */
   #workedAt = 0;
   #hasWorked = false;
   /** When something was last read from clients, ms. */
   #readAt = -Infinity;
-  /** When connections are to be checked, if nothing is read until then, ms. */
+  /** When clients' connections are checked next, if nothing is read until then, ms. */
   #goneAt = 0;
 
   /**
@@ -201,7 +201,7 @@ export class BrokerLoop {
     };
   }
 
-  /** Does what the server says, before this returns; what comes of it is told later. */
+  /** Obeys a command before it returns; the events that follow from it are told later. */
   send(command: LoopCommand): void {
     this.#obey(command);
     this.#again = true;
@@ -240,7 +240,7 @@ export class BrokerLoop {
   #configure(limits: LoopLimits): void {
     this.#broker.configure(limits);
     this.#replies.configure(limits);
-    // Replies have as much room as requests, but not the same: who takes none must not stop the others.
+    // Replies have as much room as requests, and apart from them: a client that takes none must not stop others.
     this.#front.replies.unreadBytes = unreadBytes(limits);
   }
 
@@ -295,7 +295,7 @@ export class BrokerLoop {
       const rest = this.#sockets.rest(sleepMs, cores);
       if (rest !== undefined) await rest;
     }
-    // Whoever waits for this would use sockets that are closed.
+    // A caller that waits for this would use sockets that are closed.
     if (this.#state === "abandoned") await new Promise(() => {});
   }
 
@@ -318,7 +318,7 @@ export class BrokerLoop {
     for (let round = 0; round < ROUNDS; round++) {
       const read = this.#readBackend() + this.#readFrontend() + this.#readZap();
       if (read > 0 || this.#front.replies.hasUnsent) this.#worked();
-      // Now, as a worker that is late is to leave before it gets a job.
+      // Told before jobs are sent: a worker that is late must be retired before it gets one.
       this.#events.handOver();
       this.#sendEnded();
       this.#dispatch();
@@ -330,7 +330,7 @@ export class BrokerLoop {
 
   #isReadable(): boolean {
     if (this.#back.socket.readable()) return true;
-    // Asked in any case: news that nobody takes in would end each wait at once.
+    // Asked even while the broker takes nothing: news that are not taken in would end each wait at once.
     if (this.#front.socket.readable() && !this.#broker.blocked) return true;
     return this.#sockets.zap?.socket.readable() ?? false;
   }
@@ -354,20 +354,20 @@ export class BrokerLoop {
   }
 
   /** A client asks something: it is answered as before, refused, or becomes a job. */
-  #request(client: Client<Frames>, request: Request): void {
+  #request(client: Client<Frames>, request: ClientRequest): void {
     const { body, bytes, excess } = request;
-    // Nobody gets another user's answer, whatever he calls his own request.
+    // A key belongs to its user: nobody gets another user's answer.
     if (request.key !== "") request.key = `${client.user}\0${request.key}`;
     request.requestTimeout = this.#broker.timeLimit(request.requestTimeout);
     request.bytes = weigh(bytes, Math.max(0, body.length - 1));
     if (excess !== undefined) {
       this.#broker.reject({ ...request, bytes: 0 }, Code.tooLarge, excess);
     } else if (this.#front.replies.isStalled(client, this.#now)) {
-      // What it has asked for before would be run for nothing, too.
+      // The requests that it has waiting would be run for nothing, too.
       this.#broker.refuseWaiting(client, STALLED);
       this.#broker.refuse({ ...request, key: "" }, STALLED);
     } else if (request.key === "" || !this.#replies.sendKept(request, this.#now)) {
-      // A job of the same key stands for this one too: its own body is not needed.
+      // If an earlier job of the same key answers this request too, its body is not needed.
       const taken = this.#broker.submit(request);
       if (taken.request.body !== body) this.#sockets.messages.releaseAll(body);
       else this.#book?.arrived(taken, bytes, this.#now);
@@ -404,7 +404,7 @@ export class BrokerLoop {
 
   // ---- what is due ----
 
-  /** Something has changed: what is due, and what `look` gives. */
+  /** Notes that something has changed: all that ticks is asked again, and "worked" is told. */
   #worked(): void {
     this.#hasWorked = true;
     this.#ticks.touch();
@@ -470,7 +470,7 @@ export class BrokerLoop {
     return { ...this.#counters, strayReplies: this.#broker.counters.strayReplies };
   }
 
-  /** More about the last one of a wrong: nobody else could tell why a client is denied. */
+  /** Log fields about the latest occurrence of a wrong: only the log says why a client was denied. */
   #lastOf(wrong: Wrong): LogFields {
     if (wrong === "takeovers") return { ...this.#front.clients.lastTakeover };
     if (wrong === "denied" && this.#sockets.zap !== undefined) {

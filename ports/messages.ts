@@ -89,7 +89,7 @@ export type LoopEvent =
   | { type: "mended"; endpoint: string }
   /** An endpoint can't be bound again. */
   | { type: "notBound"; message: string }
-  /** What `look` gives may have changed: jobs came or went. Comes at most every 2 ms. */
+  /** What `look` gives may have changed: jobs came or went. Comes every 2 ms or less often. */
   | { type: "worked" };
 
 /** How things are in the loop. Times are monotonic ms. */
@@ -131,7 +131,7 @@ export interface WorkerLook {
 
 /** What the sockets have seen since the start. */
 export interface SocketCounters {
-  /** Messages that were no requests. */
+  /** Messages that were not requests. */
   malformed: number;
   /** Replies for clients that had left or took none. */
   undelivered: number;

@@ -47,11 +47,11 @@ export class Outbox {
   readonly waiting: Reply[] = [];
   /** Marks under way, and what was sent up to each. */
   readonly marks: { mark: number; bytes: number }[] = [];
-  /** Bytes that were sent since the last mark, which nobody counts. */
+  /** Bytes that were sent since the last mark; they are not counted as unread. */
   loose = 0;
   /** Bytes up to the last mark, and of what waits. */
   unread = 0;
-  /** Those of them that wait. */
+  /** Bytes of the replies that wait. */
   waitingBytes = 0;
   /** When the client last took something that was counted, ms. */
   progressAt = 0;
@@ -61,9 +61,9 @@ export class Outbox {
 export class Outboxes {
   readonly #marks: Pick<Marks, "set" | "passed">;
   readonly #outboxes = new Map<Client<Message[]>, Outbox>();
-  /** Those in which replies wait. */
+  /** Outboxes in which replies wait. */
   readonly #slow = new Set<Outbox>();
-  /** Those of clients that have left, whose marks have not come back yet. */
+  /** Outboxes of clients that have left, whose marks have not come back yet. */
   #left: Outbox[] = [];
   #unread = 0;
   #countedAt = -Infinity;
@@ -76,7 +76,7 @@ export class Outboxes {
     this.limit = limit;
   }
 
-  /** Those in which replies wait. */
+  /** Outboxes in which replies wait. */
   get slow(): ReadonlySet<Outbox> {
     return this.#slow;
   }
@@ -110,7 +110,7 @@ export class Outboxes {
     return handed === 0 || handed < Math.min(PIPE_BYTES, this.limit - this.#unread);
   }
 
-  /** libzmq is given a reply of so many bytes; whether `message` was made a mark, to be sent with it. */
+  /** Counts a reply that libzmq is given; returns whether `message` was made a mark, to be sent with it. */
   handOver(outbox: Outbox, bytes: number, message: Message, now: number): boolean {
     outbox.loose += bytes;
     if (outbox.loose < MARK_BYTES) return false;
@@ -164,12 +164,12 @@ export class Outboxes {
     const outbox = this.#outboxes.get(client);
     if (outbox === undefined) return [];
     this.#outboxes.delete(client);
-    // What libzmq had for it is freed with its connection: its marks come back, some time.
+    // What libzmq had for the client is freed with its connection: then the marks come back.
     if (outbox.marks.length > 0) this.#left.push(outbox);
     return this.take(outbox, Infinity);
   }
 
-  /** What a client may have unread: as much as all of them have left. Small ones hardly count. */
+  /** What one client may have unread, bytes: what the unread replies of all have left of the limit. */
   #room(now: number): number {
     if (now - this.#countedAt >= COUNT_INTERVAL) {
       this.#countedAt = now;

@@ -5,7 +5,7 @@
  * @module
  */
 
-/** What a process brings that was started. */
+/** A process that was started. */
 export interface NewProcess {
   worker: number;
   /** Made for this one process, which shows it first of all. */
@@ -16,18 +16,18 @@ export interface NewProcess {
 
 /** A process that has ended. */
 interface Departure {
-  /** It ended by the exit code of a worker that has said why it can't load its handler. */
+  /** Whether its exit code says that it has sent a reason why it can't load its handler. */
   owesReason: boolean;
   /** Its messages are waited for until then, ms. */
   deadline: number;
 }
 
-/** A message of a process that has ended is here within this time, ms. */
+/** Messages of a process that has ended arrive within this time, ms. */
 const DEPARTURE_GRACE = 250;
 
 /** Processes from their start until they have ended and all that they said was read. */
 export class Processes {
-  /** Tokens that were not shown yet, or only to say that the module is loaded. */
+  /** Workers by tokens that are not used up. */
   readonly #workers = new Map<string, number>();
   readonly #processes = new Map<number, NewProcess>();
   readonly #departures = new Map<number, Departure>();
@@ -38,12 +38,12 @@ export class Processes {
     this.#processes.set(process.worker, process);
   }
 
-  /** The worker that a token was made for; undefined: nobody's, or it was used up. */
+  /** The worker that a token was made for; undefined: it is not a worker's, or is used up. */
   workerOf(token: string): number | undefined {
     return this.#workers.get(token);
   }
 
-  /** The same, and the token is used up: the worker is ready, or never will be. */
+  /** The same, and uses the token up: the worker is ready, or never will be. */
   take(token: string): number | undefined {
     const worker = this.#workers.get(token);
     this.#workers.delete(token);
@@ -55,7 +55,7 @@ export class Processes {
     this.#departures.set(worker, { owesReason, deadline: now + DEPARTURE_GRACE });
   }
 
-  /** Processes that have ended and were heard out, or whose time is over; each is told once. */
+  /** Takes the processes that have ended and whose messages were all read, or are overdue. */
   takeDeparted(now: number, isServing: (worker: number) => boolean): number[] {
     if (this.#departures.size === 0) return NOBODY;
     const departed: number[] = [];
@@ -67,7 +67,7 @@ export class Processes {
     return departed;
   }
 
-  /** ms until the time of the next process that has ended is over. */
+  /** ms until the messages of the next process that has ended are overdue. */
   wait(now: number): number {
     let next = Infinity;
     for (const { deadline } of this.#departures.values()) next = Math.min(next, deadline - now);

@@ -1,6 +1,6 @@
 /**
- * The way of answers to all who wait for them: those of workers, those of the broker and those that are
- * kept for requests of the same key. Tells of each that it failed and, for the access log, that it ended.
+ * Brings answers to all who wait for them: those of workers, of the broker, and those that are kept for
+ * requests of the same key. Reports failures and, for the access log, every request that has ended.
  *
  * @module
  */
@@ -61,7 +61,7 @@ export class Replies {
   readonly #book: AccessBook | undefined;
   readonly #errors: ErrorReplies;
   readonly #cache: ReplyCache<Frames>;
-  /** What workers have answered and is yet to be sent: in a row it costs fewer changes of threads. */
+  /** Answers of workers that are yet to be sent. Sent in a row they cost fewer changes of threads. */
   readonly #answers: Answer[] = [];
 
   /** Keeps no answers before `configure`. */
@@ -132,7 +132,7 @@ export class Replies {
     this.#sender.reply(job.asker, code, frames, weight, now);
   }
 
-  /** The log gets all of an error, each client what it may see. */
+  /** Sends an error: the log gets all of it, and each client what it may see. */
   #sendError({ job, code, flags, micros, frames, worker }: Answer, now: number): void {
     const stack = this.#errors.takeStack(flags, frames);
     this.#messages.releaseAll(frames.splice(1)); // a message is one frame, whatever a worker sends
@@ -151,7 +151,7 @@ export class Replies {
     this.#messages.releaseAll(frames);
   }
 
-  /** Sends what the broker itself has answered; whether that was anything. */
+  /** Sends the answers of the broker itself; returns whether there were any. */
   sendEnded(now: number): boolean {
     const all = this.#broker.takeEnded();
     for (const { job, to, code, message, flags, last } of all) {
@@ -160,7 +160,7 @@ export class Replies {
         this.#tellFailure(job, code, message, undefined, "");
       }
       if (this.#book !== undefined) {
-        // Nobody may be left to answer, but somebody has asked.
+        // The request is accounted for even if nobody is left to be answered.
         const out = message.length;
         this.#account(job, to.length > 0 ? to : [job.asker], { code, out, micros: undefined }, now);
       }
@@ -171,7 +171,7 @@ export class Replies {
     return all.length > 0;
   }
 
-  /** Answers a request as an earlier one of its key was; false if that is not known. */
+  /** Answers a request by the kept answer to an earlier one of its key; false if there is none. */
   sendKept(request: JobRequest<Frames>, now: number): boolean {
     const { client, key, body } = request;
     const kept = this.#cache.get(key, now);

@@ -28,7 +28,7 @@ export class ReplySender {
   /** What becomes a mark. */
   readonly #mark: Message;
   readonly #stalled: (client: Client<Frames>) => void;
-  /** Replies for clients that had left, or took none for too long. */
+  /** Replies that were not delivered: the client had left, or took none for too long. */
   undelivered = 0;
 
   /**
@@ -125,7 +125,7 @@ export class ReplySender {
     }
   }
 
-  /** All that is made for a message is made before its first frame is sent. */
+  /** Sends a reply. All its frames are made before the first is sent: a failure must not leave half a message. */
   #send(
     to: Address,
     code: number,
@@ -184,13 +184,13 @@ export class ReplySender {
       if (!this.#clients.reaches(client, now)) return this.#drop(this.#outboxes.forget(client));
       // It may have been found out just now that the client has left.
       if (outbox.waiting[0] !== first) return;
-      // Of a client that may lose its identity to another, each reply is checked alone.
+      // A client with an identity of its own may lose it at any time: each of its replies is checked alone.
       const most = this.#clients.isNamed(client) ? 1 : outbox.waiting.length;
       if (this.#flushFirst(outbox, most, now) < most) return;
     }
   }
 
-  /** Sends the first replies that wait; how many libzmq has taken. */
+  /** Sends up to `most` replies that wait; returns how many libzmq has taken. */
   #flushFirst(outbox: Outbox, most: number, now: number): number {
     let done = 0;
     for (const { to, code, flags, frames, bytes } of outbox.waiting.slice(0, most)) {

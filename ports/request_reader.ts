@@ -16,10 +16,10 @@ import type { Clients, Frames } from "./clients.ts";
 import { Surplus } from "./surplus.ts";
 
 /**
- * What a client asks, as it came: `bytes` are those of all that came, `requestTimeout` is 0 where the client
- * did not say, `body` has no frames when they are too large.
+ * A request as it came. `bytes` counts the whole body as it came, `requestTimeout` is 0 where the client
+ * set none, and `body` has no frames when it was too large.
  */
-export interface Request extends JobRequest<Frames> {
+export interface ClientRequest extends JobRequest<Frames> {
   /** Why the body is too large; undefined: it is not. */
   excess: string | undefined;
 }
@@ -27,13 +27,13 @@ export interface Request extends JobRequest<Frames> {
 /** What a `RequestReader` has read. */
 export interface RequestEvents {
   /** A well-formed request. The record is the listener's now. */
-  request(client: Client<Frames>, request: Request): void;
+  request(client: Client<Frames>, request: ClientRequest): void;
   /** A client takes a request back. */
-  cancel(client: Client<Frames>, requestId: number, envelope: Request["envelope"]): void;
+  cancel(client: Client<Frames>, requestId: number, envelope: ClientRequest["envelope"]): void;
 }
 
 const NO_FRAMES: readonly Uint8Array<ArrayBuffer>[] = [];
-/** What a plain request says of itself. */
+/** The header of requests that have none. */
 const PLAIN = { id: undefined, timeout: 0, requestTimeout: 0, key: "" };
 
 /** The reading side of the frontend. */
@@ -53,7 +53,7 @@ export class RequestReader {
   readonly #id = new Uint8Array(256);
   /** When it reads, ms. */
   #now = 0;
-  /** Messages that were no requests. */
+  /** Messages that were not requests. */
   malformed = 0;
 
   /** Reads from a socket that stays the caller's. */
@@ -93,8 +93,8 @@ export class RequestReader {
   }
 
   /** The envelope frames, or undefined if this is not a request; then nothing of it is left to be read. */
-  #readEnvelope(idSize: number, now: number): Request["envelope"] | undefined {
-    let envelope: Request["envelope"] = NO_FRAMES;
+  #readEnvelope(idSize: number, now: number): ClientRequest["envelope"] | undefined {
+    let envelope: ClientRequest["envelope"] = NO_FRAMES;
     let bytes = 0;
     for (;;) {
       const size = this.#socket.receive(this.#scratch);
@@ -117,8 +117,8 @@ export class RequestReader {
     }
   }
 
-  /** The rest of a request. A body that is too large is given up as it comes. */
-  #readBody(idSize: number, envelope: Request["envelope"]): void {
+  /** Reads the rest of a request. A body that is too large is dropped while it is read. */
+  #readBody(idSize: number, envelope: ClientRequest["envelope"]): void {
     let frame = this.#messages.take();
     let bytes = this.#socket.receive(frame);
     const client = this.#clients.sender(this.#id, idSize, frame);
@@ -139,10 +139,10 @@ export class RequestReader {
     });
   }
 
-  /** A request has come whole. */
+  /** Passes on a request that has come whole. */
   #announce(
     client: Client<Frames>,
-    envelope: Request["envelope"],
+    envelope: ClientRequest["envelope"],
     body: Frames,
     bytes: number,
     frames: number,

@@ -1,5 +1,5 @@
 /**
- * The rest of a message that nobody wants. libzmq has all its frames, and gives nothing else of the
+ * The rest of a message that is not wanted. libzmq has all its frames, and gives nothing else of the
  * socket before they are read: so they are read some at a time, while others have their turn.
  *
  * @module
@@ -42,7 +42,7 @@ export class Surplus {
     this.resume();
   }
 
-  /** Goes on; has a turn's share of what is pending. */
+  /** Skips another turn's share of what is pending. */
   resume(): void {
     for (let turn = 0; turn < SLICE; turn++) {
       this.#skipped.bytes += Math.max(0, this.#socket.receive(this.#scratch));

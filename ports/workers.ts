@@ -21,7 +21,7 @@ import { Processes } from "./processes.ts";
 /** What each worker may log in a second. */
 const LOG_LIMITS = { lines: 5000, bytes: 4 * 1024 ** 2 };
 
-/** What a worker's life depends on. */
+/** What `Workers` works with. */
 export interface WorkerGround {
   broker: Broker<Frames>;
   back: Backend;
@@ -37,11 +37,11 @@ export class Workers {
   readonly #events: EventQueue;
   readonly #access: AccessControl | undefined;
   readonly #processes = new Processes();
-  /** Those in service, by the pool's numbers. */
+  /** Workers in service, by the pool's numbers. */
   readonly #workers = new Map<number, Worker<Frames>>();
   readonly #lines = new LogQuota(LOG_LIMITS);
   readonly #order = new OrderWatch<Frames>();
-  /** Workers that were given up as they had lost a job. */
+  /** Workers that were given up because they had lost a job. */
   lostJobs = 0;
 
   /** Knows no worker yet. */
@@ -52,7 +52,7 @@ export class Workers {
     this.#access = access;
   }
 
-  /** How those in service are. */
+  /** The state of each worker in service. */
   look(now: number): Map<number, WorkerLook> {
     const looks = new Map<number, WorkerLook>();
     for (const worker of this.#broker.workers) {
@@ -94,7 +94,7 @@ export class Workers {
 
   // ---- what workers say ----
 
-  /** A peer shows a token: the worker that it is, in service now; undefined: it is nobody. */
+  /** Puts the worker into service whose token a peer shows; undefined: the token is not a worker's. */
   admit(
     token: string,
     routingId: Uint8Array<ArrayBuffer>,
@@ -108,14 +108,14 @@ export class Workers {
     return worker;
   }
 
-  /** A worker has loaded the module; false: the token is nobody's. */
+  /** A worker has loaded the module; false: the token is not a worker's. */
   loaded(token: string): boolean {
     const worker = this.#processes.workerOf(token);
     if (worker !== undefined) this.#events.add({ type: "loaded", worker });
     return worker !== undefined;
   }
 
-  /** A worker can't load the handler; false: the token is nobody's. */
+  /** A worker can't load the handler; false: the token is not a worker's. */
   failed(token: string, message: string): boolean {
     const worker = this.#processes.take(token);
     if (worker !== undefined) this.#events.add({ type: "failed", worker, message });
@@ -167,15 +167,15 @@ export class Workers {
     }
   }
 
-  /** It shows that it is not stuck as a whole, or it is not there any more. */
+  /** An isolated worker must show that it is not stuck as a whole. */
   #isolated(worker: Worker<Frames>): void {
     this.#back.ask(worker);
     this.#events.add({ type: "isolated", worker: worker.id });
   }
 
   /**
-   * Ends workers that answer later jobs and keep an earlier one, which is never answered there. Returns ms
-   * until the next look is due.
+   * Reports workers that have lost a job: they answer later ones and keep an earlier one open. Returns ms
+   * until the next check is due.
    */
   #endLosers(now: number): number {
     if (!this.#broker.inOrder) return Infinity;
@@ -192,8 +192,8 @@ export class Workers {
   }
 
   /**
-   * Takes leave of processes that have ended and were heard out. Returns ms until the time of the next
-   * one is over.
+   * Reports processes that have ended and whose messages were all read, or are overdue. Returns ms until
+   * the next one is overdue.
    */
   #takeLeave(now: number): number {
     for (const number of this.#processes.takeDeparted(now, (number) => this.#workers.has(number))) {

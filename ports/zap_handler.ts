@@ -13,7 +13,7 @@ import { messageOf } from "../system/errors.ts";
 
 /** Where libzmq asks: RFC 27. */
 const ENDPOINT = "inproc://zeromq.zap.01";
-/** More than any request has; what a message has beyond it is not kept. */
+/** Maximum frames that are kept of a message: more than any request has. */
 const MAX_FRAMES = 16;
 
 /** The last connection that was not let in. */
@@ -30,14 +30,14 @@ export class ZapHandler {
   readonly #decide: (request: ZapRequest) => ZapDecision;
   /** Connections that were not let in. */
   denied = 0;
-  /** The last of them. */
+  /** The last connection that was not let in. */
   lastRefusal: Refusal = { address: "", reason: "" };
 
   /**
    * Opens the socket.
    *
-   * @param decide decides; a peer is denied if it throws.
-   * @throws {ZmqError} when the context has another one.
+   * @param decide says whether a peer may connect; if it throws, the peer is denied.
+   * @throws {ZmqError} when the context has another ZAP handler.
    */
   constructor(
     context: Context,
@@ -84,7 +84,7 @@ export class ZapHandler {
     }
   }
 
-  /** A message, none if there is none. */
+  /** The frames of the next message; none if there is none. */
   #readFrames(): Uint8Array<ArrayBuffer>[] {
     const frames: Uint8Array<ArrayBuffer>[] = [];
     do {

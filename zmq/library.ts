@@ -89,7 +89,7 @@ function lengthGetter(): () => number {
   return getter;
 }
 
-/** Makes methods that nobody can replace: what has hold of them has hold of memory. */
+/** Freezes classes, so that a handler can't replace their methods: those reach all of the memory. */
 export function harden(...classes: { prototype: object }[]): void {
   for (const each of classes) {
     Object.freeze(each);
@@ -135,9 +135,9 @@ export const Option = {
   TCP_KEEPALIVE: 34,
   /** Probes that may go unanswered. */
   TCP_KEEPALIVE_CNT: 35,
-  /** s. */
+  /** Seconds of silence before the first probe. */
   TCP_KEEPALIVE_IDLE: 36,
-  /** s. */
+  /** Seconds between two probes. */
   TCP_KEEPALIVE_INTVL: 37,
   IPV6: 42,
   CURVE_SERVER: 47,

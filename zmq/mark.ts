@@ -1,5 +1,5 @@
 /**
- * Tells how far a peer has come with what was sent to it. libzmq doesn't say what it still holds, but it
+ * Finds out how much of what was sent to a peer libzmq still holds. libzmq does not say so, but it
  * calls a C function when it gives up a frame that it was lent: here that is strcpy, and what it copies
  * is one byte, the news. So nothing of ours runs on libzmq's threads.
  *

@@ -39,7 +39,7 @@ const EVENTS = Object.values(Event).reduce((all, event) => all | event, 0);
 const EVENT_BYTES = 6;
 const UNLIMITED = 0;
 
-/** The news of one socket. It must be read now and then: libzmq keeps what is not. */
+/** The events of one socket. They must be read now and then: libzmq keeps those that are not. */
 export class Monitor {
   /** Readable when there is news; watch it along with the socket itself. */
   readonly socket: Socket;
@@ -49,7 +49,7 @@ export class Monitor {
   readonly #address = new Uint8Array(1);
 
   /**
-   * Begins before `target` connects.
+   * Starts before `target` connects.
    *
    * @throws {ZmqError} when the system has no file descriptor left.
    */

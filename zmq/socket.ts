@@ -104,7 +104,7 @@ function asBatch<T>({ symbols }: Library, start: () => T): T {
 /** How often a call is tried again whose errno makes no sense. */
 const DOUBTS = 10;
 
-/** A ZeroMQ socket. Methods throw `ZmqError` on what is nobody's ordinary business. */
+/** A ZeroMQ socket. Methods throw `ZmqError` on failures that are not part of ordinary traffic. */
 export class Socket {
   readonly #library: Library;
   readonly #symbols: Symbols;
@@ -167,7 +167,7 @@ export class Socket {
     }
   }
 
-  /** Has news of the connections sent to an inproc endpoint: see monitor.ts. `events` are bits. */
+  /** Has events of the connections sent to an inproc endpoint: see monitor.ts. `events` are bits. */
   monitor(endpoint: string, events: number): void {
     if (this.#symbols.zmq_socket_monitor(this.#pointer, cString(endpoint), events) !== 0) {
       throw lastError(this.#library, "monitor a socket");
@@ -324,7 +324,7 @@ export class Socket {
 
   #getInt(option: number): number {
     const { zmq_getsockopt } = this.#symbols;
-    // A signal may interrupt even this: it looks at what the I/O threads have sent.
+    // A signal may interrupt even this call, as it reads what the I/O threads have sent.
     for (let attempt = 0;; attempt++) {
       const result = zmq_getsockopt(this.#pointer, option, this.#eventsBytes, this.#intSize);
       if (result === 0) return this.#events[0] ?? 0;
@@ -341,7 +341,7 @@ export class Socket {
   }
 }
 
-/** Adds what is to be done about it, where that is known. */
+/** Adds to a failure of bind what is to be done about it, where that is known. */
 function bindError(endpoint: string, error: ZmqError): ZmqError {
   const wayOut = WAYS_OUT[endpoint.startsWith("ipc:") ? "ipc" : "tcp"].get(error.errno);
   if (wayOut !== undefined) error.message += `, ${wayOut}`;

@@ -6,7 +6,7 @@
 import { strict as assert } from "node:assert";
 import { Census } from "../../ports/census.ts";
 import { type Frames, Frontend } from "../../ports/frontend.ts";
-import type { Request } from "../../ports/request_reader.ts";
+import type { ClientRequest } from "../../ports/request_reader.ts";
 import type { Client } from "../../broker/job.ts";
 import { openLibrary, Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
@@ -28,7 +28,7 @@ const PLAIN_LIBRARY = "/usr/lib/x86_64-linux-gnu/libzmq.so.5";
 const OURS = locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path;
 const REQ = 3;
 
-type Asked = Request & { client: Client<Frames> };
+type Asked = ClientRequest & { client: Client<Frames> };
 
 /** A frontend that keeps what it is asked. */
 class Front {

@@ -10,7 +10,7 @@ import { strict as assert } from "node:assert";
 import { Backend } from "../../ports/backend.ts";
 import { routingKey } from "../../ports/clients.ts";
 import { type Frames, Frontend } from "../../ports/frontend.ts";
-import type { Request } from "../../ports/request_reader.ts";
+import type { ClientRequest } from "../../ports/request_reader.ts";
 import { weigh } from "../../ports/outbox.ts";
 import {
   type Client,
@@ -87,7 +87,7 @@ class StrictPool extends MessagePool {
   }
 }
 
-interface Asked extends Request {
+interface Asked extends ClientRequest {
   client: Client<Frames>;
 }
 
