@@ -13,7 +13,7 @@
  * ```
  *
  * This is the parent: the one place where signals, the broker's events and the pool's meet. Importing
- * it does nothing; run, it is the command.
+ * it does nothing; run directly, it hands itself to cli/serve.ts.
  *
  * @module
  */

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { WorkerKeys } from "../wire/worker_config.ts";
 import { makeKeyPair, publicKeyOf } from "../zmq/curve.ts";
 import type { Library } from "../zmq/library.ts";
 import { type AccessRules, readRules, type RuleOptions } from "./access_control.ts";
@@ -14,13 +15,6 @@ import { readSecretKey } from "./keys.ts";
 export interface AccessSettings extends RuleOptions {
   /** The endpoint for workers; undefined: one that only this machine's own users reach. */
   backend?: string;
-}
-
-/** CURVE keys of one worker, and the public one of the socket that it connects to; Z85 text. */
-export interface WorkerKeys {
-  serverKey: string;
-  publicKey: string;
-  secretKey: string;
 }
 
 /** Keys and rules, read. */

@@ -85,7 +85,7 @@ export const CONTROLS: { readonly [Name in ControlName]: ControlCommand<ControlA
     },
     forward: {
       doc: "Send a signal to all workers that are ready",
-      arguments: { signal: "its name, such as SIGUSR1" },
+      arguments: { signal: "its name, such as SIGALRM" },
       run: (server, { signal }) => server.forward(signal),
     },
   };

@@ -476,7 +476,7 @@ Deno.test("serve ends all reloads well when they are asked for at once", STRICT,
 });
 
 Deno.test(
-  "serve rejects a reload when it is shutting down, and one that the end cuts short",
+  "serve rejects a reload when it is stopping, and one that the end cuts short",
   STRICT,
   async () => {
     const server = serveQuietly({ workers: 1 });

@@ -1,4 +1,4 @@
-/** What workers need of the server's files: nobody else can change it, and it is made anew when it is gone. */
+/** What workers need of the server's files: nobody else can change it, and it is made again when it is gone. */
 
 import { strict as assert } from "node:assert";
 import { canRead, type FileStatus, replaceableBy } from "../../system/file_rights.ts";
@@ -305,7 +305,7 @@ Deno.test(
 );
 
 Deno.test(
-  "serve binds its ipc endpoints anew when somebody removes their files",
+  "serve binds its ipc endpoints again when somebody removes their files",
   onLinux,
   async () => {
     using folder = new Folder();

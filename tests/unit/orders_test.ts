@@ -1,0 +1,55 @@
+/** What a worker is told before anything else, for each purpose. */
+
+import { strict as assert } from "node:assert";
+import { resolveOptions } from "../../options/resolve.ts";
+import { childSpec } from "../../pool/child_spec.ts";
+import { buildOrders } from "../../pool/orders.ts";
+import { startPlace } from "../../pool/start_place.ts";
+import { StartFolder } from "../../system/start_folder.ts";
+
+const MACHINE = { cpus: 2, cwd: () => "/" };
+const WORKER = new URL("../../worker.ts", import.meta.url).href;
+const TCP = { backend: "tcp://127.0.0.1:6661", library: "/libzmq", canConfine: true };
+
+function ordersOf(purpose: "serve" | "check", options = {}, workshop = TCP) {
+  const settings = resolveOptions(options, MACHINE);
+  const spec = childSpec(settings, WORKER, "/deno");
+  return buildOrders({ purpose, token: "t", keys: undefined }, spec, settings, workshop);
+}
+
+Deno.test("buildOrders gives a worker what its options and its server say", () => {
+  const options = { concurrency: 3, dequeueInterval: 5, signalPassthrough: ["SIGALRM" as const] };
+  const orders = ordersOf("serve", options);
+  assert.equal(orders.handler, "echo");
+  assert.equal(orders.concurrency, 3);
+  assert.equal(orders.needsDequeue, true);
+  assert.deepEqual(orders.signals, ["SIGALRM"]);
+  assert.equal(orders.title, "zmq worker 6661");
+  assert.equal(orders.parent, Deno.pid);
+  assert.equal(orders.mayWriteFiles, false);
+  assert.deepEqual(orders.callGrants, { net: false, sys: false });
+});
+
+Deno.test("buildOrders lets a trial write, as what it prints may go to a file, and gives it no port", () => {
+  const orders = ordersOf("check", {}, { ...TCP, backend: "" });
+  assert.equal(orders.mayWriteFiles, true);
+  assert.equal(orders.title, "zmq worker");
+});
+
+Deno.test("buildOrders asks for no filter of system calls where the kernel has none", () => {
+  assert.equal(ordersOf("serve", {}, { ...TCP, canConfine: false }).callGrants, undefined);
+});
+
+Deno.test("startPlace keeps the meaning of relative paths when the start folder is gone", () => {
+  let path: string | undefined = "/srv/app";
+  const folder = new StartFolder(() => path);
+  const permissions = { read: ["data", "/etc"], run: ["git", "./tool"], net: ["db:1"] };
+  assert.deepEqual(startPlace(permissions, folder), { cwd: undefined, permissions });
+  path = undefined;
+  assert.ok(folder.isGone);
+  const { cwd, permissions: anchored } = startPlace(permissions, folder);
+  assert.equal(cwd, "/");
+  assert.deepEqual(anchored.read, ["/srv/app/data", "/etc"]);
+  assert.deepEqual(anchored.run, ["git", "/srv/app/./tool"]);
+  assert.deepEqual(anchored.net, ["db:1"]);
+});
