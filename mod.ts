@@ -44,7 +44,13 @@ import { checkSize } from "./pool/scaling.ts";
 import { type ExitReason, Supervisor } from "./pool/supervisor.ts";
 import { tryHandler } from "./pool/check.ts";
 import { BrokerLoop } from "./ports/loop.ts";
-import type { BrokerCounters, LoopCommand, LoopEvent, SocketCounters } from "./ports/messages.ts";
+import type {
+  BrokerCounters,
+  Look,
+  LoopCommand,
+  LoopEvent,
+  SocketCounters,
+} from "./ports/messages.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { messageOf } from "./system/errors.ts";
 import { filePath } from "./system/files.ts";
@@ -199,6 +205,8 @@ class PreforkServer implements Server {
   /** Ends the wait for clients to take their last replies. */
   #cutShort: (() => void) | undefined;
   #stopHook: Promise<void> | undefined;
+  /** The last look at the loop, and when it was taken, ms. */
+  #looked: { at: number; look: Look } | undefined;
 
   /** Makes all parts; the sockets are bound then, and nothing runs. */
   constructor(settings: Settings, options: ServeOptions, reread: OptionSource["reread"]) {
@@ -224,7 +232,7 @@ class PreforkServer implements Server {
       const pool = this.#pool = new Pool(spec, settings, {
         ...{ supervisor: this.#supervisor, files, events, log, wake },
         places: { files: premises, start: premises.start },
-        plane: { send, look: () => this.#loop.look() },
+        plane: { send, look: (now) => this.#look(now) },
         workshop: () => ({
           backend: this.backend,
           library: premises.library,
@@ -268,9 +276,9 @@ class PreforkServer implements Server {
       this.#logs,
       files,
       { tick: (now) => this.#premises.tick(now, this.#mending()) },
+      { tick: (now) => idle.tick(now, activityOf(this.#look(now))) },
       this.#pool,
       { tick: (now) => this.#tickShutdown(now) },
-      { tick: (now) => idle.tick(now, this.#rest()) },
     ]);
   }
 
@@ -488,10 +496,18 @@ class PreforkServer implements Server {
     this.#loop.send({ type: "stop" });
   }
 
-  #rest(): Rest & Activity {
-    const { queued, running, lastJobAt, workers, hasUnsent, readAt } = this.#loop.look();
-    const isDeserted = this.#supervisor.stopped && workers.size === 0;
-    return { isIdle: queued === 0 && running === 0, lastJobAt, isDeserted, hasUnsent, readAt };
+  /** How things are at `now`; what ticks at the same time shares one look, which lists all workers. */
+  #look(now: number): Look {
+    if (this.#looked?.at !== now) this.#looked = { at: now, look: this.#loop.look() };
+    return this.#looked.look;
+  }
+
+  /** How things are after all that has ticked before. */
+  #rest(): Rest {
+    const look = this.#loop.look();
+    const isDeserted = this.#supervisor.stopped && look.workers.size === 0;
+    const { hasUnsent, readAt } = look;
+    return { isIdle: activityOf(look).isIdle, isDeserted, hasUnsent, readAt };
   }
 
   #tickShutdown(now: number): number {
@@ -539,6 +555,10 @@ class PreforkServer implements Server {
     this.#pool?.code.close(this.#outcome.failure ?? new Error("The server has ended"));
     this.#premises?.remove();
   }
+}
+
+function activityOf({ queued, running, lastJobAt }: Look): Activity {
+  return { isIdle: queued === 0 && running === 0, lastJobAt };
 }
 
 function needsRules(settings: Settings): boolean {

@@ -24,7 +24,8 @@ export type PoolSettings = CodeSettings & Limits & OrderSettings;
 /** The loop that gives jobs to workers. */
 export interface Plane {
   send(command: LoopCommand): void;
-  look(): Look;
+  /** How things are at `now`; what ticks at the same time shares one look. */
+  look(now: number): Look;
 }
 
 /** What a pool is made of. */
@@ -109,14 +110,15 @@ export class Pool {
 
   /** Sends a signal to all workers that are ready. */
   forward(signal: Deno.Signal): void {
-    this.#processes.forward(signal, this.#parts.plane.look().workers);
+    this.#processes.forward(signal, this.#parts.plane.look(performance.now()).workers);
   }
 
   /** Hears what the loop says of a worker. */
   hear(news: WorkerNews): void {
     if (news.type === "memory") {
-      const { workers } = this.#parts.plane.look();
-      this.#gauges.note([news], performance.now(), workers, this.#settings.maxMemory);
+      const now = performance.now();
+      const { workers } = this.#parts.plane.look(now);
+      this.#gauges.note([news], now, workers, this.#settings.maxMemory);
     } else this.#processes.hear(news);
     this.#parts.wake();
   }
@@ -137,7 +139,7 @@ export class Pool {
   tick(now: number): number {
     const { supervisor, plane } = this.#parts;
     const prints = this.#prints.tick(now);
-    const look = plane.look();
+    const look = plane.look(now);
     const { maxMemory } = this.#settings;
     this.#gauges.read(now, () => this.#processes.serving(), look.workers, maxMemory);
     const sleep = this.#isWaiting ? Infinity : supervisor.tick(now, loadOf(look));
