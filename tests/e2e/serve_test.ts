@@ -372,7 +372,7 @@ Deno.test("serve starts a spare worker when maxWorkers was 1 and is raised", STR
   await using peer = new Peer(endpointOf(server));
   for (const body of ["1", "2"]) peer.send("", body);
   try {
-    await until("both run", () => server.stats().workers.busy === 2, 5_000);
+    await until("both run", () => server.stats().workers.busy === 2);
   } finally {
     gate.open();
   }
@@ -598,7 +598,7 @@ Deno.test("serve lets go of its signal at its end", STRICT, async () => {
   const server = serveQuietly({ workers: 1, signal });
   assert.equal(listeners.size, 1);
   await server.shutdown();
-  await until("it has let go", () => listeners.size === 0, 1_000);
+  await until("it has let go", () => listeners.size === 0);
 });
 
 Deno.test(
@@ -742,7 +742,7 @@ Deno.test("serve reloads when watch is on and the handler changes", STRICT, asyn
     return new Promise<boolean>((resolve) =>
       setTimeout(() => resolve(server.stats().generation > 1), 300)
     );
-  }, 5_000);
+  });
   await until("the new code answers", async () => {
     const [answer] = await askOnce(endpointOf(server), "x");
     return answer === "two";
