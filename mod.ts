@@ -470,12 +470,12 @@ class PreforkServer implements Server {
 
   /** There is a new private folder, and workers connect there. */
   #backendMoved(before: string, backend: string): void {
-    this.#premises.handOver(backend);
+    if (!this.#premises.handOverAgain(backend, performance.now())) return;
     this.log.warn("the private folder was removed, there is a new one", { before, backend });
   }
 
   #mended(endpoint: string): void {
-    if (endpoint === this.backend) this.#premises.handOver(endpoint);
+    if (endpoint === this.backend) this.#premises.handOverAgain(endpoint, performance.now());
     this.log.warn("the socket file was removed, it is bound again", { endpoint });
   }
 

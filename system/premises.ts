@@ -112,6 +112,17 @@ export class Premises {
     this.#workplace.handOver(bound);
   }
 
+  /** The same for a socket that was bound again; false: it could not be done, and is tried later. */
+  handOverAgain(bound: string, now: number): boolean {
+    try {
+      this.#workplace.handOver(bound);
+      return true;
+    } catch (error) {
+      this.failed(messageOf(error), now);
+      return false;
+    }
+  }
+
   /** Checks that all is still there, and has others mend what is theirs; returns ms until it must run again. */
   tick(now: number, mending: Mending): number {
     if (now < this.#dueAt) return this.#dueAt - now;
