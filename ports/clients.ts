@@ -141,7 +141,7 @@ export class Clients {
     for (let turn = 0; this.#hasNews(); turn++) {
       if (this.#learning || turn === LEARN_TURNS || !this.#learn()) return this.#isOpen(client);
     }
-    this.#sure = SURE_REPLIES - 1;
+    this.#sure = this.#proven ? 0 : SURE_REPLIES - 1;
     this.#sureAt = now;
     return this.#isKnown(client);
   }

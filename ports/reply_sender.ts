@@ -90,14 +90,13 @@ export class ReplySender {
     now: number,
     flags = 0,
   ): void {
-    const reaches = this.#clients.reaches(to.client, now);
     const outbox = this.#outboxes.of(to.client);
     const free = outbox.waiting.length === 0 && this.#outboxes.isOpen(outbox, now);
-    const sent = !reaches
-      ? "gone"
-      : free
+    const sent = free
       ? this.#send(to, code, frames, flags, outbox, weight, now)
-      : "full";
+      : this.#clients.reaches(to.client, now)
+      ? "full"
+      : "gone";
     if (sent === "full") this.#postpone(outbox, { to, code, flags, frames, bytes: weight }, now);
     else this.#finish(frames, sent);
     const isIdle = outbox.waiting.length === 0 && this.#clients.forgetIdle(to.client);
@@ -140,6 +139,9 @@ export class ReplySender {
     const isPlain = to.requestId === undefined;
     const errorText = isPlain && code !== Code.ok ? errorTextOf(code, frames) : undefined;
     const status = code === Code.ok ? OK_STATUS : buildStatus(code, flags);
+    // Right before the first frame, as libzmq may take news in with it. A reply that has waited was checked before.
+    const isFirst = outbox.waiting.length === 0;
+    if (isFirst && !this.#clients.reaches(to.client, now)) return "gone";
     const sent = socket.sendMore(to.client.routingId);
     if (sent !== "sent") return sent;
     for (const frame of to.envelope) socket.sendMore(frame);

@@ -107,7 +107,7 @@ Deno.test("each program prints its help on stdout and exits 0 when it is run wit
     "torture/torture.ts",
   ];
   for (const program of programs) {
-    const command = ["run", "-A", path(program)];
+    const command = ["run", "--quiet", "-A", path(program)];
     const [long, short] = await Promise.all(
       ["--help", "-h"].map((flag) => run(Deno.execPath(), [...command, flag])),
     );
