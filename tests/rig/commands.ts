@@ -4,6 +4,7 @@ import { path } from "./checkout.ts";
 import { serverFlags } from "./permissions.ts";
 import { ENVIRONMENT, type ServerOptions } from "./server_process.ts";
 import { bytes, text } from "./text.ts";
+import { LIMIT } from "./wait.ts";
 
 /** How a command has ended, and what it printed. */
 export interface Ending {
@@ -34,7 +35,7 @@ export async function runServer(
   return { code, stdout: text(stdout), stderr: text(stderr) };
 }
 
-/** Runs a command to its end. */
+/** Runs a command to its end; it is ended by TERM if that takes longer than anything here should. */
 export async function run(
   command: string,
   args: string[],
@@ -47,6 +48,7 @@ export async function run(
     stderr: "piped",
     env: options.env,
     cwd: options.cwd,
+    signal: AbortSignal.timeout(3 * LIMIT),
   }).spawn();
   const writer = child.stdin.getWriter();
   if (options.stdin !== undefined) await writer.write(bytes(options.stdin)).catch(() => {});
