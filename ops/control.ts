@@ -13,6 +13,8 @@ export interface Controls {
   kill(): void;
   /** Replaces all workers by new ones, with options that are read again. */
   reloadAgain(): void;
+  /** Changes the bounds of the pool. */
+  resize(bounds: { min?: number; max?: number }): void;
   /** Changes the bounds of the pool by a number of workers. */
   growBy(workers: number): void;
   /** Opens the log files again under their names. */
@@ -28,6 +30,7 @@ export interface ControlArguments {
   stop: { queued: "refuse" | "serve"; reason: string };
   kill: Record<never, never>;
   reload: Record<never, never>;
+  resize: { min?: number; max?: number };
   grow: { by: number };
   reopenLog: Record<never, never>;
   logState: Record<never, never>;
@@ -67,6 +70,14 @@ export const CONTROLS: { readonly [Name in ControlName]: ControlCommand<ControlA
       doc: "Read the options again, and replace all workers by new ones",
       arguments: {},
       run: (server) => server.reloadAgain(),
+    },
+    resize: {
+      doc: "Set the least and the greatest number of workers",
+      arguments: {
+        min: "minimum number of workers; left out: as it is",
+        max: "maximum number of workers; left out: as it is",
+      },
+      run: (server, bounds) => server.resize(bounds),
     },
     grow: {
       doc: "Change the least and the greatest number of workers",

@@ -1,7 +1,7 @@
 /** The parts of a server that can be told apart from it: events, files, shutdown, signals, outcome, rest. */
 
 import { strict as assert } from "node:assert";
-import { CONTROLS, SIGNALS } from "../../ops/control.ts";
+import { control, CONTROLS, SIGNALS } from "../../ops/control.ts";
 import { Events, type FailedRequest } from "../../ops/events.ts";
 import { keepFixed } from "../../ops/fixed_options.ts";
 import { IdleWatch } from "../../ops/idle_watch.ts";
@@ -229,6 +229,8 @@ class Told implements Obeying {
   }
   kill = () => void this.told.push("kill");
   reloadAgain = () => void this.told.push("reload");
+  resize = ({ min, max }: { min?: number; max?: number }) =>
+    void this.told.push(`resize ${min} ${max}`);
   growBy = (workers: number) => void this.told.push(`grow ${workers}`);
   reopenLog = () => this.told.push("reopen") > 0;
   logState = () => void this.told.push("state");
@@ -313,6 +315,15 @@ Deno.test("each control command says what it does, and each signal names command
     assert.ok(orders.length > 0, signal);
     for (const [name] of orders) assert.ok(name in CONTROLS, `${signal}: ${name}`);
   }
+});
+
+Deno.test("control has the server do what its command says, with the arguments that it is given", () => {
+  const server = new Told();
+  control(server, "resize", { min: 2, max: 5 });
+  control(server, "grow", { by: -1 });
+  control(server, "stop", { queued: "serve", reason: "asked" });
+  control(server, "logState", {});
+  assert.deepEqual(server.told, ["resize 2 5", "grow -1", "stop serve asked", "state"]);
 });
 
 Deno.test("--help and docs/operations.md list the signals that the server obeys, and no others", () => {
