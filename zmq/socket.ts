@@ -36,6 +36,8 @@ export class Context {
   readonly library: Library;
   readonly #pointer: Deno.PointerValue;
   #started = false;
+  /** Those that were open when the last one was opened, and that one. */
+  #sockets: Socket[] = [];
 
   /**
    * Makes a context; its threads start with its first socket, which is to be opened at once.
@@ -68,7 +70,9 @@ export class Context {
     const pointer = this.#started ? open() : asBatch(this.library, open);
     this.#started = true;
     if (pointer === null) throw lastError(this.library, "open a socket");
-    return new Socket(this.library, pointer);
+    const socket = new Socket(this.library, pointer);
+    this.#sockets = [...this.#sockets.filter(({ isOpen }) => isOpen), socket];
+    return socket;
   }
 
   /** Gives memory back to the system that C has freed, where that can be asked for. Takes some ms. */
@@ -76,14 +80,21 @@ export class Context {
     this.library.symbols.malloc_trim?.(0n);
   }
 
-  /** Waits, on another thread, until closed sockets have sent what their linger time allows. */
+  /** Waits, on another thread, until closed sockets have sent what their linger time allows; closes others. */
   async terminate(): Promise<void> {
+    this.#closeRest();
     await this.library.symbols.zmq_ctx_term_async(this.#pointer);
   }
 
   /** The same on this thread: for the last moment of a process. */
   terminateSync(): void {
+    this.#closeRest();
     this.library.symbols.zmq_ctx_term(this.#pointer);
+  }
+
+  /** A socket that nobody has closed, as an error came in between, would keep the context from ever ending. */
+  #closeRest(): void {
+    for (const socket of this.#sockets) socket.close(0);
   }
 }
 
@@ -126,6 +137,11 @@ export class Socket {
     this.#symbols = library.symbols;
     this.#pointer = pointer;
     this.fd = this.#getInt(Option.FD);
+  }
+
+  /** Whether it was not closed. */
+  get isOpen(): boolean {
+    return this.#open;
   }
 
   /** Sets an option of C type int. */
