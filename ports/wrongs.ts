@@ -8,33 +8,22 @@
 import type { LogFields } from "../wire/job.ts";
 import type { EventQueue } from "./event_queue.ts";
 
-/** What the log says of each wrong. */
-const WRONGS = {
-  denied: "denied connections",
-  takeovers: "identities taken over by another connection",
-  squatters: "peers named themselves as only libzmq names peers: an attack to end the server",
-  malformed: "malformed requests dropped",
-  intruders: "messages of no worker dropped",
-  strayReplies: "replies of workers to no job of theirs dropped",
-  invalidReplies: "replies of workers without a valid code answered 500",
-  undelivered: "replies not delivered: the client left or took none",
-} as const;
+/** What peers do wrong, and what the log says of it. */
+const WRONGS = [
+  ["denied", "denied connections"],
+  ["takeovers", "identities taken over by another connection"],
+  ["squatters", "peers named themselves as only libzmq names peers: an attack to end the server"],
+  ["malformed", "malformed requests dropped"],
+  ["intruders", "messages of no worker dropped"],
+  ["strayReplies", "replies of workers to no job of theirs dropped"],
+  ["invalidReplies", "replies of workers without a valid code answered 500"],
+  ["undelivered", "replies not delivered: the client left or took none"],
+] as const;
 
 /** A kind of wrong. */
-export type Wrong = keyof typeof WRONGS;
+export type Wrong = typeof WRONGS[number][0];
 /** How often each was done since the start. */
 export type WrongCounts = Readonly<Record<Wrong, number>>;
-
-const NAMES: readonly Wrong[] = [
-  "denied",
-  "takeovers",
-  "squatters",
-  "malformed",
-  "intruders",
-  "strayReplies",
-  "invalidReplies",
-  "undelivered",
-];
 
 /** Time between two reports, ms. */
 const REPORT_INTERVAL = 1000;
@@ -45,7 +34,7 @@ export class Wrongs {
   /** More about the last one of a wrong. */
   readonly #last: (wrong: Wrong) => LogFields;
   readonly #events: EventQueue;
-  #reported: Record<Wrong, number> = {
+  readonly #reported: Record<Wrong, number> = {
     denied: 0,
     takeovers: 0,
     squatters: 0,
@@ -71,18 +60,16 @@ export class Wrongs {
   /** Reports what is new; returns ms until that is due. */
   tick(now: number): number {
     const counts = this.#counts();
-    if (NAMES.every((wrong) => counts[wrong] === this.#reported[wrong])) return Infinity;
+    if (WRONGS.every(([wrong]) => counts[wrong] === this.#reported[wrong])) return Infinity;
     if (now < this.#reportAt) return this.#reportAt - now;
     this.#reportAt = now + REPORT_INTERVAL;
-    for (const wrong of NAMES) this.#report(wrong, counts[wrong]);
+    for (const [wrong, message] of WRONGS) {
+      const count = counts[wrong] - this.#reported[wrong];
+      if (count === 0) continue;
+      this.#reported[wrong] = counts[wrong];
+      const fields = { count, ...this.#last(wrong) };
+      this.#events.add({ type: "log", level: "warn", message, fields });
+    }
     return Infinity;
-  }
-
-  #report(wrong: Wrong, total: number): void {
-    const count = total - this.#reported[wrong];
-    if (count === 0) return;
-    this.#reported[wrong] = total;
-    const fields = { count, ...this.#last(wrong) };
-    this.#events.add({ type: "log", level: "warn", message: WRONGS[wrong], fields });
   }
 }
