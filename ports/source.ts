@@ -1,0 +1,95 @@
+/**
+ * Where requests come from and answers go: the seam between the broker's loop and the sockets that clients talk to.
+ * Types only. Two kinds stand behind it: native_source.ts, on sockets of our own, and zmq_source.ts.
+ *
+ * @module
+ */
+
+import type { Asker, Client, JobRequest } from "../broker/job.ts";
+import type { LogFields } from "../wire/job.ts";
+import type { Body } from "./body.ts";
+import type { Content } from "./content.ts";
+import type { Wrong } from "./wrongs.ts";
+
+/** Where an answer goes. */
+export type Address = Readonly<Asker<Body>>;
+
+/**
+ * A request as it came. `bytes` counts the whole body as it came, `requestTimeout` is 0 where the client set none,
+ * and `body` is empty when it was too large.
+ */
+export interface ClientRequest extends JobRequest<Body> {
+  /** Why the body is too large; undefined: it is not. */
+  excess: string | undefined;
+}
+
+/** What a source reports while it is read. */
+export interface SourceEvents {
+  /** A well-formed request. The record is the listener's now. */
+  request(client: Client<Body>, request: ClientRequest): void;
+  /** A client takes a request back. */
+  cancel(client: Client<Body>, requestId: number, envelope: ClientRequest["envelope"]): void;
+  /** A client has left, or another connection has taken its identity over. */
+  gone(client: Client<Body>): void;
+  /** A client takes no replies, and has half of those waiting that it may have. */
+  stalled(client: Client<Body>): void;
+  /** Reads what clients have sent, as a reply must know who has left; false: nothing may be read now. */
+  catchUp(): boolean;
+}
+
+/** What a source has counted since the start. */
+export interface SourceCounters {
+  /** Messages that were not requests. */
+  readonly malformed: number;
+  /** Replies for clients that had left or took none. */
+  readonly undelivered: number;
+  /** Connections that asked to be let in and were not. */
+  readonly denied: number;
+  /** Identities that another connection has taken over while their holder was there, as far as known. */
+  readonly takeovers: number;
+  /** Peers that named themselves as only libzmq names peers. */
+  readonly squatters: number;
+}
+
+/** The way to the clients. */
+export interface Source {
+  readonly counters: SourceCounters;
+  /** The endpoints really bound. */
+  readonly endpoints: readonly string[];
+  /** Clients that have asked something and are connected. */
+  readonly clients: number;
+  /** Connections; undefined where they are not known. */
+  connections(now: number): number | undefined;
+  /**
+   * Listens at one more endpoint, and returns the one really bound.
+   *
+   * @throws {Error} when it can't be bound.
+   */
+  bind(endpoint: string): string;
+  /** Reads some of what has come, up to a bound; returns how many messages that was. */
+  read(now: number): number;
+  /** Whether something is to be read now. Asked last before a wait. */
+  isReadable(): boolean;
+  /** Clients may leave so many bytes of replies unread from now on, all together. */
+  unreadBytes: number;
+  /** Whether replies wait for slow clients. */
+  readonly hasUnsent: boolean;
+  /** Sends an answer, with `StatusFlag`s, or keeps it until the client takes it, if that has room left. */
+  reply(to: Address, code: number, flags: number, content: Content, now: number): void;
+  /** The same of an error that the broker made. */
+  replyError(to: Address, code: number, flags: number, message: string, now: number): void;
+  /** Sends what was not taken so far; called at the end of each pass. */
+  flush(now: number): void;
+  /** Whether a client takes no replies, and has half of those waiting that it may have. */
+  isStalled(client: Client<Body>, now: number): boolean;
+  /** Finds clients that have hung up while nothing is read from any. */
+  findGone(): void;
+  /** Log fields about the latest occurrence of a wrong. */
+  lastOf(wrong: Wrong): LogFields;
+  /** Gives memory back that is not in use. */
+  giveBackMemory(): void;
+  /** Takes no more connections and reads no more; resolves once all replies are taken, or after `lingerMs`. */
+  close(lingerMs: number): Promise<void>;
+  /** Closes all at once; replies that are on their way are lost. */
+  closeNow(): void;
+}
