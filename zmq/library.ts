@@ -169,13 +169,26 @@ const darwin = Deno.build.os === "darwin";
 export const Errno = {
   ENOENT: 2,
   EINTR: 4,
+  EBADF: 9,
   EAGAIN: darwin ? 35 : 11,
+  ENOMEM: 12,
   EACCES: 13,
   ENODEV: 19,
-  ENAMETOOLONG: darwin ? 63 : 36,
+  EINVAL: 22,
+  ENFILE: 23,
   EMFILE: 24,
+  EPIPE: 32,
+  EPROTO: darwin ? 100 : 71,
+  EAFNOSUPPORT: darwin ? 47 : 97,
+  EADDRINUSE: darwin ? 48 : 98,
   EADDRNOTAVAIL: darwin ? 49 : 99,
+  ECONNABORTED: darwin ? 53 : 103,
+  ECONNRESET: darwin ? 54 : 104,
+  ENOBUFS: darwin ? 55 : 105,
+  ECONNREFUSED: darwin ? 61 : 111,
+  ENAMETOOLONG: darwin ? 63 : 36,
   EHOSTUNREACH: darwin ? 65 : 113,
+  EINPROGRESS: darwin ? 36 : 115,
 } as const;
 
 /** A libzmq call that failed. */
