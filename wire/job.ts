@@ -207,7 +207,7 @@ function writeJobId(view: DataView, job: number): void {
 }
 
 /** Bytes of JOB's fixed part. */
-const JOB_FIXED_BYTES = 28;
+export const JOB_FIXED_BYTES = 28;
 /** No longer than this, whatever a client's identity, address and user are. */
 export const MAX_JOB_BYTES = JOB_FIXED_BYTES + 3 * 256;
 
