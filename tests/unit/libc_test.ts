@@ -24,26 +24,14 @@ import {
   NO_WAIT,
   PollEvent,
   Seal,
-  SocketKind,
   SocketOption,
 } from "../../system/numbers.ts";
 import { cString, Errno } from "../../zmq/library.ts";
-import { locateLibrary } from "../../zmq/locate.ts";
+import { Pair, testLibc } from "../rig/descriptors.ts";
 
-const libc = openLibc(locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path);
+const libc = testLibc();
 const { symbols } = libc;
 const linux = Deno.build.os === "linux";
-
-/** Two connected stream sockets that never wait. */
-function pair(): [number, number] {
-  const { socketpair } = Deno.dlopen(libc.path, {
-    socketpair: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
-  }).symbols;
-  const fds = new Int32Array(2);
-  const type = SocketKind.STREAM | SocketKind.NONBLOCK | SocketKind.CLOEXEC;
-  assert.equal(socketpair(Family.UNIX, type, 0, new Uint8Array(fds.buffer)), 0);
-  return [fds[0] ?? -1, fds[1] ?? -1];
-}
 
 Deno.test("libcPath names a file by which the C library opens, and the path is from the root", () => {
   const path = libcPath(libc) ?? "";
@@ -85,7 +73,8 @@ Deno.test("options of sockets are set and read, and those that a system lacks ar
 });
 
 Deno.test("bytes are sent from a buffer and from an address, and received into both", () => {
-  const [one, other] = pair();
+  using pair = new Pair(libc);
+  const { one, other } = pair;
   const sent = crypto.getRandomValues(new Uint8Array(300));
   assert.equal(symbols.send(one, sent, 200, NO_WAIT), 200);
   assert.equal(symbols.sendFrom(one, addressOf(libc, sent) + 200n, 100, NO_WAIT), 100);
@@ -95,11 +84,10 @@ Deno.test("bytes are sent from a buffer and from an address, and received into b
   assert.deepEqual(received, sent);
   assert.equal(symbols.recv(other, received, 300, NO_WAIT), -1);
   assert.equal(errnoOf(libc), Errno.EAGAIN);
-  symbols.close(one);
+  pair.close(one);
   assert.equal(symbols.recv(other, received, 300, NO_WAIT), 0, "The end");
   assert.equal(symbols.send(other, sent, 1, NO_WAIT), -1, "Nobody is there, and no signal comes");
   assert.equal(errnoOf(libc), Errno.EPIPE);
-  symbols.close(other);
 });
 
 Deno.test("memory at an address is copied out and in", () => {
@@ -115,7 +103,8 @@ Deno.test("memory at an address is copied out and in", () => {
 });
 
 Deno.test("poll finds what is readable, on this thread and on another", async () => {
-  const [one, other] = pair();
+  using pair = new Pair(libc);
+  const { one, other } = pair;
   const item = new DataView(new ArrayBuffer(8));
   const bytes = new Uint8Array(item.buffer);
   item.setInt32(0, other, true);
@@ -125,8 +114,6 @@ Deno.test("poll finds what is readable, on this thread and on another", async ()
   symbols.write(one, new Uint8Array(1), 1);
   assert.equal(await waiting, 1);
   assert.equal(item.getInt16(6, true), PollEvent.IN);
-  symbols.close(one);
-  symbols.close(other);
 });
 
 Deno.test("a sealed file in memory is shared by two mappings, and can't be made shorter", {

@@ -1,0 +1,43 @@
+/** Descriptors of the system, for tests of what is built on them. */
+
+import { type Libc, openLibc } from "../../system/libc.ts";
+import { Family, SocketKind } from "../../system/numbers.ts";
+import { locateLibrary } from "../../zmq/locate.ts";
+
+const LIBRARY = locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path;
+
+/** The C library, as the server opens it. */
+export function testLibc(): Libc {
+  return openLibc(LIBRARY);
+}
+
+/** Two connected stream sockets that never wait. */
+export class Pair {
+  readonly #libc: Libc;
+  readonly #open: Set<number>;
+  readonly one: number;
+  readonly other: number;
+
+  constructor(libc: Libc) {
+    this.#libc = libc;
+    const { socketpair } = Deno.dlopen(libc.path, {
+      socketpair: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
+    }).symbols;
+    const fds = new Int32Array(2);
+    const type = SocketKind.STREAM | SocketKind.NONBLOCK | SocketKind.CLOEXEC;
+    if (socketpair(Family.UNIX, type, 0, new Uint8Array(fds.buffer)) !== 0) {
+      throw new Error("No pair of sockets can be opened");
+    }
+    [this.one, this.other] = [fds[0] ?? -1, fds[1] ?? -1];
+    this.#open = new Set(fds);
+  }
+
+  /** Closes one of them now. */
+  close(fd: number): void {
+    if (this.#open.delete(fd)) this.#libc.symbols.close(fd);
+  }
+
+  [Symbol.dispose](): void {
+    for (const fd of this.#open) this.close(fd);
+  }
+}
