@@ -17,6 +17,7 @@ import type { HandlerModule } from "./worker/handler.ts";
 import { checkModule } from "./worker/handler_module.ts";
 import { echo, Service } from "./worker/service.ts";
 import { placeOf, showMessage } from "./worker/show.ts";
+import { ZmqLane } from "./worker/zmq_lane.ts";
 
 export {
   type Handler,
@@ -73,7 +74,9 @@ async function prepare(config: WorkerConfig): Promise<Service | undefined> {
     // The debugger can be open only if SIGUSR1 came while this worker was starting.
     if (shutDebugger(config.library) === "open") throw new Error("Deno's debugger is open");
     setTitle(config.library, config.title);
-    const service = config.purpose === "serve" ? new Service(config) : undefined;
+    const service = config.purpose === "serve"
+      ? new Service(new ZmqLane(config), config)
+      : undefined;
     // These bind libzmq's threads too: the service has started them.
     if (!config.mayWriteFiles) forbidFileWrites(config.library);
     if (config.callGrants !== undefined) confine(config.library, config.callGrants);

@@ -1,6 +1,6 @@
 /**
- * Replies on their way to the broker. While jobs end quickly one after the other, their replies share one
- * message: libzmq's thread is woken once for all of them.
+ * Replies on their way to the broker over a ZeroMQ socket: those that go out together share one message, so that
+ * libzmq's thread is woken once for all of them.
  *
  * @module
  */
@@ -9,11 +9,7 @@ import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { REPLY_BYTES, type ReplyHeader, writeReply } from "../wire/job.ts";
 import { harden } from "../zmq/library.ts";
 import type { Socket } from "../zmq/socket.ts";
-
-/** A reply waits this long for the next one; a slow job in between can make that longer. */
-const HOLD_MS = 0.2;
-/** A reply with more bytes is sent at once, and what waits goes with it. */
-const LARGE_BYTES = 16_384;
+import { Hold } from "./hold.ts";
 
 /** The sending half of a worker's socket. */
 export type ReplySocket = Pick<Socket, "sendMore" | "sendLast">;
@@ -23,8 +19,8 @@ export class Replies {
   readonly #socket: ReplySocket;
   readonly #header = new Uint8Array(REPLY_BYTES);
   readonly #view = new DataView(this.#header.buffer);
-  /** When the first reply of the unfinished message was written, ms; undefined: no message is unfinished. */
-  #openedAt: number | undefined;
+  /** Those of the unfinished message wait; if none does, no message is unfinished. */
+  readonly #hold = new Hold();
 
   /** Writes to `socket`, which must get nothing else while a message is unfinished: see `flush`. */
   constructor(socket: ReplySocket) {
@@ -44,9 +40,7 @@ export class Replies {
     mayWait: boolean,
     now: number,
   ): void {
-    const openedAt = this.#openedAt ?? now;
-    const isLast = !mayWait || size > LARGE_BYTES || now - openedAt > HOLD_MS;
-    this.#openedAt = isLast ? undefined : openedAt;
+    const isLast = this.#hold.add(size, mayWait, now);
     writeReply(this.#view, header);
     this.#socket.sendMore(this.#header);
     const last = frames.length - 1;
@@ -57,9 +51,7 @@ export class Replies {
 
   /** Sends what waits. Call it before anything else is sent, and before the next job can take its time. */
   flush(): void {
-    if (this.#openedAt === undefined) return;
-    this.#openedAt = undefined;
-    this.#socket.sendLast(EMPTY_FRAME);
+    if (this.#hold.end()) this.#socket.sendLast(EMPTY_FRAME);
   }
 }
 

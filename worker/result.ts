@@ -41,7 +41,7 @@ export type ReplyBounds = Pick<WorkerConfig, "maxMessageSize" | "maxFrames">;
 export function framesOf(
   result: HandlerResult,
   { maxMessageSize, maxFrames }: ReplyBounds,
-): { frames: Uint8Array<ArrayBuffer>[]; size: number } {
+): { frames: Uint8Array[]; size: number } {
   const frames = toFrames(result);
   if (frames.length > maxFrames) {
     throw new RangeError(
@@ -72,7 +72,7 @@ export function bytesOf(frames: readonly Uint8Array[]): number {
 }
 
 /** A result as frames, of which there is at least one. */
-function toFrames(result: unknown): Uint8Array<ArrayBuffer>[] {
+function toFrames(result: unknown): Uint8Array[] {
   const frames = Array.isArray(result) ? Array.from(result, toFrame) : [toFrame(result)];
   if (frames.length === 0) return [EMPTY_FRAME];
   if (frames.every((frame) => frame !== undefined)) return frames;
@@ -83,14 +83,9 @@ function toFrames(result: unknown): Uint8Array<ArrayBuffer>[] {
   );
 }
 
-function toFrame(value: unknown): Uint8Array<ArrayBuffer> | undefined {
+function toFrame(value: unknown): Uint8Array | undefined {
   if (typeof value === "string") return utf8.encode(value);
-  if (!(value instanceof Bytes)) return undefined;
-  return isPlain(value) ? value : new Bytes(value);
-}
-
-function isPlain(bytes: Uint8Array): bytes is Uint8Array<ArrayBuffer> {
-  return bytes.buffer instanceof ArrayBuffer;
+  return value instanceof Bytes ? value : undefined;
 }
 
 /** Names the kind of a value that is not a frame, or of the first one in an array. */

@@ -1,0 +1,216 @@
+/**
+ * A worker's connection to its broker as a ZeroMQ socket: for a broker that may be on another machine. Its messages
+ * are in wire/job.ts.
+ *
+ * @module
+ */
+
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
+import {
+  buildJobSignal,
+  buildLog,
+  buildMemory,
+  buildSignal,
+  FromBroker,
+  FromWorker,
+  JobReader,
+  type LogLevel,
+  readCode,
+  readJobId,
+  type ReplyHeader,
+} from "../wire/job.ts";
+import type { WorkerConfig } from "../wire/worker_config.ts";
+import { prove } from "../zmq/curve.ts";
+import { Bytes, harden, openLibrary, Option, SocketType } from "../zmq/library.ts";
+import { type Message, MessagePool } from "../zmq/message.ts";
+import { Poller } from "../zmq/poller.ts";
+import { Context, type Socket } from "../zmq/socket.ts";
+import type { Introduction, Orders, Remark, WorkerLane } from "./lane.ts";
+import { Replies } from "./replies.ts";
+
+type Frame = Uint8Array<ArrayBuffer>;
+
+/** Messages that are read before the first of their jobs is started. */
+const BATCH_MESSAGES = 256;
+/** A batch of messages is full with this many bytes in their bodies, however few they are. */
+const BATCH_BYTES = 262_144;
+/** How long a worker that leaves waits for its last replies to be sent. */
+const LINGER_MS = 5000;
+
+/** A ZeroMQ socket to the broker. */
+export class ZmqLane implements WorkerLane {
+  readonly #context: Context;
+  readonly #socket: Socket;
+  readonly #poller: Poller;
+  readonly #frame: Message;
+  readonly #reader = new JobReader();
+  readonly #replies: Replies;
+  readonly #encoder = new TextEncoder();
+
+  /** Opens libzmq and connects; needs FFI until it returns. */
+  constructor({ library, backend, curve }: WorkerConfig) {
+    const opened = openLibrary(library);
+    this.#context = new Context(opened);
+    this.#socket = this.#context.socket(SocketType.DEALER);
+    this.#socket.set(Option.SNDHWM, 0);
+    this.#socket.set(Option.RCVHWM, 0);
+    if (backend.includes("[")) this.#socket.set(Option.IPV6, 1);
+    if (curve !== undefined) prove(this.#socket, curve, curve.serverKey);
+    this.#socket.connect(backend);
+    this.#poller = new Poller(this.#context, [this.#socket]);
+    this.#frame = new MessagePool(opened).take();
+    this.#replies = new Replies(this.#socket);
+  }
+
+  /** All was done when it was made. */
+  prepare(): void {}
+
+  /** Reads messages; true if there may be more. */
+  read(orders: Orders): boolean {
+    let size = 0;
+    let bytes = 0;
+    for (let read = 0; read < BATCH_MESSAGES && bytes < BATCH_BYTES; read++) {
+      size = this.#socket.receiveInto(this.#reader.bytes);
+      if (size < 0) return false;
+      bytes += this.#read(size, orders);
+    }
+    return true;
+  }
+
+  /** Reads the rest of a message whose first frame, of `size` bytes, was read; returns its bodies' bytes. */
+  #read(size: number, orders: Orders): number {
+    const { bytes, view } = this.#reader;
+    const type = bytes[0];
+    if (type === FromBroker.JOB) return this.#readJobs(size, orders);
+    if (type === FromBroker.CANCEL) orders.cancel(readJobId(view), readCode(view));
+    else if (type === FromBroker.STOP) orders.stop();
+    else if (type === FromBroker.ASK) orders.ask();
+    return 0;
+  }
+
+  /** Reads the jobs of a message, of which the first one's header was read. */
+  #readJobs(size: number, orders: Orders): number {
+    let bytes = 0;
+    for (;;) {
+      const header = this.#reader.read(size);
+      const frames: Frame[] = [];
+      while (frames.length < header.frames) {
+        const length = this.#socket.receive(this.#frame);
+        frames.push(this.#frame.bytes(length));
+        bytes += length;
+      }
+      orders.job(header, frames);
+      if (!this.#frame.more) return bytes;
+      size = this.#socket.receiveInto(this.#reader.bytes);
+    }
+  }
+
+  /** Whether there is a message. */
+  isReadable(): boolean {
+    return this.#socket.readable();
+  }
+
+  /** Writes a reply. */
+  reply(
+    header: ReplyHeader,
+    frames: readonly Uint8Array[],
+    size: number,
+    mayWait: boolean,
+    now: number,
+  ): void {
+    const plain: Frame[] = [];
+    for (let index = 0; index < frames.length; index++) {
+      plain[index] = inPlainMemory(frames[index] ?? EMPTY_FRAME);
+    }
+    this.#replies.add(header, plain, size, mayWait, now);
+  }
+
+  /** Sends what waits. */
+  flush(): void {
+    this.#replies.flush();
+  }
+
+  /** Sends READY or LOADED. */
+  introduce(type: Introduction, token: string): void {
+    this.#send(this.#withToken(type, token));
+  }
+
+  /** Sends FAILED. */
+  fail(token: string, message: string): void {
+    this.#send(this.#withToken(FromWorker.FAILED, token), this.#encoder.encode(message));
+  }
+
+  #withToken(type: number, token: string): Frame {
+    const frame = this.#encoder.encode("\0" + token);
+    frame[0] = type;
+    return frame;
+  }
+
+  /** Sends a message of one byte. */
+  remark(type: Remark): void {
+    this.#send(buildSignal(type));
+  }
+
+  /** Sends RETURN. */
+  giveBack(job: number): void {
+    this.#send(buildJobSignal(FromWorker.RETURN, job, 0));
+  }
+
+  /** Sends LOG. */
+  log(level: LogLevel, job: number, message: string, fields: string): void {
+    this.#send(buildLog(level, job), this.#encoder.encode(message), this.#encoder.encode(fields));
+    // A send can eat the wake-up of what arrived meanwhile.
+    this.wake();
+  }
+
+  /** Sends MEMORY. */
+  memory(bytes: number): void {
+    this.#send(buildMemory(bytes));
+    // A send can eat the wake-up of what arrived meanwhile.
+    this.wake();
+  }
+
+  /** Sends a message that is not a reply, after the replies that wait. */
+  #send(...frames: Frame[]): void {
+    this.#replies.flush();
+    this.#socket.sendAll(frames);
+  }
+
+  /** Whether `wait` is under way. */
+  get waiting(): boolean {
+    return this.#poller.waiting;
+  }
+
+  /** Waits; see `Poller`. */
+  wait(timeout: number): Promise<void> {
+    return this.#poller.wait(timeout);
+  }
+
+  /** Rests; see `Poller`. */
+  rest(timeout: number): Promise<void> | undefined {
+    return this.#poller.rest(timeout, "taken");
+  }
+
+  /** Ends a wait. */
+  wake(): void {
+    this.#poller.wake();
+  }
+
+  /** Closes, once all is sent or it has taken too long. */
+  close(): void {
+    this.#poller.close();
+    this.#socket.close(LINGER_MS);
+    this.#context.terminateSync();
+  }
+}
+
+/** The same bytes in memory that no other thread changes: C reads from it. */
+function inPlainMemory(frame: Uint8Array): Frame {
+  return isPlain(frame) ? frame : new Bytes(frame);
+}
+
+function isPlain(bytes: Uint8Array): bytes is Frame {
+  return bytes.buffer instanceof ArrayBuffer;
+}
+
+harden(ZmqLane);
