@@ -316,8 +316,8 @@ export class Broker<B> {
   // A worker comes and goes
 
   /** A worker that is ready for jobs. */
-  addWorker(id: number, routingId: Uint8Array<ArrayBuffer>, now: number): Worker<B> {
-    const worker = newWorker<B>(id, routingId, now);
+  addWorker(id: number, now: number): Worker<B> {
+    const worker = newWorker<B>(id, now);
     this.#roster.add(worker);
     return worker;
   }

@@ -106,12 +106,11 @@ class BusyBroker {
   #turn = 0;
 
   constructor({ clients, workers, queued }: { clients: number; workers: number; queued: number }) {
-    const id = (index: number) => new Uint8Array(new Uint32Array([index]).buffer);
     this.#requests = Array.from({ length: clients }, (_, index) => ({
       ...REQUEST,
-      client: newClient(id(index), jobHeader),
+      client: newClient(index, jobHeader),
     }));
-    for (let index = 0; index < workers; index++) this.#broker.addWorker(index, id(index), NOW);
+    for (let index = 0; index < workers; index++) this.#broker.addWorker(index, NOW);
     for (let index = 0; index < workers + queued; index++) this.#submit(index);
     while (this.#assign());
   }
@@ -167,13 +166,12 @@ function dispatchOf(
   const all = { ...LIMITS, prefetch: 20, ...limits };
   const roster = new Roster<string>(new TimeLimits(all));
   const dispatch = new Dispatch(all, roster, 0.1);
-  const id = new Uint8Array(4);
-  const client = newClient<string>(id, jobHeader);
-  const teacher = newWorker<string>(0, id, NOW);
+  const client = newClient<string>(0, jobHeader);
+  const teacher = newWorker<string>(0, NOW);
   for (let job = 0; job < 100; job++) dispatch.learn(teacher, handlerMicros);
   let jobs = 0;
   const brought = workers.map(([count, since], index) => {
-    const worker = newWorker<string>(index + 1, id, NOW);
+    const worker = newWorker<string>(index + 1, NOW);
     roster.add(worker);
     for (let job = 0; job < count; job++) {
       roster.assign(newJob(++jobs, { ...REQUEST, client }), worker, "any", NOW);

@@ -12,8 +12,8 @@ import { type Past, type Suspect, triesOf } from "./suspects.ts";
 
 /** A peer of the frontend. */
 export interface Client<B> {
-  /** How the frontend's ROUTER knows it. */
-  readonly routingId: Uint8Array<ArrayBuffer>;
+  /** Where its source keeps its connection: a number that the source has given it. */
+  readonly place: number;
   /** The name that it has proved to have, "" if none. */
   readonly user: string;
   /** The client's place in the queue. */
@@ -92,8 +92,6 @@ export interface Isolation {
 export interface Worker<B> extends Linked<Worker<B>> {
   /** The pool's number for it. */
   readonly id: number;
-  /** How the backend's ROUTER knows it. */
-  readonly routingId: Uint8Array<ArrayBuffer>;
   /** What it was given and has not answered, in order; the first ones run. */
   readonly jobs: Map<number, Job<B>>;
   /** ready → retiring: given no more jobs → gone */
@@ -116,12 +114,12 @@ export interface Worker<B> extends Linked<Worker<B>> {
 
 /** A client that has just come. */
 export function newClient<B>(
-  routingId: Uint8Array<ArrayBuffer>,
+  place: number,
   header: Uint8Array<ArrayBuffer>,
   user = "",
 ): Client<B> {
   return {
-    routingId,
+    place,
     user,
     line: new Line<Job<B>>(),
     header,
@@ -133,14 +131,9 @@ export function newClient<B>(
 }
 
 /** A worker that is ready for its first job. */
-export function newWorker<B>(
-  id: number,
-  routingId: Uint8Array<ArrayBuffer>,
-  now: number,
-): Worker<B> {
+export function newWorker<B>(id: number, now: number): Worker<B> {
   return {
     id,
-    routingId,
     links: noLinks(),
     jobs: new Map(),
     state: "ready",

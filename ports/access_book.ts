@@ -7,7 +7,7 @@
 
 import { type Asker, attemptOf, type Client, type Job } from "../broker/job.ts";
 import { type JobClient, readClient } from "../wire/job.ts";
-import type { Frames } from "./frontend.ts";
+import type { Body } from "./body.ts";
 
 /** A request that has ended. Times are ms. */
 export interface Visit {
@@ -58,24 +58,24 @@ export class AccessBook {
   }
 
   /** A request has become a job. */
-  arrived(job: Job<Frames>, bytes: number, now: number): void {
+  arrived(job: Job<Body>, bytes: number, now: number): void {
     this.#stays.set(job.id, { arrivedAt: now, sentAt: undefined, in: bytes });
   }
 
   /** A worker has got a job. */
-  sent({ id }: Job<Frames>, now: number): void {
+  sent({ id }: Job<Body>, now: number): void {
     const stay = this.#stays.get(id);
     if (stay !== undefined) stay.sentAt = now;
   }
 
   /** A job has ended, for those who waited for it. */
-  ended(job: Job<Frames>, to: readonly Asker<Frames>[], outcome: Outcome, now: number): void {
+  ended(job: Job<Body>, to: readonly Asker<Body>[], outcome: Outcome, now: number): void {
     for (const asker of to) this.#writeVisit(job, asker, outcome, now);
     if (job.state === "ended") this.#stays.delete(job.id);
   }
 
   /** A request was answered from the cache. */
-  cached(client: Client<Frames>, code: number, bytes: { in: number; out: number }): void {
+  cached(client: Client<Body>, code: number, bytes: { in: number; out: number }): void {
     this.#write({
       job: undefined,
       client: readClient(client.header),
@@ -89,7 +89,7 @@ export class AccessBook {
     });
   }
 
-  #writeVisit(job: Job<Frames>, asker: Asker<Frames>, outcome: Outcome, now: number): void {
+  #writeVisit(job: Job<Body>, asker: Asker<Body>, outcome: Outcome, now: number): void {
     const { code, out, micros } = outcome;
     const { arrivedAt = now, sentAt, in: bytes = 0 } = this.#stays.get(job.id) ?? {};
     this.#write({

@@ -39,6 +39,14 @@ export class Body {
   }
 }
 
+/** What each frame takes along with its bytes, bytes: empty ones take memory too. */
+const FRAME_WEIGHT = 256;
+
+/** What frames weigh that have so many bytes together. */
+export function weigh(bytes: number, frames: number): number {
+  return bytes + FRAME_WEIGHT * frames;
+}
+
 /** Bytes of the memory of the smallest bodies; each size above it is four times as large. */
 const SMALLEST = 64;
 const FACTOR_BITS = 2;
@@ -69,6 +77,18 @@ export class BodyPool {
   from(bytes: Uint8Array): Body {
     const body = this.take(bytes.length);
     body.bytes.set(bytes);
+    return body;
+  }
+
+  /** A body of several frames, or of one. */
+  fromFrames(frames: readonly Uint8Array[]): Body {
+    const body = this.take(frames.reduce((sum, frame) => sum + frame.length, 0));
+    let at = 0;
+    for (const frame of frames) {
+      body.bytes.set(frame, at);
+      at += frame.length;
+    }
+    if (frames.length !== 1) body.sizes = frames.map((frame) => frame.length);
     return body;
   }
 

@@ -17,11 +17,9 @@ import { HANDSHAKE_TIMEOUT } from "../zmq/curve.ts";
 import { cString, type Library } from "../zmq/library.ts";
 import type { Message } from "../zmq/message.ts";
 import type { Socket } from "../zmq/socket.ts";
+import type { Body } from "./body.ts";
 import { Census } from "./census.ts";
 import { Squatters } from "./squatters.ts";
-
-/** A body: frames that libzmq holds. */
-export type Frames = Message[];
 
 /** An identity that another connection has taken over. */
 export interface Takeover {
@@ -45,11 +43,14 @@ const SURE_REPLIES = 16;
 export class Clients {
   readonly #socket: Socket;
   readonly #connections: Connections;
-  readonly #byKey = new Map<Key, Client<Frames>>();
+  readonly #byKey = new Map<Key, Client<Body>>();
+  /** By the clients' places. */
+  readonly #routingIds = new Map<number, Uint8Array<ArrayBuffer>>();
+  #lastPlace = 0;
   /** The connections of clients that have not left, nor lost their identities. */
-  readonly #connectionOf = new WeakMap<Client<Frames>, Connection>();
+  readonly #connectionOf = new WeakMap<Client<Body>, Connection>();
   readonly #census = new Census();
-  readonly #gone: (client: Client<Frames>) => void;
+  readonly #gone: (client: Client<Body>) => void;
   /** Reads what clients have sent; false: nothing may be read now. */
   readonly #catchUp: () => boolean;
   readonly #notified: boolean;
@@ -62,7 +63,7 @@ export class Clients {
   #sure = 0;
   /** How many come from which address. */
   readonly speakers = new Map<string, number>();
-  readonly #addresses = new WeakMap<Client<Frames>, string>();
+  readonly #addresses = new WeakMap<Client<Body>, string>();
   /** Peers that name themselves as only libzmq names peers. */
   readonly squatters = new Squatters();
   /** Identities that another connection has taken over while their holder was there, as far as known. */
@@ -80,7 +81,7 @@ export class Clients {
     socket: Socket,
     library: Library,
     options: { notified: boolean; proven: boolean },
-    events: { gone(client: Client<Frames>): void; catchUp(): boolean },
+    events: { gone(client: Client<Body>): void; catchUp(): boolean },
   ) {
     this.#socket = socket;
     this.#connections = new Connections(library);
@@ -122,7 +123,7 @@ export class Clients {
   }
 
   /** The client that has sent a message, of whose body `frame` is one. */
-  sender(buffer: Uint8Array<ArrayBuffer>, size: number, frame: Message): Client<Frames> {
+  sender(buffer: Uint8Array<ArrayBuffer>, size: number, frame: Message): Client<Body> {
     const key = routingKey(buffer, size);
     const known = this.#byKey.get(key);
     if (known !== undefined && (this.#notified || this.#isFrom(known, frame))) return known;
@@ -134,7 +135,7 @@ export class Clients {
    * Whether what is sent to a client's identity next can reach only that client: all news were read, and so
    * the notices of connections that have taken an identity over.
    */
-  reaches(client: Client<Frames>, now: number): boolean {
+  reaches(client: Client<Body>, now: number): boolean {
     if (!this.isNamed(client)) return true;
     if (!this.#notified) return this.#isOpen(client);
     if (now === this.#sureAt && this.#sure-- > 0) return this.#isKnown(client);
@@ -159,12 +160,12 @@ export class Clients {
   }
 
   /** Whether a client is there: it has not left, nor lost its identity, as far as was read. */
-  #isKnown(client: Client<Frames>): boolean {
+  #isKnown(client: Client<Body>): boolean {
     return this.#connectionOf.has(client);
   }
 
   /** The same, and its connection is open: what counts where not all that was sent can be read. */
-  #isOpen(client: Client<Frames>): boolean {
+  #isOpen(client: Client<Body>): boolean {
     const connection = this.#connectionOf.get(client);
     return connection !== undefined && this.#connections.isOpen(connection);
   }
@@ -178,17 +179,24 @@ export class Clients {
     return this.#socket.readable();
   }
 
+  /** How the ROUTER knows a client; of one that has left, an id that nobody has. */
+  routingId(client: Client<Body>): Uint8Array<ArrayBuffer> {
+    return this.#routingIds.get(client.place) ?? NOBODY;
+  }
+
   /** Whether a client has chosen its identity, and so may lose it to another. */
-  isNamed(client: Client<Frames>): boolean {
-    return client.routingId[0] !== 0;
+  isNamed(client: Client<Body>): boolean {
+    return this.routingId(client)[0] !== 0;
   }
 
   /** Forgets a client that waits for nothing, where libzmq does not report its leaving. */
-  forgetIdle(client: Client<Frames>): boolean {
+  forgetIdle(client: Client<Body>): boolean {
     if (this.#notified || client.live > 0) return false;
-    const key = routingKey(client.routingId, client.routingId.length);
+    const id = this.routingId(client);
+    const key = routingKey(id, id.length);
     if (this.#byKey.get(key) !== client) return false;
     this.#tally(this.#addresses.get(client) ?? "", -1);
+    this.#routingIds.delete(client.place);
     return this.#byKey.delete(key);
   }
 
@@ -225,15 +233,17 @@ export class Clients {
     }
   }
 
-  #welcome(key: Key, routingId: Uint8Array<ArrayBuffer>, frame: Message): Client<Frames> {
+  #welcome(key: Key, routingId: Uint8Array<ArrayBuffer>, frame: Message): Client<Body> {
     // libzmq's own identities begin with a zero byte, and a client's may not.
     const isNamed = routingId[0] !== 0;
     const identity = isNamed ? new TextDecoder().decode(routingId) : "";
     // Where no key is asked for, a peer may send a property of this name itself.
     const user = this.#proven ? frame.property(USER_ID) ?? "" : "";
     const address = addressOf(frame);
-    const client = newClient<Frames>(routingId, buildJobHeader(identity, address, user), user);
+    const place = ++this.#lastPlace;
+    const client = newClient<Body>(place, buildJobHeader(identity, address, user), user);
     this.#byKey.set(key, client);
+    this.#routingIds.set(place, routingId);
     this.#addresses.set(client, address);
     this.#tally(address, 1);
     this.#connectionOf.set(client, this.#connections.of(frame.fd));
@@ -242,7 +252,7 @@ export class Clients {
   }
 
   /** Whether a message came over the connection that a client is known by. */
-  #isFrom(client: Client<Frames>, frame: Message): boolean {
+  #isFrom(client: Client<Body>, frame: Message): boolean {
     const connection = this.#connectionOf.get(client);
     if (connection === undefined || !this.isNamed(client)) return true;
     const { fd, cookie } = this.#connections.of(frame.fd);
@@ -260,6 +270,7 @@ export class Clients {
     const client = this.#byKey.get(key);
     if (client === undefined) return;
     this.#byKey.delete(key);
+    this.#routingIds.delete(client.place);
     this.#connectionOf.delete(client);
     this.#tally(this.#addresses.get(client) ?? "", -1);
     this.#gone(client);
@@ -274,6 +285,8 @@ export function routingKey(id: Uint8Array, size: number): Key {
   return KEYS.get(id, 0, size);
 }
 
+/** libzmq's own ids have five bytes, those of peers one at least. */
+const NOBODY = new Uint8Array(0);
 const KEYS = new ByteCache((id) => String.fromCharCode(...id));
 
 /** The identity that a key was made of, as text. */

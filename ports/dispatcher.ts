@@ -10,33 +10,33 @@ import type { Assignment } from "../broker/dispatch.ts";
 import type { Job, Worker } from "../broker/job.ts";
 import { Code } from "../wire/request.ts";
 import type { AccessBook } from "./access_book.ts";
-import type { Backend } from "./backend.ts";
+import type { Lane } from "./lane.ts";
 import type { EventQueue } from "./event_queue.ts";
-import type { Frames } from "./frontend.ts";
+import type { Body } from "./body.ts";
 
 /** Of so many jobs, the log says of one why it went to its worker, at level debug. */
 const TRACE_EVERY = 1000;
 
 /** The way of jobs to their workers. */
 export class Dispatcher {
-  readonly #broker: Broker<Frames>;
-  readonly #back: Backend;
+  readonly #broker: Broker<Body>;
+  readonly #lane: Lane;
   readonly #book: AccessBook | undefined;
   readonly #events: EventQueue;
   /** Jobs that workers have got since the start. */
   #jobs = 0;
   /** Jobs that are about to be sent, by their workers; empty between two calls. */
-  readonly #groups = new Map<Worker<Frames>, Job<Frames>[]>();
+  readonly #groups = new Map<Worker<Body>, Job<Body>[]>();
 
   /** `book`: undefined where there is no access log. */
   constructor(
-    broker: Broker<Frames>,
-    back: Backend,
+    broker: Broker<Body>,
+    lane: Lane,
     events: EventQueue,
     book: AccessBook | undefined,
   ) {
     this.#broker = broker;
-    this.#back = back;
+    this.#lane = lane;
     this.#events = events;
     this.#book = book;
   }
@@ -58,37 +58,37 @@ export class Dispatcher {
   }
 
   /** A worker has shown that it lives: it gets the job that waited for that. */
-  sendProven(worker: Worker<Frames>, now: number): void {
+  sendProven(worker: Worker<Body>, now: number): void {
     const job = this.#broker.proven(worker, now);
-    if (job !== undefined && this.#back.send(worker, [job], now) === 0) {
+    if (job !== undefined && this.#lane.send(worker, [job], now) === 0) {
       this.#unsendable(worker, [job], now);
     }
   }
 
   /** Nobody waits any more for the answer to a job: its worker, if it has one, is told. */
-  cancel({ id, worker }: Job<Frames>): void {
-    if (worker !== undefined) this.#back.cancel(worker, id, Code.cancelled);
+  cancel({ id, worker }: Job<Body>): void {
+    if (worker !== undefined) this.#lane.cancel(worker, id, Code.cancelled);
   }
 
-  #trace(assignment: Assignment<Frames>): void {
+  #trace(assignment: Assignment<Body>): void {
     const fields = this.#broker.explain(assignment);
     this.#events.add({ type: "log", level: "debug", message: "job assigned", fields });
   }
 
-  #ask({ worker, job }: Assignment<Frames>, now: number): void {
-    if (this.#back.ask(worker) === "gone") this.#unsendable(worker, [job], now);
+  #ask({ worker, job }: Assignment<Body>, now: number): void {
+    if (this.#lane.ask(worker) === "gone") this.#unsendable(worker, [job], now);
   }
 
   #sendGroups(now: number): void {
     for (const [worker, jobs] of this.#groups) {
-      const sent = this.#back.send(worker, jobs, now);
+      const sent = this.#lane.send(worker, jobs, now);
       if (sent < jobs.length) this.#unsendable(worker, jobs.slice(sent), now);
     }
     this.#groups.clear();
   }
 
   /** The worker has just gone; what it said before that is still to be read. */
-  #unsendable(worker: Worker<Frames>, jobs: readonly Job<Frames>[], now: number): void {
+  #unsendable(worker: Worker<Body>, jobs: readonly Job<Body>[], now: number): void {
     for (const job of jobs.toReversed()) this.#broker.giveBack(worker, job.id, now);
     this.#broker.retire(worker);
   }

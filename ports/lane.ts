@@ -1,6 +1,6 @@
 /**
  * How workers are reached: the seam between the broker's loop and the sockets that workers talk to. Types only.
- * Two kinds stand behind it: record_lane.ts, over unix sockets on this machine, and zmq_lane.ts.
+ * Behind it stands zmq_lane.ts.
  *
  * @module
  */

@@ -12,23 +12,22 @@ import type { Client } from "../broker/job.ts";
 import type { BrokerLimits } from "../broker/limits.ts";
 import { messageOf } from "../system/errors.ts";
 import { Ticks } from "../system/ticks.ts";
-import type { LogFields } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
 import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import type { Library } from "../zmq/library.ts";
 import { AccessBook } from "./access_book.ts";
-import type { Backend, BackendEvents } from "./backend.ts";
+import { type Body, weigh } from "./body.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { EventQueue } from "./event_queue.ts";
-import type { Frames, Frontend, FrontendEvents } from "./frontend.ts";
+import type { Lane, LaneEvents } from "./lane.ts";
 import type { Look, LoopCommand, LoopEvent, LoopLimits, SocketCounters } from "./messages.ts";
-import { weigh } from "./outbox.ts";
 import { Replies } from "./replies.ts";
-import type { ClientRequest } from "./request_reader.ts";
 import { type AccessOptions, type SocketOptions, Sockets } from "./sockets.ts";
+import type { ClientRequest, Source, SourceEvents } from "./source.ts";
 import { Tidying } from "./tidying.ts";
 import { Workers } from "./workers.ts";
 import { type Wrong, type WrongCounts, Wrongs } from "./wrongs.ts";
+import type { ZmqSource } from "./zmq_source.ts";
 
 export type { AccessOptions };
 
@@ -38,12 +37,6 @@ export interface LoopOptions extends LoopLimits, SocketOptions {
   visits?: boolean;
 }
 
-/** Maximum messages read from one socket before the other has its turn. */
-const BATCH = 500;
-/** Maximum time one socket is read before the other has its turn, ms: some messages take much longer. */
-const BATCH_TIME = 0.3;
-/** Messages between two looks at the clock. */
-const LOOK_EVERY = 16;
 /** Maximum questions whether a peer may connect that are answered before jobs have their turn. */
 const QUESTIONS = 50;
 /** Rounds of reading and sending before signals and timers have their turn. */
@@ -63,11 +56,11 @@ const STALLED = "The client does not take its replies";
 
 /** The loop between the sockets and a `Broker`. */
 export class BrokerLoop {
-  readonly #broker: Broker<Frames>;
+  readonly #broker: Broker<Body>;
   readonly #events: EventQueue;
   readonly #sockets: Sockets;
-  readonly #front: Frontend;
-  readonly #back: Backend;
+  readonly #source: Source;
+  readonly #lane: Lane;
   /** Undefined where all may connect who reach the sockets. */
   readonly #access: AccessControl | undefined;
   readonly #book: AccessBook | undefined;
@@ -96,30 +89,30 @@ export class BrokerLoop {
    * @throws {ZmqError} when an endpoint can't be bound.
    */
   constructor(library: Library, options: LoopOptions, listener: (event: LoopEvent) => void) {
-    const broker = this.#broker = new Broker<Frames>(options);
+    const broker = this.#broker = new Broker<Body>(options);
     const events = this.#events = new EventQueue(listener);
     const access = this.#access = options.access && new AccessControl(options.access.rules);
     const sockets = this.#sockets = new Sockets(library, options, unreadBytes(options), {
-      front: this.#frontendEvents(),
-      back: this.#backendEvents(),
-      decide: (request) => this.#decide(request),
+      source: this.#sourceEvents(),
+      lane: this.#laneEvents(),
+      decide: (request, source) => this.#decide(request, source),
     });
-    const { messages } = sockets;
-    const { replies: sender } = this.#front = sockets.front;
-    const back = this.#back = sockets.back;
+    const { bodies } = sockets;
+    const source = this.#source = sockets.source;
+    const lane = this.#lane = sockets.lane;
     const book = options.visits ? new AccessBook((visit) => events.addVisit(visit)) : undefined;
-    const endpoints = () => sockets.frontend;
     this.#book = book;
-    this.#dispatcher = new Dispatcher(broker, back, events, book);
-    this.#replies = new Replies({ broker, sender, messages, events, book, endpoints });
-    this.#workers = new Workers({ broker, back, events, access });
+    this.#dispatcher = new Dispatcher(broker, lane, events, book);
+    this.#replies = new Replies({ broker, source, bodies, events, book });
+    this.#workers = new Workers({ broker, lane, events, access });
     this.#ticks = this.#listTicks();
     this.#configure(options);
   }
 
-  #frontendEvents(): FrontendEvents {
+  #sourceEvents(): SourceEvents {
     const broker = this.#broker;
     return {
+      mayRead: () => !broker.blocked,
       request: (client, request) => this.#request(client, request),
       cancel: (client, requestId, envelope) => {
         const job = broker.cancel(client, requestId, envelope, this.#now);
@@ -130,21 +123,19 @@ export class BrokerLoop {
       },
       stalled: (client) => broker.refuseWaiting(client, STALLED),
       catchUp: () => {
-        const hasRead = this.#readFrontend() > 0;
+        const hasRead = this.#readSource() > 0;
         this.#again ||= hasRead;
         return hasRead;
       },
     };
   }
 
-  #backendEvents(): BackendEvents {
+  #laneEvents(): LaneEvents {
     return {
       loaded: (token) => this.#workers.loaded(token),
       failed: (token, message) => this.#workers.failed(token, message),
-      admit: (token, routingId) => this.#workers.admit(token, routingId, this.#now),
-      reply: (worker, reply, frames, bytes) => {
-        this.#replies.take(worker, reply, frames, bytes, this.#now);
-      },
+      admit: (token) => this.#workers.admit(token, this.#now),
+      reply: (worker, reply, content) => this.#replies.take(worker, reply, content, this.#now),
       alive: (worker) => this.#dispatcher.sendProven(worker, this.#now),
       returned: (worker, job) => this.#broker.giveBack(worker, job, this.#now),
       memory: (worker, bytes) => this.#workers.memory(worker, bytes),
@@ -156,8 +147,8 @@ export class BrokerLoop {
   }
 
   #listTicks(): Ticks {
-    const hasUnsent = () => this.#front.replies.hasUnsent;
-    const last = (wrong: Wrong) => this.#lastOf(wrong);
+    const hasUnsent = () => this.#source.hasUnsent;
+    const last = (wrong: Wrong) => this.#source.lastOf(wrong);
     return new Ticks([
       { tick: (now) => this.#tickBroker(now) },
       { tick: (now) => this.#tickWorkers(now) },
@@ -184,7 +175,7 @@ export class BrokerLoop {
   /** How things are now. */
   look(): Look {
     const broker = this.#broker;
-    const front = this.#front;
+    const source = this.#source;
     const now = performance.now();
     return {
       queued: broker.queued,
@@ -192,9 +183,9 @@ export class BrokerLoop {
       running: broker.assigned,
       lastJobAt: broker.lastJobAt,
       serviceTime: broker.times.mean,
-      clients: front.clients.size,
-      connections: front.notified ? front.clients.connections(now) : undefined,
-      hasUnsent: front.replies.hasUnsent,
+      clients: source.clients,
+      connections: source.connections(now),
+      hasUnsent: source.hasUnsent,
       readAt: this.#readAt,
       workers: this.#workers.look(now),
       counters: { ...broker.counters, ...this.#counters },
@@ -241,7 +232,7 @@ export class BrokerLoop {
     this.#broker.configure(limits);
     this.#replies.configure(limits);
     // Replies have as much room as requests, and apart from them: a client that takes none must not stop others.
-    this.#front.replies.unreadBytes = unreadBytes(limits);
+    this.#source.unreadBytes = unreadBytes(limits);
   }
 
   #rebind(bind: () => void): void {
@@ -276,7 +267,7 @@ export class BrokerLoop {
   async close(lingerMs: number): Promise<void> {
     if (this.#isClosed) return;
     this.#state = "closed";
-    this.#front.replies.flush(performance.now());
+    this.#source.flush(performance.now());
     await this.#sockets.close(lingerMs);
   }
 
@@ -310,66 +301,65 @@ export class BrokerLoop {
     this.#events.handOver();
     // Asked last, after all that was sent: a send can eat a socket's wake-up.
     if (hasMore || this.#again || this.#isReadable()) return 0;
-    return this.#front.replies.hasUnsent ? Math.min(sleepMs, SLOW_CLIENT_RETRY) : sleepMs;
+    return this.#source.hasUnsent ? Math.min(sleepMs, SLOW_CLIENT_RETRY) : sleepMs;
   }
 
   /** Reads and sends all that can be now, up to a bound; true if there is more. */
   #pass(): boolean {
     for (let round = 0; round < ROUNDS; round++) {
-      const read = this.#readBackend() + this.#readFrontend() + this.#readZap();
-      if (read > 0 || this.#front.replies.hasUnsent) this.#worked();
+      const read = this.#readLane() + this.#readSource() + this.#answerQuestions();
+      if (read > 0 || this.#source.hasUnsent) this.#worked();
       // Told before jobs are sent: a worker that is late must be retired before it gets one.
       this.#events.handOver();
       this.#sendEnded();
       this.#dispatch();
-      if (this.#front.replies.hasUnsent) this.#front.replies.flush(this.#now);
+      this.#lane.flush();
+      this.#source.flush(this.#now);
       if (read === 0) return false;
     }
     return true;
   }
 
   #isReadable(): boolean {
-    if (this.#back.socket.readable()) return true;
+    if (this.#lane.isReadable()) return true;
     // Asked even while the broker takes nothing: news that are not taken in would end each wait at once.
-    if (this.#front.socket.readable() && !this.#broker.blocked) return true;
-    return this.#sockets.zap?.socket.readable() ?? false;
+    if (this.#source.isReadable() && !this.#broker.blocked) return true;
+    return this.#sockets.hasQuestion;
   }
 
-  #readBackend(): number {
-    const read = readSome(() => this.#back.read());
-    this.#replies.sendAnswers(this.#now);
-    return read;
+  #readLane(): number {
+    return this.#lane.read(this.#now);
   }
 
-  #readFrontend(): number {
-    const read = readSome(() => !this.#broker.blocked && this.#front.requests.read(this.#now));
+  #readSource(): number {
+    const read = this.#source.read(this.#now);
     if (read > 0) this.#readAt = this.#now;
     return read;
   }
 
-  #readZap(): number {
+  #answerQuestions(): number {
     let read = 0;
-    while (read < QUESTIONS && this.#sockets.zap?.read()) read++;
+    while (read < QUESTIONS && this.#sockets.answerQuestion()) read++;
     return read;
   }
 
   /** A client asks something: it is answered as before, refused, or becomes a job. */
-  #request(client: Client<Frames>, request: ClientRequest): void {
+  #request(client: Client<Body>, request: ClientRequest): void {
     const { body, bytes, excess } = request;
     // A key belongs to its user: nobody gets another user's answer.
     if (request.key !== "") request.key = `${client.user}\0${request.key}`;
     request.requestTimeout = this.#broker.timeLimit(request.requestTimeout);
-    request.bytes = weigh(bytes, Math.max(0, body.length - 1));
+    request.bytes = weigh(bytes, body.frames - 1);
     if (excess !== undefined) {
       this.#broker.reject({ ...request, bytes: 0 }, Code.tooLarge, excess);
-    } else if (this.#front.replies.isStalled(client, this.#now)) {
+    } else if (this.#source.isStalled(client, this.#now)) {
       // The requests that it has waiting would be run for nothing, too.
       this.#broker.refuseWaiting(client, STALLED);
       this.#broker.refuse({ ...request, key: "" }, STALLED);
     } else if (request.key === "" || !this.#replies.sendKept(request, this.#now)) {
       // If an earlier job of the same key answers this request too, its body is not needed.
       const taken = this.#broker.submit(request);
-      if (taken.request.body !== body) this.#sockets.messages.releaseAll(body);
+      if (taken.request.body !== body) this.#sockets.bodies.release(body);
       else this.#book?.arrived(taken, bytes, this.#now);
     }
   }
@@ -387,18 +377,18 @@ export class BrokerLoop {
   }
 
   /** Whether a peer may connect. */
-  #decide(request: ZapRequest): ZapDecision {
+  #decide(request: ZapRequest, source: ZmqSource): ZapDecision {
     if (this.#access === undefined) return { outcome: "denied", reason: "no rules are known" };
-    const front = this.#front;
+    const { known } = source;
     const decision = this.#access.decide(request, {
       now: this.#now,
-      connections: front.clients.connections(this.#now),
-      speakers: front.clients.speakers,
-      isAttacked: front.clients.squatters.isPresent,
-      peers: () => front.peers(),
+      connections: known.connections(this.#now),
+      speakers: known.speakers,
+      isAttacked: known.squatters.isPresent,
+      peers: () => source.peers(),
     });
     const isClient = request.domain === ZapDomain.clients;
-    if (isClient && decision.outcome === "allowed") front.clients.expect(this.#now);
+    if (isClient && decision.outcome === "allowed") known.expect(this.#now);
     return decision;
   }
 
@@ -440,7 +430,7 @@ export class BrokerLoop {
       return Infinity;
     }
     if (now >= this.#goneAt) {
-      this.#front.clients.findGone();
+      this.#source.findGone();
       this.#goneAt = now + GONE_INTERVAL;
       this.#worked();
     }
@@ -453,14 +443,9 @@ export class BrokerLoop {
   }
 
   get #counters(): SocketCounters {
-    const { clients, requests, replies } = this.#front;
     return {
-      malformed: requests.malformed,
-      undelivered: replies.undelivered,
-      intruders: this.#back.intruders,
-      denied: this.#sockets.zap?.denied ?? 0,
-      takeovers: clients.takeovers,
-      squatters: clients.squatters.count,
+      ...this.#source.counters,
+      intruders: this.#lane.intruders,
       invalidReplies: this.#replies.replaced,
       lostJobs: this.#workers.lostJobs,
     };
@@ -469,26 +454,6 @@ export class BrokerLoop {
   get #wrongs(): WrongCounts {
     return { ...this.#counters, strayReplies: this.#broker.counters.strayReplies };
   }
-
-  /** Log fields about the latest occurrence of a wrong: only the log says why a client was denied. */
-  #lastOf(wrong: Wrong): LogFields {
-    if (wrong === "takeovers") return { ...this.#front.clients.lastTakeover };
-    if (wrong === "denied" && this.#sockets.zap !== undefined) {
-      return { ...this.#sockets.zap.lastRefusal };
-    }
-    return {};
-  }
-}
-
-/** Reads messages as long as there are some, up to a bound; returns how many. */
-function readSome(read: () => boolean): number {
-  const end = performance.now() + BATCH_TIME;
-  let count = 0;
-  while (count < BATCH && read()) {
-    count++;
-    if (count % LOOK_EVERY === 0 && performance.now() >= end) break;
-  }
-  return count;
 }
 
 /** Bytes of replies that clients may leave unread. */

@@ -12,7 +12,7 @@ import type { BrokerLimits } from "../broker/limits.ts";
 import type { Settings } from "../options/settings.ts";
 import type { LogFields, LogLevel } from "../wire/job.ts";
 import type { Visit } from "./access_book.ts";
-import type { WorkerLine } from "./backend.ts";
+import type { WorkerLine } from "./lane.ts";
 import type { Failure } from "./error_replies.ts";
 import type { NewProcess } from "./processes.ts";
 

@@ -7,15 +7,9 @@
  */
 
 import type { Asker, Client } from "../broker/job.ts";
-import type { Message } from "../zmq/message.ts";
 import type { Marks } from "../zmq/mark.ts";
-
-/** What each frame takes along with its bytes, bytes: empty ones take memory too. */
-const FRAME_WEIGHT = 256;
-/** What frames weigh that have so many bytes together. */
-export function weigh(bytes: number, frames: number): number {
-  return bytes + FRAME_WEIGHT * frames;
-}
+import type { Message } from "../zmq/message.ts";
+import type { Body } from "./body.ts";
 
 /** What the record of a reply that waits takes, bytes. */
 const RECORD_WEIGHT = 512;
@@ -32,7 +26,7 @@ const COUNT_INTERVAL = 100;
 
 /** A reply that waits. */
 export interface Reply {
-  to: Readonly<Asker<Message[]>>;
+  to: Readonly<Asker<Body>>;
   code: number;
   /** `StatusFlag`s. */
   flags: number;
@@ -60,7 +54,7 @@ export class Outbox {
 /** What all clients have not taken. */
 export class Outboxes {
   readonly #marks: Pick<Marks, "set" | "passed">;
-  readonly #outboxes = new Map<Client<Message[]>, Outbox>();
+  readonly #outboxes = new Map<Client<Body>, Outbox>();
   /** Outboxes in which replies wait. */
   readonly #slow = new Set<Outbox>();
   /** Outboxes of clients that have left, whose marks have not come back yet. */
@@ -94,7 +88,7 @@ export class Outboxes {
   }
 
   /** A client's outbox, an empty one if it is new. */
-  of(client: Client<Message[]>): Outbox {
+  of(client: Client<Body>): Outbox {
     const known = this.#outboxes.get(client);
     if (known !== undefined) return known;
     const outbox = new Outbox();
@@ -152,7 +146,7 @@ export class Outboxes {
    * Whether a client does not read, and has half of what it may have unread: it would only lose the
    * answers to what it asks.
    */
-  isStalled(client: Client<Message[]>, now: number): boolean {
+  isStalled(client: Client<Body>, now: number): boolean {
     const outbox = this.#outboxes.get(client);
     if (outbox === undefined || outbox.unread <= this.#half(now)) return false;
     this.#countTaken(outbox, now);
@@ -160,7 +154,7 @@ export class Outboxes {
   }
 
   /** A client has left; returns what waited for it. */
-  forget(client: Client<Message[]>): Reply[] {
+  forget(client: Client<Body>): Reply[] {
     const outbox = this.#outboxes.get(client);
     if (outbox === undefined) return [];
     this.#outboxes.delete(client);

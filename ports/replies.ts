@@ -17,62 +17,49 @@ import {
 import { ReplyCache } from "../broker/reply_cache.ts";
 import { isReplyCode, ReplyFlag, type ReplyHeader } from "../wire/job.ts";
 import { Code, isFinal } from "../wire/request.ts";
-import type { MessagePool } from "../zmq/message.ts";
 import type { AccessBook, Outcome } from "./access_book.ts";
-import { clientOf, ErrorReplies, textOf } from "./error_replies.ts";
+import { type Body, type BodyPool, weigh } from "./body.ts";
+import { type Content, framesOf, keep, MemoryContent } from "./content.ts";
+import { clientOf, ErrorReplies, messageIn, stackIn, veil } from "./error_replies.ts";
 import type { EventQueue } from "./event_queue.ts";
-import type { Frames } from "./frontend.ts";
 import type { LoopLimits } from "./messages.ts";
-import { weigh } from "./outbox.ts";
-import type { ReplySender } from "./reply_sender.ts";
-
-/** A worker's answer that is yet to be sent. */
-interface Answer {
-  job: Job<Frames>;
-  code: number;
-  /** `ReplyFlag`s. */
-  flags: number;
-  /** How long the handler took, µs. */
-  micros: number;
-  frames: Frames;
-  worker: number;
-  /** Bytes of the frames. */
-  bytes: number;
-}
+import type { Source } from "./source.ts";
 
 /** What answers are made of, and where they go. */
 export interface ReplyPath {
-  broker: Broker<Frames>;
-  sender: ReplySender;
-  messages: MessagePool;
+  broker: Broker<Body>;
+  source: Source;
+  bodies: BodyPool;
   events: EventQueue;
   /** Undefined where there is no access log. */
   book: AccessBook | undefined;
-  /** Endpoints that clients connect to. */
-  endpoints: () => readonly string[];
 }
+
+const INVALID = "The worker's reply has no valid code";
 
 /** Answers, on their way to clients. */
 export class Replies {
-  readonly #broker: Broker<Frames>;
-  readonly #sender: ReplySender;
-  readonly #messages: MessagePool;
+  readonly #broker: Broker<Body>;
+  readonly #source: Source;
+  readonly #bodies: BodyPool;
   readonly #events: EventQueue;
   readonly #book: AccessBook | undefined;
   readonly #errors: ErrorReplies;
-  readonly #cache: ReplyCache<Frames>;
-  /** Answers of workers that are yet to be sent. Sent in a row they cost fewer changes of threads. */
-  readonly #answers: Answer[] = [];
+  readonly #cache: ReplyCache<Body>;
+  /** What a kept answer has, while it is sent. */
+  readonly #kept = new MemoryContent();
+  /** Answers of workers that had no valid code. */
+  replaced = 0;
 
   /** Keeps no answers before `configure`. */
-  constructor({ broker, sender, messages, events, book, endpoints }: ReplyPath) {
+  constructor({ broker, source, bodies, events, book }: ReplyPath) {
     this.#broker = broker;
-    this.#sender = sender;
-    this.#messages = messages;
+    this.#source = source;
+    this.#bodies = bodies;
     this.#events = events;
     this.#book = book;
-    this.#errors = new ErrorReplies(messages, endpoints);
-    this.#cache = new ReplyCache((frames) => messages.releaseAll(frames));
+    this.#errors = new ErrorReplies(() => source.endpoints);
+    this.#cache = new ReplyCache((body) => bodies.release(body));
   }
 
   /** Works by other bounds from now on. */
@@ -81,81 +68,64 @@ export class Replies {
     this.#cache.configure({ ttl, bytes });
   }
 
-  /** Answers of workers that had no valid code. */
-  get replaced(): number {
-    return this.#errors.replaced;
-  }
-
   /** Drops kept answers that are too old; returns ms until others are. */
   tick(now: number): number {
     return this.#cache.tick(now);
   }
 
-  /** Takes a worker's answer; the frames are given away, and it is sent by `sendAnswers`. */
-  take(
-    worker: Worker<Frames>,
-    reply: ReplyHeader,
-    frames: Frames,
-    bytes: number,
-    now: number,
-  ): void {
-    const { micros } = reply;
-    const code = isReplyCode(reply.code) ? reply.code : this.#errors.replace(frames);
+  /** Sends a worker's answer to all who wait for it. */
+  take(worker: Worker<Body>, reply: ReplyHeader, content: Content, now: number): void {
+    const { micros, flags } = reply;
+    const isValid = isReplyCode(reply.code);
+    const code = isValid ? reply.code : Code.handlerFailed;
+    if (!isValid) this.replaced++;
     const job = this.#broker.takeReply(worker, reply.job, code, micros, now);
-    if (job === undefined) return this.#messages.releaseAll(frames);
-    const flags = code === reply.code ? reply.flags : 0;
-    this.#answers.push({ job, code, flags, micros, frames, bytes, worker: worker.id });
+    if (job === undefined) return;
+    if (code === Code.ok) this.#sendResult(job, content, micros, now);
+    else if (isValid) this.#sendError(job, worker, { code, flags, micros }, content, now);
+    else this.#sendError(job, worker, { code, flags: 0, micros }, contentOf(INVALID), now);
+    this.#bodies.release(job.request.body);
+    this.#broker.recycle(job);
   }
 
-  /** Sends what workers have answered to all who wait for it. */
-  sendAnswers(now: number): void {
-    if (this.#answers.length === 0) return;
-    for (const answer of this.#answers.splice(0)) {
-      if (answer.code === Code.ok) this.#sendResult(answer, now);
-      else this.#sendError(answer, now);
-      this.#messages.releaseAll(answer.job.request.body);
-      this.#broker.recycle(answer.job);
-    }
-  }
-
-  #sendResult({ job, code, micros, frames, bytes }: Answer, now: number): void {
-    const weight = weigh(bytes, frames.length);
+  #sendResult(job: Job<Body>, content: Content, micros: number, now: number): void {
+    const { size } = content;
     if (this.#book !== undefined) {
-      this.#account(job, askersOf(job), { code, out: bytes, micros }, now);
+      this.#account(job, askersOf(job), { code: Code.ok, out: size, micros }, now);
     }
     const { key } = job.request;
-    if (key !== "") this.#keep(key, code, frames, bytes, now);
-    for (const other of job.others) {
-      this.#sender.reply(other, code, this.#copy(frames), weight, now);
-    }
-    job.line.charge(job.bytes + weight);
-    this.#sender.reply(job.asker, code, frames, weight, now);
+    if (key !== "") this.#keep(key, Code.ok, content, now);
+    for (const other of job.others) this.#source.reply(other, Code.ok, 0, content, now);
+    job.line.charge(job.bytes + weigh(size, framesOf(content)));
+    this.#source.reply(job.asker, Code.ok, 0, content, now);
   }
 
   /** Sends an error: the log gets all of it, and each client what it may see. */
-  #sendError({ job, code, flags, micros, frames, worker }: Answer, now: number): void {
-    const stack = this.#errors.takeStack(flags, frames);
-    this.#messages.releaseAll(frames.splice(1)); // a message is one frame, whatever a worker sends
-    const bytes = bytesOf(frames);
-    this.#account(job, askersOf(job), { code, out: bytes, micros }, now);
-    if (code >= Code.handlerFailed) this.#tellFailure(job, code, textOf(frames), worker, stack);
-    const { key } = job.request;
-    if (key !== "" && (flags & ReplyFlag.PRIVATE) === 0) {
-      this.#keep(key, code, frames, bytes, now);
+  #sendError(
+    job: Job<Body>,
+    worker: Worker<Body>,
+    { code, flags, micros }: Pick<ReplyHeader, "code" | "flags" | "micros">,
+    content: Content,
+    now: number,
+  ): void {
+    const message = firstFrame(content); // a message is one frame, whatever a worker sends
+    this.#account(job, askersOf(job), { code, out: message.size, micros }, now);
+    if (code >= Code.handlerFailed) {
+      this.#tellFailure(job, code, messageIn(content), worker.id, stackIn(content, flags));
     }
+    const { key } = job.request;
+    if (key !== "" && (flags & ReplyFlag.PRIVATE) === 0) this.#keep(key, code, message, now);
     for (const asker of askersOf(job)) {
       const shown = this.#errors.shows(flags, asker.client);
-      const said = shown ? this.#copy(frames) : this.#errors.veil(job);
-      this.#sender.reply(asker, code, said, weigh(bytesOf(said), said.length), now);
+      this.#source.reply(asker, code, 0, shown ? message : contentOf(veil(job)), now);
     }
-    this.#messages.releaseAll(frames);
   }
 
   /** Sends the answers of the broker itself; returns whether there were any. */
   sendEnded(now: number): boolean {
     const all = this.#broker.takeEnded();
     for (const { job, to, code, message, flags, last } of all) {
-      for (const asker of to) this.#sender.replyError(asker, code, message, now, flags);
+      for (const asker of to) this.#source.replyError(asker, code, flags, message, now);
       if (code === Code.workerDied || code === Code.handlerTimeout) {
         this.#tellFailure(job, code, message, undefined, "");
       }
@@ -165,38 +135,39 @@ export class Replies {
         this.#account(job, to.length > 0 ? to : [job.asker], { code, out, micros: undefined }, now);
       }
       if (!last) continue;
-      this.#messages.releaseAll(job.request.body);
+      this.#bodies.release(job.request.body);
       this.#broker.recycle(job);
     }
     return all.length > 0;
   }
 
   /** Answers a request by the kept answer to an earlier one of its key; false if there is none. */
-  sendKept(request: JobRequest<Frames>, now: number): boolean {
+  sendKept(request: JobRequest<Body>, now: number): boolean {
     const { client, key, body } = request;
     const kept = this.#cache.get(key, now);
     if (kept === undefined) return false;
     this.#broker.counters.requests++;
     this.#broker.counters.cached++;
     const { code, bytes } = kept;
-    this.#book?.cached(client, code, { in: bytesOf(body), out: bytes });
-    this.#sender.reply(request, code, this.#copy(kept.body), weigh(bytes, kept.body.length), now);
-    this.#messages.releaseAll(body);
+    this.#book?.cached(client, code, { in: body.size, out: bytes });
+    this.#source.reply(request, code, 0, this.#kept.setBody(kept.body), now);
+    this.#bodies.release(body);
     return true;
   }
 
-  #keep(key: string, code: number, frames: Frames, bytes: number, now: number): void {
+  #keep(key: string, code: number, content: Content, now: number): void {
     if (!this.#cache.enabled || !isFinal(code)) return;
-    const weight = weigh(bytes, frames.length);
-    this.#cache.put(key, { code, body: this.#copy(frames), bytes, weight }, now);
+    const { size: bytes } = content;
+    const weight = weigh(bytes, framesOf(content));
+    this.#cache.put(key, { code, body: keep(content, this.#bodies), bytes, weight }, now);
   }
 
-  #account(job: Job<Frames>, to: readonly Asker<Frames>[], outcome: Outcome, now: number): void {
+  #account(job: Job<Body>, to: readonly Asker<Body>[], outcome: Outcome, now: number): void {
     this.#book?.ended(job, to, outcome, now);
   }
 
   #tellFailure(
-    job: Job<Frames>,
+    job: Job<Body>,
     code: number,
     message: string,
     worker: number | undefined,
@@ -206,17 +177,17 @@ export class Replies {
     const failure = { job: job.id, worker, attempt: attemptOf(job), code, message, stack, client };
     this.#events.add({ type: "requestFailed", failure });
   }
-
-  /** Frames that share their content with `frames`. */
-  #copy(frames: Frames): Frames {
-    return frames.map((frame) => {
-      const copy = this.#messages.take();
-      copy.copyFrom(frame);
-      return copy;
-    });
-  }
 }
 
-function bytesOf(frames: Frames): number {
-  return frames.reduce((sum, frame) => sum + frame.size, 0);
+/** A copy of a content's first frame. */
+function firstFrame(content: Content): Content {
+  const [size = 0] = content.sizes ?? [content.size];
+  const bytes = new Uint8Array(size);
+  content.copyTo(bytes, 0, 0, size);
+  return new MemoryContent().set(bytes, 0, size);
+}
+
+function contentOf(message: string): Content {
+  const bytes = new TextEncoder().encode(message);
+  return new MemoryContent().set(bytes, 0, bytes.length);
 }

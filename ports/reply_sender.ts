@@ -5,19 +5,21 @@
  * @module
  */
 
-import type { Asker, Client } from "../broker/job.ts";
+import type { Client } from "../broker/job.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { buildErrorText, buildStatus, Code } from "../wire/request.ts";
 import { Marks } from "../zmq/mark.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Sent, Socket } from "../zmq/socket.ts";
-import type { Clients, Frames } from "./clients.ts";
-import { type Outbox, Outboxes, type Reply, weigh } from "./outbox.ts";
-
-/** Where a reply goes. */
-export type Address = Readonly<Asker<Frames>>;
+import { type Body, weigh } from "./body.ts";
+import type { Clients } from "./clients.ts";
+import { type Content, framesOf } from "./content.ts";
+import { type Outbox, Outboxes, type Reply } from "./outbox.ts";
+import type { Address } from "./source.ts";
 
 const OK_STATUS = buildStatus(Code.ok);
+
+type Frames = Message[];
 
 /** The sending side of the frontend. */
 export class ReplySender {
@@ -27,7 +29,7 @@ export class ReplySender {
   readonly #outboxes: Outboxes;
   /** What becomes a mark. */
   readonly #mark: Message;
-  readonly #stalled: (client: Client<Frames>) => void;
+  readonly #stalled: (client: Client<Body>) => void;
   /** Replies that were not delivered: the client had left, or took none for too long. */
   undelivered = 0;
 
@@ -43,7 +45,7 @@ export class ReplySender {
     messages: MessagePool,
     clients: Clients,
     unreadBytes: number,
-    stalled: (client: Client<Frames>) => void,
+    stalled: (client: Client<Body>) => void,
   ) {
     this.#socket = socket;
     this.#messages = messages;
@@ -74,21 +76,24 @@ export class ReplySender {
   }
 
   /** Whether a client takes no replies, and has half of those waiting that it may have. */
-  isStalled(client: Client<Frames>, now: number): boolean {
+  isStalled(client: Client<Body>, now: number): boolean {
     return this.#outboxes.isStalled(client, now);
   }
 
-  /**
-   * Sends a reply whose frames weigh so much (`weigh`), or keeps it until the client takes it, if that has
-   * room left. The frames are given away.
-   */
-  reply(
+  /** Sends a reply with `StatusFlag`s, or keeps it until the client takes it, if that has room left. */
+  reply(to: Address, code: number, flags: number, content: Content, now: number): void {
+    const weight = weigh(content.size, framesOf(content));
+    this.#reply(to, code, flags, this.#messagesOf(content), weight, now);
+  }
+
+  /** The frames are given away; what they weigh: see `weigh`. */
+  #reply(
     to: Address,
     code: number,
+    flags: number,
     frames: Frames,
     weight: number,
     now: number,
-    flags = 0,
   ): void {
     const outbox = this.#outboxes.of(to.client);
     const free = outbox.waiting.length === 0 && this.#outboxes.isOpen(outbox, now);
@@ -104,13 +109,23 @@ export class ReplySender {
   }
 
   /** Sends an error reply that the broker made, with `StatusFlag`s. */
-  replyError(to: Address, code: number, message: string, now: number, flags = 0): void {
+  replyError(to: Address, code: number, flags: number, message: string, now: number): void {
     const text = new TextEncoder().encode(message);
-    this.reply(to, code, [this.#messages.from(text)], weigh(text.length, 1), now, flags);
+    this.#reply(to, code, flags, [this.#messages.from(text)], weigh(text.length, 1), now);
+  }
+
+  #messagesOf(content: Content): Frames {
+    const { size, sizes = [size] } = content;
+    let from = 0;
+    return sizes.map((size) => {
+      const message = this.#messages.from(partOf(content, from, size));
+      from += size;
+      return message;
+    });
   }
 
   /** A client has left: nothing that waits is for it any more. */
-  forget(client: Client<Frames>): void {
+  forget(client: Client<Body>): void {
     this.#drop(this.#outboxes.forget(client));
   }
 
@@ -142,7 +157,7 @@ export class ReplySender {
     // Right before the first frame, as libzmq may take news in with it. A reply that has waited was checked before.
     const isFirst = outbox.waiting.length === 0;
     if (isFirst && !this.#clients.reaches(to.client, now)) return "gone";
-    const sent = socket.sendMore(to.client.routingId);
+    const sent = socket.sendMore(this.#clients.routingId(to.client));
     if (sent !== "sent") return sent;
     for (const frame of to.envelope) socket.sendMore(frame);
     // The delimiter. Now and then it is a mark, which shows when libzmq has sent it.
@@ -211,6 +226,15 @@ export class ReplySender {
   #drop(replies: readonly Reply[]): void {
     for (const { frames } of replies) this.#finish(frames, "gone");
   }
+}
+
+/** Bytes of a content, in memory. */
+function partOf(content: Content, from: number, count: number): Uint8Array<ArrayBuffer> {
+  const { bytes, start } = content;
+  if (bytes !== undefined) return bytes.subarray(start + from, start + from + count);
+  const copy = new Uint8Array(count);
+  content.copyTo(copy, 0, from, count);
+  return copy;
 }
 
 function frameAt(frames: Frames, index: number): Message {

@@ -5,33 +5,23 @@
  * @module
  */
 
-import type { Client, JobRequest } from "../broker/job.ts";
+import type { Client } from "../broker/job.ts";
 import type { Settings } from "../options/settings.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { MAX_ENVELOPE_BYTES, MAX_ENVELOPE_FRAMES, parseRequestHeader } from "../wire/request.ts";
 import { Arena } from "../zmq/arena.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Socket } from "../zmq/socket.ts";
-import type { Clients, Frames } from "./clients.ts";
+import type { Body, BodyPool } from "./body.ts";
+import type { Clients } from "./clients.ts";
+import type { ClientRequest, SourceEvents } from "./source.ts";
 import { Surplus } from "./surplus.ts";
 
-/**
- * A request as it came. `bytes` counts the whole body as it came, `requestTimeout` is 0 where the client
- * set none, and `body` has no frames when it was too large.
- */
-export interface ClientRequest extends JobRequest<Frames> {
-  /** Why the body is too large; undefined: it is not. */
-  excess: string | undefined;
-}
-
 /** What a `RequestReader` has read. */
-export interface RequestEvents {
-  /** A well-formed request. The record is the listener's now. */
-  request(client: Client<Frames>, request: ClientRequest): void;
-  /** A client takes a request back. */
-  cancel(client: Client<Frames>, requestId: number, envelope: ClientRequest["envelope"]): void;
-}
+export type RequestEvents = Pick<SourceEvents, "request" | "cancel">;
 
+/** A frame of so many bytes is not kept until the next one comes. */
+const LARGE_BYTES = 65_536;
 const NO_FRAMES: readonly Uint8Array<ArrayBuffer>[] = [];
 /** The header of requests that have none. */
 const PLAIN = { id: undefined, timeout: 0, requestTimeout: 0, key: "" };
@@ -40,6 +30,7 @@ const PLAIN = { id: undefined, timeout: 0, requestTimeout: 0, key: "" };
 export class RequestReader {
   readonly #socket: Socket;
   readonly #messages: MessagePool;
+  readonly #bodies: BodyPool;
   readonly #clients: Clients;
   readonly #events: RequestEvents;
   readonly #maxMessageSize: number;
@@ -60,12 +51,14 @@ export class RequestReader {
   constructor(
     socket: Socket,
     messages: MessagePool,
+    bodies: BodyPool,
     clients: Clients,
     limits: Pick<Settings, "maxMessageSize" | "maxFrames">,
     events: RequestEvents,
   ) {
     this.#socket = socket;
     this.#messages = messages;
+    this.#bodies = bodies;
     this.#clients = clients;
     this.#events = events;
     this.#maxMessageSize = limits.maxMessageSize;
@@ -119,40 +112,63 @@ export class RequestReader {
 
   /** Reads the rest of a request. A body that is too large is dropped while it is read. */
   #readBody(idSize: number, envelope: ClientRequest["envelope"]): void {
-    let frame = this.#messages.take();
-    let bytes = this.#socket.receive(frame);
+    let frame = this.#scratch;
+    const size = this.#socket.receive(frame);
     const client = this.#clients.sender(this.#id, idSize, frame);
-    // Not empty at first: an array that grows takes room for many.
-    const body = [frame];
-    let { more } = frame;
-    while (more && bytes <= this.#maxMessageSize && body.length < this.#maxFrames) {
+    if (!frame.more) {
+      const body = this.#bodies.take(size > this.#maxMessageSize ? 0 : size);
+      frame.copyTo(body.bytes, body.size);
+      if (size > LARGE_BYTES) frame.clear();
+      return this.#announce(client, envelope, body, size, 1);
+    }
+    let bytes = size;
+    const frames = [this.#messages.moved(frame)];
+    const sizes = [size];
+    let more = true;
+    while (more && bytes <= this.#maxMessageSize && sizes.length < this.#maxFrames) {
       frame = this.#messages.take();
-      bytes += this.#socket.receive(frame);
-      body.push(frame);
+      const size = this.#socket.receive(frame);
+      bytes += size;
+      frames.push(frame);
+      sizes.push(size);
       more = frame.more;
     }
-    const frames = body.length;
-    if (more || bytes > this.#maxMessageSize) this.#messages.releaseAll(body.splice(0));
-    if (!more) return this.#announce(client, envelope, body, bytes, frames);
+    const isTooLarge = more || bytes > this.#maxMessageSize;
+    const body = isTooLarge ? this.#bodies.take(0) : this.#join(frames, sizes, bytes);
+    this.#messages.releaseAll(frames);
+    if (!more) return this.#announce(client, envelope, body, bytes, sizes.length);
     this.#surplus.skip((rest) => {
-      this.#announce(client, envelope, body, bytes + rest.bytes, frames + rest.frames);
+      this.#announce(client, envelope, body, bytes + rest.bytes, sizes.length + rest.frames);
     });
+  }
+
+  /** A body of several frames, of `bytes` together. */
+  #join(frames: readonly Message[], sizes: readonly number[], bytes: number): Body {
+    const body = this.#bodies.take(bytes);
+    body.sizes = sizes;
+    let at = 0;
+    frames.forEach((frame, index) => {
+      const size = sizes[index] ?? 0;
+      frame.copyTo(body.bytes.subarray(at), size);
+      at += size;
+    });
+    return body;
   }
 
   /** Passes on a request that has come whole. */
   #announce(
-    client: Client<Frames>,
+    client: Client<Body>,
     envelope: ClientRequest["envelope"],
-    body: Frames,
+    body: Body,
     bytes: number,
     frames: number,
   ): void {
-    if (!client.connected) return this.#messages.releaseAll(body);
+    if (!client.connected) return this.#bodies.release(body);
     const header = envelope.length > 0
       ? parseRequestHeader(envelope.at(-1) ?? EMPTY_FRAME)
       : undefined;
     if (header?.type === "cancel") {
-      this.#messages.releaseAll(body);
+      this.#bodies.release(body);
       return this.#events.cancel(client, header.id, envelope);
     }
     const { id: requestId, timeout, requestTimeout, key } = header ?? PLAIN;

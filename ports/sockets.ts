@@ -13,10 +13,13 @@ import type { Library } from "../zmq/library.ts";
 import { MessagePool } from "../zmq/message.ts";
 import { Poller } from "../zmq/poller.ts";
 import { Context } from "../zmq/socket.ts";
-import { Backend, type BackendEvents } from "./backend.ts";
-import { Frontend, type FrontendEvents } from "./frontend.ts";
+import { BodyPool } from "./body.ts";
 import { IpcFiles } from "./ipc_files.ts";
+import type { Lane, LaneEvents } from "./lane.ts";
+import type { Source, SourceEvents } from "./source.ts";
 import { ZapHandler } from "./zap_handler.ts";
+import { ZmqLane } from "./zmq_lane.ts";
+import { ZmqSource } from "./zmq_source.ts";
 
 /** What the sockets are made of. */
 export interface SocketOptions
@@ -40,24 +43,24 @@ export interface AccessOptions {
 
 /** What the sockets report while they are read. */
 export interface SocketEvents {
-  front: FrontendEvents;
-  back: BackendEvents;
-  /** Whether a peer may connect. */
-  decide(request: ZapRequest): ZapDecision;
+  source: SourceEvents;
+  lane: LaneEvents;
+  /** Whether a peer may connect; `source` has those that are there. */
+  decide(request: ZapRequest, source: ZmqSource): ZapDecision;
 }
 
-/** The frontend, the backend, and the ZAP handler where not all may connect. */
+/** The source, the lane, and the ZAP handler where not all may connect. */
 export class Sockets {
   readonly #context: Context;
   readonly #files: IpcFiles;
   readonly #poller: Poller;
-  readonly #endpoints: string[] = [];
+  readonly #messages: MessagePool;
+  readonly #zap: ZapHandler | undefined;
   #backend: string;
-  /** Bodies, for all sockets. */
-  readonly messages: MessagePool;
-  readonly front: Frontend;
-  readonly back: Backend;
-  readonly zap: ZapHandler | undefined;
+  /** Bodies of requests and of kept answers. */
+  readonly bodies = new BodyPool();
+  readonly source: Source;
+  readonly lane: Lane;
 
   /**
    * Opens and binds all; `unreadBytes`: maximum bytes of replies that clients have not taken.
@@ -68,37 +71,33 @@ export class Sockets {
     const { access, frontend, backend } = options;
     const context = this.#context = new Context(library);
     const files = this.#files = new IpcFiles(library);
-    const messages = this.messages = new MessagePool(library);
+    const messages = this.#messages = new MessagePool(library);
+    const { bodies } = this;
     const bounds = { ...options, ipv6: [...frontend, backend].some(isIpv6), unreadBytes };
-    const opened: { close(lingerMs: number): void }[] = [];
+    const closers: (() => void)[] = [];
     try {
-      const front = this.front = new Frontend(
-        context,
-        messages,
-        { ...bounds, zap: access && { domain: ZapDomain.clients, secretKey: access.secretKey } },
-        events.front,
-      );
-      opened.push(front);
-      const back = this.back = new Backend(
-        context,
-        messages,
-        { ...bounds, zap: backendZap(access) },
-        events.back,
-      );
-      opened.push(back);
-      this.zap = access &&
-        new ZapHandler(context, messages, (request) => events.decide(request));
-      if (this.zap !== undefined) opened.push(this.zap);
-      for (const endpoint of frontend) {
-        this.#endpoints.push(files.bind(endpoint, () => front.bind(endpoint)));
-      }
-      this.#backend = files.bind(backend, () => back.bind(backend));
-      const ports = [front, back, ...this.zap === undefined ? [] : [this.zap]];
+      const frontZap = access && { domain: ZapDomain.clients, secretKey: access.secretKey };
+      const sourceOptions = { ...bounds, zap: frontZap };
+      const source = new ZmqSource(context, messages, bodies, sourceOptions, events.source);
+      closers.push(() => source.closeNow());
+      const laneOptions = { ...bounds, zap: backendZap(access) };
+      const lane = new ZmqLane(context, messages, laneOptions, events.lane);
+      closers.push(() => lane.close());
+      const zap = access &&
+        new ZapHandler(context, messages, (request) => events.decide(request, source));
+      if (zap !== undefined) closers.push(() => zap.close());
+      source.zap = zap;
+      for (const endpoint of frontend) files.bind(endpoint, () => source.bind(endpoint));
+      this.#backend = files.bind(backend, () => lane.bind(backend));
+      const ports = [source, lane, ...zap === undefined ? [] : [zap]];
       this.#poller = new Poller(context, ports.map(({ socket }) => socket));
+      this.source = source;
+      this.lane = lane;
+      this.#zap = zap;
     } catch (error) {
       files.remove();
       // Open sockets would keep the context from ever terminating.
-      for (const port of opened) port.close(0);
+      for (const close of closers) close();
       context.terminateSync();
       throw error;
     }
@@ -106,7 +105,7 @@ export class Sockets {
 
   /** The endpoints really bound for clients. */
   get frontend(): readonly string[] {
-    return this.#endpoints;
+    return this.source.endpoints;
   }
 
   /** The endpoint really bound for workers. */
@@ -121,7 +120,7 @@ export class Sockets {
    */
   moveBackend(endpoint: string): void {
     const before = this.#backend;
-    this.#backend = this.#files.bind(endpoint, () => this.back.bind(endpoint));
+    this.#backend = this.#files.bind(endpoint, () => this.lane.bind(endpoint));
     this.#files.forget(before);
   }
 
@@ -144,31 +143,45 @@ export class Sockets {
     this.#poller.wake();
   }
 
+  /** Answers the next question whether a peer may connect; false: there is none. */
+  answerQuestion(): boolean {
+    return this.#zap?.read() ?? false;
+  }
+
+  /** Whether there is such a question. */
+  get hasQuestion(): boolean {
+    return this.#zap?.socket.readable() ?? false;
+  }
+
   /** Gives memory back that is not in use. */
   giveBackMemory(): void {
-    this.messages.dropFree();
+    this.source.giveBackMemory();
+    this.lane.giveBackMemory();
+    this.bodies.dropFree();
+    this.#messages.dropFree();
     this.#context.trim();
   }
 
   /** Closes all; what was sent is still delivered for up to `lingerMs`. */
   async close(lingerMs: number): Promise<void> {
-    this.#closeAll(lingerMs);
+    this.#closeRest();
+    await this.source.close(lingerMs);
     await this.#context.terminate();
   }
 
   /** Closes all on this thread; what was sent and is still here is lost. */
   closeNow(): void {
-    this.#closeAll(0);
+    this.#closeRest();
+    this.source.closeNow();
     this.#context.terminateSync();
   }
 
-  #closeAll(lingerMs: number): void {
+  #closeRest(): void {
     // While the socket is open, no other file can get the number that this one is known by.
     this.#files.remove();
     this.#poller.close();
-    this.back.close();
-    this.front.close(lingerMs);
-    this.zap?.close();
+    this.lane.close();
+    this.#zap?.close();
   }
 }
 

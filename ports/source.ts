@@ -1,6 +1,6 @@
 /**
  * Where requests come from and answers go: the seam between the broker's loop and the sockets that clients talk to.
- * Types only. Two kinds stand behind it: native_source.ts, on sockets of our own, and zmq_source.ts.
+ * Types only. Behind it stands zmq_source.ts.
  *
  * @module
  */
@@ -25,6 +25,8 @@ export interface ClientRequest extends JobRequest<Body> {
 
 /** What a source reports while it is read. */
 export interface SourceEvents {
+  /** Whether another message may be read now: asked before each, as one may have filled the queue. */
+  mayRead(): boolean;
   /** A well-formed request. The record is the listener's now. */
   request(client: Client<Body>, request: ClientRequest): void;
   /** A client takes a request back. */

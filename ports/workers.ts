@@ -12,9 +12,9 @@ import type { Worker } from "../broker/job.ts";
 import { OrderWatch } from "../broker/order.ts";
 import { LogQuota } from "../wire/log_quota.ts";
 import { Code } from "../wire/request.ts";
-import type { Backend, WorkerLine } from "./backend.ts";
+import type { Lane, WorkerLine } from "./lane.ts";
 import type { EventQueue } from "./event_queue.ts";
-import type { Frames } from "./frontend.ts";
+import type { Body } from "./body.ts";
 import type { NewProcess, WorkerLook } from "./messages.ts";
 import { Processes } from "./processes.ts";
 
@@ -23,8 +23,8 @@ const LOG_LIMITS = { lines: 5000, bytes: 4 * 1024 ** 2 };
 
 /** What `Workers` works with. */
 export interface WorkerGround {
-  broker: Broker<Frames>;
-  back: Backend;
+  broker: Broker<Body>;
+  lane: Lane;
   events: EventQueue;
   /** Learns the keys of workers; undefined: they need none. */
   access: AccessControl | undefined;
@@ -32,22 +32,22 @@ export interface WorkerGround {
 
 /** Workers, from the start of their processes to the end. */
 export class Workers {
-  readonly #broker: Broker<Frames>;
-  readonly #back: Backend;
+  readonly #broker: Broker<Body>;
+  readonly #lane: Lane;
   readonly #events: EventQueue;
   readonly #access: AccessControl | undefined;
   readonly #processes = new Processes();
   /** Workers in service, by the pool's numbers. */
-  readonly #workers = new Map<number, Worker<Frames>>();
+  readonly #workers = new Map<number, Worker<Body>>();
   readonly #lines = new LogQuota(LOG_LIMITS);
-  readonly #order = new OrderWatch<Frames>();
+  readonly #order = new OrderWatch<Body>();
   /** Workers that were given up because they had lost a job. */
   lostJobs = 0;
 
   /** Knows no worker yet. */
-  constructor({ broker, back, events, access }: WorkerGround) {
+  constructor({ broker, lane, events, access }: WorkerGround) {
     this.#broker = broker;
-    this.#back = back;
+    this.#lane = lane;
     this.#events = events;
     this.#access = access;
   }
@@ -77,7 +77,7 @@ export class Workers {
     const worker = this.#workers.get(number);
     if (worker === undefined) return;
     this.#broker.retire(worker);
-    this.#back.stop(worker);
+    this.#lane.stop(worker);
   }
 
   /** The place of an isolated worker is needed: it is to be ended now. */
@@ -95,14 +95,10 @@ export class Workers {
   // ---- what workers say ----
 
   /** Puts the worker into service whose token a peer shows; undefined: the token is not a worker's. */
-  admit(
-    token: string,
-    routingId: Uint8Array<ArrayBuffer>,
-    now: number,
-  ): Worker<Frames> | undefined {
+  admit(token: string, now: number): Worker<Body> | undefined {
     const number = this.#processes.take(token);
     if (number === undefined) return undefined;
-    const worker = this.#broker.addWorker(number, routingId, now);
+    const worker = this.#broker.addWorker(number, now);
     this.#workers.set(number, worker);
     this.#events.add({ type: "ready", worker: number });
     return worker;
@@ -123,13 +119,13 @@ export class Workers {
   }
 
   /** A worker will leave of its own accord. */
-  leaving(worker: Worker<Frames>): void {
+  leaving(worker: Worker<Body>): void {
     this.#broker.retire(worker);
     this.#events.add({ type: "leaving", worker: worker.id });
   }
 
   /** A worker's last word, or its connection is gone. */
-  gone(worker: Worker<Frames>, end: "left" | "died", now: number): void {
+  gone(worker: Worker<Body>, end: "left" | "died", now: number): void {
     const wasAsked = worker.state === "retiring";
     this.#forget(worker, end, now);
     if (end === "left") this.#events.add({ type: "left", worker: worker.id });
@@ -137,17 +133,17 @@ export class Workers {
   }
 
   /** A worker reports its memory. */
-  memory(worker: Worker<Frames>, bytes: number): void {
+  memory(worker: Worker<Body>, bytes: number): void {
     this.#events.add({ type: "memory", worker: worker.id, bytes });
   }
 
   /** Whether a worker may log another line, of so many bytes. */
-  mayLog(worker: Worker<Frames>, bytes: number, now: number): boolean {
+  mayLog(worker: Worker<Body>, bytes: number, now: number): boolean {
     return this.#lines.admits(worker.id, bytes, now);
   }
 
   /** A worker logs a line. */
-  log(worker: Worker<Frames>, line: WorkerLine): void {
+  log(worker: Worker<Body>, line: WorkerLine): void {
     this.#events.add({ type: "line", worker: worker.id, line });
   }
 
@@ -161,15 +157,15 @@ export class Workers {
   /** Gives up workers whose handlers don't stop; what they have not started, they must not start. */
   endOverruns(): void {
     for (const { worker, jobs, step } of this.#broker.takeOverruns()) {
-      for (const job of jobs) this.#back.cancel(worker, job.id, Code.cancelled);
+      for (const job of jobs) this.#lane.cancel(worker, job.id, Code.cancelled);
       if (step === "end") this.#events.add({ type: "overran", worker: worker.id });
       else this.#isolated(worker);
     }
   }
 
   /** An isolated worker must show that it is not stuck as a whole. */
-  #isolated(worker: Worker<Frames>): void {
-    this.#back.ask(worker);
+  #isolated(worker: Worker<Body>): void {
+    this.#lane.ask(worker);
     this.#events.add({ type: "isolated", worker: worker.id });
   }
 
@@ -214,12 +210,12 @@ export class Workers {
     return this.#lines.wait(now);
   }
 
-  #forget(worker: Worker<Frames>, end: "left" | "died", now: number): void {
+  #forget(worker: Worker<Body>, end: "left" | "died", now: number): void {
     if (end === "died" && worker.jobs.size > 0) {
       this.#events.add({ type: "diedBusy", worker: worker.id });
     }
     this.#broker.removeWorker(worker, end, now);
-    this.#back.forget(worker);
+    this.#lane.forget(worker);
     this.#workers.delete(worker.id);
   }
 }

@@ -117,6 +117,14 @@ export class MessagePool {
     return message;
   }
 
+  /** A message with the content of `source`, which is empty then. */
+  moved(source: Message): Message {
+    const message = this.take();
+    message.copyFrom(source);
+    source.clear();
+    return message;
+  }
+
   /** Keeps the slot of a message that was sent, and so is empty, for the next `take`. */
   putBack(message: Message): void {
     this.#free.push(message);

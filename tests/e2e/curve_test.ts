@@ -9,7 +9,8 @@ import { strict as assert } from "node:assert";
 import { Client } from "../../client.ts";
 import { serve } from "../../mod.ts";
 import { ZapHandler } from "../../ports/zap_handler.ts";
-import { Frontend } from "../../ports/frontend.ts";
+import { BodyPool } from "../../ports/body.ts";
+import { ZmqSource } from "../../ports/zmq_source.ts";
 import type { ZapDecision } from "../../wire/zap.ts";
 import { Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
@@ -367,7 +368,8 @@ class Entrance {
   readonly #context = new Context(library);
   readonly #messages = new MessagePool(library);
   readonly door: ZapHandler | undefined;
-  readonly front: Frontend;
+  readonly #bodies = new BodyPool();
+  readonly front: ZmqSource;
   requests = 0;
   gone = 0;
 
@@ -380,10 +382,11 @@ class Entrance {
       ipv6: false,
       zap: { domain: "clients" },
     };
-    this.front = new Frontend(this.#context, this.#messages, options, {
+    this.front = new ZmqSource(this.#context, this.#messages, this.#bodies, options, {
+      mayRead: () => true,
       request: (_client, { body }) => {
         this.requests++;
-        for (const frame of body) this.#messages.release(frame);
+        this.#bodies.release(body);
       },
       cancel: () => {},
       gone: () => this.gone++,
@@ -510,11 +513,11 @@ Deno.test("Frontend learns that a client has left when its notice found no room"
   await new Promise((resolve) => setTimeout(resolve, 300));
   await until("all is read", () => (entrance.pass(), entrance.requests === REQUESTS));
   await until("it is gone", () => (entrance.pass(), entrance.gone === 1));
-  assert.equal(entrance.front.clients.size, 0);
+  assert.equal(entrance.front.known.size, 0);
   // Its connection may take a moment more to be taken down.
   await until("it is not counted", () => {
     entrance.pass();
-    return entrance.front.clients.connections(performance.now()) === 0;
+    return entrance.front.known.connections(performance.now()) === 0;
   });
 });
 

@@ -5,8 +5,10 @@
 
 import { strict as assert } from "node:assert";
 import { Census } from "../../ports/census.ts";
-import { type Frames, Frontend } from "../../ports/frontend.ts";
-import type { ClientRequest } from "../../ports/request_reader.ts";
+import { type Body, BodyPool } from "../../ports/body.ts";
+import { MemoryContent } from "../../ports/content.ts";
+import { ZmqSource } from "../../ports/zmq_source.ts";
+import type { ClientRequest } from "../../ports/source.ts";
 import type { Client } from "../../broker/job.ts";
 import { openLibrary, Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
@@ -34,15 +36,16 @@ const REQ = 3;
  */
 const INTERRUPTED_MS = 1;
 
-type Asked = ClientRequest & { client: Client<Frames> };
+type Asked = ClientRequest & { client: Client<Body> };
 
 /** A frontend that keeps what it is asked. */
 class Front {
   readonly #context: Context;
   readonly #messages: MessagePool;
-  readonly frontend: Frontend;
+  readonly #bodies = new BodyPool();
+  readonly frontend: ZmqSource;
   readonly asked: Asked[] = [];
-  readonly gone: Client<Frames>[] = [];
+  readonly gone: Client<Body>[] = [];
   /** Bodies of replies that the system has held up. */
   readonly interrupted = new Set<string>();
 
@@ -51,7 +54,8 @@ class Front {
     this.#context = new Context(opened);
     this.#messages = new MessagePool(opened);
     const options = { maxMessageSize: 1000, maxFrames: 10, unreadBytes: 1_000_000, ipv6: false };
-    this.frontend = new Frontend(this.#context, this.#messages, options, {
+    this.frontend = new ZmqSource(this.#context, this.#messages, this.#bodies, options, {
+      mayRead: () => true,
       request: (client, request) => this.asked.push({ ...request, client }),
       cancel: () => {},
       gone: (client) => this.gone.push(client),
@@ -81,9 +85,9 @@ class Front {
   }
 
   reply(to: Asked, body: string): void {
-    const frame = this.#messages.from(bytes(body));
+    const content = new MemoryContent().set(bytes(body), 0, body.length);
     const startedAt = performance.now();
-    this.frontend.replies.reply(to, 200, [frame], body.length, startedAt);
+    this.frontend.reply(to, 200, 0, content, startedAt);
     if (performance.now() - startedAt > INTERRUPTED_MS) this.interrupted.add(body);
   }
 
@@ -94,7 +98,7 @@ class Front {
 }
 
 function bodyOf({ body }: Asked): string {
-  return body.map((frame) => text(frame.bytes())).join("|");
+  return body.toFrames().map((frame) => text(frame)).join("|");
 }
 
 /** Endpoints of both kinds. */
@@ -118,10 +122,10 @@ Deno.test("Frontend ends what a client had asked, and serves the newcomer, when 
     front.reply(second, "for the newcomer");
     assert.deepEqual(await newcomer.receiveText(), ["", "for the newcomer"]);
     assert.equal(front.frontend.replies.undelivered, 1);
-    const { takeovers: count, lastTakeover: last } = front.frontend.clients;
+    const { takeovers: count, lastTakeover: last } = front.frontend.known;
     const address = endpoint === TCP ? "127.0.0.1" : "";
     assert.deepEqual([count, last], [1, { identity: "bob", address }]);
-    assert.deepEqual([front.frontend.clients.size, front.frontend.clients.connections(0)], [1, 1]);
+    assert.deepEqual([front.frontend.known.size, front.frontend.known.connections(0)], [1, 1]);
     assert.equal(former.take(), undefined);
   }));
 
@@ -173,14 +177,14 @@ Deno.test("Frontend counts a newcomer that says nothing, and nobody once it has 
   const connection = await silentNewcomer(front, "bob");
   await until("it is known to be another", () => {
     front.read();
-    return front.frontend.clients.connections(performance.now()) === 1 &&
-      front.frontend.clients.takeovers === 1;
+    return front.frontend.known.connections(performance.now()) === 1 &&
+      front.frontend.known.takeovers === 1;
   });
-  assert.deepEqual(front.frontend.clients.lastTakeover, { identity: "bob", address: "" });
+  assert.deepEqual(front.frontend.known.lastTakeover, { identity: "bob", address: "" });
   connection.close();
   await until("nobody is left", () => {
     front.read();
-    return front.frontend.clients.connections(performance.now()) === 0;
+    return front.frontend.known.connections(performance.now()) === 0;
   });
 });
 
@@ -194,10 +198,10 @@ Deno.test("Frontend does not take a client that comes back for one that takes ov
     await peer[Symbol.asyncDispose]();
     await until("it has left", () => {
       front.read();
-      return front.frontend.clients.connections(performance.now()) === 0;
+      return front.frontend.known.connections(performance.now()) === 0;
     });
   }
-  assert.deepEqual([front.frontend.clients.takeovers, front.gone.length], [0, 5]);
+  assert.deepEqual([front.frontend.known.takeovers, front.gone.length], [0, 5]);
 });
 
 Deno.test(
@@ -219,7 +223,7 @@ Deno.test(
       front.reply(first, "for the former");
       front.reply(second, "for the newcomer");
       assert.deepEqual(await newcomer.receiveText(), ["", "for the newcomer"]);
-      assert.deepEqual([front.frontend.replies.undelivered, front.frontend.clients.takeovers], [
+      assert.deepEqual([front.frontend.replies.undelivered, front.frontend.known.takeovers], [
         1,
         1,
       ]);
@@ -352,7 +356,7 @@ Deno.test("Frontend gives no client another one's reply, whatever they do in wha
       for (const peer of [...peers]) close(peer);
       await until(
         "all have left",
-        () => (read(), front.frontend.clients.connections(performance.now()) === 0),
+        () => (read(), front.frontend.known.connections(performance.now()) === 0),
       );
       // What they had asked is nobody's any more.
       const undelivered = front.frontend.replies.undelivered;
@@ -371,7 +375,7 @@ Deno.test("Frontend gives no client another one's reply, whatever they do in wha
       for (const peer of peers) peer.close();
       await context.terminate();
       // A context may never end whose ROUTER is closed while it loses a peer.
-      await until("nobody is left", () => (read(), front.frontend.clients.size === 0));
+      await until("nobody is left", () => (read(), front.frontend.known.size === 0));
     }
   }));
 

@@ -367,7 +367,7 @@ class BrokerModel {
   addWorker(): void {
     if (this.#hands.length >= MAX_WORKERS) return;
     const id = ++this.#workers;
-    const worker = this.#broker.addWorker(id, new Uint8Array([id]), this.#now);
+    const worker = this.#broker.addWorker(id, this.#now);
     this.#hands.push({ worker, jobs: [] });
   }
 
@@ -1005,7 +1005,7 @@ function isOpen({ ends, abortedAt }: Asked): boolean {
 }
 
 function newPeer(number: number): Peer {
-  const client = newClient<string>(new Uint8Array([number]), new Uint8Array(18));
+  const client = newClient<string>(number, new Uint8Array(18));
   return { client, gone: false, waiting: [], servedAt: 0, waitingFrom: 0 };
 }
 

@@ -80,7 +80,7 @@ class Desk {
   client(name: string): Client<Body> {
     const known = this.#clients.get(name);
     if (known !== undefined) return known;
-    const client = newClient<Body>(new TextEncoder().encode(name), new Uint8Array(18));
+    const client = newClient<Body>(name.length, new Uint8Array(18));
     this.#clients.set(name, client);
     return client;
   }
@@ -104,7 +104,7 @@ class Desk {
   /** Brings workers that are ready. */
   workers(...numbers: number[]): void {
     for (const number of numbers) {
-      this.#workers.set(number, this.broker.addWorker(number, new Uint8Array([number]), this.now));
+      this.#workers.set(number, this.broker.addWorker(number, this.now));
     }
   }
 
@@ -2037,7 +2037,7 @@ class Audit {
   #addWorker(): void {
     if (this.#workers.length > 5) return;
     const id = this.#workers.length + this.#past.length + 1;
-    this.#workers.push(this.#broker.addWorker(id, new Uint8Array([id]), this.#now));
+    this.#workers.push(this.#broker.addWorker(id, this.#now));
   }
 
   #retire(): void {
@@ -2083,7 +2083,7 @@ class Audit {
     }
     assert.equal(cancelled.size, 0, "Only this client's jobs are cancelled");
     // It is known no more; a new one has its place in the test's list.
-    this.#clients.splice(index, 1, newClient<Body>(new Uint8Array([index]), new Uint8Array(18)));
+    this.#clients.splice(index, 1, newClient<Body>(index, new Uint8Array(18)));
     for (const entry of mine) entry.client = GONE;
   }
 
@@ -2201,9 +2201,8 @@ class Audit {
   }
 
   #addClient(): void {
-    const id = new Uint8Array([this.#clients.length]);
     this.#lines.push([]);
-    this.#clients.push(newClient<Body>(id, new Uint8Array(18)));
+    this.#clients.push(newClient<Body>(this.#clients.length, new Uint8Array(18)));
   }
 
   #pick<T>(items: readonly T[]): T | undefined {

@@ -18,7 +18,7 @@ const LIMITS: DispatchLimits = {
   maxAttempts: 2,
 };
 const NOW = 1000;
-const CLIENT = newClient<string>(new Uint8Array(1), new Uint8Array(18));
+const CLIENT = newClient<string>(1, new Uint8Array(18));
 /** Nobody counts what is watched. */
 const UNWATCHED = { assigned() {}, unassigned() {} };
 
@@ -35,7 +35,7 @@ class Floor {
 
   /** The handler has taken so many ms for each of 2000 jobs, or `slow` for one in `every`. */
   learn(time: number, every = Infinity, slow = time): this {
-    const teacher = newWorker<string>(0, new Uint8Array(1), NOW);
+    const teacher = newWorker<string>(0, NOW);
     for (let job = 1; job <= 2000; job++) {
       this.dispatch.learn(teacher, (job % every === 1 ? slow : time) * 1000);
     }
@@ -44,7 +44,7 @@ class Floor {
 
   /** A worker that has so many jobs, and started or answered one `since` ms ago. */
   worker(letter: string, jobs: number, since = 0): this {
-    const worker = newWorker<string>(letter.charCodeAt(0), new Uint8Array(1), NOW);
+    const worker = newWorker<string>(letter.charCodeAt(0), NOW);
     this.#workers.set(letter, worker);
     this.roster.add(worker);
     for (let job = 0; job < jobs; job++) this.assign(worker);

@@ -5,11 +5,12 @@
  */
 
 import { strict as assert } from "node:assert";
+import type { Body } from "../../ports/body.ts";
 import { type Outbox, Outboxes, type Reply } from "../../ports/outbox.ts";
 import { type Client, newClient } from "../../broker/job.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { Marks } from "../../zmq/mark.ts";
-import { type Message, MessagePool } from "../../zmq/message.ts";
+import { MessagePool } from "../../zmq/message.ts";
 
 const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
 const messages = new MessagePool(library);
@@ -31,12 +32,12 @@ class Post {
     this.outboxes = new Outboxes({ set, passed: (mark) => this.#passed.delete(mark) }, limit);
   }
 
-  client(name = 1): Client<Message[]> {
-    return newClient(new Uint8Array([name]), new Uint8Array(28));
+  client(name = 1): Client<Body> {
+    return newClient(name, new Uint8Array(28));
   }
 
   /** Hands replies over or keeps them, as the frontend does; how many were given up. */
-  reply(client: Client<Message[]>, bytes: number, times = 1): number {
+  reply(client: Client<Body>, bytes: number, times = 1): number {
     const outbox = this.outboxes.of(client);
     let lost = 0;
     for (; times > 0; times--) {
@@ -55,7 +56,7 @@ class Post {
 
 const scratch = messages.take();
 
-function replyOf(client: Client<Message[]>, bytes: number): Reply {
+function replyOf(client: Client<Body>, bytes: number): Reply {
   const to = { client, envelope: [], requestId: undefined };
   return { to, code: 200, flags: 0, frames: [], bytes };
 }

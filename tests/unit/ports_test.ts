@@ -7,11 +7,12 @@
 
 import { parseStatus } from "../rig/status.ts";
 import { strict as assert } from "node:assert";
-import { Backend } from "../../ports/backend.ts";
+import { type Body, BodyPool } from "../../ports/body.ts";
 import { routingKey } from "../../ports/clients.ts";
-import { type Frames, Frontend } from "../../ports/frontend.ts";
-import type { ClientRequest } from "../../ports/request_reader.ts";
-import { weigh } from "../../ports/outbox.ts";
+import { type Content, keep, MemoryContent } from "../../ports/content.ts";
+import type { ClientRequest } from "../../ports/source.ts";
+import { ZmqLane } from "../../ports/zmq_lane.ts";
+import { ZmqSource } from "../../ports/zmq_source.ts";
 import {
   type Client,
   type Job,
@@ -88,22 +89,24 @@ class StrictPool extends MessagePool {
 }
 
 interface Asked extends ClientRequest {
-  client: Client<Frames>;
+  client: Client<Body>;
 }
 
-/** A Frontend, and what it told of. */
+/** A ZmqSource, and what it told of. */
 class Front {
   readonly #context = new Context(library);
   readonly messages = new StrictPool(library);
-  readonly frontend: Frontend;
+  readonly bodies = new BodyPool();
+  readonly frontend: ZmqSource;
   readonly requests: Asked[] = [];
-  readonly gone: Client<Frames>[] = [];
+  readonly gone: Client<Body>[] = [];
   readonly cancelled: Pick<Asked, "client" | "requestId" | "envelope">[] = [];
   now = 0;
 
   constructor({ endpoint = TCP, maxMessageSize = MAX_MESSAGE, unreadBytes = UNREAD_BYTES } = {}) {
     const options = { maxMessageSize, maxFrames: MAX_FRAMES, unreadBytes, ipv6: false };
-    this.frontend = new Frontend(this.#context, this.messages, options, {
+    this.frontend = new ZmqSource(this.#context, this.messages, this.bodies, options, {
+      mayRead: () => true,
       request: (client, request) => this.requests.push({ ...request, client }),
       cancel: (client, requestId, envelope) => this.cancelled.push({ client, requestId, envelope }),
       gone: (client) => this.gone.push(client),
@@ -138,18 +141,7 @@ class Front {
   }
 
   reply(to: Asked, code: number, ...frames: Frame[]): void {
-    const bytes = frames.reduce((sum, frame) => sum + toBytes(frame).length, 0);
-    this.frontend.replies.reply(
-      to,
-      code,
-      this.frames(frames),
-      weigh(bytes, frames.length),
-      this.now,
-    );
-  }
-
-  frames(frames: Frame[]): Frames {
-    return frames.map((frame) => this.messages.from(toBytes(frame)));
+    this.frontend.reply(to, code, 0, contentOf(frames), this.now);
   }
 
   flush(): void {
@@ -170,10 +162,9 @@ class Front {
     assert.equal(this.frontend.replies.undelivered, undelivered + 1);
   }
 
-  /** Messages in use beside the port's own two and the bodies of these requests. */
-  inUse(...asked: Asked[]): number {
-    const bodies = asked.reduce((sum, { body }) => sum + body.length, 0);
-    return this.messages.out.size - 2 - bodies;
+  /** Messages in use beside the port's own two. */
+  get inUse(): number {
+    return this.messages.out.size - 2;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -186,8 +177,14 @@ function toBytes(frame: Frame): Bytes {
   return typeof frame === "string" ? bytes(frame) : frame;
 }
 
-function texts(frames: Frames): string[] {
-  return frames.map((frame) => text(frame.bytes()));
+const pool = new BodyPool();
+
+function contentOf(frames: Frame[]): Content {
+  return new MemoryContent().setBody(pool.fromFrames(frames.map(toBytes)));
+}
+
+function texts(body: Body | undefined): string[] {
+  return (body?.toFrames() ?? []).map((frame) => text(frame));
 }
 
 function hexes(frames: readonly Uint8Array[]): string[] {
@@ -212,7 +209,7 @@ const ENVELOPES: [string, Frame[]][] = [
 ];
 
 for (const [what, envelope] of ENVELOPES) {
-  Deno.test(`Frontend reads a request and gives its envelope back when that ${what}`, async () => {
+  Deno.test(`ZmqSource reads a request and gives its envelope back when that ${what}`, async () => {
     await using front = new Front();
     await using peer = new Peer(front.endpoint);
     peer.send(...envelope, "", "body", "", "more");
@@ -226,7 +223,7 @@ for (const [what, envelope] of ENVELOPES) {
     const expected = [...envelope, "", "answer", "", "end"].map(toBytes);
     assert.deepEqual(hexes(await peer.receive()), hexes(expected));
     assert.equal(front.frontend.requests.malformed, 0);
-    assert.equal(front.inUse(asked), 0);
+    assert.equal(front.inUse, 0);
   });
 }
 
@@ -245,7 +242,7 @@ const MALFORMED: [string, Frame[]][] = [
 ];
 
 for (const [what, frames] of MALFORMED) {
-  Deno.test(`Frontend drops and counts a message, and reads the next, when it ${what}`, async () => {
+  Deno.test(`ZmqSource drops and counts a message, and reads the next, when it ${what}`, async () => {
     await using front = new Front();
     await using peer = new Peer(front.endpoint);
     peer.send("", "before");
@@ -257,11 +254,11 @@ for (const [what, frames] of MALFORMED) {
     assert.deepEqual(hexes(after.envelope), hexes([bytes("mark")]));
     assert.equal(front.frontend.requests.malformed, 1);
     assert.deepEqual(front.gone, []);
-    assert.equal(front.frontend.clients.size, 1);
+    assert.equal(front.frontend.known.size, 1);
   });
 }
 
-Deno.test("Frontend takes a body of one empty frame for a request", async () => {
+Deno.test("ZmqSource takes a body of one empty frame for a request", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
   peer.send("", "");
@@ -272,7 +269,7 @@ Deno.test("Frontend takes a body of one empty frame for a request", async () => 
   assert.deepEqual(await peer.receiveText(), ["", ""]);
 });
 
-Deno.test("Frontend takes the first empty frame for the envelope's end when there are several", async () => {
+Deno.test("ZmqSource takes the first empty frame for the envelope's end when there are several", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
   peer.send("id", "", "", "", "body");
@@ -281,7 +278,7 @@ Deno.test("Frontend takes the first empty frame for the envelope's end when ther
   assert.deepEqual(texts(asked.body), ["", "", "body"]);
 });
 
-Deno.test("Frontend sorts messages out when well-formed and other ones come at random", async () => {
+Deno.test("ZmqSource sorts messages out when well-formed and other ones come at random", async () => {
   const seed = Math.floor(Math.random() * 2 ** 31) + 1;
   const random = randomNumbers(seed);
   const MESSAGES = 1000;
@@ -306,14 +303,14 @@ Deno.test("Frontend sorts messages out when well-formed and other ones come at r
     front.read();
     return front.requests.length + front.frontend.requests.malformed >= MESSAGES;
   });
-  const read = front.requests.map(({ envelope, body }) =>
-    [...hexes(envelope), "/", ...hexes(body.map((frame) => frame.bytes()))].join()
+  const read = front.requests.map(({ envelope, body, excess }) =>
+    [...hexes(envelope), "/", ...excess === undefined ? hexes(body.toFrames()) : []].join()
   );
   assert.deepEqual(read, expected, `Seed ${seed}`);
   assert.equal(front.frontend.requests.malformed, malformed, `Seed ${seed}`);
 });
 
-Deno.test("Frontend knows our client's requests by their header, wherever they were sent through", async () => {
+Deno.test("ZmqSource knows our client's requests by their header, wherever they were sent through", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
   const header = buildRequestHeader({
@@ -339,7 +336,7 @@ Deno.test("Frontend knows our client's requests by their header, wherever they w
   );
 });
 
-Deno.test("Frontend takes a request for a plain one when a header is not the last envelope frame", async () => {
+Deno.test("ZmqSource takes a request for a plain one when a header is not the last envelope frame", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
   const header = buildRequestHeader({ id: 1, timeout: 250 });
@@ -351,7 +348,7 @@ Deno.test("Frontend takes a request for a plain one when a header is not the las
   }
 });
 
-Deno.test("Frontend tells of a request that is taken back, and keeps nothing of the message", async () => {
+Deno.test("ZmqSource tells of a request that is taken back, and keeps nothing of the message", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
   const header = buildRequestHeader({ type: "cancel", id: 7 });
@@ -365,12 +362,12 @@ Deno.test("Frontend tells of a request that is taken back, and keeps nothing of 
     assert.equal(requestId, 7);
     assert.deepEqual(hexes(envelope), hexes([bytes("hop"), header]));
   }
-  assert.equal(front.inUse(asked), 0);
+  assert.equal(front.inUse, 0);
 });
 
 // Sizes
 
-Deno.test("Frontend gives a body up and tells its size when it is too large over several frames", async () => {
+Deno.test("ZmqSource gives a body up and tells its size when it is too large over several frames", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
   peer.send("a", "", filled(MAX_MESSAGE - 1), filled(1));
@@ -381,14 +378,14 @@ Deno.test("Frontend gives a body up and tells its size when it is too large over
   const asked = [];
   for (let index = 0; index < 5; index++) asked.push(await front.next());
   assert.deepEqual(asked.map(({ bytes }) => bytes), [1000, 1001, 1706, 1001, 5]);
-  assert.deepEqual(asked.map(({ body }) => body.length), [2, 0, 0, 0, 1]);
+  assert.deepEqual(asked.map(({ body }) => body.size), [1000, 0, 0, 0, 5]);
   const names = asked.map(({ envelope }) => text(envelope[0])).join("");
   assert.equal(names, "abcde");
   assert.equal(front.frontend.requests.malformed, 0);
-  assert.equal(front.inUse(...asked), 0);
+  assert.equal(front.inUse, 0);
 });
 
-Deno.test("Frontend keeps no more than the limit when a body of many small frames is too large", async () => {
+Deno.test("ZmqSource keeps no more than the limit when a body of many small frames is too large", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
   peer.send("", ...Array(3000).fill("x"));
@@ -397,25 +394,25 @@ Deno.test("Frontend keeps no more than the limit when a body of many small frame
   assert(front.messages.peak < MAX_FRAMES + 10, `${front.messages.peak} messages`);
   const after = await front.next();
   assert.deepEqual(texts(after.body), ["after"]);
-  assert.equal(front.inUse(after), 0);
+  assert.equal(front.inUse, 0);
 });
 
-Deno.test("Frontend gives a body up and tells its frames when they are too many", async () => {
+Deno.test("ZmqSource gives a body up and tells its frames when they are too many", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
   peer.send("a", "", ...Array(MAX_FRAMES).fill(""));
   peer.send("b", "", ...Array(MAX_FRAMES + 1).fill(""));
   peer.send("c", "", ...Array(3 * MAX_FRAMES).fill("xy"));
   const [most, ...others] = [await front.next(), await front.next(), await front.next()];
-  assert.deepEqual([most.body.length, most.excess], [MAX_FRAMES, undefined]);
-  assert.deepEqual(others.map(({ body, excess }) => [body.length, excess]), [
+  assert.deepEqual([most.body.frames, most.excess], [MAX_FRAMES, undefined]);
+  assert.deepEqual(others.map(({ body, excess }) => [body.size, excess]), [
     [0, "The body must have at most 100 frames: it has 101"],
     [0, "The body must have at most 100 frames: it has 300"],
   ]);
-  assert.equal(front.inUse(most, ...others), 0);
+  assert.equal(front.inUse, 0);
 });
 
-Deno.test("Frontend reads a message of very many frames in parts, and all of it before the next", async () => {
+Deno.test("ZmqSource reads a message of very many frames in parts, and all of it before the next", async () => {
   const FRAMES = 35_000;
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
@@ -431,14 +428,14 @@ Deno.test("Frontend reads a message of very many frames in parts, and all of it 
   });
   const [long, short] = front.requests;
   assert.equal(long?.excess, `The body must have at most 100 frames: it has ${FRAMES}`);
-  assert.deepEqual(texts(short?.body ?? []), ["after"]);
+  assert.deepEqual(texts(short?.body), ["after"]);
   assert.equal(front.frontend.requests.malformed, 1);
   assert(parts >= 6, `${parts} parts`);
   assert(front.messages.peak < MAX_FRAMES + 10, `${front.messages.peak} messages`);
-  assert.equal(front.inUse(...front.requests), 0);
+  assert.equal(front.inUse, 0);
 });
 
-Deno.test("Frontend serves others when a peer sends a frame far beyond the limit", async () => {
+Deno.test("ZmqSource serves others when a peer sends a frame far beyond the limit", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
   await using other = new Peer(front.endpoint);
@@ -465,7 +462,7 @@ const IDENTITIES: [string, Bytes, string][] = [
 ];
 
 for (const [what, identity, name] of IDENTITIES) {
-  Deno.test(`Frontend answers a client and knows its name when its identity ${what}`, async () => {
+  Deno.test(`ZmqSource answers a client and knows its name when its identity ${what}`, async () => {
     await using front = new Front();
     await using peer = new Peer(front.endpoint, { identity });
     await using other = new Peer(front.endpoint);
@@ -473,7 +470,7 @@ for (const [what, identity, name] of IDENTITIES) {
     const first = await front.next();
     peer.send("", "from the one");
     const asked = await front.next();
-    assert.deepEqual(hexes([asked.client.routingId]), hexes([identity]));
+    assert.deepEqual(hexes([front.frontend.known.routingId(asked.client)]), hexes([identity]));
     const header = parseJob(asked.client.header).client;
     assert.equal(header.identity, name);
     assert.equal(header.address, "127.0.0.1");
@@ -484,7 +481,7 @@ for (const [what, identity, name] of IDENTITIES) {
   });
 }
 
-Deno.test("Frontend tells clients apart when they have no identity", async () => {
+Deno.test("ZmqSource tells clients apart when they have no identity", async () => {
   await using front = new Front();
   await using a = new Peer(front.endpoint);
   await using b = new Peer(front.endpoint);
@@ -497,14 +494,14 @@ Deno.test("Frontend tells clients apart when they have no identity", async () =>
   assert.notEqual(fromA.client, fromB.client);
   assert.equal(fromA.client, again.client);
   assert.equal(parseJob(fromA.client.header).client.identity, "");
-  assert.equal(front.frontend.clients.size, 2);
+  assert.equal(front.frontend.known.size, 2);
   front.reply(fromB, Code.ok, "B");
   front.reply(again, Code.ok, "A");
   assert.deepEqual(await a.receiveText(), ["", "A"]);
   assert.deepEqual(await b.receiveText(), ["", "B"]);
 });
 
-Deno.test("Frontend knows no address when a client comes over ipc", async () => {
+Deno.test("ZmqSource knows no address when a client comes over ipc", async () => {
   using folder = new Folder();
   await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
   await using peer = new Peer(front.endpoint, { identity: "me" });
@@ -513,7 +510,7 @@ Deno.test("Frontend knows no address when a client comes over ipc", async () => 
   assert.deepEqual([identity, address], ["me", ""]);
 });
 
-Deno.test("Frontend forgets a client and tells of it when its connection ends", async () => {
+Deno.test("ZmqSource forgets a client and tells of it when its connection ends", async () => {
   await using front = new Front();
   await using stays = new Peer(front.endpoint);
   stays.send("", "stays");
@@ -521,18 +518,18 @@ Deno.test("Frontend forgets a client and tells of it when its connection ends", 
   const peer = new Peer(front.endpoint);
   peer.send("", "leaves");
   const asked = await front.next();
-  assert.equal(front.frontend.clients.size, 2);
+  assert.equal(front.frontend.known.size, 2);
   await peer[Symbol.asyncDispose]();
   await until("it is told", () => {
     front.read();
     return front.gone.length > 0;
   });
   assert.deepEqual(front.gone, [asked.client]);
-  assert.equal(front.frontend.clients.size, 1);
+  assert.equal(front.frontend.known.size, 1);
   assert.equal(front.frontend.requests.malformed, 0);
 });
 
-Deno.test("Frontend tells of no client when one connects and leaves without a request", async () => {
+Deno.test("ZmqSource tells of no client when one connects and leaves without a request", async () => {
   await using front = new Front();
   await using last = new Peer(front.endpoint);
   const silent = new Peer(front.endpoint);
@@ -548,10 +545,10 @@ Deno.test("Frontend tells of no client when one connects and leaves without a re
   assert.equal(await front.nextBody(), "last");
   assert.deepEqual(front.gone, []);
   assert.equal(front.frontend.requests.malformed, 1);
-  assert.equal(front.frontend.clients.size, 1);
+  assert.equal(front.frontend.known.size, 1);
 });
 
-Deno.test("Frontend takes a client for a new one when it comes back with the same identity", async () => {
+Deno.test("ZmqSource takes a client for a new one when it comes back with the same identity", async () => {
   await using front = new Front();
   const before = new Peer(front.endpoint, { identity: "me" });
   before.send("", "before");
@@ -562,10 +559,10 @@ Deno.test("Frontend takes a client for a new one when it comes back with the sam
   after.send("", "after");
   const second = await front.next();
   assert.notEqual(second.client, first.client);
-  assert.equal(front.frontend.clients.size, 1);
+  assert.equal(front.frontend.known.size, 1);
 });
 
-Deno.test("Frontend counts a reply as undelivered when its client has left", async () => {
+Deno.test("ZmqSource counts a reply as undelivered when its client has left", async () => {
   await using front = new Front();
   const peer = new Peer(front.endpoint);
   peer.send("", "leaves");
@@ -573,21 +570,21 @@ Deno.test("Frontend counts a reply as undelivered when its client has left", asy
   await peer[Symbol.asyncDispose]();
   await front.left(asked);
   front.reply(asked, Code.ok, "too late");
-  front.frontend.replies.replyError(asked, Code.workerDied, "too late", 0);
+  front.frontend.replies.replyError(asked, Code.workerDied, 0, "too late", 0);
   assert.equal(front.frontend.replies.undelivered, 3);
   assert.equal(front.frontend.replies.hasUnsent, false);
   assert.equal(front.frontend.replies.waiting, 0);
-  assert.equal(front.inUse(asked), 0);
+  assert.equal(front.inUse, 0);
 });
 
 // Errors
 
-Deno.test("Frontend answers a plain request with an empty frame and a text when it failed", async () => {
+Deno.test("ZmqSource answers a plain request with an empty frame and a text when it failed", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
   peer.send("hop", "", "body");
   const asked = await front.next();
-  front.frontend.replies.replyError(asked, Code.expired, "日本: too late", 0);
+  front.frontend.replies.replyError(asked, Code.expired, 0, "日本: too late", 0);
   front.reply(asked, Code.handlerFailed, "by a worker");
   for (const expected of ["408 日本: too late", "500 by a worker"]) {
     const [hop, delimiter, ...body] = await peer.receive();
@@ -595,16 +592,16 @@ Deno.test("Frontend answers a plain request with an empty frame and a text when 
     assert.deepEqual(body.map(text), ["", expected]);
     assert.equal(parseErrorText(body)?.code, Number(expected.slice(0, 3)));
   }
-  assert.equal(front.inUse(asked), 0);
+  assert.equal(front.inUse, 0);
 });
 
-Deno.test("Frontend answers a request that has a header with status and message when it failed", async () => {
+Deno.test("ZmqSource answers a request that has a header with status and message when it failed", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
   const header = buildRequestHeader({ id: 7, timeout: 0 });
   peer.send(header, "", "body");
   const asked = await front.next();
-  front.frontend.replies.replyError(asked, Code.tooLarge, "Too large", 0);
+  front.frontend.replies.replyError(asked, Code.tooLarge, 0, "Too large", 0);
   front.reply(asked, Code.handlerFailed, "by a worker");
   for (const [code, message] of [[413, "Too large"], [500, "by a worker"]] as const) {
     const [echo, delimiter, status, ...body] = await peer.receive();
@@ -615,21 +612,21 @@ Deno.test("Frontend answers a request that has a header with status and message 
     assert.equal(parseStatus(status ?? EMPTY_FRAME), code);
     assert.deepEqual(body.map(text), [message]);
   }
-  assert.equal(front.inUse(asked), 0);
+  assert.equal(front.inUse, 0);
 });
 
-Deno.test("Frontend answers with an error when the message is empty", async () => {
+Deno.test("ZmqSource answers with an error when the message is empty", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
   peer.send("", "body");
-  front.frontend.replies.replyError(await front.next(), Code.unavailable, "", 0);
+  front.frontend.replies.replyError(await front.next(), Code.unavailable, 0, "", 0);
   assert.deepEqual(
     hexes(await peer.receive()),
     hexes([EMPTY_FRAME, EMPTY_FRAME, buildErrorText(503, "")]),
   );
 });
 
-Deno.test("Frontend carries an answer untouched when it equals an error reply", async () => {
+Deno.test("ZmqSource carries an answer untouched when it equals an error reply", async () => {
   await using front = new Front();
   await using peer = new Peer(front.endpoint);
   peer.send("", "body");
@@ -672,7 +669,7 @@ function leaving(front: Front, socket: PlainSocket, asked: Asked): AsyncDisposab
   return { [Symbol.asyncDispose]: leave };
 }
 
-Deno.test("Frontend drops nothing and keeps the order when a client does not read for long", async () => {
+Deno.test("ZmqSource drops nothing and keeps the order when a client does not read for long", async () => {
   using folder = new Folder();
   await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
@@ -693,7 +690,7 @@ Deno.test("Frontend drops nothing and keeps the order when a client does not rea
   assert.equal(front.frontend.replies.hasUnsent, false);
   assert.equal(front.frontend.replies.waiting, 0);
   assert.equal(front.frontend.replies.undelivered, 0);
-  assert.equal(front.inUse(asked, quick), 0);
+  assert.equal(front.inUse, 0);
 });
 
 /** Flushes until a client that does not read has taken all that fits between. */
@@ -731,14 +728,14 @@ async function readAll(front: Front, socket: PlainSocket, count: number): Promis
   return read;
 }
 
-Deno.test("Frontend keeps errors in their place when a client does not read for long", async () => {
+Deno.test("ZmqSource keeps errors in their place when a client does not read for long", async () => {
   using folder = new Folder();
   await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
   await using _slow = leaving(front, socket, asked);
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
   const waiting = front.frontend.replies.waiting;
-  front.frontend.replies.replyError(asked, Code.expired, "in its place", 0);
+  front.frontend.replyError(asked, Code.expired, 0, "in its place", 0);
   front.reply(asked, Code.ok, numbered(REPLIES));
   assert.equal(front.frontend.replies.waiting, waiting + 2);
   const read = await readAll(front, socket, REPLIES + 2);
@@ -747,7 +744,7 @@ Deno.test("Frontend keeps errors in their place when a client does not read for 
   assert.equal(numberOf(read[REPLIES + 1] ?? []), REPLIES);
 });
 
-Deno.test("Frontend gives up what waits and counts it when a slow client leaves", async () => {
+Deno.test("ZmqSource gives up what waits and counts it when a slow client leaves", async () => {
   using folder = new Folder();
   await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
@@ -763,10 +760,10 @@ Deno.test("Frontend gives up what waits and counts it when a slow client leaves"
   assert.equal(front.frontend.replies.waiting, 0);
   front.flush();
   assert.equal(front.frontend.replies.undelivered, waiting);
-  assert.equal(front.inUse(asked), 0);
+  assert.equal(front.inUse, 0);
 });
 
-Deno.test("Frontend gives up what waits when a client has taken nothing for 30 s", async () => {
+Deno.test("ZmqSource gives up what waits when a client has taken nothing for 30 s", async () => {
   using folder = new Folder();
   await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
@@ -780,10 +777,10 @@ Deno.test("Frontend gives up what waits when a client has taken nothing for 30 s
   await givenUp(front);
   assert.equal(front.frontend.replies.waiting, 0);
   assert.equal(front.frontend.replies.hasUnsent, false);
-  assert.equal(front.inUse(asked), 0);
+  assert.equal(front.inUse, 0);
 });
 
-Deno.test("Frontend counts the 30 s from when a slow client last took something", async () => {
+Deno.test("ZmqSource counts the 30 s from when a slow client last took something", async () => {
   using folder = new Folder();
   await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
@@ -807,16 +804,16 @@ Deno.test("Frontend counts the 30 s from when a slow client last took something"
 
 // Backend
 
-/** A Backend, and what it told of. */
+/** A ZmqLane, and what it told of. */
 class Back {
   readonly #context = new Context(library);
   readonly messages = new StrictPool(library);
-  readonly backend: Backend;
+  readonly backend: ZmqLane;
   readonly endpoint: string;
-  readonly workers: Worker<Frames>[] = [];
+  readonly workers: Worker<Body>[] = [];
   /** All but replies, as text. */
   readonly events: string[] = [];
-  readonly replies: { worker: Worker<Frames>; reply: ReplyHeader; frames: Frames }[] = [];
+  readonly replies: { worker: Worker<Body>; reply: ReplyHeader; body: Body }[] = [];
   /** Which tokens are good. */
   tokens = new Set(["token 1", "token 2"]);
 
@@ -825,9 +822,10 @@ class Back {
 
   constructor() {
     const bounds = { maxFrames: MAX_FRAMES, maxMessageSize: 1_000_000, ipv6: false };
-    this.backend = new Backend(this.#context, this.messages, bounds, {
-      admit: (token, routingId) => this.#admit(token, routingId),
-      reply: (worker, reply, frames) => this.replies.push({ worker, reply: { ...reply }, frames }),
+    this.backend = new ZmqLane(this.#context, this.messages, bounds, {
+      admit: (token) => this.#admit(token),
+      reply: (worker, reply, content) =>
+        this.replies.push({ worker, reply: { ...reply }, body: keep(content, pool) }),
       alive: (worker) => this.events.push(`alive ${worker.id}`),
       returned: (worker, job) => this.events.push(`returned ${job} by ${worker.id}`),
       retiring: (worker) => this.events.push(`retiring ${worker.id}`),
@@ -850,16 +848,16 @@ class Back {
     this.endpoint = this.backend.bind(TCP);
   }
 
-  #admit(token: string, routingId: Bytes): Worker<Frames> | undefined {
+  #admit(token: string): Worker<Body> | undefined {
     this.events.push(`admit ${token}`);
     if (!this.tokens.delete(token)) return undefined;
-    const worker = newWorker<Frames>(this.workers.length + 1, routingId, 0);
+    const worker = newWorker<Body>(this.workers.length + 1, 0);
     this.workers.push(worker);
     return worker;
   }
 
   read(): void {
-    while (this.backend.read());
+    while (this.backend.read(0) > 0 || this.backend.isReadable());
   }
 
   /** Reads until `look` is satisfied. */
@@ -871,7 +869,7 @@ class Back {
   }
 
   /** Brings a worker that has said READY with a token that is good. */
-  async worker(): Promise<{ peer: Peer; worker: Worker<Frames> }> {
+  async worker(): Promise<{ peer: Peer; worker: Worker<Body> }> {
     const count = this.workers.length;
     const peer = new Peer(this.endpoint);
     peer.send(ready(`token ${count + 1}`));
@@ -916,28 +914,26 @@ function reply(job: number, code: number, micros: number, frames = 1): Bytes {
 }
 
 function jobFor(
-  back: Back,
   frames: Frame[],
   { id = 1, deadline = Infinity, deaths = 0, bytes = 0, client = clientNamed("me") } = {},
-): Job<Frames> {
-  const body = frames.map((frame) => back.messages.from(toBytes(frame)));
+): Job<Body> {
+  const body = pool.fromFrames(frames.map(toBytes));
   const plain = { envelope: [], requestId: undefined, requestTimeout: Infinity, key: "" };
   const job = newJob(id, { ...plain, client, body, bytes, deadline });
   job.deaths = deaths;
   return job;
 }
 
-function clientNamed(identity: string): Client<Frames> {
-  return newClient<Frames>(bytes(identity), buildJobHeader(identity, "127.0.0.1", ""));
+function clientNamed(identity: string): Client<Body> {
+  return newClient<Body>(1, buildJobHeader(identity, "127.0.0.1", ""));
 }
 
-Deno.test("Backend asks whose a token is when a peer says READY, and hears it from then on", async () => {
+Deno.test("ZmqLane asks whose a token is when a peer says READY, and hears it from then on", async () => {
   await using back = new Back();
   await using peer = new Peer(back.endpoint, { identity: "waiting" });
   peer.send(ready("token 1"));
   await back.until("it is admitted", () => back.workers.length === 1);
   assert.deepEqual(back.events, ["admit token 1"]);
-  assert.equal(text(back.workers[0]?.routingId), "waiting");
   back.events.length = 0;
   peer.send(buildSignal(FromWorker.RETIRE));
   await back.after(peer);
@@ -945,7 +941,7 @@ Deno.test("Backend asks whose a token is when a peer says READY, and hears it fr
   assert.equal(back.backend.intruders, 0);
 });
 
-Deno.test("Backend drops and counts what a peer says when its token is unknown", async () => {
+Deno.test("ZmqLane drops and counts what a peer says when its token is unknown", async () => {
   await using back = new Back();
   await using intruder = new Peer(back.endpoint);
   intruder.send(ready("guessed"));
@@ -962,7 +958,7 @@ Deno.test("Backend drops and counts what a peer says when its token is unknown",
   assert.equal(back.backend.intruders, 5);
 });
 
-Deno.test("Backend drops and counts a READY when the token was used before", async () => {
+Deno.test("ZmqLane drops and counts a READY when the token was used before", async () => {
   await using back = new Back();
   const { peer } = await back.worker();
   await using _peer = peer;
@@ -972,7 +968,7 @@ Deno.test("Backend drops and counts a READY when the token was used before", asy
   assert.equal(back.workers.length, 1);
 });
 
-Deno.test("Backend drops and counts a second READY when a worker says it", async () => {
+Deno.test("ZmqLane drops and counts a second READY when a worker says it", async () => {
   await using back = new Back();
   const { peer } = await back.worker();
   await using _peer = peer;
@@ -986,7 +982,7 @@ Deno.test("Backend drops and counts a second READY when a worker says it", async
   await back.until("its reply is here", () => back.replies.length === 1);
 });
 
-Deno.test("Backend hands a reply over with all its frames when a worker answers", async () => {
+Deno.test("ZmqLane hands a reply over with all its frames when a worker answers", async () => {
   await using back = new Back();
   const { peer: first, worker } = await back.worker();
   await using _first = first;
@@ -999,13 +995,13 @@ Deno.test("Backend hands a reply over with all its frames when a worker answers"
   const [one, two] = back.replies;
   assert.equal(one?.worker, worker);
   assert.deepEqual(one?.reply, { job: 2 ** 40, code: 200, flags: 0, micros: 77, frames: 3 });
-  assert.deepEqual(texts(one?.frames ?? []), ["one", "", "three"]);
+  assert.deepEqual(texts(one?.body), ["one", "", "three"]);
   assert.equal(two?.worker, other);
   assert.deepEqual(two?.reply, { job: 3, code: 500, flags: 0, micros: 0, frames: 1 });
-  assert.deepEqual(texts(two?.frames ?? []), [""]);
+  assert.deepEqual(texts(two?.body), [""]);
 });
 
-Deno.test("Backend answers 500 in place of a worker whose reply has too many frames, or bytes", async () => {
+Deno.test("ZmqLane answers 500 in place of a worker whose reply has too many frames, or bytes", async () => {
   const FRAMES = 35_000;
   await using back = new Back();
   const { peer } = await back.worker();
@@ -1015,15 +1011,15 @@ Deno.test("Backend answers 500 in place of a worker whose reply has too many fra
   peer.send(reply(3, 200, 5, MAX_FRAMES), ...Array(MAX_FRAMES).fill(""));
   let parts = 0;
   await until("all are here", () => {
-    while (back.backend.read());
+    while (back.backend.read(0) > 0);
     if (back.backend.socket.readable()) parts++;
     return back.replies.length === 3;
   });
   assert.deepEqual(
-    back.replies.map(({ reply, frames }) => [reply.job, reply.code, frames.length]),
+    back.replies.map(({ reply, body }) => [reply.job, reply.code, body.frames]),
     [[1, 500, 1], [2, 500, 1], [3, 200, MAX_FRAMES]],
   );
-  assert.deepEqual(back.replies.slice(0, 2).map(({ frames }) => texts(frames)), [
+  assert.deepEqual(back.replies.slice(0, 2).map(({ body }) => texts(body)), [
     [`The reply must have at most ${MAX_FRAMES} frames: it has ${FRAMES}`],
     ["The reply must have at most 1000000 bytes: it has 1065537"],
   ]);
@@ -1033,13 +1029,13 @@ Deno.test("Backend answers 500 in place of a worker whose reply has too many fra
 
 for (const end of [[], [""]]) {
   const closed = end.length > 0 ? "an empty frame closes it" : "nothing is behind them";
-  Deno.test(`Backend reads all replies of one message when ${closed}`, async () => {
+  Deno.test(`ZmqLane reads all replies of one message when ${closed}`, async () => {
     await using back = new Back();
     const { peer } = await back.worker();
     await using _peer = peer;
     peer.send(reply(1, 200, 5, 2), "a", "b", reply(2, 500, 6), "no", reply(3, 200, 7), "", ...end);
     await back.until("they come", () => back.replies.length === 3);
-    assert.deepEqual(back.replies.map(({ reply, frames }) => [reply.job, ...texts(frames)]), [
+    assert.deepEqual(back.replies.map(({ reply, body }) => [reply.job, ...texts(body)]), [
       [1, "a", "b"],
       [2, "no"],
       [3, ""],
@@ -1057,13 +1053,13 @@ const TAILS: [string, Frame[]][] = [
 ];
 
 for (const [what, frames] of TAILS) {
-  Deno.test(`Backend takes a reply, and drops and counts the rest, when ${what} follows`, async () => {
+  Deno.test(`ZmqLane takes a reply, and drops and counts the rest, when ${what} follows`, async () => {
     await using back = new Back();
     const { peer } = await back.worker();
     await using _peer = peer;
     peer.send(reply(1, 200, 1), "body", ...frames);
     await back.after(peer);
-    assert.deepEqual(back.replies.map(({ frames }) => texts(frames)), [["body"]]);
+    assert.deepEqual(back.replies.map(({ body }) => texts(body)), [["body"]]);
     assert.deepEqual(back.events, []);
     assert.equal(back.backend.intruders, 1);
   });
@@ -1097,7 +1093,7 @@ const WRONG: [string, Frame[]][] = [
 ];
 
 for (const [what, frames] of WRONG) {
-  Deno.test(`Backend drops and counts a worker's message, and reads the next, when ${what}`, async () => {
+  Deno.test(`ZmqLane drops and counts a worker's message, and reads the next, when ${what}`, async () => {
     await using back = new Back();
     const { peer } = await back.worker();
     await using _peer = peer;
@@ -1111,7 +1107,7 @@ for (const [what, frames] of WRONG) {
 
 for (const type of [FromWorker.RETIRE, FromWorker.LEAVING]) {
   Deno.test(
-    `Backend takes an empty frame for no type when type ${type} was said before`,
+    `ZmqLane takes an empty frame for no type when type ${type} was said before`,
     async () => {
       await using back = new Back();
       const { peer } = await back.worker();
@@ -1125,7 +1121,7 @@ for (const type of [FromWorker.RETIRE, FromWorker.LEAVING]) {
   );
 }
 
-Deno.test("Backend tells what a worker says of itself", async () => {
+Deno.test("ZmqLane tells what a worker says of itself", async () => {
   await using back = new Back();
   const { peer } = await back.worker();
   await using _peer = peer;
@@ -1156,7 +1152,7 @@ Deno.test("Backend tells what a worker says of itself", async () => {
   assert.equal(back.backend.intruders, 0);
 });
 
-Deno.test("Backend cuts a line for the log when it is too long for one", async () => {
+Deno.test("ZmqLane cuts a line for the log when it is too long for one", async () => {
   await using back = new Back();
   const { peer } = await back.worker();
   await using _peer = peer;
@@ -1166,7 +1162,7 @@ Deno.test("Backend cuts a line for the log when it is too long for one", async (
   assert.deepEqual(back.events, [`log 1 info: ${"a".repeat(8192)}`, "log 1 info: "]);
 });
 
-Deno.test("Backend skips a line for the log when it is not wanted, and reads what follows", async () => {
+Deno.test("ZmqLane skips a line for the log when it is not wanted, and reads what follows", async () => {
   await using back = new Back();
   const { peer } = await back.worker();
   await using _peer = peer;
@@ -1178,7 +1174,7 @@ Deno.test("Backend skips a line for the log when it is not wanted, and reads wha
   assert.equal(back.backend.intruders, 0);
 });
 
-Deno.test("Backend tells of a worker that can't load the handler when it is not ready yet", async () => {
+Deno.test("ZmqLane tells of a worker that can't load the handler when it is not ready yet", async () => {
   await using back = new Back();
   await using peer = new Peer(back.endpoint);
   peer.send(new Uint8Array([FromWorker.FAILED, ...bytes("token 1")]), "no such module", "more");
@@ -1188,7 +1184,7 @@ Deno.test("Backend tells of a worker that can't load the handler when it is not 
   assert.equal(back.backend.intruders, 0);
 });
 
-Deno.test("Backend tells of a worker that has loaded the handler when it is not ready yet", async () => {
+Deno.test("ZmqLane tells of a worker that has loaded the handler when it is not ready yet", async () => {
   await using back = new Back();
   await using peer = new Peer(back.endpoint);
   peer.send(new Uint8Array([FromWorker.LOADED, ...bytes("token 1")]));
@@ -1197,7 +1193,7 @@ Deno.test("Backend tells of a worker that has loaded the handler when it is not 
   assert.deepEqual(back.events.slice(0, 2), ["loaded token 1", "loaded guessed"]);
 });
 
-Deno.test("Backend drops and counts a stranger's message when it is empty, or tells of a failure", async () => {
+Deno.test("ZmqLane drops and counts a stranger's message when it is empty, or tells of a failure", async () => {
   await using back = new Back();
   await using intruder = new Peer(back.endpoint);
   intruder.send("");
@@ -1206,7 +1202,7 @@ Deno.test("Backend drops and counts a stranger's message when it is empty, or te
   assert.deepEqual(back.events, ["failed guessed: a lie"]);
 });
 
-Deno.test("Backend cuts a token when a stranger's frame is oversize, and reads the next", async () => {
+Deno.test("ZmqLane cuts a token when a stranger's frame is oversize, and reads the next", async () => {
   await using back = new Back();
   await using intruder = new Peer(back.endpoint);
   intruder.send(ready("x".repeat(100_000)), "and", "more");
@@ -1216,7 +1212,7 @@ Deno.test("Backend cuts a token when a stranger's frame is oversize, and reads t
   await using _peer = peer;
 });
 
-Deno.test("Backend ends a connection when a frame is far too large, and serves the others", async () => {
+Deno.test("ZmqLane ends a connection when a frame is far too large, and serves the others", async () => {
   await using back = new Back();
   const { peer } = await back.worker();
   await using _peer = peer;
@@ -1227,10 +1223,10 @@ Deno.test("Backend ends a connection when a frame is far too large, and serves t
   assert.deepEqual(back.events, ["gone 2 died"]);
   peer.send(reply(1, 200, 1), filled(1_000_000));
   await back.until("its reply is here", () => back.replies.length === 1);
-  assert.equal(back.replies[0]?.frames[0]?.size, 1_000_000);
+  assert.equal(back.replies[0]?.body.size, 1_000_000);
 });
 
-Deno.test("Backend reads no token of the message before when a stranger's frame is shorter", async () => {
+Deno.test("ZmqLane reads no token of the message before when a stranger's frame is shorter", async () => {
   await using back = new Back();
   await using intruder = new Peer(back.endpoint);
   intruder.send(ready("a long token that is wrong"));
@@ -1240,7 +1236,7 @@ Deno.test("Backend reads no token of the message before when a stranger's frame 
   assert.deepEqual(back.events, ["admit a long token that is wrong", "admit x", "admit "]);
 });
 
-Deno.test("Backend tells that a worker died when its connection ends, and nothing of strangers", async () => {
+Deno.test("ZmqLane tells that a worker died when its connection ends, and nothing of strangers", async () => {
   await using back = new Back();
   const stranger = new Peer(back.endpoint);
   const { peer } = await back.worker();
@@ -1253,7 +1249,7 @@ Deno.test("Backend tells that a worker died when its connection ends, and nothin
   assert.equal(back.backend.intruders, 1);
 });
 
-Deno.test("Backend tells nothing more of a worker when it has left and was forgotten", async () => {
+Deno.test("ZmqLane tells nothing more of a worker when it has left and was forgotten", async () => {
   await using back = new Back();
   const { peer } = await back.worker();
   peer.send(reply(1, 200, 1), "the last");
@@ -1270,7 +1266,7 @@ Deno.test("Backend tells nothing more of a worker when it has left and was forgo
   assert.deepEqual(back.events, []);
 });
 
-Deno.test("Backend takes a worker for a stranger when it was forgotten", async () => {
+Deno.test("ZmqLane takes a worker for a stranger when it was forgotten", async () => {
   await using back = new Back();
   const { peer, worker } = await back.worker();
   await using _peer = peer;
@@ -1280,11 +1276,11 @@ Deno.test("Backend takes a worker for a stranger when it was forgotten", async (
   assert.deepEqual(back.replies, []);
 });
 
-Deno.test("Backend sends a job with its header and all frames of its body", async () => {
+Deno.test("ZmqLane sends a job with its header and all frames of its body", async () => {
   await using back = new Back();
   const { peer, worker } = await back.worker();
   await using _peer = peer;
-  const job = jobFor(back, ["one", "", "three"], { id: 2 ** 40, deaths: 1, deadline: 1500 });
+  const job = jobFor(["one", "", "three"], { id: 2 ** 40, deaths: 1, deadline: 1500 });
   const before = Date.now();
   assert.equal(back.backend.send(worker, [job], 1000), 1);
   const [header, ...body] = await peer.receive();
@@ -1301,11 +1297,11 @@ Deno.test("Backend sends a job with its header and all frames of its body", asyn
   assert.deepEqual(body.map(text), ["one", "", "three"]);
 });
 
-Deno.test("Backend sends a worker's jobs in one message, and in several when they are large", async () => {
+Deno.test("ZmqLane sends a worker's jobs in one message, and in several when they are large", async () => {
   await using back = new Back();
   const { peer, worker } = await back.worker();
   await using _peer = peer;
-  const small = [1, 2, 3].map((id) => jobFor(back, [`${id}`, "end"], { id }));
+  const small = [1, 2, 3].map((id) => jobFor([`${id}`, "end"], { id }));
   assert.equal(back.backend.send(worker, small, 0), 3);
   const message = await peer.receive();
   assert.equal(message.length, 9);
@@ -1316,20 +1312,20 @@ Deno.test("Backend sends a worker's jobs in one message, and in several when the
       return c === "e" ? "end" : c;
     }),
   );
-  const large = [4, 5, 6].map((id) => jobFor(back, ["x".repeat(20_000)], { id, bytes: 20_000 }));
+  const large = [4, 5, 6].map((id) => jobFor(["x".repeat(20_000)], { id, bytes: 20_000 }));
   assert.equal(back.backend.send(worker, large, 0), 3);
   assert.equal((await peer.receive()).length, 4);
   assert.equal((await peer.receive()).length, 2);
 });
 
-Deno.test("Backend tells a worker until when it may start a job, also if that is past, and 0 for ever", async () => {
+Deno.test("ZmqLane tells a worker until when it may start a job, also if that is past, and 0 for ever", async () => {
   await using back = new Back();
   const { peer, worker } = await back.worker();
   await using _peer = peer;
   const client = clientNamed("me");
   const before = Date.now();
   for (const deadline of [1000.2, 900, Infinity]) {
-    back.backend.send(worker, [jobFor(back, ["x"], { deadline, client })], 1000);
+    back.backend.send(worker, [jobFor(["x"], { deadline, client })], 1000);
     const [header] = await peer.receive();
     assert(header);
     const told = parseJob(header).deadline;
@@ -1338,24 +1334,24 @@ Deno.test("Backend tells a worker until when it may start a job, also if that is
   }
 });
 
-Deno.test("Backend keeps a job's body when it was sent, so that it can be sent again", async () => {
+Deno.test("ZmqLane keeps a job's body when it was sent, so that it can be sent again", async () => {
   await using back = new Back();
   const { peer, worker } = await back.worker();
   await using _peer = peer;
   const { peer: second, worker: other } = await back.worker();
   await using _second = second;
   const large = filled(100_000, 7);
-  const job = jobFor(back, ["small", large]);
+  const job = jobFor(["small", large]);
   back.backend.send(worker, [job], 0);
   await peer.receive();
   back.backend.send(other, [job], 0);
   const [, small, big] = await second.receive();
   assert.equal(text(small), "small");
   assert.deepEqual(hexes([big ?? EMPTY_FRAME]), hexes([large]));
-  assert.deepEqual(job.request.body.map(({ size }) => size), [5, 100_000]);
+  assert.deepEqual(job.request.body.sizes, [5, 100_000]);
 });
 
-Deno.test("Backend tells a worker to cancel a job and to stop", async () => {
+Deno.test("ZmqLane tells a worker to cancel a job and to stop", async () => {
   await using back = new Back();
   const { peer, worker } = await back.worker();
   await using _peer = peer;
@@ -1366,14 +1362,14 @@ Deno.test("Backend tells a worker to cancel a job and to stop", async () => {
   assert.deepEqual(hexes(await peer.receive()), hexes([buildSignal(FromBroker.STOP)]));
 });
 
-Deno.test("Backend says that a job was not sent when its worker is not there any more", async () => {
+Deno.test("ZmqLane says that a job was not sent when its worker is not there any more", async () => {
   await using back = new Back();
   const { peer, worker } = await back.worker();
   const { peer: second, worker: other } = await back.worker();
   await using _second = second;
   await peer[Symbol.asyncDispose]();
   await back.until("it is told", () => back.events.length > 0);
-  const job = jobFor(back, ["body", "more"]);
+  const job = jobFor(["body", "more"]);
   // libzmq tells of the end a moment before sends fail.
   await back.until("a send fails", () => back.backend.send(worker, [job], 0) === 0);
   assert.equal(back.backend.send(worker, [job], 0), 0);
@@ -1384,16 +1380,16 @@ Deno.test("Backend says that a job was not sent when its worker is not there any
   assert.deepEqual(body, ["body", "more"]);
 });
 
-Deno.test("Backend holds any number of jobs for a worker when that does not read", async () => {
+Deno.test("ZmqLane holds any number of jobs for a worker when that does not read", async () => {
   await using back = new Back();
   const { peer, worker } = await back.worker();
   await using _peer = peer;
   const JOBS = 3000;
   const client = clientNamed("me");
   for (let id = 1; id <= JOBS; id++) {
-    const job = jobFor(back, ["x"], { id, client });
+    const job = jobFor(["x"], { id, client });
     assert.equal(back.backend.send(worker, [job], 0), 1);
-    for (const frame of job.request.body) back.messages.release(frame);
+    pool.release(job.request.body);
   }
   for (let id = 1; id <= JOBS; id++) {
     const [header] = await peer.receive();

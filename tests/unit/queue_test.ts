@@ -478,7 +478,7 @@ const REQUEST = {
 };
 
 Deno.test("newJob waits in its client's line, with no death and in no list", () => {
-  const client = newClient<string>(new Uint8Array([1]), new Uint8Array(18));
+  const client = newClient<string>(1, new Uint8Array(18));
   const request = { ...REQUEST, client };
   const job = newJob(3, request);
   assert.equal(job.line, client.line);
@@ -508,8 +508,8 @@ Deno.test("newJob waits in its client's line, with no death and in no list", () 
 });
 
 Deno.test("renewJob makes of a used record what newJob would make", () => {
-  const client = newClient<string>(new Uint8Array([1]), new Uint8Array(18));
-  const other = newClient<string>(new Uint8Array([2]), new Uint8Array(18));
+  const client = newClient<string>(1, new Uint8Array(18));
+  const other = newClient<string>(2, new Uint8Array(18));
   const request = { ...REQUEST, client };
   const fresh = newJob(3, request);
   const used = newJob(1, {

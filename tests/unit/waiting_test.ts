@@ -20,7 +20,7 @@ interface Asked {
 }
 
 function clientOf(number: number): Client<string> {
-  return newClient<string>(new Uint8Array([number]), new Uint8Array(18));
+  return newClient<string>(number, new Uint8Array(18));
 }
 
 function requestOf(asked: Asked) {
@@ -146,7 +146,7 @@ const TIMES = { concurrency: 1, requestTimeout: 100, stopTimeout: 5000, abortGra
 
 /** A worker that was given jobs at 0 ms, the first of which it runs. */
 function busy(times: TimeLimits<string>, ...jobs: Job<string>[]) {
-  const worker = newWorker<string>(1, new Uint8Array(1), 0);
+  const worker = newWorker<string>(1, 0);
   for (const [index, job] of jobs.entries()) {
     worker.jobs.set(job.id, job);
     Object.assign(job, { state: "assigned", running: index === 0, startedAt: 0 });

@@ -1,6 +1,6 @@
 /**
- * The broker's side of the clients: a ROUTER socket, the clients that are there, what they send and what
- * they get. Decides nothing about jobs.
+ * The source on libzmq: a ROUTER socket for clients with keys, and for all where the server is told so. What clients
+ * send is request_reader.ts's, what they get reply_sender.ts's, and who is there clients.ts's.
  *
  * @module
  */
@@ -9,29 +9,24 @@ import type { Client } from "../broker/job.ts";
 import type { Settings } from "../options/settings.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { boundPort } from "../wire/endpoint.ts";
+import type { LogFields } from "../wire/job.ts";
 import { MAX_ENVELOPE_BYTES } from "../wire/request.ts";
 import { HANDSHAKE_TIMEOUT, useZap, type ZapSettings } from "../zmq/curve.ts";
 import { CONNECT_AND_DISCONNECT, Option, SocketType } from "../zmq/library.ts";
 import type { MessagePool } from "../zmq/message.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
-import { Clients, type Frames, routingKey } from "./clients.ts";
+import type { Body, BodyPool } from "./body.ts";
+import { readSome } from "./budget.ts";
+import { Clients, routingKey } from "./clients.ts";
+import type { Content } from "./content.ts";
 import { ReplySender } from "./reply_sender.ts";
-import { type RequestEvents, RequestReader } from "./request_reader.ts";
+import { RequestReader } from "./request_reader.ts";
+import type { Address, Source, SourceCounters, SourceEvents } from "./source.ts";
+import type { Wrong } from "./wrongs.ts";
+import type { ZapHandler } from "./zap_handler.ts";
 
-export type { Frames };
-
-/** What a `Frontend` reports while it reads and sends. */
-export interface FrontendEvents extends RequestEvents {
-  /** A client has left, or another connection has taken its identity over. */
-  gone(client: Client<Frames>): void;
-  /** A client takes no replies, and has half of those waiting that it may have. */
-  stalled(client: Client<Frames>): void;
-  /** Reads what clients have sent, as a reply must know who has left; false: nothing may be read now. */
-  catchUp(): boolean;
-}
-
-/** What bounds a `Frontend`. */
-export interface FrontendOptions
+/** What bounds a `ZmqSource`. */
+export interface ZmqSourceOptions
   extends Pick<Settings, "maxMessageSize" | "maxFrames">, Partial<Pick<Settings, "keepAlive">> {
   /** Maximum bytes of replies that clients have not taken. */
   unreadBytes: number;
@@ -51,14 +46,17 @@ const READ_AHEAD = 64;
 /** Probes of a silent peer's host that may go unanswered, in as much time again as the peer was silent. */
 const PROBES = 3;
 
-/** The socket that clients talk to. */
-export class Frontend {
+/** The source on libzmq. */
+export class ZmqSource implements Source {
   /** The socket, to be waited for. */
   readonly socket: Socket;
+  /** Who is there. */
+  readonly known: Clients;
+  /** The one who decides who may connect; undefined: all may. */
+  zap: ZapHandler | undefined;
   /** Whether libzmq reports connections; if not, they are not counted and a client is forgotten with its last job. */
   readonly notified: boolean;
-  /** Who is there. */
-  readonly clients: Clients;
+  readonly #events: Pick<SourceEvents, "mayRead">;
   /** What they send. */
   readonly requests: RequestReader;
   /** What they get. */
@@ -70,9 +68,11 @@ export class Frontend {
   constructor(
     context: Context,
     messages: MessagePool,
-    options: FrontendOptions,
-    events: FrontendEvents,
+    bodies: BodyPool,
+    options: ZmqSourceOptions,
+    events: SourceEvents,
   ) {
+    this.#events = events;
     const socket = this.socket = context.socket(SocketType.ROUTER);
     socket.set(Option.ROUTER_MANDATORY, 1);
     socket.set(Option.SNDHWM, CLIENT_HWM);
@@ -89,17 +89,17 @@ export class Frontend {
     socket.set(Option.ROUTER_HANDOVER, 1);
     this.#findDeadHosts(options.keepAlive ?? 0);
     const proven = options.zap?.secretKey !== undefined;
-    const clients = this.clients = new Clients(socket, context.library, { notified, proven }, {
+    const clients = this.known = new Clients(socket, context.library, { notified, proven }, {
       gone: (client) => {
         this.replies.forget(client);
         events.gone(client);
       },
       catchUp: () => events.catchUp(),
     });
-    const stalled = (client: Client<Frames>) => events.stalled(client);
+    const stalled = (client: Client<Body>) => events.stalled(client);
     const { unreadBytes } = options;
     this.replies = new ReplySender(context, socket, messages, clients, unreadBytes, stalled);
-    this.requests = new RequestReader(socket, messages, clients, options, events);
+    this.requests = new RequestReader(socket, messages, bodies, clients, options, events);
     if (notified) clients.squatters.anchor(this.#learnCount(context, messages));
   }
 
@@ -135,21 +135,35 @@ export class Frontend {
     this.socket.set(Option.TCP_MAXRT, (idle + interval * PROBES) * 1000);
   }
 
-  /** The endpoints really bound. */
   get endpoints(): readonly string[] {
     return this.#endpoints;
   }
 
-  /** The addresses of all tcp peers, also those that were not let in. */
-  peers(): Iterable<Uint8Array> {
-    return this.clients.peers(this.#ports);
+  get counters(): SourceCounters {
+    const { takeovers, squatters } = this.known;
+    return {
+      malformed: this.requests.malformed,
+      undelivered: this.replies.undelivered,
+      denied: this.zap?.denied ?? 0,
+      takeovers,
+      squatters: squatters.count,
+    };
   }
 
-  /**
-   * Listens at one more endpoint, and returns the one really bound.
-   *
-   * @throws {ZmqError} when it can't be bound.
-   */
+  get clients(): number {
+    return this.known.size;
+  }
+
+  connections(now: number): number | undefined {
+    return this.notified ? this.known.connections(now) : undefined;
+  }
+
+  /** The addresses of all tcp peers, also those that were not let in. */
+  peers(): Iterable<Uint8Array> {
+    return this.known.peers(this.#ports);
+  }
+
+  /** @throws {ZmqError} when it can't be bound. */
   bind(endpoint: string): string {
     const bound = this.socket.bind(endpoint);
     this.#endpoints.push(bound);
@@ -158,8 +172,58 @@ export class Frontend {
     return bound;
   }
 
-  /** Closes; replies are still delivered for up to `lingerMs`. */
-  close(lingerMs: number): void {
+  read(now: number): number {
+    return readSome(() => this.#events.mayRead() && this.requests.read(now));
+  }
+
+  isReadable(): boolean {
+    return this.socket.readable();
+  }
+
+  set unreadBytes(bytes: number) {
+    this.replies.unreadBytes = bytes;
+  }
+
+  get hasUnsent(): boolean {
+    return this.replies.hasUnsent;
+  }
+
+  reply(to: Address, code: number, flags: number, content: Content, now: number): void {
+    this.replies.reply(to, code, flags, content, now);
+  }
+
+  replyError(to: Address, code: number, flags: number, message: string, now: number): void {
+    this.replies.replyError(to, code, flags, message, now);
+  }
+
+  flush(now: number): void {
+    if (this.replies.hasUnsent) this.replies.flush(now);
+  }
+
+  isStalled(client: Client<Body>, now: number): boolean {
+    return this.replies.isStalled(client, now);
+  }
+
+  findGone(): void {
+    this.known.findGone();
+  }
+
+  lastOf(wrong: Wrong): LogFields {
+    if (wrong === "takeovers") return { ...this.known.lastTakeover };
+    if (wrong === "denied" && this.zap !== undefined) return { ...this.zap.lastRefusal };
+    return {};
+  }
+
+  /** The messages are given back with the sockets' own. */
+  giveBackMemory(): void {}
+
+  /** libzmq goes on sending while its context terminates. */
+  close(lingerMs: number): Promise<void> {
     this.socket.close(lingerMs);
+    return Promise.resolve();
+  }
+
+  closeNow(): void {
+    this.socket.close(0);
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The broker's side of the workers: a ROUTER socket, the jobs that go out and what workers say. Reads
+ * The lane on libzmq: a ROUTER socket for workers that are reached over tcp, with keys where there are some. Reads
  * and writes frames; decides nothing about jobs.
  *
  * @module
@@ -16,8 +16,6 @@ import {
   type JobOrder,
   LOG_BYTES,
   LOG_LEVELS,
-  type LogFields,
-  type LogLevel,
   MEMORY_BYTES,
   parseFields,
   readJobId,
@@ -32,43 +30,12 @@ import { useZap, type ZapSettings } from "../zmq/curve.ts";
 import { CONNECT_AND_DISCONNECT, Option, SocketType } from "../zmq/library.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
-import { type Frames, routingKey } from "./clients.ts";
+import type { Body } from "./body.ts";
+import { readSome } from "./budget.ts";
+import { routingKey } from "./clients.ts";
+import { MemoryContent } from "./content.ts";
+import type { Lane, LaneEvents } from "./lane.ts";
 import { Surplus } from "./surplus.ts";
-
-/** What a `Backend` reports while it reads. */
-export interface BackendEvents {
-  /** A peer shows a token: its worker, in service now; undefined: it is not a worker's. */
-  admit(token: string, routingId: Uint8Array<ArrayBuffer>): Worker<Frames> | undefined;
-  /** A worker's answer of so many bytes. The frames are given away; the header record is used again. */
-  reply(worker: Worker<Frames>, reply: ReplyHeader, frames: Frames, bytes: number): void;
-  /** A worker shows that it lives, as it was asked to. */
-  alive(worker: Worker<Frames>): void;
-  /** A worker gives a job back that it has not started. */
-  returned(worker: Worker<Frames>, job: number): void;
-  /** A worker will leave of its own accord. */
-  retiring(worker: Worker<Frames>): void;
-  /** A worker's last word, or its connection is gone. */
-  gone(worker: Worker<Frames>, end: "left" | "died"): void;
-  /** A worker has loaded the module and calls its `init()`; false: the token is not a worker's. */
-  loaded(token: string): boolean;
-  /** A worker can't load the handler; false: the token is not a worker's. */
-  failed(token: string, message: string): boolean;
-  /** A worker reports how many bytes it has in memory. */
-  memory(worker: Worker<Frames>, bytes: number): void;
-  /** Whether a worker may log another line, of so many bytes: it has its share. */
-  mayLog(worker: Worker<Frames>, bytes: number): boolean;
-  /** A worker has something for the log. */
-  log(worker: Worker<Frames>, line: WorkerLine): void;
-}
-
-/** A line of the log, as a worker says it. */
-export interface WorkerLine {
-  level: LogLevel;
-  message: string;
-  fields: LogFields;
-  /** The job that it is of; 0: none. */
-  job: number;
-}
 
 const CONTROL_BYTES = 256;
 /** Maximum bytes of a message or an error's text; the rest is cut. */
@@ -81,14 +48,18 @@ const PEER_HWM = 1000;
 const GROUP_BYTES = 32_768;
 /** Room for texts, whatever the limit of bodies is. */
 const TEXT_BYTES = 65_536;
+/** The memory that replies are joined in; that of larger ones is not kept. */
+const JOIN_BYTES = 65_536;
+const ONE_FRAME = [0];
 
 /** The socket that workers talk to. */
-export class Backend {
+export class ZmqLane implements Lane {
   readonly #socket: Socket;
-  readonly #messages: MessagePool;
   readonly #scratch: Message;
-  readonly #events: BackendEvents;
-  readonly #workers = new Map<string | number, Worker<Frames>>();
+  readonly #events: LaneEvents;
+  readonly #workers = new Map<string | number, Worker<Body>>();
+  /** How the ROUTER knows them, by their numbers. */
+  readonly #routingIds = new Map<number, Uint8Array<ArrayBuffer>>();
   readonly #surplus: Surplus;
   readonly #maxMessageSize: number;
   readonly #maxFrames: number;
@@ -99,8 +70,9 @@ export class Backend {
   readonly #reply = emptyReply();
   /** The header of the job that is sent: one record for all, as it is written at once. */
   readonly #order: JobOrder = { job: 0, attempt: 0, deadline: 0, requestTimeout: 0, frames: 0 };
-  /** Bytes of the frames that were read last. */
-  #bytesRead = 0;
+  /** The frames of the reply that is read, one behind the other. */
+  #joined = new Uint8Array(JOIN_BYTES);
+  readonly #content = new MemoryContent();
   /** Messages from peers that are not workers, and those that no worker sends. */
   intruders = 0;
 
@@ -109,10 +81,9 @@ export class Backend {
     context: Context,
     messages: MessagePool,
     options: { maxMessageSize: number; maxFrames: number; ipv6: boolean; zap?: ZapSettings },
-    events: BackendEvents,
+    events: LaneEvents,
   ) {
     this.#socket = context.socket(SocketType.ROUTER);
-    this.#messages = messages;
     this.#scratch = messages.take();
     this.#surplus = new Surplus(this.#socket, this.#scratch);
     this.#maxMessageSize = options.maxMessageSize;
@@ -149,8 +120,24 @@ export class Backend {
     this.#socket.close(0);
   }
 
+  read(_now: number): number {
+    return readSome(() => this.#readOne());
+  }
+
+  isReadable(): boolean {
+    return this.#socket.readable();
+  }
+
+  /** What is sent is libzmq's at once. */
+  flush(): void {}
+
+  /** The messages are given back with the sockets' own. */
+  giveBackMemory(): void {
+    this.#joined = new Uint8Array(JOIN_BYTES);
+  }
+
   /** Reads one message; false when there is none, or when the rest of a long one is for later. */
-  read(): boolean {
+  #readOne(): boolean {
     if (this.#surplus.pending) {
       this.#surplus.resume();
       return !this.#surplus.pending;
@@ -173,12 +160,13 @@ export class Backend {
   }
 
   /** Sends jobs that were assigned to `worker`; returns how many, fewer if the worker is gone. */
-  send(worker: Worker<Frames>, jobs: readonly Job<Frames>[], now: number): number {
+  send(worker: Worker<Body>, jobs: readonly Job<Body>[], now: number): number {
     let sent = 0;
     let room = 0;
     for (const job of jobs) {
       if (room <= 0) {
-        if (this.#socket.sendMore(worker.routingId) !== "sent") return sent;
+        const routingId = this.#routingIds.get(worker.id);
+        if (routingId === undefined || this.#socket.sendMore(routingId) !== "sent") return sent;
         room = GROUP_BYTES;
       }
       room -= job.bytes;
@@ -192,52 +180,57 @@ export class Backend {
   }
 
   /** What a worker is told of a job. The deadline is a time of the calendar, which both sides can read. */
-  #orderOf(job: Job<Frames>, now: number): JobOrder {
+  #orderOf(job: Job<Body>, now: number): JobOrder {
     const { deadline, request: { requestTimeout, body } } = job;
     const order = this.#order;
     order.job = job.id;
     order.attempt = attemptOf(job);
     order.deadline = deadline === Infinity ? 0 : Date.now() + deadline - now;
     order.requestTimeout = requestTimeout === Infinity ? 0 : requestTimeout;
-    order.frames = body.length;
+    order.frames = body.frames;
     return order;
   }
 
-  #sendBody(body: Frames, then: "more" | "last"): void {
-    const last = body.length - 1;
+  #sendBody({ bytes, size, sizes }: Body, then: "more" | "last"): void {
+    let start = 0;
+    const frames = sizes ?? ONE_FRAME;
+    const last = frames.length - 1;
     for (let index = 0; index <= last; index++) {
-      const frame = body[index];
-      if (frame === undefined) continue;
-      // A copy shares the content: the job keeps its body until the reply is here.
-      this.#scratch.copyFrom(frame);
+      const end = index === last ? size : start + (frames[index] ?? 0);
+      this.#scratch.fill(bytes.subarray(start, end));
       if (index < last || then === "more") this.#socket.moveMore(this.#scratch);
       else this.#socket.moveLast(this.#scratch);
+      start = end;
     }
   }
 
   /** Asks a worker to show that it lives. */
-  ask(worker: Worker<Frames>): "asked" | "gone" {
+  ask(worker: Worker<Body>): "asked" | "gone" {
     return this.#tell(worker, buildSignal(FromBroker.ASK)) ? "asked" : "gone";
   }
 
   /** Tells a worker that nobody waits for a job any more. */
-  cancel(worker: Worker<Frames>, job: number, code: number): void {
+  cancel(worker: Worker<Body>, job: number, code: number): void {
     this.#tell(worker, buildJobSignal(FromBroker.CANCEL, job, code));
   }
 
   /** Tells a worker to finish what it has, and leave. */
-  stop(worker: Worker<Frames>): void {
+  stop(worker: Worker<Body>): void {
     this.#tell(worker, buildSignal(FromBroker.STOP));
   }
 
   /** A worker is gone: nothing that its routing id says is its any more. */
-  forget(worker: Worker<Frames>): void {
-    this.#workers.delete(routingKey(worker.routingId, worker.routingId.length));
+  forget(worker: Worker<Body>): void {
+    const routingId = this.#routingIds.get(worker.id);
+    if (routingId === undefined) return;
+    this.#routingIds.delete(worker.id);
+    this.#workers.delete(routingKey(routingId, routingId.length));
   }
 
   /** Whether `worker` is there to be told. */
-  #tell(worker: Worker<Frames>, frame: Uint8Array<ArrayBuffer>): boolean {
-    return this.#socket.sendAll([worker.routingId, frame]) === "sent";
+  #tell(worker: Worker<Body>, frame: Uint8Array<ArrayBuffer>): boolean {
+    const routingId = this.#routingIds.get(worker.id);
+    return routingId !== undefined && this.#socket.sendAll([routingId, frame]) === "sent";
   }
 
   /** Takes what there is room for of the frame just received. */
@@ -254,14 +247,16 @@ export class Backend {
     const rest = more ? this.#readText() : "";
     if (type === FromWorker.FAILED && this.#events.failed(token, rest)) return;
     if (type === FromWorker.LOADED && this.#events.loaded(token)) return;
-    const worker = type === FromWorker.READY
-      ? this.#events.admit(token, this.#id.slice(0, idSize))
-      : undefined;
-    if (worker === undefined) this.intruders++;
-    else this.#workers.set(key, worker);
+    const worker = type === FromWorker.READY ? this.#events.admit(token) : undefined;
+    if (worker === undefined) {
+      this.intruders++;
+    } else {
+      this.#workers.set(key, worker);
+      this.#routingIds.set(worker.id, this.#id.slice(0, idSize));
+    }
   }
 
-  #readWorker(worker: Worker<Frames>, size: number, more: boolean): void {
+  #readWorker(worker: Worker<Body>, size: number, more: boolean): void {
     const type = this.#control[0];
     if (type === FromWorker.REPLY && more) return this.#readReplies(worker, size);
     if (type === FromWorker.LOG && size === LOG_BYTES && more) return this.#readLog(worker);
@@ -277,7 +272,7 @@ export class Backend {
   }
 
   /** A line of the log, of which the header was read. */
-  #readLog(worker: Worker<Frames>): void {
+  #readLog(worker: Worker<Body>): void {
     const level = LOG_LEVELS[this.#control[1] ?? 0] ?? "info";
     const job = readJobId(this.#view);
     const size = this.#socket.receive(this.#scratch);
@@ -295,7 +290,7 @@ export class Backend {
   }
 
   /** Reads one reply after the other; the first one's header was read, and others of its frames follow. */
-  #readReplies(worker: Worker<Frames>, size: number): void {
+  #readReplies(worker: Worker<Body>, size: number): void {
     let more = true;
     while (more && size === REPLY_BYTES && this.#control[0] === FromWorker.REPLY) {
       const reply = readReply(this.#view, this.#reply);
@@ -303,13 +298,10 @@ export class Backend {
         this.#refuse(worker, reply, `${this.#maxFrames} frames: it has ${reply.frames}`);
         break;
       }
-      const frames = this.#readFrames(reply.frames);
-      more = frames.at(-1)?.more ?? true;
-      if (frames.length === 0 || frames.length < reply.frames) {
-        this.#messages.releaseAll(frames);
-        break;
-      }
-      this.#take(worker, reply, frames);
+      const content = this.#readContent(reply.frames);
+      more = this.#scratch.more;
+      if (content === undefined) break;
+      this.#take(worker, reply, content);
       if (!more) return;
       size = this.#socket.receive(this.#scratch);
       more = this.#scratch.more;
@@ -321,35 +313,42 @@ export class Backend {
   }
 
   /** Passes on a reply, unless it is too large: a worker bounds its replies itself, but may be compromised. */
-  #take(worker: Worker<Frames>, reply: ReplyHeader, frames: Frames): void {
-    const bytes = this.#bytesRead;
-    if (bytes <= this.#maxMessageSize + TEXT_BYTES) {
-      return this.#events.reply(worker, reply, frames, bytes);
-    }
-    this.#messages.releaseAll(frames);
-    this.#refuse(worker, reply, `${this.#maxMessageSize} bytes: it has ${bytes}`);
+  #take(worker: Worker<Body>, reply: ReplyHeader, content: MemoryContent): void {
+    const { size } = content;
+    if (size <= this.#maxMessageSize + TEXT_BYTES) this.#events.reply(worker, reply, content);
+    else this.#refuse(worker, reply, `${this.#maxMessageSize} bytes: it has ${size}`);
   }
 
   /** Answers a job with an error in place of a reply that is too large. */
-  #refuse(worker: Worker<Frames>, reply: ReplyHeader, excess: string): void {
+  #refuse(worker: Worker<Body>, reply: ReplyHeader, excess: string): void {
     const text = new TextEncoder().encode(`The reply must have at most ${excess}`);
-    const frames = [this.#messages.from(text)];
-    this.#events.reply(worker, { ...reply, code: Code.handlerFailed }, frames, text.length);
+    this.#content.set(text, 0, text.length);
+    this.#events.reply(worker, { ...reply, code: Code.handlerFailed }, this.#content);
   }
 
-  /** Reads `count` frames, or fewer if the message has no more. */
-  #readFrames(count: number): Frames {
-    if (count === 0) return [];
-    let frame = this.#messages.take();
-    this.#bytesRead = this.#socket.receive(frame);
-    // Not empty at first: an array that grows takes room for many.
-    const frames = [frame];
-    while (frames.length < count && frame.more) {
-      frame = this.#messages.take();
-      this.#bytesRead += this.#socket.receive(frame);
-      frames.push(frame);
+  /** Reads `count` frames into one content; undefined if the message has no more, or they are none. */
+  #readContent(count: number): MemoryContent | undefined {
+    const sizes: number[] = [];
+    let end = 0;
+    while (sizes.length < count && (sizes.length === 0 || this.#scratch.more)) {
+      const size = this.#socket.receive(this.#scratch);
+      this.#join(end, size);
+      end += size;
+      sizes.push(size);
     }
-    return frames;
+    if (sizes.length === 0 || sizes.length < count) return undefined;
+    return this.#content.set(this.#joined, 0, end, count === 1 ? undefined : sizes);
+  }
+
+  /** Copies the frame just received behind the others. What is too much anyway is not copied. */
+  #join(start: number, size: number): void {
+    const room = Math.min(start + size, this.#maxMessageSize + TEXT_BYTES);
+    if (this.#joined.length < room) {
+      const grown = new Uint8Array(Math.max(room, 2 * this.#joined.length));
+      grown.set(this.#joined);
+      this.#joined = grown;
+    }
+    if (start < this.#joined.length) this.#scratch.copyTo(this.#joined.subarray(start), size);
   }
 
   /** The next frame as text, cut to `MAX_LOG_BYTES`; frames behind it are skipped. */
