@@ -82,6 +82,9 @@ export const PollEvent = {
   RDHUP: darwin ? 0 : 0x2000,
 } as const;
 
+/** struct pollfd: i32 fd, then i16 events at 4, i16 revents at 6. */
+export const POLL_ITEM_BYTES = 8;
+
 /** sys/epoll.h. */
 export const Epoll = { ADD: 1, DEL: 2, MOD: 3, CLOEXEC: 0o2000000 } as const;
 

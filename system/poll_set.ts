@@ -6,10 +6,8 @@
 
 import { harden } from "../zmq/library.ts";
 import type { TransferSymbols } from "./libc.ts";
-import { PollEvent } from "./numbers.ts";
+import { POLL_ITEM_BYTES, PollEvent } from "./numbers.ts";
 
-/** struct pollfd: i32 fd, then i16 events at 4, i16 revents at 6. */
-export const POLL_ITEM_BYTES = 8;
 /** Items that there is room for at first. */
 const ROOM = 16;
 

@@ -1,7 +1,9 @@
 /** Descriptors of the system, for tests of what is built on them. */
 
+import { openBell } from "../../system/bell.ts";
 import { type Libc, openLibc } from "../../system/libc.ts";
 import { Family, SocketKind } from "../../system/numbers.ts";
+import { type Pollable, Poller } from "../../system/poller.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 
 const LIBRARY = locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path;
@@ -9,6 +11,14 @@ const LIBRARY = locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path;
 /** The C library, as the server opens it. */
 export function testLibc(): Libc {
   return openLibc(LIBRARY);
+}
+
+let opened: Libc | undefined;
+
+/** What waits for `ports`. */
+export function pollerOf(ports: readonly Pollable[]): Poller {
+  const libc = opened ??= testLibc();
+  return new Poller(libc, openBell(libc), ports);
 }
 
 /** Two connected stream sockets that never wait. */
