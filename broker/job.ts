@@ -7,7 +7,9 @@
 
 import { Line, type Queued } from "./fair_queue.ts";
 import type { End } from "./inquest.ts";
+import { JobTable } from "./job_table.ts";
 import { type Linked, noLinks } from "./list.ts";
+import { NumberTable } from "./number_table.ts";
 import { type Past, type Suspect, triesOf } from "./suspects.ts";
 
 /** A peer of the frontend. */
@@ -25,7 +27,7 @@ export interface Client<B> {
   /** Requests of the client that have not ended. */
   live: number;
   /** The jobs of those requests that can be cancelled, by the client's own number. */
-  readonly asked: Map<number, Job<B>>;
+  readonly asked: NumberTable<Job<B>>;
   /** Whether the client is connected, as far as is known. */
   connected: boolean;
 }
@@ -93,7 +95,7 @@ export interface Worker<B> extends Linked<Worker<B>> {
   /** The pool's number for it. */
   readonly id: number;
   /** What it was given and has not answered, in order; the first ones run. */
-  readonly jobs: Map<number, Job<B>>;
+  readonly jobs: JobTable<Job<B>>;
   /** ready → retiring: given no more jobs → gone */
   state: "ready" | "retiring" | "gone";
   /** Undefined: all its handlers stop when they are told to. */
@@ -125,7 +127,7 @@ export function newClient<B>(
     header,
     view: new DataView(header.buffer),
     live: 0,
-    asked: new Map(),
+    asked: new NumberTable(),
     connected: true,
   };
 }
@@ -135,7 +137,7 @@ export function newWorker<B>(id: number, now: number): Worker<B> {
   return {
     id,
     links: noLinks(),
-    jobs: new Map(),
+    jobs: new JobTable(),
     state: "ready",
     isolation: undefined,
     alone: false,

@@ -35,7 +35,7 @@ export class OrderWatch<B> {
     this.#seen = new Map();
     const lost: Worker<B>[] = [];
     for (const worker of workers) {
-      const first = worker.jobs.values().next().value;
+      const { first } = worker.jobs;
       if (first === undefined || first.state === "aborted") continue;
       const seen = before.get(worker);
       if (seen?.first === first.id && worker.answered > seen.answered) lost.push(worker);

@@ -57,7 +57,7 @@ export class Workers {
     const looks = new Map<number, WorkerLook>();
     for (const worker of this.#broker.workers) {
       const { id, jobs, answered } = worker;
-      const [firstJob] = jobs.keys();
+      const firstJob = jobs.first?.id;
       const spareSince = this.#broker.spareSince(worker, now);
       looks.set(id, { jobs: jobs.size, firstJob, answered, spareSince });
     }
@@ -176,7 +176,7 @@ export class Workers {
   #endLosers(now: number): number {
     if (!this.#broker.inOrder) return Infinity;
     for (const worker of this.#order.look(this.#broker.workers, now)) {
-      const [job = 0] = worker.jobs.keys();
+      const job = worker.jobs.first?.id ?? 0;
       this.lostJobs++;
       const message = "a worker has lost a job and is replaced";
       const fields = { worker: worker.id, job };

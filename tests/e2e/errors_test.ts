@@ -7,7 +7,9 @@ import type { LoopEvent } from "../../ports/messages.ts";
 import type { RequestErrorEvent } from "../../mod.ts";
 import { resolveOptions } from "../../options/resolve.ts";
 import { OrderWatch } from "../../broker/order.ts";
-import type { Worker } from "../../broker/job.ts";
+import type { Job, Worker } from "../../broker/job.ts";
+import { JobTable } from "../../broker/job_table.ts";
+import { noLinks } from "../../broker/list.ts";
 import {
   buildSignal,
   FromBroker,
@@ -204,8 +206,12 @@ Deno.test("a handler that lacks a permission is told of the server's flags, not 
 
 /** A worker of one job at a time, as far as `OrderWatch` sees it. */
 function workerWith(jobs: number[], answered: number): Worker<unknown> {
-  const entries = jobs.map((id) => [id, { id, state: "assigned" }] as const);
-  return { jobs: new Map(entries), answered } as unknown as Worker<unknown>;
+  const table = new JobTable<Job<unknown>>();
+  for (const id of jobs) {
+    const job = { id, state: "assigned", links: noLinks() };
+    table.set(id, job as unknown as Job<unknown>);
+  }
+  return { jobs: table, answered } as unknown as Worker<unknown>;
 }
 
 Deno.test("OrderWatch finds a worker that answers later jobs and keeps an earlier one", () => {

@@ -956,7 +956,8 @@ class BrokerModel {
     assert.deepEqual(this.#left.splice(0), this.#leaving.splice(0));
     for (const { worker, jobs } of this.#hands) {
       for (const asked of jobs.slice(0, this.#limits.concurrency)) asked.runningSince ??= this.#now;
-      assert.deepEqual([...worker.jobs.keys()], jobs.map(({ id }) => id), "in order at a worker");
+      const ids = [...worker.jobs.values()].map(({ id }) => id);
+      assert.deepEqual(ids, jobs.map(({ id }) => id), "in order at a worker");
     }
     this.#compareSizes();
     this.#compareCounters();
