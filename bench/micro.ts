@@ -104,8 +104,18 @@ class BusyBroker {
   /** What is with a worker, in turn. */
   readonly #running: { worker: Worker<string>; job: Job<string> }[] = [];
   #turn = 0;
+  readonly #numbered: boolean;
 
-  constructor({ clients, workers, queued }: { clients: number; workers: number; queued: number }) {
+  constructor(
+    { clients, workers, queued, numbered = false }: {
+      clients: number;
+      workers: number;
+      queued: number;
+      /** Whether requests have numbers of their clients, and so can be cancelled. */
+      numbered?: boolean;
+    },
+  ) {
+    this.#numbered = numbered;
     this.#requests = Array.from({ length: clients }, (_, index) => ({
       ...REQUEST,
       client: newClient(index, jobHeader),
@@ -122,6 +132,7 @@ class BusyBroker {
     if (ended === undefined) throw new Error("No worker has a job");
     const job = this.#broker.takeReply(ended.worker, ended.job.id, Code.ok, MICROS, NOW);
     if (job === undefined) throw new Error("The worker had no such job");
+    this.#broker.recycle(job);
     this.#submit(turn);
     const next = this.#broker.next(NOW);
     if (next === undefined) throw new Error("The queue is empty");
@@ -131,7 +142,8 @@ class BusyBroker {
 
   #submit(index: number): void {
     const request = this.#requests[index % this.#requests.length];
-    if (request !== undefined) this.#broker.submit(request);
+    if (request === undefined) return;
+    this.#broker.submit(this.#numbered ? { ...request, requestId: index } : request);
   }
 
   #assign(): boolean {
@@ -143,6 +155,7 @@ class BusyBroker {
 
 const small = new BusyBroker({ clients: 1, workers: 2, queued: 1 });
 const large = new BusyBroker({ clients: 1000, workers: 64, queued: 10_000 });
+const numbered = new BusyBroker({ clients: 1000, workers: 64, queued: 10_000, numbered: true });
 
 Deno.bench("dispatch: 1 client, 2 workers, 1 in the queue", {
   group: "dispatch",
@@ -151,6 +164,9 @@ Deno.bench("dispatch: 1 client, 2 workers, 1 in the queue", {
 Deno.bench("dispatch: 1,000 clients, 64 workers, 10,000 in the queue", {
   group: "dispatch",
 }, () => large.step());
+Deno.bench("dispatch: the same, requests that can be cancelled", {
+  group: "dispatch",
+}, () => numbered.step());
 
 // --- the choice of a worker, one bench for each heuristic of broker/dispatch.ts ---
 
