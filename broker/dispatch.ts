@@ -135,9 +135,9 @@ export class Dispatch<B> {
 
   /** The least loaded worker that is through with its jobs sooner than a sleeping one wakes up. */
   #awake(now: number): Worker<B> | undefined {
-    const each = (this.#times.mean ?? Infinity) + JOB_OVERHEAD;
+    const each = this.#times.expected + JOB_OVERHEAD;
     const limit = Math.min(this.#roster.height, this.#prefetch, this.#wakeTime / each);
-    for (let level = 1; level < limit; level++) {
+    for (let level = Math.max(1, this.#roster.lowest); level < limit; level++) {
       const worker = this.#roster.newest(level);
       if (worker !== undefined && now - worker.progressAt < AWAKE_TIME && this.#isSoon(level)) {
         return this.#choice(worker, "awake");
@@ -182,9 +182,9 @@ export class Dispatch<B> {
    */
   #isSoon(level: number): boolean {
     const { concurrency, prefetchBudget } = this.#limits;
-    const { mean = Infinity, tail } = this.#times;
+    const { expected, tail } = this.#times;
     const ahead = (level + 1 - concurrency) / concurrency;
-    return mean * ahead < prefetchBudget && tail * ahead < prefetchBudget * TAIL_BUDGETS;
+    return expected * ahead < prefetchBudget && tail * ahead < prefetchBudget * TAIL_BUDGETS;
   }
 
   /** A worker whose only job is expected to end in a moment. */
@@ -215,7 +215,7 @@ export class Dispatch<B> {
 
   /** How long the job that a worker runs is expected to take yet, ms. */
   #timeLeft(worker: Worker<B>, now: number): number {
-    return worker.progressAt + (this.#times.mean ?? Infinity) - now;
+    return worker.progressAt + this.#times.expected - now;
   }
 
   /** Whether all jobs take about the same time, and long. The tail is known to a factor of two only. */
@@ -238,7 +238,7 @@ export class Dispatch<B> {
   spareSince(worker: Worker<B>, queued: number, now: number): number | undefined {
     if (worker.jobs.size === 0) return worker.idleSince;
     const ahead = worker.jobs.size + queued / this.#roster.workers.size;
-    const wait = (this.#times.mean ?? Infinity) * ahead / this.#limits.concurrency;
+    const wait = this.#times.expected * ahead / this.#limits.concurrency;
     const stalled = now - worker.progressAt > SPARE_STALL;
     return wait < SPARE_WAIT && !stalled ? now : undefined;
   }

@@ -85,10 +85,10 @@ export class FairQueue<T extends Queued<T>> {
     const line = this.#nextLine();
     const item = line?.items.first;
     if (line === undefined || item === undefined) return undefined;
-    this.#round.remove(line);
     line.items.remove(item);
     line.size--;
-    if (line.items.first !== undefined) this.#round.push(line);
+    if (line.size === 0) this.#round.remove(line);
+    else this.#round.toBack(line);
     this.#count(item, -1);
     return item;
   }
@@ -100,8 +100,7 @@ export class FairQueue<T extends Queued<T>> {
       const line = round.first;
       if (line === undefined || line.debt === 0 || line === round.last) return line;
       line.debt--;
-      round.remove(line);
-      round.push(line);
+      round.toBack(line);
     }
   }
 

@@ -65,6 +65,13 @@ export class List<T extends Linked<T>> {
     item.links.previous = item.links.next = undefined;
   }
 
+  /** Moves an item, which is in this list, to the back. */
+  toBack(item: T): void {
+    if (item === this.#last) return;
+    this.remove(item);
+    this.push(item);
+  }
+
   /** From front to back; the item just given may be removed. */
   *[Symbol.iterator](): Generator<T> {
     let item = this.#first;

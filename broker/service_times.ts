@@ -17,7 +17,8 @@ const POWERS = 32;
 
 /** Running estimates of service times, ms. */
 export class ServiceTimes {
-  #mean: number | undefined;
+  /** Infinity before the first observation: a field that is always a number is written in place. */
+  #mean = Infinity;
   #tail = 0;
   readonly #counts = new Float64Array(POWERS);
   #count = 0;
@@ -25,6 +26,11 @@ export class ServiceTimes {
 
   /** The mean of the last times; undefined before the first. */
   get mean(): number | undefined {
+    return this.#mean === Infinity ? undefined : this.#mean;
+  }
+
+  /** The same; Infinity before the first. */
+  get expected(): number {
     return this.#mean;
   }
 
@@ -35,14 +41,14 @@ export class ServiceTimes {
 
   /** A worker's first job has taken so long, ms. That says little, as its code was just loaded. */
   guess(time: number): void {
-    this.#mean ??= time;
+    if (this.#mean === Infinity) this.#mean = time;
   }
 
   /** A job has taken so long, ms. */
   observe(time: number): void {
-    this.#mean ??= time;
+    if (this.#mean === Infinity) this.#mean = time;
     this.#mean += (time - this.#mean) * WEIGHT;
-    const power = Math.min(POWERS - 1, Math.floor(Math.log2(time * 1000 + 1)));
+    const power = powerOf(Math.round(time * 1000) + 1);
     this.#counts[power] = (this.#counts[power] ?? 0) + 1;
     this.#count++;
     this.#observed++;
@@ -66,4 +72,9 @@ export class ServiceTimes {
     }
     this.#count /= 2;
   }
+}
+
+/** The power of two that a number of µs has reached. `Math.log2` would be a call into C. */
+function powerOf(micros: number): number {
+  return POWERS - 1 - Math.clz32(Math.min(micros, 2 ** (POWERS - 1)));
 }

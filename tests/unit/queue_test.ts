@@ -93,6 +93,16 @@ Deno.test("List gives every item when each is removed as it comes", () => {
   assert.equal(read(list), "");
 });
 
+Deno.test("List moves an item to the back from wherever it is", () => {
+  for (const [index, after] of [[0, "bca"], [1, "acb"], [2, "abc"]] as const) {
+    const { list, items } = stringed("abc");
+    const item = items[index];
+    assert(item);
+    list.toBack(item);
+    assert.equal(read(list), after);
+  }
+});
+
 Deno.test("List agrees with an array when items come and go at random", () => {
   for (let seed = 1; seed <= 200; seed++) {
     const random = randomNumbers(seed * 99_991);
@@ -542,7 +552,7 @@ function observed(jobs: number, every: number, slow: number): ServiceTimes {
 
 Deno.test("ServiceTimes knows nothing before the first job, and then a mean that follows", () => {
   const times = new ServiceTimes();
-  assert.deepEqual([times.mean, times.tail], [undefined, 0]);
+  assert.deepEqual([times.mean, times.expected, times.tail], [undefined, Infinity, 0]);
   times.observe(4);
   assert.equal(times.mean, 4);
   for (let job = 0; job < 200; job++) times.observe(1);
@@ -570,6 +580,7 @@ Deno.test("ServiceTimes takes any time there is", () => {
     const times = new ServiceTimes();
     for (let job = 0; job < 100; job++) times.observe(time);
     assert(Math.abs((times.mean ?? -1) - time) <= time / 1e6);
+    assert.equal(times.expected, times.mean);
     // Less than a microsecond is none.
     const least = time < 0.001 ? 0 : Math.min(time, 4_000_000);
     assert(times.tail >= least, `${time}: ${times.tail}`);
