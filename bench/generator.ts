@@ -6,9 +6,11 @@
  * @module
  */
 
-import { Option, SocketType } from "../zmq/library.ts";
+import { openBell } from "../system/bell.ts";
+import { openLibc } from "../system/libc.ts";
+import { Poller } from "../system/poller.ts";
+import { type Library, Option, SocketType } from "../zmq/library.ts";
 import { locateLibrary } from "../zmq/locate.ts";
-import { Poller } from "../zmq/poller.ts";
 import { Context, type Socket } from "../zmq/socket.ts";
 import { Bodies, NUMBER_BYTES } from "./bodies.ts";
 import { Histogram } from "./histogram.ts";
@@ -99,7 +101,7 @@ class Generator {
     const sockets = this.#clients.map(({ socket }) => socket);
     this.#waiting = thread === "own"
       ? blocking(new BlockingPoller(library, sockets))
-      : sharing(new Poller(this.#context, sockets));
+      : sharing(pollerOf(library, sockets));
     this.#bodies = new Bodies(load.size, load.seed);
     this.#inbox = inboxFor(library, this.#bodies);
     this.#warmAt = this.#startedAt + (load.warmUp ?? 0);
@@ -329,6 +331,11 @@ function blocking(poller: BlockingPoller): Waiting {
 }
 
 /** Leaves the thread to others meanwhile; does not know which socket has something. */
+function pollerOf({ path }: Library, sockets: readonly Socket[]): Poller {
+  const libc = openLibc(path);
+  return new Poller(libc, openBell(libc), sockets);
+}
+
 function sharing(poller: Poller): Waiting {
   return {
     wait: (timeout) => poller.wait(timeout),

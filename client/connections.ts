@@ -5,9 +5,11 @@
  * @module
  */
 
+import { openBell } from "../system/bell.ts";
+import { type Connector, openConnector, openTransfer, type Transfer } from "../system/libc.ts";
+import { Poller } from "../system/poller.ts";
 import { prove } from "../zmq/curve.ts";
 import { type Library, Option } from "../zmq/library.ts";
-import { Poller } from "../zmq/poller.ts";
 import { Context } from "../zmq/socket.ts";
 import { Connection, type ConnectionState } from "./connection.ts";
 import type { Keys } from "./keys.ts";
@@ -45,6 +47,8 @@ export class Connections<Key> implements Iterable<[Key, Connection]> {
   readonly #connections = new Map<Key, Connection>();
   #context: Context | undefined;
   #poller: Poller | undefined;
+  /** The C library, once something was to be waited for. */
+  #libc: { connector: Connector; transfer: Transfer } | undefined;
   /** Reads the news of connections while nothing else does. */
   #newsTimer: ReturnType<typeof setInterval> | undefined;
 
@@ -130,7 +134,7 @@ export class Connections<Key> implements Iterable<[Key, Connection]> {
   async wait(timeout: number): Promise<void> {
     // Asked last, after all that was sent: a send can eat a socket's wake-up.
     if (this.#isReadable()) return;
-    this.#poller ??= new Poller(this.#openContext(), this.#watched());
+    this.#poller ??= this.#openPoller();
     await this.#poller.wait(timeout);
   }
 
@@ -144,6 +148,12 @@ export class Connections<Key> implements Iterable<[Key, Connection]> {
       if (socket?.readable() || news?.readable()) return true;
     }
     return false;
+  }
+
+  #openPoller(): Poller {
+    const { path } = this.#options.library;
+    const libc = this.#libc ??= { connector: openConnector(path), transfer: openTransfer(path) };
+    return new Poller(libc.transfer, openBell(libc.connector), this.#watched());
   }
 
   #watched() {

@@ -7,11 +7,13 @@
 
 import { type AccessRules, ZapDomain } from "../auth/access_control.ts";
 import type { Settings } from "../options/settings.ts";
+import { openBell } from "../system/bell.ts";
+import { openLibc } from "../system/libc.ts";
+import { Poller } from "../system/poller.ts";
 import { isIpv6 } from "../wire/endpoint.ts";
 import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import type { Library } from "../zmq/library.ts";
 import { MessagePool } from "../zmq/message.ts";
-import { Poller } from "../zmq/poller.ts";
 import { Context } from "../zmq/socket.ts";
 import { BodyPool } from "./body.ts";
 import { IpcFiles } from "./ipc_files.ts";
@@ -90,7 +92,8 @@ export class Sockets {
       for (const endpoint of frontend) files.bind(endpoint, () => source.bind(endpoint));
       this.#backend = files.bind(backend, () => lane.bind(backend));
       const ports = [source, lane, ...zap === undefined ? [] : [zap]];
-      this.#poller = new Poller(context, ports.map(({ socket }) => socket));
+      const libc = openLibc(library.path);
+      this.#poller = new Poller(libc, openBell(libc), ports.map(({ socket }) => socket));
       this.source = source;
       this.lane = lane;
       this.#zap = zap;

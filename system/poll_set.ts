@@ -6,13 +6,14 @@
 
 import { harden } from "../zmq/library.ts";
 import type { TransferSymbols } from "./libc.ts";
+import type { PollItems } from "./poller.ts";
 import { POLL_ITEM_BYTES, PollEvent } from "./numbers.ts";
 
 /** Items that there is room for at first. */
 const ROOM = 16;
 
 /** Descriptors, each with its token and the events that are waited for. */
-export class PollSet {
+export class PollSet implements PollItems {
   readonly #symbols: TransferSymbols;
   readonly #indexes = new Map<number, number>();
   #items = new Uint8Array(ROOM * POLL_ITEM_BYTES);

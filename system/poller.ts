@@ -14,7 +14,6 @@ import { Bytes, harden } from "../zmq/library.ts";
 import { type Bell, closeBell, ring } from "./bell.ts";
 import type { Transfer } from "./libc.ts";
 import { POLL_ITEM_BYTES, PollEvent } from "./numbers.ts";
-import type { PollSet } from "./poll_set.ts";
 
 /** When nothing has come for this long, the wait is made on another thread. */
 const QUIET_MS = 2;
@@ -28,12 +27,18 @@ const SHORT_WAITS = 2;
 /** Of an eventfd exactly so many are read, of a pipe as many as have come up to this. */
 const BELL_BYTES = 8;
 
+/** Descriptors, with the events that are waited for. */
+export interface PollItems {
+  /** Structs pollfd: the first `count` count. */
+  readonly items: Uint8Array<ArrayBuffer>;
+  readonly count: number;
+}
+
 /** Something to wait for. */
 export interface Pollable {
   /** Readable when there may be something to do; -1: `pollSet` is polled instead. */
   readonly fd: number;
-  /** Several descriptors, with the events that are waited for. */
-  readonly pollSet?: PollSet | undefined;
+  readonly pollSet?: PollItems | undefined;
   /** From now on `noteActivity` is called; told once. */
   watch?(): void;
   /** A descriptor was ready. */

@@ -5,6 +5,9 @@
  * @module
  */
 
+import { openBell } from "../system/bell.ts";
+import { openConnector, openTransfer } from "../system/libc.ts";
+import { Poller } from "../system/poller.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import {
   buildJobSignal,
@@ -23,7 +26,6 @@ import type { WorkerConfig } from "../wire/worker_config.ts";
 import { prove } from "../zmq/curve.ts";
 import { Bytes, harden, openLibrary, Option, SocketType } from "../zmq/library.ts";
 import { type Message, MessagePool } from "../zmq/message.ts";
-import { Poller } from "../zmq/poller.ts";
 import { Context, type Socket } from "../zmq/socket.ts";
 import type { Introduction, Orders, Remark, WorkerLane } from "./lane.ts";
 import { Replies } from "./replies.ts";
@@ -57,7 +59,8 @@ export class ZmqLane implements WorkerLane {
     if (backend.includes("[")) this.#socket.set(Option.IPV6, 1);
     if (curve !== undefined) prove(this.#socket, curve, curve.serverKey);
     this.#socket.connect(backend);
-    this.#poller = new Poller(this.#context, [this.#socket]);
+    const bell = openBell(openConnector(library));
+    this.#poller = new Poller(openTransfer(library), bell, [this.#socket]);
     this.#frame = new MessagePool(opened).take();
     this.#replies = new Replies(this.#socket);
   }

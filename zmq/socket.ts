@@ -1,5 +1,5 @@
 /**
- * A ZeroMQ context and its sockets. Every call returns at once; waiting is poller.ts's.
+ * A ZeroMQ context and its sockets. Every call returns at once; waiting is system/poller.ts's.
  *
  * @module
  */
@@ -205,7 +205,7 @@ export class Socket {
     this.#dry = false;
   }
 
-  /** Whether a message can be received now. Asking re-arms `fd`: see poller.ts. */
+  /** Whether a message can be received now. Asking re-arms `fd`: see system/poller.ts. */
   readable(): boolean {
     if (this.#dry) return false;
     const readable = (this.#getInt(Option.EVENTS) & POLLIN) !== 0;

@@ -6,7 +6,8 @@ import { buildErrorText, buildStatus } from "../../wire/request.ts";
 import { Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { MessagePool } from "../../zmq/message.ts";
-import { Poller } from "../../zmq/poller.ts";
+import type { Poller } from "../../system/poller.ts";
+import { pollerOf } from "../rig/descriptors.ts";
 import { Context, type Socket } from "../../zmq/socket.ts";
 import { deadEndpoint } from "../rig/fake_server.ts";
 import { clientFlags } from "../rig/permissions.ts";
@@ -50,7 +51,7 @@ class EchoServer {
     this.#socket.set(Option.SNDHWM, 0);
     this.#socket.set(Option.RCVHWM, 0);
     this.endpoint = this.#socket.bind("tcp://127.0.0.1:*");
-    this.#poller = new Poller(this.#context, [this.#socket]);
+    this.#poller = pollerOf([this.#socket]);
     this.#done = this.#run();
   }
 

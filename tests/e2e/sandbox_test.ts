@@ -169,8 +169,8 @@ function libraries(server: ServerProcess): string[] {
 // ---- memory: a handler shares it with the worker's own code ----
 
 Deno.test("a handler can't read memory through the worker's own classes when nothing is granted", async () => {
-  const [message, socket, poller] = ["message", "socket", "poller"].map((name) =>
-    JSON.stringify(new URL(`zmq/${name}.ts`, ROOT).href)
+  const [message, socket, poller] = ["zmq/message", "zmq/socket", "system/poller"].map((name) =>
+    JSON.stringify(new URL(`${name}.ts`, ROOT).href)
   );
   // Importing the worker's modules is its right; making their methods its own is what must not help.
   const handler = `

@@ -5,7 +5,8 @@ import { buildStatus, parseRequestHeader, StatusFlag } from "../../wire/request.
 import { Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { MessagePool } from "../../zmq/message.ts";
-import { Poller } from "../../zmq/poller.ts";
+import type { Poller } from "../../system/poller.ts";
+import { pollerOf } from "./descriptors.ts";
 import { Context, type Socket } from "../../zmq/socket.ts";
 import { bytes } from "./text.ts";
 
@@ -52,7 +53,7 @@ export class FakeServer {
     if (endpoint.includes("[")) this.#socket.set(Option.IPV6, 1);
     this.#socket.set(Option.ROUTER_NOTIFY, DISCONNECT);
     this.endpoint = this.#socket.bind(endpoint);
-    this.#poller = new Poller(this.#context, [this.#socket]);
+    this.#poller = pollerOf([this.#socket]);
     this.#done = this.#run();
   }
 

@@ -4,7 +4,8 @@ import { type KeyPair, prove } from "../../zmq/curve.ts";
 import { openLibrary, Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { MessagePool } from "../../zmq/message.ts";
-import { Poller } from "../../zmq/poller.ts";
+import type { Poller } from "../../system/poller.ts";
+import { pollerOf } from "./descriptors.ts";
 import { Context } from "../../zmq/socket.ts";
 import { bytes, text } from "./text.ts";
 import { LIMIT } from "./wait.ts";
@@ -42,7 +43,7 @@ export class Peer {
     this.socket.set(Option.SNDHWM, 0);
     this.socket.set(Option.RCVHWM, 0);
     this.socket.connect(endpoint);
-    this.#poller = new Poller(this.#context, [this.socket]);
+    this.#poller = pollerOf([this.socket]);
   }
 
   /** Sends one message. */

@@ -3,7 +3,8 @@
 import { openLibrary, Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { MessagePool } from "../../zmq/message.ts";
-import { Poller } from "../../zmq/poller.ts";
+import type { Poller } from "../../system/poller.ts";
+import { pollerOf } from "./descriptors.ts";
 import { Context } from "../../zmq/socket.ts";
 import { bytes } from "./text.ts";
 import { LIMIT } from "./wait.ts";
@@ -34,7 +35,7 @@ export class PlainSocket {
     if (options.correlate) this.socket.set(REQ_RELAXED, 1);
     if (options.sendAll) this.socket.set(Option.SNDHWM, 0);
     this.socket.connect(endpoint);
-    this.#poller = new Poller(this.#context, [this.socket]);
+    this.#poller = pollerOf([this.socket]);
   }
 
   /** Sends one message. */

@@ -66,7 +66,7 @@ const RULES: Record<string, string[]> = {
   ],
   "cli/keygen.ts": ["auth/client_list.ts", "zmq/curve.ts", "zmq/locate.ts"],
   "cli/serve.ts": ["ops", "pool/child.ts", "zmq/locate.ts"],
-  client: ["auth/curve25519.ts", "auth/keys.ts", "options/errors.ts", "wire", "zmq"],
+  client: ["auth/curve25519.ts", "auth/keys.ts", "options/errors.ts", "system", "wire", "zmq"],
   ops: [
     "options/connection_limits.ts",
     "type options/settings.ts",
@@ -97,7 +97,7 @@ const RULES: Record<string, string[]> = {
   "ports/sockets.ts": ["auth/access_control.ts"],
   system: ["zmq/library.ts"],
   wire: [],
-  worker: ["wire", "zmq"],
+  worker: ["system", "wire", "zmq"],
   zmq: ["wire/empty_frame.ts"],
 };
 
