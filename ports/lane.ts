@@ -7,6 +7,7 @@
 
 import type { Job, Worker } from "../broker/job.ts";
 import type { LogFields, LogLevel, ReplyHeader } from "../wire/job.ts";
+import type { Pollable } from "../system/poller.ts";
 import type { Body } from "./body.ts";
 import type { Content } from "./content.ts";
 
@@ -47,6 +48,8 @@ export interface LaneEvents {
 
 /** The way to the workers. */
 export interface Lane {
+  /** What is to be waited for. */
+  readonly port: Pollable;
   /** Messages from peers that are not workers, and those that no worker sends. */
   readonly intruders: number;
   /**

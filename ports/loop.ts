@@ -283,7 +283,8 @@ export class BrokerLoop {
       const sleepMs = this.#turn();
       if (this.#state !== "open") break;
       const cores = this.#broker.assigned <= QUIET_JOBS ? "spare" : "taken";
-      const rest = this.#sockets.rest(sleepMs, cores);
+      const clients = this.#broker.blocked ? "unread" : "read";
+      const rest = this.#sockets.rest(sleepMs, cores, clients);
       if (rest !== undefined) await rest;
     }
     // A caller that waits for this would use sockets that are closed.

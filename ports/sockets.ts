@@ -8,18 +8,16 @@
 import { type AccessRules, ZapDomain } from "../auth/access_control.ts";
 import type { Settings } from "../options/settings.ts";
 import { openBell } from "../system/bell.ts";
-import { openLibc } from "../system/libc.ts";
+import { type Libc, openLibc } from "../system/libc.ts";
 import { Poller } from "../system/poller.ts";
 import { isIpv6 } from "../wire/endpoint.ts";
 import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import type { Library } from "../zmq/library.ts";
-import { MessagePool } from "../zmq/message.ts";
-import { Context } from "../zmq/socket.ts";
 import { BodyPool } from "./body.ts";
 import { IpcFiles } from "./ipc_files.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
 import type { Source, SourceEvents } from "./source.ts";
-import { ZapHandler } from "./zap_handler.ts";
+import { ZmqGround } from "./zmq_ground.ts";
 import { ZmqLane } from "./zmq_lane.ts";
 import { ZmqSource } from "./zmq_source.ts";
 
@@ -51,13 +49,13 @@ export interface SocketEvents {
   decide(request: ZapRequest, source: ZmqSource): ZapDecision;
 }
 
-/** The source, the lane, and the ZAP handler where not all may connect. */
+/** The source and the lane of a server, and what they stand on. */
 export class Sockets {
-  readonly #context: Context;
+  readonly #libc: Libc;
+  /** Undefined where no socket is libzmq's. */
+  readonly #zmq: ZmqGround | undefined;
   readonly #files: IpcFiles;
   readonly #poller: Poller;
-  readonly #messages: MessagePool;
-  readonly #zap: ZapHandler | undefined;
   #backend: string;
   /** Bodies of requests and of kept answers. */
   readonly bodies = new BodyPool();
@@ -70,38 +68,26 @@ export class Sockets {
    * @throws {ZmqError} when an endpoint can't be bound.
    */
   constructor(library: Library, options: SocketOptions, unreadBytes: number, events: SocketEvents) {
-    const { access, frontend, backend } = options;
-    const context = this.#context = new Context(library);
+    const { frontend, backend } = options;
+    const libc = this.#libc = openLibc(library.path);
+    const zmq = this.#zmq = new ZmqGround(library);
     const files = this.#files = new IpcFiles(library);
-    const messages = this.#messages = new MessagePool(library);
-    const { bodies } = this;
     const bounds = { ...options, ipv6: [...frontend, backend].some(isIpv6), unreadBytes };
     const closers: (() => void)[] = [];
     try {
-      const frontZap = access && { domain: ZapDomain.clients, secretKey: access.secretKey };
-      const sourceOptions = { ...bounds, zap: frontZap };
-      const source = new ZmqSource(context, messages, bodies, sourceOptions, events.source);
+      const source = this.source = openSource(zmq, this.bodies, bounds, events);
       closers.push(() => source.closeNow());
-      const laneOptions = { ...bounds, zap: backendZap(access) };
-      const lane = new ZmqLane(context, messages, laneOptions, events.lane);
+      const lane = this.lane = openLane(zmq, bounds, events.lane);
       closers.push(() => lane.close());
-      const zap = access &&
-        new ZapHandler(context, messages, (request) => events.decide(request, source));
-      if (zap !== undefined) closers.push(() => zap.close());
-      source.zap = zap;
       for (const endpoint of frontend) files.bind(endpoint, () => source.bind(endpoint));
       this.#backend = files.bind(backend, () => lane.bind(backend));
-      const ports = [source, lane, ...zap === undefined ? [] : [zap]];
-      const libc = openLibc(library.path);
-      this.#poller = new Poller(libc, openBell(libc), ports.map(({ socket }) => socket));
-      this.source = source;
-      this.lane = lane;
-      this.#zap = zap;
+      const ports = [source.port, lane.port, ...zmq.ports];
+      this.#poller = new Poller(libc, openBell(libc), ports);
     } catch (error) {
       files.remove();
       // Open sockets would keep the context from ever terminating.
       for (const close of closers) close();
-      context.terminateSync();
+      zmq.terminateSync();
       throw error;
     }
   }
@@ -136,8 +122,16 @@ export class Sockets {
     return this.#files.mend();
   }
 
-  /** Waits for something to read: see `Poller.rest`. */
-  rest(timeoutMs: number, cores: "spare" | "taken"): Promise<void> | undefined {
+  /**
+   * Waits for something to read: see `Poller.rest`. While clients' messages are not to be read, they end no wait.
+   */
+  rest(
+    timeoutMs: number,
+    cores: "spare" | "taken",
+    clients: "read" | "unread",
+  ): Promise<void> | undefined {
+    if (clients === "read") this.#poller.takeIn(this.source.port);
+    else this.#poller.leaveOut(this.source.port);
     return this.#poller.rest(timeoutMs, cores);
   }
 
@@ -148,35 +142,35 @@ export class Sockets {
 
   /** Answers the next question whether a peer may connect; false: there is none. */
   answerQuestion(): boolean {
-    return this.#zap?.read() ?? false;
+    return this.#zmq?.answerQuestion() ?? false;
   }
 
   /** Whether there is such a question. */
   get hasQuestion(): boolean {
-    return this.#zap?.socket.readable() ?? false;
+    return this.#zmq?.hasQuestion ?? false;
   }
 
-  /** Gives memory back that is not in use. */
+  /** Gives memory back that is not in use. Takes some ms. */
   giveBackMemory(): void {
     this.source.giveBackMemory();
     this.lane.giveBackMemory();
     this.bodies.dropFree();
-    this.#messages.dropFree();
-    this.#context.trim();
+    this.#zmq?.messages.dropFree();
+    this.#libc.symbols.malloc_trim?.(0n);
   }
 
   /** Closes all; what was sent is still delivered for up to `lingerMs`. */
   async close(lingerMs: number): Promise<void> {
     this.#closeRest();
     await this.source.close(lingerMs);
-    await this.#context.terminate();
+    await this.#zmq?.terminate();
   }
 
   /** Closes all on this thread; what was sent and is still here is lost. */
   closeNow(): void {
     this.#closeRest();
     this.source.closeNow();
-    this.#context.terminateSync();
+    this.#zmq?.terminateSync();
   }
 
   #closeRest(): void {
@@ -184,11 +178,25 @@ export class Sockets {
     this.#files.remove();
     this.#poller.close();
     this.lane.close();
-    this.#zap?.close();
+    this.#zmq?.closeZap();
   }
 }
 
-function backendZap(access: AccessOptions | undefined) {
-  if (access?.backendKey === undefined) return undefined;
-  return { domain: ZapDomain.workers, secretKey: access.backendKey };
+type Bounds = SocketOptions & { ipv6: boolean; unreadBytes: number };
+
+function openSource(zmq: ZmqGround, bodies: BodyPool, bounds: Bounds, events: SocketEvents) {
+  const { access } = bounds;
+  const zap = access && { domain: ZapDomain.clients, secretKey: access.secretKey };
+  const { context, messages } = zmq;
+  const source = new ZmqSource(context, messages, bodies, { ...bounds, zap }, events.source);
+  if (access !== undefined) source.zap = zmq.openZap((request) => events.decide(request, source));
+  return source;
+}
+
+function openLane({ context, messages }: ZmqGround, bounds: Bounds, events: LaneEvents): Lane {
+  const { access } = bounds;
+  const zap = access?.backendKey === undefined
+    ? undefined
+    : { domain: ZapDomain.workers, secretKey: access.backendKey };
+  return new ZmqLane(context, messages, { ...bounds, zap }, events);
 }

@@ -7,6 +7,7 @@
 
 import type { Asker, Client, JobRequest } from "../broker/job.ts";
 import type { LogFields } from "../wire/job.ts";
+import type { Pollable } from "../system/poller.ts";
 import type { Body } from "./body.ts";
 import type { Content } from "./content.ts";
 import type { Wrong } from "./wrongs.ts";
@@ -55,6 +56,8 @@ export interface SourceCounters {
 
 /** The way to the clients. */
 export interface Source {
+  /** What is to be waited for. It ends no wait while the queue is full. */
+  readonly port: Pollable;
   readonly counters: SourceCounters;
   /** The endpoints really bound. */
   readonly endpoints: readonly string[];

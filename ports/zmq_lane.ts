@@ -101,8 +101,7 @@ export class ZmqLane implements Lane {
     this.#socket.trySet(Option.ROUTER_NOTIFY, CONNECT_AND_DISCONNECT);
   }
 
-  /** The socket, to be waited for. */
-  get socket(): Socket {
+  get port(): Socket {
     return this.#socket;
   }
 

@@ -48,8 +48,7 @@ const PROBES = 3;
 
 /** The source on libzmq. */
 export class ZmqSource implements Source {
-  /** The socket, to be waited for. */
-  readonly socket: Socket;
+  readonly port: Socket;
   /** Who is there. */
   readonly known: Clients;
   /** The one who decides who may connect; undefined: all may. */
@@ -73,7 +72,7 @@ export class ZmqSource implements Source {
     events: SourceEvents,
   ) {
     this.#events = events;
-    const socket = this.socket = context.socket(SocketType.ROUTER);
+    const socket = this.port = context.socket(SocketType.ROUTER);
     socket.set(Option.ROUTER_MANDATORY, 1);
     socket.set(Option.SNDHWM, CLIENT_HWM);
     socket.set(Option.RCVHWM, READ_AHEAD);
@@ -108,12 +107,12 @@ export class ZmqSource implements Source {
     const endpoint = `inproc://${crypto.randomUUID()}`;
     const id = new Uint8Array(5);
     const rest = messages.take();
-    this.socket.bind(endpoint);
+    this.port.bind(endpoint);
     const peer = context.socket(SocketType.DEALER);
     peer.connect(endpoint);
     peer.sendLast(EMPTY_FRAME);
-    const size = this.socket.receiveInto(id);
-    this.socket.receive(rest);
+    const size = this.port.receiveInto(id);
+    this.port.receive(rest);
     messages.release(rest);
     peer.close(0);
     return size < 0 ? "" : routingKey(id, size);
@@ -127,12 +126,12 @@ export class ZmqSource implements Source {
     if (keepAlive === 0) return;
     const idle = Math.max(1, Math.round(keepAlive / 1000));
     const interval = Math.max(1, Math.round(idle / PROBES));
-    this.socket.set(Option.TCP_KEEPALIVE, 1);
-    this.socket.set(Option.TCP_KEEPALIVE_IDLE, idle);
-    this.socket.set(Option.TCP_KEEPALIVE_INTVL, interval);
-    this.socket.set(Option.TCP_KEEPALIVE_CNT, PROBES);
+    this.port.set(Option.TCP_KEEPALIVE, 1);
+    this.port.set(Option.TCP_KEEPALIVE_IDLE, idle);
+    this.port.set(Option.TCP_KEEPALIVE_INTVL, interval);
+    this.port.set(Option.TCP_KEEPALIVE_CNT, PROBES);
     // The system does not probe while what it has sent is not acknowledged.
-    this.socket.set(Option.TCP_MAXRT, (idle + interval * PROBES) * 1000);
+    this.port.set(Option.TCP_MAXRT, (idle + interval * PROBES) * 1000);
   }
 
   get endpoints(): readonly string[] {
@@ -165,7 +164,7 @@ export class ZmqSource implements Source {
 
   /** @throws {ZmqError} when it can't be bound. */
   bind(endpoint: string): string {
-    const bound = this.socket.bind(endpoint);
+    const bound = this.port.bind(endpoint);
     this.#endpoints.push(bound);
     const port = boundPort(bound);
     if (port !== undefined) this.#ports.add(port);
@@ -177,7 +176,7 @@ export class ZmqSource implements Source {
   }
 
   isReadable(): boolean {
-    return this.socket.readable();
+    return this.port.readable();
   }
 
   set unreadBytes(bytes: number) {
@@ -219,11 +218,11 @@ export class ZmqSource implements Source {
 
   /** libzmq goes on sending while its context terminates. */
   close(lingerMs: number): Promise<void> {
-    this.socket.close(lingerMs);
+    this.port.close(lingerMs);
     return Promise.resolve();
   }
 
   closeNow(): void {
-    this.socket.close(0);
+    this.port.close(0);
   }
 }

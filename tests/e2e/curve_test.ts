@@ -402,7 +402,7 @@ class Entrance {
 
   /** One more endpoint, which cuts off sooner who does not get in. */
   impatient(): string {
-    this.front.socket.set(Option.HANDSHAKE_IVL, 300);
+    this.front.port.set(Option.HANDSHAKE_IVL, 300);
     this.front.bind(TCP);
     return this.front.endpoints.at(-1) ?? "";
   }

@@ -137,7 +137,7 @@ async function silentNewcomer(front: Front, identity: string): Promise<Deno.Conn
   // libzmq takes it in when it is asked; its notice is not read by that.
   await until(
     "it is taken in",
-    () => (front.frontend.socket.noteActivity(), front.frontend.socket.readable()),
+    () => (front.frontend.port.noteActivity(), front.frontend.port.readable()),
   );
   return connection;
 }
@@ -245,7 +245,7 @@ Deno.test(
       // It is not read yet: only the system can tell that the former one has hung up.
       await until(
         "it is taken in",
-        () => (front.frontend.socket.noteActivity(), front.frontend.socket.readable()),
+        () => (front.frontend.port.noteActivity(), front.frontend.port.readable()),
       );
       front.reply(asked, "for the former");
       assert.equal(front.frontend.replies.undelivered, 1);

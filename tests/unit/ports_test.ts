@@ -423,7 +423,7 @@ Deno.test("ZmqSource reads a message of very many frames in parts, and all of it
   await until("all is read", () => {
     // A part that is not the last one ends the turn, though there is more.
     while (front.frontend.requests.read(0));
-    if (front.frontend.socket.readable()) parts++;
+    if (front.frontend.port.readable()) parts++;
     return front.requests.length === 2;
   });
   const [long, short] = front.requests;
@@ -1012,7 +1012,7 @@ Deno.test("ZmqLane answers 500 in place of a worker whose reply has too many fra
   let parts = 0;
   await until("all are here", () => {
     while (back.backend.read(0) > 0);
-    if (back.backend.socket.readable()) parts++;
+    if (back.backend.port.readable()) parts++;
     return back.replies.length === 3;
   });
   assert.deepEqual(
