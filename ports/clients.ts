@@ -254,7 +254,8 @@ export class Clients {
   /** Whether a message came over the connection that a client is known by. */
   #isFrom(client: Client<Body>, frame: Message): boolean {
     const connection = this.#connectionOf.get(client);
-    if (connection === undefined || !this.isNamed(client)) return true;
+    if (connection === undefined || Number.isNaN(connection.fd)) return true;
+    if (!this.isNamed(client)) return true;
     const { fd, cookie } = this.#connections.of(frame.fd);
     return fd === connection.fd && cookie === connection.cookie;
   }

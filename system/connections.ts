@@ -47,14 +47,14 @@ export class Connections {
     this.#library = library;
   }
 
-  /** The connection that has this file descriptor now. */
+  /** The connection that has this file descriptor now; NaN: one that libzmq does not tell, as of a peer of ZMTP 1 or 2. */
   of(fd: number): Connection {
-    return { fd, cookie: HAS_COOKIES ? this.#cookieOf(fd) : undefined };
+    return { fd, cookie: HAS_COOKIES && !Number.isNaN(fd) ? this.#cookieOf(fd) : undefined };
   }
 
   /** Whether a connection is open, and its peer has not hung up; true where nobody can tell. */
   isOpen({ fd, cookie }: Connection): boolean {
-    if (!HAS_COOKIES) return true;
+    if (!HAS_COOKIES || Number.isNaN(fd)) return true;
     if (cookie === undefined || this.#cookieOf(fd) !== cookie) return false;
     this.#poll.setInt32(0, fd, true);
     this.#poll.setInt16(4, POLLRDHUP, true);

@@ -38,7 +38,7 @@ export async function dial(endpoint: string): Promise<Deno.Conn> {
   if (endpoint.startsWith("ipc://")) {
     return await Deno.connect({ transport: "unix", path: endpoint.slice("ipc://".length) });
   }
-  const [, hostname = "", port = ""] = /^tcp:\/\/(.*):(\d+)$/.exec(endpoint) ?? [];
+  const [, hostname = "", port = ""] = /^tcp:\/\/\[?(.*?)\]?:(\d+)$/.exec(endpoint) ?? [];
   return await Deno.connect({ hostname, port: Number(port) });
 }
 

@@ -7,7 +7,7 @@ import { path } from "../rig/checkout.ts";
 const FOLDERS = [
   ...["auth", "broker", "cli", "client", "ops", "options", "pool", "ports", "system", "wire"],
   ...["worker", "zmq", "bench", "docs", "examples", "jsr", "jsr/cli", "jsr/log", "torture"],
-  ...["tests/e2e", "tests/models", "tests/rig", "tests/unit", ".ci"],
+  ...["tests/conformance", "tests/e2e", "tests/models", "tests/rig", "tests/unit", ".ci"],
 ];
 const DOCUMENTS = ["README.md", "CONTRIBUTING.md"];
 const ACTORS = ["mod.ts", "broker.ts", "client.ts", "worker.ts", "deno.json"];
