@@ -73,7 +73,7 @@ export class IpcPaths {
   readonly #symbols: Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 
   /** Uses the C library that a libzmq is linked to. */
-  constructor({ path }: Library) {
+  constructor({ path }: Pick<Library, "path">) {
     this.#symbols = Deno.dlopen(path, SYMBOLS).symbols;
   }
 

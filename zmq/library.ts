@@ -185,11 +185,31 @@ export const Errno = {
   ECONNABORTED: darwin ? 53 : 103,
   ECONNRESET: darwin ? 54 : 104,
   ENOBUFS: darwin ? 55 : 105,
+  ETIMEDOUT: darwin ? 60 : 110,
   ECONNREFUSED: darwin ? 61 : 111,
   ENAMETOOLONG: darwin ? 63 : 36,
   EHOSTUNREACH: darwin ? 65 : 113,
   EINPROGRESS: darwin ? 36 : 115,
 } as const;
+
+const WAYS_OUT: Record<"ipc" | "tcp", ReadonlyMap<number, string>> = {
+  ipc: new Map([
+    [Errno.ENOENT, "its folder must exist"],
+    [Errno.EACCES, "its folder must be one that this user may write"],
+    [Errno.ENAMETOOLONG, "shorten the path, or TMPDIR if the folder is private"],
+  ]),
+  tcp: new Map([
+    [Errno.EACCES, "ports below 1024 need root or CAP_NET_BIND_SERVICE"],
+    [Errno.ENODEV, "its host must be an address or an interface of this machine, or *"],
+    [Errno.EADDRNOTAVAIL, "its host must be an address of this machine, or *"],
+  ]),
+};
+
+/** What is to be done about an endpoint that can't be bound, to be put behind the reason; "": nothing is known. */
+export function wayOut(endpoint: string, errno: number): string {
+  const way = WAYS_OUT[endpoint.startsWith("ipc:") ? "ipc" : "tcp"].get(errno);
+  return way === undefined ? "" : `, ${way}`;
+}
 
 /** A libzmq call that failed. */
 export class ZmqError extends Error {

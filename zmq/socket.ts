@@ -17,6 +17,7 @@ import {
   Option,
   POLLIN,
   type Symbols,
+  wayOut,
   type ZmqError,
 } from "./library.ts";
 import { canOpen } from "./descriptors.ts";
@@ -359,22 +360,8 @@ export class Socket {
 
 /** Adds to a failure of bind what is to be done about it, where that is known. */
 function bindError(endpoint: string, error: ZmqError): ZmqError {
-  const wayOut = WAYS_OUT[endpoint.startsWith("ipc:") ? "ipc" : "tcp"].get(error.errno);
-  if (wayOut !== undefined) error.message += `, ${wayOut}`;
+  error.message += wayOut(endpoint, error.errno);
   return error;
 }
-
-const WAYS_OUT: Record<"ipc" | "tcp", ReadonlyMap<number, string>> = {
-  ipc: new Map([
-    [Errno.ENOENT, "its folder must exist"],
-    [Errno.EACCES, "its folder must be one that this user may write"],
-    [Errno.ENAMETOOLONG, "shorten the path, or TMPDIR if the folder is private"],
-  ]),
-  tcp: new Map([
-    [Errno.EACCES, "ports below 1024 need root or CAP_NET_BIND_SERVICE"],
-    [Errno.ENODEV, "its host must be an address or an interface of this machine, or *"],
-    [Errno.EADDRNOTAVAIL, "its host must be an address of this machine, or *"],
-  ]),
-};
 
 harden(Context, Socket);
