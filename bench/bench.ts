@@ -13,9 +13,10 @@ import { output } from "./daemon.ts";
 import { scenarios as handlers } from "./handlers.ts";
 import { machine } from "./machine.ts";
 import type { Peer } from "./peer.ts";
+import { gearman } from "./peer_gearman.ts";
 import { nats } from "./peer_nats.ts";
 import { piscina } from "./peer_piscina.ts";
-import { prefork } from "./peer_prefork.ts";
+import { prefork, Server } from "./peer_prefork.ts";
 import { proxy } from "./peer_proxy.ts";
 import { Ledger, type Report, type Section, toMarkdown } from "./report.ts";
 import type { Effort, Scenario } from "./scenario.ts";
@@ -23,10 +24,12 @@ import { scenarios as server } from "./server.ts";
 import { scenarios as throughput } from "./throughput.ts";
 
 const SCENARIOS: readonly Scenario[] = [...throughput, ...handlers, ...server];
-const PEERS: readonly Peer[] = [prefork, proxy, nats, piscina];
+const PEERS: readonly Peer[] = [prefork, proxy, nats, piscina, gearman];
+
+const OTHERS = PEERS.map(({ name }) => name).filter((name) => name !== prefork.name);
 
 const EFFORTS: Record<Effort["depth"], Effort> = {
-  full: { depth: "full", slice: 1000, pairs: 5 },
+  full: { depth: "full", slice: 1000, pairs: 15 },
   quick: { depth: "quick", slice: 300, pairs: 3 },
   check: { depth: "check", slice: 0, pairs: 1 },
 };
@@ -37,15 +40,18 @@ function helpText(): string {
 
 Usage: deno task bench [options]
 
-The tables go to stdout as Markdown, progress to stderr. All scenarios take 10 minutes.
+The tables go to stdout as Markdown, progress to stderr. All scenarios take 45 minutes.
 
 Options:
-  --quick         take less than 90 s, with figures that vary more
+  --quick         take less than 2 minutes, with figures that vary more
   --check         only check that all replies are right, in a minute, as CI does
   --only LIST     run only these scenarios, separated by commas:
                   ${SCENARIOS.map(({ name }) => name).join(", ")}
   --seconds N     length of each measurement
   --pairs N       how often two things are compared
+  --peers LIST    compare the server with these only, separated by commas:
+                  ${OTHERS.join(", ")}
+  --transport T   how the server speaks to clients: native or libzmq
   --json          print JSON instead of tables
   --write         put the tables into bench/README.md too
   -h, --help      show this help
@@ -66,10 +72,13 @@ function say(what: string): void {
 }
 
 /** What can be measured here, and why the rest can't. */
-async function present(): Promise<{ peers: Peer[]; missing: Record<string, string> }> {
+async function present(
+  names: readonly string[],
+): Promise<{ peers: Peer[]; missing: Record<string, string> }> {
   const peers: Peer[] = [];
   const missing: Record<string, string> = {};
   for (const peer of PEERS) {
+    if (peer !== prefork && !names.includes(peer.name)) continue;
     const why = await peer.missing();
     if (why === undefined) peers.push(peer);
     else missing[peer.name] = why;
@@ -81,16 +90,17 @@ async function present(): Promise<{ peers: Peer[]; missing: Record<string, strin
 async function bench(
   scenarios: readonly Scenario[],
   effort: Effort,
+  others: readonly string[],
   ledger: Ledger,
 ): Promise<Report> {
-  const { peers, missing } = await present();
+  const { peers, missing } = await present(others);
   for (const [name, why] of Object.entries(missing)) say(`${name} is left out: ${why}`);
   const sections: Section[] = [];
   for (const scenario of scenarios) {
     sections.push(await scenario.run({ effort, peers, ledger, say }));
   }
   return {
-    machine: await machine(),
+    machine: { ...await machine(), ...asked() },
     peers: Object.fromEntries(peers.map(({ name, description }) => [name, description])),
     missing,
     sections,
@@ -110,14 +120,19 @@ async function write(markdown: string): Promise<void> {
   await output(Deno.execPath(), ["fmt", "--quiet", file]);
 }
 
-/** The scenarios of these names, all without any. */
-function choose(names: readonly string[]): readonly Scenario[] {
-  const known = SCENARIOS.map(({ name }) => name);
+/** What servers were told in addition. */
+function asked(): Record<string, string> {
+  return Server.flags.length === 0 ? {} : { "the server with": Server.flags.join(" ") };
+}
+
+/** Names from the command line, all of them without any. */
+function choose(what: string, list: unknown, known: readonly string[]): readonly string[] {
+  const names = String(list ?? "").split(",").filter((name) => name !== "");
   const unknown = names.find((name) => !known.includes(name));
   if (unknown !== undefined) {
-    usage(`Unknown scenario "${unknown}": the scenarios are ${known.join(", ")}`);
+    usage(`Unknown ${what} "${unknown}": the ${what}s are ${known.join(", ")}`);
   }
-  return names.length === 0 ? SCENARIOS : SCENARIOS.filter(({ name }) => names.includes(name));
+  return names.length === 0 ? known : names;
 }
 
 /** A number > 0 from the command line. */
@@ -131,7 +146,7 @@ if (import.meta.main) {
   const flags = parseArgs(Deno.args, {
     boolean: ["quick", "check", "json", "write", "help"],
     alias: { help: "h" },
-    string: ["only", "seconds", "pairs"],
+    string: ["only", "seconds", "pairs", "peers", "transport"],
     unknown: (arg) => usage(`Unknown option "${arg}": --help lists the options`),
   });
   if (flags.help === true) {
@@ -141,9 +156,13 @@ if (import.meta.main) {
   const effort = EFFORTS[flags.check === true ? "check" : flags.quick === true ? "quick" : "full"];
   const slice = 1000 * positive("seconds", flags.seconds, effort.slice / 1000);
   const pairs = positive("pairs", flags.pairs, effort.pairs);
-  const scenarios = choose(String(flags.only ?? "").split(",").filter((name) => name !== ""));
+  const names = choose("scenario", flags.only, SCENARIOS.map(({ name }) => name));
+  const scenarios = SCENARIOS.filter(({ name }) => names.includes(name));
+  const others = choose("peer", flags.peers, OTHERS);
+  const [transport] = choose("transport", flags.transport, ["native", "libzmq"]);
+  if (flags.transport !== undefined) Server.flags = ["--transport", transport ?? ""];
   const ledger = new Ledger();
-  const report = await bench(scenarios, { ...effort, slice, pairs }, ledger);
+  const report = await bench(scenarios, { ...effort, slice, pairs }, others, ledger);
   if (flags.json === true) console.log(JSON.stringify(report, null, 2));
   else if (effort.depth !== "check") console.log(toMarkdown(report).trimEnd());
   if (flags.write === true) await write(toMarkdown(report));

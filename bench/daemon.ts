@@ -18,6 +18,8 @@ export interface Command {
   args: readonly string[];
   /** Which of its streams has the lines to wait for; the other one is thrown away. */
   reads: "stdout" | "stderr" | "nothing";
+  /** Whether its stdin stays open until it is disposed of, or is empty. @default {"null"} */
+  stdin?: "piped" | "null";
   /** Variables in addition to those of this process. */
   env?: Record<string, string>;
 }
@@ -30,12 +32,12 @@ export class Daemon implements AsyncDisposable {
   #ended = false;
 
   /** Starts it. */
-  constructor({ program, args, reads, env = {} }: Command) {
+  constructor({ program, args, reads, stdin = "null", env = {} }: Command) {
     this.#name = program;
     this.#child = new Deno.Command(program, {
       args: [...args],
       env,
-      stdin: "null",
+      stdin,
       stdout: reads === "stdout" ? "piped" : "null",
       stderr: reads === "stderr" ? "piped" : "null",
     }).spawn();

@@ -50,6 +50,8 @@ export interface Peer {
   readonly description: string;
   /** Why it can't be measured here; undefined: it can. */
   missing(): Promise<string | undefined>;
+  /** Whether it can be asked so. @default {it can} */
+  takes?(shape: Shape): boolean;
   /** Starts it, with an echo in so many workers. */
   start(workers: number): Promise<Running>;
 }

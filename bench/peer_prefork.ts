@@ -7,8 +7,9 @@
 import { path } from "../tests/rig/checkout.ts";
 import { linesOf, type LogLine } from "../tests/rig/log_lines.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
-import { type Figures, runLoad } from "./load.ts";
-import { clientsOf, type Peer, type Running, type Shape, type Span } from "./peer.ts";
+import type { Figures } from "./load.ts";
+import type { Peer, Running, Shape, Span } from "./peer.ts";
+import { askZmq } from "./zmq_load.ts";
 
 /** A handler of this folder. */
 export type Handler = "echo" | "busy" | "wait" | "mix" | "hold";
@@ -27,6 +28,8 @@ export interface ServerOptions {
 
 /** A server in a process of its own. */
 export class Server implements Running {
+  /** Flags of all servers, in addition to their own. */
+  static flags: readonly string[] = [];
   readonly #process: ServerProcess;
 
   private constructor(process: ServerProcess) {
@@ -38,7 +41,7 @@ export class Server implements Running {
     const { workers, handler = "echo", flags = [], raw = false } = options;
     const own = ["--workers", String(workers), "--log-level", "info"];
     const process = await ServerProcess.start({
-      args: [path(`bench/handler_${handler}.ts`), ...own, ...flags],
+      args: [path(`bench/handler_${handler}.ts`), ...own, ...Server.flags, ...flags],
       permissions: ["-A"],
       raw,
     });
@@ -78,12 +81,6 @@ export class Server implements Running {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#process[Symbol.asyncDispose]();
   }
-}
-
-/** Asks what speaks ZeroMQ's REQ envelope. */
-export function askZmq(endpoint: string, shape: Shape, span: Span): Promise<Figures> {
-  const { socket, size, width } = shape;
-  return runLoad({ endpoint, socket, size, clients: clientsOf(shape), window: width, ...span });
 }
 
 /** The server with nothing but defaults. */

@@ -126,9 +126,9 @@ export function short(value: number): string {
   return value.toFixed(digits);
 }
 
-/** A median and how far the others lie: 1.23 (1.10–1.31). */
-export function withSpread({ median, min, max }: Spread): string {
-  return Number.isFinite(median) ? `${short(median)} (${short(min)}–${short(max)})` : "–";
+/** A median and the quartiles: 1.23 (1.10–1.31). */
+export function withSpread({ median, low, high }: Spread): string {
+  return Number.isFinite(median) ? `${short(median)} (${short(low)}–${short(high)})` : "–";
 }
 
 /** Latencies at 50, 95 and 99 % in µs. */

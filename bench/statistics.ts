@@ -4,19 +4,24 @@
  * @module
  */
 
-/** What several measurements of one thing come to. */
+/** What several measurements of one thing come to: half of them lie between `low` and `high`. */
 export interface Spread {
   median: number;
-  min: number;
-  max: number;
+  /** The lower quartile. */
+  low: number;
+  /** The upper one. */
+  high: number;
 }
 
-/** The middle one of `values`, and the outermost; NaN without any. */
+/** The middle one of `values`, and the quartiles; NaN without any. */
 export function spread(values: readonly number[]): Spread {
   const sorted = values.toSorted((a, b) => a - b);
-  const middle = (sorted.length - 1) / 2;
-  const [below = NaN, above = NaN] = [sorted[Math.floor(middle)], sorted[Math.ceil(middle)]];
-  return { median: (below + above) / 2, min: sorted[0] ?? NaN, max: sorted.at(-1) ?? NaN };
+  const at = (share: number) => {
+    const place = (sorted.length - 1) * share;
+    const [below = NaN, above = NaN] = [sorted[Math.floor(place)], sorted[Math.ceil(place)]];
+    return below + (above - below) * (place % 1);
+  };
+  return { median: at(0.5), low: at(0.25), high: at(0.75) };
 }
 
 /** The middle one of `values`. */

@@ -8,8 +8,8 @@
 import { cpuMillis } from "../tests/rig/processes.ts";
 import type { Figures } from "./load.ts";
 import type { Peer, Running, Shape } from "./peer.ts";
-import { count, latencies, type Section, type Target, withSpread } from "./report.ts";
-import { type Bench, dealer, req, type Scenario, spanOf } from "./scenario.ts";
+import { count, latencies, type Section, short, type Target, withSpread } from "./report.ts";
+import { type Bench, dealer, numberOf, req, type Scenario, spanOf } from "./scenario.ts";
 import { median, ratios, type Spread, spread } from "./statistics.ts";
 
 /** One slice of one peer. */
@@ -42,17 +42,21 @@ const CHECK = [req(1), req(64), dealer(1000), req(16, 1_048_576)];
 /** What our rate must be in terms of a peer's, at least. */
 const WANTED: Record<string, Record<string, number>> = {
   zmq_proxy: {
-    "REQ 1": 1.2,
-    "REQ 16": 0.9,
-    "REQ 64": 0.7,
-    "window 100": 0.6,
-    "window 1,000": 0.3,
-    "REQ 16, 64 KiB": 0.7,
-    "REQ 16, 1 MiB": 0.7,
+    "REQ 1": 1.5,
+    "REQ 16": 1.2,
+    "REQ 64": 1,
+    "window 100": 1.1,
+    "window 1,000": 0.8,
+    "REQ 16, 64 KiB": 1.2,
+    "REQ 16, 1 MiB": 0.95,
   },
   NATS: { "REQ 1": 1, "REQ 16": 1, "REQ 64": 1, "window 100": 3, "window 1,000": 3 },
   piscina: { "REQ 16": 1, "REQ 64": 1, "window 100": 1, "window 1,000": 1 },
+  gearmand: { "REQ 1": 1, "REQ 16": 1, "REQ 64": 1, "window 100": 1, "window 1,000": 1 },
 };
+/** The same with other numbers of workers than 2, to zmq_proxy. */
+const WORKERS = { full: [1, 8, 32], quick: [8], check: [4] };
+const WANTED_WITH_WORKERS = { usual: 0.8, "window 1,000": 0.6 };
 
 /** Asks peers that run already, in turn. */
 export async function interleave(
@@ -62,7 +66,8 @@ export async function interleave(
 ): Promise<Round> {
   const slices = new Map<string, Slice[]>([...running.keys()].map((name) => [name, []]));
   for (let round = 1; round <= effort.pairs; round++) {
-    for (const [name, peer] of running) {
+    // There and back: whoever is first is last the next time.
+    for (const [name, peer] of round % 2 === 1 ? running : [...running].reverse()) {
       say(`${shape.name}, ${name}, ${round} of ${effort.pairs}`);
       const before = cpuMillis(...peer.pids);
       const figures = await peer.load(shape, spanOf(effort, shape));
@@ -81,6 +86,12 @@ export function ratioOf({ slices }: Round, peer: string): Spread {
   return ratios(theirs.map(({ rate }, index) => [ours[index]?.rate ?? NaN, rate]));
 }
 
+/** CPU time of all of some slices, ms per 100,000 requests: it is counted in steps of 10 ms. */
+function costOf(slices: readonly Slice[]): number {
+  const sum = (of: (slice: Slice) => number) => slices.reduce((sum, slice) => sum + of(slice), 0);
+  return sum(({ cpu, replies }) => cpu * replies) / sum(({ replies }) => replies);
+}
+
 /** The medians of some slices. */
 function summary(slices: readonly Slice[]) {
   const percentile = (index: number) =>
@@ -88,7 +99,7 @@ function summary(slices: readonly Slice[]) {
   return {
     rate: spread(slices.map(({ rate }) => rate)),
     percentiles: [percentile(0), percentile(1), percentile(2)],
-    cpu: median(slices.map(({ cpu }) => cpu)),
+    cpu: costOf(slices),
   };
 }
 
@@ -116,13 +127,20 @@ async function runPeers(bench: Bench): Promise<Section> {
   await using stack = new AsyncDisposableStack();
   const running = await startAll(bench, bench.peers, 2, stack);
   const rounds: Round[] = [];
-  for (const shape of shapes) rounds.push(await interleave(bench, running, shape));
+  const takes = (name: string, shape: Shape) =>
+    bench.peers.find((peer) => peer.name === name)?.takes?.(shape) ?? true;
+  for (const shape of shapes) {
+    const able = new Map([...running].filter(([name]) => takes(name, shape)));
+    rounds.push(await interleave(bench, able, shape));
+  }
   const names = [...running.keys()];
   return {
     title: "Requests a second, compared with others",
     notes: [
       "2 workers, bodies of 16 B unless said. A ratio is ours to theirs: the median of " +
-      `${bench.effort.pairs} pairs of slices of ${bench.effort.slice / 1000} s in turn (min–max).`,
+      `${bench.effort.pairs} pairs of slices of ${
+        bench.effort.slice / 1000
+      } s in turn (quartiles).`,
     ],
     tables: [rateTable(rounds, names), latencyTable(rounds, names), cpuTable(rounds, names)],
     targets: Object.entries(WANTED).flatMap(([peer, wanted]) => targets(rounds, peer, wanted)),
@@ -170,39 +188,113 @@ function targets(rounds: readonly Round[], peer: string, wanted: Record<string, 
   return Object.entries(wanted).map(([name, least]) => {
     const round = rounds.find(({ shape }) => shape.name === name);
     const ratio = round === undefined ? spread([]) : ratioOf(round, peer);
-    const reached = Number.isNaN(ratio.median) ? undefined : ratio.median >= least;
-    return {
-      name: `${name}: ratio to ${peer}`,
-      wanted: `≥ ${least}`,
-      measured: withSpread(ratio),
-      reached,
-    };
+    return targetOf(`${name}: ratio to ${peer}`, ratio, least);
   });
+}
+
+function targetOf(name: string, ratio: Spread, least: number): Target {
+  const reached = Number.isNaN(ratio.median) ? undefined : ratio.median >= least;
+  return { name, wanted: `≥ ${least}`, measured: withSpread(ratio), reached };
 }
 
 /** Few and many workers, compared with the yardstick. */
 async function runWorkers(bench: Bench): Promise<Section> {
-  const peers = bench.peers.filter(({ name }) => name === "prefork" || name === "zmq_proxy");
+  const peers = yardstickOf(bench);
   const rows: string[][] = [];
+  const found: Target[] = [];
   const figures: unknown[] = [];
-  for (const workers of bench.effort.depth === "full" ? [1, 4] : [4]) {
+  const { depth } = bench.effort;
+  const shapes = depth === "full" ? [req(16), req(200), dealer(100), dealer(1000)] : [req(16)];
+  for (const workers of WORKERS[depth]) {
     await using stack = new AsyncDisposableStack();
     const running = await startAll(bench, peers, workers, stack);
-    for (const shape of [req(16), dealer(100)]) {
+    for (const shape of shapes) {
       const round = await interleave(bench, running, shape);
       const all = [...round.slices.values()].map(summary);
       const ratio = ratioOf(round, "zmq_proxy");
+      const name = `${shape.name}, workers: ${workers}`;
       const rates = peers.map((_, index) => count(all[index]?.rate.median ?? NaN));
-      rows.push([`${shape.name}, workers: ${workers}`, ...rates, withSpread(ratio)]);
+      rows.push([name, ...rates, withSpread(ratio), ...all.map(({ cpu }) => count(cpu))]);
+      const isWide = shape.name === "window 1,000";
+      const least = WANTED_WITH_WORKERS[isWide ? "window 1,000" : "usual"];
+      found.push(targetOf(`${name}: ratio to zmq_proxy`, ratio, least));
       figures.push({ workers, shape, all, ratio });
     }
   }
-  const head = ["requests/s", ...peers.map(({ name }) => name), "ratio"];
+  const names = peers.map(({ name }) => name);
+  const head = ["requests/s", ...names, "ratio", ...names.map((name) => `CPU, ${name}`)];
   return {
     title: "Few and many workers",
-    notes: ["Bodies of 16 B; 2 workers are above."],
+    notes: [
+      "Bodies of 16 B; 2 workers are above. A ratio is the median of " +
+      `${bench.effort.pairs} pairs (quartiles); CPU is ms per 100,000 requests.`,
+    ],
     tables: [{ head, rows }],
-    targets: [],
+    targets: found,
+    figures,
+  };
+}
+
+/** The server and zmq_proxy. */
+function yardstickOf({ peers }: Bench): readonly Peer[] {
+  return peers.filter(({ name }) => name === "prefork" || name === "zmq_proxy");
+}
+
+/** How much CPU time is counted over: so many requests, or as many as move so many bytes. */
+const COST_REQUESTS = { full: 1_000_000, quick: 60_000, check: 500 };
+const COST_BYTES = { full: 16 * 1024 ** 3, quick: 512 * 1024 ** 2, check: 8 * 1024 ** 2 };
+/** REQ 1 mostly waits. */
+const COST_ALONE = 100_000;
+/** Turns that each peer has. */
+const COST_TURNS = 4;
+/** CPU time per request in terms of zmq_proxy's, at most. */
+const COST_WANTED = { usual: 1, "window 1,000": 1.3 };
+
+/** What a request costs, counted over many. */
+async function runCost(bench: Bench): Promise<Section> {
+  const peers = yardstickOf(bench);
+  const { depth } = bench.effort;
+  await using stack = new AsyncDisposableStack();
+  const running = await startAll(bench, peers, 2, stack);
+  const rows: string[][] = [];
+  const found: Target[] = [];
+  const figures: unknown[] = [];
+  for (const shape of depth === "check" ? CHECK : QUICK) {
+    const bound = Math.min(COST_REQUESTS[depth], COST_BYTES[depth] / shape.size);
+    const turns = depth === "check" ? 1 : COST_TURNS;
+    const requests = Math.ceil((shape.width === 1 ? Math.min(bound, COST_ALONE) : bound) / turns);
+    const sums = new Map([...running.keys()].map((name) => [name, { cpu: 0, replies: 0 }]));
+    for (let turn = 0; turn < turns; turn++) {
+      for (const [name, peer] of turn % 2 === 0 ? running : [...running].reverse()) {
+        bench.say(`cost, ${shape.name}, ${name}, ${turn + 1} of ${turns}`);
+        const before = cpuMillis(...peer.pids);
+        const { replies } = bench.ledger.enter(
+          `cost, ${name}, ${shape.name}`,
+          await peer.load(shape, numberOf(requests)),
+        );
+        const sum = sums.get(name) ?? { cpu: 0, replies: 0 };
+        sum.cpu += cpuMillis(...peer.pids) - before;
+        sum.replies += replies;
+      }
+    }
+    const costs = [...sums.values()].map(({ cpu, replies }) => cpu * 1000 / replies);
+    const [ours = NaN, theirs = NaN] = costs;
+    const most = COST_WANTED[shape.name === "window 1,000" ? "window 1,000" : "usual"];
+    const ratio = ours / theirs;
+    rows.push([shape.name, count(requests * turns), ...costs.map(short), short(ratio)]);
+    found.push({
+      name: `${shape.name}: CPU per request, ratio to zmq_proxy`,
+      wanted: `≤ ${most}`,
+      measured: short(ratio),
+      reached: Number.isNaN(ratio) ? undefined : ratio <= most,
+    });
+    figures.push({ shape, sums: Object.fromEntries(sums) });
+  }
+  return {
+    title: "What a request costs",
+    notes: ["µs of CPU time per request, of all threads of broker and workers; 2 workers."],
+    tables: [{ head: ["", "requests", ...peers.map(({ name }) => name), "ratio"], rows }],
+    targets: found,
     figures,
   };
 }
@@ -211,4 +303,5 @@ async function runWorkers(bench: Bench): Promise<Section> {
 export const scenarios: Scenario[] = [
   { name: "peers", run: runPeers },
   { name: "workers", run: runWorkers },
+  { name: "cost", run: runCost },
 ];

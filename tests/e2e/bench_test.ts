@@ -10,9 +10,12 @@ import { Bodies } from "../../bench/bodies.ts";
 import { closedLoop } from "../../bench/closed_loop.ts";
 import { Histogram } from "../../bench/histogram.ts";
 import { type Figures, type Load, readFigures, startLoad } from "../../bench/load.ts";
-import { fault } from "../../bench/peer.ts";
+import { fault, type Shape } from "../../bench/peer.ts";
 import { Ledger, toMarkdown } from "../../bench/report.ts";
+import { whyMissing } from "../../bench/programs.ts";
+import { dealer, req } from "../../bench/scenario.ts";
 import { ratios, spread } from "../../bench/statistics.ts";
+import { askZmq } from "../../bench/zmq_load.ts";
 import { SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { MessagePool } from "../../zmq/message.ts";
@@ -168,6 +171,73 @@ Deno.test("load: marked requests have their latencies apart", async () => {
   assert(figures.marked.percentiles[0] > 0);
 });
 
+// The generator in C
+
+const SHAPES: Record<string, Shape> = {
+  "REQ sockets": req(6, 64),
+  "a DEALER": dealer(6, 64),
+  "REQ sockets with large bodies": req(6, 40_000),
+};
+
+/** Asks a server of that behaviour, 40 times. */
+async function askInC(behaviour: Behaviour, shape: Shape): Promise<Figures> {
+  await using liar = new Liar(behaviour);
+  return await askZmq(liar.endpoint, shape, { requests: 40, grace: 500 });
+}
+
+/** A test of the generator in C, where it can be compiled. */
+async function testInC(name: string, test: (shape: Shape) => Promise<void>): Promise<void> {
+  const ignore = await whyMissing("load") !== undefined;
+  for (const [who, shape] of Object.entries(SHAPES)) {
+    Deno.test(`load.c: ${who}: ${name}`, { ignore }, () => test(shape));
+  }
+}
+
+await testInC("right replies are right", async (shape) => {
+  const figures = await askInC(echo, shape);
+  assert.equal(fault(figures), undefined);
+  assert.equal(figures.replies, 40);
+  assert(figures.percentiles.every((value) => value > 0), `${figures.percentiles}`);
+});
+
+for (const at of [4, -1]) {
+  await testInC(`one changed bit at ${at} is seen`, async (shape) => {
+    const figures = await askInC(changing(at), shape);
+    assert.deepEqual([figures.wrong, figures.replies], [4, 36]);
+  });
+}
+
+await testInC("what is not answered is missing", async (shape) => {
+  const figures = await askInC((request, count) => count === 40 ? [] : [request], shape);
+  assert.deepEqual([figures.missing, figures.replies], [1, 39]);
+});
+
+await testInC("a reply of another size, or with one more frame, is not right", async (shape) => {
+  const figures = await askInC(([id, empty, body], count) => {
+    if (id === undefined || empty === undefined || body === undefined) return [];
+    if (count === 10) return [[id, empty, body.subarray(1)]];
+    return [count === 20 ? [id, empty, body, body] : [id, empty, body]];
+  }, shape);
+  assert.equal(figures.wrong, 2);
+});
+
+await testInC("error replies are counted by their code", async (shape) => {
+  const text = new TextEncoder().encode("503 The queue is full");
+  const figures = await askInC(([id, empty, body], count) => {
+    if (id === undefined || empty === undefined || body === undefined) return [];
+    return [count % 2 === 0 ? [id, empty, empty, text] : [id, empty, body]];
+  }, shape);
+  assert.deepEqual([figures.errors, figures.replies, figures.missing], [{ "503": 20 }, 20, 0]);
+});
+
+Deno.test("load.c: a reply that comes twice is a duplicate", {
+  ignore: await whyMissing("load") !== undefined,
+}, async () => {
+  const twice: Behaviour = (request, count) => count === 5 ? [request, request] : [request];
+  const figures = await askInC(twice, dealer(6, 64));
+  assert.deepEqual([figures.duplicates, figures.replies], [1, 40]);
+});
+
 Deno.test("Bodies differ from each other and know themselves", () => {
   const bodies = new Bodies(32, 7);
   const made = Array.from({ length: 5000 }, (_, number) => bodies.make(number));
@@ -206,9 +276,10 @@ Deno.test("closedLoop counts wrong replies and errors", async () => {
 });
 
 Deno.test("spread and ratios take pairs one by one", () => {
-  assert.deepEqual(spread([3, 1, 2]), { median: 2, min: 1, max: 3 });
-  assert.deepEqual(spread([4, 1]), { median: 2.5, min: 1, max: 4 });
-  assert.deepEqual(ratios([[2, 1], [9, 3], [1, 1]]), { median: 2, min: 1, max: 3 });
+  assert.deepEqual(spread([3, 1, 2]), { median: 2, low: 1.5, high: 2.5 });
+  assert.deepEqual(spread([4, 1]), { median: 2.5, low: 1.75, high: 3.25 });
+  assert.deepEqual(spread([5, 1, 2, 9, 4]), { median: 4, low: 2, high: 5 });
+  assert.deepEqual(ratios([[2, 1], [9, 3], [1, 1]]), { median: 2, low: 1.5, high: 2.5 });
   assert(Number.isNaN(spread([]).median));
 });
 
