@@ -52,6 +52,16 @@ function exists(file) {
   try { return Deno.statSync(file) !== undefined; } catch { return false; }
 }`;
 
+/** A request that waits. */
+export interface Gate {
+  /** Its body. */
+  request: string;
+  /** What the log says once it waits. */
+  held: string;
+  /** Lets it go. */
+  open(): void;
+}
+
 /** One server of each transport, from before the first test of a file until after its last. */
 export class Stages {
   readonly #servers = new Map<Transport, ServerProcess>();
@@ -76,9 +86,14 @@ export class Stages {
   }
 
   /** A test on each transport; at the end the server must serve others as ever. */
-  test(name: string, play: (server: ServerProcess, transport: Transport) => Promise<void>): void {
+  test(
+    name: string,
+    play: (server: ServerProcess, transport: Transport) => Promise<void>,
+    isIgnored: (transport: Transport) => boolean = () => false,
+  ): void {
     for (const transport of TRANSPORTS) {
-      Deno.test(`${transport.name}: ${name}`, async () => {
+      const options = { ignore: isIgnored(transport) };
+      Deno.test(`${transport.name}: ${name}`, options, async () => {
         const server = this.#servers.get(transport);
         assert(server !== undefined);
         await using innocent = new Peer(server.endpoint);
@@ -89,8 +104,8 @@ export class Stages {
     }
   }
 
-  /** A request that waits in its handler until `open` is called. */
-  gate(): { request: string; held: string; open(): void } {
+  /** A request that waits in its handler until it is let go. */
+  gate(): Gate {
     const file = `${this.#folder.path}/gate-${++this.#gates}`;
     const open = () => Deno.writeTextFileSync(file, "");
     return { request: `hold ${file}`, held: `held ${file}`, open };

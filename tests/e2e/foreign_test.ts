@@ -4,11 +4,11 @@ import { strict as assert } from "node:assert";
 import { path } from "../rig/checkout.ts";
 import { run } from "../rig/commands.ts";
 import { Folder } from "../rig/folder.ts";
+import { removeZeromq, zeromqForNode } from "../rig/foreign.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import { until } from "../rig/wait.ts";
 
 const PYTHON = "/usr/bin/python3";
-const ZEROMQ = "zeromq@6.8.0";
 
 /** One socket of a foreign client. */
 interface ForeignSocket {
@@ -33,27 +33,7 @@ const withNode = { ignore: !(works("node", "--version") && works("npm", "--versi
 const withPython = { ignore: !works(PYTHON, "-c", "import zmq") };
 const withBoth = { ignore: withNode.ignore || withPython.ignore };
 
-let installed: { folder: Folder; done: Promise<string> } | undefined;
-
-/** zeromq.js in a folder of this run; its path, for NODE_PATH. */
-function zeromqForNode(): Promise<string> {
-  installed ??= install(new Folder());
-  return installed.done;
-}
-
-function install(folder: Folder) {
-  const args = ["install", "--no-audit", "--no-fund", "--silent", "--prefix", folder.path, ZEROMQ];
-  const done = run("npm", args).then(({ code, stderr }) => {
-    assert.equal(code, 0, `npm install ${ZEROMQ}: ${stderr}`);
-    return `${folder.path}/node_modules`;
-  });
-  return { folder, done };
-}
-
-Deno.test.afterAll(async () => {
-  await installed?.done.catch(() => {});
-  installed?.folder[Symbol.dispose]();
-});
+Deno.test.afterAll(removeZeromq);
 
 const node: ForeignClient = async (endpoint, sockets) => {
   const env = { NODE_PATH: await zeromqForNode() };
