@@ -8,8 +8,9 @@
 import type { Settings } from "../options/settings.ts";
 import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import { isIn, parseAddress, parseRange, type Range } from "./address.ts";
+import type { Arrivals } from "./arrivals.ts";
 import { type ClientList, readClientList } from "./client_list.ts";
-import { Crowd, type Scene } from "./crowd.ts";
+import { Crowd, crowdOf, type Scene } from "./crowd.ts";
 import { encodeKey } from "./z85.ts";
 
 /** What libzmq calls the two sockets when it asks. */
@@ -95,6 +96,25 @@ export class AccessControl {
       default:
         return denied("there is no such socket");
     }
+  }
+
+  /**
+   * Why a peer that proves nothing may not connect from an address, "" over ipc, as things are; undefined: it may.
+   * `open` are the connections that there are, exactly.
+   */
+  refusal(address: string, open: Pick<Arrivals, "connections" | "of">): string | undefined {
+    const { maxConnections, maxConnectionsPerAddress } = this.#rules;
+    const { connections } = open;
+    if (address !== "" && !this.#isWelcomeFrom(address)) return "the address is not allowed";
+    if (maxConnections > 0 && connections >= maxConnections) {
+      return `there are ${connections} connections`;
+    }
+    if (maxConnectionsPerAddress === 0 || address === "" || crowdOf(address).isLoopback) {
+      return undefined;
+    }
+    const others = open.of(address);
+    if (others < maxConnectionsPerAddress) return undefined;
+    return `there are ${others} connections from its address`;
   }
 
   #decideClient(request: ZapRequest, scene: Scene): ZapDecision {

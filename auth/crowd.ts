@@ -46,7 +46,7 @@ export class Crowd {
 
   /** Why one more peer of this address must wait; undefined: it must not. */
   refusal(address: string, limit: number, scene: Scene): string | undefined {
-    const { name, isLoopback } = blockOf(address);
+    const { name, isLoopback } = crowdOf(address);
     const block = this.#blocks.get(name);
     if (scene.isAttacked && this.#tokens(block, scene.now) < 1) {
       return "the server is under attack, and this address has opened many connections";
@@ -61,7 +61,7 @@ export class Crowd {
 
   /** A peer was let in. */
   enter(address: string, scene: Scene): void {
-    const { name } = blockOf(address);
+    const { name } = crowdOf(address);
     const { now } = scene;
     const block = this.#blocks.get(name) ??
       { connections: 0, tokens: ATTACKED_BURST, tokensAt: now };
@@ -87,7 +87,7 @@ export class Crowd {
     if (now - this.#countedAt < interval) return;
     this.#countedAt = now;
     const open = tally([...peers()].map((bytes) => [nameOf(bytes), 1]));
-    const known = tally([...speakers].map(([address, count]) => [blockOf(address).name, count]));
+    const known = tally([...speakers].map(([address, count]) => [crowdOf(address).name, count]));
     const others = [...known.values()].reduce((sum, count) => sum + count, 0);
     for (const [name, block] of this.#blocks) {
       const most = (open.get(name) ?? 0) - (name === asker ? 1 : 0);
@@ -113,7 +113,7 @@ function tally(counts: readonly [name: string, count: number][]): Map<string, nu
 }
 
 /** What counts as one address: of IPv6 a network, as one machine has all of it, and all of loopback. */
-function blockOf(address: string): { name: string; isLoopback: boolean } {
+export function crowdOf(address: string): { name: string; isLoopback: boolean } {
   const bytes = parseAddress(address);
   const name = bytes === undefined ? address : nameOf(bytes);
   return { name, isLoopback: name === LOOPBACK };

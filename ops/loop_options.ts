@@ -31,8 +31,13 @@ export function limitsOf(settings: Settings): LoopLimits {
 }
 
 /** What holds from the start to the end. */
-export function fixedOf({ frontend, maxMessageSize, maxFrames, keepAlive }: Settings) {
-  return { frontend, maxMessageSize, maxFrames, keepAlive };
+export function fixedOf(settings: Settings) {
+  const { frontend, transport, maxMessageSize, maxFrames, connectionBytes } = settings;
+  const { handshakeTimeout, heartbeatInterval, keepAlive, maxConnectionRate } = settings;
+  return {
+    ...{ frontend, transport, maxMessageSize, maxFrames, connectionBytes },
+    ...{ handshakeTimeout, heartbeatInterval, keepAlive, maxConnectionRate },
+  };
 }
 
 /** Who may connect, with the limits that follow from where clients may come from. */

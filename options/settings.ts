@@ -80,6 +80,42 @@ export interface ServeOptions extends Hooks {
    */
   keepAlive?: number;
   /**
+   * What clients are talked to with: sockets of the server's own, or libzmq's. With `curveSecretKey` it is
+   * always libzmq's.
+   *
+   * @default {"libzmq"}
+   */
+  transport?: "native" | "libzmq";
+  /**
+   * Maximum size of the replies that one client leaves unread, in bytes; further ones are dropped. One reply
+   * is kept for each client, whatever its size. Not with libzmq.
+   *
+   * @default {67_108_864}
+   */
+  connectionBytes?: number;
+  /**
+   * Time a new connection has to say which protocol it speaks and who it is, in ms; 0: any time. With libzmq
+   * it is always 10 s.
+   *
+   * @default {10_000}
+   */
+  handshakeTimeout?: number;
+  /**
+   * Silence after which a client is asked whether it lives, in ms; 0: never. A client that does not answer
+   * within the same time is disconnected. Clients that don't know the question (ZMTP 3.0 and older) have
+   * `keepAlive` alone. Not with libzmq.
+   *
+   * @default {30_000}
+   */
+  heartbeatInterval?: number;
+  /**
+   * Maximum number of connections that one address, or one /64 network of IPv6, may open in a second; 0: no
+   * limit. Loopback and ipc are not counted. Not with libzmq.
+   *
+   * @default {1_000}
+   */
+  maxConnectionRate?: number;
+  /**
    * Minimum number of workers. A value above the default of `maxWorkers` raises that.
    *
    * @default {number of CPUs}

@@ -151,6 +151,36 @@ const ROWS = {
     fallback: 30_000,
     help: "silence after which a tcp client's host is probed; 0: never",
   }),
+  transport: row({
+    group: "Access",
+    kind: choice<"native" | "libzmq">(["native", "libzmq"]),
+    fallback: "libzmq",
+    help: "sockets for clients: the server's own, or libzmq's; with keys always libzmq's",
+  }),
+  connectionBytes: row({
+    group: "Access",
+    kind: size(1),
+    fallback: 64 * MiB,
+    help: "maximum size of the replies that one client leaves unread",
+  }),
+  handshakeTimeout: row({
+    group: "Access",
+    kind: duration(0),
+    fallback: 10_000,
+    help: "time a new connection has for its handshake; 0: any time",
+  }),
+  heartbeatInterval: row({
+    group: "Access",
+    kind: duration(0),
+    fallback: 30_000,
+    help: "silence after which a client is asked whether it lives; 0: never",
+  }),
+  maxConnectionRate: row({
+    group: "Access",
+    kind: integer(0),
+    fallback: 1000,
+    help: "maximum connections that one address may open in a second; 0: no limit",
+  }),
   minWorkers: row({
     group: "Workers",
     kind: integer(1),

@@ -96,6 +96,7 @@ export class BrokerLoop {
       source: this.#sourceEvents(),
       lane: this.#laneEvents(),
       decide: (request, source) => this.#decide(request, source),
+      refusal: (address, open) => access?.refusal(address, open),
     });
     const { bodies } = sockets;
     const source = this.#source = sockets.source;
@@ -296,10 +297,12 @@ export class BrokerLoop {
     this.#again = false;
     this.#now = performance.now();
     const hasMore = this.#pass();
-    const sleepMs = this.#ticks.tick(this.#now);
+    let sleepMs = this.#ticks.tick(this.#now);
     // Jobs of workers that have died may be free to be sent only now.
     if (this.#dispatch() > 0) this.#again = true;
     this.#events.handOver();
+    sleepMs = Math.min(sleepMs, this.#source.tick(this.#now));
+    this.#source.flush(this.#now);
     // Asked last, after all that was sent: a send can eat a socket's wake-up.
     if (hasMore || this.#again || this.#isReadable()) return 0;
     return this.#source.hasUnsent ? Math.min(sleepMs, SLOW_CLIENT_RETRY) : sleepMs;

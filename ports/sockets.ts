@@ -7,6 +7,7 @@
 
 import { type AccessRules, ZapDomain } from "../auth/access_control.ts";
 import type { Settings } from "../options/settings.ts";
+import type { Arrivals } from "../auth/arrivals.ts";
 import { openBell } from "../system/bell.ts";
 import { type Libc, openLibc } from "../system/libc.ts";
 import { Poller } from "../system/poller.ts";
@@ -16,14 +17,26 @@ import type { Library } from "../zmq/library.ts";
 import { BodyPool } from "./body.ts";
 import { IpcFiles } from "./ipc_files.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
+import { NativeSource } from "./native_source.ts";
 import type { Source, SourceEvents } from "./source.ts";
 import { ZmqGround } from "./zmq_ground.ts";
 import { ZmqLane } from "./zmq_lane.ts";
 import { ZmqSource } from "./zmq_source.ts";
 
 /** What the sockets are made of. */
-export interface SocketOptions
-  extends Pick<Settings, "maxMessageSize" | "maxFrames">, Partial<Pick<Settings, "keepAlive">> {
+export interface SocketOptions extends
+  Pick<Settings, "maxMessageSize" | "maxFrames">,
+  Partial<
+    Pick<
+      Settings,
+      | "transport"
+      | "connectionBytes"
+      | "handshakeTimeout"
+      | "heartbeatInterval"
+      | "keepAlive"
+      | "maxConnectionRate"
+    >
+  > {
   /** Endpoints to bind for clients. */
   frontend: readonly string[];
   /** Endpoint to bind for workers. */
@@ -47,6 +60,8 @@ export interface SocketEvents {
   lane: LaneEvents;
   /** Whether a peer may connect; `source` has those that are there. */
   decide(request: ZapRequest, source: ZmqSource): ZapDecision;
+  /** Why no other client without keys may connect from an address, "" over ipc; undefined: one may. */
+  refusal(address: string, open: Arrivals): string | undefined;
 }
 
 /** The source and the lane of a server, and what they stand on. */
@@ -75,7 +90,9 @@ export class Sockets {
     const bounds = { ...options, ipv6: [...frontend, backend].some(isIpv6), unreadBytes };
     const closers: (() => void)[] = [];
     try {
-      const source = this.source = openSource(zmq, this.bodies, bounds, events);
+      const source = this.source = isNative(bounds)
+        ? openNative(libc, this.bodies, bounds, events)
+        : openZmqSource(zmq, this.bodies, bounds, events);
       closers.push(() => source.closeNow());
       const lane = this.lane = openLane(zmq, bounds, events.lane);
       closers.push(() => lane.close());
@@ -184,7 +201,30 @@ export class Sockets {
 
 type Bounds = SocketOptions & { ipv6: boolean; unreadBytes: number };
 
-function openSource(zmq: ZmqGround, bodies: BodyPool, bounds: Bounds, events: SocketEvents) {
+/** Whether clients are talked to without libzmq: they have no keys. */
+function isNative({ transport, access }: SocketOptions): boolean {
+  return transport === "native" && access?.secretKey === undefined;
+}
+
+/** Bounds unless they are given. */
+const DEFAULTS = {
+  connectionBytes: 64 * 1024 ** 2,
+  handshakeTimeout: 10_000,
+  heartbeatInterval: 30_000,
+  keepAlive: 0,
+  maxConnectionRate: 0,
+};
+
+function openNative(
+  libc: Libc,
+  bodies: BodyPool,
+  bounds: Bounds,
+  { source, refusal }: SocketEvents,
+): NativeSource {
+  return new NativeSource(libc, bodies, { ...DEFAULTS, ...bounds }, { ...source, refusal });
+}
+
+function openZmqSource(zmq: ZmqGround, bodies: BodyPool, bounds: Bounds, events: SocketEvents) {
   const { access } = bounds;
   const zap = access && { domain: ZapDomain.clients, secretKey: access.secretKey };
   const { context, messages } = zmq;

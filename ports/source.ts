@@ -71,6 +71,8 @@ export interface Source {
    * @throws {Error} when it can't be bound.
    */
   bind(endpoint: string): string;
+  /** Does what is due, called in each pass; returns ms until something is. */
+  tick(now: number): number;
   /** Reads some of what has come, up to a bound; returns how many messages that was. */
   read(now: number): number;
   /** Whether something is to be read now. Asked last before a wait. */

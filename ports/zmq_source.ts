@@ -175,6 +175,11 @@ export class ZmqSource implements Source {
     return readSome(() => this.#events.mayRead() && this.requests.read(now));
   }
 
+  /** libzmq has threads of its own for what is due. */
+  tick(): number {
+    return Infinity;
+  }
+
   isReadable(): boolean {
     return this.port.readable();
   }

@@ -11,7 +11,7 @@ import { Epoll as Flag } from "./numbers.ts";
 import { PollSet } from "./poll_set.ts";
 
 /** Descriptors that one wait can tell of; the others are told of by the next. */
-const BATCH = 256;
+export const EPOLL_BATCH = 256;
 /**
  * struct epoll_event: u32 events, then u64 of the caller's, here the token: at 4, as the struct is packed, on
  * x86_64 and at 8 elsewhere.
@@ -35,7 +35,7 @@ export class Epoll {
   readonly #libc: Libc;
   readonly #entry = new DataView(new ArrayBuffer(ENTRY_BYTES));
   readonly #entryBytes = new Bytes(this.#entry.buffer);
-  readonly #found = new DataView(new ArrayBuffer(BATCH * ENTRY_BYTES));
+  readonly #found = new DataView(new ArrayBuffer(EPOLL_BATCH * ENTRY_BYTES));
   readonly #foundBytes = new Bytes(this.#found.buffer);
   /** What `pollSet` has found. */
   readonly #tokens: Uint32Array;
@@ -51,7 +51,7 @@ export class Epoll {
   constructor(libc: Libc, by: "epoll" | "poll" = libc.symbols.epoll_create1 ? "epoll" : "poll") {
     this.#libc = libc;
     this.pollSet = by === "poll" ? new PollSet(libc.symbols) : undefined;
-    const found = by === "poll" ? BATCH : 0;
+    const found = by === "poll" ? EPOLL_BATCH : 0;
     this.#tokens = new Uint32Array(found);
     this.#events = new Uint32Array(found);
     this.fd = by === "epoll" ? libc.symbols.epoll_create1?.(Flag.CLOEXEC) ?? -1 : -1;
@@ -89,7 +89,7 @@ export class Epoll {
     }
     const { epoll_wait } = this.#libc.symbols;
     // Interrupted is none.
-    return Math.max(0, epoll_wait?.(this.fd, this.#foundBytes, BATCH, timeoutMs) ?? 0);
+    return Math.max(0, epoll_wait?.(this.fd, this.#foundBytes, EPOLL_BATCH, timeoutMs) ?? 0);
   }
 
   /** The token of one that the last wait has found. */

@@ -56,6 +56,8 @@ export const Ipv6Option = { V6ONLY: darwin ? 27 : 26 } as const;
 export const MessageFlag = {
   PEEK: 2,
   DONTWAIT: darwin ? 0x80 : 0x40,
+  /** Others follow at once: a segment that is not full waits for them. */
+  MORE: darwin ? 0 : 0x8000,
   NOSIGNAL: darwin ? 0 : 0x4000,
   /** Descriptors that come along are not inherited by programs that are started. */
   CMSG_CLOEXEC: darwin ? 0 : 0x40000000,

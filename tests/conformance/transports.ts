@@ -24,7 +24,18 @@ export type Version = typeof VERSIONS[number];
 
 /** All transports. libzmq refuses what is older than ZMTP 3.0 where connections are counted, which is the default of tcp. */
 export const TRANSPORTS: readonly Transport[] = [
-  { name: "libzmq", args: [], oldest: { tcp: "3.0", ipc: "1.0" }, endsEndless: false },
+  {
+    name: "libzmq",
+    args: ["--transport", "libzmq"],
+    oldest: { tcp: "3.0", ipc: "1.0" },
+    endsEndless: false,
+  },
+  {
+    name: "native",
+    args: ["--transport", "native"],
+    oldest: { tcp: "2.0", ipc: "2.0" },
+    endsEndless: true,
+  },
 ];
 
 /** Bytes and frames that a message may have on a shared server. */

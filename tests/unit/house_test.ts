@@ -94,6 +94,7 @@ const RULES: Record<string, string[]> = {
     "zmq",
   ],
   "ports/loop.ts": ["auth/access_control.ts", "broker.ts"],
+  "ports/router.ts": ["auth/arrivals.ts"],
   "ports/sockets.ts": ["auth/access_control.ts"],
   system: ["zmq/library.ts"],
   wire: [],

@@ -1,0 +1,450 @@
+/**
+ * The source on sockets of our own: what clients send and get, over a router's connections. Decides nothing about
+ * jobs.
+ *
+ * @module
+ */
+
+import { type Client, newClient } from "../broker/job.ts";
+import type { Arrivals } from "../auth/arrivals.ts";
+import type { Settings } from "../options/settings.ts";
+import type { Libc } from "../system/libc.ts";
+import type { Pollable } from "../system/poller.ts";
+import { copyBytes } from "../wire/copy_bytes.ts";
+import { buildJobHeader, type LogFields } from "../wire/job.ts";
+import {
+  buildErrorText,
+  buildStatus,
+  Code,
+  MAX_ENVELOPE_BYTES,
+  parseRequestHeader,
+} from "../wire/request.ts";
+import { FrameFlag, headBytes, MAX_HEAD_BYTES, SHORT_HEAD_BYTES, writeHead } from "../wire/zmtp.ts";
+import type { Body, BodyPool } from "./body.ts";
+import type { Connection, Inlet } from "./connection.ts";
+import { type Content, MemoryContent, textOf } from "./content.ts";
+import { Incoming, type IncomingEvents, type IncomingRoom } from "./incoming.ts";
+import { Intake } from "./intake.ts";
+import { Router, type RouterEvents, type RouterOptions } from "./router.ts";
+import type { Address, Source, SourceCounters, SourceEvents } from "./source.ts";
+import type { Wrong } from "./wrongs.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** What bounds a `NativeSource`. */
+export type NativeSourceOptions = RouterOptions & Pick<Settings, "maxMessageSize" | "maxFrames">;
+
+/** What a `NativeSource` reports, and asks. */
+export interface NativeSourceEvents extends SourceEvents {
+  /** Why no other client may connect from an address, "" over ipc; undefined: one may. */
+  refusal(address: string, open: Arrivals): string | undefined;
+}
+
+const NO_FRAMES: readonly Bytes[] = [];
+/** The header of requests that have none. */
+const PLAIN = { id: undefined, timeout: 0, requestTimeout: 0, key: "" };
+const OK_STATUS = buildStatus(Code.ok);
+const encoder = new TextEncoder();
+/** Content of one frame that is sent from where it lies if it has more bytes than this. */
+const DIRECT_BYTES = 16_384;
+/** Time between two looks whether slow clients take something, ms. */
+const JUDGE_INTERVAL = 100;
+/** Time between two tries to send slow clients what is left for them at the end, ms. */
+const LINGER_INTERVAL = 5;
+/** Messages in the making that are kept to be used again. */
+const MAX_SPARES = 64;
+
+/** The source on sockets of our own. */
+export class NativeSource implements Source {
+  readonly #router: Router<Client<Body>>;
+  readonly #bodies: BodyPool;
+  readonly #events: NativeSourceEvents;
+  readonly #room: IncomingRoom<Client<Body>>;
+  readonly #spares: Incoming<Client<Body>>[] = [];
+  readonly #endpoints: string[] = [];
+  readonly #error = new MemoryContent();
+  /** When it reads, ms. */
+  #now = 0;
+  #clients = 0;
+  #malformed = 0;
+  #undelivered = 0;
+  /** The last message that was malformed, or connection that was closed for what came over it. */
+  #lastMalformed: LogFields = {};
+  /** When slow clients are judged next, ms. */
+  #judgeAt = 0;
+  #isClosed = false;
+
+  /**
+   * Listens nowhere yet.
+   *
+   * @throws {SystemError} when the system has no file descriptor left.
+   */
+  constructor(
+    libc: Libc,
+    bodies: BodyPool,
+    options: NativeSourceOptions,
+    events: NativeSourceEvents,
+  ) {
+    const { maxMessageSize, maxFrames, unreadBytes } = options;
+    const maxFrameBytes = 2 * maxMessageSize + MAX_ENVELOPE_BYTES;
+    const maxWireBytes = maxFrameBytes + MAX_ENVELOPE_BYTES + MAX_HEAD_BYTES * maxFrames;
+    this.#room = {
+      bodies,
+      intake: new Intake(unreadBytes),
+      limits: { maxMessageSize, maxFrames, maxFrameBytes, maxWireBytes },
+      events: this.#incomingEvents(),
+    };
+    this.#bodies = bodies;
+    this.#events = events;
+    this.#router = new Router("ROUTER", libc, bodies, options, this.#routerEvents());
+  }
+
+  #routerEvents(): RouterEvents<Client<Body>> {
+    return {
+      mayRead: () => this.#events.mayRead(),
+      plain: (connection, bytes, start, end) => this.#plain(connection, bytes, start, end),
+      inlet: (connection) => this.#inlet(connection),
+      refusal: (address, open) => this.#events.refusal(address, open),
+      broken: ({ address }, reason) => {
+        this.#malformed++;
+        this.#lastMalformed = { address, reason };
+      },
+      gone: (connection, undelivered) => this.#gone(connection, undelivered),
+    };
+  }
+
+  #incomingEvents(): IncomingEvents<Client<Body>> {
+    return {
+      whole: (message, body) => this.#whole(message, body),
+      malformed: ({ address }) => {
+        this.#malformed++;
+        this.#lastMalformed = { address, reason: "no empty frame ends its envelope" };
+      },
+      broken: (connection, reason) => this.#router.breakOff(connection, reason),
+      done: (message) => {
+        if (this.#spares.length < MAX_SPARES) this.#spares.push(message);
+      },
+    };
+  }
+
+  // ---- what clients send ----
+
+  get port(): Pollable {
+    return this.#router;
+  }
+
+  read(now: number): number {
+    this.#now = now;
+    return this.#router.read(now);
+  }
+
+  isReadable(): boolean {
+    return this.#router.isReadable();
+  }
+
+  #inlet(connection: Connection<Client<Body>>): Inlet {
+    const spare = this.#spares.pop();
+    if (spare === undefined) return new Incoming(this.#room, connection);
+    spare.renew(connection);
+    return spare;
+  }
+
+  /** A request without a header, whose body is one frame. */
+  #plain(connection: Connection<Client<Body>>, bytes: Bytes, start: number, end: number): void {
+    const size = end - start;
+    const { maxMessageSize } = this.#room.limits;
+    const excess = size > maxMessageSize ? tooManyBytes(size, maxMessageSize) : undefined;
+    const body = this.#bodies.take(excess === undefined ? size : 0);
+    copyBytes(body.bytes, 0, bytes, start, body.size);
+    const client = connection.peer ?? this.#welcome(connection);
+    this.#events.request(client, {
+      client,
+      envelope: NO_FRAMES,
+      requestId: undefined,
+      deadline: Infinity,
+      requestTimeout: 0,
+      key: "",
+      body,
+      bytes: size,
+      excess,
+    });
+  }
+
+  #whole({ connection, envelope, bytes, frames }: Incoming<Client<Body>>, body: Body): void {
+    const client = connection.peer ?? this.#welcome(connection);
+    const last = envelope.at(-1);
+    const header = last && parseRequestHeader(last);
+    if (header?.type === "cancel") {
+      this.#bodies.release(body);
+      return this.#events.cancel(client, header.id, envelope);
+    }
+    const { id: requestId, timeout, requestTimeout, key } = header ?? PLAIN;
+    const deadline = timeout > 0 ? this.#now + timeout : Infinity;
+    const excess = this.#excess(bytes, frames);
+    this.#events.request(client, {
+      client,
+      envelope,
+      requestId,
+      deadline,
+      requestTimeout,
+      key,
+      body,
+      bytes,
+      excess,
+    });
+  }
+
+  #excess(bytes: number, frames: number): string | undefined {
+    const { maxMessageSize, maxFrames } = this.#room.limits;
+    if (bytes > maxMessageSize) return tooManyBytes(bytes, maxMessageSize);
+    if (frames <= maxFrames) return undefined;
+    return `The body must have at most ${maxFrames} frames: it has ${frames}`;
+  }
+
+  // ---- who is there ----
+
+  /** A peer's first request. */
+  #welcome(connection: Connection<Client<Body>>): Client<Body> {
+    const { place, identity, address } = connection;
+    const name = new TextDecoder().decode(identity);
+    const client = newClient<Body>(place, buildJobHeader(name, address, ""));
+    connection.peer = client;
+    this.#clients++;
+    return client;
+  }
+
+  #gone({ peer }: Connection<Client<Body>>, undelivered: number): void {
+    this.#undelivered += undelivered;
+    if (peer === undefined || this.#isClosed) return;
+    this.#clients--;
+    this.#events.gone(peer);
+  }
+
+  /** The connection of a client; undefined: it is gone. */
+  #connectionOf(client: Client<Body>): Connection<Client<Body>> | undefined {
+    const connection = this.#router.at(client.place);
+    return connection?.peer === client ? connection : undefined;
+  }
+
+  get counters(): SourceCounters {
+    const { denied, takeovers, squatters } = this.#router;
+    return {
+      malformed: this.#malformed,
+      undelivered: this.#undelivered,
+      denied,
+      takeovers,
+      squatters,
+    };
+  }
+
+  lastOf(wrong: Wrong): LogFields {
+    if (wrong === "takeovers") return { ...this.#router.lastTakeover };
+    if (wrong === "denied") return { ...this.#router.lastDenial };
+    return wrong === "malformed" ? this.#lastMalformed : {};
+  }
+
+  get clients(): number {
+    return this.#clients;
+  }
+
+  connections(): number {
+    return this.#router.connections;
+  }
+
+  findGone(): void {
+    this.#router.findGone();
+  }
+
+  get endpoints(): readonly string[] {
+    return this.#endpoints;
+  }
+
+  /** @throws {SystemError} when it can't be bound. */
+  bind(endpoint: string): string {
+    const bound = this.#router.bind(endpoint);
+    this.#endpoints.push(bound);
+    return bound;
+  }
+
+  tick(now: number): number {
+    return this.#router.tick(now);
+  }
+
+  giveBackMemory(): void {
+    this.#spares.length = 0;
+    this.#router.outlets.dropSpares();
+  }
+
+  async close(lingerMs: number): Promise<void> {
+    this.#router.stopListening();
+    const end = performance.now() + lingerMs;
+    this.#router.flush(performance.now());
+    while (this.hasUnsent && performance.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, LINGER_INTERVAL));
+      this.#router.flush(performance.now());
+    }
+    this.closeNow();
+  }
+
+  closeNow(): void {
+    this.#isClosed = true;
+    this.#router.closeAll();
+  }
+
+  // ---- what clients get ----
+
+  reply(to: Address, code: number, flags: number, content: Content, now: number): void {
+    const connection = this.#connectionOf(to.client);
+    const isSent = connection !== undefined &&
+      (to.requestId === undefined && code !== Code.ok
+        ? this.#sendPlainError(connection, to, code, textOf(content, 0, content.size), now)
+        : this.#send(connection, to, code, flags, content, now));
+    if (!isSent) this.#undelivered++;
+  }
+
+  replyError(to: Address, code: number, flags: number, message: string, now: number): void {
+    const connection = this.#connectionOf(to.client);
+    const isPlain = to.requestId === undefined;
+    const isSent = connection !== undefined &&
+      (isPlain
+        ? this.#sendPlainError(connection, to, code, message, now)
+        : this.#send(connection, to, code, flags, this.#contentOf(encoder.encode(message)), now));
+    if (!isSent) this.#undelivered++;
+  }
+
+  #contentOf(bytes: Bytes, sizes?: readonly number[]): Content {
+    return this.#error.set(bytes, 0, bytes.length, sizes);
+  }
+
+  /** An error as plain clients get it: an empty frame, and one with the code and the message. */
+  #sendPlainError(
+    connection: Connection<Client<Body>>,
+    to: Address,
+    code: number,
+    message: string,
+    now: number,
+  ): boolean {
+    const text = buildErrorText(code, message);
+    return this.#send(connection, to, code, 0, this.#contentOf(text, [0, text.length]), now);
+  }
+
+  /** Sends an answer; false: the client has no room left for it. */
+  #send(
+    connection: Connection<Client<Body>>,
+    to: Address,
+    code: number,
+    flags: number,
+    content: Content,
+    now: number,
+  ): boolean {
+    const { outlets } = this.#router;
+    const { size, sizes } = content;
+    const first = headSize(to);
+    if (size > DIRECT_BYTES && sizes === undefined) {
+      if (outlets.openInChunk(connection, first + headBytes(size), now)) {
+        writeHead(outlets.bytes, this.#writeFirst(to, code, flags), size, 0);
+        outlets.sendContent(connection, content, now);
+        return true;
+      }
+    }
+    if (!outlets.open(connection, first + framesSize(content), now)) return false;
+    writeFrames(outlets.bytes, this.#writeFirst(to, code, flags), content);
+    return true;
+  }
+
+  /** Writes what comes before the content where the router has made room; returns where that begins. */
+  #writeFirst({ envelope, requestId }: Address, code: number, flags: number): number {
+    const { bytes, at: start } = this.#router.outlets;
+    let at = start;
+    for (const frame of envelope) {
+      at = writeHead(bytes, at, frame.length, FrameFlag.MORE);
+      copyBytes(bytes, at, frame, 0, frame.length);
+      at += frame.length;
+    }
+    at = writeHead(bytes, at, 0, FrameFlag.MORE);
+    if (requestId === undefined) return at;
+    const status = code === Code.ok ? OK_STATUS : buildStatus(code, flags);
+    at = writeHead(bytes, at, status.length, FrameFlag.MORE);
+    copyBytes(bytes, at, status, 0, status.length);
+    return at + status.length;
+  }
+
+  get hasUnsent(): boolean {
+    return this.#router.outlets.slow.size > 0;
+  }
+
+  set unreadBytes(bytes: number) {
+    this.#router.unread.limit = bytes;
+    this.#room.intake.limit = bytes;
+  }
+
+  flush(now: number): void {
+    this.#router.flush(now);
+    if (!this.hasUnsent || now < this.#judgeAt) return;
+    this.#judgeAt = now + JUDGE_INTERVAL;
+    for (const connection of this.#router.outlets.slow) this.#judge(connection, now);
+  }
+
+  /** Gives up what waits for a client that takes nothing for too long, and reports one that is stalled. */
+  #judge(connection: Connection<Client<Body>>, now: number): void {
+    const { outlets, unread } = this.#router;
+    if (unread.isLost(connection, now)) this.#undelivered += outlets.dropWhole(connection);
+    const { peer } = connection;
+    if (peer !== undefined && unread.isStalled(connection, now)) this.#events.stalled(peer);
+  }
+
+  isStalled(client: Client<Body>, now: number): boolean {
+    const connection = this.#connectionOf(client);
+    if (connection === undefined || connection.backlog === undefined) return false;
+    return this.#router.unread.isStalled(connection, now);
+  }
+}
+
+function tooManyBytes(bytes: number, most: number): string {
+  return `The body must have at most ${most} bytes: it has ${bytes}`;
+}
+
+/** Bytes over the wire of all that comes before the content. */
+function headSize({ envelope, requestId }: Address): number {
+  let size = SHORT_HEAD_BYTES;
+  if (requestId !== undefined) size += SHORT_HEAD_BYTES + OK_STATUS.length;
+  for (const frame of envelope) size += headBytes(frame.length) + frame.length;
+  return size;
+}
+
+/** Bytes over the wire of a content. */
+function framesSize({ size, sizes }: Content): number {
+  if (sizes === undefined) return headBytes(size) + size;
+  let sum = size;
+  for (const each of sizes) sum += headBytes(each);
+  return sum;
+}
+
+function writeFrames(bytes: Bytes, start: number, content: Content): void {
+  const { size, sizes } = content;
+  if (sizes === undefined) {
+    copyContent(bytes, writeHead(bytes, start, size, 0), content, 0, size);
+    return;
+  }
+  let at = start;
+  let from = 0;
+  sizes.forEach((each, index) => {
+    const isLast = index === sizes.length - 1;
+    at = writeHead(bytes, at, each, isLast ? 0 : FrameFlag.MORE);
+    copyContent(bytes, at, content, from, each);
+    at += each;
+    from += each;
+  });
+}
+
+function copyContent(
+  target: Bytes,
+  at: number,
+  content: Content,
+  from: number,
+  count: number,
+): void {
+  const { bytes, start } = content;
+  if (bytes === undefined) content.copyTo(target, at, from, count);
+  else copyBytes(target, at, bytes, start + from, count);
+}

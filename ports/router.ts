@@ -1,0 +1,561 @@
+/**
+ * A socket layer on streams of our own: listens, lets peers in, shakes hands, and reads and sends for many
+ * connections on one thread. What messages mean is its owner's.
+ *
+ * @module
+ */
+
+import { Arrivals } from "../auth/arrivals.ts";
+import type { Settings } from "../options/settings.ts";
+import { Epoll, EPOLL_BATCH } from "../system/epoll.ts";
+import type { Libc } from "../system/libc.ts";
+import { PollEvent } from "../system/numbers.ts";
+import type { Pollable } from "../system/poller.ts";
+import { listenAt, type Listener, type Probes } from "../system/stream_socket.ts";
+import { Streams } from "../system/streams.ts";
+import { buildError, buildPing, buildPong, type Command, type OwnType } from "../wire/zmtp.ts";
+import type { BodyPool } from "./body.ts";
+import { Connection } from "./connection.ts";
+import { type FrameEvents, FrameReader } from "./frame_reader.ts";
+import { Handshake, type Refusal } from "./handshake.ts";
+import { Lifetimes } from "./lifetimes.ts";
+import { Outlets } from "./outlets.ts";
+import { Unread } from "./unread.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** What bounds a `Router`. */
+export interface RouterOptions extends
+  Pick<
+    Settings,
+    | "connectionBytes"
+    | "handshakeTimeout"
+    | "heartbeatInterval"
+    | "keepAlive"
+    | "maxConnectionRate"
+  > {
+  /** Maximum bytes that wait for peers, all together. */
+  unreadBytes: number;
+  /** Whether hosts of endpoints are IPv6. */
+  ipv6: boolean;
+}
+
+/** What a `Router` reports. Bytes are valid during the call only. */
+export interface RouterEvents<T> extends Omit<FrameEvents<T>, "command" | "broken"> {
+  /** Why no other peer may connect from an address, "" over ipc; undefined: one may. */
+  refusal(address: string, open: Arrivals): string | undefined;
+  /** A peer has broken the protocol, and its connection was closed. */
+  broken(connection: Connection<T>, reason: string): void;
+  /** A connection is gone, and so many messages to it were not taken. */
+  gone(connection: Connection<T>, undelivered: number): void;
+}
+
+/** A connection that was not let in. */
+export interface Denial {
+  /** "" over ipc. */
+  address: string;
+  reason: string;
+}
+
+/** An identity that another connection has taken over. */
+export interface Takeover {
+  identity: string;
+  /** Where the newcomer comes from, "" over ipc. */
+  address: string;
+}
+
+/** Maximum time that is read before others have their turn, ms. */
+const TURN_MS = 0.3;
+/** Bytes that are read of one peer before the next has its turn. */
+const READ_BYTES = 32_768;
+/** The same where a large frame may begin: what is read along with its head is copied. */
+const SIP_BYTES = 512;
+/** Bytes of a large frame that are read before the next peer has its turn. */
+const LARGE_TURN_BYTES = 1024 ** 2;
+/** Connections that are accepted in a turn. */
+const ACCEPTS = 64;
+/** While the system has no descriptor left, nobody is accepted for this long, ms. */
+const EXHAUSTED_MS = 100;
+/** Probes of a silent host that may go unanswered, in as much time again as it was silent. */
+const PROBES = 3;
+/** Times that what is left unread of a connection is received and dropped before it is closed. */
+const DISCARDS = 16;
+/** Tokens from here on are listeners'. */
+const LISTENERS = 2 ** 30;
+/** The token of those peers that take more: `flush` finds out which. */
+const SLOW_ONES = LISTENERS - 1;
+const READABLE = PollEvent.IN | PollEvent.RDHUP;
+const HUNG_UP = PollEvent.HUP | PollEvent.ERR;
+const PING = buildPing();
+
+/** A socket that many peers connect to. */
+export class Router<T> implements Pollable {
+  readonly #libc: Libc;
+  readonly #streams: Streams;
+  readonly #options: RouterOptions;
+  readonly #events: RouterEvents<T>;
+  readonly #epoll: Epoll;
+  /** Slow peers, to know when they take more. */
+  readonly #writable: Epoll;
+  readonly #listeners: Listener[] = [];
+  readonly #handshake: Handshake<T>;
+  readonly #reader: FrameReader<T>;
+  readonly #lifetimes: Lifetimes<T>;
+  readonly #arrivals: Arrivals;
+  readonly #table: (Connection<T> | undefined)[] = [];
+  /** Places that can be given anew, and those that can be once the present batch of events is done with. */
+  readonly #free: number[] = [];
+  #freed: number[] = [];
+  readonly #byIdentity = new Map<string, Connection<T>>();
+  /** Connections that have sent more than may be told of for now. */
+  #parked: Connection<T>[] = [];
+  /** What is left of one read, and what comes with the next. */
+  readonly #buffer = new Uint8Array(2 * READ_BYTES);
+  /** Events that the last wait has found, and the next of them. */
+  #found = 0;
+  #next = 0;
+  /** Whether the epoll may have something to tell. */
+  #isStirred = true;
+  /** When the present pass started, ms. */
+  #now = 0;
+  /** Until when nobody is accepted, ms. */
+  #exhaustedUntil = -Infinity;
+  readonly unread: Unread;
+  readonly outlets: Outlets<Connection<T>>;
+  /** Connections that were not let in. */
+  denied = 0;
+  lastDenial: Denial = { address: "", reason: "" };
+  /** Identities that another connection has taken over. */
+  takeovers = 0;
+  lastTakeover: Takeover = { identity: "", address: "" };
+  /** Peers that wanted an identity of those that routers give. */
+  squatters = 0;
+
+  /**
+   * Listens nowhere yet.
+   *
+   * @throws {SystemError} when the system has no file descriptor left.
+   */
+  constructor(
+    type: OwnType,
+    libc: Libc,
+    bodies: BodyPool,
+    options: RouterOptions,
+    events: RouterEvents<T>,
+  ) {
+    this.#libc = libc;
+    const streams = this.#streams = new Streams(libc);
+    this.#options = options;
+    this.#events = events;
+    const epoll = this.#epoll = new Epoll(libc);
+    this.#writable = new Epoll(libc);
+    // Without an epoll, slow peers are only tried from time to time.
+    if (this.#writable.fd >= 0) epoll.add(this.#writable.fd, SLOW_ONES, PollEvent.IN);
+    this.#arrivals = new Arrivals(options.maxConnectionRate);
+    const unread = this.unread = new Unread(options.unreadBytes, options.connectionBytes);
+    this.outlets = new Outlets(streams, bodies, unread, (connection) => this.#watch(connection));
+    this.#handshake = new Handshake(type, {
+      send: (connection, bytes) => this.#say(connection, bytes),
+      opened: (connection, identity) => this.#open(connection, identity),
+      refused: (connection, refusal) => this.#refuse(connection, refusal),
+    });
+    this.#reader = new FrameReader({
+      ...events,
+      command: (connection, command) => this.#obey(connection, command),
+      broken: (connection, reason) => this.breakOff(connection, reason),
+    });
+    this.#lifetimes = new Lifetimes(options, {
+      hasInput: ({ fd }) => streams.hasInput(fd),
+      ask: (connection) => {
+        if (connection.backlog === undefined) this.#say(connection, PING);
+      },
+      giveUp: (connection, reason) => this.#giveUp(connection, reason),
+    });
+  }
+
+  // ---- who comes and goes ----
+
+  /** Readable, for poll(2), while something is to be read; -1: see `pollSet`. */
+  get fd(): number {
+    return this.#epoll.fd;
+  }
+
+  /** What is to be polled where there is no epoll. */
+  get pollSet(): Epoll["pollSet"] {
+    return this.#epoll.pollSet;
+  }
+
+  /** Connections, those whose handshakes are under way included. */
+  get connections(): number {
+    return this.#arrivals.connections;
+  }
+
+  /** The connection that has this place now. */
+  at(place: number): Connection<T> | undefined {
+    return this.#table[place];
+  }
+
+  /**
+   * Listens at one more endpoint, and returns the one really bound.
+   *
+   * @throws {SystemError} when it can't be bound.
+   */
+  bind(endpoint: string): string {
+    const { ipv6, keepAlive } = this.#options;
+    const listener = listenAt(this.#libc, endpoint, { ipv6, probes: probesOf(keepAlive) });
+    try {
+      this.#epoll.add(listener.fd, LISTENERS + this.#listeners.length, PollEvent.IN);
+    } catch (error) {
+      listener.close();
+      throw error;
+    }
+    this.#listeners.push(listener);
+    return listener.endpoint;
+  }
+
+  #accept(listener: Listener): void {
+    for (let count = 0; count < ACCEPTS; count++) {
+      const accepted = listener.accept();
+      if (accepted === "none") return;
+      if (accepted === "exhausted") return this.#acceptNobody();
+      const { fd, address } = accepted;
+      const reason = this.#arrivals.knock(address, this.#now)
+        ? this.#events.refusal(address, this.#arrivals)
+        : "its address has opened many connections within a second";
+      if (reason === undefined) this.#welcome(fd, address);
+      else {
+        this.#deny(address, reason);
+        this.#streams.close(fd);
+      }
+    }
+  }
+
+  /** Accepts nobody for a while: whoever waits keeps the listener readable. */
+  #acceptNobody(): void {
+    this.#deny("", "the system has no file descriptor left");
+    this.#exhaustedUntil = this.#now + EXHAUSTED_MS;
+    this.#listeners.forEach(({ fd }, index) => this.#epoll.change(fd, LISTENERS + index, 0));
+  }
+
+  #acceptAgain(now: number): number {
+    if (this.#exhaustedUntil === -Infinity) return Infinity;
+    if (now < this.#exhaustedUntil) return this.#exhaustedUntil - now;
+    this.#exhaustedUntil = -Infinity;
+    this.#listeners.forEach(({ fd }, index) => {
+      this.#epoll.change(fd, LISTENERS + index, PollEvent.IN);
+    });
+    return Infinity;
+  }
+
+  #deny(address: string, reason: string): void {
+    this.denied++;
+    this.lastDenial = { address, reason };
+  }
+
+  #welcome(fd: number, address: string): void {
+    const place = this.#free.pop() ?? this.#table.length;
+    try {
+      this.#epoll.add(fd, place, READABLE);
+    } catch {
+      this.#free.push(place);
+      this.#deny(address, "the system has no memory left");
+      return this.#streams.close(fd);
+    }
+    const connection = new Connection<T>(fd, place, address, this.#now);
+    this.#table[place] = connection;
+    this.#arrivals.enter(address, this.#now);
+    this.#lifetimes.accepted(connection);
+    this.#handshake.begin(connection);
+  }
+
+  /** A handshake is over: the peer has the identity now, whoever had it before. */
+  #open(connection: Connection<T>, identity: Bytes): void {
+    connection.state = "open";
+    this.#lifetimes.opened(connection);
+    if (identity.length === 0) return;
+    connection.identity = identity;
+    const key = keyOf(identity);
+    const former = this.#byIdentity.get(key);
+    this.#byIdentity.set(key, connection);
+    if (former === undefined) return;
+    this.takeovers++;
+    const { address } = connection;
+    this.lastTakeover = { identity: new TextDecoder().decode(identity), address };
+    this.close(former);
+  }
+
+  #refuse(connection: Connection<T>, { reason, isTold, isReserved }: Refusal): void {
+    if (isReserved) this.squatters++;
+    else this.#deny(connection.address, reason);
+    if (isTold) this.#tell(connection, reason);
+    this.close(connection);
+  }
+
+  #giveUp(connection: Connection<T>, reason: string): void {
+    if (connection.state !== "open") this.#deny(connection.address, reason);
+    this.close(connection);
+  }
+
+  /** A peer breaks the protocol: it is told why, as far as it listens, and its connection is closed. */
+  breakOff(connection: Connection<T>, reason: string): void {
+    if (!connection.isThere) return;
+    if (connection.version !== "2.0" && connection.backlog === undefined) {
+      this.#tell(connection, reason);
+    }
+    this.close(connection);
+    this.#events.broken(connection, reason);
+  }
+
+  #tell(connection: Connection<T>, reason: string): void {
+    this.#say(connection, buildError(reason));
+    this.outlets.flushOne(connection, this.#now);
+    this.#discard(connection);
+  }
+
+  #say(connection: Connection<T>, bytes: Bytes): void {
+    if (!this.outlets.open(connection, bytes.length, this.#now)) return;
+    this.outlets.bytes.set(bytes, this.outlets.at);
+  }
+
+  /** Closes a connection; what was sent and not taken is lost. */
+  close(connection: Connection<T>): void {
+    const { place, identity, inlet, address } = connection;
+    if (!connection.isThere) return;
+    connection.state = "closed";
+    this.#table[place] = undefined;
+    this.#freed.push(place);
+    this.#lifetimes.closed(connection);
+    this.#arrivals.leave(address);
+    const key = keyOf(identity);
+    if (this.#byIdentity.get(key) === connection) this.#byIdentity.delete(key);
+    this.#closeFile(connection);
+    connection.inlet = connection.left = undefined;
+    connection.rest = 0;
+    inlet?.drop();
+    this.#events.gone(connection, this.outlets.forget(connection));
+  }
+
+  #closeFile(connection: Connection<T>): void {
+    const { fd } = connection;
+    this.#epoll.remove(fd);
+    if (connection.isWatched) this.#writable.remove(fd);
+    this.#streams.close(fd);
+  }
+
+  // ---- what comes ----
+
+  /** `fd` was readable: only then something is to be read. */
+  noteActivity(): void {
+    this.#isStirred = true;
+  }
+
+  /** Whether something is here that was not read yet. */
+  isReadable(): boolean {
+    return this.#parked.length > 0 || this.#next < this.#found;
+  }
+
+  /** Reads some of what has come; returns how many messages that was. */
+  read(now: number): number {
+    this.#now = now;
+    const before = this.#reader.messages;
+    if (this.#parked.length > 0) this.#resume();
+    if (this.#next === this.#found && this.#isStirred) this.#wait();
+    const end = this.#found > this.#next ? performance.now() + TURN_MS : 0;
+    while (this.#next < this.#found && this.#events.mayRead()) {
+      const index = this.#next++;
+      this.#stir(this.#epoll.token(index), this.#epoll.events(index));
+      if (performance.now() >= end) break;
+    }
+    return this.#reader.messages - before;
+  }
+
+  /**
+   * Asks which connections are to be read. All that were found are read before it is asked again: the system puts
+   * those last that it has told of.
+   */
+  #wait(): void {
+    // Nobody is told of by the number of another any more.
+    if (this.#freed.length > 0) this.#free.push(...this.#freed.splice(0));
+    this.#next = 0;
+    this.#found = this.#epoll.wait();
+    // Whoever comes after this makes the epoll readable.
+    if (this.#found < EPOLL_BATCH) this.#isStirred = false;
+  }
+
+  /** Goes on with those that were stopped in the middle of what they have sent. */
+  #resume(): void {
+    const parked = this.#parked;
+    this.#parked = [];
+    for (const connection of parked) {
+      const { left } = connection;
+      if (!connection.isThere || left === undefined) continue;
+      connection.left = undefined;
+      this.#buffer.set(left);
+      this.#take(connection, left.length);
+    }
+  }
+
+  #stir(token: number, events: number): void {
+    if (token >= LISTENERS) {
+      const listener = this.#listeners[token - LISTENERS];
+      if (listener !== undefined) this.#accept(listener);
+      return;
+    }
+    const connection = this.#table[token];
+    if (connection === undefined) return;
+    const size = connection.rest > 0 ? this.#receiveRest(connection) : this.#receive(connection);
+    if (size > 0) connection.heardAt = this.#now;
+    // Whatever was sent before the end has been read by now.
+    else if (size === 0 || (events & HUNG_UP) !== 0) this.close(connection);
+  }
+
+  /** Receives what fits, and reads it; returns how many bytes came, 0: the peer has hung up, < 0: none. */
+  #receive(connection: Connection<T>): number {
+    const { left, fd } = connection;
+    const at = left?.length ?? 0;
+    const most = connection.isLarge ? SIP_BYTES : READ_BYTES;
+    const size = this.#streams.receive(fd, this.#buffer, at, most);
+    if (size <= 0) return size;
+    connection.isLarge = false;
+    if (left !== undefined) this.#buffer.set(left);
+    connection.left = undefined;
+    this.#take(connection, at + size);
+    // The system has most of a large frame by now.
+    if (connection.isThere && connection.rest > 0) this.#receiveRest(connection);
+    return size;
+  }
+
+  /** Reads the first `end` bytes of the buffer, and keeps what can't be used yet. */
+  #take(connection: Connection<T>, end: number): void {
+    const buffer = this.#buffer;
+    let at = 0;
+    if (connection.state !== "open") at = this.#handshake.read(connection, buffer, at, end);
+    if (connection.state === "open") at = this.#reader.read(connection, buffer, at, end);
+    if (at === end || !connection.isThere) return;
+    connection.left = buffer.slice(at, end);
+    if (!this.#events.mayRead()) this.#parked.push(connection);
+  }
+
+  /** Receives a part of a large frame to where its message wants it; returns as `#receive` does. */
+  #receiveRest(connection: Connection<T>): number {
+    let total = 0;
+    while (connection.rest > 0 && total < LARGE_TURN_BYTES) {
+      const { rest, fd } = connection;
+      const space = connection.inlet?.space(rest) ?? this.#buffer;
+      const most = Math.min(rest, space.length);
+      const size = this.#streams.receive(fd, space, 0, most);
+      if (size <= 0) return total > 0 ? total : size;
+      total += size;
+      this.#reader.received(connection, size);
+      if (size < most) break;
+    }
+    return total;
+  }
+
+  /** A peer says something of the connection. */
+  #obey(connection: Connection<T>, command: Command): void {
+    if (command.name !== "PING") return;
+    connection.timeToLive = command.timeToLive;
+    const pong = buildPong(command.context);
+    // Behind what it does not take, one answer is as good as many.
+    if (connection.backlog === undefined) this.#say(connection, pong);
+    else connection.pong = pong;
+  }
+
+  /**
+   * Finds connections whose peers have hung up while nothing is read: what these have sent is for nobody. Then all
+   * that the last wait has found is to be found anew.
+   */
+  findGone(): void {
+    const rounds = Math.ceil(this.connections / EPOLL_BATCH) + 1;
+    for (let round = 0, found = EPOLL_BATCH; round < rounds && found === EPOLL_BATCH; round++) {
+      found = this.#epoll.wait();
+      for (let index = 0; index < found; index++) {
+        const events = this.#epoll.events(index);
+        const connection = this.#table[this.#epoll.token(index)];
+        if (connection === undefined) continue;
+        if ((events & (HUNG_UP | PollEvent.RDHUP)) !== 0) this.close(connection);
+      }
+    }
+    this.#next = this.#found = 0;
+    this.#isStirred = true;
+  }
+
+  // ---- what is sent ----
+
+  /** Sends what was written since the last call, and what slow peers take by now. */
+  flush(now: number): void {
+    this.#now = now;
+    this.outlets.flush(now);
+    if (this.outlets.slow.size === 0) return;
+    const found = this.#writable.wait();
+    for (let index = 0; index < found; index++) {
+      const connection = this.#table[this.#writable.token(index)];
+      if (connection !== undefined && this.outlets.drain(connection, now)) {
+        this.#caughtUp(connection);
+      }
+    }
+  }
+
+  #watch(connection: Connection<T>): void {
+    if (connection.isWatched) return;
+    connection.isWatched = true;
+    this.#writable.add(connection.fd, connection.place, PollEvent.OUT);
+  }
+
+  /** A slow peer has taken all. */
+  #caughtUp(connection: Connection<T>): void {
+    connection.isWatched = false;
+    this.#writable.remove(connection.fd);
+    const { pong } = connection;
+    connection.pong = undefined;
+    if (pong !== undefined) this.#say(connection, pong);
+  }
+
+  // ---- what is due, and the end ----
+
+  /** Does what is due; returns ms until something is. */
+  tick(now: number): number {
+    this.#now = now;
+    return Math.min(this.#lifetimes.tick(now), this.#acceptAgain(now));
+  }
+
+  /** Takes no more connections: those that are there stay. */
+  stopListening(): void {
+    for (const listener of this.#listeners.splice(0)) {
+      this.#epoll.remove(listener.fd);
+      listener.close();
+    }
+  }
+
+  /** Closes all. What the system has taken is delivered, also to those who have sent more than was read. */
+  closeAll(): void {
+    this.stopListening();
+    for (const connection of this.#table) {
+      if (connection === undefined) continue;
+      this.#streams.shutdown(connection.fd);
+      this.#discard(connection);
+      this.close(connection);
+    }
+    this.#epoll.close();
+    this.#writable.close();
+  }
+
+  /** The system cuts off a connection that is closed before all was read, and what was sent may be lost. */
+  #discard({ fd }: Connection<T>): void {
+    for (let count = 0; count < DISCARDS; count++) {
+      if (this.#streams.receive(fd, this.#buffer, 0, this.#buffer.length) <= 0) return;
+    }
+  }
+}
+
+function probesOf(keepAlive: number): Probes | undefined {
+  if (keepAlive === 0) return undefined;
+  const idle = Math.max(1, Math.round(keepAlive / 1000));
+  return { idle, interval: Math.max(1, Math.round(idle / PROBES)), count: PROBES };
+}
+
+/** An identity as a key of a Map: a letter for each byte. */
+function keyOf(identity: Uint8Array): string {
+  return String.fromCharCode(...identity);
+}
