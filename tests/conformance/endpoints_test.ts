@@ -57,6 +57,17 @@ testEach("clients reach endpoints of every form, all bound at once", async (tran
   }
 });
 
+testEach("clients reach endpoints of IPv6", async (transport) => {
+  await using server = await start(transport, "tcp://[::1]:0", "tcp://[::]:0");
+  const bound = String((await server.line("listening")).frontend).split(",");
+  assert.match(bound[0] ?? "", /^tcp:\/\/\[::1\]:[1-9]\d*$/);
+  assert.match(bound[1] ?? "", /^tcp:\/\/\[::\]:[1-9]\d*$/);
+  const port = bound[1]?.split(":").at(-1);
+  for (const endpoint of [bound[0] ?? "", `tcp://[::1]:${port}`, `tcp://127.0.0.1:${port}`]) {
+    assert.deepEqual(await askOnce(endpoint, endpoint), [endpoint]);
+  }
+}, { ignore: !hasIPv6 });
+
 testEach(
   "clients of one endpoint and of another are told apart though they have one identity",
   async (transport) => {
