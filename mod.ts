@@ -25,7 +25,7 @@ import { Events } from "./ops/events.ts";
 import { requireHandler, requirePlainFiles } from "./ops/given_files.ts";
 import { type Activity, IdleWatch } from "./ops/idle_watch.ts";
 import type { Log } from "./ops/log.ts";
-import { accessOf, fixedOf, limitsOf } from "./ops/loop_options.ts";
+import { accessOf, fixedOf, keysOf, limitsOf } from "./ops/loop_options.ts";
 import { Logs } from "./ops/logs.ts";
 import { countFiles, OpenFiles } from "./ops/open_files.ts";
 import { type Finished, Outcome } from "./ops/outcome.ts";
@@ -43,7 +43,7 @@ import { readVariable } from "./system/variables.ts";
 import { checkSize } from "./pool/scaling.ts";
 import { type ExitReason, Supervisor } from "./pool/supervisor.ts";
 import { tryHandler } from "./pool/check.ts";
-import { BrokerLoop } from "./ports/loop.ts";
+import { type DataPlane, openPlane } from "./ports/plane.ts";
 import type {
   BrokerCounters,
   Look,
@@ -183,6 +183,9 @@ const CLOSE_MARGIN = 200;
 const UNFILTERED =
   "this kernel can't filter system calls: only Deno's own sandbox confines handlers";
 
+const NO_THREAD =
+  "the sockets have no thread of their own: they share one with all else that this process does";
+
 const DEBUGGER_OPEN =
   "Deno's debugger is open on port 9229: every user of this machine can run code in this process";
 
@@ -196,7 +199,7 @@ class PreforkServer implements Server {
   readonly #library: Library;
   readonly #premises: Premises;
   readonly #access: Access | undefined;
-  readonly #loop: BrokerLoop;
+  readonly #plane: DataPlane;
   readonly #supervisor: Supervisor;
   readonly #pool: Pool;
   readonly #configuration: Configuration;
@@ -213,7 +216,7 @@ class PreforkServer implements Server {
     const logs = this.#logs = new Logs(settings);
     const { log } = logs;
     const wake = () => this.#timer.wake();
-    const send = (command: LoopCommand) => this.#loop.send(command);
+    const send = (command: LoopCommand) => this.#plane.send(command);
     try {
       const events = this.#events = new Events(log, settings);
       const library = this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
@@ -247,12 +250,14 @@ class PreforkServer implements Server {
       requirePlainFiles(settings);
       const access = this.#access = openAccess(accessOf(settings), library);
       const fixed = { ...fixedOf(settings), backend: premises.backend, visits: logs.hasVisits };
-      this.#loop = new BrokerLoop(
+      const { plane, flaw } = openPlane(
         library,
-        { ...limitsOf(settings), ...fixed, access },
+        { ...limitsOf(settings), ...fixed, access: access && keysOf(access) },
         (event) => this.#hear(event),
       );
-      premises.handOver(this.#loop.backend);
+      this.#plane = plane;
+      if (flaw !== undefined) log.info(NO_THREAD, { reason: flaw });
+      premises.handOver(plane.backend);
       const source = { reread, resolve, checkSize, hasRules: needsRules, readRules: rulesOf };
       const hasRules = access !== undefined;
       const parts = { log, events, code: pool.code, pool, send, hasRules };
@@ -261,7 +266,7 @@ class PreforkServer implements Server {
       if (handleSignals) this.#signals = new Signals(this, signalPassthrough, wake);
       this.#timer = new TickTimer(this.#ticks(files), (error) => this.#broke(error));
     } catch (error) {
-      this.#cleanUp();
+      this.#closeNow();
       logs.close();
       throw error;
     }
@@ -292,7 +297,7 @@ class PreforkServer implements Server {
     logRemarks(log, settings, {
       frontend,
       serverKey: this.#access?.serverKey,
-      countsConnections: this.#loop.look().connections !== undefined,
+      countsConnections: this.#plane.look("now").connections !== undefined,
       readsCpuTime: cpuTime(Deno.pid) !== undefined,
     });
     this.#pool.code.start();
@@ -324,11 +329,11 @@ class PreforkServer implements Server {
   }
 
   get frontend(): readonly string[] {
-    return this.#loop.frontend;
+    return this.#plane.frontend;
   }
 
   get backend(): string {
-    return this.#loop.backend;
+    return this.#plane.backend;
   }
 
   get ready(): Promise<void> {
@@ -351,7 +356,7 @@ class PreforkServer implements Server {
 
   stats(): Stats {
     const { minWorkers: min, maxWorkers: max } = this.#configuration.settings;
-    const look = this.#loop.look();
+    const look = this.#plane.look("now");
     return statsOf({
       uptime: performance.now() - this.#startedAt,
       generation: this.#supervisor.generation,
@@ -408,7 +413,7 @@ class PreforkServer implements Server {
     if (!this.#shutdown.start(queued, stopTimeout, performance.now())) return;
     this.#stopHook = this.#events.emit("stopping", { reason, queued });
     this.#premises.leave();
-    this.#loop.send({ type: "drain", waiting: queued });
+    this.#plane.send({ type: "drain", waiting: queued });
     this.#timer.wake();
   }
 
@@ -417,7 +422,7 @@ class PreforkServer implements Server {
     this.#shutdown.kill(performance.now());
     this.#supervisor.killAll(performance.now());
     this.#cutShort?.();
-    this.#loop.send({ type: "drain", waiting: "refuse" });
+    this.#plane.send({ type: "drain", waiting: "refuse" });
     this.#timer.wake();
   }
 
@@ -425,8 +430,7 @@ class PreforkServer implements Server {
   abandon(): void {
     this.#timer.stop();
     this.#pool.killAll();
-    this.#loop.abandon();
-    this.#cleanUp();
+    this.#closeNow();
   }
 
   // ---- what happens ----
@@ -462,9 +466,9 @@ class PreforkServer implements Server {
         this.#pool.code.placeAgain();
         const isGiven = this.#configuration.settings.backend !== undefined;
         if (isGiven) this.#backendMoved(this.backend, this.backend);
-        else this.#loop.send({ type: "moveBackend", endpoint: this.#premises.backend });
+        else this.#plane.send({ type: "moveBackend", endpoint: this.#premises.backend });
       },
-      sockets: () => this.#loop.send({ type: "mend" }),
+      sockets: () => this.#plane.send({ type: "mend" }),
     };
   }
 
@@ -493,18 +497,18 @@ class PreforkServer implements Server {
     this.#outcome.fail(error);
     this.log.error("the broker failed", { error: messageOf(this.#outcome.failure) });
     this.#pool.killAll();
-    this.#loop.send({ type: "stop" });
+    this.#plane.send({ type: "stop" });
   }
 
-  /** How things are at `now`; what ticks at the same time shares one look, which lists all workers. */
+  /** How things were told last; what ticks at the same time shares one look, which lists all workers. */
   #look(now: number): Look {
-    if (this.#looked?.at !== now) this.#looked = { at: now, look: this.#loop.look() };
+    if (this.#looked?.at !== now) this.#looked = { at: now, look: this.#plane.look("told") };
     return this.#looked.look;
   }
 
   /** How things are after all that has ticked before. */
   #rest(): Rest {
-    const look = this.#loop.look();
+    const look = this.#plane.look("now");
     const isDeserted = this.#supervisor.stopped && look.workers.size === 0;
     const { hasUnsent, readAt } = look;
     return { isIdle: activityOf(look).isIdle, isDeserted, hasUnsent, readAt };
@@ -514,9 +518,9 @@ class PreforkServer implements Server {
     if (!this.stopping) return Infinity;
     const rest = this.#rest();
     const step = this.#shutdown.next(now, rest);
-    if (step === "end") this.#loop.send({ type: "stop" });
+    if (step === "end") this.#plane.send({ type: "stop" });
     if (step !== "stopWorkers") return this.#shutdown.wait(now, rest);
-    this.#loop.send({ type: "drain", waiting: "refuse" });
+    this.#plane.send({ type: "drain", waiting: "refuse" });
     this.#supervisor.stop(now);
     this.#timer.wake();
     return 0;
@@ -524,7 +528,7 @@ class PreforkServer implements Server {
 
   async #run(): Promise<void> {
     try {
-      await this.#loop.run();
+      await this.#plane.run();
       await this.#closeSockets();
       await this.#stopHook;
     } catch (error) {
@@ -547,8 +551,14 @@ class PreforkServer implements Server {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, linger + CLOSE_MARGIN);
     this.#cutShort = resolve;
-    await Promise.race([this.#loop.close(linger), promise]);
+    await Promise.race([this.#plane.close(linger), promise]);
     clearTimeout(timer);
+  }
+
+  /** Also of a server that is not whole yet. */
+  #closeNow(): void {
+    this.#plane?.abandon();
+    this.#cleanUp();
   }
 
   #cleanUp(): void {

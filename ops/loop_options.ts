@@ -8,6 +8,7 @@
 import { addressLimit, connectionLimit } from "../options/connection_limits.ts";
 import type { Settings } from "../options/settings.ts";
 import type { LoopLimits } from "../ports/messages.ts";
+import type { AccessOptions } from "../ports/sockets.ts";
 
 /** What a reload may change. */
 export function limitsOf(settings: Settings): LoopLimits {
@@ -50,4 +51,9 @@ export function accessOf(settings: Settings) {
     maxConnections,
     maxConnectionsPerAddress,
   };
+}
+
+/** What the sockets need of keys and rules. */
+export function keysOf({ rules, secretKey, backendKey }: AccessOptions): AccessOptions {
+  return { rules, secretKey, backendKey };
 }

@@ -35,6 +35,11 @@ export type { AccessOptions };
 export interface LoopOptions extends LoopLimits, SocketOptions {
   /** Whether "visits" are told: there is an access log. */
   visits?: boolean;
+  /**
+   * Minimum time between two "worked" events, ms: nothing that the server does on them is more urgent.
+   * @default {2}
+   */
+  workedInterval?: number;
 }
 
 /** Maximum questions whether a peer may connect that are answered before jobs have their turn. */
@@ -45,8 +50,6 @@ const ROUNDS = 4;
 const SLOW_CLIENT_RETRY = 5;
 /** With no more jobs at workers than this there are cores to spare: each job keeps about two busy. */
 const QUIET_JOBS = navigator.hardwareConcurrency > 1 ? navigator.hardwareConcurrency / 2 : -1;
-/** Minimum time between two "worked" events, ms: the server does nothing on them that is more urgent. */
-const WORKED_INTERVAL = 2;
 /** Clients may leave at least this many bytes of replies unread: a burst must fit, however small the queue. */
 const MIN_UNREAD = 16 * 1024 ** 2;
 /** Time between two checks of clients' connections while a full queue keeps their messages unread, ms. */
@@ -74,6 +77,7 @@ export class BrokerLoop {
   #state: "open" | "stopped" | "closed" | "abandoned" = "open";
   /** Something was done to the broker since the pass started: another pass follows at once. */
   #again = false;
+  readonly #workedInterval: number;
   /** When the next "worked" event may be told, ms, and whether one is to be. */
   #workedAt = 0;
   #hasWorked = false;
@@ -107,6 +111,7 @@ export class BrokerLoop {
     this.#replies = new Replies({ broker, source, bodies, events, book });
     this.#workers = new Workers({ broker, lane, events, access });
     this.#ticks = this.#listTicks();
+    this.#workedInterval = options.workedInterval ?? 2;
     this.#configure(options);
   }
 
@@ -171,6 +176,11 @@ export class BrokerLoop {
   /** The endpoint really bound for workers. */
   get backend(): string {
     return this.#sockets.backend;
+  }
+
+  /** What ends a wait of `runAlone` when another thread rings it: see system/bell.ts. */
+  get bell(): number {
+    return this.#sockets.bell;
   }
 
   /** How things are now. */
@@ -283,13 +293,33 @@ export class BrokerLoop {
     while (this.#state === "open") {
       const sleepMs = this.#turn();
       if (this.#state !== "open") break;
-      const cores = this.#broker.assigned <= QUIET_JOBS ? "spare" : "taken";
-      const clients = this.#broker.blocked ? "unread" : "read";
-      const rest = this.#sockets.rest(sleepMs, cores, clients);
+      const rest = this.#sockets.rest(sleepMs, this.#cores, this.#clients);
       if (rest !== undefined) await rest;
     }
     // A caller that waits for this would use sockets that are closed.
     if (this.#state === "abandoned") await new Promise(() => {});
+  }
+
+  /**
+   * The same on a thread that it has for itself: it waits there, where `bell` ends a wait. `pause` is called before
+   * each wait; a promise that it returns is waited for, and the only time in which others have their turn.
+   */
+  async runAlone(pause: () => Promise<void> | undefined): Promise<void> {
+    while (this.#state === "open") {
+      const sleepMs = this.#turn();
+      const others = pause();
+      if (others !== undefined) await others;
+      else this.#sockets.restSync(sleepMs, this.#cores, this.#clients);
+    }
+    if (this.#state === "abandoned") await new Promise(() => {});
+  }
+
+  get #cores(): "spare" | "taken" {
+    return this.#broker.assigned <= QUIET_JOBS ? "spare" : "taken";
+  }
+
+  get #clients(): "read" | "unread" {
+    return this.#broker.blocked ? "unread" : "read";
   }
 
   /** Does all that can be done now, and what is due; returns ms until something is, 0 if there is more. */
@@ -407,7 +437,7 @@ export class BrokerLoop {
   #tellWorked(now: number): number {
     if (!this.#hasWorked) return Infinity;
     if (now < this.#workedAt) return this.#workedAt - now;
-    this.#workedAt = now + WORKED_INTERVAL;
+    this.#workedAt = now + this.#workedInterval;
     this.#hasWorked = false;
     this.#events.add({ type: "worked" });
     return Infinity;

@@ -147,9 +147,24 @@ export class Sockets {
     cores: "spare" | "taken",
     clients: "read" | "unread",
   ): Promise<void> | undefined {
+    this.#listen(clients);
+    return this.#poller.rest(timeoutMs, cores);
+  }
+
+  /** The same on a thread that has nothing else to do: see `Poller.restSync`. */
+  restSync(timeoutMs: number, cores: "spare" | "taken", clients: "read" | "unread"): void {
+    this.#listen(clients);
+    this.#poller.restSync(timeoutMs, cores);
+  }
+
+  #listen(clients: "read" | "unread"): void {
     if (clients === "read") this.#poller.takeIn(this.source.port);
     else this.#poller.leaveOut(this.source.port);
-    return this.#poller.rest(timeoutMs, cores);
+  }
+
+  /** What ends a wait of this thread when another rings it. */
+  get bell(): number {
+    return this.#poller.bell;
   }
 
   /** Ends the wait that is under way, if one is. */

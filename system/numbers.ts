@@ -101,6 +101,7 @@ export const Control = {
   FD_CLOEXEC: 1,
   O_NONBLOCK: darwin ? 4 : 0o4000,
   O_CLOEXEC: darwin ? 0x1000000 : 0o2000000,
+  DUPFD_CLOEXEC: darwin ? 67 : 1030,
   /** Linux. */
   ADD_SEALS: 1033,
   GET_SEALS: 1034,

@@ -96,6 +96,7 @@ export function serverFeatures({ args = [], env = {}, program, features = [] }: 
     ["libzmq", { LIBRARY }],
     ["workers", { DENO: program ?? Deno.execPath() }],
     ["backend", { TEMP }],
+    ["thread", { PRODUCT: ROOT }],
   ];
   if (library !== undefined) used.push(["ZMQ_LIBRARY"]);
   if (Object.keys(env).some(isOption)) used.push(["PREFORK_…"]);

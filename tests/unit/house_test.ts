@@ -39,7 +39,7 @@ const RULES: Record<string, string[]> = {
     "options/resolve.ts",
     "type options/settings.ts",
     "pool",
-    "ports/loop.ts",
+    "ports/plane.ts",
     "type ports/messages.ts",
     "system",
     "worker.ts",
@@ -72,6 +72,7 @@ const RULES: Record<string, string[]> = {
     "type options/settings.ts",
     "type pool",
     "type ports/messages.ts",
+    "type ports/sockets.ts",
     "system",
     "wire",
   ],
@@ -210,7 +211,7 @@ function hasSource(folder: string): boolean {
 
 Deno.test("the imports are found when they are read from the source text", () => {
   const found = importsOf("mod.ts").map(({ target }) => target);
-  for (const target of ["ports/loop.ts", "pool/pool.ts", "options/resolve.ts", "worker.ts"]) {
+  for (const target of ["ports/plane.ts", "pool/pool.ts", "options/resolve.ts", "worker.ts"]) {
     assert(found.includes(target), `mod.ts imports ${target}: ${found}`);
   }
   for (const file of sources()) {

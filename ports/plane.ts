@@ -1,0 +1,79 @@
+/**
+ * The data plane as the server sees it: the loop between sockets and broker, in a thread of its own if this process
+ * may start one, else on the thread of the server.
+ *
+ * @module
+ */
+
+import type { Library } from "../zmq/library.ts";
+import { BrokerLoop, type LoopOptions } from "./loop.ts";
+import type { Look, LoopCommand, LoopEvent } from "./messages.ts";
+import { NotStarted, RemoteLoop } from "./remote_loop.ts";
+
+/** What gives jobs to workers. */
+export interface DataPlane {
+  /** The endpoints really bound for clients. */
+  readonly frontend: readonly string[];
+  /** The endpoint really bound for workers. */
+  readonly backend: string;
+  /**
+   * How things are: "now", after all commands that were sent before, for which this thread may have to wait some
+   * ms; or as they were "told" last, some ms ago unless this thread was held up.
+   */
+  look(as: "now" | "told"): Look;
+  /** Has a command obeyed, after those that were sent before. */
+  send(command: LoopCommand): void;
+  /**
+   * Serves until it is told to stop.
+   *
+   * @throws {Error} when what must not fail has failed.
+   */
+  run(): Promise<void>;
+  /** Closes all before it returns, for a program that ends or starts again: `run` never returns then. */
+  abandon(): void;
+  /** Closes the sockets after `run` has ended; replies are delivered for up to `lingerMs`. */
+  close(lingerMs: number): Promise<void>;
+}
+
+/** A data plane, and why it has no thread of its own; undefined: it has one. */
+export interface OpenedPlane {
+  plane: DataPlane;
+  flaw: string | undefined;
+}
+
+/**
+ * Binds the sockets; nothing is served before `run`.
+ *
+ * @param listener is told what happens, in order; must not throw.
+ * @throws {Error} when an endpoint can't be bound.
+ */
+export function openPlane(
+  library: Library,
+  options: LoopOptions,
+  listener: (event: LoopEvent) => void,
+): OpenedPlane {
+  const here = (flaw: string) => ({ plane: new BrokerLoop(library, options, listener), flaw });
+  const missing = missingPermission(new URL("..", import.meta.url));
+  if (missing !== undefined) return here(missing);
+  try {
+    return { plane: new RemoteLoop(library.path, options, listener), flaw: undefined };
+  } catch (error) {
+    if (!(error instanceof NotStarted)) throw error;
+    return here(error.message);
+  }
+}
+
+/** The permission without which no thread can load these modules, in a few words. */
+function missingPermission(home: URL): string | undefined {
+  if (home.protocol === "file:") {
+    const path = decodeURIComponent(home.pathname);
+    return isGranted({ name: "read", path }) ? undefined : `--allow-read=${path} is not granted`;
+  }
+  const host = `${home.hostname}:${home.port || (home.protocol === "http:" ? 80 : 443)}`;
+  const isTrusted = isGranted({ name: "import", host });
+  return isTrusted ? undefined : `--allow-import=${host} is not granted`;
+}
+
+function isGranted(permission: Deno.PermissionDescriptor): boolean {
+  return Deno.permissions.querySync(permission).state === "granted";
+}

@@ -1,0 +1,211 @@
+/**
+ * A `BrokerLoop` in a thread of its own, as the thread of the server sees it.
+ *
+ * @module
+ */
+
+import { Rope } from "../system/rope.ts";
+import { Desk } from "./desk.ts";
+import { readView, type View } from "./look_text.ts";
+import type { LoopOptions } from "./loop.ts";
+import type { Look, LoopCommand, LoopEvent } from "./messages.ts";
+import {
+  type Bound,
+  type FromThread,
+  serveInThread,
+  type ThreadOrders,
+  type ToThread,
+} from "./thread.ts";
+import { errorTold } from "./told_errors.ts";
+
+/** A thread that takes longer to come to life is given up, ms: the server serves by itself. */
+const START_TIMEOUT = 5000;
+/** Time between two looks that are told, ms: a message to another thread costs both some 0.1 ms. */
+const WORKED_INTERVAL = 25;
+/** How long this thread waits for a look at most, ms: the one before it must do then. */
+const LOOK_TIMEOUT = 100;
+/** How long the end of a program waits until all is closed, ms. */
+const ABANDON_TIMEOUT = 2000;
+
+/**
+ * Commands that are waited for: a request that comes later must find other limits, other rules or a server that
+ * takes no more, and a worker that is started later must be told the new endpoint.
+ */
+const AWAITED: ReadonlySet<LoopCommand["type"]> = new Set([
+  "configure",
+  "rules",
+  "drain",
+  "moveBackend",
+]);
+
+/** No thread has come to life. */
+export class NotStarted extends Error {
+  override readonly name = "NotStarted";
+}
+
+/** The loop in a thread of its own. */
+export class RemoteLoop {
+  readonly #listener: (event: LoopEvent) => void;
+  readonly #desk = new Desk();
+  readonly #worker: Worker;
+  readonly #port: MessagePort;
+  readonly #rope: Rope;
+  readonly #ended = Promise.withResolvers<void>();
+  readonly #closed = Promise.withResolvers<void>();
+  readonly frontend: readonly string[];
+  /** The latest known. */
+  #view: View;
+  /** Whether the thread may still listen to this one. */
+  #isOpen = true;
+
+  /**
+   * Starts the thread and waits until it has bound all.
+   *
+   * @throws {NotStarted} when the thread did not come to life.
+   * @throws {Error} when an endpoint can't be bound.
+   */
+  constructor(library: string, options: LoopOptions, listener: (event: LoopEvent) => void) {
+    this.#listener = listener;
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    this.#worker = startThread();
+    this.#worker.onerror = (event) => this.#crashed(event);
+    const often = { ...options, workedInterval: WORKED_INTERVAL };
+    const orders = { port: port2, memory: this.#desk.memory, library, options: often };
+    this.#worker.postMessage(orders satisfies ThreadOrders, [port2]);
+    try {
+      const { frontend, bell, view } = this.#waitUntilBound();
+      this.frontend = frontend;
+      this.#view = readView(view);
+      this.#rope = new Rope(library, bell);
+    } catch (error) {
+      this.#dismiss();
+      throw error;
+    }
+    // Who is not waited for must not be a rejection that nobody hears.
+    this.#closed.promise.catch(() => {});
+    this.#ended.promise.catch(() => {});
+    port1.onmessage = ({ data }) => this.#hear(data);
+  }
+
+  #waitUntilBound(): Bound {
+    const desk = this.#desk;
+    if (!desk.waitWhile("called", START_TIMEOUT) && desk.move("called", "unwanted")) {
+      throw new NotStarted(`it did not start within ${START_TIMEOUT / 1000} s`);
+    }
+    desk.waitWhile("binding");
+    const said = JSON.parse(desk.text);
+    if (desk.isIn("failed")) throw errorTold(said);
+    return said;
+  }
+
+  /** The endpoint really bound for workers. */
+  get backend(): string {
+    return this.#view.backend;
+  }
+
+  /** How things are, or were told last: see `DataPlane`. */
+  look(as: "now" | "told"): Look {
+    const desk = this.#desk;
+    if (as === "now" && desk.isIn("serving")) {
+      desk.ask();
+      this.#rope.ring();
+      this.#learn(desk.takeAnswer(LOOK_TIMEOUT));
+    }
+    // The last that it has said.
+    if (desk.isIn("ended")) this.#learn(desk.text);
+    return this.#view.look;
+  }
+
+  /** Messages may come later than an answer that is newer. */
+  #learn(text: string | undefined): void {
+    const view = text === undefined ? undefined : readView(text);
+    if (view !== undefined && view.at >= this.#view.at) this.#view = view;
+  }
+
+  /** Has a command obeyed, after those that were sent before: by the time that it returns where that matters. */
+  send(command: LoopCommand): void {
+    this.#say({ type: "command", command });
+    if (AWAITED.has(command.type)) this.look("now");
+  }
+
+  /** Serves until it is told to stop. */
+  run(): Promise<void> {
+    this.#desk.clock = performance.now();
+    this.#desk.move("bound", "serving");
+    return this.#ended.promise;
+  }
+
+  /** Closes all before it returns. */
+  abandon(): void {
+    if (!this.#isOpen) return;
+    const desk = this.#desk;
+    this.#say({ type: "abandon" });
+    desk.move("bound", "serving");
+    desk.waitWhile("serving", ABANDON_TIMEOUT);
+    desk.waitWhile("ended", ABANDON_TIMEOUT);
+    this.#dismiss();
+  }
+
+  /** Closes the sockets after `run` has ended; replies are delivered for up to `lingerMs`. */
+  async close(lingerMs: number): Promise<void> {
+    this.#say({ type: "close", lingerMs });
+    await this.#closed.promise;
+  }
+
+  #say(message: ToThread): void {
+    if (!this.#isOpen) return;
+    this.#port.postMessage(message);
+    this.#desk.noteSent();
+    this.#rope.ring();
+  }
+
+  #hear(message: FromThread): void {
+    switch (message.type) {
+      case "told":
+        return this.#told(message);
+      case "ended":
+        return this.#ended.resolve();
+      case "closed":
+        this.#dismiss();
+        return this.#closed.resolve();
+      case "broke":
+        return this.#broke(errorTold(message.error));
+    }
+  }
+
+  #told({ events, view, units }: Extract<FromThread, { type: "told" }>): void {
+    this.#learn(view);
+    this.#desk.heard = units;
+    for (const event of events) this.#listener(event);
+    if (view !== undefined) this.#listener({ type: "worked" });
+  }
+
+  /** An error that the thread itself has not caught. */
+  #crashed(event: ErrorEvent): void {
+    event.preventDefault();
+    this.#broke(new Error(event.message));
+  }
+
+  #broke(error: Error): void {
+    this.#dismiss();
+    this.#ended.reject(error);
+    this.#closed.reject(error);
+  }
+
+  #dismiss(): void {
+    this.#isOpen = false;
+    this.#port.close();
+    this.#rope?.close();
+    this.#worker.terminate();
+  }
+}
+
+/** Its module stands in an import of this one, so that it is there wherever this one is: nothing is fetched late. */
+function startThread(): Worker {
+  const module = JSON.stringify(new URL("./thread.ts", import.meta.url).href);
+  const { name } = serveInThread;
+  const code = `import { ${name} } from ${module};\n${name}();`;
+  const url = `data:application/javascript,${encodeURIComponent(code)}`;
+  return new Worker(url, { type: "module", name: "sockets" });
+}
