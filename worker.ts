@@ -10,6 +10,7 @@
 import { shutDebugger } from "./system/debugger.ts";
 import { forbidFileWrites } from "./system/file_limit.ts";
 import { dieWithParent } from "./system/lifeline.ts";
+import { reuseFreedMemory } from "./system/malloc.ts";
 import { confine } from "./system/seccomp.ts";
 import { setTitle } from "./system/title.ts";
 import { LOAD_FAILED, type WorkerConfig } from "./wire/worker_config.ts";
@@ -74,6 +75,7 @@ async function prepare(config: WorkerConfig): Promise<Service | undefined> {
     // The debugger can be open only if SIGUSR1 came while this worker was starting.
     if (shutDebugger(config.library) === "open") throw new Error("Deno's debugger is open");
     setTitle(config.library, config.title);
+    reuseFreedMemory(config.library);
     const service = config.purpose === "serve"
       ? new Service(new ZmqLane(config), config)
       : undefined;

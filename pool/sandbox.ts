@@ -62,6 +62,7 @@ export const RUNTIME = [
   "zmq/library.ts",
   "system/libc.ts",
   "system/lifeline.ts",
+  "system/malloc.ts",
   "zmq/message.ts",
   "system/numbers.ts",
   "system/poller.ts",

@@ -10,6 +10,7 @@ import type { Settings } from "../options/settings.ts";
 import type { Arrivals } from "../auth/arrivals.ts";
 import { openBell } from "../system/bell.ts";
 import { type Libc, openLibc } from "../system/libc.ts";
+import { type FreedMemory, reuseFreedMemory } from "../system/malloc.ts";
 import { Poller } from "../system/poller.ts";
 import { isIpv6 } from "../wire/endpoint.ts";
 import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
@@ -66,7 +67,7 @@ export interface SocketEvents {
 
 /** The source and the lane of a server, and what they stand on. */
 export class Sockets {
-  readonly #libc: Libc;
+  readonly #memory: FreedMemory;
   /** Undefined where no socket is libzmq's. */
   readonly #zmq: ZmqGround | undefined;
   readonly #files: IpcFiles;
@@ -84,7 +85,8 @@ export class Sockets {
    */
   constructor(library: Library, options: SocketOptions, unreadBytes: number, events: SocketEvents) {
     const { frontend, backend } = options;
-    const libc = this.#libc = openLibc(library.path);
+    const libc = openLibc(library.path);
+    this.#memory = reuseFreedMemory(library.path);
     const zmq = this.#zmq = new ZmqGround(library);
     const files = this.#files = new IpcFiles(library);
     const bounds = { ...options, ipv6: [...frontend, backend].some(isIpv6), unreadBytes };
@@ -188,7 +190,7 @@ export class Sockets {
     this.lane.giveBackMemory();
     this.bodies.dropFree();
     this.#zmq?.messages.dropFree();
-    this.#libc.symbols.malloc_trim?.(0n);
+    this.#memory.giveBack();
   }
 
   /** Closes all; what was sent is still delivered for up to `lingerMs`. */

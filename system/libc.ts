@@ -92,9 +92,6 @@ const SYMBOLS = {
   memfd_create: { parameters: ["buffer", "u32"], result: "i32", optional: true },
   fallocate: { parameters: ["i32", "i32", "i64", "i64"], result: "i32", optional: true },
   ftruncate: { parameters: ["i32", "i64"], result: "i32" },
-  /** glibc's own. */
-  mallopt: { parameters: ["i32", "i32"], result: "i32", optional: true },
-  malloc_trim: { parameters: ["usize"], result: "i32", optional: true },
   dlsym: { parameters: ["isize", "buffer"], result: "usize", optional: true },
   dladdr: { parameters: ["usize", "buffer"], result: "i32", optional: true },
 } as const;

@@ -61,8 +61,6 @@ const SYMBOLS = {
   sched_yield: { parameters: [], result: "i32" },
   /** Linux's own: macOS has no such function. */
   sched_setscheduler: { parameters: ["i32", "i32", "buffer"], result: "i32", optional: true },
-  /** glibc's own. */
-  malloc_trim: { parameters: ["usize"], result: "i32", optional: true },
   socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
   getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },

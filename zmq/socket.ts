@@ -76,11 +76,6 @@ export class Context {
     return socket;
   }
 
-  /** Gives memory back to the system that C has freed, where that can be asked for. Takes some ms. */
-  trim(): void {
-    this.library.symbols.malloc_trim?.(0n);
-  }
-
   /** Waits, on another thread, until closed sockets have sent what their linger time allows; closes others. */
   async terminate(): Promise<void> {
     this.#closeRest();
