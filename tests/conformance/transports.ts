@@ -127,9 +127,11 @@ export class Stages {
 export function testEach(
   name: string,
   play: (transport: Transport) => Promise<void>,
-  options: { ignore?: boolean } = {},
+  options: { ignore?: boolean; ignored?: (transport: Transport) => boolean } = {},
 ): void {
+  const { ignore = false, ignored = () => false } = options;
   for (const transport of TRANSPORTS) {
-    Deno.test(`${transport.name}: ${name}`, options, () => play(transport));
+    const isIgnored = ignore || ignored(transport);
+    Deno.test(`${transport.name}: ${name}`, { ignore: isIgnored }, () => play(transport));
   }
 }
