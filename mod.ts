@@ -38,6 +38,7 @@ import { reloadOnChange } from "./ops/watch.ts";
 import { resolveOptions } from "./options/resolve.ts";
 import type { ServeOptions, Settings } from "./options/settings.ts";
 import { childSpec, requireRun } from "./pool/child_spec.ts";
+import { laneOf, libraryOf } from "./pool/lanes.ts";
 import { Pool } from "./pool/pool.ts";
 import { readVariable } from "./system/variables.ts";
 import { checkSize } from "./pool/scaling.ts";
@@ -228,7 +229,10 @@ class PreforkServer implements Server {
       if (!canFilter && Deno.build.os === "linux") log.warn(UNFILTERED);
       this.#supervisor = new Supervisor(settings, { cpus: navigator.hardwareConcurrency });
       const { backend, pidFile } = settings;
-      const premises = new Premises(library, { backend, pidFile, workers: spec }, log);
+      const lane = laneOf(settings);
+      const opened = libraryOf(lane, library.path);
+      const places = { backend, pidFile, workers: spec, library: opened };
+      const premises = new Premises(library, places, log);
       this.#premises = premises;
       const table = { count: countFiles, canOpen: (count: number) => canOpen(library, count) };
       const files = new OpenFiles(table, log, () => this.#supervisor.forgiveStarts());
@@ -238,6 +242,7 @@ class PreforkServer implements Server {
         plane: { send, look: (now) => this.#look(now) },
         workshop: () => ({
           backend: this.backend,
+          lane,
           library: premises.library,
           canConfine: canFilter,
         }),
@@ -249,7 +254,12 @@ class PreforkServer implements Server {
       });
       requirePlainFiles(settings);
       const access = this.#access = openAccess(accessOf(settings), library);
-      const fixed = { ...fixedOf(settings), backend: premises.backend, visits: logs.hasVisits };
+      const fixed = {
+        ...fixedOf(settings),
+        backend: premises.backend,
+        lane,
+        visits: logs.hasVisits,
+      };
       const { plane, flaw } = openPlane(
         library,
         { ...limitsOf(settings), ...fixed, access: access && keysOf(access) },
@@ -590,12 +600,14 @@ async function check(settings: Settings, say: (remark: string) => void): Promise
   requirePlainFiles(settings);
   openAccess(accessOf(settings), library);
   // It needs no socket and claims no pid file.
-  const options = { backend: "", pidFile: undefined, workers: spec };
+  const lane = laneOf(settings);
+  const opened = libraryOf(lane, library.path);
+  const options = { backend: "", pidFile: undefined, workers: spec, library: opened };
   const premises = new Premises(library, options, { warn: () => {}, error: () => {} });
   try {
     premises.handOver("");
     const confines = canConfine(library.path);
-    const workshop = { backend: "", library: premises.library, canConfine: confines };
+    const workshop = { backend: "", lane, library: premises.library, canConfine: confines };
     return await tryHandler(settings, spec, premises, workshop, say);
   } finally {
     premises.remove();

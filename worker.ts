@@ -1,5 +1,5 @@
 /**
- * The life of a worker process: it reads its orders from stdin, opens libzmq, gives FFI up, loads the
+ * The life of a worker process: it reads its orders from stdin, connects to the broker, gives FFI up, loads the
  * handler, serves, and leaves. The server starts it with a main module that names the handler and calls
  * `main`. What a handler module may use is in worker/handler.ts; how jobs are served, in
  * worker/service.ts.
@@ -16,6 +16,8 @@ import { setTitle } from "./system/title.ts";
 import { LOAD_FAILED, type WorkerConfig } from "./wire/worker_config.ts";
 import type { HandlerModule } from "./worker/handler.ts";
 import { checkModule } from "./worker/handler_module.ts";
+import type { WorkerLane } from "./worker/lane.ts";
+import { RecordLane } from "./worker/record_lane.ts";
 import { echo, Service } from "./worker/service.ts";
 import { placeOf, showMessage } from "./worker/show.ts";
 import { ZmqLane } from "./worker/zmq_lane.ts";
@@ -76,19 +78,24 @@ async function prepare(config: WorkerConfig): Promise<Service | undefined> {
     if (shutDebugger(config.library) === "open") throw new Error("Deno's debugger is open");
     setTitle(config.library, config.title);
     reuseFreedMemory(config.library);
-    const service = config.purpose === "serve"
-      ? new Service(new ZmqLane(config), config)
-      : undefined;
-    // These bind libzmq's threads too: the service has started them.
+    const lane = config.purpose === "serve" ? openLane(config) : undefined;
+    // These bind libzmq's threads too: its lane has started them.
     if (!config.mayWriteFiles) forbidFileWrites(config.library);
     if (config.callGrants !== undefined) confine(config.library, config.callGrants);
+    lane?.prepare();
     if (!config.keepFfi) giveUpFfi(config.library);
+    const service = lane && new Service(lane, config);
     if (service !== undefined) logUncaught(service);
     return service;
   } catch (error) {
     console.error(`Cannot start a worker: ${showMessage(error)}`);
     Deno.exit(1);
   }
+}
+
+/** Connects to the broker. */
+function openLane(config: WorkerConfig): WorkerLane {
+  return config.lane === "records" ? new RecordLane(config) : new ZmqLane(config);
 }
 
 /** Logs what the handler does not catch; so it ends neither the worker nor its other jobs. */

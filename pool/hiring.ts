@@ -53,5 +53,5 @@ export function hire(
   // Its orders name what was granted, and `spec` what that means where it starts.
   const orders = buildOrders({ purpose, token, keys }, code.spec, settings(), workshop());
   const child = spawnChild(spec, orders, cwd, (from, stream) => prints.read(worker, from, stream));
-  return { child, expected: { worker, token, publicKey: keys?.publicKey } };
+  return { child, expected: { worker, token, publicKey: keys?.publicKey, pid: child.pid } };
 }

@@ -27,7 +27,9 @@ export type OrderSettings = Pick<
 export interface Workshop {
   /** The endpoint that workers connect to; "": none. */
   readonly backend: string;
-  /** The file of libzmq, where workers can read it. */
+  /** How workers speak there. */
+  readonly lane: WorkerConfig["lane"];
+  /** The file that workers open through FFI, where they can read it: see `WorkerConfig`. */
   readonly library: string;
   /** Whether the kernel can filter what workers ask of it. */
   readonly canConfine: boolean;
@@ -49,7 +51,7 @@ export function buildOrders(
   { purpose, token, keys }: Hiring,
   spec: ChildSpec,
   settings: OrderSettings,
-  { backend, library, canConfine }: Workshop,
+  { backend, lane, library, canConfine }: Workshop,
 ): WorkerConfig {
   const { concurrency, dequeueInterval, maxMessageSize, maxFrames, maxMemory } = settings;
   const reportsMemory = maxMemory > 0 && residentMemory(Deno.pid) === undefined;
@@ -57,6 +59,7 @@ export function buildOrders(
     purpose,
     token,
     backend,
+    lane,
     curve: keys,
     library,
     parent: Deno.pid,

@@ -69,6 +69,14 @@ export const RUNTIME = [
   "system/seccomp.ts",
   "zmq/socket.ts",
   "system/title.ts",
+  "system/descriptor_passing.ts",
+  "system/local_connection.ts",
+  "system/shared_memory.ts",
+  "system/unix_address.ts",
+  "wire/outgoing.ts",
+  "wire/records.ts",
+  "wire/ring.ts",
+  "worker/record_lane.ts",
 ];
 
 /**

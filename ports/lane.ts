@@ -1,6 +1,6 @@
 /**
  * How workers are reached: the seam between the broker's loop and the sockets that workers talk to. Types only.
- * Behind it stands zmq_lane.ts.
+ * Two kinds stand behind it: record_lane.ts, over unix sockets of this machine, and zmq_lane.ts.
  *
  * @module
  */
@@ -22,8 +22,10 @@ export interface WorkerLine {
 
 /** What a lane reports while it is read. */
 export interface LaneEvents {
+  /** Whether a token is that of a worker that starts; `pid`: who shows it, where the system tells. */
+  expects(token: string, pid: number | undefined): boolean;
   /** A peer shows a token: its worker, in service now; undefined: it is not a worker's. */
-  admit(token: string): Worker<Body> | undefined;
+  admit(token: string, pid?: number): Worker<Body> | undefined;
   /** A worker's answer. The header record and the content are valid during the call only. */
   reply(worker: Worker<Body>, reply: ReplyHeader, content: Content): void;
   /** A worker shows that it lives, as it was asked to. */
@@ -35,9 +37,9 @@ export interface LaneEvents {
   /** A worker's last word, or its connection is gone. */
   gone(worker: Worker<Body>, end: "left" | "died"): void;
   /** A worker has loaded the module and calls its `init()`; false: the token is not a worker's. */
-  loaded(token: string): boolean;
+  loaded(token: string, pid?: number): boolean;
   /** A worker can't load the handler; false: the token is not a worker's. */
-  failed(token: string, message: string): boolean;
+  failed(token: string, message: string, pid?: number): boolean;
   /** A worker reports how many bytes it has in memory. */
   memory(worker: Worker<Body>, bytes: number): void;
   /** Whether a worker may log another line, of so many bytes: it has its share. */

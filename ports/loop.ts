@@ -138,9 +138,10 @@ export class BrokerLoop {
 
   #laneEvents(): LaneEvents {
     return {
-      loaded: (token) => this.#workers.loaded(token),
-      failed: (token, message) => this.#workers.failed(token, message),
-      admit: (token) => this.#workers.admit(token, this.#now),
+      expects: (token, pid) => this.#workers.expects(token, pid),
+      loaded: (token, pid) => this.#workers.loaded(token, pid),
+      failed: (token, message, pid) => this.#workers.failed(token, message, pid),
+      admit: (token, pid) => this.#workers.admit(token, this.#now, pid),
       reply: (worker, reply, content) => this.#replies.take(worker, reply, content, this.#now),
       alive: (worker) => this.#dispatcher.sendProven(worker, this.#now),
       returned: (worker, job) => this.#broker.giveBack(worker, job, this.#now),

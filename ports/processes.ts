@@ -12,6 +12,8 @@ export interface NewProcess {
   token: string;
   /** The key that it proves itself by; undefined: the token is enough. */
   publicKey: string | undefined;
+  /** Its number in the system; undefined: whoever shows the token is taken for it. */
+  pid?: number;
 }
 
 /** A process that has ended. */
@@ -38,15 +40,21 @@ export class Processes {
     this.#processes.set(process.worker, process);
   }
 
-  /** The worker that a token was made for; undefined: it is not a worker's, or is used up. */
-  workerOf(token: string): number | undefined {
-    return this.#workers.get(token);
+  /**
+   * The worker that a token was made for; undefined: it is not a worker's, or is used up, or the process `pid`
+   * shows it, which it was not made for.
+   */
+  workerOf(token: string, pid?: number): number | undefined {
+    const worker = this.#workers.get(token);
+    if (worker === undefined || pid === undefined) return worker;
+    const expected = this.#processes.get(worker)?.pid;
+    return expected === undefined || expected === pid ? worker : undefined;
   }
 
   /** The same, and uses the token up: the worker is ready, or never will be. */
-  take(token: string): number | undefined {
-    const worker = this.#workers.get(token);
-    this.#workers.delete(token);
+  take(token: string, pid?: number): number | undefined {
+    const worker = this.workerOf(token, pid);
+    if (worker !== undefined) this.#workers.delete(token);
     return worker;
   }
 

@@ -19,6 +19,7 @@ import { BodyPool } from "./body.ts";
 import { IpcFiles } from "./ipc_files.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
 import { NativeSource } from "./native_source.ts";
+import { RecordLane } from "./record_lane.ts";
 import type { Source, SourceEvents } from "./source.ts";
 import { ZmqGround } from "./zmq_ground.ts";
 import { ZmqLane } from "./zmq_lane.ts";
@@ -42,6 +43,8 @@ export interface SocketOptions extends
   frontend: readonly string[];
   /** Endpoint to bind for workers. */
   backend: string;
+  /** How workers are spoken to there. @default {"zmq"} */
+  lane?: "records" | "zmq";
   /** Who may connect; undefined: all who reach the sockets. */
   access?: AccessOptions;
 }
@@ -96,7 +99,9 @@ export class Sockets {
         ? openNative(libc, this.bodies, bounds, events)
         : openZmqSource(zmq, this.bodies, bounds, events);
       closers.push(() => source.closeNow());
-      const lane = this.lane = openLane(zmq, bounds, events.lane);
+      const lane = this.lane = bounds.lane === "records"
+        ? new RecordLane(libc, this.bodies, bounds, events.lane)
+        : openZmqLane(zmq, bounds, events.lane);
       closers.push(() => lane.close());
       for (const endpoint of frontend) files.bind(endpoint, () => source.bind(endpoint));
       this.#backend = files.bind(backend, () => lane.bind(backend));
@@ -250,7 +255,7 @@ function openZmqSource(zmq: ZmqGround, bodies: BodyPool, bounds: Bounds, events:
   return source;
 }
 
-function openLane({ context, messages }: ZmqGround, bounds: Bounds, events: LaneEvents): Lane {
+function openZmqLane({ context, messages }: ZmqGround, bounds: Bounds, events: LaneEvents): Lane {
   const { access } = bounds;
   const zap = access?.backendKey === undefined
     ? undefined

@@ -67,8 +67,8 @@ export class Workers {
   // ---- what the server says ----
 
   /** A process was started. */
-  expect({ worker, token, publicKey }: NewProcess): void {
-    this.#processes.expect({ worker, token, publicKey });
+  expect({ worker, token, publicKey, pid }: NewProcess): void {
+    this.#processes.expect({ worker, token, publicKey, pid });
     if (publicKey !== undefined) this.#access?.addWorker(publicKey);
   }
 
@@ -94,9 +94,14 @@ export class Workers {
 
   // ---- what workers say ----
 
+  /** Whether a token is that of a worker that starts. */
+  expects(token: string, pid?: number): boolean {
+    return this.#processes.workerOf(token, pid) !== undefined;
+  }
+
   /** Puts the worker into service whose token a peer shows; undefined: the token is not a worker's. */
-  admit(token: string, now: number): Worker<Body> | undefined {
-    const number = this.#processes.take(token);
+  admit(token: string, now: number, pid?: number): Worker<Body> | undefined {
+    const number = this.#processes.take(token, pid);
     if (number === undefined) return undefined;
     const worker = this.#broker.addWorker(number, now);
     this.#workers.set(number, worker);
@@ -105,15 +110,15 @@ export class Workers {
   }
 
   /** A worker has loaded the module; false: the token is not a worker's. */
-  loaded(token: string): boolean {
-    const worker = this.#processes.workerOf(token);
+  loaded(token: string, pid?: number): boolean {
+    const worker = this.#processes.workerOf(token, pid);
     if (worker !== undefined) this.#events.add({ type: "loaded", worker });
     return worker !== undefined;
   }
 
   /** A worker can't load the handler; false: the token is not a worker's. */
-  failed(token: string, message: string): boolean {
-    const worker = this.#processes.take(token);
+  failed(token: string, message: string, pid?: number): boolean {
+    const worker = this.#processes.take(token, pid);
     if (worker !== undefined) this.#events.add({ type: "failed", worker, message });
     return worker !== undefined;
   }

@@ -80,6 +80,7 @@ const SYMBOLS = {
   accept: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   /** macOS has none. */
   accept4: { parameters: ["i32", "buffer", "buffer", "i32"], result: "i32", optional: true },
+  unlink: { parameters: ["buffer"], result: "i32" },
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
   getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   getpeername: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
@@ -181,7 +182,7 @@ export function systemError(libc: Connector, what: string, errno: number): Syste
 }
 
 /** The C string at an address; undefined: the address is 0. */
-export function textAt({ symbols }: Connector, address: bigint): string | undefined {
+export function textAt({ symbols }: Strings, address: bigint): string | undefined {
   if (address === 0n) return undefined;
   const bytes = new Bytes(symbols.strlen(address));
   if (bytes.length > 0) symbols.copyOut(bytes, address, bytes.length);
@@ -273,8 +274,24 @@ export function getOption(
   return result === 0 ? value[0] : undefined;
 }
 
+/** What tells where the C library is. */
+const FINDER = {
+  dlsym: SYMBOLS.dlsym,
+  dladdr: SYMBOLS.dladdr,
+  strlen: SYMBOLS.strlen,
+  copyOut: SYMBOLS.copyOut,
+} as const;
+
+/** The same as `libcPath`, for who has bound nothing else of `library`, which is linked to the C library. */
+export function findLibc(library: string): string | undefined {
+  return libcPath(Deno.dlopen(library, FINDER));
+}
+
+type Strings = { readonly symbols: Pick<ConnectorSymbols, "strlen" | "copyOut"> };
+type Finder = Pick<Deno.DynamicLibrary<typeof FINDER>, "symbols">;
+
 /** The C library's own file, by which a program opens it that may open no other; undefined: it can't be told. */
-export function libcPath(libc: Libc): string | undefined {
+export function libcPath(libc: Finder): string | undefined {
   // All of macOS's system libraries are behind this one, which is in no file.
   if (darwin) return "/usr/lib/libSystem.B.dylib";
   const { dlsym, dladdr } = libc.symbols;

@@ -96,7 +96,7 @@ export class Poller {
 
   /** A port no longer ends a wait, until `takeIn`. Not while `wait` is under way. */
   leaveOut(port: Pollable): void {
-    const index = this.#ports.indexOf(port);
+    const index = this.#indexOf(port);
     if (index < 0 || this.#isLeftOut[index]) return;
     this.#isLeftOut[index] = true;
     this.#listen(1 + index, -1);
@@ -104,12 +104,19 @@ export class Poller {
 
   /** A port ends a wait again. Not while `wait` is under way. */
   takeIn(port: Pollable): void {
-    const index = this.#ports.indexOf(port);
+    const index = this.#indexOf(port);
     if (index < 0 || !this.#isLeftOut[index]) return;
     this.#isLeftOut[index] = false;
     this.#listen(1 + index, port.fd);
     // Whatever came meanwhile was not noted.
     port.noteActivity();
+  }
+
+  /** Waits for other events of a port's own descriptor, `PollEvent` bits; a wait that is under way must be ended. */
+  expect(port: Pollable, events: number): void {
+    const index = this.#indexOf(port);
+    if (index < 0 || this.#isLeftOut[index]) return;
+    this.#listen(1 + index, port.fd, events);
   }
 
   /**
@@ -220,9 +227,16 @@ export class Poller {
     return false;
   }
 
-  #listen(index: number, fd: number): void {
+  /** Not by an array's method: a handler that shares this thread could have replaced it, and get the port. */
+  #indexOf(port: Pollable): number {
+    let index = this.#ports.length - 1;
+    while (index >= 0 && this.#ports[index] !== port) index--;
+    return index;
+  }
+
+  #listen(index: number, fd: number, events: number = PollEvent.IN): void {
     this.#view.setInt32(index * POLL_ITEM_BYTES, fd, true); // poll(2) passes over -1
-    this.#view.setInt32(index * POLL_ITEM_BYTES + 4, PollEvent.IN, true);
+    this.#view.setInt32(index * POLL_ITEM_BYTES + 4, events, true);
   }
 
   #sizeOfSet(index: number): number {

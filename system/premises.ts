@@ -15,7 +15,7 @@ import { StartFolder } from "./start_folder.ts";
 import { Workplace, type WorkplaceOptions } from "./workplace.ts";
 
 /** What premises are made for. */
-export interface PremisesOptions extends Omit<WorkplaceOptions, "library"> {
+export interface PremisesOptions extends WorkplaceOptions {
   /** The path of the pid file; undefined: none. */
   pidFile: string | undefined;
 }
@@ -65,7 +65,7 @@ export class Premises {
     try {
       const paths = new IpcPaths(library);
       this.start = new StartFolder(() => paths.absolute("")?.replace(/(?<=.)\/$/, ""));
-      this.#workplace = openWorkplace({ ...workplace, library: library.path }, paths);
+      this.#workplace = openWorkplace(workplace, paths);
     } catch (error) {
       this.#pidFile?.release();
       throw error;
@@ -79,7 +79,7 @@ export class Premises {
     return this.#workplace.backend;
   }
 
-  /** The file of libzmq, where workers can read it. */
+  /** The file that workers open, where they can read it. */
   get library(): string {
     return this.#workplace.library;
   }

@@ -27,7 +27,7 @@ export interface WorkplaceOptions {
   backend: string | undefined;
   /** Whom workers run as. */
   workers: Account;
-  /** The file of libzmq that this process uses. */
+  /** The file that workers open: libzmq, or the C library. */
   library: string;
 }
 
@@ -42,7 +42,7 @@ export class Workplace {
   #identity: string | undefined;
   /** Something of it is still to be made or bound. */
   #isUnfinished = false;
-  /** The file of libzmq, where workers can read it. */
+  /** The file that workers open, where they can read it. */
   #library: string;
   #touchAt = TOUCH_INTERVAL;
   /** What configures workers: the texts, and the files that have them. */
@@ -66,7 +66,7 @@ export class Workplace {
     return this.#options.backend ?? `ipc://${this.#folder?.path}/backend`;
   }
 
-  /** The file of libzmq, where workers can read it. */
+  /** The file that workers open, where they can read it. */
   get library(): string {
     return this.#library;
   }

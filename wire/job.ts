@@ -303,7 +303,8 @@ export function readClient(header: Uint8Array<ArrayBuffer>): JobClient {
   return parseClient(header.subarray(JOB_FIXED_BYTES));
 }
 
-function parseClient(bytes: Uint8Array<ArrayBuffer>): JobClient {
+/** The client of a header's bytes behind the fixed part. */
+export function parseClient(bytes: Uint8Array<ArrayBuffer>): JobClient {
   const identityEnd = 1 + (bytes[0] ?? 0);
   const addressEnd = identityEnd + 1 + (bytes[identityEnd] ?? 0);
   const userEnd = addressEnd + 1 + (bytes[addressEnd] ?? 0);

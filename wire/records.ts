@@ -3,7 +3,7 @@
  * other. A record has the meaning of the message of the same type in job.ts. Writes and reads; no I/O.
  *
  * ```text
- * at  0  u32  bytes of the whole record, these 4 included
+ * at  0  u32  bytes of the whole record, these 4 included; numbers are little-endian
  *     4  u8   type: of `FromWorker`, `FromBroker` or `Only`
  *     5  u8   JOB: attempt; REPLY: flags; LOG: level; else 0
  *     6  u16  REPLY, CANCEL: code; else 0
@@ -21,7 +21,7 @@
  *          TOKEN       5  HELLO, READY, LOADED, FAILED: text
  *          MEMORY      6  MEMORY: u32 KiB
  *          RINGS       7  WELCOME: u32 bytes of a ring, of which there is one each way; READY: the same, taken
- *          PLACE       8  any: u32 where in the sender's ring the frames lie, u32 bytes of all of them
+ *          PLACE       8  JOB, REPLY: u32 where in the sender's ring the frames lie, u32 bytes of all of them
  *          CREDIT      9  any: u32 bytes of the receiver's ring that were read since the start, modulo 2^32
  * ```
  *
@@ -117,18 +117,30 @@ export class RecordReader {
    * nothing that it checks, nor a number of frames: what it holds is in the record, or said to be in the ring.
    */
   read(view: DataView, start: number, size: number): boolean {
-    if (size < HEAD_BYTES) return false;
+    return this.readHead(view, start, size, start + size);
+  }
+
+  /** The same of a record of which only the bytes before `here` have come; false, too, if they are too few. */
+  readHead(view: DataView, start: number, size: number, here: number): boolean {
+    if (size < HEAD_BYTES || here - start < HEAD_BYTES) return false;
+    this.readStart(view, start);
+    const fields = view.getUint32(start + 16, true);
+    const at = start + HEAD_BYTES;
+    const end = start + size;
+    // What is said of the whole record must hold for what is here.
+    const limit = here < end ? here : end;
+    if (fields > limit - at || !this.#readFields(view, at, at + fields)) return false;
+    return this.#readFrames(view, at + fields, end, limit);
+  }
+
+  /** Reads what stands in the first `HEAD_BYTES`, and nothing else. */
+  readStart(view: DataView, start: number): void {
     this.type = view.getUint8(start + 4);
     this.detail = view.getUint8(start + 5);
     this.code = view.getUint16(start + 6, true);
     this.job = readWide(view, start + 8);
     this.frames = view.getUint32(start + 20, true);
     this.#clear();
-    const fields = view.getUint32(start + 16, true);
-    const at = start + HEAD_BYTES;
-    const end = start + size;
-    if (fields > end - at || !this.#readFields(view, at, at + fields)) return false;
-    return this.#readFrames(view, at + fields, end);
   }
 
   /** The bytes of each frame; undefined: there is at most one. */
@@ -211,10 +223,10 @@ export class RecordReader {
   }
 
   /** Sizes and frames: they fill what is left of the record, or what the ring is said to have. */
-  #readFrames(view: DataView, at: number, end: number): boolean {
+  #readFrames(view: DataView, at: number, end: number, limit: number): boolean {
     this.sizesAt = at;
     const sizes = this.frames > 1 ? 4 * this.frames : 0;
-    if (sizes > end - at) return false;
+    if (sizes > limit - at) return false;
     const rest = end - at - sizes;
     if (this.inRing) {
       if (rest !== 0) return false;

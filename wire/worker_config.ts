@@ -13,9 +13,11 @@ export interface WorkerConfig {
   token: string;
   /** The broker's endpoint for workers. */
   backend: string;
+  /** How they speak there: by records over a unix socket, or by messages of ZeroMQ. */
+  lane: "records" | "zmq";
   /** What the worker proves itself by over a network; undefined: nothing. */
   curve: WorkerKeys | undefined;
-  /** The file of libzmq. */
+  /** The file that is opened through FFI: for records the C library, or one that is linked to it; else libzmq. */
   library: string;
   /** The parent's process id. */
   parent: number;

@@ -34,7 +34,7 @@ async function startAttempts(grants: string[], more: Record<string, string> = {}
   });
 }
 
-/** What a handler can't do without a grant; `arg` is a file that exists, `library` is libzmq's. */
+/** What a handler can't do without a grant; `arg` is a file that exists, `library` what its worker opened. */
 const FORBIDDEN: Record<string, string> = {
   "read a file": "Deno.readTextFileSync(arg)",
   "read /proc": 'Deno.readTextFileSync("/proc/self/status")',
@@ -62,7 +62,7 @@ const FORBIDDEN: Record<string, string> = {
   "send a signal": 'Deno.kill(Deno.ppid, "SIGCONT")',
   "open a library": "Deno.dlopen(arg, {})",
   "open the one library that its worker has": "Deno.dlopen(library, {})",
-  "open libzmq again": `await import(${
+  "open it again": `await import(${
     JSON.stringify(new URL("zmq/library.ts", ROOT).href)
   }).then((m) => m.openLibrary(library))`,
   "take a pointer": "Deno.UnsafePointer.of(new Uint8Array(8))",
@@ -160,10 +160,10 @@ function inThread(code: string): string {
   })`;
 }
 
-/** The files of libzmq that a server's workers have mapped. */
+/** The files that a server's workers have opened through FFI: the C library's. */
 function libraries(server: ServerProcess): string[] {
   const maps = Deno.readTextFileSync(`/proc/${server.workers[0]}/maps`);
-  return [...new Set(maps.match(/\/\S*(zeromq|libzmq)\S*/g))];
+  return [...new Set(maps.match(/\/\S*libc[.-]\S*/g))];
 }
 
 // ---- memory: a handler shares it with the worker's own code ----

@@ -3,13 +3,18 @@
 import { strict as assert } from "node:assert";
 import { resolveOptions } from "../../options/resolve.ts";
 import { childSpec } from "../../pool/child_spec.ts";
-import { buildOrders } from "../../pool/orders.ts";
+import { buildOrders, type Workshop } from "../../pool/orders.ts";
 import { startPlace } from "../../pool/start_place.ts";
 import { StartFolder } from "../../system/start_folder.ts";
 
 const MACHINE = { cpus: 2, cwd: () => "/" };
 const WORKER = new URL("../../worker.ts", import.meta.url).href;
-const TCP = { backend: "tcp://127.0.0.1:6661", library: "/libzmq", canConfine: true };
+const TCP: Workshop = {
+  backend: "tcp://127.0.0.1:6661",
+  library: "/libzmq",
+  lane: "records",
+  canConfine: true,
+};
 
 function ordersOf(purpose: "serve" | "check", options = {}, workshop = TCP) {
   const settings = resolveOptions(options, MACHINE);

@@ -823,6 +823,7 @@ class Back {
   constructor() {
     const bounds = { maxFrames: MAX_FRAMES, maxMessageSize: 1_000_000, ipv6: false };
     this.backend = new ZmqLane(this.#context, this.messages, bounds, {
+      expects: () => true,
       admit: (token) => this.#admit(token),
       reply: (worker, reply, content) =>
         this.replies.push({ worker, reply: { ...reply }, body: keep(content, pool) }),

@@ -25,7 +25,7 @@ function exists(path: string): boolean {
 Deno.test("Premises makes a private folder and a pid file, and removes both", () => {
   using folder = new Folder();
   const pidFile = `${folder.path}/pid`;
-  const options = { backend: undefined, pidFile, workers: ACCOUNT };
+  const options = { backend: undefined, pidFile, workers: ACCOUNT, library: "/lib" };
   const premises = new Premises(locateLibrary(undefined), options, remarks());
   const privateFolder = premises.backend.slice("ipc://".length, -"/backend".length);
   assert.ok(exists(privateFolder));
@@ -36,7 +36,7 @@ Deno.test("Premises makes a private folder and a pid file, and removes both", ()
 
 Deno.test("Premises says that the folder is gone, makes another, and tries later what fails", () => {
   const said = remarks();
-  const options = { backend: undefined, pidFile: undefined, workers: ACCOUNT };
+  const options = { backend: undefined, pidFile: undefined, workers: ACCOUNT, library: "/lib" };
   const premises = new Premises(locateLibrary(undefined), options, said);
   premises.handOver(premises.backend);
   const before = premises.backend;

@@ -1,0 +1,25 @@
+/**
+ * How a server and its workers speak: which lane it is, and what workers open for it.
+ *
+ * @module
+ */
+
+import type { Settings } from "../options/settings.ts";
+import { findLibc } from "../system/libc.ts";
+import type { WorkerConfig } from "../wire/worker_config.ts";
+
+/** What workers speak: records where they are on this machine for certain, and ZeroMQ elsewhere or where it is asked for. */
+export function laneOf(
+  { backend, transport }: Pick<Settings, "backend" | "transport">,
+): WorkerConfig["lane"] {
+  if (backend === undefined) return "records";
+  // libzmq alone finds a path for "*".
+  const isLocal = /^ipc:\/\/(?!\*$)/.test(backend);
+  return isLocal && transport === "native" ? "records" : "zmq";
+}
+
+/** The file that workers open through FFI; `library`: that of libzmq. */
+export function libraryOf(lane: WorkerConfig["lane"], library: string): string {
+  // What is linked to the C library gives its functions, too.
+  return lane === "records" ? findLibc(library) ?? library : library;
+}
