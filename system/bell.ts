@@ -30,7 +30,7 @@ export function openBell(
   if (by === "eventfd") ends.fill(libc.symbols.eventfd?.(0, NONBLOCK | CLOEXEC) ?? -1);
   else if (libc.symbols.pipe(new Bytes(ends.buffer)) !== 0) ends.fill(-1);
   const [readEnd = -1, writeEnd = -1] = ends;
-  if (readEnd < 0) throw systemError(libc, "open a bell", errnoOf(libc));
+  if (readEnd < 0) throw systemError(libc, "wait for sockets", errnoOf(libc));
   if (by === "pipe") { for (const fd of ends) setFlags(libc, fd); }
   return { readEnd, writeEnd };
 }
