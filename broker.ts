@@ -49,6 +49,8 @@ const CROWDED = "Too many requests wait for the same answer";
 /** Which job goes to which worker, and when a job has ended. */
 export class Broker<B> {
   #concurrency: number;
+  /** What `next` has returned: one record for all. */
+  #assignment: Assignment<B> | undefined;
   readonly #records = new JobRecords<B>();
   readonly #waiting = new Waiting<B>();
   readonly #shared: SharedRequests<B>;
@@ -150,7 +152,7 @@ export class Broker<B> {
 
   // A job goes to a worker
 
-  /** The next job to send, now assigned to the worker that comes with it. */
+  /** The next job to send, now assigned to the worker that comes with it. The record is valid until the next call. */
   next(now: number): Assignment<B> | undefined {
     if (!this.#admission.isServing) return undefined;
     const suspect = this.#nextSuspect(now);
@@ -194,7 +196,11 @@ export class Broker<B> {
     this.#roster.assign(job, worker, isAlone ? "alone" : "any", now);
     if (isAlone) worker.unsent = job;
     this.lastJobAt = now;
-    return { job, worker, reason };
+    const assignment = this.#assignment ??= { job, worker, reason };
+    assignment.job = job;
+    assignment.worker = worker;
+    assignment.reason = reason;
+    return assignment;
   }
 
   // A worker answers

@@ -35,6 +35,8 @@ const TURN = 20;
 /** A process whose end is not reported within this time is taken to have ended by itself, ms. */
 const END_WAIT = 3000;
 
+const NONE: readonly never[] = [];
+
 interface Death<T> {
   about: T;
   /** By this module's own time, ms. */
@@ -72,8 +74,8 @@ export class Inquest<T> {
   }
 
   /** The deaths that can be judged now. */
-  judge(now: number): Judgement<T>[] {
-    if (!this.#active) return [];
+  judge(now: number): readonly Judgement<T>[] {
+    if (!this.#active) return NONE;
     this.#advance(now);
     const judged: Judgement<T>[] = [];
     for (const [worker, death] of this.#open) {

@@ -58,8 +58,8 @@ export interface JobRequest<B> extends Asker<B> {
 export interface Job<B> extends Queued<Job<B>>, Suspect<Job<B>> {
   /** Counts up from 1, never used twice. */
   id: number;
-  /** What was asked; it stays what it was, whoever waits for the answer. */
-  request: Readonly<JobRequest<B>>;
+  /** What was asked: the job's own copy. It stays what it was, whoever waits for the answer. */
+  readonly request: JobRequest<B>;
   /** The first of those who wait for the answer. The job waits in the line of this one's client. */
   asker: Readonly<Asker<B>>;
   /** The others who wait for the answer. */
@@ -149,17 +149,19 @@ export function newWorker<B>(id: number, now: number): Worker<B> {
   };
 }
 
-/** A job that has just come. */
-export function newJob<B>(id: number, request: JobRequest<B>): Job<B> {
+/** A job that has just come. What it is made of is copied. */
+export function newJob<B>(id: number, from: JobRequest<B>): Job<B> {
+  const { client, envelope, requestId, body, bytes, deadline, requestTimeout, key } = from;
+  const request = { client, envelope, requestId, body, bytes, deadline, requestTimeout, key };
   return {
     id,
     request,
     asker: request,
     others: NO_OTHERS,
-    line: request.client.line,
+    line: client.line,
     links: noLinks<Job<B>>(),
-    bytes: request.bytes,
-    deadline: request.deadline,
+    bytes,
+    deadline,
     begun: false,
     deaths: 0,
     doubts: 0,
@@ -175,13 +177,22 @@ export function newJob<B>(id: number, request: JobRequest<B>): Job<B> {
 }
 
 /** A job that has just come, in the record of one that has ended, is in no list, and is not read any more. */
-export function renewJob<B>(job: Job<B>, id: number, request: JobRequest<B>): Job<B> {
+export function renewJob<B>(job: Job<B>, id: number, from: JobRequest<B>): Job<B> {
+  const { request } = job;
+  request.client = from.client;
+  request.envelope = from.envelope;
+  request.requestId = from.requestId;
+  request.body = from.body;
+  request.bytes = from.bytes;
+  request.deadline = from.deadline;
+  request.requestTimeout = from.requestTimeout;
+  request.key = from.key;
   job.id = id;
-  job.request = job.asker = request;
+  job.asker = request;
   job.others = NO_OTHERS;
-  job.line = request.client.line;
-  job.bytes = request.bytes;
-  job.deadline = request.deadline;
+  job.line = from.client.line;
+  job.bytes = from.bytes;
+  job.deadline = from.deadline;
   job.begun = false;
   job.deaths =
     job.doubts =
@@ -224,7 +235,7 @@ export function noteRequest<B>(job: Job<B>, { client, requestId }: Asker<B>): vo
 export function forgetRequest<B>(job: Job<B>, { client, requestId }: Asker<B>): void {
   client.live--;
   if (requestId !== undefined && client.asked.get(requestId) === job) {
-    client.asked.delete(requestId);
+    client.asked.take(requestId);
   }
 }
 

@@ -35,9 +35,8 @@ export class JobTable<T extends Linked<T>> {
 
   /** Takes a job out; false: it was not here. */
   delete(id: number): boolean {
-    const job = this.#byNumber.get(id);
+    const job = this.#byNumber.take(id);
     if (job === undefined) return false;
-    this.#byNumber.delete(id);
     this.#inOrder.remove(job);
     return true;
   }

@@ -44,15 +44,16 @@ export class NumberTable<T> {
     this.#items[slot] = item;
   }
 
-  /** Takes an item out; false: there is none. */
-  delete(key: number): boolean {
-    if (this.#size === 0) return false;
+  /** Takes the item of a key out, and returns it. */
+  take(key: number): T | undefined {
+    if (this.#size === 0) return undefined;
     const slot = this.#find(key);
-    if (this.#keys[slot] === FREE) return false;
+    if (this.#keys[slot] === FREE) return undefined;
+    const item = this.#items[slot];
     this.#free(slot);
     this.#size--;
     if (this.#size === 0 && this.#keys.length > MAX_KEPT) this.clear();
-    return true;
+    return item;
   }
 
   /** Takes all items out. */

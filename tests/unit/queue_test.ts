@@ -494,6 +494,9 @@ Deno.test("newJob waits in its client's line, with no death and in no list", () 
   assert.equal(job.line, client.line);
   assert.equal(client.live, 0);
   assert.deepEqual([job.request, job.asker], [request, request]);
+  // A copy: the next request may be told of by the same record.
+  request.body = "other";
+  assert.equal(job.request.body, "hello");
   assert.deepEqual({ ...job, request: 0, asker: 0, line: 0 }, {
     id: 3,
     request: 0,
@@ -533,9 +536,11 @@ Deno.test("renewJob makes of a used record what newJob would make", () => {
     deadline: 1,
   });
   // Whatever it went through, but for its links: it is in no list when it is used again.
+  const kept = ["links", "request"];
   for (const field of Object.keys(used)) {
-    if (field !== "links") Object.assign(used, { [field]: "used" });
+    if (!kept.includes(field)) Object.assign(used, { [field]: "used" });
   }
+  for (const field of Object.keys(used.request)) Object.assign(used.request, { [field]: "used" });
   const renewed = renewJob(used, 3, request);
   assert.equal(renewed, used);
   assert.deepEqual(renewed, fresh);
