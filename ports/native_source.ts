@@ -18,6 +18,7 @@ import {
   Code,
   MAX_ENVELOPE_BYTES,
   parseRequestHeader,
+  type RequestHeader,
 } from "../wire/request.ts";
 import { FrameFlag, headBytes, MAX_HEAD_BYTES, SHORT_HEAD_BYTES, writeHead } from "../wire/zmtp.ts";
 import type { Body, BodyPool } from "./body.ts";
@@ -26,7 +27,7 @@ import { type Content, MemoryContent, textOf } from "./content.ts";
 import { Incoming, type IncomingEvents, type IncomingRoom } from "./incoming.ts";
 import { Intake } from "./intake.ts";
 import { Router, type RouterEvents, type RouterOptions } from "./router.ts";
-import type { Address, Source, SourceCounters, SourceEvents } from "./source.ts";
+import type { Address, ClientRequest, Source, SourceCounters, SourceEvents } from "./source.ts";
 import type { Wrong } from "./wrongs.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -41,8 +42,10 @@ export interface NativeSourceEvents extends SourceEvents {
 }
 
 const NO_FRAMES: readonly Bytes[] = [];
+/** What a request's header says. */
+type Header = Omit<RequestHeader, "type" | "id"> & { id: number | undefined };
 /** The header of requests that have none. */
-const PLAIN = { id: undefined, timeout: 0, requestTimeout: 0, key: "" };
+const PLAIN: Header = { id: undefined, timeout: 0, requestTimeout: 0, key: "" };
 const OK_STATUS = buildStatus(Code.ok);
 const encoder = new TextEncoder();
 /** Content of one frame that is sent from where it lies if it has more bytes than this. */
@@ -63,6 +66,8 @@ export class NativeSource implements Source {
   readonly #spares: Incoming<Client<Body>>[] = [];
   readonly #endpoints: string[] = [];
   readonly #error = new MemoryContent();
+  /** The request that is told of: one record for all. */
+  #request: ClientRequest | undefined;
   /** When it reads, ms. */
   #now = 0;
   #clients = 0;
@@ -157,17 +162,7 @@ export class NativeSource implements Source {
     const body = this.#bodies.take(excess === undefined ? size : 0);
     copyBytes(body.bytes, 0, bytes, start, body.size);
     const client = connection.peer ?? this.#welcome(connection);
-    this.#events.request(client, {
-      client,
-      envelope: NO_FRAMES,
-      requestId: undefined,
-      deadline: Infinity,
-      requestTimeout: 0,
-      key: "",
-      body,
-      bytes: size,
-      excess,
-    });
+    this.#announce(client, NO_FRAMES, PLAIN, body, size, excess);
   }
 
   #whole({ connection, envelope, bytes, frames }: Incoming<Client<Body>>, body: Body): void {
@@ -178,20 +173,39 @@ export class NativeSource implements Source {
       this.#bodies.release(body);
       return this.#events.cancel(client, header.id, envelope);
     }
-    const { id: requestId, timeout, requestTimeout, key } = header ?? PLAIN;
+    this.#announce(client, envelope, header ?? PLAIN, body, bytes, this.#excess(bytes, frames));
+  }
+
+  #announce(
+    client: Client<Body>,
+    envelope: ClientRequest["envelope"],
+    { id, timeout, requestTimeout, key }: Header,
+    body: Body,
+    bytes: number,
+    excess: string | undefined,
+  ): void {
     const deadline = timeout > 0 ? this.#now + timeout : Infinity;
-    const excess = this.#excess(bytes, frames);
-    this.#events.request(client, {
+    const request = this.#request ??= {
       client,
       envelope,
-      requestId,
+      requestId: id,
       deadline,
       requestTimeout,
       key,
       body,
       bytes,
       excess,
-    });
+    };
+    request.client = client;
+    request.envelope = envelope;
+    request.requestId = id;
+    request.deadline = deadline;
+    request.requestTimeout = requestTimeout;
+    request.key = key;
+    request.body = body;
+    request.bytes = bytes;
+    request.excess = excess;
+    this.#events.request(client, request);
   }
 
   #excess(bytes: number, frames: number): string | undefined {

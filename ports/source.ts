@@ -28,7 +28,7 @@ export interface ClientRequest extends JobRequest<Body> {
 export interface SourceEvents {
   /** Whether another message may be read now: asked before each, as one may have filled the queue. */
   mayRead(): boolean;
-  /** A well-formed request. The record is the listener's now. */
+  /** A well-formed request. The record is valid during the call only, and may be changed; its parts are given away. */
   request(client: Client<Body>, request: ClientRequest): void;
   /** A client takes a request back. */
   cancel(client: Client<Body>, requestId: number, envelope: ClientRequest["envelope"]): void;
