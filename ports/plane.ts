@@ -5,7 +5,8 @@
  * @module
  */
 
-import type { Library } from "../zmq/library.ts";
+import { canOpen } from "../zmq/descriptors.ts";
+import { Errno, errorOf, type Library } from "../zmq/library.ts";
 import { BrokerLoop, type LoopOptions } from "./loop.ts";
 import type { Look, LoopCommand, LoopEvent } from "./messages.ts";
 import { NotStarted, RemoteLoop } from "./remote_loop.ts";
@@ -41,6 +42,9 @@ export interface OpenedPlane {
   flaw: string | undefined;
 }
 
+/** Descriptors that a thread takes before it runs anything of ours: the runtime panics when it gets none. */
+const THREAD_FILES = 16;
+
 /**
  * Binds the sockets; nothing is served before `run`.
  *
@@ -55,6 +59,7 @@ export function openPlane(
   const here = (flaw: string) => ({ plane: new BrokerLoop(library, options, listener), flaw });
   const missing = missingPermission(new URL("..", import.meta.url));
   if (missing !== undefined) return here(missing);
+  if (!canOpen(library, THREAD_FILES)) throw errorOf(library, "start a thread", Errno.EMFILE);
   try {
     return { plane: new RemoteLoop(library.path, options, listener), flaw: undefined };
   } catch (error) {
