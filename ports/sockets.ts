@@ -75,6 +75,8 @@ export class Sockets {
   readonly #zmq: ZmqGround | undefined;
   readonly #files: IpcFiles;
   readonly #poller: Poller;
+  /** The endpoints really bound for clients. */
+  readonly frontend: readonly string[];
   #backend: string;
   /** Bodies of requests and of kept answers. */
   readonly bodies = new BodyPool();
@@ -103,7 +105,7 @@ export class Sockets {
         ? new RecordLane(libc, this.bodies, bounds, events.lane)
         : openZmqLane(zmq, bounds, events.lane);
       closers.push(() => lane.close());
-      for (const endpoint of frontend) files.bind(endpoint, () => source.bind(endpoint));
+      this.frontend = frontend.map((endpoint) => files.bind(endpoint, () => source.bind(endpoint)));
       this.#backend = files.bind(backend, () => lane.bind(backend));
       const ports = [source.port, lane.port, ...zmq.ports];
       this.#poller = new Poller(libc, openBell(libc), ports);
@@ -114,11 +116,6 @@ export class Sockets {
       zmq.terminateSync();
       throw error;
     }
-  }
-
-  /** The endpoints really bound for clients. */
-  get frontend(): readonly string[] {
-    return this.source.endpoints;
   }
 
   /** The endpoint really bound for workers. */
