@@ -210,6 +210,8 @@ export class WorkerProcesses {
     if (process === undefined) return;
     this.#parts.log.debug("signal sent", { worker, signal });
     if (signal !== "SIGINT") process.isSignalled = true;
+    // It may become ready in this very moment, and is to get no job then.
+    if (!process.hasSpoken && signal === "SIGTERM") this.#parts.send({ type: "retire", worker });
     process.child.kill(signal);
   }
 

@@ -27,7 +27,7 @@ export type LoopLimits =
 export type LoopCommand =
   /** A worker's process was started: its token and its key may be used. */
   | { type: "expect" } & NewProcess
-  /** Let a worker finish what it has, and leave. */
+  /** Let a worker finish what it has, and leave; one that is not in service yet gets no job when it is. */
   | { type: "retire"; worker: number }
   /** The place of an isolated worker is needed: it is to be ended now. */
   | { type: "evict"; worker: number }
@@ -53,7 +53,7 @@ export type LoopCommand =
 export type LoopEvent =
   /** A worker has loaded the module and calls its `init()`. */
   | { type: "loaded"; worker: number }
-  /** A worker is in service. It may be late: then the answer is "retire", before it gets a job. */
+  /** A worker is in service. It may be late: then the answer is "retire", which was said before, too. */
   | { type: "ready"; worker: number }
   /** A worker can't load the handler. */
   | { type: "failed"; worker: number; message: string }

@@ -33,6 +33,8 @@ export class Processes {
   readonly #workers = new Map<string, number>();
   readonly #processes = new Map<number, NewProcess>();
   readonly #departures = new Map<number, Departure>();
+  /** Those that are to leave as soon as they are ready. */
+  readonly #unwanted = new Set<number>();
 
   /** A process was started. */
   expect(process: NewProcess): void {
@@ -56,6 +58,16 @@ export class Processes {
     const worker = this.workerOf(token, pid);
     if (worker !== undefined) this.#workers.delete(token);
     return worker;
+  }
+
+  /** A process that was started is to serve nobody. */
+  refuse(worker: number): void {
+    if (this.#processes.has(worker)) this.#unwanted.add(worker);
+  }
+
+  /** Whether `refuse` was called for a process. */
+  isUnwanted(worker: number): boolean {
+    return this.#unwanted.has(worker);
   }
 
   /** A process has ended. */
@@ -87,6 +99,7 @@ export class Processes {
     const process = this.#processes.get(worker);
     if (process === undefined) return undefined;
     this.#processes.delete(worker);
+    this.#unwanted.delete(worker);
     this.#workers.delete(process.token);
     return process.publicKey;
   }

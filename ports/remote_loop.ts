@@ -21,7 +21,7 @@ import { errorTold } from "./told_errors.ts";
 /** A thread that takes longer to come to life is given up, ms: the server serves by itself. */
 const START_TIMEOUT = 5000;
 /** Time between two looks that are told, ms: a message to another thread costs both some 0.1 ms. */
-const WORKED_INTERVAL = 25;
+const WORKED_INTERVAL = 50;
 /** How long this thread waits for a look at most, ms: the one before it must do then. */
 const LOOK_TIMEOUT = 100;
 /** How long the end of a program waits until all is closed, ms. */

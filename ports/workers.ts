@@ -72,10 +72,10 @@ export class Workers {
     if (publicKey !== undefined) this.#access?.addWorker(publicKey);
   }
 
-  /** Lets a worker finish what it has, and leave. */
+  /** Lets a worker finish what it has, and leave; one that is not ready yet will get nothing. */
   retire(number: number): void {
     const worker = this.#workers.get(number);
-    if (worker === undefined) return;
+    if (worker === undefined) return this.#processes.refuse(number);
     this.#broker.retire(worker);
     this.#lane.stop(worker);
   }
@@ -105,6 +105,7 @@ export class Workers {
     if (number === undefined) return undefined;
     const worker = this.#broker.addWorker(number, now);
     this.#workers.set(number, worker);
+    if (this.#processes.isUnwanted(number)) this.#broker.retire(worker);
     this.#events.add({ type: "ready", worker: number });
     return worker;
   }

@@ -71,6 +71,20 @@ Deno.test("BrokerLoop gives a worker no job when it is retired in reply to ready
   assert.equal(stage.loop.look().queued, 1);
 });
 
+Deno.test("BrokerLoop gives a worker no job that was retired before it was ready", async () => {
+  await using stage = new Stage(() => undefined);
+  stage.loop.send({ type: "expect", worker: 1, token: "token", publicKey: undefined });
+  stage.loop.send({ type: "retire", worker: 1 });
+  stage.client.send("", "waits");
+  await until("it waits", () => stage.loop.look().queued === 1);
+  stage.worker.send(new Uint8Array([FromWorker.READY, ...bytes("token")]));
+  await until("it is in service", () => stage.told.includes("ready"));
+  stage.loop.send({ type: "retire", worker: 1 });
+  const [first] = await stage.worker.receive();
+  assert.deepEqual(first, new Uint8Array([FromBroker.STOP]));
+  assert.equal(stage.loop.look().queued, 1);
+});
+
 Deno.test("BrokerLoop tells nothing within send, and all in the order in which it happened", async () => {
   await using stage = new Stage(() => undefined);
   stage.come();
