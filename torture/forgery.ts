@@ -16,13 +16,25 @@ import { pause, until } from "../tests/rig/wait.ts";
 import { buildJobSignal, FromWorker, MEMORY_BYTES, REPLY_BYTES } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
 import { describe, isFlawless } from "./figures.ts";
-import { OpenBroker, reply, type Report, typed } from "./open_broker.ts";
+import { forgeEnd, forgeRecord, RECORD_ECHO, type RecordEcho } from "./forged_records.ts";
+import {
+  ECHO,
+  type Echo,
+  OpenBroker,
+  type Play,
+  type PlayedWorker,
+  reply,
+  type Report,
+  typed,
+} from "./open_broker.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 type Frame = Uint8Array<ArrayBuffer>;
 type Random = (below: number) => number;
 
 const MESSAGES = 10_000;
+/** Workers that lie about sizes and rings. */
+const LIARS = 100;
 /** Forged messages between two turns of others. */
 const BURST = 50;
 /** Reports of the same wrong are at least this far apart, ms; a busy machine writes some of them late. */
@@ -35,9 +47,11 @@ const WRONGS = ["messages of no worker dropped", "replies of workers to no job o
 export const scenarios: Scenario[] = [{
   id: "R18",
   title:
-    "10,000 forged messages of strangers and as many of a worker, at a tcp and at an ipc backend",
+    "10,000 forged messages of strangers and as many of a worker, at a tcp and at an ipc backend " +
+    "and on the lane of records; 100 workers that lie about sizes and rings",
   figure:
-    "0 wrong replies, 0 jobs left; each dropped, counted, and logged no more than once a second",
+    "0 wrong replies, 0 jobs left; each dropped, counted, and logged no more than once a second; " +
+    "liars lose their connection, and nobody else anything",
   run,
 }];
 
@@ -45,31 +59,34 @@ async function run(scale: Scale): Promise<Outcome> {
   using folder = new Folder();
   const outcomes: Outcome[] = [];
   for (const backend of ["tcp://127.0.0.1:0", `ipc://${folder.path}/backend`]) {
-    outcomes.push(await strangers(backend, scale));
-    outcomes.push(await rogueWorker(backend, scale));
+    outcomes.push(await strangers(backend, scale, zmqStrangers));
+    outcomes.push(await rogueWorker(backend, scale, ECHO, sendForged));
   }
+  outcomes.push(await strangers(undefined, scale, recordStrangers));
+  const backend = `ipc://${folder.path}/records`;
+  outcomes.push(await rogueWorker(backend, scale, RECORD_ECHO, sayForged));
+  outcomes.push(await liars(backend, scale));
   return {
     reached: outcomes.every(({ reached }) => reached),
     measured: outcomes.map(({ measured }) => measured).join("; "),
   };
 }
 
-/** Peers that know no token talk to the backend of a server that is at work. */
-async function strangers(backend: string, scale: Scale): Promise<Outcome> {
+/** Has so many forged messages sent to an endpoint by peers that know no token. */
+type Strangers = (endpoint: string, count: number, random: Random) => Promise<void>;
+
+/** Peers that know no token talk to the backend of a server that is at work; undefined: its own one. */
+async function strangers(
+  backend: string | undefined,
+  scale: Scale,
+  send: Strangers,
+): Promise<Outcome> {
   const count = scale.of(MESSAGES);
-  await using server = await ServerProcess.start({
-    args: ["--workers", "2", "--backend", backend],
-  });
+  const named = backend === undefined ? [] : ["--backend", backend];
+  await using server = await ServerProcess.start({ args: ["--workers", "2", ...named] });
   const stop = new AbortController();
   const load = generate({ ...TRAFFIC, endpoint: server.endpoint }, stop.signal);
-  const random = randomNumbers(count);
-  await using nameless = new Peer(server.backend);
-  await using named = new Peer(server.backend, { identity: "waiting" });
-  for (let sent = 0; sent < count; sent++) {
-    const peer = sent % 2 === 0 ? nameless : named;
-    peer.send(...forge(random, random(count)));
-    if (sent % BURST === 0) await pause(1); // others have their turn
-  }
+  await send(server.backend, count, randomNumbers(count));
   const state = await until("all are counted", async () => {
     const state = await server.state();
     return Number(state.intruders) >= count && state;
@@ -88,20 +105,46 @@ async function strangers(backend: string, scale: Scale): Promise<Outcome> {
   await until("all is logged", () => sumOf(reports()) >= counted);
   const lost = server.lines.filter(({ message }) => message === "worker exited").length;
   const round = { count, counted, left, lost, figures, reports: reports() };
-  return judge("strangers", backend, round, scale);
+  return judge("strangers", backend ?? "records", round, scale);
+}
+
+/** Two peers on ZeroMQ's sockets. */
+async function zmqStrangers(endpoint: string, count: number, random: Random): Promise<void> {
+  await using nameless = new Peer(endpoint);
+  await using named = new Peer(endpoint, { identity: "waiting" });
+  for (let sent = 0; sent < count; sent++) {
+    const peer = sent % 2 === 0 ? nameless : named;
+    peer.send(...forge(random, random(count)));
+    if (sent % BURST === 0) await pause(1); // others have their turn
+  }
+}
+
+/** A connection for each record: the first one that is wrong ends it. */
+async function recordStrangers(endpoint: string, count: number, random: Random): Promise<void> {
+  const path = endpoint.slice("ipc://".length);
+  for (let sent = 0; sent < count; sent++) {
+    using connection = await Deno.connect({ transport: "unix", path });
+    await connection.write(forgeRecord(random, random(count)));
+    if (sent % BURST === 0) await pause(1); // others have their turn
+  }
 }
 
 /** A worker that does its jobs answers those of another one too, and says whatever else it must not. */
-async function rogueWorker(backend: string, scale: Scale): Promise<Outcome> {
+async function rogueWorker<W extends PlayedWorker>(
+  backend: string,
+  scale: Scale,
+  play: Play<W>,
+  say: (rogue: W, random: Random, job: number) => unknown,
+): Promise<Outcome> {
   const count = scale.of(MESSAGES);
-  await using broker = new OpenBroker(backend);
+  await using broker = new OpenBroker(backend, play);
   const honest = await broker.worker("honest");
   const rogue = await broker.worker("rogue");
   const stop = new AbortController();
   const load = generate({ ...TRAFFIC, endpoint: broker.endpoint }, stop.signal);
   const random = randomNumbers(count);
   for (let sent = 0; sent < count; sent++) {
-    rogue.peer.send(...forge(random, honest.someJob(random)));
+    await say(rogue, random, honest.someJob(random));
     if (sent % BURST === 0) await pause(1); // others have their turn
   }
   await until("all are counted", () => broker.wrongs >= count);
@@ -112,6 +155,40 @@ async function rogueWorker(backend: string, scale: Scale): Promise<Outcome> {
   await until("all is logged", () => sumOf(broker.reports) >= broker.wrongs);
   const { wrongs: counted, lost, reports } = broker;
   return judge("a worker", backend, { count, counted, left, lost, figures, reports }, scale);
+}
+
+function sendForged({ peer }: Echo, random: Random, job: number): void {
+  peer.send(...forge(random, job));
+}
+
+async function sayForged(rogue: RecordEcho, random: Random, job: number): Promise<void> {
+  await rogue.say(forgeRecord(random, job));
+}
+
+/** Workers that say one thing that can't be read on, or can't be true: each loses its connection. */
+async function liars(backend: string, scale: Scale): Promise<Outcome> {
+  const count = scale.of(LIARS);
+  await using broker = new OpenBroker(backend, RECORD_ECHO);
+  const honest = await broker.worker("honest");
+  const stop = new AbortController();
+  const load = generate({ ...TRAFFIC, endpoint: broker.endpoint }, stop.signal);
+  const random = randomNumbers(count);
+  for (let number = 0; number < count; number++) {
+    const liar = await broker.worker(`liar ${number}`);
+    await liar.say(forgeEnd(random, honest.someJob(random)));
+    await until("the liar is sent away", () => liar.isEnded);
+  }
+  stop.abort();
+  const figures = await load;
+  const { running, queued } = broker.loop.look();
+  const { lost, wrongs } = broker;
+  const left = running + queued;
+  return {
+    reached: lost === count && wrongs === count && left === 0 && isFlawless(figures),
+    measured: `of ${count} liars ${lost} lost and ${wrongs} counted, ${left} jobs left, ${
+      describe(figures)
+    }`,
+  };
 }
 
 /** What came of one round. */

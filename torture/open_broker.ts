@@ -39,8 +39,22 @@ export function reply(job: number, code: number, frames: number): Frame {
   return frame;
 }
 
+/** A worker that the scenario plays. */
+export interface PlayedWorker extends AsyncDisposable {
+  /** Does its jobs; called now and then. */
+  turn(): void;
+  /** One of its jobs, old or new; or one that no worker has. */
+  someJob(random: Random): number;
+}
+
+/** How workers are played: what they speak, and one that has shown its token. */
+export interface Play<W extends PlayedWorker> {
+  readonly lane: "records" | "zmq";
+  start(backend: string, token: string): W;
+}
+
 /** A worker that echoes whatever job it is given. */
-export class Echo {
+export class Echo implements PlayedWorker {
   readonly peer: Peer;
   /** Jobs that it has answered, or will in the next turn. */
   readonly #seen: number[] = [];
@@ -72,34 +86,51 @@ export class Echo {
 
   /** One of its jobs, old or new; or one that no worker has. */
   someJob(random: Random): number {
-    const some = random(3);
-    if (some === 0) return 2 ** 40 + random(1000);
-    const [last = 0] = this.#seen.slice(-1);
-    return some === 1 ? last : this.#seen[random(Math.max(1, this.#seen.length))] ?? 0;
+    return someOf(this.#seen, random);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.peer[Symbol.asyncDispose]();
   }
 }
 
+/** Workers that speak ZeroMQ. */
+export const ECHO: Play<Echo> = {
+  lane: "zmq",
+  start: (backend, token) => new Echo(backend, token),
+};
+
+/** One of these jobs, or one that no worker has. */
+export function someOf(jobs: readonly number[], random: Random): number {
+  const some = random(3);
+  if (some === 0) return 2 ** 40 + random(1000);
+  const [last = 0] = jobs.slice(-1);
+  return some === 1 ? last : jobs[random(Math.max(1, jobs.length))] ?? 0;
+}
+
 /** A broker whose tokens, workers and log are the scenario's. */
-export class OpenBroker {
+export class OpenBroker<W extends PlayedWorker> {
   readonly loop: BrokerLoop;
   readonly reports: Report[] = [];
   /** Workers that were taken for gone. */
   lost = 0;
   /** Workers that are not ready yet. */
   readonly #expected = new Set<number>();
-  readonly #echoes: Echo[] = [];
+  readonly #play: Play<W>;
+  readonly #echoes: W[] = [];
   readonly #ended: Promise<void>;
   #workers = 0;
   #timer: ReturnType<typeof setInterval>;
 
-  constructor(backend: string) {
+  constructor(backend: string, play: Play<W>) {
+    this.#play = play;
     const settings = resolveOptions({ backend, frontend: "tcp://127.0.0.1:0" }, {
       cpus: 1,
       cwd: Deno.cwd,
     });
     const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
     const listener = (event: LoopEvent) => this.#hear(event);
-    this.loop = new BrokerLoop(library, { ...settings, backend }, listener);
+    this.loop = new BrokerLoop(library, { ...settings, backend, lane: play.lane }, listener);
     this.#ended = this.loop.run();
     this.#timer = setInterval(() => this.#echoes.forEach((echo) => echo.turn()), 1);
   }
@@ -115,11 +146,11 @@ export class OpenBroker {
   }
 
   /** Brings a worker that is ready. */
-  async worker(token: string): Promise<Echo> {
+  async worker(token: string): Promise<W> {
     const worker = ++this.#workers;
     this.#expected.add(worker);
     this.loop.send({ type: "expect", worker, token, publicKey: undefined });
-    const echo = new Echo(this.loop.backend, token);
+    const echo = this.#play.start(this.loop.backend, token);
     this.#echoes.push(echo);
     await until("the worker is admitted", () => !this.#expected.has(worker));
     return echo;
@@ -130,7 +161,11 @@ export class OpenBroker {
     this.loop.send({ type: "stop" });
     await this.#ended;
     await this.loop.close(0);
-    for (const { peer } of this.#echoes) await peer[Symbol.asyncDispose]();
+    for (const echo of this.#echoes) await echo[Symbol.asyncDispose]();
+  }
+
+  #killed(worker: number): void {
+    this.loop.send({ type: "processEnded", worker, end: "outside", owesReason: false });
   }
 
   #hear(event: LoopEvent): void {
@@ -140,6 +175,8 @@ export class OpenBroker {
       this.reports.push({ at: performance.now(), message, count: Number(fields?.count ?? 0) });
     }
     if (TAKEN_FOR_GONE.has(event.type)) this.lost++;
+    // A server would kill its process now.
+    if (event.type === "lost") queueMicrotask(() => this.#killed(event.worker));
   }
 }
 
