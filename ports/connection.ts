@@ -71,6 +71,7 @@ export class Connection<T> implements Outlet {
   isDirty = false;
   unread = 0;
   progressAt = 0;
+  droppedAt = 0;
   /** Whether it is waited for that the peer takes more. */
   isWatched = false;
 

@@ -402,7 +402,7 @@ export class NativeSource implements Source {
   /** Gives up what waits for a client that takes nothing for too long, and reports one that is stalled. */
   #judge(connection: Connection<Client<Body>>, now: number): void {
     const { outlets, unread } = this.#router;
-    if (unread.isLost(connection, now)) this.#undelivered += outlets.dropWhole(connection);
+    if (unread.isLost(connection, now)) this.#undelivered += outlets.dropWhole(connection, now);
     const { peer } = connection;
     if (peer !== undefined && unread.isStalled(connection, now)) this.#events.stalled(peer);
   }

@@ -188,7 +188,8 @@ export class Outlets<T extends Outlet> {
   }
 
   /** Gives up what waits and was not begun; returns how many messages that was. */
-  dropWhole(outlet: T): number {
+  dropWhole(outlet: T, now: number): number {
+    outlet.droppedAt = now;
     const { messages, bytes } = outlet.backlog?.dropWhole() ?? NOTHING;
     this.#unread.drop(outlet, bytes);
     if (outlet.backlog?.isEmpty) this.#forgetBacklog(outlet);

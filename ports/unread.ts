@@ -16,6 +16,8 @@ export interface Share {
   unread: number;
   /** When the system last took some of them, ms; meaningless while there are none. */
   progressAt: number;
+  /** When some of them were last given up, ms. */
+  droppedAt: number;
 }
 
 /** What all connections have waiting. */
@@ -65,8 +67,8 @@ export class Unread {
   }
 
   /** Whether a connection has taken nothing for so long that what waits for it is to be given up. */
-  isLost({ unread, progressAt }: Share, now: number): boolean {
-    return unread > 0 && now - progressAt > SLOW_CLIENT_TIMEOUT;
+  isLost({ unread, progressAt, droppedAt }: Share, now: number): boolean {
+    return unread > 0 && now - Math.max(progressAt, droppedAt) > SLOW_CLIENT_TIMEOUT;
   }
 
   /**

@@ -263,7 +263,8 @@ function spaced(count: number): Uint8Array[] {
 Deno.test("the server counts peers that name themselves as libzmq does, and lets hardly anybody in until they leave", async () => {
   const SQUATTERS = 200;
   const ASKERS = 100;
-  await using server = await ServerProcess.start({ args: ["--workers", "1"] });
+  const args = ["--workers", "1", "--transport", "libzmq"];
+  await using server = await ServerProcess.start({ args });
   await using client = new Peer(server.endpoint);
   assert.deepEqual(await client.ask("before"), ["before"]);
   const started = performance.now();
@@ -313,9 +314,9 @@ Deno.test(
     await until("it waits", async () => Number((await server.state()).denied) > 0);
     const locals = Array.from({ length: 5 }, () => new Peer(inner));
     for (const peer of locals) assert.deepEqual(await peer.ask("local"), ["local"]);
+    await fourth[Symbol.asyncDispose]();
     await peers.shift()?.[Symbol.asyncDispose]();
     await until("it is gone", async () => (await server.state()).connections === 7);
-    await fourth[Symbol.asyncDispose]();
     await using fifth = new Peer(outer);
     assert.deepEqual(await fifth.ask("in"), ["in"]);
     for (const peer of [...peers, ...locals]) await peer[Symbol.asyncDispose]();

@@ -544,7 +544,7 @@ Deno.test("the server answers a request when the client connected before the ser
 // ---- peers that mean harm ----
 
 Deno.test("the server lives on when a peer takes the identities that libzmq gives out next unless it is seeded", async () => {
-  await using server = await ServerProcess.start();
+  await using server = await ServerProcess.start({ args: ["--transport", "libzmq"] });
   await using first = new Peer(server.endpoint);
   assert.deepEqual(await first.ask("hello"), ["hello"]);
   // The first random number of a C library that nobody has seeded, and what is counted up from it.
