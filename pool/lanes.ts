@@ -13,9 +13,7 @@ export function laneOf(
   { backend, transport }: Pick<Settings, "backend" | "transport">,
 ): WorkerConfig["lane"] {
   if (backend === undefined) return "records";
-  // libzmq alone finds a path for "*".
-  const isLocal = /^ipc:\/\/(?!\*$)/.test(backend);
-  return isLocal && transport === "native" ? "records" : "zmq";
+  return backend.startsWith("ipc:") && transport === "native" ? "records" : "zmq";
 }
 
 /** The file that workers open through FFI; `library`: that of libzmq. */

@@ -72,11 +72,11 @@ export const RUNTIME = [
   "system/descriptor_passing.ts",
   "system/local_connection.ts",
   "system/shared_memory.ts",
-  "system/unix_address.ts",
   "wire/outgoing.ts",
   "wire/records.ts",
   "wire/ring.ts",
   "worker/record_lane.ts",
+  "system/socket_address.ts",
 ];
 
 /**

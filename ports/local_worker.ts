@@ -6,7 +6,7 @@
  */
 
 import type { Worker } from "../broker/job.ts";
-import type { LocalPeer } from "../system/local_listener.ts";
+import type { LocalPeer } from "../system/local_peer.ts";
 import type { OwnMemory, SharedMemory } from "../system/shared_memory.ts";
 import { Outgoing } from "../wire/outgoing.ts";
 import { RecordWriter } from "../wire/records.ts";
@@ -33,11 +33,6 @@ export class Rings {
     this.incoming = own.memory.part(size, size);
     this.writer = new RingWriter(size);
     this.reader = new RingReader(size);
-  }
-
-  /** What the other side gets, to map the memory too. */
-  get fd(): number {
-    return this.#own.fd;
   }
 
   /** Gives the memory back that bodies lay in. Nothing may be under way in it. */

@@ -11,10 +11,11 @@ import { attemptOf, type Job, type Worker } from "../broker/job.ts";
 import { passDescriptor } from "../system/descriptor_passing.ts";
 import { Epoll } from "../system/epoll.ts";
 import type { Libc } from "../system/libc.ts";
-import { LocalListener } from "../system/local_listener.ts";
+import { LocalPeer } from "../system/local_peer.ts";
 import { PollEvent } from "../system/numbers.ts";
 import type { Pollable } from "../system/poller.ts";
 import { makeSharedMemory } from "../system/shared_memory.ts";
+import { listenAt, type Listener } from "../system/stream_socket.ts";
 import {
   emptyReply,
   FromBroker,
@@ -88,7 +89,7 @@ export class RecordLane implements Lane, Pollable {
   readonly #content = new MemoryContent();
   readonly #ringContent = new RingContent();
   readonly #decoder = new TextDecoder();
-  #listener: LocalListener | undefined;
+  #listener: Listener | undefined;
   /** The system had no file descriptor for a connection that waits. */
   #isFull = false;
   readonly #connections = new Map<number, LocalWorker>();
@@ -144,11 +145,11 @@ export class RecordLane implements Lane, Pollable {
    * @throws {SystemError} when it can't.
    */
   bind(endpoint: string): string {
-    const listener = new LocalListener(this.#libc, endpoint.slice("ipc://".length));
+    const listener = listenAt(this.#libc, endpoint, { ipv6: false });
     this.#stopListening();
     this.#listener = listener;
     this.#epoll.add(listener.fd, LISTENER, PollEvent.IN);
-    return endpoint;
+    return listener.endpoint;
   }
 
   #stopListening(): void {
@@ -201,11 +202,12 @@ export class RecordLane implements Lane, Pollable {
   /** Accepts connections; false: there is none, or the system has no file descriptor left. */
   #accept(now: number): boolean {
     for (let count = 0; count < ACCEPTED; count++) {
-      const peer = this.#listener?.accept();
-      if (peer === undefined) {
-        this.#listen(count > 0 ? "again" : "later");
+      const accepted = this.#listener?.accept() ?? "none";
+      if (typeof accepted === "string") {
+        this.#listen(accepted === "none" ? "again" : "later");
         return count > 0;
       }
+      const peer = new LocalPeer(this.#libc, accepted.fd);
       const connection = new LocalWorker(peer, ++this.#lastIndex, now);
       this.#connections.set(connection.index, connection);
       this.#strangers.add(connection);
@@ -484,7 +486,9 @@ export class RecordLane implements Lane, Pollable {
     const record = welcome(own === undefined ? 0 : RING_BYTES);
     if (own === undefined) return connection.peer.send(record, 0, record.length) === record.length;
     connection.rings = new Rings(own, RING_BYTES);
-    return passDescriptor(this.#libc, connection.peer.fd, record, own.fd);
+    const isPassed = passDescriptor(this.#libc, connection.peer.fd, record, own.fd);
+    own.passed();
+    return isPassed;
   }
 
   #text(bytes: Bytes, start: number, size: number): string {

@@ -70,6 +70,7 @@ const CONNECTOR = {
   },
   mmap: { parameters: ["usize", "usize", "i32", "i32", "i32", "i64"], result: "usize" },
   munmap: { parameters: ["usize", "usize"], result: "i32" },
+  madvise: { parameters: ["usize", "usize", "i32"], result: "i32" },
 } as const;
 
 const SYMBOLS = {
@@ -86,12 +87,11 @@ const SYMBOLS = {
   getpeername: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   /** With a struct msghdr. */
   sendmsg: { parameters: ["i32", "buffer", "i32"], result: "i32" },
-  /** macOS has none of these five. */
+  /** macOS has none of these four. */
   epoll_create1: { parameters: ["i32"], result: "i32", optional: true },
   epoll_ctl: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32", optional: true },
   epoll_wait: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32", optional: true },
   memfd_create: { parameters: ["buffer", "u32"], result: "i32", optional: true },
-  fallocate: { parameters: ["i32", "i32", "i64", "i64"], result: "i32", optional: true },
   ftruncate: { parameters: ["i32", "i64"], result: "i32" },
   dlsym: { parameters: ["isize", "buffer"], result: "usize", optional: true },
   dladdr: { parameters: ["usize", "buffer"], result: "i32", optional: true },

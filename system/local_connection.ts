@@ -20,7 +20,7 @@ import {
 } from "./libc.ts";
 import { Family, NO_WAIT, POLL_ITEM_BYTES, PollEvent } from "./numbers.ts";
 import { Poller } from "./poller.ts";
-import { unixAddress } from "./unix_address.ts";
+import { unixAddress } from "./socket_address.ts";
 import { type SharedMemory, takeSharedMemory } from "./shared_memory.ts";
 
 type Frame = Uint8Array<ArrayBuffer>;
@@ -175,6 +175,7 @@ export class LocalConnection {
 /** Connects, also when so many others do that the system lets nobody wait. */
 function connect(connector: Connector, transfer: Transfer, fd: number, path: string): void {
   const address = unixAddress(path);
+  if (address === undefined) throw systemError(connector, "connect", Errno.ENAMETOOLONG);
   const empty = new Bytes(POLL_ITEM_BYTES);
   for (let attempt = 0; attempt < TRIES; attempt++) {
     if (connector.symbols.connect(fd, address, address.length) === 0) return;

@@ -123,5 +123,5 @@ export const Mapping = {
   FAILED: 2n ** 64n - 1n,
 } as const;
 
-/** For fallocate(2): the file keeps its size, and gives the pages in the range back. */
-export const PUNCH_HOLE: number = 1 | 2;
+/** For madvise(2) on Linux: pages of a shared file are given back, and read as zeros from then on. */
+export const REMOVE = 9;

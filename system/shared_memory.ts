@@ -10,7 +10,7 @@
 
 import { cString, harden, lengthOf } from "../zmq/library.ts";
 import { type Connector, control, type Libc, type Transfer, type TransferSymbols } from "./libc.ts";
-import { Control, Mapping, MemoryFile, NO_WAIT, PUNCH_HOLE, Seal } from "./numbers.ts";
+import { Control, Mapping, MemoryFile, NO_WAIT, REMOVE, Seal } from "./numbers.ts";
 
 /** As it was before a handler could replace it, and so choose an address. */
 const toBigInt = BigInt;
@@ -60,9 +60,11 @@ export class SharedMemory {
 /** Shared memory as its maker has it. */
 export interface OwnMemory {
   readonly memory: SharedMemory;
-  /** To be passed to the other process, and open until `release`. */
+  /** To be passed to the other process, and open until `passed`. */
   readonly fd: number;
-  /** Gives the pages of a part back to the system: it reads as zeros then. */
+  /** Closes the descriptor: the memory stays. */
+  passed(): void;
+  /** Gives the pages of a part back to the system: it reads as zeros then. Both are multiples of a page. */
   punch(at: number, count: number): void;
   /** Gives it up; the other process still has it. */
   release(): void;
@@ -70,7 +72,7 @@ export interface OwnMemory {
 
 /** Makes memory to be shared, all zeros and taken by no page yet; undefined: the system can't. */
 export function makeSharedMemory(libc: Libc, size: number): OwnMemory | undefined {
-  const { memfd_create, ftruncate, close, fallocate, munmap } = libc.symbols;
+  const { memfd_create, ftruncate, close, madvise, munmap } = libc.symbols;
   const flags = MemoryFile.CLOEXEC | MemoryFile.ALLOW_SEALING;
   const fd = memfd_create?.(cString("lane"), flags) ?? -1;
   if (fd < 0) return undefined;
@@ -86,11 +88,9 @@ export function makeSharedMemory(libc: Libc, size: number): OwnMemory | undefine
   return {
     memory: new SharedMemory(libc, address, size),
     fd,
-    punch: (at, count) => void fallocate?.(fd, PUNCH_HOLE, BigInt(at), BigInt(count)),
-    release: () => {
-      munmap(address, BigInt(size));
-      close(fd);
-    },
+    passed: () => void close(fd),
+    punch: (at, count) => void madvise(address + BigInt(at), BigInt(count), REMOVE),
+    release: () => void munmap(address, BigInt(size)),
   };
 }
 
