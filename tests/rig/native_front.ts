@@ -46,10 +46,14 @@ export class NativeFront {
   later = 0;
   readonly #content = new MemoryContent();
 
-  constructor(options: Partial<NativeSourceOptions> = {}, endpoint = "tcp://127.0.0.1:0") {
+  constructor(
+    options: Partial<NativeSourceOptions> = {},
+    endpoint = "tcp://127.0.0.1:0",
+    own?: Libc,
+  ) {
     libc ??= openLibc(locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path);
     const all = { ...DEFAULTS, ...options };
-    this.source = new NativeSource(libc, this.bodies, all, {
+    this.source = new NativeSource(own ?? libc, this.bodies, all, {
       mayRead: () => this.room > 0,
       request: (client, request) => {
         this.room--;
