@@ -83,7 +83,7 @@ export interface ServeOptions extends Hooks {
    * What clients are talked to with: sockets of the server's own, or libzmq's. With `curveSecretKey` it is
    * always libzmq's.
    *
-   * @default {"libzmq"}
+   * @default {"native"}
    */
   transport?: "native" | "libzmq";
   /**

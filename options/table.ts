@@ -154,7 +154,7 @@ const ROWS = {
   transport: row({
     group: "Access",
     kind: choice<"native" | "libzmq">(["native", "libzmq"]),
-    fallback: "libzmq",
+    fallback: "native",
     help: "sockets for clients: the server's own, or libzmq's; with keys always libzmq's",
   }),
   connectionBytes: row({

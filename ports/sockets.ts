@@ -222,7 +222,7 @@ type Bounds = SocketOptions & { ipv6: boolean; unreadBytes: number };
 
 /** Whether clients are talked to without libzmq: they have no keys. */
 function isNative({ transport, access }: SocketOptions): boolean {
-  return transport === "native" && access?.secretKey === undefined;
+  return transport !== "libzmq" && access?.secretKey === undefined;
 }
 
 /** Bounds unless they are given. */

@@ -23,7 +23,7 @@ Deno.test("resolveOptions has the documented defaults when nothing is set", () =
     maxConnections: undefined,
     maxConnectionsPerAddress: 256,
     keepAlive: 30_000,
-    transport: "libzmq",
+    transport: "native",
     connectionBytes: 64 * 1024 ** 2,
     handshakeTimeout: 10_000,
     heartbeatInterval: 30_000,
