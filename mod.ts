@@ -563,6 +563,8 @@ class PreforkServer implements Server {
     this.#cutShort = resolve;
     await Promise.race([this.#plane.close(linger), promise]);
     clearTimeout(timer);
+    // Closed or not, nothing of it may keep the program from ending.
+    this.#plane.abandon();
   }
 
   /** Also of a server that is not whole yet. */

@@ -208,7 +208,8 @@ export class BrokerLoop {
   send(command: LoopCommand): void {
     this.#obey(command);
     this.#again = true;
-    this.#worked();
+    // It comes every second, and mostly finds nothing to do: a server at rest is not told of that.
+    if (command.type !== "mend") this.#worked();
     this.#sockets.wake();
   }
 
@@ -344,7 +345,7 @@ export class BrokerLoop {
     for (let round = 0; round < ROUNDS; round++) {
       const read = this.#readLane() + this.#readSource() + this.#answerQuestions();
       if (read > 0 || this.#source.hasUnsent) this.#worked();
-      // Told before jobs are sent: a worker that is late must be retired before it gets one.
+      // Told before jobs are sent: a server on this thread retires a worker that is late before it gets one.
       this.#events.handOver();
       this.#sendEnded();
       this.#dispatch();
