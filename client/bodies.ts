@@ -40,11 +40,14 @@ export class Bodies {
       this.#shared = new Uint8Array(SHARED_BYTES);
       this.#used = 0;
     }
-    const room = this.#shared.subarray(this.#used);
-    const size = isText ? encoder.encodeInto(frame, room).written : frame.length;
-    if (!isText) room.set(frame);
-    this.#used += size;
-    return room.subarray(0, size);
+    const start = this.#used;
+    if (isText) {
+      this.#used += encoder.encodeInto(frame, this.#shared.subarray(start)).written;
+      return this.#shared.subarray(start, this.#used);
+    }
+    this.#used += frame.length;
+    this.#shared.set(frame, start);
+    return this.#shared.subarray(start, this.#used);
   }
 }
 

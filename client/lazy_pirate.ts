@@ -160,8 +160,8 @@ export class LazyPirate<T> {
     const steps = this.#steps;
     this.#steps = [];
     const isOver = (step: Step<T>) => step.do === "send" && !this.#requests.has(step.id);
+    if (!steps.some(isOver)) return steps;
     const unsent = new Set(steps.filter(isOver).map((step) => "id" in step ? step.id : undefined));
-    if (unsent.size === 0) return steps;
     return steps.filter((step) => !("id" in step && unsent.has(step.id)));
   }
 
