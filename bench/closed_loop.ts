@@ -81,7 +81,12 @@ export async function closedLoop(loop: Loop, ask: Ask): Promise<Figures> {
 /** The same bytes as a plain array: libraries have subclasses of it, over buffers that others share. */
 function plain(bytes: Uint8Array<ArrayBufferLike>): Uint8Array<ArrayBuffer> {
   const { buffer, byteOffset, byteLength } = bytes;
+  if (isPlain(bytes)) return bytes;
   return buffer instanceof ArrayBuffer
     ? new Uint8Array(buffer, byteOffset, byteLength)
     : new Uint8Array(bytes);
+}
+
+function isPlain(bytes: Uint8Array<ArrayBufferLike>): bytes is Uint8Array<ArrayBuffer> {
+  return bytes.constructor === Uint8Array && bytes.buffer instanceof ArrayBuffer;
 }

@@ -221,7 +221,8 @@ async function runConnections(bench: Bench): Promise<Section> {
   const title = `${count(wanted)} idle connections`;
   const lack = await whyMissing("idle");
   if (lack !== undefined) return sectionOf(title, [`Not measured, as ${lack}.`], []);
-  const flags = ["--max-connections", String(wanted * 2)];
+  // All at once, and from one address.
+  const flags = ["--max-connections", String(wanted * 2), "--max-connection-rate", "0"];
   await using server = await Server.start({ workers: 2, flags });
   bench.ledger.enter("before the connections", await server.load(dealer(100), numberOf(BEFORE)));
   const before = megabytes(server.pid);
