@@ -40,6 +40,9 @@ export class Service implements JobLog {
   #concurrency = 1;
   /** Asynchronous jobs that have ended. */
   #ended = 0;
+  /** Of the running ones, those that are risky; and whether `flush` follows as soon as none can end any more. */
+  #risky = 0;
+  #isSettling = false;
   readonly #bounds: ReplyBounds;
   /** serving → draining: takes no more jobs, and leaves when none is left */
   #state: "serving" | "draining" = "serving";
@@ -136,11 +139,13 @@ export class Service implements JobLog {
   /** Lets those asynchronous jobs end that have nothing to wait for, so that their replies share a message. */
   async #letReadyJobsEnd(): Promise<void> {
     let idle = 0;
+    this.#isSettling = true;
     for (let ended = this.#ended; this.#running.size > 0 && idle < IDLE_TURNS; idle++) {
       await undefined;
       if (this.#ended !== ended) idle = 0;
       ended = this.#ended;
     }
+    this.#isSettling = false;
   }
 
   async #finish(): Promise<void> {
@@ -185,6 +190,7 @@ export class Service implements JobLog {
       const result = callHandler(this.#handler, job, new JobContext(job, this));
       if (result instanceof Promise) {
         this.#running.set(job.id, job);
+        if (isRisky(job.header)) this.#risky++;
         this.#await(result, job);
         return;
       }
@@ -205,6 +211,7 @@ export class Service implements JobLog {
     job.end();
     this.#ended++;
     this.#running.delete(job.id);
+    if (isRisky(job.header)) this.#risky--;
     this.#startPending();
     // What was sent may have eaten a wake-up, and the loop may wait for the last job.
     this.#lane.wake();
@@ -245,8 +252,9 @@ export class Service implements JobLog {
     size: number = bytesOf(frames),
   ): void {
     const next = this.#pending[0]?.header;
+    const othersEnd = this.#isSettling && this.#risky === 0;
     // Another reply follows soon if another job does; the loop that would flush may be asleep.
-    const mayWait = next !== undefined && !isRisky(next) && !this.#lane.waiting;
+    const mayWait = (next === undefined ? othersEnd : !isRisky(next)) && !this.#lane.waiting;
     const header = { job, code, flags, micros: tookMs * 1000, frames: frames.length };
     this.#lane.reply(header, frames, size, mayWait, this.#now);
   }

@@ -1,0 +1,190 @@
+/** A worker's jobs without a connection: what a lane is told, and when replies may wait for others. */
+
+import { strict as assert } from "node:assert";
+import { FromWorker, type JobHeader, type ReplyHeader } from "../../wire/job.ts";
+import type { WorkerConfig } from "../../wire/worker_config.ts";
+import type { Handler } from "../../worker/handler.ts";
+import type { Orders, WorkerLane } from "../../worker/lane.ts";
+import { Service } from "../../worker/service.ts";
+
+type Frame = Uint8Array<ArrayBuffer>;
+
+/** A lane that gives its orders in rounds, and keeps what it is told. */
+class FakeLane implements WorkerLane {
+  readonly told: string[] = [];
+  readonly waiting = false;
+  readonly #rounds: ((orders: Orders) => void)[];
+
+  constructor(...rounds: ((orders: Orders) => void)[]) {
+    this.#rounds = rounds;
+  }
+
+  prepare(): void {}
+
+  read(orders: Orders): boolean {
+    this.#rounds.shift()?.(orders);
+    return false;
+  }
+
+  isReadable(): boolean {
+    return this.#rounds.length > 0;
+  }
+
+  reply({ job, code }: ReplyHeader, _: readonly Uint8Array[], __: number, mayWait: boolean): void {
+    this.told.push(`${code} to ${job}${mayWait ? ", may wait" : ""}`);
+  }
+
+  flush(): void {
+    if (this.told.at(-1)?.endsWith("may wait")) this.told.push("flush");
+  }
+
+  introduce(type: number): void {
+    this.told.push(type === FromWorker.READY ? "ready" : "loaded");
+  }
+
+  fail(_token: string, message: string): void {
+    this.told.push(`failed: ${message}`);
+  }
+
+  remark(type: number): void {
+    const names: Record<number, string> = {
+      [FromWorker.ALIVE]: "alive",
+      [FromWorker.LEAVING]: "leaving",
+      [FromWorker.RETIRE]: "retire",
+    };
+    this.told.push(names[type] ?? "?");
+  }
+
+  giveBack(job: number): void {
+    this.told.push(`back ${job}`);
+  }
+
+  log(level: string, job: number, message: string): void {
+    this.told.push(`${level} ${job}: ${message}`);
+  }
+
+  memory(): void {}
+
+  async wait(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+
+  rest(): undefined {}
+
+  wake(): void {}
+
+  close(): void {
+    this.told.push("closed");
+  }
+}
+
+const CLIENT = { identity: "", address: "", user: "" };
+
+function header(job: number, more: Partial<JobHeader> = {}): JobHeader {
+  return { job, attempt: 1, deadline: 0, requestTimeout: 0, frames: 1, client: CLIENT, ...more };
+}
+
+const body = (): Frame[] => [new Uint8Array(1)];
+
+/** Gives jobs of one round. */
+const jobs = (...headers: JobHeader[]) => (orders: Orders) =>
+  headers.forEach((each) => orders.job(each, body()));
+
+const stop = (orders: Orders) => orders.stop();
+
+async function toldBy(lane: FakeLane, handler: Handler, concurrency = 1): Promise<string[]> {
+  const config = { token: "t", concurrency, memoryInterval: 0 } as WorkerConfig;
+  const service = new Service(lane, { maxMessageSize: 1000, maxFrames: 10 });
+  await service.run({ default: handler }, config);
+  return lane.told;
+}
+
+const ENDS = ["leaving", "closed"];
+
+Deno.test("Service lets all replies but the last wait when jobs end at once", async () => {
+  const lane = new FakeLane(jobs(header(1), header(2), header(3)), stop);
+  assert.deepEqual(await toldBy(lane, (body) => body), [
+    "ready",
+    "200 to 1, may wait",
+    "200 to 2, may wait",
+    "200 to 3",
+    ...ENDS,
+  ]);
+});
+
+Deno.test("Service lets the replies of asynchronous jobs wait when they end together", async () => {
+  const lane = new FakeLane(jobs(header(1), header(2), header(3)), stop);
+  const handler = async (body: Uint8Array) => {
+    await undefined;
+    return body;
+  };
+  assert.deepEqual(await toldBy(lane, handler, 10), [
+    "ready",
+    "200 to 1, may wait",
+    "200 to 2, may wait",
+    "200 to 3, may wait",
+    "flush",
+    ...ENDS,
+  ]);
+});
+
+for (
+  const [what, risk] of Object.entries({ attempt: { attempt: 2 }, limit: { requestTimeout: 9 } })
+) {
+  Deno.test(`Service lets no reply wait while a job runs that has an ${what} to be careful of`, async () => {
+    const lane = new FakeLane(jobs(header(1), header(2, risk), header(3)), stop);
+    const handler = async (body: Uint8Array, { id }: { id: number }) => {
+      for (let turn = id === 2 ? 3 : 1; turn > 0; turn--) await undefined;
+      return body;
+    };
+    assert.deepEqual(await toldBy(lane, handler, 10), [
+      "ready",
+      "200 to 1",
+      "200 to 3",
+      "200 to 2",
+      ...ENDS,
+    ]);
+  });
+}
+
+Deno.test("Service sends what waits before it starts a job to be careful of", async () => {
+  const lane = new FakeLane(jobs(header(1), header(2, { attempt: 2 })), stop);
+  assert.deepEqual(await toldBy(lane, (body) => body), ["ready", "200 to 1", "200 to 2", ...ENDS]);
+});
+
+Deno.test("Service says that it lives, gives back what is too late, and answers what nobody waits for", async () => {
+  const lane = new FakeLane((orders) => {
+    orders.ask();
+    orders.job(header(1, { deadline: 1 }), body());
+    orders.job(header(2), body());
+    orders.cancel(2, 499);
+  }, stop);
+  const expected = ["ready", "alive", "499 to 2, may wait", "back 1", ...ENDS];
+  assert.deepEqual(await toldBy(lane, (body) => body), expected);
+});
+
+Deno.test("Service leaves when the broker is gone, and starts no job any more", async () => {
+  let started = 0;
+  const lane = new FakeLane((orders) => {
+    orders.job(header(1), body());
+    orders.lost();
+  });
+  const told = await toldBy(lane, (body) => {
+    started++;
+    return body;
+  });
+  assert.deepEqual([started, told], [0, ["ready", ...ENDS]]);
+});
+
+Deno.test("Service tells running jobs to stop when the broker is gone", async () => {
+  const reasons: unknown[] = [];
+  const lane = new FakeLane(jobs(header(1)), (orders) => orders.lost());
+  await toldBy(lane, (_, { signal }) =>
+    new Promise((_resolve, reject) => {
+      signal.addEventListener("abort", () => {
+        reasons.push(signal.reason.message);
+        reject(signal.reason);
+      });
+    }));
+  assert.deepEqual(reasons, ["The worker was interrupted"]);
+});
