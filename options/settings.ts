@@ -59,8 +59,7 @@ export interface ServeOptions extends Hooks {
   /** Addresses and CIDR ranges that may not connect; wins over `allow`. @default {[]} */
   deny?: string | string[];
   /**
-   * Maximum number of client connections at a time; 0: no limit. On tcp without keys a hostile peer
-   * with very many connections can crash the process.
+   * Maximum number of client connections at a time; 0: no limit. Each takes a file descriptor.
    *
    * @default {1024 if an endpoint is tcp, unless clients must have listed keys; else 0}
    */
