@@ -259,6 +259,7 @@ class PreforkServer implements Server {
         backend: premises.backend,
         lane,
         visits: logs.hasVisits,
+        traces: settings.logLevel === "debug",
       };
       const { plane, flaw } = openPlane(
         library,

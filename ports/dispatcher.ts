@@ -23,22 +23,24 @@ export class Dispatcher {
   readonly #lane: Lane;
   readonly #book: AccessBook | undefined;
   readonly #events: EventQueue;
+  readonly #traces: boolean;
   /** Jobs that workers have got since the start. */
   #jobs = 0;
   /** Jobs that are about to be sent, by their workers; empty between two calls. */
   readonly #groups = new Map<Worker<Body>, Job<Body>[]>();
 
-  /** `book`: undefined where there is no access log. */
+  /** `book`: undefined where there is no access log. `traces`: whether the log takes lines of level debug. */
   constructor(
     broker: Broker<Body>,
     lane: Lane,
     events: EventQueue,
-    book: AccessBook | undefined,
+    { book, traces }: { book: AccessBook | undefined; traces: boolean },
   ) {
     this.#broker = broker;
     this.#lane = lane;
     this.#events = events;
     this.#book = book;
+    this.#traces = traces;
   }
 
   /** Sends all jobs for which there is a worker; returns how many. */
@@ -46,7 +48,7 @@ export class Dispatcher {
     let jobs = 0;
     for (let next = this.#broker.next(now); next; next = this.#broker.next(now)) {
       jobs++;
-      if (this.#jobs++ % TRACE_EVERY === 0) this.#trace(next);
+      if (this.#traces && this.#jobs++ % TRACE_EVERY === 0) this.#trace(next);
       this.#book?.sent(next.job, now);
       const group = this.#groups.get(next.worker);
       if (next.worker.unsent !== undefined) this.#ask(next, now);

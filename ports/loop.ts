@@ -35,6 +35,8 @@ export type { AccessOptions };
 export interface LoopOptions extends LoopLimits, SocketOptions {
   /** Whether "visits" are told: there is an access log. */
   visits?: boolean;
+  /** Whether it is told why jobs went to their workers: the log takes lines of level debug. */
+  traces?: boolean;
   /**
    * Minimum time between two "worked" events, ms: nothing that the server does on them is more urgent.
    * @default {2}
@@ -107,7 +109,10 @@ export class BrokerLoop {
     const lane = this.#lane = sockets.lane;
     const book = options.visits ? new AccessBook((visit) => events.addVisit(visit)) : undefined;
     this.#book = book;
-    this.#dispatcher = new Dispatcher(broker, lane, events, book);
+    this.#dispatcher = new Dispatcher(broker, lane, events, {
+      book,
+      traces: options.traces ?? false,
+    });
     this.#replies = new Replies({ broker, source, bodies, events, book });
     this.#workers = new Workers({ broker, lane, events, access });
     this.#ticks = this.#listTicks();

@@ -26,10 +26,10 @@ class Stage {
   readonly worker: Peer;
   readonly #ended: Promise<void>;
 
-  constructor(answer: (event: LoopEvent) => LoopCommand | undefined) {
+  constructor(answer: (event: LoopEvent) => LoopCommand | undefined, traces = false) {
     const machine = { cpus: 2, cwd: () => "/" };
     const settings = resolveOptions({ frontend: "tcp://127.0.0.1:0" }, machine);
-    const options = { ...settings, backend: "tcp://127.0.0.1:0" };
+    const options = { ...settings, backend: "tcp://127.0.0.1:0", traces };
     this.loop = new BrokerLoop(locateLibrary(Deno.env.get("ZMQ_LIBRARY")), options, (event) => {
       this.events.push(structuredClone(event));
       const command = answer(event);
@@ -97,6 +97,18 @@ Deno.test("BrokerLoop tells nothing within send, and all in the order in which i
   await until("it has departed", () => stage.told.includes("departed"));
   assert.deepEqual(stage.told, ["ready", "diedBusy", "departed"]);
 });
+
+for (const traces of [true, false]) {
+  Deno.test(`BrokerLoop says why a job went to its worker, or not, when traces are ${traces}`, async () => {
+    await using stage = new Stage(() => undefined, traces);
+    stage.come();
+    stage.client.send("", "job");
+    await stage.worker.receive();
+    await until("that is told", () => stage.events.some(({ type }) => type === "worked"));
+    const lines = stage.events.filter(({ type }) => type === "log");
+    assert.equal(lines.length, traces ? 1 : 0);
+  });
+}
 
 Deno.test("BrokerLoop says that an endpoint can't be bound, and goes on at the old one", async () => {
   await using stage = new Stage(() => undefined);
