@@ -16,8 +16,8 @@ import { Context } from "../zmq/socket.ts";
 import { ms } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
-/** File descriptors that the server may have; it takes about 45 for itself. */
-const LIMIT = 64;
+/** File descriptors that the server may have; it takes about 55 for itself. */
+const LIMIT = 90;
 /** Clients that are served before, during and after the time in which no other client can connect. */
 const CLIENTS = 4;
 const SPAN = 5_000;
