@@ -276,7 +276,7 @@ export class NativeSource implements Source {
   /** @throws {SystemError} when it can't be bound. */
   bind(endpoint: string): string {
     const bound = this.#router.bind(endpoint);
-    this.#endpoints.push(bound);
+    if (!this.#endpoints.includes(bound)) this.#endpoints.push(bound);
     return bound;
   }
 

@@ -196,21 +196,32 @@ export class Router<T> implements Pollable {
   }
 
   /**
-   * Listens at one more endpoint, and returns the one really bound.
+   * Listens at one more endpoint, or anew at one whose file is gone, and returns the one really bound.
    *
    * @throws {SystemError} when it can't be bound.
    */
   bind(endpoint: string): string {
     const { ipv6, keepAlive } = this.#options;
     const listener = listenAt(this.#libc, endpoint, { ipv6, probes: probesOf(keepAlive) });
+    const known = this.#listeners.findIndex((known) => known.endpoint === listener.endpoint);
+    const index = known < 0 ? this.#listeners.length : known;
     try {
-      this.#epoll.add(listener.fd, LISTENERS + this.#listeners.length, PollEvent.IN);
+      this.#epoll.add(listener.fd, LISTENERS + index, PollEvent.IN);
     } catch (error) {
       listener.close();
       throw error;
     }
-    this.#listeners.push(listener);
+    this.#retire(this.#listeners[index]);
+    this.#listeners[index] = listener;
     return listener.endpoint;
+  }
+
+  /** Somebody has removed the file of a listener, and nobody can reach it any more: takes who has before. */
+  #retire(former: Listener | undefined): void {
+    if (former === undefined) return;
+    this.#accept(former);
+    this.#epoll.remove(former.fd);
+    former.close();
   }
 
   #accept(listener: Listener): void {

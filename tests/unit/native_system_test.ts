@@ -8,6 +8,7 @@ import { Poller } from "../../system/poller.ts";
 import { listenAt } from "../../system/stream_socket.ts";
 import { Errno } from "../../zmq/library.ts";
 import { testLibc } from "../rig/descriptors.ts";
+import { Folder } from "../rig/folder.ts";
 import { assertClean, bodyOf, NativeFront } from "../rig/native_front.ts";
 import { RawPeer } from "../rig/raw_peer.ts";
 import { bytes } from "../rig/text.ts";
@@ -156,4 +157,27 @@ Deno.test("NativeSource serves many clients, and slow ones, where the system has
   assertClean(front);
   peers[0]?.[Symbol.dispose]();
   poller.close();
+});
+
+Deno.test("NativeSource takes those who wait when it listens anew at a path whose file is gone, and keeps one listener", async () => {
+  using folder = new Folder();
+  const endpoint = `ipc://${folder.path}/socket`;
+  using front = new NativeFront({}, endpoint);
+  const files = () => [...Deno.readDirSync("/dev/fd")].length;
+  const before = files();
+  for (let times = 1; times <= 3; times++) {
+    const waiting = await RawPeer.dial(endpoint);
+    Deno.removeSync(`${folder.path}/socket`);
+    assert.equal(front.source.bind(endpoint), endpoint);
+    assert.equal(front.source.connections(), 1, "It was let in before its listener was closed");
+    await front.during(waiting.shakeHands());
+    const peer = await front.during(RawPeer.connect(endpoint));
+    await peer.write(message(["", "found"].map(bytes)));
+    assert.deepEqual(bodyOf(await front.request()), ["found"]);
+    waiting[Symbol.dispose]();
+    peer[Symbol.dispose]();
+    await front.until("they are gone", () => front.source.connections() === 0);
+    assert.deepEqual(front.source.endpoints, [endpoint]);
+    await front.until("no file more is open than before", () => files() === before);
+  }
 });
