@@ -27,6 +27,8 @@ export type WrongCounts = Readonly<Record<Wrong, number>>;
 
 /** Time between two reports, ms. */
 const REPORT_INTERVAL = 1000;
+/** Time between two looks whether there is something new, ms: it is asked for after everything that happens. */
+const LOOK_INTERVAL = 100;
 
 /** Reports what peers do wrong. */
 export class Wrongs {
@@ -45,6 +47,7 @@ export class Wrongs {
     undelivered: 0,
   };
   #reportAt = 0;
+  #lookAt = 0;
 
   /** Has reported nothing yet. */
   constructor(
@@ -59,6 +62,8 @@ export class Wrongs {
 
   /** Reports what is new; returns ms until that is due. */
   tick(now: number): number {
+    if (now < this.#lookAt) return this.#lookAt - now;
+    this.#lookAt = now + LOOK_INTERVAL;
     const counts = this.#counts();
     if (WRONGS.every(([wrong]) => counts[wrong] === this.#reported[wrong])) return Infinity;
     if (now < this.#reportAt) return this.#reportAt - now;

@@ -168,14 +168,15 @@ Deno.test("Wrongs reports what is new, at most once a second, with its number an
   };
   assert.deepEqual(linesAt(5000), [Infinity]);
   counts.denied = 2;
-  assert.deepEqual(linesAt(5001), [Infinity, ["denied connections", {
+  assert.deepEqual(linesAt(5050), [50], "It does not look after every message");
+  assert.deepEqual(linesAt(5100), [Infinity, ["denied connections", {
     count: 2,
     reason: "no key",
   }]]);
   counts.denied = 3;
   counts.malformed = 7;
-  assert.deepEqual(linesAt(5501), [500]);
-  assert.deepEqual(linesAt(6001), [
+  assert.deepEqual(linesAt(5501), [599]);
+  assert.deepEqual(linesAt(6100), [
     Infinity,
     ["denied connections", { count: 1, reason: "no key" }],
     ["malformed requests dropped", { count: 7 }],
