@@ -96,6 +96,8 @@ export interface Worker<B> extends Linked<Worker<B>> {
   readonly id: number;
   /** What it was given and has not answered, in order; the first ones run. */
   readonly jobs: JobTable<Job<B>>;
+  /** Jobs of these that are about to be sent, in an array that is used again: empty between two calls. */
+  readonly outgoing: Job<B>[];
   /** ready → retiring: given no more jobs → gone */
   state: "ready" | "retiring" | "gone";
   /** Undefined: all its handlers stop when they are told to. */
@@ -138,6 +140,7 @@ export function newWorker<B>(id: number, now: number): Worker<B> {
     id,
     links: noLinks(),
     jobs: new JobTable(),
+    outgoing: [],
     state: "ready",
     isolation: undefined,
     alone: false,

@@ -28,8 +28,8 @@ export class OrderWatch<B> {
   }
 
   /** Workers that have answered other jobs and kept the same one open since the last check. */
-  look(workers: Iterable<Worker<B>>, now: number): Worker<B>[] {
-    if (now < this.#lookAt) return [];
+  look(workers: Iterable<Worker<B>>, now: number): readonly Worker<B>[] {
+    if (now < this.#lookAt) return NOBODY;
     this.#lookAt = now + LOOK_INTERVAL;
     const before = this.#seen;
     this.#seen = new Map();
@@ -44,3 +44,5 @@ export class OrderWatch<B> {
     return lost;
   }
 }
+
+const NOBODY: readonly never[] = [];

@@ -26,8 +26,8 @@ export class Dispatcher {
   readonly #traces: boolean;
   /** Jobs that workers have got since the start. */
   #jobs = 0;
-  /** Jobs that are about to be sent, by their workers; empty between two calls. */
-  readonly #groups = new Map<Worker<Body>, Job<Body>[]>();
+  /** Workers that have jobs which are about to be sent; none between two calls. */
+  readonly #addressed: Worker<Body>[] = [];
 
   /** `book`: undefined where there is no access log. `traces`: whether the log takes lines of level debug. */
   constructor(
@@ -50,13 +50,16 @@ export class Dispatcher {
       jobs++;
       if (this.#traces && this.#jobs++ % TRACE_EVERY === 0) this.#trace(next);
       this.#book?.sent(next.job, now);
-      const group = this.#groups.get(next.worker);
       if (next.worker.unsent !== undefined) this.#ask(next, now);
-      else if (group === undefined) this.#groups.set(next.worker, [next.job]);
-      else group.push(next.job);
+      else this.#group(next);
     }
-    if (this.#groups.size > 0) this.#sendGroups(now);
+    if (this.#addressed.length > 0) this.#sendGroups(now);
     return jobs;
+  }
+
+  #group({ worker, job }: Assignment<Body>): void {
+    if (worker.outgoing.length === 0) this.#addressed.push(worker);
+    worker.outgoing.push(job);
   }
 
   /** A worker has shown that it lives: it gets the job that waited for that. */
@@ -82,11 +85,13 @@ export class Dispatcher {
   }
 
   #sendGroups(now: number): void {
-    for (const [worker, jobs] of this.#groups) {
+    for (const worker of this.#addressed) {
+      const jobs = worker.outgoing;
       const sent = this.#lane.send(worker, jobs, now);
       if (sent < jobs.length) this.#unsendable(worker, jobs.slice(sent), now);
+      jobs.length = 0;
     }
-    this.#groups.clear();
+    this.#addressed.length = 0;
   }
 
   /** The worker has just gone; what it said before that is still to be read. */

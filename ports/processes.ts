@@ -75,9 +75,13 @@ export class Processes {
     this.#departures.set(worker, { owesReason, deadline: now + DEPARTURE_GRACE });
   }
 
+  /** Whether processes have ended that were not taken yet. */
+  get hasDeparted(): boolean {
+    return this.#departures.size > 0;
+  }
+
   /** Takes the processes that have ended and whose messages were all read, or are overdue. */
   takeDeparted(now: number, isServing: (worker: number) => boolean): number[] {
-    if (this.#departures.size === 0) return NOBODY;
     const departed: number[] = [];
     for (const [worker, { owesReason, deadline }] of this.#departures) {
       const isOpen = isServing(worker) || owesReason && this.#isExpected(worker);
@@ -109,5 +113,3 @@ export class Processes {
     return token !== undefined && this.#workers.has(token);
   }
 }
-
-const NOBODY: number[] = [];

@@ -124,6 +124,7 @@ export class Replies {
   /** Sends the answers of the broker itself; returns whether there were any. */
   sendEnded(now: number): boolean {
     const all = this.#broker.takeEnded();
+    if (all.length === 0) return false;
     for (const { job, to, code, message, flags, last } of all) {
       for (const asker of to) this.#source.replyError(asker, code, flags, message, now);
       if (code === Code.workerDied || code === Code.handlerTimeout) {
@@ -138,7 +139,7 @@ export class Replies {
       this.#bodies.release(job.request.body);
       this.#broker.recycle(job);
     }
-    return all.length > 0;
+    return true;
   }
 
   /** Answers a request by the kept answer to an earlier one of its key; false if there is none. */

@@ -198,6 +198,7 @@ export class Workers {
    * the next one is overdue.
    */
   #takeLeave(now: number): number {
+    if (!this.#processes.hasDeparted) return Infinity;
     for (const number of this.#processes.takeDeparted(now, (number) => this.#workers.has(number))) {
       const worker = this.#workers.get(number);
       if (worker !== undefined) this.#forget(worker, "died", now);
@@ -210,6 +211,8 @@ export class Workers {
 
   /** Reports how many lines of the log were dropped; returns ms until the next report is due. */
   #reportDropped(now: number): number {
+    const wait = this.#lines.wait(now);
+    if (wait > 0) return wait;
     for (const { subject: worker, dropped: lines } of this.#lines.report(now)) {
       this.#events.add({ type: "dropped", worker, lines });
     }
