@@ -21,6 +21,8 @@ export interface Inlet {
   space(most: number): Bytes | undefined;
   /** So many bytes were put where `space` said, or have come and nobody wants them. The last ones end the frame. */
   received(count: number): void;
+  /** Whether more of the message may come now: there is room for it. */
+  mayGrow(): boolean;
   /** The connection is gone: the rest does not come. */
   drop(): void;
 }
@@ -53,6 +55,8 @@ export class Connection<T> implements Outlet {
   restMore = false;
   /** What takes in the message that has begun; undefined: none has. */
   inlet: Inlet | undefined = undefined;
+  /** Whether its message waits for room, and nothing is read. */
+  isHeld = false;
   /** Whether a large frame has just ended: another may begin, so not much is read that is to be copied. */
   isLarge = false;
 

@@ -137,6 +137,10 @@ export class Incoming<T> implements Inlet, Begun {
     if (this.#rest === 0 && !this.#more && this.#connection.isThere) this.#finish();
   }
 
+  mayGrow(): boolean {
+    return this.#stage !== "body" || this.#room.intake.mayGrow(this);
+  }
+
   drop(): void {
     this.#stage = "malformed";
     this.#dropBody();

@@ -16,7 +16,7 @@ const MAX_PROMISED = 64 * 1024 ** 2;
 
 /** What has begun and not ended. */
 export class Intake {
-  /** Maximum bytes that have come of such messages. */
+  /** With more bytes than this of such messages, only the oldest goes on. */
   limit: number;
   /** The oldest first. */
   readonly #begun = new Set<Begun>();
@@ -45,10 +45,20 @@ export class Intake {
     this.#begun.add(message);
   }
 
-  /** Bytes of it have come. If those of all are too many, the oldest message is given up, which may be this one. */
+  /** Bytes of it have come. */
   add(bytes: number): void {
     this.#bytes += bytes;
-    if (this.#bytes <= this.limit) return;
+  }
+
+  /** Whether more of a message may come: where all together have too many bytes, more of the oldest. */
+  mayGrow(message: Begun): boolean {
+    if (this.#bytes <= this.limit) return true;
+    for (const oldest of this.#begun) return oldest === message;
+    return true;
+  }
+
+  /** Others have waited for room too long: gives the oldest message up. */
+  giveUpOldest(): void {
     for (const oldest of this.#begun) {
       return oldest.giveUp("too many large messages were unfinished, and this one for longest");
     }

@@ -21,7 +21,7 @@ export interface LifetimeEvents<T> {
   giveUp(connection: Connection<T>, reason: string): void;
 }
 
-/** Maximum time between two looks at all connections, ms. */
+/** Maximum time between two looks at all connections once a peer has promised to be heard of, ms. */
 const MAX_LOOK_INTERVAL = 1000;
 /** Looks in one heartbeat interval. */
 const LOOKS = 4;
@@ -30,7 +30,7 @@ const LOOKS = 4;
 export class Lifetimes<T> {
   readonly #options: LifetimeOptions;
   readonly #events: LifetimeEvents<T>;
-  readonly #lookInterval: number;
+  #lookInterval: number;
   /** Those whose handshakes are under way, the oldest first. */
   readonly #shaking = new Set<Connection<T>>();
   readonly #open = new Set<Connection<T>>();
@@ -42,8 +42,7 @@ export class Lifetimes<T> {
     this.#options = options;
     this.#events = events;
     const { heartbeatInterval } = options;
-    const interval = heartbeatInterval === 0 ? Infinity : heartbeatInterval / LOOKS;
-    this.#lookInterval = Math.min(MAX_LOOK_INTERVAL, interval);
+    this.#lookInterval = heartbeatInterval === 0 ? Infinity : heartbeatInterval / LOOKS;
   }
 
   /** A connection was accepted. */
@@ -55,6 +54,12 @@ export class Lifetimes<T> {
   opened(connection: Connection<T>): void {
     this.#shaking.delete(connection);
     this.#open.add(connection);
+  }
+
+  /** A peer has said how long it may say nothing. */
+  promised(now: number): void {
+    this.#lookInterval = Math.min(MAX_LOOK_INTERVAL, this.#lookInterval);
+    this.#lookAt = Math.min(this.#lookAt, now + this.#lookInterval);
   }
 
   /** It was closed. */

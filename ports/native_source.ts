@@ -95,7 +95,7 @@ export class NativeSource implements Source {
     const maxWireBytes = maxFrameBytes + MAX_ENVELOPE_BYTES + MAX_HEAD_BYTES * maxFrames;
     this.#room = {
       bodies,
-      intake: new Intake(unreadBytes),
+      intake: new Intake(Math.max(unreadBytes, 2 * maxMessageSize)),
       limits: { maxMessageSize, maxFrames, maxFrameBytes, maxWireBytes },
       events: this.#incomingEvents(),
     };
@@ -110,6 +110,7 @@ export class NativeSource implements Source {
       plain: (connection, bytes, start, end) => this.#plain(connection, bytes, start, end),
       inlet: (connection) => this.#inlet(connection),
       refusal: (address, open) => this.#events.refusal(address, open),
+      makeRoom: () => this.#room.intake.giveUpOldest(),
       broken: ({ address }, reason) => {
         this.#malformed++;
         this.#lastMalformed = { address, reason };
@@ -389,7 +390,7 @@ export class NativeSource implements Source {
 
   set unreadBytes(bytes: number) {
     this.#router.unread.limit = bytes;
-    this.#room.intake.limit = bytes;
+    this.#room.intake.limit = Math.max(bytes, 2 * this.#room.limits.maxMessageSize);
   }
 
   flush(now: number): void {

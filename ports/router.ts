@@ -46,6 +46,8 @@ export interface RouterEvents<T> extends Omit<FrameEvents<T>, "command" | "broke
   refusal(address: string, open: Arrivals): string | undefined;
   /** A peer has broken the protocol, and its connection was closed. */
   broken(connection: Connection<T>, reason: string): void;
+  /** Messages have waited for room too long: some is to be made. */
+  makeRoom(): void;
   /** A connection is gone, and so many messages to it were not taken. */
   gone(connection: Connection<T>, undelivered: number): void;
 }
@@ -72,6 +74,8 @@ const READ_BYTES = 32_768;
 const SIP_BYTES = 512;
 /** Bytes of a large frame that are read before the next peer has its turn. */
 const LARGE_TURN_BYTES = 1024 ** 2;
+/** When messages have waited so long for room that another one has, that one is given up, ms. */
+const HOLD_MS = 5000;
 /** Connections that are accepted in a turn. */
 const ACCEPTS = 64;
 /** While the system has no descriptor left, nobody is accepted for this long, ms. */
@@ -109,6 +113,9 @@ export class Router<T> implements Pollable {
   readonly #byIdentity = new Map<string, Connection<T>>();
   /** Connections that have sent more than may be told of for now. */
   #parked: Connection<T>[] = [];
+  /** Connections whose messages wait for room, and since when none could go on, ms. */
+  readonly #held = new Set<Connection<T>>();
+  #heldSince = 0;
   /** What is left of one read, and what comes with the next. */
   readonly #buffer = new Uint8Array(2 * READ_BYTES);
   /** Events that the last wait has found, and the next of them. */
@@ -336,6 +343,7 @@ export class Router<T> implements Pollable {
     this.#table[place] = undefined;
     this.#freed.push(place);
     this.#lifetimes.closed(connection);
+    this.#held.delete(connection);
     this.#arrivals.leave(address);
     const key = keyOf(identity);
     if (this.#byIdentity.get(key) === connection) this.#byIdentity.delete(key);
@@ -370,6 +378,7 @@ export class Router<T> implements Pollable {
     this.#now = now;
     const before = this.#reader.messages;
     if (this.#parked.length > 0) this.#resume();
+    if (this.#held.size > 0) this.#goOn();
     if (this.#next === this.#found && this.#isStirred) this.#wait();
     const end = this.#found > this.#next ? performance.now() + TURN_MS : 0;
     while (this.#next < this.#found && this.#events.mayRead()) {
@@ -406,6 +415,35 @@ export class Router<T> implements Pollable {
     }
   }
 
+  /** Nothing more is read of a message that has begun, until there is room. */
+  #hold(connection: Connection<T>): void {
+    connection.isHeld = true;
+    if (this.#held.size === 0) this.#heldSince = this.#now;
+    this.#held.add(connection);
+    this.#epoll.change(connection.fd, connection.place, PollEvent.RDHUP);
+  }
+
+  #goOn(): void {
+    for (const connection of this.#held) {
+      if (connection.inlet?.mayGrow() === false) continue;
+      this.#held.delete(connection);
+      this.#heldSince = this.#now;
+      connection.isHeld = false;
+      this.#epoll.change(connection.fd, connection.place, READABLE);
+    }
+  }
+
+  /** Makes room when nobody could go on for too long; returns ms until that is so. */
+  #makeRoom(now: number): number {
+    if (this.#held.size === 0) return Infinity;
+    const left = this.#heldSince + HOLD_MS - now;
+    if (left > 0) return left;
+    this.#events.makeRoom();
+    this.#heldSince = now;
+    this.#goOn();
+    return this.#held.size === 0 ? Infinity : HOLD_MS;
+  }
+
   #stir(token: number, events: number): void {
     if (token >= LISTENERS) {
       const listener = this.#listeners[token - LISTENERS];
@@ -414,6 +452,11 @@ export class Router<T> implements Pollable {
     }
     const connection = this.#table[token];
     if (connection === undefined) return;
+    if (connection.isHeld) {
+      if ((events & (HUNG_UP | PollEvent.RDHUP)) !== 0) this.close(connection);
+      return;
+    }
+    if (connection.inlet?.mayGrow() === false) return this.#hold(connection);
     const size = connection.rest > 0 ? this.#receiveRest(connection) : this.#receive(connection);
     if (size > 0) connection.heardAt = this.#now;
     // Whatever was sent before the end has been read by now.
@@ -467,6 +510,7 @@ export class Router<T> implements Pollable {
   #obey(connection: Connection<T>, command: Command): void {
     if (command.name !== "PING") return;
     connection.timeToLive = command.timeToLive;
+    if (command.timeToLive > 0) this.#lifetimes.promised(this.#now);
     const pong = buildPong(command.context);
     // Behind what it does not take, one answer is as good as many.
     if (connection.backlog === undefined) this.#say(connection, pong);
@@ -528,7 +572,7 @@ export class Router<T> implements Pollable {
   /** Does what is due; returns ms until something is. */
   tick(now: number): number {
     this.#now = now;
-    return Math.min(this.#lifetimes.tick(now), this.#acceptAgain(now));
+    return Math.min(this.#lifetimes.tick(now), this.#acceptAgain(now), this.#makeRoom(now));
   }
 
   /** Takes no more connections: those that are there stay. */

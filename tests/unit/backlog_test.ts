@@ -143,7 +143,7 @@ function share() {
   return { unread: 0, progressAt: 0, droppedAt: 0 };
 }
 
-Deno.test("Intake gives up the message that is unfinished for longest when all have too many bytes", () => {
+Deno.test("Intake lets only the oldest message go on when all have too many bytes, and gives that up", () => {
   const given: string[] = [];
   const intake = new Intake(1000);
   const begin = (name: string) => {
@@ -159,11 +159,13 @@ Deno.test("Intake gives up the message that is unfinished for longest when all h
   const second = begin("second");
   add(second, 500);
   add(first, 500);
-  assert.deepEqual(given, []);
+  assert.deepEqual([intake.mayGrow(first), intake.mayGrow(second)], [true, true]);
   add(second, 1);
-  assert.deepEqual(given, ["first"]);
+  assert.deepEqual([intake.mayGrow(first), intake.mayGrow(second)], [true, false]);
+  intake.giveUpOldest();
+  assert.deepEqual([given, intake.mayGrow(second)], [["first"], true]);
   add(second, 600);
-  assert.deepEqual(given, ["first", "second"]);
+  assert(intake.mayGrow(second));
 });
 
 Deno.test("Intake promises 64 MiB at most that have not come", () => {

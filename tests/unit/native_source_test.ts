@@ -216,7 +216,13 @@ Deno.test("NativeSource ends the oldest of those that never end their large mess
       await front.during(peer.write(half));
     }
     using innocent = await connect(front);
-    await front.during(innocent.write(message([EMPTY, new Uint8Array(400_000).fill(7)])));
+    const request = innocent.write(message([EMPTY, new Uint8Array(400_000).fill(7)]));
+    // What can't be read yet is read once the oldest has had its time.
+    await front.until("some of it is read", () => front.source.connections() === 5);
+    for (let turn = 0; turn < 50; turn++) front.turn();
+    assert.deepEqual([front.asked.length, front.source.connections()], [0, 5]);
+    front.later += 5001;
+    await front.during(request);
     assert.equal((await front.request()).bytes, 400_000);
     const [oldest, , , newest] = peers;
     assert.match(await front.during(oldest?.ended() ?? Promise.reject()), /unfinished/);
