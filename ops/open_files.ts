@@ -64,8 +64,8 @@ export class OpenFiles {
       this.#files = this.#count();
       this.#judge();
     }
-    if (this.#supply === "none") return this.#countedAt + COUNT_INTERVAL - now;
-    return this.#files === undefined ? Infinity : this.#countedAt + REST_INTERVAL - now;
+    const interval = this.#supply === "none" ? COUNT_INTERVAL : REST_INTERVAL;
+    return this.#countedAt + interval - now;
   }
 
   /**
