@@ -131,6 +131,8 @@ export class BrokerLoop {
       },
       gone: (client) => {
         for (const job of broker.disconnect(client, this.#now)) this.#dispatcher.cancel(job);
+        // It may be all that was read, and counts as no message.
+        this.#worked();
       },
       stalled: (client) => broker.refuseWaiting(client, STALLED),
       catchUp: () => {
@@ -154,7 +156,10 @@ export class BrokerLoop {
       mayLog: (worker, bytes) => this.#workers.mayLog(worker, bytes, this.#now),
       log: (worker, line) => this.#workers.log(worker, line),
       retiring: (worker) => this.#workers.leaving(worker),
-      gone: (worker, end) => this.#workers.gone(worker, end, this.#now),
+      gone: (worker, end) => {
+        this.#workers.gone(worker, end, this.#now);
+        this.#worked();
+      },
     };
   }
 
