@@ -22,6 +22,8 @@ export interface IncomingLimits {
   /** Maximum bytes of a frame, and of a message as it goes over the wire: larger ones are not even read to their end. */
   readonly maxFrameBytes: number;
   readonly maxWireBytes: number;
+  /** The same of its frames: what is beyond takes no memory, but time. */
+  readonly maxWireFrames: number;
 }
 
 /** What is told of messages. */
@@ -60,8 +62,9 @@ export class Incoming<T> implements Inlet, Begun {
   /** Bytes and frames of the body, those that were dropped included. */
   bytes = 0;
   frames = 0;
-  /** Bytes over the wire. */
+  /** Bytes and frames over the wire. */
   #wire = 0;
+  #wireFrames = 0;
   /** The body's frames that have come: `#filled` bytes of them. */
   #body: Body | undefined;
   #sizes: number[] = [];
@@ -94,6 +97,7 @@ export class Incoming<T> implements Inlet, Begun {
       this.bytes =
       this.frames =
       this.#wire =
+      this.#wireFrames =
         0;
     this.#sizes = [];
     this.#filled = this.#rest = 0;
@@ -157,15 +161,16 @@ export class Incoming<T> implements Inlet, Begun {
   /** Counts a frame as it goes over the wire; false: the connection is closed, as there is no end of it. */
   #count(size: number): boolean {
     if (!this.#connection.isThere) return false;
-    const { maxFrameBytes, maxWireBytes } = this.#room.limits;
+    const { maxFrameBytes, maxWireBytes, maxWireFrames } = this.#room.limits;
     this.#wire += headBytes(size) + size;
-    if (size <= maxFrameBytes && this.#wire <= maxWireBytes) return true;
-    this.giveUp(
-      size > maxFrameBytes
-        ? `a frame must have at most ${maxFrameBytes} bytes`
-        : `a message must end within ${maxWireBytes} bytes`,
-    );
-    return false;
+    this.#wireFrames++;
+    if (size > maxFrameBytes) this.giveUp(`a frame must have at most ${maxFrameBytes} bytes`);
+    else if (this.#wire > maxWireBytes) {
+      this.giveUp(`a message must end within ${maxWireBytes} bytes`);
+    } else if (this.#wireFrames > maxWireFrames) {
+      this.giveUp(`a message must end within ${maxWireFrames} frames`);
+    }
+    return this.#connection.isThere;
   }
 
   #takeEnvelope(bytes: Bytes, start: number, size: number, more: boolean): void {

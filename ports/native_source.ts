@@ -17,6 +17,7 @@ import {
   buildStatus,
   Code,
   MAX_ENVELOPE_BYTES,
+  MAX_ENVELOPE_FRAMES,
   parseRequestHeader,
   type RequestHeader,
 } from "../wire/request.ts";
@@ -54,6 +55,8 @@ const DIRECT_BYTES = 16_384;
 const JUDGE_INTERVAL = 100;
 /** Time between two tries to send slow clients what is left for them at the end, ms. */
 const LINGER_INTERVAL = 5;
+/** A message of so many frames is always read to its end, so that 413 can be told. */
+const LEAST_WIRE_FRAMES = 100_000;
 /** Messages in the making that are kept to be used again. */
 const MAX_SPARES = 64;
 
@@ -93,10 +96,11 @@ export class NativeSource implements Source {
     const { maxMessageSize, maxFrames, unreadBytes } = options;
     const maxFrameBytes = 2 * maxMessageSize + MAX_ENVELOPE_BYTES;
     const maxWireBytes = maxFrameBytes + MAX_ENVELOPE_BYTES + MAX_HEAD_BYTES * maxFrames;
+    const maxWireFrames = MAX_ENVELOPE_FRAMES + Math.max(2 * maxFrames, LEAST_WIRE_FRAMES);
     this.#room = {
       bodies,
       intake: new Intake(Math.max(unreadBytes, 2 * maxMessageSize)),
-      limits: { maxMessageSize, maxFrames, maxFrameBytes, maxWireBytes },
+      limits: { maxMessageSize, maxFrames, maxFrameBytes, maxWireBytes, maxWireFrames },
       events: this.#incomingEvents(),
     };
     this.#bodies = bodies;

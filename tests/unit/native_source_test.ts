@@ -173,6 +173,11 @@ const BROKEN: [what: string, sent: Uint8Array, reason: RegExp][] = [
     message([EMPTY, ...Array(3).fill(new Uint8Array(100_000)), EMPTY]),
     /must end within 202138 bytes/,
   ],
+  [
+    "sends empty frames without end",
+    message([EMPTY, ...Array(100_050).fill(EMPTY)]),
+    /must end within 100016 frames/,
+  ],
   ["sends a frame with unknown flags", Uint8Array.of(8, 0), /no frame begins so/],
   ["sends a command in two frames", Uint8Array.of(5, 0), /no frame begins so/],
   ["sends a malformed command", command("PING", EMPTY), /a command is malformed/],
