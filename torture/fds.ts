@@ -9,10 +9,12 @@ import { Folder } from "../tests/rig/folder.ts";
 import { Peer } from "../tests/rig/peer.ts";
 import { serverFlags } from "../tests/rig/permissions.ts";
 import { ENVIRONMENT, ServerProcess } from "../tests/rig/server_process.ts";
+import type { Transport } from "../tests/rig/transports.ts";
 import { until } from "../tests/rig/wait.ts";
 import { SocketType } from "../zmq/library.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { Context } from "../zmq/socket.ts";
+import { onEachTransport } from "./each_transport.ts";
 import { ms } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
@@ -63,9 +65,9 @@ interface Effect {
   recovery: number;
 }
 
-async function withstand(crowd: Crowd, scale: Scale): Promise<Effect> {
+async function withstand(crowd: Crowd, scale: Scale, transport: Transport): Promise<Effect> {
   using folder = new Folder();
-  await using server = await startShort(folder);
+  await using server = await startShort(folder, transport);
   const { endpoint } = server;
   const shape = { endpoint, clients: CLIENTS, window: 1, size: 16, duration: SPAN };
   const quiet = await runLoad(shape);
@@ -95,18 +97,25 @@ const RAN_OUT =
   "file descriptors ran out, new clients and workers must wait: raise LimitNOFILE= or ulimit -n, or set maxConnections";
 
 /** A server that may open few files. */
-async function startShort(folder: Folder): Promise<ServerProcess> {
+async function startShort(folder: Folder, { args }: Transport): Promise<ServerProcess> {
   const script = `#!/bin/sh\nulimit -n ${LIMIT}\nexec '${Deno.execPath()}' "$@"\n`;
   const program = folder.write("deno", script);
   Deno.chmodSync(program, 0o755);
   const permissions = serverFlags({ env: ENVIRONMENT });
-  const server = await ServerProcess.start({ args: ["--workers", "2"], program, permissions });
+  const server = await ServerProcess.start({
+    args: ["--workers", "2", ...args],
+    program,
+    permissions,
+  });
   await server.line("worker ready", 2);
   return server;
 }
 
-async function runOut(scale: Scale): Promise<Outcome> {
-  const effects = [await withstand(silent, scale), await withstand(idle, scale)];
+async function runOut(scale: Scale, transport: Transport): Promise<Outcome> {
+  const effects = [
+    await withstand(silent, scale, transport),
+    await withstand(idle, scale, transport),
+  ];
   return {
     reached: effects.every((effect) => isGood(effect, scale)),
     measured: effects.map(inWords).join("; "),
@@ -130,7 +139,7 @@ function inWords({ quiet, crowded, recovery }: Effect, index: number): string {
 /** A server that has no file descriptor left. */
 export const scenarios: Scenario[] = [{
   id: "R15",
-  title: `${LIMIT} file descriptors, and 1,000 connections that only wait`,
+  title: `${LIMIT} file descriptors, and 1,000 connections that only wait, on each transport`,
   figure: `99 % ≤ ${SLOWER} × the quiet run's; serves again within ${RECOVERY / 1000} s`,
-  run: runOut,
+  run: onEachTransport(runOut),
 }];

@@ -10,6 +10,7 @@ import { Peer } from "../tests/rig/peer.ts";
 import { randomNumbers } from "../tests/rig/random.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
 import { bytes, text } from "../tests/rig/text.ts";
+import type { Transport } from "../tests/rig/transports.ts";
 import { until } from "../tests/rig/wait.ts";
 import {
   buildRequestHeader,
@@ -18,6 +19,7 @@ import {
   MAX_ENVELOPE_FRAMES,
   parseRequestHeader,
 } from "../wire/request.ts";
+import { onEachTransport } from "./each_transport.ts";
 import { describe, isFlawless } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
@@ -30,6 +32,8 @@ const BURST = 500;
 const MAX_FRAMES = 50;
 const MAX_BYTES = 100_000;
 const LARGEST = 65_536;
+/** Bytes of a message that is read to its end. */
+const MOST_BYTES = 2 * MAX_BYTES;
 const HEADER_BYTES = 20;
 const EMPTY = new Uint8Array(0);
 /** What no random message is. */
@@ -38,9 +42,9 @@ const LAST_WORD = bytes("that was all of this burst");
 /** Good clients along with the noise. */
 const TRAFFIC = { clients: 4, window: 4, size: 100, correlate: true, grace: 30_000 };
 
-async function randomMessages(scale: Scale): Promise<Outcome> {
+async function randomMessages(scale: Scale, transport: Transport): Promise<Outcome> {
   const limits = ["--max-frames", `${MAX_FRAMES}`, "--max-message-size", `${MAX_BYTES}`];
-  const args = ["--workers", "1", "--backend", "tcp://127.0.0.1:0", ...limits];
+  const args = ["--workers", "1", "--backend", "tcp://127.0.0.1:0", ...limits, ...transport.args];
   await using server = await ServerProcess.start({ args });
   await using load = startLoad({ ...TRAFFIC, endpoint: server.endpoint });
   const count = scale.of(MESSAGES);
@@ -178,7 +182,15 @@ class Noise {
   message(): Frame[] {
     const many = this.#random(500) === 0;
     const length = 1 + this.#random(many ? 3 * MAX_FRAMES : 7);
-    return Array.from({ length }, () => this.#frame());
+    const frames: Frame[] = [];
+    let bytes = 0;
+    while (frames.length < length) {
+      const frame = this.#frame();
+      bytes += frame.length;
+      // What goes beyond ends its connection.
+      frames.push(bytes > MOST_BYTES ? EMPTY : frame);
+    }
+    return frames;
   }
 
   #frame(): Frame {
@@ -210,7 +222,7 @@ class Noise {
 export const scenarios: Scenario[] = [{
   id: "R11",
   title:
-    "1,000,000 random messages at the frontend and as many at the backend, along with good clients",
+    "1,000,000 random messages at the frontend and as many at the backend, along with good clients, on each transport",
   figure: "0 crashes, 0 wrong replies; each dropped and counted, or answered as it must be",
-  run: randomMessages,
+  run: onEachTransport(randomMessages),
 }];

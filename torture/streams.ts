@@ -9,7 +9,9 @@ import { openFiles } from "../tests/rig/processes.ts";
 import { randomNumbers } from "../tests/rig/random.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
 import { bytes } from "../tests/rig/text.ts";
+import type { Transport } from "../tests/rig/transports.ts";
 import { pause, until } from "../tests/rig/wait.ts";
+import { onEachTransport } from "./each_transport.ts";
 import { describe, isFlawless } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
@@ -28,8 +30,8 @@ const PATIENCE = 2000;
 const TRAFFIC = { clients: 4, window: 4, size: 100, correlate: true, grace: 30_000 };
 
 /** Raw connections say anything but ZMTP, or nearly ZMTP. */
-async function randomStreams(scale: Scale): Promise<Outcome> {
-  const args = ["--workers", "2", "--backend", "tcp://127.0.0.1:0"];
+async function randomStreams(scale: Scale, transport: Transport): Promise<Outcome> {
+  const args = ["--workers", "2", "--backend", "tcp://127.0.0.1:0", ...transport.args];
   await using server = await ServerProcess.start({ args });
   const before = await quietFds(server);
   await using load = startLoad({ ...TRAFFIC, endpoint: server.endpoint });
@@ -285,8 +287,9 @@ class Streams {
 /** Peers that send random bytes. */
 export const scenarios: Scenario[] = [{
   id: "R12",
-  title: "100,000 random byte streams at both tcp ports, along with good clients",
+  title:
+    "100,000 random byte streams at both tcp ports, along with good clients, on each transport",
   figure:
     `0 crashes, but for libzmq's own where an automatic identity is guessed; fds ± ${FD_MARGIN}`,
-  run: randomStreams,
+  run: onEachTransport(randomStreams),
 }];

@@ -5,7 +5,7 @@ import { header } from "../rig/messages.ts";
 import { askOnce } from "../rig/peer.ts";
 import type { ServerProcess } from "../rig/server_process.ts";
 import { until } from "../rig/wait.ts";
-import type { Gate } from "./transports.ts";
+import type { Gate } from "./stages.ts";
 import {
   type Ability,
   type Fill,
@@ -14,7 +14,7 @@ import {
   type Player,
   shown,
 } from "./player.ts";
-import { MAX_BYTES, MAX_FRAME_BYTES, MAX_FRAMES } from "./transports.ts";
+import { MAX_BYTES, MAX_FRAME_BYTES, MAX_FRAMES } from "./stages.ts";
 
 /** Who plays, and where. */
 export interface Scene {

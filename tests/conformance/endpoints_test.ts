@@ -5,7 +5,8 @@ import { runServer } from "../rig/commands.ts";
 import { Folder } from "../rig/folder.ts";
 import { askOnce, Peer } from "../rig/peer.ts";
 import { ServerProcess } from "../rig/server_process.ts";
-import { testEach, type Transport } from "./transports.ts";
+import type { Transport } from "../rig/transports.ts";
+import { testEach } from "./stages.ts";
 
 const hasIPv6 = await canListen("::1");
 

@@ -9,7 +9,8 @@ import { ServerProcess } from "../rig/server_process.ts";
 import { bytes } from "../rig/text.ts";
 import { pause, until } from "../rig/wait.ts";
 import { command, message, nullReady } from "../rig/zmtp.ts";
-import { MAX_FRAMES, Stages, testEach, type Transport } from "./transports.ts";
+import type { Transport } from "../rig/transports.ts";
+import { MAX_FRAMES, Stages, testEach } from "./stages.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 type Random = (below: number) => number;

@@ -8,7 +8,7 @@ import { randomNumbers } from "../rig/random.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import { bytes, text } from "../rig/text.ts";
 import { until } from "../rig/wait.ts";
-import { TRANSPORTS } from "./transports.ts";
+import { TRANSPORTS } from "../rig/transports.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

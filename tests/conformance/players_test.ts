@@ -6,7 +6,7 @@ import { removeZeromq } from "../rig/foreign.ts";
 import { until } from "../rig/wait.ts";
 import { CASES } from "./cases.ts";
 import { C, JAVA, type Kind, NODE, Player, PYZMQ } from "./player.ts";
-import { Stages } from "./transports.ts";
+import { Stages } from "./stages.ts";
 
 // ZMTP 2.0, which JeroMQ speaks, is refused by libzmq where connections are counted.
 const uncounted = ["--max-connections", "0", "--max-connections-per-address", "0"];

@@ -9,15 +9,8 @@ import { ServerProcess } from "../rig/server_process.ts";
 import { bytes, text } from "../rig/text.ts";
 import { until } from "../rig/wait.ts";
 import { command, greeting, message, nullReady } from "../rig/zmtp.ts";
-import {
-  MAX_BYTES,
-  MAX_FRAME_BYTES,
-  MAX_FRAMES,
-  Stages,
-  testEach,
-  type Version,
-  VERSIONS,
-} from "./transports.ts";
+import { type Version, VERSIONS } from "../rig/transports.ts";
+import { MAX_BYTES, MAX_FRAME_BYTES, MAX_FRAMES, Stages, testEach } from "./stages.ts";
 
 const EMPTY = new Uint8Array(0);
 const MORE = 1;

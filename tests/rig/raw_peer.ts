@@ -154,6 +154,13 @@ export class RawPeer {
     return new TextDecoder("latin1").decode(this.#heard);
   }
 
+  /** Resolves when the server ends the connection, whenever that is; what it says until then is dropped. */
+  async gone(): Promise<void> {
+    const chunk = new Uint8Array(65_536);
+    while (await this.#connection.read(chunk) !== null);
+    this.#ended = true;
+  }
+
   /** Whether the server has ended the connection, as far as was read. */
   get isEnded(): boolean {
     return this.#ended;

@@ -1,42 +1,10 @@
-/**
- * The transports and lanes that must behave alike, and the servers on which the tests of a file find out whether they
- * do. Not here: what is tried.
- */
+/** The servers of each transport on which the tests of a file find out whether they behave alike. */
 
 import { strict as assert } from "node:assert";
 import { Folder } from "../rig/folder.ts";
 import { Peer } from "../rig/peer.ts";
 import { ServerProcess } from "../rig/server_process.ts";
-
-/** A way for clients to reach the server. */
-export interface Transport {
-  name: "libzmq" | "native";
-  args: readonly string[];
-  /** The oldest ZMTP that is served over tcp and over ipc. */
-  oldest: Record<"tcp" | "ipc", Version>;
-  /** Whether a message of too many frames or bytes is ended while it arrives, and not after it. */
-  endsEndless: boolean;
-}
-
-/** ZMTP's versions, the oldest first. */
-export const VERSIONS = ["1.0", "2.0", "3.0", "3.1"] as const;
-export type Version = typeof VERSIONS[number];
-
-/** All transports. libzmq refuses what is older than ZMTP 3.0 where connections are counted, which is the default of tcp. */
-export const TRANSPORTS: readonly Transport[] = [
-  {
-    name: "libzmq",
-    args: ["--transport", "libzmq"],
-    oldest: { tcp: "3.0", ipc: "1.0" },
-    endsEndless: false,
-  },
-  {
-    name: "native",
-    args: ["--transport", "native"],
-    oldest: { tcp: "2.0", ipc: "2.0" },
-    endsEndless: true,
-  },
-];
+import { type Transport, TRANSPORTS } from "../rig/transports.ts";
 
 /** Bytes and frames that a message may have on a shared server. */
 export const MAX_BYTES = 2 * 1024 * 1024;
