@@ -46,11 +46,11 @@ Options:
   --quick         take less than 2 minutes, with figures that vary more
   --check         only check that all replies are right, in a minute, as CI does
   --only LIST     run only these scenarios, separated by commas:
-                  ${SCENARIOS.map(({ name }) => name).join(", ")}
+                  ${rows(SCENARIOS.map(({ name }) => name))}
   --seconds N     length of each measurement
   --pairs N       how often two things are compared
   --peers LIST    compare the server with these only, separated by commas:
-                  ${OTHERS.join(", ")}
+                  ${rows(OTHERS)}
   --transport T   how the server speaks to clients: native or libzmq
   --json          print JSON instead of tables
   --write         put the tables into bench/README.md too
@@ -58,6 +58,14 @@ Options:
 
 Exit status: 0 all replies were right, 1 some were lost or wrong, 2 usage. A slow server is not a
 failure.`;
+}
+
+/** Names for the help, a few to a row. */
+function rows(names: readonly string[]): string {
+  const ROW = 6;
+  const starts = names.map((_, index) => index).filter((index) => index % ROW === 0);
+  return starts.map((start) => names.slice(start, start + ROW).join(", "))
+    .join(`,\n${" ".repeat(18)}`);
 }
 
 const Exit = { ok: 0, failed: 1, usage: 2 } as const;

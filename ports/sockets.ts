@@ -72,7 +72,7 @@ export interface SocketEvents {
 export class Sockets {
   readonly #memory: FreedMemory;
   /** Undefined where no socket is libzmq's. */
-  readonly #zmq: ZmqGround | undefined;
+  #zmq: ZmqGround | undefined;
   readonly #files: IpcFiles;
   readonly #poller: Poller;
   /** The endpoints really bound for clients. */
@@ -92,28 +92,28 @@ export class Sockets {
     const { frontend, backend } = options;
     const libc = openLibc(library.path);
     this.#memory = reuseFreedMemory(library.path);
-    const zmq = this.#zmq = new ZmqGround(library);
+    const ground = () => this.#zmq ??= new ZmqGround(library);
     const files = this.#files = new IpcFiles(library);
     const bounds = { ...options, ipv6: [...frontend, backend].some(isIpv6), unreadBytes };
     const closers: (() => void)[] = [];
     try {
       const source = this.source = isNative(bounds)
         ? openNative(libc, this.bodies, bounds, events)
-        : openZmqSource(zmq, this.bodies, bounds, events);
+        : openZmqSource(ground(), this.bodies, bounds, events);
       closers.push(() => source.closeNow());
       const lane = this.lane = bounds.lane === "records"
         ? new RecordLane(libc, this.bodies, bounds, events.lane)
-        : openZmqLane(zmq, bounds, events.lane);
+        : openZmqLane(ground(), bounds, events.lane);
       closers.push(() => lane.close());
       this.frontend = frontend.map((endpoint) => files.bind(endpoint, () => source.bind(endpoint)));
       this.#backend = files.bind(backend, () => lane.bind(backend));
-      const ports = [source.port, lane.port, ...zmq.ports];
+      const ports = [source.port, lane.port, ...this.#zmq?.ports ?? []];
       this.#poller = new Poller(libc, openBell(libc), ports);
     } catch (error) {
       files.remove();
       // Open sockets would keep the context from ever terminating.
       for (const close of closers) close();
-      zmq.terminateSync();
+      this.#zmq?.terminateSync();
       throw error;
     }
   }

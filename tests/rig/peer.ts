@@ -23,6 +23,8 @@ export class Peer {
     endpoint: string,
     options: {
       identity?: string | Bytes;
+      /** Whether it connects again when its connection was closed. @default {"again"} */
+      after?: "again" | "never";
       /** Its own CURVE keys, and the server's. */
       keys?: { own: KeyPair; server: string };
     } = {},
@@ -40,6 +42,7 @@ export class Peer {
         typeof identity === "string" ? bytes(identity) : identity,
       );
     }
+    if (options.after === "never") this.socket.set(Option.RECONNECT_IVL, -1);
     this.socket.set(Option.SNDHWM, 0);
     this.socket.set(Option.RCVHWM, 0);
     this.socket.connect(endpoint);
