@@ -13,6 +13,7 @@ const MiB = 1024 ** 2;
 /** The flags of a worker, `deno run` included. */
 export function workerFlags(sandbox: Sandbox, library: string): string[] {
   const { permissions, memoryLimit } = sandbox;
+  const heap = Math.round(memoryLimit / MiB);
   return [
     "run",
     "--quiet",
@@ -20,24 +21,10 @@ export function workerFlags(sandbox: Sandbox, library: string): string[] {
     ...resolutionFlags(sandbox),
     ...frozenFlags(sandbox, sandbox.workerModule.startsWith("file:")),
     ...networkFlags(sandbox),
-    v8Flags(memoryLimit),
+    ...(heap === 0 ? [] : [`--v8-flags=--max-old-space-size=${heap}`]),
     mayUseFfi(permissions) ? "--allow-ffi" : `--allow-ffi=${escapeComma(library)}`,
     ...permissionFlags(sandbox),
   ];
-}
-
-/**
- * How V8 frees the memory of bodies, each of which has its own. By itself another thread does that, and is in the
- * way of the one that takes memory for the next: both together take three times the CPU of one that does both. V8
- * then learns late what is free, and would mark all of the heap again and again; with a larger factor it does not,
- * and needs less memory than before.
- */
-const FREEING = ["--no-concurrent-array-buffer-sweeping", "--external-memory-max-growing-factor=3"];
-
-function v8Flags(memoryLimit: number): string {
-  const heap = Math.round(memoryLimit / MiB);
-  const limit = heap === 0 ? [] : [`--max-old-space-size=${heap}`];
-  return `--v8-flags=${[...FREEING, ...limit].join(",")}`;
 }
 
 /** The flags of a process that loads the handler's modules into Deno's cache and lists them. */
