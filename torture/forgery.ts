@@ -82,7 +82,8 @@ async function strangers(
   send: Strangers,
 ): Promise<Outcome> {
   const count = scale.of(MESSAGES);
-  const named = backend === undefined ? [] : ["--backend", backend];
+  // A backend of this machine speaks ZeroMQ only where the server does.
+  const named = backend === undefined ? [] : ["--backend", backend, "--transport", "libzmq"];
   await using server = await ServerProcess.start({ args: ["--workers", "2", ...named] });
   const stop = new AbortController();
   const load = generate({ ...TRAFFIC, endpoint: server.endpoint }, stop.signal);
