@@ -175,9 +175,15 @@ export class RecordLane implements Lane, Pollable {
       this.#strangers.add(connection);
       this.#epoll.add(peer.fd, connection.index, PollEvent.IN);
       const [oldest] = this.#strangers;
-      if (this.#strangers.size > MAX_STRANGERS && oldest !== undefined) this.#close(oldest);
+      if (this.#strangers.size > MAX_STRANGERS && oldest !== undefined) this.#makeWay(oldest);
     }
     return true;
+  }
+
+  /** A stranger goes, unless what it has said already shows that it is none. */
+  #makeWay(stranger: LocalWorker): void {
+    this.#pump(stranger);
+    if (this.#strangers.has(stranger)) this.#close(stranger);
   }
 
   /** A listener whose connections can't be accepted would end each wait at once. */
