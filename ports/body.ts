@@ -47,6 +47,19 @@ export function weigh(bytes: number, frames: number): number {
   return bytes + FRAME_WEIGHT * frames;
 }
 
+/** Why a body that came with so many bytes and frames is too large; undefined: it is not. */
+export function excessOf(
+  bytes: number,
+  frames: number,
+  { maxMessageSize, maxFrames }: { maxMessageSize: number; maxFrames: number },
+): string | undefined {
+  if (bytes > maxMessageSize) {
+    return `The body must have at most ${maxMessageSize} bytes: it has ${bytes}`;
+  }
+  if (frames <= maxFrames) return undefined;
+  return `The body must have at most ${maxFrames} frames: it has ${frames}`;
+}
+
 /** Bytes of the memory of the smallest bodies; each size above it is four times as large. */
 const SMALLEST = 64;
 const FACTOR_BITS = 2;

@@ -18,11 +18,12 @@ import {
   Code,
   MAX_ENVELOPE_BYTES,
   MAX_ENVELOPE_FRAMES,
+  NO_HEADER,
   parseRequestHeader,
-  type RequestHeader,
+  type RequestTerms,
 } from "../wire/request.ts";
 import { FrameFlag, headBytes, MAX_HEAD_BYTES, SHORT_HEAD_BYTES, writeHead } from "../wire/zmtp.ts";
-import type { Body, BodyPool } from "./body.ts";
+import { type Body, type BodyPool, excessOf } from "./body.ts";
 import type { Connection, Inlet } from "./connection.ts";
 import { type Content, MemoryContent, textOf } from "./content.ts";
 import { Incoming, type IncomingEvents, type IncomingRoom } from "./incoming.ts";
@@ -43,10 +44,6 @@ export interface NativeSourceEvents extends SourceEvents {
 }
 
 const NO_FRAMES: readonly Bytes[] = [];
-/** What a request's header says. */
-type Header = Omit<RequestHeader, "type" | "id"> & { id: number | undefined };
-/** The header of requests that have none. */
-const PLAIN: Header = { id: undefined, timeout: 0, requestTimeout: 0, key: "" };
 const OK_STATUS = buildStatus(Code.ok);
 const encoder = new TextEncoder();
 /** Content of one frame that is sent from where it lies if it has more bytes than this. */
@@ -162,12 +159,11 @@ export class NativeSource implements Source {
   /** A request without a header, whose body is one frame. */
   #plain(connection: Connection<Client<Body>>, bytes: Bytes, start: number, end: number): void {
     const size = end - start;
-    const { maxMessageSize } = this.#room.limits;
-    const excess = size > maxMessageSize ? tooManyBytes(size, maxMessageSize) : undefined;
+    const excess = excessOf(size, 1, this.#room.limits);
     const body = this.#bodies.take(excess === undefined ? size : 0);
     copyBytes(body.bytes, 0, bytes, start, body.size);
     const client = connection.peer ?? this.#welcome(connection);
-    this.#announce(client, NO_FRAMES, PLAIN, body, size, excess);
+    this.#announce(client, NO_FRAMES, NO_HEADER, body, size, excess);
   }
 
   #whole({ connection, envelope, bytes, frames }: Incoming<Client<Body>>, body: Body): void {
@@ -178,13 +174,14 @@ export class NativeSource implements Source {
       this.#bodies.release(body);
       return this.#events.cancel(client, header.id, envelope);
     }
-    this.#announce(client, envelope, header ?? PLAIN, body, bytes, this.#excess(bytes, frames));
+    const excess = excessOf(bytes, frames, this.#room.limits);
+    this.#announce(client, envelope, header ?? NO_HEADER, body, bytes, excess);
   }
 
   #announce(
     client: Client<Body>,
     envelope: ClientRequest["envelope"],
-    { id, timeout, requestTimeout, key }: Header,
+    { id, timeout, requestTimeout, key }: RequestTerms,
     body: Body,
     bytes: number,
     excess: string | undefined,
@@ -211,13 +208,6 @@ export class NativeSource implements Source {
     request.bytes = bytes;
     request.excess = excess;
     this.#events.request(client, request);
-  }
-
-  #excess(bytes: number, frames: number): string | undefined {
-    const { maxMessageSize, maxFrames } = this.#room.limits;
-    if (bytes > maxMessageSize) return tooManyBytes(bytes, maxMessageSize);
-    if (frames <= maxFrames) return undefined;
-    return `The body must have at most ${maxFrames} frames: it has ${frames}`;
   }
 
   // ---- who is there ----
@@ -417,10 +407,6 @@ export class NativeSource implements Source {
     if (connection === undefined || connection.backlog === undefined) return false;
     return this.#router.unread.isStalled(connection, now);
   }
-}
-
-function tooManyBytes(bytes: number, most: number): string {
-  return `The body must have at most ${most} bytes: it has ${bytes}`;
 }
 
 /** Bytes over the wire of all that comes before the content. */

@@ -6,25 +6,11 @@
  * @module
  */
 
+import type { Streams } from "../system/streams.ts";
 import { Backlog } from "./backlog.ts";
 import type { BodyPool } from "./body.ts";
 import type { Content } from "./content.ts";
 import type { Share, Unread } from "./unread.ts";
-
-/** Sends bytes. */
-export interface Sender {
-  /**
-   * Sends `count` bytes, from the `from`th on; returns how many were taken, < 1: none now. "more": others follow at
-   * once.
-   */
-  send(
-    fd: number,
-    bytes: Uint8Array<ArrayBuffer>,
-    from: number,
-    count: number,
-    followed: "last" | "more",
-  ): number;
-}
 
 /** A peer, as far as it is sent to. */
 export interface Outlet extends Share {
@@ -45,7 +31,7 @@ const MAX_SPARES = 64;
 
 /** Peers that are sent to. */
 export class Outlets<T extends Outlet> {
-  readonly #sender: Sender;
+  readonly #sender: Pick<Streams, "send">;
   readonly #bodies: BodyPool;
   readonly #unread: Unread;
   readonly #becameSlow: (outlet: T) => void;
@@ -58,7 +44,12 @@ export class Outlets<T extends Outlet> {
   at = 0;
 
   /** `becameSlow` is told of each that takes no more for now: `drain` is to be called once it does. */
-  constructor(sender: Sender, bodies: BodyPool, unread: Unread, becameSlow: (outlet: T) => void) {
+  constructor(
+    sender: Pick<Streams, "send">,
+    bodies: BodyPool,
+    unread: Unread,
+    becameSlow: (outlet: T) => void,
+  ) {
     this.#sender = sender;
     this.#bodies = bodies;
     this.#unread = unread;

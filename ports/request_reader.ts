@@ -8,11 +8,16 @@
 import type { Client } from "../broker/job.ts";
 import type { Settings } from "../options/settings.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
-import { MAX_ENVELOPE_BYTES, MAX_ENVELOPE_FRAMES, parseRequestHeader } from "../wire/request.ts";
+import {
+  MAX_ENVELOPE_BYTES,
+  MAX_ENVELOPE_FRAMES,
+  NO_HEADER,
+  parseRequestHeader,
+} from "../wire/request.ts";
 import { Arena } from "../zmq/arena.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Socket } from "../zmq/socket.ts";
-import type { Body, BodyPool } from "./body.ts";
+import { type Body, type BodyPool, excessOf } from "./body.ts";
 import type { Clients } from "./clients.ts";
 import type { ClientRequest, SourceEvents } from "./source.ts";
 import { Surplus } from "./surplus.ts";
@@ -23,8 +28,6 @@ export type RequestEvents = Pick<SourceEvents, "request" | "cancel">;
 /** A frame of so many bytes is not kept until the next one comes. */
 const LARGE_BYTES = 65_536;
 const NO_FRAMES: readonly Uint8Array<ArrayBuffer>[] = [];
-/** The header of requests that have none. */
-const PLAIN = { id: undefined, timeout: 0, requestTimeout: 0, key: "" };
 
 /** The reading side of the frontend. */
 export class RequestReader {
@@ -33,8 +36,7 @@ export class RequestReader {
   readonly #bodies: BodyPool;
   readonly #clients: Clients;
   readonly #events: RequestEvents;
-  readonly #maxMessageSize: number;
-  readonly #maxFrames: number;
+  readonly #limits: Pick<Settings, "maxMessageSize" | "maxFrames">;
   readonly #scratch: Message;
   /** What is left of a message that is not wanted. */
   readonly #surplus: Surplus;
@@ -61,8 +63,7 @@ export class RequestReader {
     this.#bodies = bodies;
     this.#clients = clients;
     this.#events = events;
-    this.#maxMessageSize = limits.maxMessageSize;
-    this.#maxFrames = limits.maxFrames;
+    this.#limits = limits;
     this.#scratch = messages.take();
     this.#surplus = new Surplus(socket, this.#scratch);
   }
@@ -116,7 +117,7 @@ export class RequestReader {
     const size = this.#socket.receive(frame);
     const client = this.#clients.sender(this.#id, idSize, frame);
     if (!frame.more) {
-      const body = this.#bodies.take(size > this.#maxMessageSize ? 0 : size);
+      const body = this.#bodies.take(size > this.#limits.maxMessageSize ? 0 : size);
       frame.copyTo(body.bytes, body.size);
       if (size > LARGE_BYTES) frame.clear();
       return this.#announce(client, envelope, body, size, 1);
@@ -125,7 +126,7 @@ export class RequestReader {
     const frames = [this.#messages.moved(frame)];
     const sizes = [size];
     let more = true;
-    while (more && bytes <= this.#maxMessageSize && sizes.length < this.#maxFrames) {
+    while (more && bytes <= this.#limits.maxMessageSize && sizes.length < this.#limits.maxFrames) {
       frame = this.#messages.take();
       const size = this.#socket.receive(frame);
       bytes += size;
@@ -133,7 +134,7 @@ export class RequestReader {
       sizes.push(size);
       more = frame.more;
     }
-    const isTooLarge = more || bytes > this.#maxMessageSize;
+    const isTooLarge = more || bytes > this.#limits.maxMessageSize;
     const body = isTooLarge ? this.#bodies.take(0) : this.#join(frames, sizes, bytes);
     this.#messages.releaseAll(frames);
     if (!more) return this.#announce(client, envelope, body, bytes, sizes.length);
@@ -171,9 +172,9 @@ export class RequestReader {
       this.#bodies.release(body);
       return this.#events.cancel(client, header.id, envelope);
     }
-    const { id: requestId, timeout, requestTimeout, key } = header ?? PLAIN;
+    const { id: requestId, timeout, requestTimeout, key } = header ?? NO_HEADER;
     const deadline = timeout > 0 ? this.#now + timeout : Infinity;
-    const excess = this.#excess(bytes, frames);
+    const excess = excessOf(bytes, frames, this.#limits);
     const request = {
       client,
       envelope,
@@ -186,13 +187,5 @@ export class RequestReader {
       excess,
     };
     this.#events.request(client, request);
-  }
-
-  #excess(bytes: number, frames: number): string | undefined {
-    if (bytes > this.#maxMessageSize) {
-      return `The body must have at most ${this.#maxMessageSize} bytes: it has ${bytes}`;
-    }
-    if (frames <= this.#maxFrames) return undefined;
-    return `The body must have at most ${this.#maxFrames} frames: it has ${frames}`;
   }
 }

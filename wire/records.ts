@@ -72,8 +72,6 @@ const FIELD_BYTES = 4;
 const MAX_CLIENT_BYTES = 3 * 256;
 /** Maximum bytes of all fields that this side writes; TOKENs are shorter than CLIENTs. */
 export const MAX_FIELD_BYTES = 1024;
-/** The largest record. */
-export const MAX_RECORD_BYTES = 2 ** 32 - 1;
 
 /** The bytes of the record at `at`, as its first 4 bytes say. */
 export function recordSize(view: DataView, at: number): number {

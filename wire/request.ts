@@ -65,6 +65,12 @@ export interface RequestHeader {
   key: string;
 }
 
+/** What a request asks for besides its body; a plain one has no number. */
+export type RequestTerms = Omit<RequestHeader, "type" | "id"> & { id: number | undefined };
+
+/** The terms of a request that has no header. */
+export const NO_HEADER: RequestTerms = { id: undefined, timeout: 0, requestTimeout: 0, key: "" };
+
 /** Maximum bytes of UTF-8 in a key. */
 export const MAX_KEY_BYTES = 128;
 

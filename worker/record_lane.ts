@@ -22,7 +22,7 @@ import { HEAD_BYTES, Only, RecordReader, recordSize, RecordWriter, Tag } from ".
 import { RingReader, RingWriter } from "../wire/ring.ts";
 import type { WorkerConfig } from "../wire/worker_config.ts";
 import { LocalConnection, type Rings } from "../system/local_connection.ts";
-import { Bytes, harden, lengthOf } from "../zmq/library.ts";
+import { Bytes, harden, inPlainMemory, lengthOf } from "../zmq/library.ts";
 import { Hold } from "./hold.ts";
 import type { Introduction, Orders, Remark, WorkerLane } from "./lane.ts";
 
@@ -468,15 +468,6 @@ function joined(frames: readonly Uint8Array[], size: number): Frame {
     at += sizeOf(frames, index);
   }
   return all;
-}
-
-/** The same bytes in memory that no other thread changes: C reads from it. */
-function inPlainMemory(frame: Uint8Array): Frame {
-  return isPlain(frame) ? frame : new Bytes(frame);
-}
-
-function isPlain(bytes: Uint8Array): bytes is Frame {
-  return bytes.buffer instanceof ArrayBuffer;
 }
 
 harden(RecordLane);

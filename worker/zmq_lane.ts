@@ -24,7 +24,7 @@ import {
 } from "../wire/job.ts";
 import type { WorkerConfig } from "../wire/worker_config.ts";
 import { prove } from "../zmq/curve.ts";
-import { Bytes, harden, openLibrary, Option, SocketType } from "../zmq/library.ts";
+import { harden, inPlainMemory, openLibrary, Option, SocketType } from "../zmq/library.ts";
 import { type Message, MessagePool } from "../zmq/message.ts";
 import { Context, type Socket } from "../zmq/socket.ts";
 import type { Introduction, Orders, Remark, WorkerLane } from "./lane.ts";
@@ -205,15 +205,6 @@ export class ZmqLane implements WorkerLane {
     this.#socket.close(LINGER_MS);
     this.#context.terminateSync();
   }
-}
-
-/** The same bytes in memory that no other thread changes: C reads from it. */
-function inPlainMemory(frame: Uint8Array): Frame {
-  return isPlain(frame) ? frame : new Bytes(frame);
-}
-
-function isPlain(bytes: Uint8Array): bytes is Frame {
-  return bytes.buffer instanceof ArrayBuffer;
 }
 
 harden(ZmqLane);

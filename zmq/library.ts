@@ -87,6 +87,15 @@ function lengthGetter(): () => number {
   return getter;
 }
 
+/** The same bytes in memory that no other thread changes: C reads from it. */
+export function inPlainMemory(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return isPlain(bytes) ? bytes : new Bytes(bytes);
+}
+
+function isPlain(bytes: Uint8Array): bytes is Uint8Array<ArrayBuffer> {
+  return bytes.buffer instanceof ArrayBuffer;
+}
+
 /** Freezes classes, so that a handler can't replace their methods: those reach all of the memory. */
 export function harden(...classes: { prototype: object }[]): void {
   for (const each of classes) {
