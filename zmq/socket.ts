@@ -182,7 +182,8 @@ export class Socket {
   /** Has events of the connections sent to an inproc endpoint: see monitor.ts. `events` are bits. */
   monitor(endpoint: string, events: number): void {
     if (this.#symbols.zmq_socket_monitor(this.#pointer, cString(endpoint), events) !== 0) {
-      throw lastError(this.#library, "monitor a socket");
+      // It has libzmq open one more socket: that is what can fail.
+      throw lastError(this.#library, "open a socket");
     }
   }
 
