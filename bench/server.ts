@@ -19,37 +19,10 @@ import { type Figures, readFigures } from "./load.ts";
 import { fault } from "./peer.ts";
 import { Server } from "./peer_prefork.ts";
 import { programFile, whyMissing } from "./programs.ts";
-import { count, type Section, short, type Target } from "./report.ts";
+import { count, type Section } from "./report.ts";
 import { type Bench, dealer, numberOf, req, type Scenario, spanOf } from "./scenario.ts";
+import { sectionOf } from "./section.ts";
 import { median } from "./statistics.ts";
-
-/** One figure with its limit, if it has one. */
-interface Measured {
-  name: string;
-  value: number;
-  unit: string;
-  atMost?: number;
-  atLeast?: number;
-}
-
-/** A section of single figures. */
-function sectionOf(title: string, notes: readonly string[], all: readonly Measured[]): Section {
-  const text = ({ value, unit }: Measured) =>
-    `${value >= 1000 ? count(value) : short(value)} ${unit}`;
-  return {
-    title,
-    notes,
-    tables: [{ head: ["", "measured"], rows: all.map((one) => [one.name, text(one)]) }],
-    targets: all.flatMap((one): Target[] => {
-      const { name, value, unit, atMost, atLeast } = one;
-      if (atMost === undefined && atLeast === undefined) return [];
-      const wanted = atMost === undefined ? `≥ ${count(atLeast ?? 0)}` : `≤ ${atMost}`;
-      const reached = value <= (atMost ?? Infinity) && value >= (atLeast ?? -Infinity);
-      return [{ name, wanted: `${wanted} ${unit}`, measured: text(one), reached }];
-    }),
-    figures: all,
-  };
-}
 
 const MB = 1_000_000;
 
