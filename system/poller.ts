@@ -23,6 +23,17 @@ const TURN_INTERVAL = 4;
 const SPIN_MS = 0.5;
 /** It pays to ask again and again after this many waits in a row that were shorter than `SPIN_MS`. */
 const SHORT_WAITS = 2;
+/**
+ * Waits on other threads that may last as long as they like. The runtime has 32 threads for those and for all else
+ * that takes time, files and names of hosts among it: more waits than that would keep each other, and the program,
+ * waiting for ever.
+ */
+const LONG_WAITS = 16;
+/** How long those beyond last, ms: then others have their turn. */
+const SHARED_MS = 20;
+
+/** Waits on other threads that are under way, of all pollers of this thread. */
+let waits = 0;
 
 /** Of an eventfd exactly so many are read, of a pipe as many as have come up to this. */
 const BELL_BYTES = 8;
@@ -120,17 +131,20 @@ export class Poller {
   }
 
   /**
-   * Waits until a port is ready, the bell rings, or `timeoutMs` have passed. Timers, signals and promises have
-   * their turn, also when there is nothing to wait for.
+   * Waits until a port is ready, the bell rings, or `timeoutMs` have passed; less if many wait. Timers, signals and
+   * promises have their turn, also when there is nothing to wait for.
    */
   async wait(timeoutMs: number): Promise<void> {
     this.#waiting = true;
+    const mostMs = ++waits > LONG_WAITS ? SHARED_MS : Infinity;
     try {
       this.#gather();
-      await this.#libc.symbols.poll_async(this.#items, this.#count, limited(timeoutMs));
+      const limitMs = limited(Math.min(timeoutMs, mostMs));
+      await this.#libc.symbols.poll_async(this.#items, this.#count, limitMs);
       // Asked again: this thread may have been held up since.
       if (!this.#closed) this.#ask(0);
     } finally {
+      waits--;
       this.#waiting = false;
       if (this.#closed) closeBell(this.#libc, this.#bell);
     }

@@ -66,6 +66,32 @@ for (const by of bells) {
   });
 }
 
+Deno.test("Poller that waits along with many others leaves threads to them, and to all else", async () => {
+  const MANY = 80;
+  const pollers = Array.from({ length: MANY }, () => new Poller(libc, openBell(libc), []));
+  let open = true;
+  const waiting = pollers.map(async (poller) => {
+    while (open) await poller.wait(LIMIT);
+  });
+  try {
+    await within("a file is read", Deno.readTextFile(new URL(import.meta.url)));
+    await within("a latecomer is rung", rung());
+  } finally {
+    open = false;
+    for (const poller of pollers) poller.wake();
+    await within("all have their turn", Promise.all(waiting));
+    for (const poller of pollers) poller.close();
+  }
+});
+
+async function rung(): Promise<void> {
+  const poller = new Poller(libc, openBell(libc), []);
+  const waiting = poller.wait(LIMIT);
+  poller.wake();
+  await waiting;
+  poller.close();
+}
+
 Deno.test("Poller wakes when another thread rings its bell while this thread is asleep", async () => {
   const poller = new Poller(libc, openBell(libc), []);
   const code = `self.onmessage = ({ data: { path, fd, flag } }) => {
