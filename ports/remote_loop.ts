@@ -155,8 +155,10 @@ export class RemoteLoop {
 
   #say(message: ToThread): void {
     if (!this.#isOpen) return;
-    this.#port.postMessage(message);
+    // Counted before the thread can hear it: else it might wait for a message that it has heard.
     this.#desk.noteSent();
+    this.#port.postMessage(message);
+    // Last: once the bell was heard, nothing else tells of it.
     this.#rope.ring();
   }
 
