@@ -16,6 +16,7 @@
 import { path } from "../rig/checkout.ts";
 import { run } from "../rig/commands.ts";
 import { Folder } from "../rig/folder.ts";
+import { endNow } from "../rig/processes.ts";
 import { bytes } from "../rig/text.ts";
 import { LIMIT, within } from "../rig/wait.ts";
 import { zeromqForNode } from "../rig/foreign.ts";
@@ -177,15 +178,12 @@ export class Player {
 
   /** Ends it in the midst of what it does. */
   async kill(): Promise<void> {
-    this.#child.kill("SIGKILL");
-    await this.#child.status;
+    await endNow(this.#child);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#orders.close().catch(() => {});
-    const late = setTimeout(() => this.#child.kill("SIGKILL"), LIMIT);
-    await this.#child.status;
-    clearTimeout(late);
+    await within("the player has ended", this.#child.status).catch(() => endNow(this.#child));
     await this.#answers.cancel();
   }
 

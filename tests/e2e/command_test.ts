@@ -8,7 +8,7 @@ import { Folder } from "../rig/folder.ts";
 import { lineIn, readLog } from "../rig/log_lines.ts";
 import { LoggedServer } from "../rig/logged_server.ts";
 import { askOnce, Peer } from "../rig/peer.ts";
-import { isAlive, statOf } from "../rig/processes.ts";
+import { endNow, isAlive, statOf } from "../rig/processes.ts";
 import { ENVIRONMENT, ServerProcess } from "../rig/server_process.ts";
 import { until, within } from "../rig/wait.ts";
 import { type Feature, serverFlags } from "../rig/permissions.ts";
@@ -623,18 +623,13 @@ class PrintingServer {
 
   async ended(): Promise<Deno.CommandStatus> {
     const status = await within("the server has ended", this.#child.status);
-    await this.#read;
+    await within("nothing holds its output open", this.#read);
     return status;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#child.kill("SIGKILL");
-    } catch {
-      // It has ended.
-    }
-    await this.#child.status;
-    await this.#read;
+    await endNow(this.#child);
+    await within("nothing holds its output open", this.#read);
   }
 }
 

@@ -4,7 +4,7 @@ import { strict as assert } from "node:assert";
 import { path, ROOT } from "../rig/checkout.ts";
 import { Folder } from "../rig/folder.ts";
 import { Peer } from "../rig/peer.ts";
-import { isAlive } from "../rig/processes.ts";
+import { endNow, isAlive } from "../rig/processes.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import { text } from "../rig/text.ts";
 import { until } from "../rig/wait.ts";
@@ -68,8 +68,7 @@ async function grownUp(): Promise<void> {
   try {
     await until("Deno listens by itself", () => catchesUsr1(child.pid));
   } finally {
-    child.kill("SIGKILL");
-    await child.status;
+    await endNow(child);
   }
 }
 
@@ -117,8 +116,7 @@ Deno.test(
         await until(`${module} ${args[0]} ignores it`, () => ignoresUsr1(child.pid));
         if (args.includes(pidFile)) await until("its server has begun", () => read(pidFile));
       } finally {
-        child.kill("SIGKILL");
-        await child.status;
+        await endNow(child);
       }
     }
     const pid = Number(read(pidFile));

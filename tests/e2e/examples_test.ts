@@ -3,9 +3,9 @@
 import { strict as assert } from "node:assert";
 import { path } from "../rig/checkout.ts";
 import { Peer } from "../rig/peer.ts";
-import { isAlive } from "../rig/processes.ts";
+import { endNow, isAlive } from "../rig/processes.ts";
 import { ServerProcess } from "../rig/server_process.ts";
-import { until } from "../rig/wait.ts";
+import { until, within } from "../rig/wait.ts";
 
 /** Serves a handler of examples/, and calls `ask` with a connection to it. */
 async function withExample(
@@ -74,12 +74,11 @@ Deno.test("examples/serve.ts prints what its hooks hear, and exits with 0 at TER
     await using peer = new Peer(endpoint);
     assert.deepEqual(await peer.ask("hello"), ["HELLO"]);
     child.kill("SIGTERM");
-    assert.equal((await child.status).code, 0);
-    await read;
+    assert.equal((await within("it has ended", child.status)).code, 0);
+    await within("nothing holds its output open", read);
     assert.match(printed, /^worker 1 has ended: stopped$/m);
   } finally {
-    if (isAlive(child.pid)) child.kill("SIGKILL");
-    await child.status;
-    await read;
+    await endNow(child);
+    await within("nothing holds its output open", read);
   }
 });

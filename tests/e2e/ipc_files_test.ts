@@ -9,7 +9,7 @@ import { run } from "../rig/commands.ts";
 import { Folder } from "../rig/folder.ts";
 import { serveQuietly } from "../rig/in_process.ts";
 import { askOnce } from "../rig/peer.ts";
-import { until } from "../rig/wait.ts";
+import { until, within } from "../rig/wait.ts";
 
 const ignore = Deno.build.os !== "linux";
 
@@ -109,14 +109,14 @@ Deno.test("serve has a relative ipc path of its own in each folder, and removes 
   });
   for (const [index, server] of servers.entries()) {
     const reader = server.stdout.pipeThrough(new TextDecoderStream()).getReader();
-    const { value } = await reader.read();
+    const { value = "" } = await within("it is bound", reader.read());
     await reader.cancel();
     assert.equal(value, `ipc://${homes[index]}/jobs.ipc\n`);
     assert.deepEqual(await askOnce(value.trim(), "x"), ["x"]);
   }
   for (const [index, server] of servers.entries()) {
     await server.stdin.close();
-    assert.equal((await server.status).code, 0);
+    assert.equal((await within("it has ended", server.status)).code, 0);
     assert.deepEqual([...Deno.readDirSync(homes[index] ?? "")], []);
   }
 });
@@ -169,7 +169,7 @@ Deno.test("IpcFiles waits when another process is about to bind in the same fold
   assert.ok(boundAfter >= 900, String(boundAfter));
   await holder.stdin.close();
   await reader.cancel();
-  await holder.status;
+  await within("the holder has ended", holder.status);
 });
 
 Deno.test("IpcFiles leaves abstract names and other transports alone", () => {

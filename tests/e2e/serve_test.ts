@@ -10,7 +10,7 @@ import { Gate } from "../rig/gate.ts";
 import { endpointOf, moduleOf, serveQuietly } from "../rig/in_process.ts";
 import { errorReply } from "../rig/messages.ts";
 import { askOnce, Peer, receiveAll } from "../rig/peer.ts";
-import { isAlive } from "../rig/processes.ts";
+import { endNow, isAlive } from "../rig/processes.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import { until, within } from "../rig/wait.ts";
 import { serverFlags } from "../rig/permissions.ts";
@@ -883,13 +883,8 @@ function startProgram(source: string) {
     said: async () => (await within("the program says something", lines.next())).value,
     ended: () => within("the program has ended", child.status),
     async [Symbol.asyncDispose]() {
-      try {
-        child.kill("SIGKILL");
-      } catch {
-        // It has ended.
-      }
-      await child.status;
-      await Array.fromAsync(lines);
+      await endNow(child);
+      await within("nothing holds its output open", Array.fromAsync(lines));
       folder[Symbol.dispose]();
     },
   };

@@ -10,7 +10,7 @@ import { leastReady, linesOf } from "../rig/log_lines.ts";
 import { LoggedServer } from "../rig/logged_server.ts";
 import { errorReply } from "../rig/messages.ts";
 import { askOnce, Peer } from "../rig/peer.ts";
-import { cpuMillis, isAlive } from "../rig/processes.ts";
+import { cpuMillis, endNow, isAlive } from "../rig/processes.ts";
 import { ENVIRONMENT, ServerProcess } from "../rig/server_process.ts";
 import { Traffic } from "../rig/traffic.ts";
 import { until } from "../rig/wait.ts";
@@ -794,8 +794,7 @@ for (
     const pid = await until("it loops", () => Number(wordsIn(file)[0] ?? 0) || undefined);
     try {
       await until("it has used some CPU", () => cpuMillis(pid) >= 700);
-      parent.kill("SIGKILL");
-      await parent.status;
+      await endNow(parent);
       const start = performance.now();
       await until("it is gone", () => !isAlive(pid));
       assert.ok(performance.now() - start < 1000);

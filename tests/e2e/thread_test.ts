@@ -64,7 +64,7 @@ class Asker {
     await this.#child.stdin.close();
     const { value = "" } = await within("a client ends", this.#lines.read());
     await this.#lines.cancel();
-    await this.#child.status;
+    await within("a client has ended", this.#child.status);
     this.#folder[Symbol.dispose]();
     return JSON.parse(value);
   }

@@ -5,9 +5,9 @@ import { path, ROOT } from "../rig/checkout.ts";
 import { run } from "../rig/commands.ts";
 import { Folder } from "../rig/folder.ts";
 import { askOnce } from "../rig/peer.ts";
-import { isAlive } from "../rig/processes.ts";
+import { endNow, isAlive } from "../rig/processes.ts";
 import { ENVIRONMENT } from "../rig/server_process.ts";
-import { LIMIT, until } from "../rig/wait.ts";
+import { LIMIT, until, within } from "../rig/wait.ts";
 
 const ignore = Deno.build.os !== "linux";
 
@@ -73,9 +73,8 @@ Deno.test("serve serves anew when deno run --watch starts its program anew", {
       assert.deepEqual(await askOnce(endpoint, "x"), [String(version)]);
     }
   }
-  child.kill("SIGKILL");
-  await child.status;
-  await reading.catch(() => {});
+  await endNow(child);
+  await within("nothing holds its output open", reading.catch(() => {}));
 });
 
 Deno.test("serve leaves no file and no worker behind when its program exits", {

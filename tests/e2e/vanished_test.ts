@@ -8,7 +8,7 @@ import { path } from "../rig/checkout.ts";
 import { run } from "../rig/commands.ts";
 import { Folder } from "../rig/folder.ts";
 import { ServerProcess } from "../rig/server_process.ts";
-import { until } from "../rig/wait.ts";
+import { until, within } from "../rig/wait.ts";
 
 const CLIENTS = 5;
 const CONFIG = `--config=${path("deno.json")}`;
@@ -89,7 +89,7 @@ async function firstLine({ stdout }: Deno.ChildProcess): Promise<string> {
   const reader = stdout.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   while (!text.includes("\n")) {
-    const { value, done } = await reader.read();
+    const { value, done } = await within("it says something", reader.read());
     if (done) break;
     text += value;
   }
@@ -99,7 +99,7 @@ async function firstLine({ stdout }: Deno.ChildProcess): Promise<string> {
 
 async function end(child: Deno.ChildProcess): Promise<void> {
   await child.stdin.close().catch(() => {});
-  await child.status;
+  await within("it has ended", child.status);
 }
 
 Deno.test(

@@ -8,7 +8,8 @@ import { canServeAsNobody, shareProgram } from "../rig/other_user.ts";
 import { askOnce, Peer } from "../rig/peer.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import { text } from "../rig/text.ts";
-import { until } from "../rig/wait.ts";
+import { endNow } from "../rig/processes.ts";
+import { until, within } from "../rig/wait.ts";
 
 const NOBODY = 65_534;
 const AS_NOBODY = ["--workers", "1", "--user", "nobody"];
@@ -123,7 +124,7 @@ Deno.test(
     }).spawn();
     try {
       const reader = attacker.stdout.getReader();
-      await reader.read();
+      await within("it watches", reader.read());
       for (let start = 0; start < 2; start++) {
         await using server = await shared.start();
         await server.line("worker ready");
@@ -132,8 +133,7 @@ Deno.test(
       }
       await reader.cancel();
     } finally {
-      attacker.kill("SIGKILL");
-      await attacker.status;
+      await endNow(attacker);
     }
     assert.equal(Deno.readTextFileSync(secret), "secret");
     assert.equal(Deno.statSync(secret).uid, 0);
@@ -380,9 +380,10 @@ Deno.test(
       assert.deepEqual(await askOnce(String(frontend), `${start}/data`), ["again"]);
       assert.deepEqual(await askOnce(String(frontend), "/data"), ["NotCapable"]);
       child.kill("SIGTERM");
+      await within("the program has ended", child.status);
     } finally {
-      await child.status;
-      await read;
+      await endNow(child);
+      await within("nothing holds its stderr open", read);
     }
   },
 );

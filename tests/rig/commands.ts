@@ -4,7 +4,7 @@ import { path } from "./checkout.ts";
 import { serverFlags } from "./permissions.ts";
 import { ENVIRONMENT, type ServerOptions } from "./server_process.ts";
 import { bytes, text } from "./text.ts";
-import { LIMIT } from "./wait.ts";
+import { LIMIT, within } from "./wait.ts";
 
 /** How a command has ended, and what it printed. */
 export interface Ending {
@@ -23,7 +23,7 @@ export async function runServer(
 ): Promise<Ending> {
   const env = { ...ENVIRONMENT, ...options.env };
   const { permissions = serverFlags({ ...options, args, env }), uid, limit = 30_000 } = options;
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+  const command = new Deno.Command(Deno.execPath(), {
     args: ["run", ...permissions, path("mod.ts"), ...args],
     env,
     ...(uid === undefined ? {} : { uid }),
@@ -31,7 +31,9 @@ export async function runServer(
     stdout: "piped",
     stderr: "piped",
     signal: AbortSignal.timeout(limit),
-  }).output();
+  });
+  const ended = within("the command has ended", command.output(), limit + LIMIT);
+  const { code, stdout, stderr } = await ended;
   return { code, stdout: text(stdout), stderr: text(stderr) };
 }
 
@@ -50,9 +52,11 @@ export async function run(
     cwd: options.cwd,
     signal: AbortSignal.timeout(3 * LIMIT),
   }).spawn();
+  // Read from the start: a command that nobody listens to need not listen either.
+  const output = within(`${command} has ended`, child.output(), 4 * LIMIT);
   const writer = child.stdin.getWriter();
   if (options.stdin !== undefined) await writer.write(bytes(options.stdin)).catch(() => {});
   await writer.close().catch(() => {});
-  const { code, stdout, stderr } = await child.output();
+  const { code, stdout, stderr } = await output;
   return { code, stdout: text(stdout), stderr: text(stderr) };
 }

@@ -9,6 +9,7 @@ import type { Poller } from "../../system/poller.ts";
 import { pollerOf } from "./descriptors.ts";
 import { Context, type Socket } from "../../zmq/socket.ts";
 import { bytes } from "./text.ts";
+import { LIMIT, within } from "./wait.ts";
 
 const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
 
@@ -82,13 +83,13 @@ export class FakeServer {
 
   /** Waits until so many requests have come. */
   async got(count: number): Promise<Received[]> {
-    while (this.requests.length < count) await this.#event();
+    while (this.requests.length < count) await within(`${count} requests have come`, this.#event());
     return this.requests;
   }
 
   /** Waits until so many connections have ended. */
   async lost(count: number): Promise<void> {
-    while (this.gone < count) await this.#event();
+    while (this.gone < count) await within(`${count} connections have ended`, this.#event());
   }
 
   #event(): Promise<void> {
@@ -98,10 +99,10 @@ export class FakeServer {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#open = false;
     this.#poller.wake();
-    await this.#done;
+    await within("the fake server has ended", this.#done);
     this.#poller.close();
     this.#socket.close(0);
-    await this.#context.terminate();
+    await within("libzmq has ended", this.#context.terminate());
   }
 
   async #run(): Promise<void> {
@@ -114,7 +115,7 @@ export class FakeServer {
         }
         for (const watcher of this.#watchers.splice(0)) watcher();
       }
-      await this.#poller.wait(this.#socket.readable() ? 0 : 60_000);
+      await this.#poller.wait(this.#socket.readable() ? 0 : LIMIT);
     }
   }
 

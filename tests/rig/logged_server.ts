@@ -4,7 +4,7 @@ import { path } from "./checkout.ts";
 import { Folder } from "./folder.ts";
 import { lineIn, type LogLine, readLog } from "./log_lines.ts";
 import { type Feature, serverFlags } from "./permissions.ts";
-import { isAlive } from "./processes.ts";
+import { endNow, isAlive } from "./processes.ts";
 import { ENVIRONMENT } from "./server_process.ts";
 import { until, within } from "./wait.ts";
 
@@ -63,12 +63,7 @@ export class LoggedServer {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.child.kill("SIGKILL");
-    } catch {
-      // It has ended.
-    }
-    await this.child.status;
+    await endNow(this.child);
     for (const { message, pid } of this.lines) {
       if (message !== "worker spawned") continue;
       await until(`worker ${pid} is gone`, () => !isAlive(Number(pid)));

@@ -8,7 +8,7 @@ import type { Poller } from "../../system/poller.ts";
 import { pollerOf } from "./descriptors.ts";
 import { Context } from "../../zmq/socket.ts";
 import { bytes, text } from "./text.ts";
-import { LIMIT } from "./wait.ts";
+import { LIMIT, within } from "./wait.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -99,7 +99,7 @@ export class Peer {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#poller.close();
     this.socket.close(0);
-    await this.#context.terminate();
+    await within("libzmq has ended", this.#context.terminate());
   }
 }
 

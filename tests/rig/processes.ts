@@ -1,5 +1,7 @@
 /** What /proc says of processes, and signals to them. */
 
+import { within } from "./wait.ts";
+
 /** Fields of proc(5)'s stat from the third (state) on. */
 export function statOf(pid: number): string[] {
   const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
@@ -75,6 +77,16 @@ export function connectionsTo(endpoint: string): number {
   return Deno.readTextFileSync("/proc/net/tcp").split("\n")
     .map((line) => line.trim().split(/\s+/))
     .filter(([, , remote, state]) => remote?.endsWith(`:${port}`) && state === ESTABLISHED).length;
+}
+
+/** Ends a process that a test has started, whatever it does, if it has not ended yet. */
+export async function endNow(child: Deno.ChildProcess): Promise<void> {
+  try {
+    child.kill("SIGKILL");
+  } catch {
+    // It has ended.
+  }
+  await within("a killed process has ended", child.status);
 }
 
 /** Sends a signal to a process; false if it has ended. */

@@ -86,7 +86,11 @@ export class RawPeer {
 
   /** Sends bytes; waits while the system takes no more. */
   async write(bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length;) at += await this.#connection.write(bytes.subarray(at));
+    for (let at = 0; at < bytes.length;) at += await this.#writeSome(bytes.subarray(at));
+  }
+
+  #writeSome(bytes: Uint8Array): Promise<number> {
+    return within("the server takes what it is sent", this.#connection.write(bytes));
   }
 
   /** Sends bytes as far as the server takes them: it may end the connection whenever it likes. */

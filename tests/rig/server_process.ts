@@ -4,8 +4,8 @@ import { path } from "./checkout.ts";
 import { Folder } from "./folder.ts";
 import type { LogLine } from "./log_lines.ts";
 import { type Feature, serverFlags } from "./permissions.ts";
-import { isAlive } from "./processes.ts";
-import { until } from "./wait.ts";
+import { endNow, isAlive } from "./processes.ts";
+import { until, within } from "./wait.ts";
 
 /** Where servers put their private folders, so that a killed one leaves nothing behind. */
 const temporary = new Folder();
@@ -123,19 +123,18 @@ export class ServerProcess {
   /** Waits for its end. */
   async ended(): Promise<Deno.CommandStatus> {
     const status = await until("the server has ended", () => this.#status);
-    await this.#read;
+    await within("nothing holds the server's stderr open", this.#read);
     return status;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     const started = this.lines.filter(({ message }) => message === "worker spawned");
-    if (this.#status === undefined) this.#child.kill("SIGKILL");
-    await this.#child.status;
+    await endNow(this.#child);
     for (const { pid } of started) {
       await until(`worker ${pid} is gone`, () => !isAlive(Number(pid)));
     }
     // A worker's stderr is the server's, so this ends when the last of them has.
-    await this.#read;
+    await within("nothing holds the server's stderr open", this.#read);
     this.folder[Symbol.dispose]();
   }
 

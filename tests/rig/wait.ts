@@ -12,7 +12,8 @@ export async function until<T>(
 ): Promise<T> {
   const end = performance.now() + limit;
   for (;;) {
-    const seen = await look();
+    const looked = look();
+    const seen = looked instanceof Promise ? await within(what, looked) : looked;
     if (seen !== false && seen !== undefined) return seen;
     if (performance.now() > end) throw new Error(`Waited ${limit} ms in vain until ${what}`);
     await pause(LOOK_INTERVAL);
@@ -20,9 +21,9 @@ export async function until<T>(
 }
 
 /** Waits for a promise that may never be settled. */
-export async function within<T>(what: string, promise: Promise<T>): Promise<T> {
+export async function within<T>(what: string, promise: Promise<T>, limit = LIMIT): Promise<T> {
   const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(`Waited in vain until ${what}`)), LIMIT);
+  const timer = setTimeout(() => late.reject(new Error(`Waited in vain until ${what}`)), limit);
   try {
     return await Promise.race([promise, late.promise]);
   } finally {

@@ -3,6 +3,7 @@
  */
 
 import { bytes } from "./text.ts";
+import { within } from "./wait.ts";
 
 const GREETING_BYTES = 64;
 const COMMAND = 4;
@@ -51,7 +52,7 @@ export async function rawHandshake(endpoint: string): Promise<"in" | "closed"> {
     let heard = "";
     const chunk = new Uint8Array(1024);
     for (;;) {
-      const size = await connection.read(chunk);
+      const size = await within("the server says something", connection.read(chunk));
       if (size === null) return "closed";
       heard += new TextDecoder("latin1").decode(chunk.subarray(0, size));
       if (heard.slice(GREETING_BYTES).includes("READY")) return "in";
@@ -118,7 +119,7 @@ export class DeafPeer {
   async #welcome(): Promise<void> {
     const chunk = new Uint8Array(256);
     for (let heard = ""; !heard.slice(GREETING_BYTES).includes("READY");) {
-      const size = await this.#connection.read(chunk);
+      const size = await within("the server says something", this.#connection.read(chunk));
       if (size === null) throw new Error("The server has closed the connection");
       heard += new TextDecoder("latin1").decode(chunk.subarray(0, size));
     }

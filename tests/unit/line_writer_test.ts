@@ -3,8 +3,8 @@ import { LineWriter, type Sink } from "../../ops/line_writer.ts";
 import { path } from "../rig/checkout.ts";
 import { Folder } from "../rig/folder.ts";
 import { Peer } from "../rig/peer.ts";
-import { isAlive } from "../rig/processes.ts";
-import { LIMIT, until } from "../rig/wait.ts";
+import { endNow } from "../rig/processes.ts";
+import { LIMIT, until, within } from "../rig/wait.ts";
 
 /** A sink that takes nothing until it is told to. */
 class Stuck implements Sink {
@@ -159,10 +159,9 @@ Deno.test("the server answers, and ends at TERM, when nobody reads its full stde
       assert.deepEqual(await peer.ask(String(count)), [String(count)]);
     }
     child.kill("SIGTERM");
-    assert.equal((await child.status).code, 0);
+    assert.equal((await within("the server has ended", child.status)).code, 0);
   } finally {
-    if (isAlive(child.pid)) child.kill("SIGKILL");
-    await child.status;
+    await endNow(child);
     await child.stderr.cancel();
   }
 });
