@@ -11,14 +11,16 @@ import { Epoll, EPOLL_BATCH } from "../system/epoll.ts";
 import type { Libc } from "../system/libc.ts";
 import { PollEvent } from "../system/numbers.ts";
 import type { Pollable } from "../system/poller.ts";
-import { listenAt, type Listener, type Probes } from "../system/stream_socket.ts";
 import { Streams } from "../system/streams.ts";
 import { buildError, buildPing, buildPong, type Command, type OwnType } from "../wire/zmtp.ts";
 import type { BodyPool } from "./body.ts";
 import { Connection } from "./connection.ts";
 import { type FrameEvents, FrameReader } from "./frame_reader.ts";
 import { Handshake, type Refusal } from "./handshake.ts";
+import { Held } from "./held.ts";
+import { Identities, type Takeover } from "./identities.ts";
 import { Lifetimes } from "./lifetimes.ts";
+import { LISTENER_TOKENS, Listeners, type ListenersOptions } from "./listeners.ts";
 import { Outlets } from "./outlets.ts";
 import { Unread } from "./unread.ts";
 
@@ -26,18 +28,13 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 /** What bounds a `Router`. */
 export interface RouterOptions extends
+  ListenersOptions,
   Pick<
     Settings,
-    | "connectionBytes"
-    | "handshakeTimeout"
-    | "heartbeatInterval"
-    | "keepAlive"
-    | "maxConnectionRate"
+    "connectionBytes" | "handshakeTimeout" | "heartbeatInterval" | "maxConnectionRate"
   > {
   /** Maximum bytes that wait for peers, all together. */
   unreadBytes: number;
-  /** Whether hosts of endpoints are IPv6. */
-  ipv6: boolean;
 }
 
 /** What a `Router` reports. Bytes are valid during the call only. */
@@ -59,13 +56,6 @@ export interface Denial {
   reason: string;
 }
 
-/** An identity that another connection has taken over. */
-export interface Takeover {
-  identity: string;
-  /** Where the newcomer comes from, "" over ipc. */
-  address: string;
-}
-
 /** Maximum time that is read before others have their turn, ms. */
 const TURN_MS = 0.3;
 /** Bytes that are read of one peer before the next has its turn. */
@@ -74,34 +64,22 @@ const READ_BYTES = 32_768;
 const SIP_BYTES = 512;
 /** Bytes of a large frame that are read before the next peer has its turn. */
 const LARGE_TURN_BYTES = 1024 ** 2;
-/** When messages have waited so long for room that another one has, that one is given up, ms. */
-const HOLD_MS = 5000;
-/** Connections that are accepted in a turn. */
-const ACCEPTS = 64;
-/** While the system has no descriptor left, nobody is accepted for this long, ms. */
-const EXHAUSTED_MS = 100;
-/** Probes of a silent host that may go unanswered, in as much time again as it was silent. */
-const PROBES = 3;
 /** Times that what is left unread of a connection is received and dropped before it is closed. */
 const DISCARDS = 16;
-/** Tokens from here on are listeners'. */
-const LISTENERS = 2 ** 30;
 /** The token of those peers that take more: `flush` finds out which. */
-const SLOW_ONES = LISTENERS - 1;
+const SLOW_ONES = LISTENER_TOKENS - 1;
 const READABLE = PollEvent.IN | PollEvent.RDHUP;
 const HUNG_UP = PollEvent.HUP | PollEvent.ERR;
 const PING = buildPing();
 
 /** A socket that many peers connect to. */
 export class Router<T> implements Pollable {
-  readonly #libc: Libc;
   readonly #streams: Streams;
-  readonly #options: RouterOptions;
   readonly #events: RouterEvents<T>;
   readonly #epoll: Epoll;
   /** Slow peers, to know when they take more. */
   readonly #writable: Epoll;
-  readonly #listeners: Listener[] = [];
+  readonly #listeners: Listeners;
   readonly #handshake: Handshake<T>;
   readonly #reader: FrameReader<T>;
   readonly #lifetimes: Lifetimes<T>;
@@ -110,12 +88,10 @@ export class Router<T> implements Pollable {
   /** Places that can be given anew, and those that can be once the present batch of events is done with. */
   readonly #free: number[] = [];
   #freed: number[] = [];
-  readonly #byIdentity = new Map<string, Connection<T>>();
+  readonly #identities = new Identities<T>();
   /** Connections that have sent more than may be told of for now. */
   #parked: Connection<T>[] = [];
-  /** Connections whose messages wait for room, and since when none could go on, ms. */
-  readonly #held = new Set<Connection<T>>();
-  #heldSince = 0;
+  readonly #held: Held<T>;
   /** What is left of one read, and what comes with the next. */
   readonly #buffer = new Uint8Array(2 * READ_BYTES);
   /** Events that the last wait has found, and the next of them. */
@@ -125,16 +101,11 @@ export class Router<T> implements Pollable {
   #isStirred = true;
   /** When the present pass started, ms. */
   #now = 0;
-  /** Until when nobody is accepted, ms. */
-  #exhaustedUntil = -Infinity;
   readonly unread: Unread;
   readonly outlets: Outlets<Connection<T>>;
   /** Connections that were not let in. */
   denied = 0;
   lastDenial: Denial = { address: "", reason: "" };
-  /** Identities that another connection has taken over. */
-  takeovers = 0;
-  lastTakeover: Takeover = { identity: "", address: "" };
   /** Peers that wanted an identity of those that routers give. */
   squatters = 0;
 
@@ -150,15 +121,22 @@ export class Router<T> implements Pollable {
     options: RouterOptions,
     events: RouterEvents<T>,
   ) {
-    this.#libc = libc;
     const streams = this.#streams = new Streams(libc);
-    this.#options = options;
     this.#events = events;
     const epoll = this.#epoll = new Epoll(libc);
     this.#writable = new Epoll(libc);
     // Without an epoll, slow peers are only tried from time to time.
     if (this.#writable.fd >= 0) epoll.add(this.#writable.fd, SLOW_ONES, PollEvent.IN);
+    this.#listeners = new Listeners(libc, epoll, options, {
+      accepted: (fd, address) => this.#admit(fd, address),
+      exhausted: () => this.#deny("", "the system has no file descriptor left"),
+    });
     this.#arrivals = new Arrivals(options.maxConnectionRate);
+    this.#held = new Held({
+      stop: ({ fd, place }) => epoll.change(fd, place, PollEvent.RDHUP),
+      goOn: ({ fd, place }) => epoll.change(fd, place, READABLE),
+      makeRoom: () => events.makeRoom(),
+    });
     const unread = this.unread = new Unread(options.unreadBytes, options.connectionBytes);
     this.outlets = new Outlets(streams, bodies, unread, (connection) => this.#watch(connection));
     this.#handshake = new Handshake(type, {
@@ -197,6 +175,15 @@ export class Router<T> implements Pollable {
     return this.#arrivals.connections;
   }
 
+  /** Identities that another connection has taken over. */
+  get takeovers(): number {
+    return this.#identities.takeovers;
+  }
+
+  get lastTakeover(): Takeover {
+    return this.#identities.lastTakeover;
+  }
+
   /** The connection that has this place now. */
   at(place: number): Connection<T> | undefined {
     return this.#table[place];
@@ -208,61 +195,16 @@ export class Router<T> implements Pollable {
    * @throws {SystemError} when it can't be bound.
    */
   bind(endpoint: string): string {
-    const { ipv6, keepAlive } = this.#options;
-    const listener = listenAt(this.#libc, endpoint, { ipv6, probes: probesOf(keepAlive) });
-    const known = this.#listeners.findIndex((known) => known.endpoint === listener.endpoint);
-    const index = known < 0 ? this.#listeners.length : known;
-    try {
-      this.#epoll.add(listener.fd, LISTENERS + index, PollEvent.IN);
-    } catch (error) {
-      listener.close();
-      throw error;
-    }
-    this.#retire(this.#listeners[index]);
-    this.#listeners[index] = listener;
-    return listener.endpoint;
+    return this.#listeners.bind(endpoint, this.#now);
   }
 
-  /** Somebody has removed the file of a listener, and nobody can reach it any more: takes who has before. */
-  #retire(former: Listener | undefined): void {
-    if (former === undefined) return;
-    this.#accept(former);
-    this.#epoll.remove(former.fd);
-    former.close();
-  }
-
-  #accept(listener: Listener): void {
-    for (let count = 0; count < ACCEPTS; count++) {
-      const accepted = listener.accept();
-      if (accepted === "none") return;
-      if (accepted === "exhausted") return this.#acceptNobody();
-      const { fd, address } = accepted;
-      const reason = this.#arrivals.knock(address, this.#now)
-        ? this.#events.refusal(address, this.#arrivals)
-        : "its address has opened many connections within a second";
-      if (reason === undefined) this.#welcome(fd, address);
-      else {
-        this.#deny(address, reason);
-        this.#streams.close(fd);
-      }
-    }
-  }
-
-  /** Accepts nobody for a while: whoever waits keeps the listener readable. */
-  #acceptNobody(): void {
-    this.#deny("", "the system has no file descriptor left");
-    this.#exhaustedUntil = this.#now + EXHAUSTED_MS;
-    this.#listeners.forEach(({ fd }, index) => this.#epoll.change(fd, LISTENERS + index, 0));
-  }
-
-  #acceptAgain(now: number): number {
-    if (this.#exhaustedUntil === -Infinity) return Infinity;
-    if (now < this.#exhaustedUntil) return this.#exhaustedUntil - now;
-    this.#exhaustedUntil = -Infinity;
-    this.#listeners.forEach(({ fd }, index) => {
-      this.#epoll.change(fd, LISTENERS + index, PollEvent.IN);
-    });
-    return Infinity;
+  #admit(fd: number, address: string): void {
+    const reason = this.#arrivals.knock(address, this.#now)
+      ? this.#events.refusal(address, this.#arrivals)
+      : "its address has opened many connections within a second";
+    if (reason === undefined) return this.#welcome(fd, address);
+    this.#deny(address, reason);
+    this.#streams.close(fd);
   }
 
   #deny(address: string, reason: string): void {
@@ -291,15 +233,8 @@ export class Router<T> implements Pollable {
     connection.state = "open";
     this.#lifetimes.opened(connection);
     if (identity.length === 0) return;
-    connection.identity = identity;
-    const key = keyOf(identity);
-    const former = this.#byIdentity.get(key);
-    this.#byIdentity.set(key, connection);
-    if (former === undefined) return;
-    this.takeovers++;
-    const { address } = connection;
-    this.lastTakeover = { identity: new TextDecoder().decode(identity), address };
-    this.close(former);
+    const former = this.#identities.enter(connection, identity);
+    if (former !== undefined) this.close(former);
   }
 
   #refuse(connection: Connection<T>, { reason, isTold, isReserved }: Refusal): void {
@@ -337,16 +272,15 @@ export class Router<T> implements Pollable {
 
   /** Closes a connection; what was sent and not taken is lost. */
   close(connection: Connection<T>): void {
-    const { place, identity, inlet, address } = connection;
+    const { place, inlet, address } = connection;
     if (!connection.isThere) return;
     connection.state = "closed";
     this.#table[place] = undefined;
     this.#freed.push(place);
     this.#lifetimes.closed(connection);
-    this.#held.delete(connection);
+    this.#held.forget(connection);
     this.#arrivals.leave(address);
-    const key = keyOf(identity);
-    if (this.#byIdentity.get(key) === connection) this.#byIdentity.delete(key);
+    this.#identities.leave(connection);
     this.#closeFile(connection);
     connection.inlet = connection.left = undefined;
     connection.rest = 0;
@@ -378,7 +312,7 @@ export class Router<T> implements Pollable {
     this.#now = now;
     const before = this.#reader.messages;
     if (this.#parked.length > 0) this.#resume();
-    if (this.#held.size > 0) this.#goOn();
+    if (this.#held.size > 0) this.#held.goOn(now);
     if (this.#next === this.#found && this.#isStirred) this.#wait();
     const end = this.#found > this.#next ? performance.now() + TURN_MS : 0;
     while (this.#next < this.#found && this.#events.mayRead()) {
@@ -415,48 +349,15 @@ export class Router<T> implements Pollable {
     }
   }
 
-  /** Nothing more is read of a message that has begun, until there is room. */
-  #hold(connection: Connection<T>): void {
-    connection.isHeld = true;
-    if (this.#held.size === 0) this.#heldSince = this.#now;
-    this.#held.add(connection);
-    this.#epoll.change(connection.fd, connection.place, PollEvent.RDHUP);
-  }
-
-  #goOn(): void {
-    for (const connection of this.#held) {
-      if (connection.inlet?.mayGrow() === false) continue;
-      this.#held.delete(connection);
-      this.#heldSince = this.#now;
-      connection.isHeld = false;
-      this.#epoll.change(connection.fd, connection.place, READABLE);
-    }
-  }
-
-  /** Makes room when nobody could go on for too long; returns ms until that is so. */
-  #makeRoom(now: number): number {
-    if (this.#held.size === 0) return Infinity;
-    const left = this.#heldSince + HOLD_MS - now;
-    if (left > 0) return left;
-    this.#events.makeRoom();
-    this.#heldSince = now;
-    this.#goOn();
-    return this.#held.size === 0 ? Infinity : HOLD_MS;
-  }
-
   #stir(token: number, events: number): void {
-    if (token >= LISTENERS) {
-      const listener = this.#listeners[token - LISTENERS];
-      if (listener !== undefined) this.#accept(listener);
-      return;
-    }
+    if (token >= LISTENER_TOKENS) return this.#listeners.accept(token, this.#now);
     const connection = this.#table[token];
     if (connection === undefined) return;
     if (connection.isHeld) {
       if ((events & (HUNG_UP | PollEvent.RDHUP)) !== 0) this.close(connection);
       return;
     }
-    if (connection.inlet?.mayGrow() === false) return this.#hold(connection);
+    if (connection.inlet?.mayGrow() === false) return this.#held.hold(connection, this.#now);
     const size = connection.rest > 0 ? this.#receiveRest(connection) : this.#receive(connection);
     if (size > 0) connection.heardAt = this.#now;
     // Whatever was sent before the end has been read by now.
@@ -572,15 +473,12 @@ export class Router<T> implements Pollable {
   /** Does what is due; returns ms until something is. */
   tick(now: number): number {
     this.#now = now;
-    return Math.min(this.#lifetimes.tick(now), this.#acceptAgain(now), this.#makeRoom(now));
+    return Math.min(this.#lifetimes.tick(now), this.#listeners.tick(now), this.#held.tick(now));
   }
 
   /** Takes no more connections: those that are there stay. */
   stopListening(): void {
-    for (const listener of this.#listeners.splice(0)) {
-      this.#epoll.remove(listener.fd);
-      listener.close();
-    }
+    this.#listeners.close();
   }
 
   /** Closes all. What the system has taken is delivered, also to those who have sent more than was read. */
@@ -602,15 +500,4 @@ export class Router<T> implements Pollable {
       if (this.#streams.receive(fd, this.#buffer, 0, this.#buffer.length) <= 0) return;
     }
   }
-}
-
-function probesOf(keepAlive: number): Probes | undefined {
-  if (keepAlive === 0) return undefined;
-  const idle = Math.max(1, Math.round(keepAlive / 1000));
-  return { idle, interval: Math.max(1, Math.round(idle / PROBES)), count: PROBES };
-}
-
-/** An identity as a key of a Map: a letter for each byte. */
-function keyOf(identity: Uint8Array): string {
-  return String.fromCharCode(...identity);
 }
