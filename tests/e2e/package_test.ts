@@ -91,7 +91,7 @@ Deno.test("the package is published with what it runs and its documents, and not
       "docs/",
       "examples/",
     ],
-    ...["broker.ts", "client.ts", "mod.ts", "worker.ts"],
+    ...["broker.ts", "client.ts", "mod.ts", "server.ts", "worker.ts"],
     ...["auth/", "broker/", "cli/", "client/", "ops/", "options/", "pool/", "ports/", "system/"],
     ...["wire/", "worker/", "zmq/"],
   ];

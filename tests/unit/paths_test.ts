@@ -10,7 +10,7 @@ const FOLDERS = [
   ...["tests/conformance", "tests/e2e", "tests/models", "tests/rig", "tests/unit", ".ci"],
 ];
 const DOCUMENTS = ["README.md", "CONTRIBUTING.md"];
-const ACTORS = ["mod.ts", "broker.ts", "client.ts", "worker.ts", "deno.json"];
+const ACTORS = ["mod.ts", "server.ts", "broker.ts", "client.ts", "worker.ts", "deno.json"];
 
 /** Rooms that are, and those that once were. */
 const ROOMS = new Set([...FOLDERS.map((folder) => folder.split("/")[0]), "queue", "tests"]);

@@ -1,0 +1,516 @@
+/**
+ * The parent of a server: owns the loop, the pool and all else of it. The one place where signals, the broker's
+ * events and the pool's meet.
+ *
+ * @module
+ */
+
+import { type Access, hasRules, openAccess } from "./auth/access.ts";
+import { type AccessRules, readRules } from "./auth/access_control.ts";
+import { Configuration, type OptionSource } from "./ops/configuration.ts";
+import { Events } from "./ops/events.ts";
+import { requirePlainFiles } from "./ops/given_files.ts";
+import { type Activity, IdleWatch } from "./ops/idle_watch.ts";
+import type { Log } from "./ops/log.ts";
+import { accessOf, fixedOf, keysOf, limitsOf } from "./ops/loop_options.ts";
+import { Logs } from "./ops/logs.ts";
+import { countFiles, OpenFiles } from "./ops/open_files.ts";
+import { type Finished, Outcome } from "./ops/outcome.ts";
+import { type Rest, Shutdown } from "./ops/shutdown.ts";
+import { Signals } from "./ops/signals.ts";
+import { checkStart } from "./ops/start_checks.ts";
+import { logRemarks } from "./ops/start_remarks.ts";
+import { stateFields, type Stats, statsOf } from "./ops/stats.ts";
+import { reloadOnChange } from "./ops/watch.ts";
+import { resolveOptions } from "./options/resolve.ts";
+import type { ServeOptions, Settings } from "./options/settings.ts";
+import { childSpec, requireRun } from "./pool/child_spec.ts";
+import { laneOf, libraryOf } from "./pool/lanes.ts";
+import { Pool } from "./pool/pool.ts";
+import { checkSize } from "./pool/scaling.ts";
+import { Supervisor } from "./pool/supervisor.ts";
+import type { Look, LoopCommand, LoopEvent } from "./ports/messages.ts";
+import { type DataPlane, openPlane } from "./ports/plane.ts";
+import { shutDebugger } from "./system/debugger.ts";
+import { messageOf } from "./system/errors.ts";
+import { filePath } from "./system/files.ts";
+import { type Mending, Premises } from "./system/premises.ts";
+import { cpuTime } from "./system/proc.ts";
+import { canConfine } from "./system/seccomp.ts";
+import { Ticks, TickTimer } from "./system/ticks.ts";
+import { readVariable } from "./system/variables.ts";
+import { canOpen } from "./zmq/descriptors.ts";
+import type { Library } from "./zmq/library.ts";
+import { locateLibrary } from "./zmq/locate.ts";
+
+/** A server that runs. */
+export interface Server {
+  /** The endpoints really bound for clients: ports chosen by the system are filled in. */
+  readonly frontend: readonly string[];
+  /** The endpoint really bound for workers. */
+  readonly backend: string;
+  /** Fulfilled when `minWorkers` are ready; rejected when the handler can't be loaded. */
+  readonly ready: Promise<void>;
+  /** Fulfilled when the server has ended; rejected when it could not start or broke. */
+  readonly finished: Promise<Finished>;
+  /** What there is and what has happened. */
+  stats(): Stats;
+  /**
+   * Changes the bounds of the pool.
+   *
+   * @throws {RangeError} when one is not an integer >= 1 or min is above max.
+   */
+  resize(bounds: { min?: number; max?: number }): void;
+  /**
+   * Replaces all workers by new ones that load the handler again; each new one is ready before an old
+   * one leaves. Rejected if new ones can't start: then the old ones stay.
+   *
+   * @param options options to change; those of the sockets, the process and the log stay as they are.
+   */
+  reload(options?: ServeOptions): Promise<void>;
+  /**
+   * Takes no more requests, lets running jobs end and stops the workers, within `stopTimeout`. A second
+   * call only waits for the first.
+   *
+   * @param options `queued`: whether waiting requests are answered 503 ("refuse") or served first.
+   */
+  shutdown(options?: { queued?: "refuse" | "serve" }): Promise<void>;
+  /**
+   * Opens the log file again under its name. A rotation is followed within a second without it, where this
+   * process may read the file.
+   *
+   * @returns whether it was opened; if not, lines still go to the old file.
+   */
+  reopenLog(): boolean;
+  /** The same as `shutdown()`, but does not reject with a failure that `ready` or `finished` has reported. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** What runs in workers. */
+export const WORKER_MODULE = new URL("./worker.ts", import.meta.url).href;
+/** Replies that are on their way at the end have at least this time, and at most what is left of `stopTimeout`, ms. */
+const MIN_LINGER = 100;
+/** Sockets may take this much longer to close than clients have to take their last replies, ms. */
+const CLOSE_MARGIN = 200;
+
+const UNFILTERED =
+  "this kernel can't filter system calls: only Deno's own sandbox confines handlers";
+
+const NO_THREAD =
+  "the sockets have no thread of their own: they share one with all else that this process does";
+
+const DEBUGGER_OPEN =
+  "Deno's debugger is open on port 9229: every user of this machine can run code in this process";
+
+/** The parent: carries news from one of its parts to the other. */
+export class PreforkServer implements Server {
+  readonly #startedAt = performance.now();
+  readonly #outcome = new Outcome();
+  readonly #shutdown = new Shutdown();
+  readonly #logs: Logs;
+  readonly #events: Events;
+  readonly #library: Library;
+  readonly #premises: Premises;
+  readonly #access: Access | undefined;
+  readonly #plane: DataPlane;
+  readonly #supervisor: Supervisor;
+  readonly #pool: Pool;
+  readonly #configuration: Configuration;
+  readonly #signals: Signals | undefined;
+  readonly #timer: TickTimer;
+  /** Ends the wait for clients to take their last replies. */
+  #cutShort: (() => void) | undefined;
+  #stopHook: Promise<void> | undefined;
+  /** The last look at the loop, and when it was taken, ms. */
+  #looked: { at: number; look: Look } | undefined;
+
+  /** Makes all parts; the sockets are bound then, and nothing runs. */
+  constructor(settings: Settings, options: ServeOptions, reread: OptionSource["reread"]) {
+    const logs = this.#logs = new Logs(settings);
+    const { log } = logs;
+    const wake = () => this.#timer.wake();
+    const send = (command: LoopCommand) => this.#plane.send(command);
+    try {
+      const events = this.#events = new Events(log, settings);
+      const library = this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
+      if (shutDebugger(library.path) === "open") log.warn(DEBUGGER_OPEN);
+      const spec = childSpec(settings, WORKER_MODULE, Deno.execPath());
+      requireRun(spec.program);
+      checkStart(settings, countFiles(), (doubt) => log.warn(doubt));
+      const canFilter = canConfine(library.path);
+      if (!canFilter && Deno.build.os === "linux") log.warn(UNFILTERED);
+      this.#supervisor = new Supervisor(settings, { cpus: navigator.hardwareConcurrency });
+      const { backend, pidFile } = settings;
+      const lane = laneOf(settings);
+      const opened = libraryOf(lane, library.path);
+      const places = { backend, pidFile, workers: spec, library: opened };
+      const premises = new Premises(library, places, log);
+      this.#premises = premises;
+      const table = { count: countFiles, canOpen: (count: number) => canOpen(library, count) };
+      const files = new OpenFiles(table, log, () => this.#supervisor.forgiveStarts());
+      const pool = this.#pool = new Pool(spec, settings, {
+        ...{ supervisor: this.#supervisor, files, events, log, wake },
+        places: { files: premises, start: premises.start },
+        plane: { send, look: (now) => this.#look(now) },
+        workshop: () => ({
+          backend: this.backend,
+          lane,
+          library: premises.library,
+          canConfine: canFilter,
+        }),
+        makeKeys: () => this.#access?.makeWorkerKeys(),
+        isStopping: () => this.stopping,
+      }, {
+        ready: () => this.#outcome.becameReady(),
+        failed: (error) => this.#fail(error),
+      });
+      requirePlainFiles(settings);
+      const access = this.#access = openAccess(accessOf(settings), library);
+      const fixed = {
+        ...fixedOf(settings),
+        backend: premises.backend,
+        lane,
+        visits: logs.hasVisits,
+        traces: settings.logLevel === "debug",
+      };
+      const { plane, flaw } = openPlane(
+        library,
+        { ...limitsOf(settings), ...fixed, access: access && keysOf(access) },
+        (event) => this.#hear(event),
+      );
+      this.#plane = plane;
+      if (flaw !== undefined) log.info(NO_THREAD, { reason: flaw });
+      premises.handOver(plane.backend);
+      const source = { reread, resolve, checkSize, hasRules: needsRules, readRules: rulesOf };
+      const hasRules = access !== undefined;
+      const parts = { log, events, code: pool.code, pool, send, hasRules };
+      this.#configuration = new Configuration(options, settings, source, parts);
+      const { handleSignals, signalPassthrough } = settings;
+      if (handleSignals) this.#signals = new Signals(this, signalPassthrough, wake);
+      this.#timer = new TickTimer(this.#ticks(files), (error) => this.#broke(error));
+    } catch (error) {
+      this.#closeNow();
+      logs.close();
+      throw error;
+    }
+  }
+
+  /** All that is done from time to time; the loop has a list of its own. */
+  #ticks(files: OpenFiles): Ticks {
+    const idle = new IdleWatch(() => this.#events.emit("idle", undefined));
+    return new Ticks([
+      ...(this.#signals === undefined ? [] : [this.#signals]),
+      this.#events,
+      this.#logs,
+      files,
+      { tick: (now) => this.#premises.tick(now, this.#mending()) },
+      { tick: (now) => idle.tick(now, activityOf(this.#look(now))) },
+      this.#pool,
+      { tick: (now) => this.#tickShutdown(now) },
+    ]);
+  }
+
+  /** Lets workers come up, and serves. */
+  begin(): void {
+    const { frontend, backend, log } = this;
+    const { settings } = this.#configuration;
+    const { minWorkers: min, maxWorkers: max } = settings;
+    this.#events.emit("listening", { frontend, backend, handler: settings.handler ?? "echo" });
+    log.debug("pool", { min, max, library: this.library });
+    logRemarks(log, settings, {
+      frontend,
+      serverKey: this.#access?.serverKey,
+      countsConnections: this.#plane.look("now").connections !== undefined,
+      readsCpuTime: cpuTime(Deno.pid) !== undefined,
+    });
+    this.#pool.code.start();
+    this.#timer.wake();
+    this.#run();
+    if (settings.watch && settings.handler?.startsWith("file:")) this.#watch(settings.handler);
+  }
+
+  async #watch(handler: string): Promise<void> {
+    const watched = {
+      isStopping: () => this.stopping,
+      listFiles: () => this.#pool.code.listFiles(),
+      reload: () => this.reload(),
+    };
+    const failed = (error: unknown) => this.log.error("not watching", { error: messageOf(error) });
+    await reloadOnChange(watched, filePath(new URL(handler)), this.ended, failed);
+  }
+
+  // ---- what it is asked ----
+
+  /** The server's log. */
+  get log(): Log {
+    return this.#logs.log;
+  }
+
+  /** The file of libzmq. */
+  get library(): string {
+    return this.#library.path;
+  }
+
+  get frontend(): readonly string[] {
+    return this.#plane.frontend;
+  }
+
+  get backend(): string {
+    return this.#plane.backend;
+  }
+
+  get ready(): Promise<void> {
+    return this.#outcome.ready;
+  }
+
+  get finished(): Promise<Finished> {
+    return this.#outcome.finished;
+  }
+
+  /** Fulfilled when the server has ended, in whatever way. */
+  get ended(): Promise<void> {
+    return this.#outcome.ended;
+  }
+
+  /** Whether it was told to stop. */
+  get stopping(): boolean {
+    return this.#shutdown.phase !== "serving";
+  }
+
+  stats(): Stats {
+    const { minWorkers: min, maxWorkers: max } = this.#configuration.settings;
+    const look = this.#plane.look("now");
+    return statsOf({
+      uptime: performance.now() - this.#startedAt,
+      generation: this.#supervisor.generation,
+      bounds: { min, max },
+      processes: this.#pool.list(look),
+      counts: this.#pool.counts,
+      look,
+    });
+  }
+
+  // ---- what it is told ----
+
+  resize(bounds: { min?: number; max?: number }): void {
+    this.#configuration.resize(bounds);
+  }
+
+  growBy(workers: number): void {
+    this.#configuration.growBy(workers);
+  }
+
+  reload(options?: ServeOptions): Promise<void> {
+    if (this.stopping) return Promise.reject(new Error("Cannot reload: the server is stopping"));
+    return this.#configuration.reload(options);
+  }
+
+  reloadAgain(): void {
+    if (!this.stopping) this.#configuration.reloadAgain();
+  }
+
+  reopenLog(): boolean {
+    return this.#logs.reopen();
+  }
+
+  logState(): void {
+    this.log.info("state", stateFields(this.stats()));
+  }
+
+  forward(signal: Deno.Signal): void {
+    this.#pool.forward(signal);
+  }
+
+  async shutdown(options: { queued?: "refuse" | "serve" } = {}): Promise<void> {
+    this.stop(options.queued ?? "refuse", "shutdown");
+    await this.#outcome.finished;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.stop("refuse", "shutdown");
+    await this.#outcome.dispose();
+  }
+
+  stop(queued: "refuse" | "serve", reason: string): void {
+    const { stopTimeout } = this.#configuration.settings;
+    if (!this.#shutdown.start(queued, stopTimeout, performance.now())) return;
+    this.#stopHook = this.#events.emit("stopping", { reason, queued });
+    this.#premises.leave();
+    this.#plane.send({ type: "drain", waiting: queued });
+    this.#timer.wake();
+  }
+
+  kill(): void {
+    this.stop("refuse", "killed");
+    this.#shutdown.kill(performance.now());
+    this.#supervisor.killAll(performance.now());
+    this.#cutShort?.();
+    this.#plane.send({ type: "drain", waiting: "refuse" });
+    this.#timer.wake();
+  }
+
+  /** Leaves nothing behind, at once: the program ends, or `deno run --watch` starts it again. */
+  abandon(): void {
+    this.#timer.stop();
+    this.#pool.killAll();
+    this.#closeNow();
+  }
+
+  // ---- what happens ----
+
+  #hear(event: LoopEvent): void {
+    switch (event.type) {
+      case "log":
+        return this.log[event.level](event.message, event.fields);
+      case "line":
+        return this.#logs.line(event.worker, event.line);
+      case "dropped":
+        return this.#logs.dropped(event.worker, event.lines);
+      case "visits":
+        return this.#logs.visits(event.visits);
+      case "requestFailed":
+        return void this.#events.emit("requestFailed", event.failure);
+      case "backendMoved":
+        return this.#backendMoved(event.before, event.endpoint);
+      case "mended":
+        return this.#mended(event.endpoint);
+      case "notBound":
+        return this.#premises.failed(event.message, performance.now());
+      case "worked":
+        return this.#timer.wake();
+      default:
+        return this.#pool.hear(event);
+    }
+  }
+
+  #mending(): Mending {
+    return {
+      moved: () => {
+        this.#pool.code.placeAgain();
+        const isGiven = this.#configuration.settings.backend !== undefined;
+        if (isGiven) this.#backendMoved(this.backend, this.backend);
+        else this.#plane.send({ type: "moveBackend", endpoint: this.#premises.backend });
+      },
+      sockets: () => this.#plane.send({ type: "mend" }),
+    };
+  }
+
+  /** There is a new private folder, and workers connect there. */
+  #backendMoved(before: string, backend: string): void {
+    if (!this.#premises.handOverAgain(backend, performance.now())) return;
+    this.log.warn("the private folder was removed, there is a new one", { before, backend });
+  }
+
+  #mended(endpoint: string): void {
+    if (endpoint === this.backend) this.#premises.handOverAgain(endpoint, performance.now());
+    this.log.warn("the socket file was removed, it is bound again", { endpoint });
+  }
+
+  // ---- the end ----
+
+  /** It can't start at all. */
+  #fail(error: Error): void {
+    if (this.#shutdown.phase === "stopping") return;
+    this.#outcome.fail(error);
+    this.kill();
+  }
+
+  /** What must not fail has failed: nothing can be relied on. */
+  #broke(error: unknown): void {
+    this.#outcome.fail(error);
+    this.log.error("the broker failed", { error: messageOf(this.#outcome.failure) });
+    this.#pool.killAll();
+    this.#plane.send({ type: "stop" });
+  }
+
+  /** How things were told last; what ticks at the same time shares one look, which lists all workers. */
+  #look(now: number): Look {
+    if (this.#looked?.at !== now) this.#looked = { at: now, look: this.#plane.look("told") };
+    return this.#looked.look;
+  }
+
+  /** How things are after all that has ticked before. */
+  #rest(): Rest {
+    const look = this.#plane.look("now");
+    const isDeserted = this.#supervisor.stopped && look.workers.size === 0;
+    const { hasUnsent, readAt } = look;
+    return { isIdle: activityOf(look).isIdle, isDeserted, hasUnsent, readAt };
+  }
+
+  #tickShutdown(now: number): number {
+    if (!this.stopping) return Infinity;
+    const rest = this.#rest();
+    const step = this.#shutdown.next(now, rest);
+    if (step === "end") this.#plane.send({ type: "stop" });
+    if (step !== "stopWorkers") return this.#shutdown.wait(now, rest);
+    this.#plane.send({ type: "drain", waiting: "refuse" });
+    this.#supervisor.stop(now);
+    this.#timer.wake();
+    return 0;
+  }
+
+  async #run(): Promise<void> {
+    try {
+      await this.#plane.run();
+      await this.#closeSockets();
+      await this.#stopHook;
+    } catch (error) {
+      this.#broke(error);
+    }
+    this.#cleanUp();
+    await this.#pool.close();
+    const { forced } = this.#supervisor;
+    if (this.#outcome.failure === undefined) this.#events.emit("stopped", { forced });
+    await this.#logs.close();
+    this.#timer.stop();
+    this.#signals?.close();
+    this.#outcome.end({ forced });
+  }
+
+  /** Closes the sockets, and waits for clients to take what is on its way to them. */
+  async #closeSockets(): Promise<void> {
+    const linger = Math.max(MIN_LINGER, this.#shutdown.endAt - performance.now());
+    // libzmq 4.3.5 may never end when a client that has not read leaves in this very moment.
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, linger + CLOSE_MARGIN);
+    this.#cutShort = resolve;
+    await Promise.race([this.#plane.close(linger), promise]);
+    clearTimeout(timer);
+    // Closed or not, nothing of it may keep the program from ending.
+    this.#plane.abandon();
+  }
+
+  /** Also of a server that is not whole yet. */
+  #closeNow(): void {
+    this.#plane?.abandon();
+    this.#cleanUp();
+  }
+
+  #cleanUp(): void {
+    this.#pool?.code.close(this.#outcome.failure ?? new Error("The server has ended"));
+    this.#premises?.remove();
+  }
+}
+
+function activityOf({ queued, running, lastJobAt }: Look): Activity {
+  return { isIdle: queued === 0 && running === 0, lastJobAt };
+}
+
+function needsRules(settings: Settings): boolean {
+  return hasRules(accessOf(settings));
+}
+
+/** @throws {Error} when the list of clients can't be read or is wrong. */
+function rulesOf(settings: Settings): AccessRules {
+  requirePlainFiles(settings);
+  return readRules(accessOf(settings));
+}
+
+/**
+ * Options with all defaults.
+ *
+ * @throws {TypeError | RangeError} when one breaks its rule.
+ */
+export function resolve(options: ServeOptions): Settings {
+  return resolveOptions(options, { cpus: navigator.hardwareConcurrency, cwd: () => Deno.cwd() });
+}
