@@ -86,25 +86,6 @@ export class BodyPool {
     return body;
   }
 
-  /** A body of one frame with a copy of `bytes`. */
-  from(bytes: Uint8Array): Body {
-    const body = this.take(bytes.length);
-    body.bytes.set(bytes);
-    return body;
-  }
-
-  /** A body of several frames, or of one. */
-  fromFrames(frames: readonly Uint8Array[]): Body {
-    const body = this.take(frames.reduce((sum, frame) => sum + frame.length, 0));
-    let at = 0;
-    for (const frame of frames) {
-      body.bytes.set(frame, at);
-      at += frame.length;
-    }
-    if (frames.length !== 1) body.sizes = frames.map((frame) => frame.length);
-    return body;
-  }
-
   /** One holder less; nobody else may use the body then. */
   release(body: Body): void {
     if (--body.holders > 0) return;

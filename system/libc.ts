@@ -260,20 +260,6 @@ export function setOption(
   return symbols.setsockopt(fd, level, option, bytes, bytes.length) === 0;
 }
 
-/** Reads a socket option of C type int; undefined: it can't be read. */
-export function getOption(
-  { symbols }: Connector,
-  fd: number,
-  level: number,
-  option: number,
-): number | undefined {
-  if (option < 0) return undefined;
-  const value = new Int32Array(1);
-  const size = new Bytes(new Uint32Array([4]).buffer);
-  const result = symbols.getsockopt(fd, level, option, new Bytes(value.buffer), size);
-  return result === 0 ? value[0] : undefined;
-}
-
 /** What tells where the C library is. */
 const FINDER = {
   dlsym: SYMBOLS.dlsym,

@@ -281,10 +281,11 @@ Deno.test("BrokerLoop replaces a worker that has lost a job, and gives the job t
     client.send("", "first");
     bodies.push((await client.receiveText())[1] ?? "");
     client.send("", "lost");
-    for (let sent = 0; lost.length === 0; sent++) {
-      client.send("", `later ${sent}`);
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
+    let sent = 0;
+    await until("it is told that one is lost", () => {
+      client.send("", `later ${sent++}`);
+      return lost.length > 0;
+    });
     const good = new Peer(loop.backend);
     workers.push(good);
     good.send(ready(2));

@@ -13,6 +13,19 @@ export function testLibc(): Libc {
   return openLibc(LIBRARY);
 }
 
+/** Reads a socket option of C type int; undefined: it can't be read. */
+export function getOption(
+  { symbols }: Libc,
+  fd: number,
+  level: number,
+  option: number,
+): number | undefined {
+  const value = new Int32Array(1);
+  const bytes = new Uint8Array(value.buffer);
+  const size = new Uint8Array(new Uint32Array([bytes.length]).buffer);
+  return symbols.getsockopt(fd, level, option, bytes, size) === 0 ? value[0] : undefined;
+}
+
 let opened: Libc | undefined;
 
 /** What waits for `ports`. */

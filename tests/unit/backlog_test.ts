@@ -8,6 +8,7 @@ import { BodyPool } from "../../ports/body.ts";
 import { Intake } from "../../ports/intake.ts";
 import { Unread } from "../../ports/unread.ts";
 import { buildPing } from "../../wire/zmtp.ts";
+import { bodyWith } from "../rig/bodies.ts";
 import { randomNumbers } from "../rig/random.ts";
 import { bytes } from "../rig/text.ts";
 import { message } from "../rig/zmtp.ts";
@@ -62,7 +63,7 @@ function put(backlog: Backlog, bodies: BodyPool, one: Bytes, way: number): void 
   else if (way === 1) {
     const cut = 1 + Math.floor(one.length / 2);
     backlog.addWritten(one, 0, cut, "begun");
-    backlog.addRest(bodies.from(one.subarray(cut)));
+    backlog.addRest(bodyWith(bodies, one.subarray(cut)));
   } else {
     const { bytes, at } = backlog.add(one.length);
     bytes.set(one, at);

@@ -7,6 +7,7 @@
 import { strict as assert } from "node:assert";
 import { type Body, BodyPool, weigh } from "../../ports/body.ts";
 import { keep, MemoryContent, textOf } from "../../ports/content.ts";
+import { bodyWith } from "../rig/bodies.ts";
 import { randomNumbers } from "../rig/random.ts";
 import { bytes, text } from "../rig/text.ts";
 
@@ -79,10 +80,10 @@ Deno.test("BodyPool keeps a bounded amount of memory for large bodies", () => {
   assert.equal(large.filter((body) => again.has(body)).length, 32);
 });
 
-Deno.test("BodyPool joins frames, and a body parts them again", () => {
+Deno.test("a body parts the frames that lie in it, one behind the other", () => {
   const pool = new BodyPool();
   for (const frames of [[], [""], ["one"], ["", ""], ["a", "", "日本"]]) {
-    const body = pool.fromFrames(frames.map(bytes));
+    const body = bodyWith(pool, ...frames.map(bytes));
     assert.deepEqual(body.toFrames().map((frame) => text(frame)), frames);
     assert.equal(body.frames, frames.length);
   }
@@ -90,7 +91,7 @@ Deno.test("BodyPool joins frames, and a body parts them again", () => {
 
 Deno.test("a body's frames have memory of their own", () => {
   const pool = new BodyPool();
-  const [frame] = pool.from(bytes("mine")).toFrames();
+  const [frame] = bodyWith(pool, bytes("mine")).toFrames();
   assert.equal(frame?.buffer.byteLength, 4);
 });
 

@@ -5,7 +5,6 @@ import {
   addressOf,
   control,
   errnoOf,
-  getOption,
   libcPath,
   openConnector,
   openLibc,
@@ -27,7 +26,7 @@ import {
   SocketOption,
 } from "../../system/numbers.ts";
 import { cString, Errno } from "../../zmq/library.ts";
-import { Pair, testLibc } from "../rig/descriptors.ts";
+import { getOption, Pair, testLibc } from "../rig/descriptors.ts";
 
 const libc = testLibc();
 const { symbols } = libc;

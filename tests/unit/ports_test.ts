@@ -46,6 +46,7 @@ import {
 import { locateLibrary } from "../../zmq/locate.ts";
 import { type Message, MessagePool } from "../../zmq/message.ts";
 import { Context } from "../../zmq/socket.ts";
+import { bodyWith } from "../rig/bodies.ts";
 import { Folder } from "../rig/folder.ts";
 import { Peer } from "../rig/peer.ts";
 import { PlainSocket } from "../rig/plain_socket.ts";
@@ -180,7 +181,7 @@ function toBytes(frame: Frame): Bytes {
 const pool = new BodyPool();
 
 function contentOf(frames: Frame[]): Content {
-  return new MemoryContent().setBody(pool.fromFrames(frames.map(toBytes)));
+  return new MemoryContent().setBody(bodyWith(pool, ...frames.map(toBytes)));
 }
 
 function texts(body: Body | undefined): string[] {
@@ -918,7 +919,7 @@ function jobFor(
   frames: Frame[],
   { id = 1, deadline = Infinity, deaths = 0, bytes = 0, client = clientNamed("me") } = {},
 ): Job<Body> {
-  const body = pool.fromFrames(frames.map(toBytes));
+  const body = bodyWith(pool, ...frames.map(toBytes));
   const plain = { envelope: [], requestId: undefined, requestTimeout: Infinity, key: "" };
   const job = newJob(id, { ...plain, client, body, bytes, deadline });
   job.deaths = deaths;

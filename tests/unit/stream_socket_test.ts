@@ -1,14 +1,14 @@
 /** Listening sockets: compared with libzmq's, endpoint by endpoint, and with real connections. */
 
 import { strict as assert } from "node:assert";
-import { getOption, openStream } from "../../system/libc.ts";
+import { openStream } from "../../system/libc.ts";
 import { Family, Level, NO_WAIT, SocketOption, TcpOption } from "../../system/numbers.ts";
 import { inetAddress, ipText, readAddress, unixAddress } from "../../system/socket_address.ts";
 import { type Accepted, listenAt, type Listener, peerProcess } from "../../system/stream_socket.ts";
 import { openLibrary, Option, SocketType } from "../../zmq/library.ts";
 import { Context } from "../../zmq/socket.ts";
 import { run } from "../rig/commands.ts";
-import { testLibc } from "../rig/descriptors.ts";
+import { getOption, testLibc } from "../rig/descriptors.ts";
 import { Folder } from "../rig/folder.ts";
 import { until } from "../rig/wait.ts";
 
