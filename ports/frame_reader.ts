@@ -45,11 +45,12 @@ export class FrameReader<T> {
   }
 
   /**
-   * Reads from `at` on what has come, and returns how far it could: what is left is to be given again with more, or
-   * once messages may be told of.
+   * Reads from `at` on what has come, `most` messages of it, and returns how far it could: what is left is to be given
+   * again with more, or once messages may be told of.
    */
-  read(connection: Connection<T>, bytes: Bytes, at: number, end: number): number {
-    while (at < end && connection.state === "open") {
+  read(connection: Connection<T>, bytes: Bytes, at: number, end: number, most: number): number {
+    const last = this.messages + most;
+    while (at < end && this.messages < last && connection.state === "open") {
       const next = bytes[at] === FrameFlag.MORE && bytes[at + 1] === 0 &&
           connection.inlet === undefined
         ? this.#readPlain(connection, bytes, at, end)

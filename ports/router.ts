@@ -58,6 +58,8 @@ export interface Denial {
 
 /** Maximum time that is read before others have their turn, ms. */
 const TURN_MS = 0.3;
+/** Messages that are read of one peer before the next has its turn, where others wait for theirs. */
+const TURN_MESSAGES = 64;
 /** Bytes that are read of one peer before the next has its turn. */
 const READ_BYTES = 32_768;
 /** The same where a large frame may begin: what is read along with its head is copied. */
@@ -89,8 +91,12 @@ export class Router<T> implements Pollable {
   readonly #free: number[] = [];
   #freed: number[] = [];
   readonly #identities = new Identities<T>();
-  /** Connections that have sent more than may be told of for now. */
-  #parked: Connection<T>[] = [];
+  /** Connections that have sent more than was told of when they had their turn, in the order of their next ones. */
+  readonly #parked = new Set<Connection<T>>();
+  /** Whether those have their turn first, or those of which something new has come. */
+  #first: "parked" | "found" = "parked";
+  /** Whether there was no room for all messages: each connection may tell of one in its turn. */
+  #isTight = false;
   readonly #held: Held<T>;
   /** What is left of one read, and what comes with the next. */
   readonly #buffer = new Uint8Array(2 * READ_BYTES);
@@ -279,6 +285,7 @@ export class Router<T> implements Pollable {
     this.#freed.push(place);
     this.#lifetimes.closed(connection);
     this.#held.forget(connection);
+    this.#parked.delete(connection);
     this.#arrivals.leave(address);
     this.#identities.leave(connection);
     this.#closeFile(connection);
@@ -304,23 +311,36 @@ export class Router<T> implements Pollable {
 
   /** Whether something is here that was not read yet. */
   isReadable(): boolean {
-    return this.#parked.length > 0 || this.#next < this.#found;
+    return this.#parked.size > 0 || this.#next < this.#found;
   }
 
   /** Reads some of what has come; returns how many messages that was. */
   read(now: number): number {
     this.#now = now;
     const before = this.#reader.messages;
-    if (this.#parked.length > 0) this.#resume();
     if (this.#held.size > 0) this.#held.goOn(now);
-    if (this.#next === this.#found && this.#isStirred) this.#wait();
+    // While there is no room, nobody waits for the epoll, and it stirs nobody.
+    if (this.#next === this.#found && (this.#isStirred || this.#isTight)) this.#wait();
+    if (this.#parked.size === 0) this.#readFound();
+    else this.#takeTurns();
+    return this.#reader.messages - before;
+  }
+
+  /** Who has sent much and who has just sent something: neither may keep the other from being read. */
+  #takeTurns(): void {
+    this.#first = this.#first === "parked" ? "found" : "parked";
+    if (this.#first === "found") this.#readFound();
+    this.#resume();
+    if (this.#first === "parked") this.#readFound();
+  }
+
+  #readFound(): void {
     const end = this.#found > this.#next ? performance.now() + TURN_MS : 0;
     while (this.#next < this.#found && this.#events.mayRead()) {
       const index = this.#next++;
       this.#stir(this.#epoll.token(index), this.#epoll.events(index));
       if (performance.now() >= end) break;
     }
-    return this.#reader.messages - before;
   }
 
   /**
@@ -336,23 +356,25 @@ export class Router<T> implements Pollable {
     if (this.#found < EPOLL_BATCH) this.#isStirred = false;
   }
 
-  /** Goes on with those that were stopped in the middle of what they have sent. */
+  /** Goes on with those that were stopped in the middle of what they have sent, one behind the other. */
   #resume(): void {
-    const parked = this.#parked;
-    this.#parked = [];
-    for (const connection of parked) {
+    const end = performance.now() + TURN_MS;
+    for (const connection of this.#parked) {
+      if (!this.#events.mayRead()) return;
+      this.#parked.delete(connection);
       const { left } = connection;
-      if (!connection.isThere || left === undefined) continue;
       connection.left = undefined;
-      this.#buffer.set(left);
-      this.#take(connection, left.length);
+      if (left !== undefined) this.#take(connection, left, left.length);
+      if (performance.now() >= end) break;
     }
+    if (this.#parked.size === 0) this.#isTight = false;
   }
 
   #stir(token: number, events: number): void {
     if (token >= LISTENER_TOKENS) return this.#listeners.accept(token, this.#now);
     const connection = this.#table[token];
-    if (connection === undefined) return;
+    // What a parked one has sent is read once it has told of what came before.
+    if (connection === undefined || this.#parked.has(connection)) return;
     if (connection.isHeld) {
       if ((events & (HUNG_UP | PollEvent.RDHUP)) !== 0) this.close(connection);
       return;
@@ -374,21 +396,33 @@ export class Router<T> implements Pollable {
     connection.isLarge = false;
     if (left !== undefined) this.#buffer.set(left);
     connection.left = undefined;
-    this.#take(connection, at + size);
+    this.#take(connection, this.#buffer, at + size);
     // The system has most of a large frame by now.
     if (connection.isThere && connection.rest > 0) this.#receiveRest(connection);
     return size;
   }
 
-  /** Reads the first `end` bytes of the buffer, and keeps what can't be used yet. */
-  #take(connection: Connection<T>, end: number): void {
-    const buffer = this.#buffer;
+  /** Reads the first `end` bytes, as many as its turn gives it, and keeps what is left of them. */
+  #take(connection: Connection<T>, bytes: Bytes, end: number): void {
     let at = 0;
-    if (connection.state !== "open") at = this.#handshake.read(connection, buffer, at, end);
-    if (connection.state === "open") at = this.#reader.read(connection, buffer, at, end);
+    if (connection.state !== "open") at = this.#handshake.read(connection, bytes, at, end);
+    const most = this.#isTight ? 1 : this.#isAlone ? Infinity : TURN_MESSAGES;
+    const last = this.#reader.messages + most;
+    if (connection.state === "open") at = this.#reader.read(connection, bytes, at, end, most);
     if (at === end || !connection.isThere) return;
-    connection.left = buffer.slice(at, end);
-    if (!this.#events.mayRead()) this.#parked.push(connection);
+    if (!this.#events.mayRead()) this.#isTight = true;
+    else if (this.#reader.messages < last) {
+      // A small part of a message must not keep all that came with it in memory.
+      connection.left = bytes.slice(at, end);
+      return;
+    }
+    connection.left = bytes === this.#buffer ? bytes.slice(at, end) : bytes.subarray(at, end);
+    this.#parked.add(connection);
+  }
+
+  /** Whether nobody else waits for a turn. */
+  get #isAlone(): boolean {
+    return this.#next === this.#found && this.#parked.size === 0;
   }
 
   /** Receives a part of a large frame to where its message wants it; returns as `#receive` does. */

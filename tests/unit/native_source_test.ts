@@ -7,6 +7,7 @@ import { type Asked, assertClean, bodyOf, NativeFront } from "../rig/native_fron
 import { randomNumbers } from "../rig/random.ts";
 import { frameOf, greetingOf, type Introduction, RawPeer } from "../rig/raw_peer.ts";
 import { bytes, text } from "../rig/text.ts";
+import { until } from "../rig/wait.ts";
 import { command, message, nullReady } from "../rig/zmtp.ts";
 
 const EMPTY = new Uint8Array(0);
@@ -15,6 +16,10 @@ const LONG = 2;
 /** A peer that has shaken hands. */
 function connect(front: NativeFront, introduction: Introduction = {}): Promise<RawPeer> {
   return front.during(RawPeer.connect(front.endpoint, introduction));
+}
+
+function connectAll(front: NativeFront, count: number): Promise<RawPeer[]> {
+  return Promise.all(Array.from({ length: count }, () => connect(front)));
 }
 
 function hear(front: NativeFront, peer: RawPeer): Promise<string[]> {
@@ -269,6 +274,47 @@ Deno.test("NativeSource stops in the middle of what a client has sent while noth
   front.room = Infinity;
   await front.until("all have come", () => front.asked.length === 1001);
   assertClean(front);
+});
+
+Deno.test("NativeSource takes one request of each client in turn while there is no room for more", async () => {
+  using front = new NativeFront();
+  const greedy = await connectAll(front, 4);
+  using modest = await connect(front);
+  front.room = 0;
+  for (const peer of greedy) await peer.write(message([EMPTY, bytes("many")], 1000));
+  const served: string[] = [];
+  const take = async () => {
+    front.room = 1;
+    // As in a server with a full queue, nobody is told that something has come.
+    await until("one comes", () => {
+      front.source.read(front.now);
+      return front.asked.length > 0;
+    });
+    served.push(...front.asked.splice(0).flatMap(bodyOf));
+  };
+  front.room = 1;
+  served.push(...bodyOf(await front.request()));
+  for (let turn = 0; turn < 20; turn++) await take();
+  await modest.write(message([EMPTY, bytes("one")]));
+  while (!served.includes("one") && served.length < 1000) await take();
+  assert(served.includes("one"), "who asks for little is not left behind those who ask for much");
+  for (const peer of greedy) peer[Symbol.dispose]();
+});
+
+Deno.test("NativeSource reads some of what each client has sent in turn where several send much", async () => {
+  using front = new NativeFront();
+  const peers = await connectAll(front, 3);
+  front.room = 0;
+  for (const [index, peer] of peers.entries()) {
+    await peer.write(message([EMPTY, bytes(`${index}`)], 1000));
+  }
+  front.room = Infinity;
+  await front.until("all have come", () => front.asked.length === 3000);
+  const order = front.asked.flatMap(bodyOf);
+  const runs = order.filter((one, index) => one !== order[index - 1]).length;
+  assert(runs >= 30, `They took turns ${runs} times only`);
+  assertClean(front);
+  for (const peer of peers) peer[Symbol.dispose]();
 });
 
 Deno.test("NativeSource finds clients that have hung up while nothing may be read", async () => {
