@@ -40,6 +40,7 @@ export const RUNTIME = [
   "worker/handler.ts",
   "worker/job_context.ts",
   "wire/byte_cache.ts",
+  "wire/copy_bytes.ts",
   "worker/handler_module.ts",
   "wire/empty_frame.ts",
   "wire/integers.ts",

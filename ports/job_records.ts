@@ -31,7 +31,7 @@ export function writeJob(
   const { size, sizes } = body;
   const place = size >= RING_MIN ? placeInRing(connection, body) : -1;
   const isApart = place < 0 && size >= LARGE_BYTES;
-  const room = (place < 0 && !isApart ? roomOf(body) : 0) + 4 * (sizes?.length ?? 0);
+  const room = (place < 0 && !isApart ? size : 0) + 4 * (sizes?.length ?? 0);
   writer.openJob(client.header, Math.min(attemptOf(job), 255), job.id, room);
   if (deadline !== Infinity) writer.wide(Tag.DEADLINE, Math.ceil(epoch + deadline));
   if (requestTimeout !== Infinity && requestTimeout > 0) {
@@ -44,7 +44,7 @@ export function writeJob(
   if (place >= 0) writer.place(place, size);
   writer.frames(body.frames);
   if (sizes !== undefined && sizes.length > 1) { for (const one of sizes) writer.size(one); }
-  if (place < 0 && !isApart) writer.copy(smallOf(body), size);
+  if (place < 0 && !isApart) writer.copyFirst(body.bytes, size);
   writer.close(isApart ? size : 0);
   if (isApart) pushBody(connection, body, bodies);
 }
@@ -62,18 +62,6 @@ function placeInRing({ rings, usesRings }: LocalWorker, body: Body): number {
   rings.outgoing.write(place, body.bytes, body.size);
   rings.isUsed = true;
   return place;
-}
-
-/** Memory of bodies up to this size is copied as a whole: a view of its first bytes would cost more. */
-const WHOLE_BYTES = 1024;
-
-/** The bytes that are copied of a body: more than it has are written over. */
-function smallOf({ bytes, size }: Body): Uint8Array {
-  return bytes.length <= WHOLE_BYTES ? bytes : bytes.subarray(0, size);
-}
-
-function roomOf({ bytes, size }: Body): number {
-  return bytes.length <= WHOLE_BYTES ? bytes.length : size;
 }
 
 /** WELCOME, which says which rings come along with it; 0: none do. */

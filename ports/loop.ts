@@ -355,6 +355,8 @@ export class BrokerLoop {
     for (let round = 0; round < ROUNDS; round++) {
       const read = this.#readLane() + this.#readSource() + this.#answerQuestions();
       if (read > 0 || this.#source.hasUnsent) this.#worked();
+      // What came of the rounds before was sent; that somebody has gone is seen to by what ticks.
+      else if (round > 0) return false;
       // Told before jobs are sent: a server on this thread retires a worker that is late before it gets one.
       this.#events.handOver();
       this.#sendEnded();

@@ -22,7 +22,14 @@ import {
   parseRequestHeader,
   type RequestTerms,
 } from "../wire/request.ts";
-import { FrameFlag, headBytes, MAX_HEAD_BYTES, SHORT_HEAD_BYTES, writeHead } from "../wire/zmtp.ts";
+import {
+  FrameFlag,
+  headBytes,
+  MAX_HEAD_BYTES,
+  MAX_SHORT_BYTES,
+  SHORT_HEAD_BYTES,
+  writeHead,
+} from "../wire/zmtp.ts";
 import { type Body, type BodyPool, excessOf } from "./body.ts";
 import type { Connection, Inlet } from "./connection.ts";
 import { type Content, MemoryContent, textOf } from "./content.ts";
@@ -46,6 +53,8 @@ export interface NativeSourceEvents extends SourceEvents {
 const NO_FRAMES: readonly Bytes[] = [];
 const OK_STATUS = buildStatus(Code.ok);
 const encoder = new TextEncoder();
+/** Bytes of an empty frame, and of the head of a short one. */
+const BARE_HEAD_BYTES = 2 * SHORT_HEAD_BYTES;
 /** Content of one frame that is sent from where it lies if it has more bytes than this. */
 const DIRECT_BYTES = 16_384;
 /** Time between two looks whether slow clients take something, ms. */
@@ -348,6 +357,11 @@ export class NativeSource implements Source {
   ): boolean {
     const { outlets } = this.#router;
     const { size, sizes } = content;
+    if (size <= MAX_SHORT_BYTES && sizes === undefined && isBare(to)) {
+      if (!outlets.open(connection, BARE_HEAD_BYTES + size, now)) return false;
+      writeBare(outlets.bytes, outlets.at, content);
+      return true;
+    }
     const first = headSize(to);
     if (size > DIRECT_BYTES && sizes === undefined) {
       if (outlets.openInChunk(connection, first + headBytes(size), now)) {
@@ -407,6 +421,20 @@ export class NativeSource implements Source {
     if (connection === undefined || connection.backlog === undefined) return false;
     return this.#router.unread.isStalled(connection, now);
   }
+}
+
+/** Whether nothing but an empty frame goes before the content: so it is with nearly all answers. */
+function isBare({ envelope, requestId }: Address): boolean {
+  return requestId === undefined && envelope.length === 0;
+}
+
+/** Writes an empty frame, and content of one frame, which is short. */
+function writeBare(bytes: Bytes, at: number, content: Content): void {
+  const { size } = content;
+  bytes[at] = FrameFlag.MORE;
+  bytes[at + 1] = bytes[at + 2] = 0;
+  bytes[at + 3] = size;
+  copyContent(bytes, at + BARE_HEAD_BYTES, content, 0, size);
 }
 
 /** Bytes over the wire of all that comes before the content. */

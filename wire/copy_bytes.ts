@@ -5,7 +5,7 @@
  */
 
 /** Copies of more bytes are made by way of a view. */
-const FEW = 48;
+export const FEW_BYTES = 48;
 
 /** Copies `count` bytes of `source`, from the `from`th on, into `target` at `at`. */
 export function copyBytes(
@@ -15,6 +15,6 @@ export function copyBytes(
   from: number,
   count: number,
 ): void {
-  if (count > FEW) return target.set(source.subarray(from, from + count), at);
+  if (count > FEW_BYTES) return target.set(source.subarray(from, from + count), at);
   for (let index = 0; index < count; index++) target[at + index] = source[from + index] ?? 0;
 }

@@ -31,6 +31,7 @@
  * @module
  */
 
+import { copyBytes, FEW_BYTES } from "./copy_bytes.ts";
 import { readWide, writeWide } from "./integers.ts";
 import { FromBroker, FromWorker, JOB_FIXED_BYTES } from "./job.ts";
 import type { Outgoing } from "./outgoing.ts";
@@ -272,21 +273,18 @@ export class RecordWriter {
     writeWide(view, start + 8, job);
   }
 
-  /**
-   * Starts a JOB whose client has this header of job.ts; `attempt`: up to 255. The header is copied as it is: its
-   * fixed part is as long as a record's head with the head of its first field, and is written over.
-   */
+  /** Starts a JOB whose client has this header of job.ts; `attempt`: up to 255. */
   openJob(header: Uint8Array<ArrayBuffer>, attempt: number, job: number, room: number): void {
     this.#reserve(room);
     const start = this.#start;
-    this.#bytes.set(header, start);
-    const view = this.#view;
-    view.setUint8(start + 4, FromBroker.JOB);
-    view.setUint8(start + 5, attempt);
-    view.setUint16(start + 6, 0, true);
-    writeWide(view, start + 8, job);
-    this.#at = start + header.length;
-    this.#writeFieldHead(start + HEAD_BYTES, Tag.CLIENT, header.length - JOB_FIXED_BYTES);
+    const size = header.length - JOB_FIXED_BYTES;
+    // Type, attempt, and no code.
+    this.#view.setUint32(start + 4, FromBroker.JOB | attempt << 8, true);
+    writeWide(this.#view, start + 8, job);
+    this.#writeFieldHead(start + HEAD_BYTES, Tag.CLIENT, size);
+    const at = start + HEAD_BYTES + FIELD_BYTES;
+    copyBytes(this.#bytes, at, header, JOB_FIXED_BYTES, size);
+    this.#at = at + size;
   }
 
   /** A field of 4 bytes. */
@@ -335,7 +333,14 @@ export class RecordWriter {
 
   /** The bytes of a frame, copied: `size` of them, which must be all. */
   copy(bytes: Uint8Array, size: number): void {
-    this.#bytes.set(bytes, this.#at);
+    if (size > FEW_BYTES) this.#bytes.set(bytes, this.#at);
+    else copyBytes(this.#bytes, this.#at, bytes, 0, size);
+    this.#at += size;
+  }
+
+  /** The first `size` bytes of what may be longer, copied. */
+  copyFirst(bytes: Uint8Array, size: number): void {
+    copyBytes(this.#bytes, this.#at, bytes, 0, size);
     this.#at += size;
   }
 

@@ -28,7 +28,8 @@ export const FrameFlag = { MORE: 1, LARGE: 2, COMMAND: 4 } as const;
 const FLAGS = FrameFlag.MORE | FrameFlag.LARGE | FrameFlag.COMMAND;
 /** Maximum bytes of a frame's head. */
 export const MAX_HEAD_BYTES = 9;
-/** Bytes of the head of a frame of at most 255 bytes. */
+/** Maximum bytes of a frame whose head is short, and the bytes of that head. */
+export const MAX_SHORT_BYTES = 255;
 export const SHORT_HEAD_BYTES = 2;
 /** Maximum bytes of a command: more than any READY that libzmq makes. */
 export const MAX_COMMAND_BYTES = 4096;
@@ -191,7 +192,7 @@ function isFlags(byte: number): boolean {
 
 /** How many bytes the head of a frame of `size` bytes has. */
 export function headBytes(size: number): number {
-  return size > 255 ? MAX_HEAD_BYTES : SHORT_HEAD_BYTES;
+  return size > MAX_SHORT_BYTES ? MAX_HEAD_BYTES : SHORT_HEAD_BYTES;
 }
 
 /** Writes the head of a frame of `size` bytes into `bytes` at `at`; returns where its content begins. */
@@ -201,7 +202,7 @@ export function writeHead(
   size: number,
   flags: number,
 ): number {
-  if (size <= 255) {
+  if (size <= MAX_SHORT_BYTES) {
     bytes[at] = flags;
     bytes[at + 1] = size;
     return at + SHORT_HEAD_BYTES;

@@ -29,6 +29,8 @@ function hear(front: NativeFront, peer: RawPeer): Promise<string[]> {
 const SHAPES: [what: string, envelope: string[], body: string[]][] = [
   ["is a REQ's", [], ["hello"]],
   ["is empty", [], [""]],
+  ["has a body of 48 bytes", [], ["x".repeat(48)]],
+  ["has a body of 49 bytes", [], ["x".repeat(49)]],
   ["has a body of 255 bytes", [], ["x".repeat(255)]],
   ["has a body of 256 bytes", [], ["x".repeat(256)]],
   ["has a body that comes in pieces", [], ["x".repeat(90_000)]],

@@ -224,6 +224,44 @@ Deno.test("RecordReader reads nothing outside of a record, whatever its bytes ar
   assert(taken > 10_000, `${taken} of them were records`);
 });
 
+for (const size of [0, 1, 48, 49, 5000]) {
+  const random = randomNumbers(size + 1);
+  const longer = Uint8Array.from({ length: size + 100 }, () => random(256));
+  const own = longer.slice(0, size);
+
+  Deno.test(`RecordWriter copies ${size} bytes, and none that follow them`, () => {
+    for (const how of ["all", "first"]) {
+      const record = written((writer) => {
+        writer.openJob(HEADER, 1, 1, size);
+        writer.frames(1);
+        if (how === "all") writer.copy(own, size);
+        else writer.copyFirst(longer, size);
+        writer.close();
+      });
+      const reader = read(record);
+      assert.equal(reader?.bytes, size);
+      assert.deepEqual(record.subarray(reader.start), own);
+    }
+  });
+}
+
+Deno.test("RecordReader reads every client of a JOB, however long its texts are", () => {
+  for (const length of [0, 1, 20, 49, 255]) {
+    const header = buildJobHeader("n".repeat(length), "a".repeat(length), "u".repeat(length));
+    const record = written((writer) => {
+      writer.openJob(header, 255, 2 ** 53 - 1, 0);
+      writer.frames(0);
+      writer.close();
+    });
+    const reader = read(record);
+    assert.deepEqual(
+      [reader?.type, reader?.detail, reader?.code, reader?.job],
+      [Type.JOB, 255, 0, 2 ** 53 - 1],
+    );
+    assert.deepEqual(record.subarray(reader?.clientStart, reader?.clientEnd), header.subarray(28));
+  }
+});
+
 Deno.test("RecordWriter writes nothing of a record that is not closed", () => {
   const out = new Outgoing();
   const writer = new RecordWriter(out);
