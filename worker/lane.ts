@@ -43,6 +43,7 @@ export interface WorkerLane {
   /**
    * Answers a job. With `mayWait`, the reply may stay unsent until the next one or `flush`.
    *
+   * @param header read at once: it is another reply's afterwards.
    * @param size bytes of all `frames`, of which there is at least one.
    * @param now ms.
    * @throws {RangeError} when a frame has grown meanwhile: nothing was said then.

@@ -5,7 +5,13 @@
  * @module
  */
 
-import { FromWorker, type JobHeader, type LogLevel, ReplyFlag } from "../wire/job.ts";
+import {
+  FromWorker,
+  type JobHeader,
+  type LogLevel,
+  ReplyFlag,
+  type ReplyHeader,
+} from "../wire/job.ts";
 import { Rate } from "../wire/rate.ts";
 import { Code } from "../wire/request.ts";
 import type { WorkerConfig } from "../wire/worker_config.ts";
@@ -13,6 +19,7 @@ import { harden } from "../zmq/library.ts";
 import type { Handler, HandlerModule, HandlerResult } from "./handler.ts";
 import { callHandler, Job, JobContext, type JobLog, Stop } from "./job_context.ts";
 import type { Orders, WorkerLane } from "./lane.ts";
+import { PendingJobs } from "./pending_jobs.ts";
 import { bytesOf, failureOf, framesOf, type ReplyBounds } from "./result.ts";
 import { MAX_TEXT, show, showFields, showMessage, showStack } from "./show.ts";
 
@@ -33,7 +40,7 @@ export class Service implements JobLog {
   readonly #encoder = new TextEncoder();
   /** When a job was last started or ended, ms. */
   #now = 0;
-  readonly #pending: Job[] = [];
+  readonly #pending = new PendingJobs();
   readonly #running = new Map<number, Job>();
   readonly #stacks = new Rate(MAX_STACKS);
   #handler: HandlerModule = { default: echo };
@@ -44,6 +51,8 @@ export class Service implements JobLog {
   #risky = 0;
   #isSettling = false;
   readonly #bounds: ReplyBounds;
+  /** Written anew for each reply; the lane keeps none. */
+  readonly #header: ReplyHeader = { job: 0, code: 0, flags: 0, micros: 0.5, frames: 0 };
   /** serving → draining: takes no more jobs, and leaves when none is left */
   #state: "serving" | "draining" = "serving";
 
@@ -52,7 +61,7 @@ export class Service implements JobLog {
     this.#lane = lane;
     this.#bounds = bounds;
     this.#orders = {
-      job: (header, frames) => this.#pending.push(new Job(header, frames)),
+      job: (header, frames) => this.#pending.add(new Job(header, frames)),
       cancel: (job, code) => this.#cancel(job, code),
       stop: () => this.#state = "draining",
       ask: () => lane.remark(FromWorker.ALIVE),
@@ -91,14 +100,16 @@ export class Service implements JobLog {
     if (this.#state === "draining") return;
     this.#state = "draining";
     this.#lane.remark(FromWorker.RETIRE);
-    for (const { id } of this.#pending.splice(0)) this.#lane.giveBack(id);
+    for (let job = this.#pending.take(); job !== undefined; job = this.#pending.take()) {
+      this.#lane.giveBack(job.id);
+    }
     this.#lane.wake();
   }
 
   /** Nobody waits for any answer any more: leaves as soon as the handler lets it. */
   #lose(): void {
     this.#state = "draining";
-    this.#pending.length = 0;
+    while (this.#pending.take() !== undefined);
     this.interrupt();
   }
 
@@ -133,7 +144,8 @@ export class Service implements JobLog {
   }
 
   get #done(): boolean {
-    return this.#state === "draining" && this.#running.size === 0 && this.#pending.length === 0;
+    return this.#state === "draining" && this.#running.size === 0 &&
+      this.#pending.next === undefined;
   }
 
   /** Lets those asynchronous jobs end that have nothing to wait for, so that their replies share a message. */
@@ -165,15 +177,13 @@ export class Service implements JobLog {
   }
 
   #cancel(job: number, code: number): void {
-    const index = this.#pending.findIndex(({ id }) => id === job);
-    if (index < 0) return this.#running.get(job)?.abort(Stop.cancelled);
-    this.#pending.splice(index, 1);
+    if (!this.#pending.remove(job)) return this.#running.get(job)?.abort(Stop.cancelled);
     this.#reply(job, code, 0, 0, [this.#encoder.encode(Stop.cancelled.reason)]);
   }
 
   #startPending(): void {
     while (this.#running.size < this.#concurrency) {
-      const job = this.#pending.shift();
+      const job = this.#pending.take();
       if (job === undefined) return;
       const { deadline } = job.header;
       // The broker answers an expired job itself: another client may wait longer for the same answer.
@@ -251,11 +261,16 @@ export class Service implements JobLog {
     frames: readonly Uint8Array[],
     size: number = bytesOf(frames),
   ): void {
-    const next = this.#pending[0]?.header;
+    const next = this.#pending.next?.header;
     const othersEnd = this.#isSettling && this.#risky === 0;
     // Another reply follows soon if another job does; the loop that would flush may be asleep.
     const mayWait = (next === undefined ? othersEnd : !isRisky(next)) && !this.#lane.waiting;
-    const header = { job, code, flags, micros: tookMs * 1000, frames: frames.length };
+    const header = this.#header;
+    header.job = job;
+    header.code = code;
+    header.flags = flags;
+    header.micros = tookMs * 1000;
+    header.frames = frames.length;
     this.#lane.reply(header, frames, size, mayWait, this.#now);
   }
 }
