@@ -1,5 +1,5 @@
 /**
- * The protocol below ZeroMQ's messages as this server speaks it: ZMTP 3.1 (RFC 37), 3.0 (RFC 23) and 2.0 (RFC 15),
+ * The protocol below ZeroMQ's messages as server and client speak it: ZMTP 3.1 (RFC 37), 3.0 (RFC 23) and 2.0 (RFC 15),
  * with the NULL mechanism, and what libzmq 4.3 really sends. Parses and builds; no I/O.
  *
  * ```text
@@ -19,6 +19,8 @@
  *
  * @module
  */
+
+import { EMPTY_FRAME } from "./empty_frame.ts";
 
 /** What a connection speaks. */
 export type Version = "2.0" | "3.0" | "3.1";
@@ -50,11 +52,17 @@ const MECHANISM_BYTES = 20;
 /** Socket types by ZMTP 2.0's numbers. */
 const SOCKET_TYPES = ["PAIR", "PUB", "SUB", "REQ", "REP", "DEALER", "ROUTER", "PULL", "PUSH"];
 /** Socket types that may talk to each of ours. */
-const PEERS = { ROUTER: ["REQ", "DEALER", "ROUTER"], XPUB: ["SUB", "XSUB"] } as const;
+const PEERS = {
+  ROUTER: ["REQ", "DEALER", "ROUTER"],
+  DEALER: ["REP", "DEALER", "ROUTER"],
+  XPUB: ["SUB", "XSUB"],
+} as const;
 
 /** A socket type of ours. */
 export type OwnType = keyof typeof PEERS;
-const OWN_NUMBERS: Record<OwnType, number> = { ROUTER: 6, XPUB: 9 };
+const OWN_NUMBERS: Record<OwnType, number> = { DEALER: 5, ROUTER: 6, XPUB: 9 };
+/** Socket types that say which identity they have. */
+const NAMED: readonly OwnType[] = ["DEALER", "ROUTER"];
 
 /** What a peer's greeting says, as far as it has come. */
 export type Greeting =
@@ -79,9 +87,16 @@ export const OPENING: Uint8Array<ArrayBuffer> = Uint8Array.of(
   3,
 );
 
-/** The rest of the greeting, once the peer's version is known: minor 1 and NULL, or 2.0's type and identity. */
-export function restOfGreeting(version: "2.0" | "3", type: OwnType): Uint8Array<ArrayBuffer> {
-  if (version === "2.0") return Uint8Array.of(OWN_NUMBERS[type], 0, 0);
+/**
+ * The rest of the greeting, once the peer's version is known: minor 1 and NULL, or 2.0's type and identity, which has
+ * at most 255 bytes.
+ */
+export function restOfGreeting(
+  version: "2.0" | "3",
+  type: OwnType,
+  identity: Uint8Array = EMPTY_FRAME,
+): Uint8Array<ArrayBuffer> {
+  if (version === "2.0") return Uint8Array.of(OWN_NUMBERS[type], 0, identity.length, ...identity);
   const rest = new Uint8Array(GREETING_BYTES - OPENING.length);
   rest[0] = 1;
   rest.set(encoder.encode("NULL"), MECHANISM_AT - OPENING.length);
@@ -223,15 +238,16 @@ export type Command =
   /** `timeToLive`: ms without a word from the peer after which it is gone; 0: it does not say. */
   | { name: "PING"; timeToLive: number; context: Uint8Array<ArrayBuffer> }
   | { name: "SUBSCRIBE" | "CANCEL"; topic: Uint8Array<ArrayBuffer> }
-  | { name: "PONG" | "ERROR" }
-  /** One that this server does not know. */
+  /** `reason` is for people: ASCII that can be printed. */
+  | { name: "ERROR"; reason: string }
+  | { name: "PONG" }
+  /** One that is not known here. */
   | { name: "" };
 
 /** Maximum bytes of a PING's context: of longer ones the first are sent back. */
 const MAX_CONTEXT_BYTES = 16;
 const UNKNOWN: Command = { name: "" };
 const PONG: Command = { name: "PONG" };
-const ERROR: Command = { name: "ERROR" };
 
 /** Reads the content of a command's frame; undefined: it is malformed. */
 export function readCommand(bytes: Uint8Array<ArrayBuffer>): Command | undefined {
@@ -247,13 +263,19 @@ export function readCommand(bytes: Uint8Array<ArrayBuffer>): Command | undefined
     case "PONG":
       return PONG;
     case "ERROR":
-      return ERROR;
+      return { name, reason: readReason(rest) };
     case "SUBSCRIBE":
     case "CANCEL":
       return { name, topic: rest.slice() };
     default:
       return UNKNOWN;
   }
+}
+
+/** What cannot be read of a reason, or printed, is left out. */
+function readReason(rest: Uint8Array<ArrayBuffer>): string {
+  const reason = latin.decode(fieldAt(rest, 0, 1));
+  return reason.replaceAll(/[^\x20-\x7e]/g, "");
 }
 
 function readPing(rest: Uint8Array<ArrayBuffer>): Command | undefined {
@@ -298,14 +320,17 @@ export function refuseSocketType(type: string, own: OwnType): string | undefined
   return type === "" ? undefined : refuseType(type, own);
 }
 
-/** NULL's READY, as libzmq writes it, as a whole frame. */
-export function buildReady(type: OwnType): Uint8Array<ArrayBuffer> {
-  const identity = type === "ROUTER" ? property("Identity", "") : [];
-  return buildCommand("READY", [...property("Socket-Type", type), ...identity]);
+/** NULL's READY, as libzmq writes it, as a whole frame. An identity has at most 255 bytes. */
+export function buildReady(
+  type: OwnType,
+  identity: Uint8Array = EMPTY_FRAME,
+): Uint8Array<ArrayBuffer> {
+  const named = NAMED.includes(type) ? property("Identity", identity) : [];
+  return buildCommand("READY", [...property("Socket-Type", encoder.encode(type)), ...named]);
 }
 
-function property(name: string, value: string): number[] {
-  return [name.length, ...encoder.encode(name), 0, 0, 0, value.length, ...encoder.encode(value)];
+function property(name: string, value: Uint8Array): number[] {
+  return [name.length, ...encoder.encode(name), 0, 0, 0, value.length, ...value];
 }
 
 /** An ERROR, as a whole frame. The reason, at most 255 bytes of ASCII, is for people. */

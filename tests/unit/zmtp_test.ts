@@ -224,7 +224,7 @@ Deno.test("readCommand reads subscriptions, errors, and names that it does not k
   const topic = bytes("news");
   assert.deepEqual(readCommand(bytes("\x09SUBSCRIBEnews")), { name: "SUBSCRIBE", topic });
   assert.deepEqual(readCommand(bytes("\x06CANCELnews")), { name: "CANCEL", topic });
-  assert.deepEqual(readCommand(contentOf(buildError("no"))), { name: "ERROR" });
+  assert.deepEqual(readCommand(contentOf(buildError("no"))), { name: "ERROR", reason: "no" });
   assert.deepEqual(readCommand(bytes("\x05HELLO")), { name: "" });
   assert.deepEqual(readCommand(bytes("\x04ping\0\0")), { name: "" });
   for (const malformed of ["", "\0", "\x05", "\x05PING", "\xffA"]) {
