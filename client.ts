@@ -11,22 +11,25 @@
  * ```
  *
  * `Client` tells the story of a request. client/lazy_pirate.ts decides what is sent when and given up,
- * client/links.ts on which socket, client/connections.ts owns the sockets, client/messages.ts their frames.
+ * client/links.ts on which connection, client/connections.ts owns these. What carries them is behind client/transport.ts:
+ * client/native_transport.ts without keys, client/zmq_transport.ts with keys.
  *
  * @module
  */
 
 import { setImmediate } from "node:timers";
+import type { Answer } from "./client/answer.ts";
 import { Bodies, type RequestBody } from "./client/bodies.ts";
 import { checkOptions, checkRequestOptions, type Settings } from "./client/checks.ts";
-import { type Connection, describeState, reasonOf } from "./client/connection.ts";
 import { Connections } from "./client/connections.ts";
 import { readKeys } from "./client/keys.ts";
 import { LazyPirate } from "./client/lazy_pirate.ts";
-import { AnswerReader, RequestWriter } from "./client/messages.ts";
+import { NativeTransport } from "./client/native_transport.ts";
 import type { ClientOptions, RequestOptions } from "./client/options.ts";
 import { AbandonedError, Reply, ReplyError } from "./client/reply.ts";
 import type { Link, Repetition, Step, Terms } from "./client/steps.ts";
+import { type Connection, describeState, reasonOf } from "./client/transport.ts";
+import { ZmqTransport } from "./client/zmq_transport.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { readVariable } from "./system/variables.ts";
 import { Code } from "./wire/request.ts";
@@ -41,6 +44,8 @@ export type {
   RetryReason,
 } from "./client/options.ts";
 export { AbandonedError, Reply, ReplyError } from "./client/reply.ts";
+
+const encoder = new TextEncoder();
 
 /** What a `Client` keeps of a request until it ends. */
 interface Ask {
@@ -76,8 +81,6 @@ export class Client {
   readonly #pirate: LazyPirate<Ask>;
   readonly #connections: Connections<Link<Ask>>;
   readonly #bodies = new Bodies();
-  readonly #writer: RequestWriter;
-  readonly #reader: AnswerReader;
   readonly #hasKeys: boolean;
   /** What servers that were shutting down have said about requests: the last refusal of each. */
   readonly #refusals = new WeakMap<Ask, ReplyError>();
@@ -97,14 +100,21 @@ export class Client {
     const settings = this.#settings = checkOptions(options);
     const library = locateLibrary(readVariable("ZMQ_LIBRARY"));
     const keys = settings.curve && readKeys(settings.curve, library);
-    const { plain, identity, endpoints } = settings;
+    const { plain, endpoints, transport } = settings;
+    const identity = encoder.encode(settings.identity);
     // Not from 0: a server may still answer what an earlier client of this identity asked.
     const firstId = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
-    const named = identity !== undefined;
+    const named = identity.length > 0;
     this.#pirate = new LazyPirate({ plain, named, firstId, endpoints: endpoints.length });
-    this.#connections = new Connections({ library, identity, keys, listener: this.#pirate });
-    this.#writer = new RequestWriter(settings);
-    this.#reader = new AnswerReader(library, settings);
+    this.#connections = new Connections({
+      transport: keys !== undefined || transport === "libzmq"
+        ? new ZmqTransport(library, { identity, keys, plain })
+        : new NativeTransport({ identity, plain }),
+      library: library.path,
+      named,
+      listener: this.#pirate,
+      attend: () => this.#attend(),
+    });
     this.#hasKeys = keys !== undefined;
   }
 
@@ -142,7 +152,7 @@ export class Client {
   get waitingFor(): string | undefined {
     const last = this.#connections.newest;
     if (this.#pirate.size === 0 || last === undefined) return undefined;
-    return `"${last.endpoint}": ${describeState(last.state, this.#hasKeys)}`;
+    return `"${last.endpoint}": ${describeState(last.state, this.#hasKeys, last.said)}`;
   }
 
   /** Closes the client; requests under way are rejected. A second call does nothing more. */
@@ -204,9 +214,10 @@ export class Client {
         if (now >= this.#pirate.dueAt) this.#receive(now);
         const sleep = this.#pirate.tick(now);
         await this.#carryOut(this.#pirate.take());
+        const rest = this.#connections.tick(performance.now(), "busy");
         if (this.#changed || more) continue;
         if (this.#pirate.size === 0) break;
-        await this.#connections.wait(sleep);
+        await this.#connections.wait(Math.min(sleep, rest));
       }
     } catch (error) {
       for (const ask of this.#pirate.clear()) ask.reject(error);
@@ -214,6 +225,15 @@ export class Client {
     } finally {
       this.#running = undefined;
     }
+  }
+
+  /** Has connections live on while nothing is under way: late replies are dropped, heartbeats are answered. */
+  #attend(): void {
+    if (this.#running !== undefined) return;
+    const now = performance.now();
+    for (const [, connection] of this.#connections) connection.recheck();
+    this.#receive(now);
+    this.#connections.tick(now, "idle");
   }
 
   /** Reads what is there; true if there is more. */
@@ -231,14 +251,14 @@ export class Client {
   }
 
   /** Reads one message, if there is one. Late replies, and what is not an answer, are dropped. */
-  #receiveMessage(link: Link<Ask>, { socket }: Connection, now: number): boolean {
-    const read = this.#reader.read(socket);
-    if (read === "answer") this.#takeAnswer(link, now);
+  #receiveMessage(link: Link<Ask>, connection: Connection, now: number): boolean {
+    const read = connection.read();
+    if (read === "answer") this.#takeAnswer(link, connection.answer, now);
     return read !== "nothing";
   }
 
-  #takeAnswer(link: Link<Ask>, now: number): void {
-    const { id, code, frames, message, unstarted } = this.#reader;
+  #takeAnswer(link: Link<Ask>, answer: Answer, now: number): void {
+    const { id, code, frames, message, unstarted } = answer;
     if (unstarted && id !== undefined) return this.#takeRefusal(link, id, message, now);
     const ask = this.#pirate.answer(link, id, code, now);
     if (code === Code.ok) ask?.resolve(new Reply(frames));
@@ -273,14 +293,12 @@ export class Client {
   }
 
   #send(step: Step<Ask> & { do: "send" }): void {
-    const connection = this.#connections.get(step.link);
-    if (connection !== undefined) this.#writer.send(connection.socket, step, step.item.frames);
+    this.#connections.get(step.link)?.send(step);
   }
 
   /** Takes a request back. */
   #cancel({ link, id }: Step<Ask> & { do: "cancel" }): void {
-    const connection = this.#connections.get(link);
-    if (connection !== undefined) this.#writer.cancel(connection.socket, id);
+    this.#connections.get(link)?.cancel(id);
   }
 
   #giveUp({ item, tries, timeout, link, refused }: Step<Ask> & { do: "giveUp" }): void {
@@ -288,7 +306,7 @@ export class Client {
     if (refusal !== undefined) return item.reject(refusal);
     const state = this.#connections.stateOf(link);
     const endpoint = this.#settings.endpoints.join(", ");
-    const detail = describeState(state, this.#hasKeys);
+    const detail = describeState(state, this.#hasKeys, this.#connections.get(link)?.said);
     item.reject(new AbandonedError(endpoint, tries, timeout, reasonOf(state), detail));
   }
 

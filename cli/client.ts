@@ -41,6 +41,9 @@ Server:
                            with that key
       --curve-key FILE     file with this client's secret key [a new key, which
                            only a server that accepts any key lets in]
+      --transport native|libzmq
+                           sockets: the client's own, or libzmq's; with keys
+                           always libzmq's [native]
 
 Request:
       --data TEXT          text of the request
@@ -95,6 +98,7 @@ const TEXTS = [
   "data",
   "curve-server-key",
   "curve-key",
+  "transport",
 ];
 const SWITCHES = ["plain", "lines", "raw", "quiet", "help", "version"];
 const LETTERS = {
@@ -165,6 +169,7 @@ function readCommand(args: string[]): Command {
       identity: option("identity"),
       plain: flags.plain === true,
       curve: readCurve(option("curve-server-key"), option("curve-key")),
+      transport: readTransport(option("transport")),
     },
     request: {
       key: option("key"),
@@ -212,6 +217,11 @@ function readCurve(
   if (serverKey !== undefined) return { serverKey, keyFile };
   if (keyFile === undefined) return undefined;
   throw new TypeError(`Cannot ask with "--curve-key" alone: it needs "--curve-server-key"`);
+}
+
+function readTransport(text: string | undefined): ClientOptions["transport"] {
+  if (text === undefined || text === "native" || text === "libzmq") return text;
+  throw new RangeError(`Cannot ask: ${complaint('"--transport"', "native or libzmq", text)}`);
 }
 
 function readDuration(flag: string, text: string | undefined): number | undefined {

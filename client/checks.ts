@@ -30,10 +30,21 @@ export interface Settings {
   plain: boolean;
   /** The keys that were named. */
   curve: CurveOptions | undefined;
+  /** What the server is talked to with, without keys. */
+  transport: "native" | "libzmq";
 }
 
 const MAX_TIMEOUT = 0xffffffff;
-const CLIENT_OPTIONS = ["endpoint", "timeout", "retries", "onRetry", "identity", "plain", "curve"];
+const CLIENT_OPTIONS = [
+  "endpoint",
+  "timeout",
+  "retries",
+  "onRetry",
+  "identity",
+  "plain",
+  "curve",
+  "transport",
+];
 const CURVE_OPTIONS = ["serverKey", "keyFile"];
 const REQUEST_OPTIONS = ["signal", "timeout", "retries", "requestTimeout", "key"];
 
@@ -48,7 +59,7 @@ type Purpose = "make a client" | "send a request";
 export function checkOptions(options: ClientOptions): Settings {
   refuseUnknown(options, CLIENT_OPTIONS);
   const { endpoint = "tcp://localhost:6660", timeout = 10_000, retries = 2 } = options;
-  const { onRetry, identity, plain = false, curve } = options;
+  const { onRetry, identity, plain = false, curve, transport = "native" } = options;
   const endpoints = checkEndpoints(endpoint);
   checkTries("make a client", { timeout, retries });
   if (onRetry !== undefined && typeof onRetry !== "function") {
@@ -59,7 +70,11 @@ export function checkOptions(options: ClientOptions): Settings {
     throw wrong("make a client", "plain", "a boolean", plain, false);
   }
   if (curve !== undefined) checkCurve(curve);
-  return { endpoints, timeout, retries, onRetry, identity, plain, curve };
+  if (transport !== "native" && transport !== "libzmq") {
+    const rule = "native or libzmq";
+    throw wrong("make a client", "transport", rule, transport, typeof transport === "string");
+  }
+  return { endpoints, timeout, retries, onRetry, identity, plain, curve, transport };
 }
 
 function checkEndpoints(endpoint: unknown): readonly string[] {

@@ -1,5 +1,5 @@
 /**
- * All sockets of a client, and the wait for any of them. Which of them are opened, used and closed when
+ * All connections of a client, and the wait for any of them. Which of them are opened, used and closed when
  * is decided elsewhere.
  *
  * @module
@@ -7,19 +7,12 @@
 
 import { openBell } from "../system/bell.ts";
 import { type Connector, openConnector, openTransfer, type Transfer } from "../system/libc.ts";
+import { PollEvent } from "../system/numbers.ts";
 import { Poller } from "../system/poller.ts";
-import { prove } from "../zmq/curve.ts";
-import { type Library, Option } from "../zmq/library.ts";
-import { Context } from "../zmq/socket.ts";
-import { Connection, type ConnectionState } from "./connection.ts";
-import type { Keys } from "./keys.ts";
+import type { Connection, ConnectionState, Ground, Pace, Transport, Watched } from "./transport.ts";
 
-/** How often an idle client reads what has become of its connections. */
-const NEWS_INTERVAL = 10_000;
 /** How long a server may take to notice that a connection was closed; a busy one takes longer. */
 const LEAVE_MS = 20;
-
-const encoder = new TextEncoder();
 
 /** Who hears of connections; `now` is ms. */
 export interface ConnectionListener<Key> {
@@ -31,30 +24,40 @@ export interface ConnectionListener<Key> {
 
 /** What connections need to know. */
 export interface ConnectionsOptions<Key> {
-  /** libzmq. */
-  library: Library;
-  /** The client's name, if it has one. */
-  identity: string | undefined;
-  /** The client's keys, if it has some. */
-  keys: Keys | undefined;
+  /** What makes them. */
+  transport: Transport;
+  /** A library that is linked to the C library. */
+  library: string;
+  /** Whether the client has a name, which only one connection at a time can have. */
+  named: boolean;
   /** Hears when connections were made and have ended. */
   listener: ConnectionListener<Key>;
+  /** Called now and then while connections are open: an idle client is to look after them. */
+  attend: () => void;
 }
 
 /** Connections by the caller's key. */
 export class Connections<Key> implements Iterable<[Key, Connection]> {
   readonly #options: ConnectionsOptions<Key>;
   readonly #connections = new Map<Key, Connection>();
-  #context: Context | undefined;
+  readonly #ground: Ground;
   #poller: Poller | undefined;
-  /** The C library, once something was to be waited for. */
+  /** The C library, once something was to be connected. */
   #libc: { connector: Connector; transfer: Transfer } | undefined;
-  /** Reads the news of connections while nothing else does. */
-  #newsTimer: ReturnType<typeof setInterval> | undefined;
+  /** Looks after connections while nothing else does. */
+  #timer: ReturnType<typeof setInterval> | undefined;
 
   /** Opens nothing. */
   constructor(options: ConnectionsOptions<Key>) {
     this.#options = options;
+    const openLibc = () => this.#openLibc();
+    this.#ground = {
+      get libc() {
+        return openLibc();
+      },
+      changed: (watched) => this.#expect(watched),
+      wake: () => this.wake(),
+    };
   }
 
   /** The connections, the oldest first. */
@@ -78,23 +81,17 @@ export class Connections<Key> implements Iterable<[Key, Connection]> {
   }
 
   /**
-   * Opens a socket and connects it; libzmq keeps trying by itself.
+   * Opens a connection, which keeps trying by itself.
    *
-   * @throws {ZmqError} when the system has no file descriptor left, or libzmq refuses the endpoint.
+   * @throws {Error} when the system has no file descriptor left, or nobody could connect to the endpoint.
    */
   open(key: Key, endpoint: string): void {
-    const { identity, keys } = this.#options;
-    const connection = new Connection(this.#openContext(), endpoint);
-    this.#connections.set(key, connection);
+    const { transport, attend } = this.#options;
     this.#dropPoller();
-    if (identity !== undefined) {
-      connection.socket.setBytes(Option.ROUTING_ID, encoder.encode(identity));
-    }
-    if (keys !== undefined) prove(connection.socket, keys.own, keys.server);
-    connection.connect();
-    if (this.#newsTimer !== undefined) return;
-    this.#newsTimer = setInterval(() => this.readNews(performance.now()), NEWS_INTERVAL);
-    Deno.unrefTimer(this.#newsTimer);
+    this.#connections.set(key, transport.open(endpoint, this.#ground));
+    if (this.#timer !== undefined) return;
+    this.#timer = setInterval(attend, transport.idleInterval);
+    Deno.unrefTimer(this.#timer);
   }
 
   /** Closes a connection; under an identity, it returns when the server has probably seen it go. */
@@ -102,9 +99,9 @@ export class Connections<Key> implements Iterable<[Key, Connection]> {
     this.#dropPoller();
     this.#connections.get(key)?.close();
     this.#connections.delete(key);
-    if (this.#options.identity === undefined) return;
-    // A server ignores a newcomer whose identity is still connected.
-    await this.#closeContext();
+    if (!this.#options.named) return;
+    // A server may ignore a newcomer whose identity is still connected.
+    await this.#options.transport.end();
     await new Promise((resolve) => setTimeout(resolve, LEAVE_MS));
   }
 
@@ -113,14 +110,14 @@ export class Connections<Key> implements Iterable<[Key, Connection]> {
     this.#dropPoller();
     for (const connection of this.#connections.values()) connection.close();
     this.#connections.clear();
-    clearInterval(this.#newsTimer);
-    this.#newsTimer = undefined;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 
-  /** Closes all connections, and waits until libzmq has ended. */
+  /** Closes all connections, and waits until what made them has let them go. */
   async end(): Promise<void> {
     this.closeAll();
-    await this.#closeContext();
+    await this.#options.transport.end();
   }
 
   /** Reports which connections were made and which have ended. */
@@ -130,10 +127,19 @@ export class Connections<Key> implements Iterable<[Key, Connection]> {
     }
   }
 
-  /** Waits for `timeout` ms, until `wake` is called, or until a socket can be read. */
+  /** Sends what was given to connections, and does what is due; returns ms until something is. */
+  tick(now: number, pace: Pace): number {
+    let sleep = Infinity;
+    for (const connection of this.#connections.values()) {
+      sleep = Math.min(sleep, connection.tick(now, pace));
+    }
+    return sleep;
+  }
+
+  /** Waits for `timeout` ms, until `wake` is called, or until a connection can be read. */
   async wait(timeout: number): Promise<void> {
-    // Asked last, after all that was sent: a send can eat a socket's wake-up.
-    if (this.#isReadable()) return;
+    // Asked last, after all that was sent: a send can eat the wake-up of libzmq's socket.
+    for (const connection of this.#connections.values()) if (connection.isReadable()) return;
     this.#poller ??= this.#openPoller();
     await this.#poller.wait(timeout);
   }
@@ -143,31 +149,24 @@ export class Connections<Key> implements Iterable<[Key, Connection]> {
     this.#poller?.wake();
   }
 
-  #isReadable(): boolean {
-    for (const { watched: [socket, news] } of this.#connections.values()) {
-      if (socket?.readable() || news?.readable()) return true;
-    }
-    return false;
-  }
-
   #openPoller(): Poller {
-    const { path } = this.#options.library;
-    const libc = this.#libc ??= { connector: openConnector(path), transfer: openTransfer(path) };
-    return new Poller(libc.transfer, openBell(libc.connector), this.#watched());
+    const { connector, transfer } = this.#openLibc();
+    const watched = [...this.#connections.values()].flatMap(({ watched }) => watched);
+    const poller = this.#poller = new Poller(transfer, openBell(connector), watched);
+    for (const each of watched) this.#expect(each);
+    return poller;
   }
 
-  #watched() {
-    return [...this.#connections.values()].flatMap(({ watched }) => watched);
+  #expect(watched: Watched): void {
+    this.#poller?.expect(watched, watched.events ?? PollEvent.IN);
   }
 
-  #openContext(): Context {
-    return this.#context ??= new Context(this.#options.library);
-  }
-
-  async #closeContext(): Promise<void> {
-    const context = this.#context;
-    this.#context = undefined;
-    await context?.terminate();
+  #openLibc() {
+    const { library } = this.#options;
+    return this.#libc ??= {
+      connector: openConnector(library),
+      transfer: openTransfer(library),
+    };
   }
 
   #dropPoller(): void {

@@ -1,6 +1,6 @@
 /**
- * What a client and a server say to each other, frame by frame: requests out, answers in. What the frames
- * mean is in wire/request.ts; what is done about an answer, in client.ts.
+ * What a client and a server say to each other over libzmq's sockets, frame by frame: requests out, answers in.
+ * What the frames mean is in wire/request.ts.
  *
  * @module
  */
@@ -8,22 +8,15 @@
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import {
   buildRequestHeader,
-  Code,
   HEADER_BYTES,
   MAX_KEY_BYTES,
-  parseErrorText,
-  readRequestId,
-  readStatus,
-  readStatusFlags,
   type RequestHeader,
-  StatusFlag,
   writeRequestHeader,
 } from "../wire/request.ts";
 import type { Library } from "../zmq/library.ts";
 import { type Message, MessagePool } from "../zmq/message.ts";
 import type { Socket } from "../zmq/socket.ts";
-
-const decoder = new TextDecoder();
+import { Answer } from "./answer.ts";
 
 /** Room for the longest header. */
 const CONTROL_BYTES = HEADER_BYTES + MAX_KEY_BYTES;
@@ -69,18 +62,10 @@ export class RequestWriter {
   }
 }
 
-/** Reads answers off sockets. Its fields are those of the answer that was read last. */
+/** Reads answers off sockets. */
 export class AnswerReader {
-  /** The request that is answered; undefined: plain, it is the only one on the socket. */
-  id: number | undefined;
-  /** 200, or the code of an error reply. */
-  code = 0;
-  /** The frames of an answer. */
-  frames: Uint8Array[] = [];
-  /** The message of an error reply. */
-  message = "";
-  /** Whether the server has not started the request, and starts no more at all. */
-  unstarted = false;
+  /** The answer that was read last. */
+  readonly answer = new Answer();
   readonly #plain: boolean;
   readonly #frame: Message;
   /** The frame ahead of a body that was read last, as far as there is room. */
@@ -95,47 +80,30 @@ export class AnswerReader {
 
   /** Reads one message, if there is one; "noise" is a message that is not an answer. */
   read(socket: Socket): "answer" | "noise" | "nothing" {
+    const { answer } = this;
     let size = socket.receiveInto(this.#control);
     if (size < 0) return "nothing";
-    let id: number | undefined;
+    answer.begin();
     while (size > 0 && socket.more) {
-      id = readRequestId(this.#view, size);
+      answer.takeEnvelope(this.#view, size);
       size = socket.receiveInto(this.#control);
     }
     // An envelope ends with an empty frame.
     if (size > 0) return "noise";
-    return this.#plain ? this.#readPlain(socket) : this.#readHeaded(socket, id);
+    if (!this.#plain) answer.takeStatus(this.#view, this.#readStatus(socket));
+    this.#readFrames(socket);
+    return this.#plain ? answer.endPlain() : answer.end();
   }
 
-  /** Reads what follows the empty frame: `[body…]`, or `[""] [code and message]`. */
-  #readPlain(socket: Socket): "answer" {
-    this.#readFrames(socket);
-    const error = parseErrorText(this.frames);
-    this.code = error?.code ?? Code.ok;
-    this.message = error?.message ?? "";
-    return "answer";
-  }
-
-  /** Reads what follows the empty frame: `[status] [body…]`, or `[status] [message]`. */
-  #readHeaded(socket: Socket, id: number | undefined): "answer" | "noise" {
-    const size = socket.more ? socket.receiveInto(this.#control) : 0;
-    const code = readStatus(this.#view, size);
-    const flags = readStatusFlags(this.#view);
-    this.#readFrames(socket);
-    if (id === undefined || code === undefined) return "noise";
-    this.id = id;
-    this.code = code;
-    this.message = code === Code.ok ? "" : decoder.decode(this.frames[0]);
-    this.unstarted = code === Code.unavailable && (flags & StatusFlag.unstarted) !== 0;
-    return "answer";
+  #readStatus(socket: Socket): number {
+    return socket.more ? socket.receiveInto(this.#control) : 0;
   }
 
   #readFrames(socket: Socket): void {
-    const frames: Uint8Array[] = this.frames = [];
     if (!socket.more) return;
     do {
       const size = socket.receive(this.#frame);
-      frames.push(this.#frame.bytes(size));
+      this.answer.frames.push(this.#frame.bytes(size));
     } while (this.#frame.more);
     this.#frame.clear();
   }

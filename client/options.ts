@@ -57,6 +57,13 @@ export interface ClientOptions {
    * @default {none: a server that requires keys gives no answer}
    */
   curve?: CurveOptions;
+  /**
+   * What the server is talked to with: sockets of the client's own, or libzmq's. With `curve` it is always
+   * libzmq's.
+   *
+   * @default {"native"}
+   */
+  transport?: "native" | "libzmq";
 }
 
 /**

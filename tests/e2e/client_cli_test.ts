@@ -245,6 +245,7 @@ Deno.test("client.ts exits 2 when the arguments are wrong", async () => {
     [["-r", "1.5"], /"--retries" must be an integer >= 0: current value is "1.5"/],
     [["-e", "localhost"], /"endpoint" must be/],
     [["-i", ""], /"identity" must be/],
+    [["--transport", "zmq"], /"--transport" must be native or libzmq: current value is "zmq"/],
     [["--data", "x", "file"], /"--data" and files/],
     [["-j", "2"], /needs "--lines"/],
     [["--lines", "-j", "0"], /"-j" must be an integer >= 1/],

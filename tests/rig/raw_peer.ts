@@ -53,6 +53,11 @@ export class RawPeer {
     return new RawPeer(await dial(endpoint));
   }
 
+  /** The other side: somebody has connected to the test. */
+  static of(connection: Deno.Conn): RawPeer {
+    return new RawPeer(connection);
+  }
+
   /** Connects and shakes hands. */
   static async connect(endpoint: string, introduction: Introduction = {}): Promise<RawPeer> {
     const peer = await RawPeer.dial(endpoint);

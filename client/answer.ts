@@ -1,0 +1,71 @@
+/**
+ * An answer that was read, whatever has carried it. What is done about it is in client.ts.
+ *
+ * @module
+ */
+
+import {
+  Code,
+  HEADER_BYTES,
+  parseErrorText,
+  readRequestId,
+  readStatus,
+  readStatusFlags,
+  StatusFlag,
+} from "../wire/request.ts";
+
+const decoder = new TextDecoder();
+
+/** An answer, read frame by frame; the next one is read into it, too. */
+export class Answer {
+  /** The request that is answered; undefined: plain, it is the only one on the connection. */
+  id: number | undefined;
+  /** 200, or the code of an error reply. */
+  code = 0;
+  /** The frames of an answer. */
+  frames: Uint8Array<ArrayBuffer>[] = [];
+  /** The message of an error reply. */
+  message = "";
+  /** Whether the server has not started the request, and starts no more at all. */
+  unstarted = false;
+  #flags = 0;
+
+  /** A message begins. */
+  begin(): void {
+    this.id = undefined;
+    this.code = this.#flags = 0;
+    this.frames = [];
+    this.message = "";
+    this.unstarted = false;
+  }
+
+  /** A frame of the envelope has `size` bytes, of which `view` has the first `HEADER_BYTES`. The last one counts. */
+  takeEnvelope(view: DataView, size: number): void {
+    this.id = size < HEADER_BYTES ? undefined : readRequestId(view, size);
+  }
+
+  /** The frame behind the empty one has `size` bytes, of which `view` has the first. */
+  takeStatus(view: DataView, size: number): void {
+    this.code = readStatus(view, size) ?? 0;
+    this.#flags = readStatusFlags(view);
+  }
+
+  /** All frames are here: `[envelope…] [""] [status] [body…]`, or `[…] [status] [message]`. */
+  end(): "answer" | "noise" {
+    const { id, code } = this;
+    if (id === undefined || code === 0) return "noise";
+    if (code === Code.ok) return "answer";
+    this.message = decoder.decode(this.frames[0]);
+    this.unstarted = code === Code.unavailable && (this.#flags & StatusFlag.unstarted) !== 0;
+    return "answer";
+  }
+
+  /** The same where there is no status: `[""] [body…]`, or `[""] [""] [code and message]`. */
+  endPlain(): "answer" {
+    this.id = undefined;
+    const error = parseErrorText(this.frames);
+    this.code = error?.code ?? Code.ok;
+    this.message = error?.message ?? "";
+    return "answer";
+  }
+}

@@ -1,0 +1,175 @@
+/**
+ * What a client is to send over a connection of our own: requests wait here until there is a connection, and what the
+ * server has not been given whole when one ends is sent over the next. Sends nothing itself.
+ *
+ * @module
+ */
+
+import { Outgoing, type Sink } from "../wire/outgoing.ts";
+import {
+  buildRequestHeader,
+  HEADER_BYTES,
+  MAX_KEY_BYTES,
+  writeRequestHeader,
+} from "../wire/request.ts";
+import { FrameFlag, headBytes, MAX_HEAD_BYTES, SHORT_HEAD_BYTES, writeHead } from "../wire/zmtp.ts";
+import type { Sending } from "./transport.ts";
+
+/** A request is taken back. */
+interface Cancellation {
+  readonly cancels: number;
+}
+
+/** So many bytes of the connection itself were written. */
+interface Remark {
+  readonly bytes: number;
+}
+
+type Message = Sending | Cancellation;
+
+/** So much is written at a time, bytes: the system takes about as much at once. */
+const BATCH_BYTES = 49_152;
+/** A frame of at least so many bytes is sent from where it lies. */
+const LARGE = 8192;
+/** Heads of a header and of the empty frame, and the longest header. */
+const START_BYTES = 2 * SHORT_HEAD_BYTES + HEADER_BYTES + MAX_KEY_BYTES;
+
+const encoder = new TextEncoder();
+
+/** Messages on their way to one server. */
+export class Outbox {
+  readonly #plain: boolean;
+  readonly #outgoing = new Outgoing();
+  /** Messages that were not written; the first `#next` of them were. */
+  #waiting: Message[] = [];
+  #next = 0;
+  /** Those that were written, and that the system may not have taken. */
+  #written: (Message | Remark)[] = [];
+  readonly #header = new Uint8Array(HEADER_BYTES);
+  readonly #view = new DataView(this.#header.buffer);
+
+  /** `plain`: requests go without a header, as a REQ socket's. */
+  constructor({ plain }: { plain: boolean }) {
+    this.#plain = plain;
+  }
+
+  /** Whether there is nothing to be sent. */
+  get isEmpty(): boolean {
+    return this.#next === this.#waiting.length && this.#outgoing.size === 0;
+  }
+
+  /** Takes a request: `[header] [""] [body…]`; plain, `[""] [body…]`. */
+  add(request: Sending): void {
+    this.#waiting.push(request);
+  }
+
+  /** Takes a request back: `[header] [""] [""]`. */
+  cancel(id: number): void {
+    this.#waiting.push({ cancels: id });
+  }
+
+  /** Writes bytes of the connection itself ahead of what waits. */
+  say(bytes: Uint8Array<ArrayBuffer>): void {
+    const at = this.#outgoing.room(bytes.length);
+    this.#outgoing.bytes.set(bytes, at);
+    this.#outgoing.wrote(bytes.length);
+    this.#written.push({ bytes: bytes.length });
+  }
+
+  /** Sends what was said of the connection itself. */
+  sendSaid(sink: Sink): void {
+    if (this.#outgoing.send(sink)) this.#written.length = 0;
+  }
+
+  /** Sends all that it can; false: the other side must take some first. */
+  send(sink: Sink): boolean {
+    for (;;) {
+      if (!this.#outgoing.send(sink)) return false;
+      this.#written.length = 0;
+      if (this.#next === this.#waiting.length) break;
+      this.#writeSome();
+    }
+    this.#waiting.length = this.#next = 0;
+    return true;
+  }
+
+  /** The connection has ended: what was not taken whole is sent over the next one. */
+  startAnew(): void {
+    let rest = this.#outgoing.size;
+    let kept = this.#written.length;
+    while (kept > 0 && rest > 0) rest -= this.#sizeOf(this.#written[--kept]);
+    const untaken = this.#written.slice(kept).filter((message): message is Message =>
+      !("bytes" in message)
+    );
+    this.#waiting = [...untaken, ...this.#waiting.slice(this.#next)];
+    this.#written = [];
+    this.#next = 0;
+    this.#outgoing.drop();
+  }
+
+  #writeSome(): void {
+    while (this.#next < this.#waiting.length && this.#outgoing.size < BATCH_BYTES) {
+      const message = this.#waiting[this.#next++];
+      if (message === undefined) continue;
+      this.#written.push(message);
+      if ("cancels" in message) this.#writeCancel(message.cancels);
+      else this.#writeRequest(message);
+    }
+  }
+
+  #writeCancel(id: number): void {
+    this.#writeStart(buildRequestHeader({ type: "cancel", id }));
+    this.#writeFrame(this.#header.subarray(0, 0), 0);
+  }
+
+  #writeRequest(request: Sending): void {
+    this.#writeStart(this.#plain ? undefined : this.#headerOf(request));
+    const { frames } = request.item;
+    const last = frames.length - 1;
+    for (let index = 0; index < last; index++) this.#writeFrame(frames[index], FrameFlag.MORE);
+    this.#writeFrame(frames[last], 0);
+  }
+
+  /** A request's header: good until the next one is made. */
+  #headerOf({ id, timeout, requestTimeout, key }: Sending): Uint8Array<ArrayBuffer> {
+    if (key !== "") return buildRequestHeader({ id, timeout, requestTimeout, key });
+    writeRequestHeader(this.#view, { id, timeout, requestTimeout });
+    return this.#header;
+  }
+
+  /** Writes `[header] [""]`, of which more follows. */
+  #writeStart(header: Uint8Array | undefined): void {
+    const outgoing = this.#outgoing;
+    const start = outgoing.room(START_BYTES);
+    const { bytes } = outgoing;
+    let at = start;
+    if (header !== undefined) {
+      at = writeHead(bytes, at, header.length, FrameFlag.MORE);
+      bytes.set(header, at);
+      at += header.length;
+    }
+    outgoing.wrote(writeHead(bytes, at, 0, FrameFlag.MORE) - start);
+  }
+
+  #writeFrame(frame: Uint8Array<ArrayBuffer> | undefined, flags: number): void {
+    const size = frame?.length ?? 0;
+    const outgoing = this.#outgoing;
+    const isLarge = size >= LARGE;
+    const start = outgoing.room(MAX_HEAD_BYTES + (isLarge ? 0 : size));
+    const at = writeHead(outgoing.bytes, start, size, flags);
+    if (frame !== undefined && !isLarge) outgoing.bytes.set(frame, at);
+    outgoing.wrote(at - start + (isLarge ? 0 : size));
+    if (frame !== undefined && isLarge) outgoing.push(frame, size, undefined);
+  }
+
+  /** Bytes of a message as it is written. */
+  #sizeOf(message: Message | Remark | undefined): number {
+    if (message === undefined) return 0;
+    if ("bytes" in message) return message.bytes;
+    const keyBytes = "key" in message ? encoder.encode(message.key).length : 0;
+    const start = (this.#plain ? 0 : SHORT_HEAD_BYTES + HEADER_BYTES + keyBytes) + SHORT_HEAD_BYTES;
+    if (!("item" in message)) return start + SHORT_HEAD_BYTES;
+    const { frames } = message.item;
+    return frames.reduce((sum, { length }) => sum + headBytes(length) + length, start);
+  }
+}
