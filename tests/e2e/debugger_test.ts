@@ -2,11 +2,11 @@
 
 import { strict as assert } from "node:assert";
 import { path, ROOT } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
 import { Folder } from "../rig/folder.ts";
 import { Peer } from "../rig/peer.ts";
 import { endNow, isAlive } from "../rig/processes.ts";
 import { ServerProcess } from "../rig/server_process.ts";
-import { text } from "../rig/text.ts";
 import { until } from "../rig/wait.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -273,8 +273,8 @@ Deno.test("serve has the program ignore SIGUSR1 when it handles no signals", {
     console.log(Deno.readTextFileSync("/proc/self/status"));`;
   const url = `data:application/typescript,${encodeURIComponent(code)}`;
   const args = ["run", "-A", "--config", path("deno.json"), url];
-  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), { args }).output();
-  const [, set = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(text(stdout)) ?? [];
-  assert.ok((BigInt(`0x${set}`) & USR1) !== 0n, text(stderr));
-  assert.doesNotMatch(text(stderr), /Debugger listening/);
+  const { stdout, stderr } = await run(Deno.execPath(), args);
+  const [, set = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(stdout) ?? [];
+  assert.ok((BigInt(`0x${set}`) & USR1) !== 0n, stderr);
+  assert.doesNotMatch(stderr, /Debugger listening/);
 });

@@ -5,11 +5,6 @@
 
 import { strict as assert } from "node:assert";
 import { Census } from "../../ports/census.ts";
-import { type Body, BodyPool } from "../../ports/body.ts";
-import { MemoryContent } from "../../ports/content.ts";
-import { ZmqSource } from "../../ports/zmq_source.ts";
-import type { ClientRequest } from "../../ports/source.ts";
-import type { Client } from "../../broker/job.ts";
 import { openLibrary, Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { Message, MessagePool } from "../../zmq/message.ts";
@@ -17,10 +12,12 @@ import { Context } from "../../zmq/socket.ts";
 import { Folder } from "../rig/folder.ts";
 import { Gate } from "../rig/gate.ts";
 import { linesOf } from "../rig/log_lines.ts";
+import { type Asked, bodyOf } from "../rig/native_front.ts";
 import { Peer } from "../rig/peer.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import { bytes, text } from "../rig/text.ts";
 import { until } from "../rig/wait.ts";
+import { ZmqFront } from "../rig/zmq_front.ts";
 import { dial, greeting, nullReady } from "../rig/zmtp.ts";
 import { KeyRing } from "../rig/key_ring.ts";
 import { randomNumbers } from "../rig/random.ts";
@@ -36,69 +33,15 @@ const REQ = 3;
  */
 const INTERRUPTED_MS = 1;
 
-type Asked = ClientRequest & { client: Client<Body> };
-
-/** A frontend that keeps what it is asked. */
-class Front {
-  readonly #context: Context;
-  readonly #messages: MessagePool;
-  readonly #bodies = new BodyPool();
-  readonly frontend: ZmqSource;
-  readonly asked: Asked[] = [];
-  readonly gone: Client<Body>[] = [];
-  /** Bodies of replies that the system has held up. */
-  readonly interrupted = new Set<string>();
-
-  constructor(endpoint: string, library = OURS) {
-    const opened = openLibrary(library);
-    this.#context = new Context(opened);
-    this.#messages = new MessagePool(opened);
-    const options = { maxMessageSize: 1000, maxFrames: 10, unreadBytes: 1_000_000, ipv6: false };
-    this.frontend = new ZmqSource(this.#context, this.#messages, this.#bodies, options, {
-      mayRead: () => true,
-      request: (client, request) => this.asked.push({ ...request, client }),
-      cancel: () => {},
-      gone: (client) => this.gone.push(client),
-      stalled: () => {},
-      catchUp: () => {
-        this.read();
-        return true;
-      },
-    });
-    this.frontend.bind(endpoint);
-  }
-
-  get endpoint(): string {
-    return this.frontend.endpoints[0] ?? "";
-  }
-
-  read(): void {
-    while (this.frontend.requests.read(performance.now()));
-  }
-
-  /** The request with this body. */
-  request(body: string): Promise<Asked> {
-    return until(`"${body}" comes`, () => {
-      this.read();
-      return this.asked.find((asked) => bodyOf(asked) === body);
-    });
-  }
-
-  reply(to: Asked, body: string): void {
-    const content = new MemoryContent().set(bytes(body), 0, body.length);
-    const startedAt = performance.now();
-    this.frontend.reply(to, 200, 0, content, startedAt);
-    if (performance.now() - startedAt > INTERRUPTED_MS) this.interrupted.add(body);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.frontend.close(0);
-    await this.#context.terminate();
-  }
+/** Answers; adds the body to `interrupted` if the system has held that up. */
+function answer(front: ZmqFront, to: Asked, body: string, interrupted = new Set<string>()): void {
+  const startedAt = front.now = performance.now();
+  front.reply(to, 200, body);
+  if (performance.now() - startedAt > INTERRUPTED_MS) interrupted.add(body);
 }
 
-function bodyOf({ body }: Asked): string {
-  return body.toFrames().map((frame) => text(frame)).join("|");
+function textOf(asked: Asked): string {
+  return bodyOf(asked).join("|");
 }
 
 /** Endpoints of both kinds. */
@@ -109,7 +52,7 @@ async function onBoth(run: (endpoint: string) => Promise<void>): Promise<void> {
 
 Deno.test("Frontend ends what a client had asked, and serves the newcomer, when that takes its identity over", () =>
   onBoth(async (endpoint) => {
-    await using front = new Front(endpoint);
+    await using front = new ZmqFront({ endpoint });
     await using former = new Peer(front.endpoint, { identity: "bob" });
     former.send("", "former");
     const first = await front.request("former");
@@ -118,8 +61,8 @@ Deno.test("Frontend ends what a client had asked, and serves the newcomer, when 
     const second = await front.request("newcomer");
     assert.deepEqual(front.gone, [first.client]);
     assert.equal(first.client === second.client, false);
-    front.reply(first, "for the former");
-    front.reply(second, "for the newcomer");
+    answer(front, first, "for the former");
+    answer(front, second, "for the newcomer");
     assert.deepEqual(await newcomer.receiveText(), ["", "for the newcomer"]);
     assert.equal(front.frontend.replies.undelivered, 1);
     const { takeovers: count, lastTakeover: last } = front.frontend.known;
@@ -130,7 +73,7 @@ Deno.test("Frontend ends what a client had asked, and serves the newcomer, when 
   }));
 
 /** A newcomer that says nothing, once libzmq has let it have its identity. */
-async function silentNewcomer(front: Front, identity: string): Promise<Deno.Conn> {
+async function silentNewcomer(front: ZmqFront, identity: string): Promise<Deno.Conn> {
   const connection = await dial(front.endpoint);
   await connection.write(greeting("NULL"));
   await connection.write(nullReady({ Identity: identity }));
@@ -144,13 +87,13 @@ async function silentNewcomer(front: Front, identity: string): Promise<Deno.Conn
 
 Deno.test("Frontend sends a newcomer nothing of the former client when its notice is yet to be read", () =>
   onBoth(async (endpoint) => {
-    await using front = new Front(endpoint);
+    await using front = new ZmqFront({ endpoint });
     await using former = new Peer(front.endpoint, { identity: "bob" });
     former.send("", "former");
     const asked = await front.request("former");
     front.read();
     using connection = await silentNewcomer(front, "bob");
-    front.reply(asked, "for the former");
+    answer(front, asked, "for the former");
     assert.deepEqual([front.gone.length, front.frontend.replies.undelivered], [1, 1]);
     front.frontend.close(100);
     const heard = await heardFrom(connection);
@@ -170,7 +113,7 @@ async function heardFrom(connection: Deno.Conn): Promise<string> {
 }
 
 Deno.test("Frontend counts a newcomer that says nothing, and nobody once it has left", async () => {
-  await using front = new Front(TCP);
+  await using front = new ZmqFront();
   await using former = new Peer(front.endpoint, { identity: "bob" });
   former.send("", "former");
   await front.request("former");
@@ -189,11 +132,11 @@ Deno.test("Frontend counts a newcomer that says nothing, and nobody once it has 
 });
 
 Deno.test("Frontend does not take a client that comes back for one that takes over", async () => {
-  await using front = new Front(TCP);
+  await using front = new ZmqFront();
   for (let round = 0; round < 5; round++) {
     await using peer = new Peer(front.endpoint, { identity: "bob" });
     peer.send("", `round ${round}`);
-    front.reply(await front.request(`round ${round}`), "answer");
+    answer(front, await front.request(`round ${round}`), "answer");
     assert.deepEqual(await peer.receiveText(), ["", "answer"]);
     await peer[Symbol.asyncDispose]();
     await until("it has left", () => {
@@ -209,7 +152,7 @@ Deno.test(
   { ignore: !exists(PLAIN_LIBRARY) },
   () =>
     onBoth(async (endpoint) => {
-      await using front = new Front(endpoint, PLAIN_LIBRARY);
+      await using front = new ZmqFront({ endpoint, library: PLAIN_LIBRARY });
       assert.equal(front.frontend.notified, false);
       await using former = new Peer(front.endpoint, { identity: "bob" });
       former.send("", "former");
@@ -220,8 +163,8 @@ Deno.test(
       newcomer.send("", "newcomer");
       const second = await front.request("newcomer");
       assert.deepEqual(front.gone, [first.client]);
-      front.reply(first, "for the former");
-      front.reply(second, "for the newcomer");
+      answer(front, first, "for the former");
+      answer(front, second, "for the newcomer");
       assert.deepEqual(await newcomer.receiveText(), ["", "for the newcomer"]);
       assert.deepEqual([front.frontend.replies.undelivered, front.frontend.known.takeovers], [
         1,
@@ -235,7 +178,7 @@ Deno.test(
   { ignore: !exists(PLAIN_LIBRARY) },
   () =>
     onBoth(async (endpoint) => {
-      await using front = new Front(endpoint, PLAIN_LIBRARY);
+      await using front = new ZmqFront({ endpoint, library: PLAIN_LIBRARY });
       const former = new Peer(front.endpoint, { identity: "bob" });
       former.send("", "former");
       const asked = await front.request("former");
@@ -247,9 +190,9 @@ Deno.test(
         "it is taken in",
         () => (front.frontend.port.noteActivity(), front.frontend.port.readable()),
       );
-      front.reply(asked, "for the former");
+      answer(front, asked, "for the former");
       assert.equal(front.frontend.replies.undelivered, 1);
-      front.reply(await front.request("newcomer"), "for the newcomer");
+      answer(front, await front.request("newcomer"), "for the newcomer");
       assert.deepEqual(await newcomer.receiveText(), ["", "for the newcomer"]);
     }),
 );
@@ -318,21 +261,22 @@ Deno.test("Frontend gives no client another one's reply, whatever they do in wha
   onBoth(async (endpoint) => {
     const seed = 1 + Math.floor(Math.random() * 2 ** 31);
     const random = randomNumbers(seed);
-    await using front = new Front(endpoint);
+    await using front = new ZmqFront({ endpoint });
     const opened = openLibrary(OURS);
     const context = new Context(opened);
     const messages = new MessagePool(opened);
+    const interrupted = new Set<string>();
     let peers: Asker[] = [];
     let waiting: Asked[] = [];
     let number = 0;
     const open = (name: string) => {
-      const peer = new Asker(context, messages, front.endpoint, name, ++number, front.interrupted);
+      const peer = new Asker(context, messages, front.endpoint, name, ++number, interrupted);
       peers.push(peer);
       return peer;
     };
     const read = () => {
       front.read();
-      waiting.push(...front.asked.splice(0));
+      waiting.push(...front.requests.splice(0));
     };
     const close = (peer: Asker) => {
       peer.close();
@@ -349,7 +293,7 @@ Deno.test("Frontend gives no client another one's reply, whatever they do in wha
         else if (move < 7) read();
         else if (waiting.length > 0) {
           const [asked] = waiting.splice(random(waiting.length), 1);
-          if (asked !== undefined) front.reply(asked, bodyOf(asked));
+          if (asked !== undefined) answer(front, asked, textOf(asked), interrupted);
         } else await new Promise((resolve) => setTimeout(resolve, random(2)));
         for (const each of peers) each.check();
       }
@@ -360,13 +304,13 @@ Deno.test("Frontend gives no client another one's reply, whatever they do in wha
       );
       // What they had asked is nobody's any more.
       const undelivered = front.frontend.replies.undelivered;
-      for (const asked of waiting) front.reply(asked, bodyOf(asked));
+      for (const asked of waiting) answer(front, asked, textOf(asked), interrupted);
       assert.equal(front.frontend.replies.undelivered, undelivered + waiting.length);
       waiting = [];
       for (const name of NAMES) {
         const peer = open(name);
         const body = peer.ask();
-        front.reply(await front.request(body), body);
+        answer(front, await front.request(body), body, interrupted);
         await until("it is answered", () => peer.check().includes(body));
       }
     } catch (error) {

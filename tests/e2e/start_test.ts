@@ -13,6 +13,7 @@ import { linesOf } from "../rig/log_lines.ts";
 import { canServeAsNobody, shareProgram } from "../rig/other_user.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import type { Feature } from "../rig/permissions.ts";
+import { LIMIT } from "../rig/wait.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 
 const ANY_PORT = ["--frontend", "tcp://127.0.0.1:0"];
@@ -96,6 +97,7 @@ Deno.test("serve tells the way out when its user may not bind a port or write a 
     const { stderr } = await new Deno.Command(command[0] ?? "", {
       args: command.slice(1),
       ...options,
+      signal: AbortSignal.timeout(LIMIT),
     }).output();
     return new TextDecoder().decode(stderr);
   };

@@ -5,14 +5,11 @@
  * @module
  */
 
-import { parseStatus } from "../rig/status.ts";
 import { strict as assert } from "node:assert";
 import { type Body, BodyPool } from "../../ports/body.ts";
 import { routingKey } from "../../ports/clients.ts";
-import { type Content, keep, MemoryContent } from "../../ports/content.ts";
-import type { ClientRequest } from "../../ports/source.ts";
+import { keep } from "../../ports/content.ts";
 import { ZmqLane } from "../../ports/zmq_lane.ts";
-import { ZmqSource } from "../../ports/zmq_source.ts";
 import {
   type Client,
   type Job,
@@ -44,144 +41,27 @@ import {
   parseErrorText,
 } from "../../wire/request.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
-import { type Message, MessagePool } from "../../zmq/message.ts";
 import { Context } from "../../zmq/socket.ts";
 import { bodyWith } from "../rig/bodies.ts";
 import { Folder } from "../rig/folder.ts";
+import type { Asked } from "../rig/native_front.ts";
 import { Peer } from "../rig/peer.ts";
 import { PlainSocket } from "../rig/plain_socket.ts";
 import { randomNumbers } from "../rig/random.ts";
+import { parseStatus } from "../rig/status.ts";
 import { bytes, text } from "../rig/text.ts";
 import { until } from "../rig/wait.ts";
+import { BOUNDS, StrictPool, ZmqFront } from "../rig/zmq_front.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 type Frame = string | Bytes;
 
 const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
-const MAX_MESSAGE = 1000;
-const MAX_FRAMES = 100;
-const UNREAD_BYTES = 100_000_000;
+const { maxMessageSize: MAX_MESSAGE, maxFrames: MAX_FRAMES } = BOUNDS;
 const TCP = "tcp://127.0.0.1:0";
-
-/** A pool that knows which messages are out, and refuses one twice, or one put back with content. */
-class StrictPool extends MessagePool {
-  readonly out = new Set<Message>();
-  /** The most that were out at a time. */
-  peak = 0;
-
-  override take(): Message {
-    const message = super.take();
-    assert.equal(message.size, 0, "A message of the pool is empty");
-    this.out.add(message);
-    this.peak = Math.max(this.peak, this.out.size);
-    return message;
-  }
-
-  override putBack(message: Message): void {
-    assert.equal(message.size, 0, "A message that was sent is empty");
-    assert(this.out.delete(message), "A message comes back once");
-    super.putBack(message);
-  }
-
-  override release(message: Message): void {
-    assert(this.out.delete(message), "A message comes back once");
-    super.release(message);
-  }
-}
-
-interface Asked extends ClientRequest {
-  client: Client<Body>;
-}
-
-/** A ZmqSource, and what it told of. */
-class Front {
-  readonly #context = new Context(library);
-  readonly messages = new StrictPool(library);
-  readonly bodies = new BodyPool();
-  readonly frontend: ZmqSource;
-  readonly requests: Asked[] = [];
-  readonly gone: Client<Body>[] = [];
-  readonly cancelled: Pick<Asked, "client" | "requestId" | "envelope">[] = [];
-  now = 0;
-
-  constructor({ endpoint = TCP, maxMessageSize = MAX_MESSAGE, unreadBytes = UNREAD_BYTES } = {}) {
-    const options = { maxMessageSize, maxFrames: MAX_FRAMES, unreadBytes, ipv6: false };
-    this.frontend = new ZmqSource(this.#context, this.messages, this.bodies, options, {
-      mayRead: () => true,
-      request: (client, request) => this.requests.push({ ...request, client }),
-      cancel: (client, requestId, envelope) => this.cancelled.push({ client, requestId, envelope }),
-      gone: (client) => this.gone.push(client),
-      stalled: () => {},
-      catchUp: () => {
-        this.read();
-        return true;
-      },
-    });
-    this.frontend.bind(endpoint);
-  }
-
-  get endpoint(): string {
-    return this.frontend.endpoints[0] ?? "";
-  }
-
-  read(): void {
-    while (this.frontend.requests.read(performance.now()));
-  }
-
-  /** The next request, read when it comes. */
-  next(): Promise<Asked> {
-    return until("a request comes", () => {
-      if (this.requests.length === 0) this.read();
-      return this.requests.shift();
-    });
-  }
-
-  /** The next request's body; it must have come through whole. */
-  async nextBody(): Promise<string> {
-    return texts((await this.next()).body).join("|");
-  }
-
-  reply(to: Asked, code: number, ...frames: Frame[]): void {
-    this.frontend.reply(to, code, 0, contentOf(frames), this.now);
-  }
-
-  flush(): void {
-    this.frontend.replies.flush(this.now);
-  }
-
-  /** Waits until a client has left: libzmq tells of it a moment before sends to it fail. */
-  async left(asked: Asked): Promise<void> {
-    await until("it is told", () => {
-      this.read();
-      return this.gone.includes(asked.client);
-    });
-    const { undelivered } = this.frontend.replies;
-    await until("sends to it fail", () => {
-      this.reply(asked, Code.ok, "nobody is there");
-      return this.frontend.replies.undelivered > undelivered;
-    });
-    assert.equal(this.frontend.replies.undelivered, undelivered + 1);
-  }
-
-  /** Messages in use beside the port's own two. */
-  get inUse(): number {
-    return this.messages.out.size - 2;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.frontend.close(0);
-    await this.#context.terminate();
-  }
-}
 
 function toBytes(frame: Frame): Bytes {
   return typeof frame === "string" ? bytes(frame) : frame;
-}
-
-const pool = new BodyPool();
-
-function contentOf(frames: Frame[]): Content {
-  return new MemoryContent().setBody(bodyWith(pool, ...frames.map(toBytes)));
 }
 
 function texts(body: Body | undefined): string[] {
@@ -211,7 +91,7 @@ const ENVELOPES: [string, Frame[]][] = [
 
 for (const [what, envelope] of ENVELOPES) {
   Deno.test(`ZmqSource reads a request and gives its envelope back when that ${what}`, async () => {
-    await using front = new Front();
+    await using front = new ZmqFront();
     await using peer = new Peer(front.endpoint);
     peer.send(...envelope, "", "body", "", "more");
     const asked = await front.next();
@@ -244,7 +124,7 @@ const MALFORMED: [string, Frame[]][] = [
 
 for (const [what, frames] of MALFORMED) {
   Deno.test(`ZmqSource drops and counts a message, and reads the next, when it ${what}`, async () => {
-    await using front = new Front();
+    await using front = new ZmqFront();
     await using peer = new Peer(front.endpoint);
     peer.send("", "before");
     peer.send(...frames);
@@ -260,7 +140,7 @@ for (const [what, frames] of MALFORMED) {
 }
 
 Deno.test("ZmqSource takes a body of one empty frame for a request", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   peer.send("", "");
   const asked = await front.next();
@@ -271,7 +151,7 @@ Deno.test("ZmqSource takes a body of one empty frame for a request", async () =>
 });
 
 Deno.test("ZmqSource takes the first empty frame for the envelope's end when there are several", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   peer.send("id", "", "", "", "body");
   const asked = await front.next();
@@ -283,7 +163,7 @@ Deno.test("ZmqSource sorts messages out when well-formed and other ones come at 
   const seed = Math.floor(Math.random() * 2 ** 31) + 1;
   const random = randomNumbers(seed);
   const MESSAGES = 1000;
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   const expected: string[] = [];
   let malformed = 0;
@@ -312,7 +192,7 @@ Deno.test("ZmqSource sorts messages out when well-formed and other ones come at 
 });
 
 Deno.test("ZmqSource knows our client's requests by their header, wherever they were sent through", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   const header = buildRequestHeader({
     id: 2 ** 40,
@@ -338,7 +218,7 @@ Deno.test("ZmqSource knows our client's requests by their header, wherever they 
 });
 
 Deno.test("ZmqSource takes a request for a plain one when a header is not the last envelope frame", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   const header = buildRequestHeader({ id: 1, timeout: 250 });
   peer.send(header, "last", "", "body");
@@ -350,7 +230,7 @@ Deno.test("ZmqSource takes a request for a plain one when a header is not the la
 });
 
 Deno.test("ZmqSource tells of a request that is taken back, and keeps nothing of the message", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   const header = buildRequestHeader({ type: "cancel", id: 7 });
   peer.send("hop", header, "", "");
@@ -369,7 +249,7 @@ Deno.test("ZmqSource tells of a request that is taken back, and keeps nothing of
 // Sizes
 
 Deno.test("ZmqSource gives a body up and tells its size when it is too large over several frames", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   peer.send("a", "", filled(MAX_MESSAGE - 1), filled(1));
   peer.send("b", "", filled(MAX_MESSAGE), filled(1));
@@ -387,7 +267,7 @@ Deno.test("ZmqSource gives a body up and tells its size when it is too large ove
 });
 
 Deno.test("ZmqSource keeps no more than the limit when a body of many small frames is too large", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   peer.send("", ...Array(3000).fill("x"));
   peer.send("", "after");
@@ -399,7 +279,7 @@ Deno.test("ZmqSource keeps no more than the limit when a body of many small fram
 });
 
 Deno.test("ZmqSource gives a body up and tells its frames when they are too many", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   peer.send("a", "", ...Array(MAX_FRAMES).fill(""));
   peer.send("b", "", ...Array(MAX_FRAMES + 1).fill(""));
@@ -415,7 +295,7 @@ Deno.test("ZmqSource gives a body up and tells its frames when they are too many
 
 Deno.test("ZmqSource reads a message of very many frames in parts, and all of it before the next", async () => {
   const FRAMES = 35_000;
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   peer.send("long", "", ...Array(FRAMES).fill(""));
   peer.send(...Array(FRAMES).fill("no request"));
@@ -437,7 +317,7 @@ Deno.test("ZmqSource reads a message of very many frames in parts, and all of it
 });
 
 Deno.test("ZmqSource serves others when a peer sends a frame far beyond the limit", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   await using other = new Peer(front.endpoint);
   peer.send("", "first");
@@ -464,7 +344,7 @@ const IDENTITIES: [string, Bytes, string][] = [
 
 for (const [what, identity, name] of IDENTITIES) {
   Deno.test(`ZmqSource answers a client and knows its name when its identity ${what}`, async () => {
-    await using front = new Front();
+    await using front = new ZmqFront();
     await using peer = new Peer(front.endpoint, { identity });
     await using other = new Peer(front.endpoint);
     other.send("", "from the other");
@@ -483,7 +363,7 @@ for (const [what, identity, name] of IDENTITIES) {
 }
 
 Deno.test("ZmqSource tells clients apart when they have no identity", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using a = new Peer(front.endpoint);
   await using b = new Peer(front.endpoint);
   a.send("", "a");
@@ -504,7 +384,7 @@ Deno.test("ZmqSource tells clients apart when they have no identity", async () =
 
 Deno.test("ZmqSource knows no address when a client comes over ipc", async () => {
   using folder = new Folder();
-  await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
+  await using front = new ZmqFront({ endpoint: `ipc://${folder.path}/front` });
   await using peer = new Peer(front.endpoint, { identity: "me" });
   peer.send("", "body");
   const { identity, address } = parseJob((await front.next()).client.header).client;
@@ -512,7 +392,7 @@ Deno.test("ZmqSource knows no address when a client comes over ipc", async () =>
 });
 
 Deno.test("ZmqSource forgets a client and tells of it when its connection ends", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using stays = new Peer(front.endpoint);
   stays.send("", "stays");
   await front.next();
@@ -531,7 +411,7 @@ Deno.test("ZmqSource forgets a client and tells of it when its connection ends",
 });
 
 Deno.test("ZmqSource tells of no client when one connects and leaves without a request", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using last = new Peer(front.endpoint);
   const silent = new Peer(front.endpoint);
   const noisy = new Peer(front.endpoint);
@@ -550,7 +430,7 @@ Deno.test("ZmqSource tells of no client when one connects and leaves without a r
 });
 
 Deno.test("ZmqSource takes a client for a new one when it comes back with the same identity", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   const before = new Peer(front.endpoint, { identity: "me" });
   before.send("", "before");
   const first = await front.next();
@@ -564,7 +444,7 @@ Deno.test("ZmqSource takes a client for a new one when it comes back with the sa
 });
 
 Deno.test("ZmqSource counts a reply as undelivered when its client has left", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   const peer = new Peer(front.endpoint);
   peer.send("", "leaves");
   const asked = await front.next();
@@ -581,7 +461,7 @@ Deno.test("ZmqSource counts a reply as undelivered when its client has left", as
 // Errors
 
 Deno.test("ZmqSource answers a plain request with an empty frame and a text when it failed", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   peer.send("hop", "", "body");
   const asked = await front.next();
@@ -597,7 +477,7 @@ Deno.test("ZmqSource answers a plain request with an empty frame and a text when
 });
 
 Deno.test("ZmqSource answers a request that has a header with status and message when it failed", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   const header = buildRequestHeader({ id: 7, timeout: 0 });
   peer.send(header, "", "body");
@@ -617,7 +497,7 @@ Deno.test("ZmqSource answers a request that has a header with status and message
 });
 
 Deno.test("ZmqSource answers with an error when the message is empty", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   peer.send("", "body");
   front.frontend.replies.replyError(await front.next(), Code.unavailable, 0, "", 0);
@@ -628,7 +508,7 @@ Deno.test("ZmqSource answers with an error when the message is empty", async () 
 });
 
 Deno.test("ZmqSource carries an answer untouched when it equals an error reply", async () => {
-  await using front = new Front();
+  await using front = new ZmqFront();
   await using peer = new Peer(front.endpoint);
   peer.send("", "body");
   front.reply(await front.next(), Code.ok, "", "503 no");
@@ -652,7 +532,7 @@ function numberOf(frames: readonly Bytes[]): number {
 }
 
 /** A client that has asked over ipc, where little fits between, and reads nothing until it is told. */
-async function slowClient(front: Front): Promise<{ socket: PlainSocket; asked: Asked }> {
+async function slowClient(front: ZmqFront): Promise<{ socket: PlainSocket; asked: Asked }> {
   const socket = new PlainSocket(front.endpoint, { type: "DEALER" });
   socket.send("hop", "", "body");
   return { socket, asked: await front.next() };
@@ -662,7 +542,7 @@ async function slowClient(front: Front): Promise<{ socket: PlainSocket; asked: A
  * Closes a slow client and waits until its leave is noticed: libzmq 4.3.5 may never end a context whose
  * ROUTER is closed in the very moment in which it loses a peer that has not read.
  */
-function leaving(front: Front, socket: PlainSocket, asked: Asked): AsyncDisposable {
+function leaving(front: ZmqFront, socket: PlainSocket, asked: Asked): AsyncDisposable {
   const leave = async () => {
     await socket[Symbol.asyncDispose]();
     await until("its leave is noticed", () => (front.read(), front.gone.includes(asked.client)));
@@ -672,7 +552,7 @@ function leaving(front: Front, socket: PlainSocket, asked: Asked): AsyncDisposab
 
 Deno.test("ZmqSource drops nothing and keeps the order when a client does not read for long", async () => {
   using folder = new Folder();
-  await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
+  await using front = new ZmqFront({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
   await using _slow = leaving(front, socket, asked);
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
@@ -695,7 +575,7 @@ Deno.test("ZmqSource drops nothing and keeps the order when a client does not re
 });
 
 /** Flushes until a client that does not read has taken all that fits between. */
-async function settled(front: Front): Promise<void> {
+async function settled(front: ZmqFront): Promise<void> {
   let calm = 0;
   await until("nothing more goes out", () => {
     const before = front.frontend.replies.waiting;
@@ -706,7 +586,7 @@ async function settled(front: Front): Promise<void> {
 }
 
 /** Flushes once more than 30 s have passed, again if the client took something even then. */
-async function givenUp(front: Front): Promise<void> {
+async function givenUp(front: ZmqFront): Promise<void> {
   await until("what waits is given up", () => {
     front.now += 1;
     const replies = front.frontend.replies.waiting;
@@ -718,7 +598,7 @@ async function givenUp(front: Front): Promise<void> {
 }
 
 /** Has the client read so many replies, while the frontend flushes as the loop does. */
-async function readAll(front: Front, socket: PlainSocket, count: number): Promise<Bytes[][]> {
+async function readAll(front: ZmqFront, socket: PlainSocket, count: number): Promise<Bytes[][]> {
   const read: Bytes[][] = [];
   const flushed = until("the client has read all", () => {
     if (front.frontend.replies.hasUnsent) front.flush();
@@ -731,7 +611,7 @@ async function readAll(front: Front, socket: PlainSocket, count: number): Promis
 
 Deno.test("ZmqSource keeps errors in their place when a client does not read for long", async () => {
   using folder = new Folder();
-  await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
+  await using front = new ZmqFront({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
   await using _slow = leaving(front, socket, asked);
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
@@ -747,7 +627,7 @@ Deno.test("ZmqSource keeps errors in their place when a client does not read for
 
 Deno.test("ZmqSource gives up what waits and counts it when a slow client leaves", async () => {
   using folder = new Folder();
-  await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
+  await using front = new ZmqFront({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
   for (let index = 0; index < REPLIES; index++) front.reply(asked, Code.ok, numbered(index));
   const waiting = front.frontend.replies.waiting;
@@ -766,7 +646,7 @@ Deno.test("ZmqSource gives up what waits and counts it when a slow client leaves
 
 Deno.test("ZmqSource gives up what waits when a client has taken nothing for 30 s", async () => {
   using folder = new Folder();
-  await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
+  await using front = new ZmqFront({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
   await using _slow = leaving(front, socket, asked);
   front.now = 1_000_000;
@@ -783,7 +663,7 @@ Deno.test("ZmqSource gives up what waits when a client has taken nothing for 30 
 
 Deno.test("ZmqSource counts the 30 s from when a slow client last took something", async () => {
   using folder = new Folder();
-  await using front = new Front({ endpoint: `ipc://${folder.path}/front` });
+  await using front = new ZmqFront({ endpoint: `ipc://${folder.path}/front` });
   const { socket, asked } = await slowClient(front);
   await using _slow = leaving(front, socket, asked);
   front.now = 1_000_000;
@@ -914,6 +794,8 @@ function reply(job: number, code: number, micros: number, frames = 1): Bytes {
   writeReply(new DataView(frame.buffer), { job, code, micros, frames });
   return frame;
 }
+
+const pool = new BodyPool();
 
 function jobFor(
   frames: Frame[],
