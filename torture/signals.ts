@@ -49,6 +49,12 @@ async function signals(scale: Scale): Promise<Outcome> {
     }
   }
   await until("the last reload is over", () => linesOf(server, "reloaded").length > 0);
+  // Signals that come while one of their kind waits are one: so there may have been fewer TTINs than TTOUs.
+  await until("all workers are back", async () => {
+    if (server.workers.length < WORKERS) server.signal("SIGTTIN");
+    await pause(INTERVAL);
+    return server.workers.length >= WORKERS;
+  });
   for (const signal of FATAL) await toWorkers(server, signal, times);
   load.stop();
   return await judge(server, await load.figures, times);
