@@ -131,6 +131,23 @@ Deno.test("Outbox sends what a slow server takes bit by bit, and says when it is
   assert.deepEqual(messages.at(-1)?.[0], buildRequestHeader({ type: "cancel", id: 7 }));
 });
 
+Deno.test("Outbox sends nothing again that was taken whole when a command behind it was not", () => {
+  const requests = [1, 2].map((id) => requestOf(id, [new Uint8Array(10).fill(id)]));
+  const alone = new Outbox({ plain: false });
+  const [one, both] = [new Sink(), new Sink()];
+  const [first, second] = requests;
+  assert.ok(first !== undefined && second !== undefined);
+  alone.add(first);
+  alone.send(one);
+  const outbox = new Outbox({ plain: false });
+  for (const each of requests) outbox.add(each);
+  assert.equal(outbox.send(new Sink(one.taken.length)), false);
+  outbox.say(buildPing());
+  outbox.startAnew();
+  assert.ok(outbox.send(both));
+  assert.deepEqual(messagesIn(both.taken).map((frames) => frames.at(-1)?.[0]), [2]);
+});
+
 /** A frame as it goes over the wire. */
 function frame(content: Uint8Array, flags: number): number[] {
   const bytes = new Uint8Array(headBytes(content.length) + content.length);
