@@ -29,11 +29,11 @@ function limited(folder: Folder, limit: number): string {
 
 /** Takes all file descriptors but `left`, asks twice, gives them back, asks again and closes. */
 const SHORT_CLIENT = `import { Client } from ${JSON.stringify(new URL("client.ts", ROOT).href)};
-  const [endpoint, left] = Deno.args;
+  const [endpoint, left, transport] = Deno.args;
   // Deno opens files for these two, and ends the process if it can't.
   String(new Error().stack);
   Deno.addSignalListener("SIGCONT", () => {});
-  const client = new Client({ endpoint, retries: 0, timeout: 1000 });
+  const client = new Client({ endpoint, transport, retries: 0, timeout: 1000 });
   const ask = () => client.request("x").then((reply) => reply.text(), (error) => error.message);
   const files = [];
   try { for (;;) files.push(Deno.openSync("/dev/null")); } catch { /* that was the last one */ }
@@ -44,36 +44,39 @@ const SHORT_CLIENT = `import { Client } from ${JSON.stringify(new URL("client.ts
   await client.close();
   console.log(JSON.stringify(answers));`;
 
-Deno.test(
-  "Client rejects, and neither ends the process nor hangs, when no file descriptor is left",
-  {
-    ignore,
-  },
-  async () => {
-    using folder = new Folder();
-    await using server = await ServerProcess.start({ args: ["--workers", "1"] });
-    const program = limited(folder, 100);
-    const main = folder.write("main.ts", SHORT_CLIENT);
-    const flags = [...clientFlags(), "--allow-read=/dev/null", "--config", path("deno.json")];
-    let refused = 0;
-    for (let left = 0; left <= 12; left++) {
-      const args = ["run", ...flags, main, server.endpoint, String(left)];
-      const { code, stdout, stderr } = await run(program, args, { env: QUIET });
-      assert.equal(code, 0, `with ${left} left: ${stderr}`);
-      const [first, second, later] = JSON.parse(stdout);
-      assert.equal(later, "x");
-      for (const answer of [first, second]) {
-        // With just enough for its own sockets, none is left for the connection.
-        assert.match(
-          answer,
-          /^(x|Cannot (open a (context|socket)|wait for sockets): Too many.*|Cannot get an answer.*)$/,
-        );
-        if (answer !== "x") refused++;
+/** What a client without keys speaks through, and how many descriptors it needs at least. */
+const TRANSPORTS = [["native", 2], ["libzmq", 8]] as const;
+
+for (const [transport, needs] of TRANSPORTS) {
+  Deno.test(
+    `Client rejects, and neither ends the process nor hangs, when no file descriptor is left, ${transport}`,
+    { ignore },
+    async () => {
+      using folder = new Folder();
+      await using server = await ServerProcess.start({ args: ["--workers", "1"] });
+      const program = limited(folder, 100);
+      const main = folder.write("main.ts", SHORT_CLIENT);
+      const flags = [...clientFlags(), "--allow-read=/dev/null", "--config", path("deno.json")];
+      let refused = 0;
+      for (let left = 0; left <= 12; left++) {
+        const args = ["run", ...flags, main, server.endpoint, String(left), transport];
+        const { code, stdout, stderr } = await run(program, args, { env: QUIET });
+        assert.equal(code, 0, `with ${left} left: ${stderr}`);
+        const [first, second, later] = JSON.parse(stdout);
+        assert.equal(later, "x");
+        for (const answer of [first, second]) {
+          // With just enough for its own sockets, none is left for the connection.
+          assert.match(
+            answer,
+            /^(x|Cannot (open a (context|socket)|wait for sockets): Too many.*|Cannot get an answer.*)$/,
+          );
+          if (answer !== "x") refused++;
+        }
       }
-    }
-    assert.ok(refused >= 2 * 8, `${refused}`);
-  },
-);
+      assert.ok(refused >= 2 * needs, `${refused}`);
+    },
+  );
+}
 
 Deno.test("serve says so in one line when there are too few file descriptors to start", {
   ignore,
