@@ -29,6 +29,15 @@ export function workerFlags(sandbox: Sandbox, library: string): string[] {
 
 /** The flags of a process that loads the handler's modules into Deno's cache and lists them. */
 export function loadFlags(sandbox: Sandbox): string[] {
+  return ["info", "--json", ...moduleFlags(sandbox)];
+}
+
+/** The flags of a process that puts what Deno makes of the handler's modules into its cache. */
+export function translateFlags(sandbox: Sandbox): string[] {
+  return ["cache", ...moduleFlags(sandbox)];
+}
+
+function moduleFlags(sandbox: Sandbox): string[] {
   const { import: granted, all } = sandbox.permissions;
   const hosts = all || granted === true ? ["--allow-import"] : importFlag([
     ...DEFAULT_IMPORT_HOSTS,
@@ -36,7 +45,7 @@ export function loadFlags(sandbox: Sandbox): string[] {
     ...remoteHosts(sandbox),
   ]);
   const frozen = frozenFlags(sandbox, true);
-  return ["info", "--json", "--quiet", ...resolutionFlags(sandbox), ...frozen, ...hosts];
+  return ["--quiet", ...resolutionFlags(sandbox), ...frozen, ...hosts];
 }
 
 function resolutionFlags({ configFile, mapFile, lockFile }: Sandbox): string[] {

@@ -13,7 +13,7 @@ import type { ChildSpec } from "./child.ts";
 import { childSpec, placeConfig, type WorkerFiles } from "./child_spec.ts";
 import { unlistedVariables } from "./environment.ts";
 import { startPlace } from "./start_place.ts";
-import { loadModules } from "./trials.ts";
+import { loadModules, translateModules } from "./trials.ts";
 
 /** The options that say what workers run. */
 export type CodeSettings =
@@ -68,6 +68,8 @@ export class HandlerCode {
   #reload: Reload | undefined;
   /** Deno is bringing modules. */
   #loading: AbortController | undefined;
+  /** Deno is making JavaScript of modules. */
+  #translating: AbortController | undefined;
   /** Remarks that were logged: once each. */
   readonly #noted = new Set<string>();
 
@@ -109,6 +111,7 @@ export class HandlerCode {
   /** Has Deno bring the modules of the first workers, where it has to. */
   start(): void {
     if (this.#spec.graph === undefined) this.#load(this.#spec);
+    else this.#translate(this.#spec);
   }
 
   /** Looks for modules again that somebody has removed from Deno's cache, unless that is under way. */
@@ -170,6 +173,7 @@ export class HandlerCode {
   close(error: Error): void {
     this.#loading?.abort();
     this.#loading = undefined;
+    this.#translating?.abort();
     this.#endReload(error);
   }
 
@@ -213,8 +217,17 @@ export class HandlerCode {
     }
   }
 
+  /** Workers that come up meanwhile need not wait for it. */
+  #translate(spec: ChildSpec): void {
+    this.#translating?.abort();
+    const { signal } = this.#translating = new AbortController();
+    const { cwd } = startPlace(spec.permissions, this.#places.start);
+    translateModules(spec, { signal, cwd });
+  }
+
   #use(spec: ChildSpec): void {
     this.#spec = spec;
+    this.#translate(spec);
     if (this.#reload === undefined) this.#listener.loaded();
     else this.#listener.changed();
   }

@@ -6,7 +6,7 @@
  */
 
 import { type ChildSpec, runDeno } from "./child.ts";
-import { hostOf, loadFlags, workerFlags } from "./flags.ts";
+import { hostOf, loadFlags, translateFlags, workerFlags } from "./flags.ts";
 import { type Graph, NO_MODULES, readGraph } from "./modules.ts";
 import { trialModule } from "./sandbox.ts";
 import { messageOf } from "../system/errors.ts";
@@ -35,12 +35,28 @@ export async function loadModules(spec: ChildSpec, options: LoadOptions = {}): P
     await runLoad(spec, [...loadFlags(plain), workerModule], options);
   }
   // Deno lists nothing of these, and what they import is not known before they run.
-  if (/^(data|blob):/.test(handler)) return NO_MODULES;
+  if (isInline(handler)) return NO_MODULES;
   try {
     return readGraph(await runLoad(spec, [...loadFlags(spec), handler], options), hostOf);
   } catch (error) {
     throw new Error(`Cannot load the handler "${handler}": ${explain(spec, error)}`);
   }
+}
+
+/**
+ * Has Deno put what it makes of a handler's TypeScript into its cache. Workers write no files: what they don't find
+ * there they make anew at each start, and Deno tries for 0.15 s to keep it. Runs none of the modules. Where it fails,
+ * workers only start later, and say what is wrong themselves.
+ */
+export async function translateModules(spec: ChildSpec, options: LoadOptions): Promise<void> {
+  const { handler = "data:" } = spec;
+  if (isInline(handler)) return;
+  const args = [...translateFlags(spec), handler];
+  await runDeno(spec, { args, permissions: {}, ...options }).catch(() => {});
+}
+
+function isInline(handler: string): boolean {
+  return /^(data|blob):/.test(handler);
 }
 
 async function runLoad(spec: ChildSpec, args: string[], options: LoadOptions): Promise<string> {

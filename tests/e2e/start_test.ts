@@ -13,7 +13,7 @@ import { linesOf } from "../rig/log_lines.ts";
 import { canServeAsNobody, shareProgram } from "../rig/other_user.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import type { Feature } from "../rig/permissions.ts";
-import { LIMIT } from "../rig/wait.ts";
+import { LIMIT, until } from "../rig/wait.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 
 const ANY_PORT = ["--frontend", "tcp://127.0.0.1:0"];
@@ -50,6 +50,31 @@ for (const [what, make] of Object.entries(BAD_HANDLERS)) {
     });
   }
 }
+
+Deno.test("Deno's cache has what it makes of a handler, and workers leave nothing there", async () => {
+  using folder = new Folder();
+  const handler = folder.write("handler.ts", "export default (body: Uint8Array) => body;");
+  const { stdout } = await run(Deno.execPath(), ["info", "--json"]);
+  const made = `${JSON.parse(stdout).typescriptCache}/file${Deno.realPathSync(folder.path)}`;
+  const files = () => {
+    try {
+      return [...Deno.readDirSync(made)].map(({ name }) => name);
+    } catch {
+      return [];
+    }
+  };
+  await using server = await ServerProcess.start({
+    args: [handler, "--workers", "1"],
+    permissions: ["-A"],
+  });
+  await until("it is there", () => files().includes("handler.ts.js"));
+  const before = files();
+  await server.line("worker ready", 1);
+  Deno.kill(server.workers[0] ?? 0, "SIGKILL");
+  await server.line("worker ready", 2);
+  assert.deepEqual(files(), before);
+  Deno.removeSync(made, { recursive: true });
+});
 
 Deno.test("serve throws RangeError before it binds when the handler is not there", () => {
   const handler = "file:///no/such/handler.ts";
