@@ -11,12 +11,12 @@ import {
   HEADER_BYTES,
   MAX_KEY_BYTES,
   type RequestHeader,
-  writeRequestHeader,
 } from "../wire/request.ts";
 import type { Library } from "../zmq/library.ts";
 import { type Message, MessagePool } from "../zmq/message.ts";
 import type { Socket } from "../zmq/socket.ts";
 import { Answer } from "./answer.ts";
+import { RequestHeaders } from "./request_headers.ts";
 
 /** Room for the longest header. */
 const CONTROL_BYTES = HEADER_BYTES + MAX_KEY_BYTES;
@@ -27,8 +27,7 @@ export type RequestTerms = Omit<RequestHeader, "type">;
 /** Writes requests to sockets. */
 export class RequestWriter {
   readonly #plain: boolean;
-  readonly #header = new Uint8Array(HEADER_BYTES);
-  readonly #view = new DataView(this.#header.buffer);
+  readonly #headers = new RequestHeaders();
 
   /** `plain`: without a header, as a REQ socket does. */
   constructor({ plain }: { plain: boolean }) {
@@ -37,7 +36,7 @@ export class RequestWriter {
 
   /** Sends `[header] [""] [body…]`; plain, `[""] [body…]`. */
   send(socket: Socket, terms: RequestTerms, body: readonly Uint8Array<ArrayBuffer>[]): void {
-    if (!this.#plain) socket.sendMore(this.#headerOf(terms));
+    if (!this.#plain) socket.sendMore(this.#headers.of(terms));
     socket.sendMore(EMPTY_FRAME);
     const last = body.length - 1;
     body.forEach((frame, index) => {
@@ -51,14 +50,6 @@ export class RequestWriter {
     socket.sendMore(buildRequestHeader({ type: "cancel", id }));
     socket.sendMore(EMPTY_FRAME);
     socket.sendLast(EMPTY_FRAME);
-  }
-
-  /** A request's header: good until the next one is made. */
-  #headerOf(terms: RequestTerms): Uint8Array<ArrayBuffer> {
-    const { id, timeout, requestTimeout, key } = terms;
-    if (key !== "") return buildRequestHeader({ id, timeout, requestTimeout, key });
-    writeRequestHeader(this.#view, terms);
-    return this.#header;
   }
 }
 

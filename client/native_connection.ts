@@ -18,6 +18,7 @@ import {
   type ConnectionEvent,
   type ConnectionState,
   type Ground,
+  newsOf,
   type Pace,
   RECONNECT_INTERVAL,
   RECONNECT_INTERVAL_MAX,
@@ -136,9 +137,8 @@ export class NativeConnection implements Connection, Watched {
   #happens(event: ConnectionEvent): void {
     const before = this.#state;
     this.#state = stateAfter(before, event);
-    if (this.#state === before) return;
-    if (this.#state === "connected") this.#news.push("connected");
-    else if (before === "connected") this.#news.push("disconnected");
+    const news = newsOf(before, this.#state);
+    if (news !== undefined) this.#news.push(news);
   }
 
   #enter(phase: "resting" | "finding" | "connecting" | "greeting" | "open"): void {

@@ -5,14 +5,11 @@
  * @module
  */
 
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { Outgoing, type Sink } from "../wire/outgoing.ts";
-import {
-  buildRequestHeader,
-  HEADER_BYTES,
-  MAX_KEY_BYTES,
-  writeRequestHeader,
-} from "../wire/request.ts";
+import { buildRequestHeader, HEADER_BYTES, MAX_KEY_BYTES } from "../wire/request.ts";
 import { FrameFlag, headBytes, MAX_HEAD_BYTES, SHORT_HEAD_BYTES, writeHead } from "../wire/zmtp.ts";
+import { RequestHeaders } from "./request_headers.ts";
 import type { Sending } from "./transport.ts";
 
 /** A request is taken back. */
@@ -45,8 +42,7 @@ export class Outbox {
   #next = 0;
   /** Those that were written, and that the system may not have taken. */
   #written: (Message | Remark)[] = [];
-  readonly #header = new Uint8Array(HEADER_BYTES);
-  readonly #view = new DataView(this.#header.buffer);
+  readonly #headers = new RequestHeaders();
 
   /** `plain`: requests go without a header, as a REQ socket's. */
   constructor({ plain }: { plain: boolean }) {
@@ -119,22 +115,15 @@ export class Outbox {
 
   #writeCancel(id: number): void {
     this.#writeStart(buildRequestHeader({ type: "cancel", id }));
-    this.#writeFrame(this.#header.subarray(0, 0), 0);
+    this.#writeFrame(EMPTY_FRAME, 0);
   }
 
   #writeRequest(request: Sending): void {
-    this.#writeStart(this.#plain ? undefined : this.#headerOf(request));
+    this.#writeStart(this.#plain ? undefined : this.#headers.of(request));
     const { frames } = request.item;
     const last = frames.length - 1;
     for (let index = 0; index < last; index++) this.#writeFrame(frames[index], FrameFlag.MORE);
     this.#writeFrame(frames[last], 0);
-  }
-
-  /** A request's header: good until the next one is made. */
-  #headerOf({ id, timeout, requestTimeout, key }: Sending): Uint8Array<ArrayBuffer> {
-    if (key !== "") return buildRequestHeader({ id, timeout, requestTimeout, key });
-    writeRequestHeader(this.#view, { id, timeout, requestTimeout });
-    return this.#header;
   }
 
   /** Writes `[header] [""]`, of which more follows. */

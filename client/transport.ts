@@ -118,6 +118,16 @@ export function stateAfter(state: ConnectionState, event: ConnectionEvent): Conn
   return event;
 }
 
+/** What a change of a connection's state means to requests; undefined: nothing. */
+export function newsOf(
+  before: ConnectionState,
+  after: ConnectionState,
+): "connected" | "disconnected" | undefined {
+  if (before === after) return undefined;
+  if (after === "connected") return "connected";
+  return before === "connected" ? "disconnected" : undefined;
+}
+
 /** What a connection's state means for a request that waits on it. */
 export function reasonOf(state: ConnectionState): AbandonedError["reason"] {
   if (state === "unconnected") return "unconnected";

@@ -13,6 +13,7 @@ import type { AnswerReader, RequestWriter } from "./messages.ts";
 import {
   type Connection,
   type ConnectionState,
+  newsOf,
   RECONNECT_INTERVAL,
   RECONNECT_INTERVAL_MAX,
   type Sending,
@@ -91,9 +92,8 @@ export class ZmqConnection implements Connection {
     for (let event; (event = this.#monitor.next()) !== undefined;) {
       const before = this.#state;
       this.#state = stateAfter(before, event.what);
-      if (this.#state === before) continue;
-      if (this.#state === "connected") yield "connected";
-      else if (before === "connected") yield "disconnected";
+      const news = newsOf(before, this.#state);
+      if (news !== undefined) yield news;
     }
   }
 
