@@ -320,7 +320,8 @@ export class Router<T> implements Pollable {
     const before = this.#reader.messages;
     if (this.#held.size > 0) this.#held.goOn(now);
     // While there is no room, nobody waits for the epoll, and it stirs nobody.
-    if (this.#next === this.#found && (this.#isStirred || this.#isTight)) this.#wait();
+    const mayHaveMore = this.#isStirred || (this.#isTight && this.#events.mayRead());
+    if (this.#next === this.#found && mayHaveMore) this.#wait();
     if (this.#parked.size === 0) this.#readFound();
     else this.#takeTurns();
     return this.#reader.messages - before;
