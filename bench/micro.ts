@@ -27,7 +27,8 @@ import {
   writeJob,
   writeReply,
 } from "../wire/job.ts";
-import { buildRequestHeader, Code, parseRequestHeader } from "../wire/request.ts";
+import { Code } from "../wire/request.ts";
+import { buildRequestHeader, parseRequestHeader } from "../wire/request_header.ts";
 import { Option, SocketType } from "../zmq/library.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { MessagePool } from "../zmq/message.ts";

@@ -4,15 +4,8 @@
  * @module
  */
 
-import {
-  Code,
-  HEADER_BYTES,
-  parseErrorText,
-  readRequestId,
-  readStatus,
-  readStatusFlags,
-  StatusFlag,
-} from "../wire/request.ts";
+import { Code, parseErrorText, readStatus, readStatusFlags, StatusFlag } from "../wire/request.ts";
+import { HEADER_BYTES, readRequestId } from "../wire/request_header.ts";
 
 const decoder = new TextDecoder();
 

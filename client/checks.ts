@@ -7,7 +7,7 @@
 import { complaint, unknownOption, wrongValue } from "../options/errors.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { canConnect, ENDPOINT_RULE } from "../wire/endpoint.ts";
-import { MAX_KEY_BYTES } from "../wire/request.ts";
+import { MAX_KEY_BYTES } from "../wire/request_header.ts";
 import { CHARACTER_BYTES } from "./bodies.ts";
 import type { Terms } from "./steps.ts";
 import type { ClientOptions, CurveOptions, RequestOptions, Retry } from "./options.ts";

@@ -10,7 +10,7 @@
  */
 
 import { type Command, FrameHead, MAX_COMMAND_BYTES, readCommand } from "../wire/zmtp.ts";
-import { HEADER_BYTES } from "../wire/request.ts";
+import { HEADER_BYTES } from "../wire/request_header.ts";
 import { Answer } from "./answer.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;

@@ -6,12 +6,7 @@
  */
 
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
-import {
-  buildRequestHeader,
-  HEADER_BYTES,
-  MAX_KEY_BYTES,
-  type RequestHeader,
-} from "../wire/request.ts";
+import { buildRequestHeader, type HeaderWords, MAX_HEADER_BYTES } from "../wire/request_header.ts";
 import type { Library } from "../zmq/library.ts";
 import { type Message, MessagePool } from "../zmq/message.ts";
 import type { Socket } from "../zmq/socket.ts";
@@ -19,10 +14,10 @@ import { Answer } from "./answer.ts";
 import { RequestHeaders } from "./request_headers.ts";
 
 /** Room for the longest header. */
-const CONTROL_BYTES = HEADER_BYTES + MAX_KEY_BYTES;
+const CONTROL_BYTES = MAX_HEADER_BYTES;
 
 /** What a request's header says; each sending has an id of its own. */
-export type RequestTerms = Omit<RequestHeader, "type">;
+export type RequestTerms = Omit<HeaderWords, "type">;
 
 /** Writes requests to sockets. */
 export class RequestWriter {

@@ -7,7 +7,7 @@
 
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { Outgoing, type Sink } from "../wire/outgoing.ts";
-import { buildRequestHeader, HEADER_BYTES, MAX_KEY_BYTES } from "../wire/request.ts";
+import { buildRequestHeader, type HeaderWords, MAX_HEADER_BYTES } from "../wire/request_header.ts";
 import { FrameFlag, headBytes, MAX_HEAD_BYTES, SHORT_HEAD_BYTES, writeHead } from "../wire/zmtp.ts";
 import { RequestHeaders } from "./request_headers.ts";
 import type { Sending } from "./transport.ts";
@@ -29,9 +29,7 @@ const BATCH_BYTES = 49_152;
 /** A frame of at least so many bytes is sent from where it lies. */
 const LARGE = 8192;
 /** Heads of a header and of the empty frame, and the longest header. */
-const START_BYTES = 2 * SHORT_HEAD_BYTES + HEADER_BYTES + MAX_KEY_BYTES;
-
-const encoder = new TextEncoder();
+const START_BYTES = 2 * MAX_HEAD_BYTES + MAX_HEADER_BYTES;
 
 /** Messages on their way to one server. */
 export class Outbox {
@@ -114,7 +112,7 @@ export class Outbox {
   }
 
   #writeCancel(id: number): void {
-    this.#writeStart(buildRequestHeader({ type: "cancel", id }));
+    this.#writeStart(buildRequestHeader(withdrawalOf(id)));
     this.#writeFrame(EMPTY_FRAME, 0);
   }
 
@@ -155,10 +153,17 @@ export class Outbox {
   #sizeOf(message: Message | Remark | undefined): number {
     if (message === undefined) return 0;
     if ("bytes" in message) return message.bytes;
-    const keyBytes = "key" in message ? encoder.encode(message.key).length : 0;
-    const start = (this.#plain ? 0 : SHORT_HEAD_BYTES + HEADER_BYTES + keyBytes) + SHORT_HEAD_BYTES;
-    if (!("item" in message)) return start + SHORT_HEAD_BYTES;
+    const isRequest = "item" in message;
+    const header = this.#plain
+      ? 0
+      : buildRequestHeader(isRequest ? message : withdrawalOf(message.cancels)).length;
+    const start = (header > 0 ? headBytes(header) + header : 0) + SHORT_HEAD_BYTES;
+    if (!isRequest) return start + SHORT_HEAD_BYTES;
     const { frames } = message.item;
     return frames.reduce((sum, { length }) => sum + headBytes(length) + length, start);
   }
+}
+
+function withdrawalOf(id: number): HeaderWords {
+  return { type: "cancel", id };
 }

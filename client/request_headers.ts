@@ -7,9 +7,10 @@
 import {
   buildRequestHeader,
   HEADER_BYTES,
-  type RequestHeader,
+  type HeaderWords,
+  needsFields,
   writeRequestHeader,
-} from "../wire/request.ts";
+} from "../wire/request_header.ts";
 
 /** Writes headers, most of them into the same memory. */
 export class RequestHeaders {
@@ -17,8 +18,9 @@ export class RequestHeaders {
   readonly #view = new DataView(this.#bytes.buffer);
 
   /** A request's header: good until the next one is made. */
-  of({ id, timeout, requestTimeout, key }: Omit<RequestHeader, "type">): Uint8Array<ArrayBuffer> {
-    if (key !== "") return buildRequestHeader({ id, timeout, requestTimeout, key });
+  of(words: Omit<HeaderWords, "type">): Uint8Array<ArrayBuffer> {
+    const { id, timeout = 0, requestTimeout = 0, key = "" } = words;
+    if (key !== "" || needsFields(words)) return buildRequestHeader(words);
     writeRequestHeader(this.#view, { id, timeout, requestTimeout });
     return this.#bytes;
   }

@@ -7,7 +7,7 @@
 
 import type { Connector, Transfer } from "../system/libc.ts";
 import type { Pollable } from "../system/poller.ts";
-import type { RequestHeader } from "../wire/request.ts";
+import type { HeaderWords } from "../wire/request_header.ts";
 import type { Answer } from "./answer.ts";
 import type { AbandonedError } from "./reply.ts";
 
@@ -35,7 +35,7 @@ export const RECONNECT_INTERVAL = 100;
 export const RECONNECT_INTERVAL_MAX = 1000;
 
 /** A request that is sent: what its header says, and its body. */
-export interface Sending extends Omit<RequestHeader, "type"> {
+export interface Sending extends Omit<HeaderWords, "type"> {
   readonly item: { readonly frames: readonly Uint8Array<ArrayBuffer>[] };
 }
 

@@ -129,6 +129,7 @@ export class BrokerLoop {
         const job = broker.cancel(client, requestId, envelope, this.#now);
         if (job !== undefined) this.#dispatcher.cancel(job);
       },
+      asksForVersion: (from) => this.#replies.sayVersion(from, this.#now),
       gone: (client) => {
         for (const job of broker.disconnect(client, this.#now)) this.#dispatcher.cancel(job);
         // It may be all that was read, and counts as no message.
@@ -393,12 +394,16 @@ export class BrokerLoop {
 
   /** A client asks something: it is answered as before, refused, or becomes a job. */
   #request(client: Client<Body>, request: ClientRequest): void {
-    const { body, bytes, excess } = request;
+    const { body, bytes, excess, service, fault } = request;
     // A key belongs to its user: nobody gets another user's answer.
     if (request.key !== "") request.key = `${client.user}\0${request.key}`;
     request.requestTimeout = this.#broker.timeLimit(request.requestTimeout);
     request.bytes = weigh(bytes, body.frames - 1);
-    if (excess !== undefined) {
+    if (fault !== "") {
+      this.#broker.reject({ ...request, bytes: 0 }, Code.badRequest, fault);
+    } else if (service !== "") {
+      this.#broker.reject({ ...request, bytes: 0 }, Code.notFound, noService(service));
+    } else if (excess !== undefined) {
       this.#broker.reject({ ...request, bytes: 0 }, Code.tooLarge, excess);
     } else if (this.#source.isStalled(client, this.#now)) {
       // The requests that it has waiting would be run for nothing, too.
@@ -502,6 +507,10 @@ export class BrokerLoop {
   get #wrongs(): WrongCounts {
     return { ...this.#counters, strayReplies: this.#broker.counters.strayReplies };
   }
+}
+
+function noService(name: string): string {
+  return `The server has no service ${JSON.stringify(name)}`;
 }
 
 /** Bytes of replies that clients may leave unread. */

@@ -18,10 +18,8 @@ import {
   Code,
   MAX_ENVELOPE_BYTES,
   MAX_ENVELOPE_FRAMES,
-  NO_HEADER,
-  parseRequestHeader,
-  type RequestTerms,
 } from "../wire/request.ts";
+import { NO_HEADER, parseRequestHeader, type RequestTerms } from "../wire/request_header.ts";
 import {
   FrameFlag,
   headBytes,
@@ -37,6 +35,7 @@ import { Incoming, type IncomingEvents, type IncomingRoom } from "./incoming.ts"
 import { Intake } from "./intake.ts";
 import { Router, type RouterEvents, type RouterOptions } from "./router.ts";
 import type { Address, ClientRequest, Source, SourceCounters, SourceEvents } from "./source.ts";
+import { passOnWord } from "./words.ts";
 import type { Wrong } from "./wrongs.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -179,9 +178,9 @@ export class NativeSource implements Source {
     const client = connection.peer ?? this.#welcome(connection);
     const last = envelope.at(-1);
     const header = last && parseRequestHeader(last);
-    if (header?.type === "cancel") {
-      this.#bodies.release(body);
-      return this.#events.cancel(client, header.id, envelope);
+    if (header !== undefined && header.type !== "request" && header.fault === "") {
+      passOnWord(this.#events, client, header, envelope, body);
+      return this.#bodies.release(body);
     }
     const excess = excessOf(bytes, frames, this.#room.limits);
     this.#announce(client, envelope, header ?? NO_HEADER, body, bytes, excess);
@@ -190,7 +189,7 @@ export class NativeSource implements Source {
   #announce(
     client: Client<Body>,
     envelope: ClientRequest["envelope"],
-    { id, timeout, requestTimeout, key }: RequestTerms,
+    { id, timeout, requestTimeout, key, service, fault }: RequestTerms,
     body: Body,
     bytes: number,
     excess: string | undefined,
@@ -206,6 +205,8 @@ export class NativeSource implements Source {
       body,
       bytes,
       excess,
+      service,
+      fault,
     };
     request.client = client;
     request.envelope = envelope;
@@ -216,6 +217,8 @@ export class NativeSource implements Source {
     request.body = body;
     request.bytes = bytes;
     request.excess = excess;
+    request.service = service;
+    request.fault = fault;
     this.#events.request(client, request);
   }
 

@@ -23,7 +23,8 @@ import { type Content, framesOf, keep, MemoryContent } from "./content.ts";
 import { clientOf, ErrorReplies, messageIn, stackIn, veil } from "./error_replies.ts";
 import type { EventQueue } from "./event_queue.ts";
 import type { LoopLimits } from "./messages.ts";
-import type { Source } from "./source.ts";
+import type { Address, Source } from "./source.ts";
+import { OWN_VERSION } from "./words.ts";
 
 /** What answers are made of, and where they go. */
 export interface ReplyPath {
@@ -48,6 +49,7 @@ export class Replies {
   readonly #cache: ReplyCache<Body>;
   /** What a kept answer has, while it is sent. */
   readonly #kept = new MemoryContent();
+  readonly #version = new MemoryContent().set(OWN_VERSION, 0, OWN_VERSION.length);
   /** Answers of workers that had no valid code. */
   replaced = 0;
 
@@ -154,6 +156,11 @@ export class Replies {
     this.#source.reply(request, code, 0, this.#kept.setBody(kept.body), now);
     this.#bodies.release(body);
     return true;
+  }
+
+  /** Answers the question which version of the header is known. */
+  sayVersion(from: Address, now: number): void {
+    this.#source.reply(from, Code.ok, 0, this.#version, now);
   }
 
   #keep(key: string, code: number, content: Content, now: number): void {

@@ -8,12 +8,8 @@
 import type { Client } from "../broker/job.ts";
 import type { Settings } from "../options/settings.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
-import {
-  MAX_ENVELOPE_BYTES,
-  MAX_ENVELOPE_FRAMES,
-  NO_HEADER,
-  parseRequestHeader,
-} from "../wire/request.ts";
+import { MAX_ENVELOPE_BYTES, MAX_ENVELOPE_FRAMES } from "../wire/request.ts";
+import { NO_HEADER, parseRequestHeader } from "../wire/request_header.ts";
 import { Arena } from "../zmq/arena.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Socket } from "../zmq/socket.ts";
@@ -21,9 +17,10 @@ import { type Body, type BodyPool, excessOf } from "./body.ts";
 import type { Clients } from "./clients.ts";
 import type { ClientRequest, SourceEvents } from "./source.ts";
 import { Surplus } from "./surplus.ts";
+import { passOnWord } from "./words.ts";
 
 /** What a `RequestReader` has read. */
-export type RequestEvents = Pick<SourceEvents, "request" | "cancel">;
+export type RequestEvents = Pick<SourceEvents, "request" | "cancel" | "asksForVersion">;
 
 /** A frame of so many bytes is not kept until the next one comes. */
 const LARGE_BYTES = 65_536;
@@ -168,11 +165,11 @@ export class RequestReader {
     const header = envelope.length > 0
       ? parseRequestHeader(envelope.at(-1) ?? EMPTY_FRAME)
       : undefined;
-    if (header?.type === "cancel") {
-      this.#bodies.release(body);
-      return this.#events.cancel(client, header.id, envelope);
+    if (header !== undefined && header.type !== "request" && header.fault === "") {
+      passOnWord(this.#events, client, header, envelope, body);
+      return this.#bodies.release(body);
     }
-    const { id: requestId, timeout, requestTimeout, key } = header ?? NO_HEADER;
+    const { id: requestId, timeout, requestTimeout, key, service, fault } = header ?? NO_HEADER;
     const deadline = timeout > 0 ? this.#now + timeout : Infinity;
     const excess = excessOf(bytes, frames, this.#limits);
     const request = {
@@ -185,6 +182,8 @@ export class RequestReader {
       body,
       bytes,
       excess,
+      service,
+      fault,
     };
     this.#events.request(client, request);
   }

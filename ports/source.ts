@@ -22,6 +22,10 @@ export type Address = Readonly<Asker<Body>>;
 export interface ClientRequest extends JobRequest<Body> {
   /** Why the body is too large; undefined: it is not. */
   excess: string | undefined;
+  /** The service that is asked; "": the one of the endpoint. */
+  service: string;
+  /** Why the header can't be served; "": it can. */
+  fault: string;
 }
 
 /** What a source reports while it is read. */
@@ -32,6 +36,8 @@ export interface SourceEvents {
   request(client: Client<Body>, request: ClientRequest): void;
   /** A client takes a request back. */
   cancel(client: Client<Body>, requestId: number, envelope: ClientRequest["envelope"]): void;
+  /** A client asks which version of the header is known. */
+  asksForVersion(from: Address): void;
   /** A client has left, or another connection has taken its identity over. */
   gone(client: Client<Body>): void;
   /** A client takes no replies, and has half of those waiting that it may have. */

@@ -12,13 +12,8 @@ import { ServerProcess } from "../tests/rig/server_process.ts";
 import { bytes, text } from "../tests/rig/text.ts";
 import type { Transport } from "../tests/rig/transports.ts";
 import { until } from "../tests/rig/wait.ts";
-import {
-  buildRequestHeader,
-  Code,
-  MAX_ENVELOPE_BYTES,
-  MAX_ENVELOPE_FRAMES,
-  parseRequestHeader,
-} from "../wire/request.ts";
+import { Code, MAX_ENVELOPE_BYTES, MAX_ENVELOPE_FRAMES } from "../wire/request.ts";
+import { buildRequestHeader, parseRequestHeader } from "../wire/request_header.ts";
 import { onEachTransport } from "./each_transport.ts";
 import { describe, isFlawless } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";

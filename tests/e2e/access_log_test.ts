@@ -1,7 +1,7 @@
 /** The access log has one line a request, whatever becomes of it. */
 
 import { strict as assert } from "node:assert";
-import { buildRequestHeader } from "../../wire/request.ts";
+import { buildRequestHeader } from "../../wire/request_header.ts";
 import { Folder } from "../rig/folder.ts";
 import { Gate } from "../rig/gate.ts";
 import type { LogLine } from "../rig/log_lines.ts";

@@ -10,12 +10,8 @@ import {
   type RequestOptions,
 } from "../../client.ts";
 import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
-import {
-  buildErrorText,
-  buildRequestHeader,
-  buildStatus,
-  parseRequestHeader,
-} from "../../wire/request.ts";
+import { buildErrorText, buildStatus } from "../../wire/request.ts";
+import { buildRequestHeader, parseRequestHeader } from "../../wire/request_header.ts";
 import {
   deadEndpoint,
   echo,

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { AbandonedError, Client, type Retry } from "../../client.ts";
-import { buildRequestHeader, buildStatus } from "../../wire/request.ts";
+import { buildStatus } from "../../wire/request.ts";
+import { buildRequestHeader } from "../../wire/request_header.ts";
 import { buildError, buildPong } from "../../wire/zmtp.ts";
 import { echo, FakeServer } from "../rig/fake_server.ts";
 import { Folder } from "../rig/folder.ts";

@@ -391,6 +391,7 @@ class Entrance {
         this.#bodies.release(body);
       },
       cancel: () => {},
+      asksForVersion: () => {},
       gone: () => this.gone++,
       stalled: () => {},
       catchUp: () => false,

@@ -5,7 +5,7 @@
  */
 
 import { strict as assert } from "node:assert";
-import { buildRequestHeader } from "../../wire/request.ts";
+import { buildRequestHeader } from "../../wire/request_header.ts";
 import { Peer } from "../rig/peer.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 

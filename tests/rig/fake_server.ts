@@ -1,7 +1,8 @@
 /** A server by hand that does what each test of the client wants. */
 
 import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
-import { buildStatus, parseRequestHeader, StatusFlag } from "../../wire/request.ts";
+import { buildStatus, StatusFlag } from "../../wire/request.ts";
+import { parseRequestHeader } from "../../wire/request_header.ts";
 import { Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { MessagePool } from "../../zmq/message.ts";

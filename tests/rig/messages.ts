@@ -1,6 +1,6 @@
 /** Frames as our own client sends them, and replies as tests compare them. */
 
-import { buildRequestHeader, type RequestHeader } from "../../wire/request.ts";
+import { buildRequestHeader, type RequestHeader } from "../../wire/request_header.ts";
 
 /** A header of our own client, as sent ahead of the empty frame. */
 export function header(

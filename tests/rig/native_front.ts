@@ -6,7 +6,7 @@ import type { Client } from "../../broker/job.ts";
 import { type Body, BodyPool } from "../../ports/body.ts";
 import { MemoryContent } from "../../ports/content.ts";
 import { NativeSource, type NativeSourceOptions } from "../../ports/native_source.ts";
-import type { ClientRequest } from "../../ports/source.ts";
+import type { Address, ClientRequest } from "../../ports/source.ts";
 import { type Libc, openLibc } from "../../system/libc.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { bytes, text } from "./text.ts";
@@ -38,6 +38,8 @@ export class NativeFront {
   readonly cancelled: number[] = [];
   readonly gone: Client<Body>[] = [];
   readonly stalled: Client<Body>[] = [];
+  /** Who has asked which version is known. */
+  readonly questions: Address[] = [];
   /** Requests that it may be told of. */
   room = Infinity;
   /** Why nobody else may connect. */
@@ -60,6 +62,7 @@ export class NativeFront {
         this.asked.push({ ...request, client });
       },
       cancel: (_client, id) => this.cancelled.push(id),
+      asksForVersion: (from) => this.questions.push(from),
       gone: (client) => {
         client.connected = false;
         this.gone.push(client);

@@ -4,6 +4,7 @@ import { strict as assert } from "node:assert";
 import type { Client } from "../../broker/job.ts";
 import { type Body, BodyPool } from "../../ports/body.ts";
 import { MemoryContent } from "../../ports/content.ts";
+import type { Address } from "../../ports/source.ts";
 import { ZmqSource } from "../../ports/zmq_source.ts";
 import { Code } from "../../wire/request.ts";
 import { openLibrary } from "../../zmq/library.ts";
@@ -60,6 +61,8 @@ export class ZmqFront {
   readonly frontend: ZmqSource;
   readonly requests: Asked[] = [];
   readonly gone: Client<Body>[] = [];
+  /** Who has asked which version is known. */
+  readonly questions: Address[] = [];
   readonly cancelled: Pick<Asked, "client" | "requestId" | "envelope">[] = [];
   now = 0;
 
@@ -73,6 +76,7 @@ export class ZmqFront {
       mayRead: () => true,
       request: (client, request) => this.requests.push({ ...request, client }),
       cancel: (client, requestId, envelope) => this.cancelled.push({ client, requestId, envelope }),
+      asksForVersion: (from) => this.questions.push(from),
       gone: (client) => this.gone.push(client),
       stalled: () => {},
       catchUp: () => {

@@ -2,7 +2,8 @@
 
 import { strict as assert } from "node:assert";
 import { readClient } from "../../wire/job.ts";
-import { buildRequestHeader, Code } from "../../wire/request.ts";
+import { Code } from "../../wire/request.ts";
+import { buildRequestHeader, VERSION_QUESTION } from "../../wire/request_header.ts";
 import { type Asked, assertClean, bodyOf, NativeFront } from "../rig/native_front.ts";
 import { randomNumbers } from "../rig/random.ts";
 import { frameOf, greetingOf, type Introduction, RawPeer } from "../rig/raw_peer.ts";
@@ -103,6 +104,27 @@ Deno.test("NativeSource knows what our own client asks, and what it takes back",
   const [, , status, said] = await front.during(peer.message());
   assert.deepEqual([...status ?? []], [1, 0, Code.unavailable & 0xff, Code.unavailable >> 8]);
   assert.equal(text(said), "busy");
+});
+
+Deno.test("NativeSource knows the fields of a header, and who asks which version is known", async () => {
+  using front = new NativeFront();
+  using peer = await connect(front);
+  const header = buildRequestHeader({ id: 9, service: "mail", key: "k" });
+  await peer.write(message([header, EMPTY, bytes("body")]));
+  const asked = await front.request();
+  assert.deepEqual([asked.requestId, asked.service, asked.key, asked.fault], [9, "mail", "k", ""]);
+  front.bodies.release(asked.body);
+  header[24] = 200;
+  await peer.write(message([header, EMPTY, bytes("body")]));
+  const other = await front.request();
+  assert.equal(other.fault, "The header's field 200 is not known");
+  front.bodies.release(other.body);
+  const question = buildRequestHeader({ type: "cancel", id: 10 });
+  await peer.write(message([question, EMPTY, VERSION_QUESTION]));
+  await front.until("it is asked", () => front.questions.length > 0);
+  assert.deepEqual(front.questions.map(({ requestId }) => requestId), [10]);
+  assert.deepEqual(front.cancelled, []);
+  assertClean(front);
 });
 
 Deno.test("NativeSource answers a plain client with an empty frame and a text when it failed", async () => {

@@ -33,13 +33,8 @@ import {
   type ReplyHeader,
   writeReply,
 } from "../../wire/job.ts";
-import {
-  buildErrorText,
-  buildRequestHeader,
-  buildStatus,
-  Code,
-  parseErrorText,
-} from "../../wire/request.ts";
+import { buildErrorText, buildStatus, Code, parseErrorText } from "../../wire/request.ts";
+import { buildRequestHeader, VERSION_QUESTION } from "../../wire/request_header.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { Context } from "../../zmq/socket.ts";
 import { bodyWith } from "../rig/bodies.ts";
@@ -244,6 +239,18 @@ Deno.test("ZmqSource tells of a request that is taken back, and keeps nothing of
     assert.deepEqual(hexes(envelope), hexes([bytes("hop"), header]));
   }
   assert.equal(front.inUse, 0);
+});
+
+Deno.test("ZmqSource knows the fields of a header, and who asks which version is known", async () => {
+  await using front = new ZmqFront();
+  await using peer = new Peer(front.endpoint);
+  const question = buildRequestHeader({ type: "cancel", id: 8 });
+  peer.send(question, "", VERSION_QUESTION);
+  peer.send(buildRequestHeader({ id: 9, service: "mail", key: "k" }), "", "body");
+  const asked = await front.next();
+  assert.deepEqual([asked.requestId, asked.service, asked.key, asked.fault], [9, "mail", "k", ""]);
+  assert.deepEqual(front.questions.map(({ requestId }) => requestId), [8]);
+  assert.deepEqual(front.cancelled, []);
 });
 
 // Sizes

@@ -6,7 +6,7 @@ import type { HandlerContext } from "../../worker/handler.ts";
 import { json, RequestError } from "../../worker/handler.ts";
 import { testHandler, TestWorker } from "../../worker/testing.ts";
 import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
-import { buildRequestHeader } from "../../wire/request.ts";
+import { buildRequestHeader } from "../../wire/request_header.ts";
 import { Folder } from "../rig/folder.ts";
 import { Peer } from "../rig/peer.ts";
 import { ServerProcess } from "../rig/server_process.ts";

@@ -27,20 +27,22 @@ import {
 } from "../../wire/job.ts";
 import {
   buildErrorText,
-  buildRequestHeader,
   buildStatus,
   Code,
-  HEADER_BYTES,
   MAX_ENVELOPE_BYTES,
-  MAX_KEY_BYTES,
   parseErrorText,
-  parseRequestHeader,
-  readRequestId,
   readStatus,
   readStatusFlags,
   StatusFlag,
-  writeRequestHeader,
 } from "../../wire/request.ts";
+import {
+  buildRequestHeader,
+  HEADER_BYTES,
+  MAX_KEY_BYTES,
+  parseRequestHeader,
+  readRequestId,
+  writeRequestHeader,
+} from "../../wire/request_header.ts";
 import { buildWorkerConfig, type WorkerConfig } from "../../wire/worker_config.ts";
 import { randomNumbers } from "../rig/random.ts";
 import { bytes, text } from "../rig/text.ts";
@@ -112,11 +114,24 @@ Deno.test("buildRequestHeader refuses a key that is too long", () => {
   }
 });
 
+/** What a header says that says nothing but its number. */
+const BARE = {
+  type: "request",
+  timeout: 0,
+  requestTimeout: 0,
+  key: "",
+  service: "",
+  traceparent: "",
+  stream: undefined,
+  resumable: false,
+  fault: "",
+} as const;
+
 Deno.test("parseRequestHeader reads what buildRequestHeader wrote when ids go up to 2^53 - 1", () => {
   for (const id of IDS) {
     for (const timeout of [0, 1, 10_000, 2 ** 31, LONGEST]) {
       const header = buildRequestHeader({ id, timeout });
-      const expected = { type: "request", id, timeout, requestTimeout: 0, key: "" };
+      const expected = { ...BARE, id, timeout };
       assert.deepEqual(parseRequestHeader(header), expected);
       assert.deepEqual(parseRequestHeader(inside(header)), expected);
     }
@@ -127,6 +142,7 @@ Deno.test("parseRequestHeader reads what buildRequestHeader wrote when ids are r
   for (let seed = 1; seed <= 2000; seed++) {
     const random = randomNumbers(seed * 31_337);
     const header = {
+      ...BARE,
       type: random(2) === 0 ? "request" as const : "cancel" as const,
       id: randomId(random),
       timeout: random(2 ** 32),
@@ -183,6 +199,8 @@ Deno.test("parseRequestHeader takes no frame for a header when magic, version or
       const frame = buildRequestHeader({ id: 5, timeout: 5 });
       frame[at] = (frame[at] ?? 0) ^ (1 << bit);
       if (at === 5 && frame[at] === 2) continue;
+      // Later versions have the fixed part, too.
+      if (at === 4 && (frame[at] ?? 0) > 1) continue;
       assert.equal(parseRequestHeader(frame), undefined, `Bit ${bit} of byte ${at}`);
     }
   }
@@ -197,6 +215,76 @@ Deno.test("parseRequestHeader takes no frame for a header when it is 24 bytes of
   for (const frame of frames) {
     assert.equal(frame.length, 24);
     assert.equal(parseRequestHeader(frame), undefined);
+  }
+});
+
+// Headers with fields
+
+Deno.test("buildRequestHeader writes the documented bytes when there are fields", () => {
+  const fixed = "005a5046" + "02" + "01" + "2000" + "0500000000000000" + "e8030000" + "00000000";
+  const fields = "01 0100 6b | 02 0200 7470 | 80 0400 6d61696c | 81 0600 00000400 1000 | 82 0000";
+  const words = {
+    id: 5,
+    timeout: 1000,
+    key: "k",
+    traceparent: "tp",
+    service: "mail",
+    stream: { bytes: 262_144, parts: 16 },
+    resumable: true,
+  };
+  const written = fields.replaceAll(/[ |]/g, "");
+  assert.equal(written.length / 2, 0x1c);
+  assert.equal(hex(buildRequestHeader(words)), fixed.replace("2000", "1c00") + written);
+  assert.deepEqual(parseRequestHeader(buildRequestHeader(words)), { ...BARE, ...words });
+});
+
+Deno.test("buildRequestHeader refuses a service or a trace that is too long", () => {
+  for (const words of [{ service: "s".repeat(65) }, { traceparent: "t".repeat(129) }]) {
+    assert.throws(() => buildRequestHeader({ id: 1, ...words }), RangeError);
+  }
+});
+
+Deno.test("parseRequestHeader keeps the number of a header that it can't serve, and says why", () => {
+  const cases: [string, (frame: Uint8Array) => void][] = [
+    ["The header's field 200 is not known", (frame) => frame[24] = 200],
+    ["The header's fields do not fit their sizes", (frame) => frame[25] = 5],
+    ["The header's type 9 is not known", (frame) => frame[5] = 9],
+  ];
+  for (const [fault, spoil] of cases) {
+    const frame = buildRequestHeader({ id: 7, service: "mail" });
+    spoil(frame);
+    const { id, fault: found } = parseRequestHeader(frame) ?? {};
+    assert.deepEqual([id, found], [7, fault]);
+  }
+});
+
+Deno.test("parseRequestHeader skips a field below 128 that it does not know", () => {
+  const frame = buildRequestHeader({ id: 7, key: "k", service: "mail" });
+  frame[24] = 99;
+  assert.deepEqual(parseRequestHeader(frame), { ...BARE, id: 7, service: "mail" });
+});
+
+Deno.test("parseRequestHeader reads a header of a later version as far as it knows it", () => {
+  const frame = buildRequestHeader({ id: 7, service: "mail" });
+  frame[4] = 3;
+  assert.deepEqual(parseRequestHeader(frame), { ...BARE, id: 7, service: "mail" });
+});
+
+Deno.test("parseRequestHeader never throws and reads nothing beyond a header when its bytes are random", () => {
+  for (let seed = 1; seed <= 3000; seed++) {
+    const random = randomNumbers(seed * 7919);
+    const frame = buildRequestHeader({
+      id: randomId(random),
+      key: "k".repeat(random(5)),
+      service: "s".repeat(random(64) + 1),
+      stream: { bytes: random(2 ** 32), parts: random(2 ** 16) },
+    });
+    for (let count = random(4); count >= 0; count--) {
+      frame[24 + random(frame.length - 24)] = random(256);
+    }
+    const header = parseRequestHeader(frame);
+    assert(header !== undefined, `Seed ${seed}`);
+    assert(header.service.length <= 64 && header.key.length <= 128, `Seed ${seed}`);
   }
 });
 
