@@ -13,7 +13,11 @@ import { bytes, text } from "../tests/rig/text.ts";
 import type { Transport } from "../tests/rig/transports.ts";
 import { until } from "../tests/rig/wait.ts";
 import { Code, MAX_ENVELOPE_BYTES, MAX_ENVELOPE_FRAMES } from "../wire/request.ts";
-import { buildRequestHeader, parseRequestHeader } from "../wire/request_header.ts";
+import {
+  buildRequestHeader,
+  parseRequestHeader,
+  type RequestHeader,
+} from "../wire/request_header.ts";
 import { onEachTransport } from "./each_transport.ts";
 import { describe, isFlawless } from "./figures.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
@@ -70,8 +74,8 @@ async function atFrontend(server: ServerProcess, count: number) {
       const frames = noise.message();
       send(peer, frames);
       const answer = expect(frames);
-      if (answer === undefined) sum.malformed++;
-      else expected.push(answer);
+      if (answer === "malformed") sum.malformed++;
+      else if (answer !== "silence") expected.push(answer);
     }
     send(peer, [LAST_WORD, EMPTY, EMPTY]);
     // The only worker answers in order; what has expired there is given back, and answered behind all others.
@@ -122,26 +126,40 @@ interface Expected {
   headed: boolean;
   /** Whether it may have expired. */
   hurried: boolean;
+  /** The error that its header gets; undefined: it can be served. */
+  refused: number | undefined;
   body: Frame[];
 }
 
-/** The form of a request, as docs/protocol.md has it; undefined: it is none. */
-function expect(frames: readonly Frame[]): Expected | undefined {
+/** The form of a request, as docs/protocol.md has it; "silence": it is a word that has no answer. */
+function expect(frames: readonly Frame[]): Expected | "malformed" | "silence" {
   const end = frames.findIndex(({ length }) => length === 0);
   const fits = end < MAX_ENVELOPE_FRAMES && sizeOf(frames.slice(0, end)) <= MAX_ENVELOPE_BYTES;
-  if (end < 0 || !fits || end === frames.length - 1) return undefined;
+  if (end < 0 || !fits || end === frames.length - 1) return "malformed";
   const header = end > 0 ? parseRequestHeader(frames[end - 1] ?? EMPTY) : undefined;
   const body = frames.slice(end + 1);
   const headed = header !== undefined;
+  const refused = header && refusalOf(header);
+  if (headed && header.type !== "request" && refused === undefined) return "silence";
   const hurried = header !== undefined && header.timeout > 0;
-  return { envelope: frames.slice(0, end + 1), headed, hurried, body };
+  return { envelope: frames.slice(0, end + 1), headed, hurried, refused, body };
 }
 
-function isAnswer(reply: readonly Frame[], { envelope, headed, hurried, body }: Expected): boolean {
+/** The code that a header gets by itself. */
+function refusalOf({ type, fault, service }: RequestHeader): number | undefined {
+  if (fault !== "") return Code.badRequest;
+  return type === "request" && service !== "" ? Code.notFound : undefined;
+}
+
+function isAnswer(
+  reply: readonly Frame[],
+  { envelope, headed, hurried, refused, body }: Expected,
+): boolean {
   if (!isSame(reply.slice(0, envelope.length), envelope)) return false;
   const rest = reply.slice(envelope.length);
   const code = headed ? parseStatus(rest.shift() ?? EMPTY) : codeOf(rest);
   const tooLarge = body.length > MAX_FRAMES || sizeOf(body) > MAX_BYTES;
+  if (refused !== undefined) return code === refused;
   if (tooLarge) return code === Code.tooLarge;
   if (hurried && code === Code.expired) return true;
   return (!headed || code === Code.ok) && isSame(rest, body);
@@ -210,8 +228,10 @@ class Noise {
   /** One of our client's, or nearly. */
   #header(): Frame {
     const id = this.#random(2 ** 31);
-    const header = buildRequestHeader({ id, timeout: this.#random(2) * this.#random(5000) });
-    if (this.#random(4) === 0) header[this.#random(HEADER_BYTES)] = this.#random(256);
+    const service = "s".repeat(this.#random(3) === 0 ? this.#random(64) : 0);
+    const timeout = this.#random(2) * this.#random(5000);
+    const header = buildRequestHeader({ id, timeout, service });
+    if (this.#random(4) === 0) header[this.#random(header.length)] = this.#random(256);
     return header;
   }
 }
