@@ -12,7 +12,7 @@ import { Events } from "./ops/events.ts";
 import { requirePlainFiles } from "./ops/given_files.ts";
 import { type Activity, IdleWatch } from "./ops/idle_watch.ts";
 import type { Log } from "./ops/log.ts";
-import { accessOf, fixedOf, keysOf, limitsOf } from "./ops/loop_options.ts";
+import { accessOf, fixedOf, keysOf, servicesOf } from "./ops/loop_options.ts";
 import { Logs } from "./ops/logs.ts";
 import { countFiles, OpenFiles } from "./ops/open_files.ts";
 import { type Finished, Outcome } from "./ops/outcome.ts";
@@ -175,7 +175,7 @@ export class PreforkServer implements Server {
       };
       const { plane, flaw } = openPlane(
         library,
-        { ...limitsOf(settings), ...fixed, access: access && keysOf(access) },
+        { services: servicesOf(settings), ...fixed, access: access && keysOf(access) },
         (event) => this.#hear(event),
       );
       this.#plane = plane;

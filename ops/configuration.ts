@@ -130,7 +130,7 @@ export class Configuration {
     this.#settings = keepFixed(this.#settings, next, (remark) => log.warn(remark));
     events.configure(this.#settings);
     pool.configure(this.#settings, performance.now());
-    this.#parts.send({ type: "configure", limits: limitsOf(this.#settings) });
+    this.#parts.send({ type: "configure", services: { "": limitsOf(this.#settings) } });
   }
 
   /** Lets clients in by the rules of now; if these can't be read, the ones that were stay. */

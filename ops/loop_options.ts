@@ -7,7 +7,7 @@
 
 import { addressLimit, connectionLimit } from "../options/connection_limits.ts";
 import type { Settings } from "../options/settings.ts";
-import type { LoopLimits } from "../ports/messages.ts";
+import type { LoopLimits, ServiceSetup } from "../ports/messages.ts";
 import type { AccessOptions } from "../ports/sockets.ts";
 
 /** What a reload may change. */
@@ -29,6 +29,11 @@ export function limitsOf(settings: Settings): LoopLimits {
     replyCacheBytes: settings.replyCacheBytes,
     exposeErrors: settings.exposeErrors,
   };
+}
+
+/** The services of the server. */
+export function servicesOf(settings: Settings): ServiceSetup[] {
+  return [{ name: "", limits: limitsOf(settings), frontend: [], users: undefined }];
 }
 
 /** What holds from the start to the end. */

@@ -127,7 +127,7 @@ export class WorkerProcesses {
     try {
       const { child, expected } = hire(worker, purpose, starting, this.#parts);
       this.#processes.set(worker, processOf(child, purpose));
-      if (purpose === "serve") this.#parts.send({ type: "expect", ...expected });
+      if (purpose === "serve") this.#parts.send({ type: "expect", service: "", ...expected });
       this.#spawned++;
       supervisor.spawned(worker, performance.now());
       events.emit("workerSpawned", { worker, pid: child.pid, purpose });

@@ -18,14 +18,19 @@ export interface View {
 /** Writes a view; its times become those of a clock that is `aheadMs` ahead. */
 export function writeView({ at, backend, look }: View, aheadMs: number): string {
   const shift = (time: number) => time + aheadMs;
-  const { lastJobAt, readAt, workers } = look;
+  const { lastJobAt, readAt, services, workers } = look;
+  const shiftJob = (lastJobAt: number) => lastJobAt === 0 ? 0 : shift(lastJobAt);
   return JSON.stringify({
     at: shift(at),
     backend,
     look: {
       ...look,
-      lastJobAt: lastJobAt === 0 ? 0 : shift(lastJobAt),
+      lastJobAt: shiftJob(lastJobAt),
       readAt: Number.isFinite(readAt) ? shift(readAt) : undefined,
+      services: [...services].map(([name, { lastJobAt, ...rest }]) => [
+        name,
+        { ...rest, lastJobAt: shiftJob(lastJobAt) },
+      ]),
       workers: [...workers].map(([worker, { spareSince, ...rest }]) => [
         worker,
         { ...rest, spareSince: spareSince === undefined ? undefined : shift(spareSince) },
@@ -40,6 +45,11 @@ export function readView(text: string): View {
   return {
     at,
     backend,
-    look: { ...look, readAt: look.readAt ?? -Infinity, workers: new Map(look.workers) },
+    look: {
+      ...look,
+      readAt: look.readAt ?? -Infinity,
+      services: new Map(look.services),
+      workers: new Map(look.workers),
+    },
   };
 }

@@ -20,7 +20,14 @@ import { type Body, weigh } from "./body.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
-import type { Look, LoopCommand, LoopEvent, LoopLimits, SocketCounters } from "./messages.ts";
+import type {
+  Look,
+  LoopCommand,
+  LoopEvent,
+  LoopLimits,
+  ServiceSetup,
+  SocketCounters,
+} from "./messages.ts";
 import { Replies } from "./replies.ts";
 import { type AccessOptions, type SocketOptions, Sockets } from "./sockets.ts";
 import type { ClientRequest, Source, SourceEvents } from "./source.ts";
@@ -32,7 +39,9 @@ import type { ZmqSource } from "./zmq_source.ts";
 export type { AccessOptions };
 
 /** What a `BrokerLoop` is made of. */
-export interface LoopOptions extends LoopLimits, SocketOptions {
+export interface LoopOptions extends SocketOptions {
+  /** All services: one at least. */
+  services: readonly ServiceSetup[];
   /** Whether "visits" are told: there is an access log. */
   visits?: boolean;
   /** Whether it is told why jobs went to their workers: the log takes lines of level debug. */
@@ -95,10 +104,12 @@ export class BrokerLoop {
    * @throws {ZmqError} when an endpoint can't be bound.
    */
   constructor(library: Library, options: LoopOptions, listener: (event: LoopEvent) => void) {
-    const broker = this.#broker = new Broker<Body>(options);
+    const limits = options.services[0]?.limits;
+    if (limits === undefined) throw new RangeError("Cannot serve without a service");
+    const broker = this.#broker = new Broker<Body>(limits);
     const events = this.#events = new EventQueue(listener);
     const access = this.#access = options.access && new AccessControl(options.access.rules);
-    const sockets = this.#sockets = new Sockets(library, options, unreadBytes(options), {
+    const sockets = this.#sockets = new Sockets(library, options, unreadBytes(limits), {
       source: this.#sourceEvents(),
       lane: this.#laneEvents(),
       decide: (request, source) => this.#decide(request, source),
@@ -117,7 +128,7 @@ export class BrokerLoop {
     this.#workers = new Workers({ broker, lane, events, access });
     this.#ticks = this.#listTicks();
     this.#workedInterval = options.workedInterval ?? 2;
-    this.#configure(options);
+    this.#configure(limits);
   }
 
   #sourceEvents(): SourceEvents {
@@ -185,6 +196,11 @@ export class BrokerLoop {
     return this.#sockets.frontend;
   }
 
+  /** The same of those services that have endpoints of their own, by their names. */
+  get serviceFrontends(): Readonly<Record<string, readonly string[]>> {
+    return {};
+  }
+
   /** The endpoint really bound for workers. */
   get backend(): string {
     return this.#sockets.backend;
@@ -211,6 +227,7 @@ export class BrokerLoop {
       hasUnsent: source.hasUnsent,
       readAt: this.#readAt,
       workers: this.#workers.look(now),
+      services: new Map(),
       counters: { ...broker.counters, ...this.#counters },
     };
   }
@@ -238,7 +255,8 @@ export class BrokerLoop {
         return this.#workers.processEnded(worker, end, owesReason, performance.now());
       }
       case "configure":
-        return this.#configure(command.limits);
+        for (const limits of Object.values(command.services)) this.#configure(limits);
+        return;
       case "rules":
         return this.#access?.configure(command.rules);
       case "drain":

@@ -23,10 +23,21 @@ export type LoopLimits =
   & BrokerLimits
   & Pick<Settings, "replyCacheTtl" | "replyCacheBytes" | "exposeErrors">;
 
+/** A service as the loop knows it. */
+export interface ServiceSetup {
+  /** "": the service without a name, which plain clients of the common endpoints ask. */
+  name: string;
+  limits: LoopLimits;
+  /** Endpoints of its own: there nobody asks another service. */
+  frontend: readonly string[];
+  /** The CURVE users who may ask it; undefined: all. */
+  users: readonly string[] | undefined;
+}
+
 /** What the server tells the loop. */
 export type LoopCommand =
-  /** A worker's process was started: its token and its key may be used. */
-  | { type: "expect" } & NewProcess
+  /** A worker's process was started for a service: its token and its key may be used. */
+  | { type: "expect"; service: string } & NewProcess
   /** Let a worker finish what it has, and leave; one that is not in service yet gets no job when it is. */
   | { type: "retire"; worker: number }
   /** The place of an isolated worker is needed: it is to be ended now. */
@@ -36,8 +47,8 @@ export type LoopCommand =
    * the process said before. `owesReason`: that is why it can't load its handler, by its exit code.
    */
   | { type: "processEnded"; worker: number; end: End; owesReason: boolean }
-  /** Work by other bounds from now on. */
-  | { type: "configure"; limits: LoopLimits }
+  /** Have services work by other bounds from now on; those that are left out keep theirs. */
+  | { type: "configure"; services: Readonly<Record<string, LoopLimits>> }
   /** Let clients in by other rules from now on; nothing where there were none at the start. */
   | { type: "rules"; rules: AccessRules }
   /** Take no more requests; those that wait are still served, or answered 503. */
@@ -92,7 +103,7 @@ export type LoopEvent =
   /** What `look` gives may have changed: jobs came or went. Comes every 2 ms or less often. */
   | { type: "worked" };
 
-/** How things are in the loop. Times are monotonic ms. */
+/** How things are in the loop, all services together. Times are monotonic ms. */
 export interface Look {
   /** Jobs that wait for a worker, and their bytes. */
   queued: number;
@@ -113,8 +124,16 @@ export interface Look {
   readAt: number;
   /** Workers in service, by their numbers. */
   workers: ReadonlyMap<number, WorkerLook>;
+  /** The same of each service, by its name. */
+  services: ReadonlyMap<string, ServiceLook>;
   /** What was counted since the start. */
   counters: BrokerCounters & SocketCounters;
+}
+
+/** How things are with a service. */
+export interface ServiceLook
+  extends Pick<Look, "queued" | "queuedBytes" | "running" | "lastJobAt" | "serviceTime"> {
+  counters: BrokerCounters;
 }
 
 /** How things are with a worker in service. */

@@ -13,8 +13,10 @@ import { NotStarted, RemoteLoop } from "./remote_loop.ts";
 
 /** What gives jobs to workers. */
 export interface DataPlane {
-  /** The endpoints really bound for clients. */
+  /** The endpoints really bound for clients of all services. */
   readonly frontend: readonly string[];
+  /** The same of those services that have endpoints of their own, by their names. */
+  readonly serviceFrontends: Readonly<Record<string, readonly string[]>>;
   /** The endpoint really bound for workers. */
   readonly backend: string;
   /**

@@ -47,6 +47,7 @@ export type FromThread =
 /** What the desk says of the sockets once they are bound. */
 export interface Bound {
   frontend: readonly string[];
+  serviceFrontends: Readonly<Record<string, readonly string[]>>;
   /** What ends a wait of the thread's when it is rung. */
   bell: number;
   view: string;
@@ -106,8 +107,8 @@ class LoopThread {
         options,
         (event) => this.#bulletin.add(event),
       );
-      const { frontend, bell } = loop;
-      const bound: Bound = { frontend, bell, view: this.#view(loop) };
+      const { frontend, serviceFrontends, bell } = loop;
+      const bound: Bound = { frontend, serviceFrontends, bell, view: this.#view(loop) };
       desk.text = JSON.stringify(bound);
       desk.enter("bound");
       return loop;

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { servicesOf } from "../ops/loop_options.ts";
 import { resolveOptions } from "../options/resolve.ts";
 import { BrokerLoop } from "../ports/loop.ts";
 import type { LoopEvent } from "../ports/messages.ts";
@@ -130,7 +131,12 @@ export class OpenBroker<W extends PlayedWorker> {
     });
     const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
     const listener = (event: LoopEvent) => this.#hear(event);
-    this.loop = new BrokerLoop(library, { ...settings, backend, lane: play.lane }, listener);
+    this.loop = new BrokerLoop(library, {
+      ...settings,
+      services: servicesOf(settings),
+      backend,
+      lane: play.lane,
+    }, listener);
     this.#ended = this.loop.run();
     this.#timer = setInterval(() => this.#echoes.forEach((echo) => echo.turn()), 1);
   }
@@ -149,7 +155,7 @@ export class OpenBroker<W extends PlayedWorker> {
   async worker(token: string): Promise<W> {
     const worker = ++this.#workers;
     this.#expected.add(worker);
-    this.loop.send({ type: "expect", worker, token, publicKey: undefined });
+    this.loop.send({ type: "expect", service: "", worker, token, publicKey: undefined });
     const echo = this.#play.start(this.loop.backend, token);
     this.#echoes.push(echo);
     await until("the worker is admitted", () => !this.#expected.has(worker));

@@ -5,6 +5,7 @@ import type { Failure } from "../../ports/error_replies.ts";
 import { BrokerLoop } from "../../ports/loop.ts";
 import type { LoopEvent } from "../../ports/messages.ts";
 import type { RequestErrorEvent } from "../../mod.ts";
+import { servicesOf } from "../../ops/loop_options.ts";
 import { resolveOptions } from "../../options/resolve.ts";
 import { OrderWatch } from "../../broker/order.ts";
 import type { Job, Worker } from "../../broker/job.ts";
@@ -259,10 +260,20 @@ Deno.test("BrokerLoop replaces a worker that has lost a job, and gives the job t
     const { worker } = event;
     loop.send({ type: "processEnded", worker, end: "outside", owesReason: false });
   };
-  const options = { ...settings, backend: "tcp://127.0.0.1:0" };
+  const options = {
+    ...settings,
+    services: servicesOf(settings),
+    backend: "tcp://127.0.0.1:0",
+  };
   const loop = new BrokerLoop(locateLibrary(Deno.env.get("ZMQ_LIBRARY")), options, hear);
   const expect = (worker: number) =>
-    loop.send({ type: "expect", worker, token: `token ${worker}`, publicKey: undefined });
+    loop.send({
+      type: "expect",
+      service: "",
+      worker,
+      token: `token ${worker}`,
+      publicKey: undefined,
+    });
   const ended = loop.run();
   const ready = (worker: number) =>
     bytes(`${String.fromCharCode(FromWorker.READY)}token ${worker}`);

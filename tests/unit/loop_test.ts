@@ -5,6 +5,7 @@
  */
 
 import { strict as assert } from "node:assert";
+import { servicesOf } from "../../ops/loop_options.ts";
 import { resolveOptions } from "../../options/resolve.ts";
 import { EventQueue } from "../../ports/event_queue.ts";
 import { BrokerLoop } from "../../ports/loop.ts";
@@ -29,7 +30,12 @@ class Stage {
   constructor(answer: (event: LoopEvent) => LoopCommand | undefined, traces = false) {
     const machine = { cpus: 2, cwd: () => "/" };
     const settings = resolveOptions({ frontend: "tcp://127.0.0.1:0" }, machine);
-    const options = { ...settings, backend: "tcp://127.0.0.1:0", traces };
+    const options = {
+      ...settings,
+      services: servicesOf(settings),
+      backend: "tcp://127.0.0.1:0",
+      traces,
+    };
     this.loop = new BrokerLoop(locateLibrary(Deno.env.get("ZMQ_LIBRARY")), options, (event) => {
       this.events.push(structuredClone(event));
       const command = answer(event);
@@ -46,7 +52,13 @@ class Stage {
   }
 
   come(): void {
-    this.loop.send({ type: "expect", worker: 1, token: "token", publicKey: undefined });
+    this.loop.send({
+      type: "expect",
+      service: "",
+      worker: 1,
+      token: "token",
+      publicKey: undefined,
+    });
     this.worker.send(new Uint8Array([FromWorker.READY, ...bytes("token")]));
   }
 
@@ -73,7 +85,7 @@ Deno.test("BrokerLoop gives a worker no job when it is retired in reply to ready
 
 Deno.test("BrokerLoop gives a worker no job that was retired before it was ready", async () => {
   await using stage = new Stage(() => undefined);
-  stage.loop.send({ type: "expect", worker: 1, token: "token", publicKey: undefined });
+  stage.loop.send({ type: "expect", service: "", worker: 1, token: "token", publicKey: undefined });
   stage.loop.send({ type: "retire", worker: 1 });
   stage.client.send("", "waits");
   await until("it waits", () => stage.loop.look().queued === 1);

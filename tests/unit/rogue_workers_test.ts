@@ -7,6 +7,7 @@
 import { strict as assert } from "node:assert";
 import { BrokerLoop } from "../../ports/loop.ts";
 import type { LoopEvent } from "../../ports/messages.ts";
+import { servicesOf } from "../../ops/loop_options.ts";
 import { resolveOptions } from "../../options/resolve.ts";
 import {
   buildSignal,
@@ -39,9 +40,13 @@ class Stage {
     const library = openLibrary(locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path);
     const backend = "tcp://127.0.0.1:0";
     const listener = (event: LoopEvent) => this.#hear(event);
-    this.loop = new BrokerLoop(library, { ...settings, backend }, listener);
+    this.loop = new BrokerLoop(
+      library,
+      { ...settings, services: servicesOf(settings), backend },
+      listener,
+    );
     for (const [worker, token] of [[7, TOKEN], [8, SECOND_TOKEN]] as const) {
-      this.loop.send({ type: "expect", worker, token, publicKey: undefined });
+      this.loop.send({ type: "expect", service: "", worker, token, publicKey: undefined });
     }
     this.#ended = this.loop.run();
     this.client = new Peer(this.loop.frontend[0] ?? "");

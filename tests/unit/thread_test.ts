@@ -2,6 +2,7 @@
 
 import { strict as assert } from "node:assert";
 import { resolveOptions } from "../../options/resolve.ts";
+import { newCounters } from "../../broker/counters.ts";
 import { Bulletin } from "../../ports/bulletin.ts";
 import { Desk } from "../../ports/desk.ts";
 import { readView, type View, writeView } from "../../ports/look_text.ts";
@@ -84,6 +85,14 @@ const VIEW: View = {
       [1, { jobs: 0, firstJob: undefined, answered: 5, spareSince: 80 }],
       [2, { jobs: 1, firstJob: 6, answered: 7, spareSince: undefined }],
     ]),
+    services: new Map([["mail", {
+      queued: 1,
+      queuedBytes: 2,
+      running: 3,
+      lastJobAt: 90,
+      serviceTime: 1,
+      counters: newCounters(),
+    }]]),
     counters: COUNTERS,
   },
 };
@@ -95,6 +104,7 @@ Deno.test("readView gives what writeView wrote, by the other clock", () => {
   assert.deepEqual([look.lastJobAt, look.readAt, look.serviceTime], [1090, -Infinity, undefined]);
   assert.deepEqual(look.workers.get(1)?.spareSince, 1080);
   assert.deepEqual(look.workers.get(2), { jobs: 1, firstJob: 6, answered: 7 });
+  assert.equal(look.services.get("mail")?.lastJobAt, 1090);
   const never = { ...VIEW, look: { ...VIEW.look, lastJobAt: 0, readAt: 5 } };
   const read = readView(writeView(never, 1000));
   assert.deepEqual([read.look.lastJobAt, read.look.readAt], [0, 1005]);
@@ -194,7 +204,8 @@ class Remote {
     // What resolves options also gives hooks, which can't be told.
     const plain = JSON.parse(JSON.stringify(settings));
     const limits = { ...plain, queueLimit: 1000, queueBytes: 2 ** 30, abortGrace: 1000 };
-    const options = { ...limits, backend: "tcp://127.0.0.1:0" };
+    const services = [{ name: "", limits, frontend: [], users: undefined }];
+    const options = { ...limits, services, backend: "tcp://127.0.0.1:0" };
     this.loop = new RemoteLoop(LIBRARY, options, (event) => this.events.push(event));
   }
 
