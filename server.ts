@@ -8,7 +8,7 @@
 import { type Access, hasRules, openAccess } from "./auth/access.ts";
 import { type AccessRules, readRules } from "./auth/access_control.ts";
 import { Configuration, type OptionSource } from "./ops/configuration.ts";
-import { Events } from "./ops/events.ts";
+import { Events, ofService } from "./ops/events.ts";
 import { requirePlainFiles } from "./ops/given_files.ts";
 import { type Activity, IdleWatch } from "./ops/idle_watch.ts";
 import type { Log } from "./ops/log.ts";
@@ -26,9 +26,10 @@ import { resolveOptions } from "./options/resolve.ts";
 import type { ServeOptions, Settings } from "./options/settings.ts";
 import { childSpec, requireRun } from "./pool/child_spec.ts";
 import { laneOf, libraryOf } from "./pool/lanes.ts";
-import { Pool } from "./pool/pool.ts";
 import { checkSize } from "./pool/scaling.ts";
-import { Supervisor } from "./pool/supervisor.ts";
+import { ServiceHost } from "./pool/service_host.ts";
+import { Services } from "./pool/services.ts";
+import { countFromOne } from "./pool/supervisor.ts";
 import type { Look, LoopCommand, LoopEvent } from "./ports/messages.ts";
 import { type DataPlane, openPlane } from "./ports/plane.ts";
 import { shutDebugger } from "./system/debugger.ts";
@@ -113,8 +114,7 @@ export class PreforkServer implements Server {
   readonly #premises: Premises;
   readonly #access: Access | undefined;
   readonly #plane: DataPlane;
-  readonly #supervisor: Supervisor;
-  readonly #pool: Pool;
+  readonly #services: Services;
   readonly #configuration: Configuration;
   readonly #signals: Signals | undefined;
   readonly #timer: TickTimer;
@@ -139,7 +139,6 @@ export class PreforkServer implements Server {
       checkStart(settings, countFiles(), (doubt) => log.warn(doubt));
       const canFilter = canConfine(library.path);
       if (!canFilter && Deno.build.os === "linux") log.warn(UNFILTERED);
-      this.#supervisor = new Supervisor(settings, { cpus: navigator.hardwareConcurrency });
       const { backend, pidFile } = settings;
       const lane = laneOf(settings);
       const opened = libraryOf(lane, library.path);
@@ -147,9 +146,12 @@ export class PreforkServer implements Server {
       const premises = new Premises(library, places, log);
       this.#premises = premises;
       const table = { count: countFiles, canOpen: (count: number) => canOpen(library, count) };
-      const files = new OpenFiles(table, log, () => this.#supervisor.forgiveStarts());
-      const pool = this.#pool = new Pool(spec, settings, {
-        ...{ supervisor: this.#supervisor, files, events, log, wake },
+      const files = new OpenFiles(table, log, () => this.#services.forgiveStarts());
+      const host = new ServiceHost(spec, settings, {
+        ...{ service: "", tag: ofService(""), events, log, wake },
+        cpus: navigator.hardwareConcurrency,
+        nextWorker: countFromOne(),
+        files: { require: () => files.require(this.#services.starting) },
         places: { files: premises, start: premises.start },
         plane: { send, look: (now) => this.#look(now) },
         workshop: () => ({
@@ -164,6 +166,7 @@ export class PreforkServer implements Server {
         ready: () => this.#outcome.becameReady(),
         failed: (error) => this.#fail(error),
       });
+      this.#services = new Services([host]);
       requirePlainFiles(settings);
       const access = this.#access = openAccess(accessOf(settings), library);
       const fixed = {
@@ -183,7 +186,7 @@ export class PreforkServer implements Server {
       premises.handOver(plane.backend);
       const source = { reread, resolve, checkSize, hasRules: needsRules, readRules: rulesOf };
       const hasRules = access !== undefined;
-      const parts = { log, events, code: pool.code, pool, send, hasRules };
+      const parts = { log, events, code: host.code, pool: host, send, hasRules };
       this.#configuration = new Configuration(options, settings, source, parts);
       const { handleSignals, signalPassthrough } = settings;
       if (handleSignals) this.#signals = new Signals(this, signalPassthrough, wake);
@@ -205,7 +208,7 @@ export class PreforkServer implements Server {
       files,
       { tick: (now) => this.#premises.tick(now, this.#mending()) },
       { tick: (now) => idle.tick(now, activityOf(this.#look(now))) },
-      this.#pool,
+      this.#services,
       { tick: (now) => this.#tickShutdown(now) },
     ]);
   }
@@ -223,16 +226,16 @@ export class PreforkServer implements Server {
       countsConnections: this.#plane.look("now").connections !== undefined,
       readsCpuTime: cpuTime(Deno.pid) !== undefined,
     });
-    this.#pool.code.start();
+    for (const { code } of this.#services) code.start();
     this.#timer.wake();
     this.#run();
-    if (settings.watch && settings.handler?.startsWith("file:")) this.#watch(settings.handler);
+    if (settings.watch && settings.handler?.startsWith("file:")) this.#watch("", settings.handler);
   }
 
-  async #watch(handler: string): Promise<void> {
+  async #watch(service: string, handler: string): Promise<void> {
     const watched = {
       isStopping: () => this.stopping,
-      listFiles: () => this.#pool.code.listFiles(),
+      listFiles: async () => await this.#services.get(service)?.code.listFiles() ?? [],
       reload: () => this.reload(),
     };
     const failed = (error: unknown) => this.log.error("not watching", { error: messageOf(error) });
@@ -278,16 +281,11 @@ export class PreforkServer implements Server {
   }
 
   stats(): Stats {
-    const { minWorkers: min, maxWorkers: max } = this.#configuration.settings;
     const look = this.#plane.look("now");
-    return statsOf({
-      uptime: performance.now() - this.#startedAt,
-      generation: this.#supervisor.generation,
-      bounds: { min, max },
-      processes: this.#pool.list(look),
-      counts: this.#pool.counts,
-      look,
-    });
+    const { generation, bounds, counts } = this.#services;
+    const processes = this.#services.list(look);
+    const uptime = performance.now() - this.#startedAt;
+    return statsOf({ uptime, generation, bounds, processes, counts, look });
   }
 
   // ---- what it is told ----
@@ -318,7 +316,7 @@ export class PreforkServer implements Server {
   }
 
   forward(signal: Deno.Signal): void {
-    this.#pool.forward(signal);
+    this.#services.forward(signal);
   }
 
   async shutdown(options: { queued?: "refuse" | "serve" } = {}): Promise<void> {
@@ -343,7 +341,7 @@ export class PreforkServer implements Server {
   kill(): void {
     this.stop("refuse", "killed");
     this.#shutdown.kill(performance.now());
-    this.#supervisor.killAll(performance.now());
+    this.#services.killAll(performance.now());
     this.#cutShort?.();
     this.#plane.send({ type: "drain", waiting: "refuse" });
     this.#timer.wake();
@@ -352,7 +350,7 @@ export class PreforkServer implements Server {
   /** Leaves nothing behind, at once: the program ends, or `deno run --watch` starts it again. */
   abandon(): void {
     this.#timer.stop();
-    this.#pool.killAll();
+    this.#services.abandon();
     this.#closeNow();
   }
 
@@ -379,14 +377,14 @@ export class PreforkServer implements Server {
       case "worked":
         return this.#timer.wake();
       default:
-        return this.#pool.hear(event);
+        return this.#services.hear(event);
     }
   }
 
   #mending(): Mending {
     return {
       moved: () => {
-        this.#pool.code.placeAgain();
+        this.#services.placeAgain();
         const isGiven = this.#configuration.settings.backend !== undefined;
         if (isGiven) this.#backendMoved(this.backend, this.backend);
         else this.#plane.send({ type: "moveBackend", endpoint: this.#premises.backend });
@@ -419,7 +417,7 @@ export class PreforkServer implements Server {
   #broke(error: unknown): void {
     this.#outcome.fail(error);
     this.log.error("the broker failed", { error: messageOf(this.#outcome.failure) });
-    this.#pool.killAll();
+    this.#services.abandon();
     this.#plane.send({ type: "stop" });
   }
 
@@ -432,7 +430,7 @@ export class PreforkServer implements Server {
   /** How things are after all that has ticked before. */
   #rest(): Rest {
     const look = this.#plane.look("now");
-    const isDeserted = this.#supervisor.stopped && look.workers.size === 0;
+    const isDeserted = this.#services.stopped && look.workers.size === 0;
     const { hasUnsent, readAt } = look;
     return { isIdle: activityOf(look).isIdle, isDeserted, hasUnsent, readAt };
   }
@@ -444,7 +442,7 @@ export class PreforkServer implements Server {
     if (step === "end") this.#plane.send({ type: "stop" });
     if (step !== "stopWorkers") return this.#shutdown.wait(now, rest);
     this.#plane.send({ type: "drain", waiting: "refuse" });
-    this.#supervisor.stop(now);
+    this.#services.stop(now);
     this.#timer.wake();
     return 0;
   }
@@ -458,8 +456,8 @@ export class PreforkServer implements Server {
       this.#broke(error);
     }
     this.#cleanUp();
-    await this.#pool.close();
-    const { forced } = this.#supervisor;
+    await this.#services.close();
+    const { forced } = this.#services;
     if (this.#outcome.failure === undefined) this.#events.emit("stopped", { forced });
     await this.#logs.close();
     this.#timer.stop();
@@ -487,7 +485,7 @@ export class PreforkServer implements Server {
   }
 
   #cleanUp(): void {
-    this.#pool?.code.close(this.#outcome.failure ?? new Error("The server has ended"));
+    this.#services?.closeCode(this.#outcome.failure ?? new Error("The server has ended"));
     this.#premises?.remove();
   }
 }

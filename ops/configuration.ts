@@ -7,7 +7,7 @@
 
 import type { ServeOptions, Settings } from "../options/settings.ts";
 import type { HandlerCode } from "../pool/handler_code.ts";
-import type { Pool } from "../pool/pool.ts";
+import type { ServiceHost } from "../pool/service_host.ts";
 import type { LoopCommand } from "../ports/messages.ts";
 import { messageOf } from "../system/errors.ts";
 import type { Events } from "./events.ts";
@@ -34,7 +34,7 @@ export interface Configured {
   readonly log: Log;
   readonly events: Events;
   readonly code: Pick<HandlerCode, "prepare" | "reload">;
-  readonly pool: Pick<Pool, "configure">;
+  readonly pool: Pick<ServiceHost, "configure">;
   send(command: LoopCommand): void;
   /** Whether the server was started with rules for clients, and so can apply others. */
   readonly hasRules: boolean;
@@ -120,7 +120,7 @@ export class Configuration {
     }
     if (options !== undefined && settings !== undefined) this.#apply(options, settings);
     this.#applyRules();
-    events.emit("reloading", undefined);
+    events.emit("reloading", {});
     return code.reload(next, this.#settings);
   }
 

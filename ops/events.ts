@@ -10,6 +10,17 @@ import { messageOf } from "../system/errors.ts";
 import { LogQuota } from "../wire/log_quota.ts";
 import type { Fields, Log } from "./log.ts";
 
+/** What an event of one service says of it. */
+export interface OfService {
+  /** The service; left out where it has no name. */
+  readonly service?: string;
+}
+
+/** Says which service an event or a line of the log is about. */
+export function ofService(name: string): OfService {
+  return name === "" ? {} : { service: name };
+}
+
 /** A request that ended in an error of the server or of its handler. */
 export interface FailedRequest {
   readonly job: number;
@@ -24,7 +35,7 @@ export interface FailedRequest {
 }
 
 /** A worker's process has ended. */
-export interface WorkerExit {
+export interface WorkerExit extends OfService {
   worker: number;
   pid: number;
   code: number;
@@ -42,13 +53,13 @@ export interface WorkerExit {
 /** What happens, by name, with what there is to say about it. */
 export interface ServerEvents {
   listening: { frontend: readonly string[]; backend: string; handler: string };
-  workerSpawned: { worker: number; pid: number; purpose: string };
-  workerReady: { worker: number; pid: number };
+  workerSpawned: { worker: number; pid: number; purpose: string } & OfService;
+  workerReady: { worker: number; pid: number } & OfService;
   workerExited: WorkerExit;
-  resized: { min: number; max: number };
-  reloading: undefined;
-  reloaded: { generation: number };
-  reloadFailed: { message: string };
+  resized: { min: number; max: number } & OfService;
+  reloading: OfService;
+  reloaded: { generation: number } & OfService;
+  reloadFailed: { message: string } & OfService;
   requestFailed: FailedRequest;
   idle: undefined;
   stopping: { reason: string; queued: "serve" | "refuse" };
@@ -95,7 +106,7 @@ const TABLE: Table = {
     message: "worker spawned",
     fields: (event) => ({ ...event }),
     hook: "onWorkerSpawn",
-    call: (hooks, { worker, pid }) => hooks.onWorkerSpawn?.({ worker, pid }),
+    call: (hooks, { purpose: _, ...event }) => hooks.onWorkerSpawn?.(event),
   },
   workerReady: {
     level: "info",
@@ -109,8 +120,7 @@ const TABLE: Table = {
     message: "worker exited",
     fields: ({ expected: _, signal, ...rest }) => ({ ...rest, signal: signal ?? undefined }),
     hook: "onWorkerExit",
-    call: (hooks, { worker, pid, code, signal, reason }) =>
-      hooks.onWorkerExit?.({ worker, pid, code, signal, reason }),
+    call: (hooks, { expected: _, cause: __, likely: ___, ...event }) => hooks.onWorkerExit?.(event),
   },
   resized: {
     level: "info",
@@ -119,20 +129,20 @@ const TABLE: Table = {
     hook: "onResize",
     call: (hooks, event) => hooks.onResize?.(event),
   },
-  reloading: { level: "info", message: "reloading" },
+  reloading: { level: "info", message: "reloading", fields: (event) => ({ ...event }) },
   reloaded: {
     level: "info",
     message: "reloaded",
     fields: (event) => ({ ...event }),
     hook: "onReload",
-    call: (hooks) => hooks.onReload?.({ ok: true }),
+    call: (hooks, { generation: _, ...event }) => hooks.onReload?.({ ok: true, ...event }),
   },
   reloadFailed: {
     level: "error",
     message: "reload failed, the old workers stay",
-    fields: ({ message }) => ({ error: message }),
+    fields: ({ message, ...rest }) => ({ error: message, ...rest }),
     hook: "onReload",
-    call: (hooks, { message }) => hooks.onReload?.({ ok: false, message }),
+    call: (hooks, event) => hooks.onReload?.({ ok: false, ...event }),
   },
   requestFailed: {
     level: "error",

@@ -16,7 +16,7 @@ import type { Purpose } from "./supervisor.ts";
 /** What workers are started with. */
 export interface HiringParts {
   readonly code: HandlerCode;
-  readonly files: OpenFiles;
+  readonly files: Pick<OpenFiles, "require">;
   /** Takes what workers print. */
   readonly prints: PrintedLines;
   /** The options of now. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Events } from "../ops/events.ts";
+import type { Events, OfService } from "../ops/events.ts";
 import type { Log } from "../ops/log.ts";
 import type { WorkerStats } from "../ops/stats.ts";
 import type { Look, LoopCommand } from "../ports/messages.ts";
@@ -30,6 +30,10 @@ export interface Plane {
 
 /** What a pool is made of. */
 export interface PoolParts extends Omit<HiringParts, "code" | "prints" | "settings"> {
+  /** The service that the workers serve; "": the one without a name. */
+  readonly service: string;
+  /** What events say of it. */
+  readonly tag: OfService;
   readonly supervisor: Supervisor;
   readonly plane: Plane;
   readonly places: CodePlaces;
@@ -49,7 +53,7 @@ export interface PoolListener {
   failed(error: Error): void;
 }
 
-/** The workers of one server. */
+/** The workers of one service. */
 export class Pool {
   readonly #parts: PoolParts;
   readonly #gauges: Gauges;
@@ -92,6 +96,11 @@ export class Pool {
   /** Processes started, and those that have ended, by reason. */
   get counts(): WorkerProcesses["counts"] {
     return this.#processes.counts;
+  }
+
+  /** Whether a worker is one of these, and its end was not told yet. */
+  has(worker: number): boolean {
+    return this.#processes.has(worker);
   }
 
   /** Each process. */
@@ -177,14 +186,15 @@ export class Pool {
   }
 
   #reloaded(): void {
-    const { supervisor, events } = this.#parts;
+    const { supervisor, events, tag } = this.#parts;
     this.code.reloaded();
-    events.emit("reloaded", { generation: supervisor.generation });
+    events.emit("reloaded", { generation: supervisor.generation, ...tag });
   }
 
   #reloadFailed(message: string): void {
     this.code.reloadFailed(message);
-    this.#parts.events.emit("reloadFailed", { message });
+    const { events, tag } = this.#parts;
+    events.emit("reloadFailed", { message, ...tag });
   }
 }
 

@@ -44,7 +44,7 @@ export type SlotState = "starting" | "ready" | "isolated" | "stopping" | "killed
 
 /** A worker as others see it: live, so copy what is to be kept. */
 export interface WorkerView {
-  /** Its id; ids count from 1 and are never used again. */
+  /** Its id, of which no other worker of the server ever has the same. */
   readonly worker: number;
   /** What it is for. */
   readonly purpose: Purpose;

@@ -10,7 +10,12 @@ import { type Purpose, Slot } from "./slot.ts";
 /** Workers by id. */
 export class Slots {
   readonly #slots = new Map<number, Slot>();
-  #last = 0;
+  readonly #nextWorker: () => number;
+
+  /** @param nextWorker gives each worker its number: none twice. */
+  constructor(nextWorker: () => number) {
+    this.#nextWorker = nextWorker;
+  }
 
   /** How many processes there are, or are about to be. */
   get size(): number {
@@ -32,7 +37,7 @@ export class Slots {
     start: { purpose: Purpose; generation: number; replaces: number | undefined },
     now: number,
   ): Slot {
-    const slot = new Slot({ worker: ++this.#last, ...start }, now);
+    const slot = new Slot({ worker: this.#nextWorker(), ...start }, now);
     this.#slots.set(slot.worker, slot);
     return slot;
   }

@@ -68,7 +68,7 @@ const OVERSLEPT_MS = 5_000;
 export class Supervisor {
   /** All parts below read their limits here, at each use. */
   readonly #limits: Limits;
-  readonly #slots = new Slots();
+  readonly #slots: Slots;
   readonly #generations = new Generations();
   readonly #backOff: BackOff;
   readonly #wear: Wear;
@@ -86,13 +86,18 @@ export class Supervisor {
   /**
    * Makes an empty pool; the first tick starts workers, `cpus` at a time.
    *
-   * @param options `random`: gives numbers from 0 to 1; by default `Math.random`.
+   * @param options `random`: gives numbers from 0 to 1; by default `Math.random`. `nextWorker`: numbers the workers
+   * where several pools share their numbers; by default they count from 1.
    * @throws {RangeError} when `minWorkers` or `maxWorkers` is not an integer >= 1, or min is above max.
    */
-  constructor(limits: Limits, options: { cpus: number; random?: () => number }) {
+  constructor(
+    limits: Limits,
+    options: { cpus: number; random?: () => number; nextWorker?: () => number },
+  ) {
     checkSize(limits);
-    const { cpus, random = Math.random } = options;
+    const { cpus, random = Math.random, nextWorker = countFromOne() } = options;
     this.#limits = { ...limits };
+    this.#slots = new Slots(nextWorker);
     this.#backOff = new BackOff(random);
     this.#wear = new Wear(this.#limits, random);
     this.#rogues = new Rogues(this.#limits);
@@ -492,4 +497,10 @@ export class Supervisor {
     // What is past was done, or waits for an event.
     return Math.min(...times.filter((time) => time > now));
   }
+}
+
+/** 1, 2, 3 and so on, one at each call. */
+export function countFromOne(): () => number {
+  let last = 0;
+  return () => ++last;
 }

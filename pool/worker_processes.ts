@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Events } from "../ops/events.ts";
+import type { Events, OfService } from "../ops/events.ts";
 import type { Log } from "../ops/log.ts";
 import type { WorkerStats } from "../ops/stats.ts";
 import type { Look, LoopCommand, LoopEvent } from "../ports/messages.ts";
@@ -28,6 +28,8 @@ import { findRefusal, refusalError } from "./trials.ts";
 
 /** What worker processes need around them. */
 export interface ProcessParts extends HiringParts {
+  /** What events say of the service. */
+  readonly tag: OfService;
   readonly supervisor: Supervisor;
   readonly events: Events;
   readonly log: Log;
@@ -74,7 +76,7 @@ const EXPECTED: ReadonlySet<ExitReason> = new Set([
   "dequeued",
 ]);
 
-/** The processes of a server. */
+/** The processes of a service. */
 export class WorkerProcesses {
   readonly #parts: ProcessParts;
   readonly #listener: ProcessListener;
@@ -90,6 +92,11 @@ export class WorkerProcesses {
   /** Processes started, and those that have ended, by reason. */
   get counts(): { spawned: number; exited: Partial<Record<ExitReason, number>> } {
     return { spawned: this.#spawned, exited: { ...this.#exits } };
+  }
+
+  /** Whether a worker is one of these, and its end was not told yet. */
+  has(worker: number): boolean {
+    return this.#processes.has(worker);
   }
 
   /** Each process. */
@@ -122,7 +129,7 @@ export class WorkerProcesses {
 
   /** Starts a worker, or tells the supervisor that it can't be started. */
   spawn(worker: number, purpose: Purpose): void {
-    const { supervisor, events, log } = this.#parts;
+    const { supervisor, events, log, tag } = this.#parts;
     const { starting } = supervisor.counts();
     try {
       const { child, expected } = hire(worker, purpose, starting, this.#parts);
@@ -130,7 +137,7 @@ export class WorkerProcesses {
       if (purpose === "serve") this.#parts.send({ type: "expect", service: "", ...expected });
       this.#spawned++;
       supervisor.spawned(worker, performance.now());
-      events.emit("workerSpawned", { worker, pid: child.pid, purpose });
+      events.emit("workerSpawned", { worker, pid: child.pid, purpose, ...tag });
       child.exited.then((exit) => this.#ended(worker, exit));
     } catch (error) {
       log.error("worker not spawned", { worker, error: messageOf(error) });
@@ -178,11 +185,11 @@ export class WorkerProcesses {
 
   /** A worker is in service. */
   #ready(worker: number, process: Process, now: number): void {
-    const { supervisor, events } = this.#parts;
+    const { supervisor, events, tag } = this.#parts;
     process.hasSpoken = true;
     // One that was told to stop while it started is late: it may leave in order.
     if (!supervisor.ready(worker, now)) return this.#parts.send({ type: "retire", worker });
-    events.emit("workerReady", { worker, pid: process.child.pid });
+    events.emit("workerReady", { worker, pid: process.child.pid, ...tag });
     if (supervisor.counts().ready >= this.#parts.settings().minWorkers) this.#listener.ready();
   }
 
@@ -241,7 +248,7 @@ export class WorkerProcesses {
   }
 
   #exited(worker: number, process: Process, exit: ChildExit): void {
-    const { supervisor, events, code } = this.#parts;
+    const { supervisor, events, code, tag } = this.#parts;
     this.#processes.delete(worker);
     const { wear } = supervisor.worker(worker) ?? {};
     const harmed = process.diedBusy || endOf(process, exit) === "outside";
@@ -256,6 +263,7 @@ export class WorkerProcesses {
       expected: EXPECTED.has(reason),
       cause: reason === "recycled" ? wear : undefined,
       likely: likelyReason(reason, process, exit, code.spec),
+      ...tag,
     });
     this.#listener.ended();
   }

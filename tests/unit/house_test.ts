@@ -221,7 +221,7 @@ function hasSource(folder: string): boolean {
 
 Deno.test("the imports are found when they are read from the source text", () => {
   const found = importsOf("server.ts").map(({ target }) => target);
-  for (const target of ["ports/plane.ts", "pool/pool.ts", "options/resolve.ts", "worker.ts"]) {
+  for (const target of ["ports/plane.ts", "pool/services.ts", "options/resolve.ts", "worker.ts"]) {
     assert(found.includes(target), `server.ts imports ${target}: ${found}`);
   }
   for (const file of sources()) {

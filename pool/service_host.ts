@@ -1,0 +1,145 @@
+/**
+ * One service of a server: the pool of its workers, who decides about it, the code that it runs, and the options
+ * that it goes by. Nothing here is shared with another service but what is handed in. Not here: what the server
+ * is told (server.ts), and which options there are.
+ *
+ * @module
+ */
+
+import type { Events } from "../ops/events.ts";
+import type { Log } from "../ops/log.ts";
+import type { WorkerStats } from "../ops/stats.ts";
+import type { Look } from "../ports/messages.ts";
+import type { ChildSpec } from "./child.ts";
+import type { HandlerCode } from "./handler_code.ts";
+import { Pool, type PoolListener, type PoolParts, type PoolSettings } from "./pool.ts";
+import { Supervisor } from "./supervisor.ts";
+import type { WorkerNews } from "./worker_processes.ts";
+
+/** What a service is made of. */
+export interface HostParts extends Omit<PoolParts, "supervisor"> {
+  readonly log: Log;
+  readonly events: Events;
+  /** Workers that may be starting at a time. */
+  readonly cpus: number;
+  /** Numbers the workers of all services: none is given twice. */
+  nextWorker(): number;
+}
+
+/** The workers of one service, and what they run. */
+export class ServiceHost {
+  /** Its name; "": the service without one. */
+  readonly name: string;
+  readonly #supervisor: Supervisor;
+  readonly #pool: Pool;
+  #settings: PoolSettings;
+
+  /**
+   * Places the configuration of its workers; starts none before the first tick.
+   *
+   * @throws {Error} when it can't be written.
+   */
+  constructor(spec: ChildSpec, settings: PoolSettings, parts: HostParts, listener: PoolListener) {
+    const { cpus, nextWorker } = parts;
+    this.name = parts.service;
+    this.#settings = settings;
+    const supervisor = this.#supervisor = new Supervisor(settings, { cpus, nextWorker });
+    this.#pool = new Pool(spec, settings, { ...parts, supervisor }, listener);
+  }
+
+  // ---- what it is asked ----
+
+  /** What its workers run. */
+  get code(): HandlerCode {
+    return this.#pool.code;
+  }
+
+  /** The number of the code that new workers run: 1, and one more with each reload. */
+  get generation(): number {
+    return this.#supervisor.generation;
+  }
+
+  /** How many workers it may have. */
+  get bounds(): { min: number; max: number } {
+    const { minWorkers: min, maxWorkers: max } = this.#settings;
+    return { min, max };
+  }
+
+  /** Processes started, and those that have ended, by reason. */
+  get counts(): Pool["counts"] {
+    return this.#pool.counts;
+  }
+
+  /** How many of its workers are not ready yet. */
+  get starting(): number {
+    return this.#supervisor.counts().starting;
+  }
+
+  /** Whether it was told to stop and no worker is left. */
+  get stopped(): boolean {
+    return this.#supervisor.stopped;
+  }
+
+  /** Whether a worker had to be killed in order to stop. */
+  get forced(): boolean {
+    return this.#supervisor.forced;
+  }
+
+  /** Each of its processes. */
+  list(look: Look): WorkerStats[] {
+    return this.#pool.list(look);
+  }
+
+  /** Whether a worker is one of its own. */
+  has(worker: number): boolean {
+    return this.#pool.has(worker);
+  }
+
+  // ---- what it is told ----
+
+  /** Works by other options from now on. */
+  configure(settings: PoolSettings, now: number): void {
+    this.#settings = settings;
+    this.#pool.configure(settings, now);
+  }
+
+  /** Sends a signal to all of its workers that are ready. */
+  forward(signal: Deno.Signal): void {
+    this.#pool.forward(signal);
+  }
+
+  /** Hears what the loop says of one of its workers. */
+  hear(news: WorkerNews): void {
+    this.#pool.hear(news);
+  }
+
+  /** What kept processes from being made is over: the next start need not wait. */
+  forgiveStarts(): void {
+    this.#supervisor.forgiveStarts();
+  }
+
+  /** Lets workers finish and leave. */
+  stop(now: number): void {
+    this.#supervisor.stop(now);
+  }
+
+  /** Kills all workers at once. */
+  killAll(now: number): void {
+    this.#supervisor.killAll(now);
+  }
+
+  /** Kills all processes behind the supervisor's back: the server itself ends. */
+  abandon(): void {
+    this.#pool.killAll();
+  }
+
+  /** Resolves when what workers have printed is read. */
+  close(): Promise<void> {
+    return this.#pool.close();
+  }
+
+  /** Does what is due; returns ms until it must run again. */
+  tick(now: number): number {
+    return this.#pool.tick(now);
+  }
+}
