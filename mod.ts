@@ -56,6 +56,7 @@ export type {
   HandlerContext,
   HandlerLog,
   HandlerModule,
+  HandlerParts,
   HandlerResult,
   LogLineFields,
 } from "./worker/handler.ts";

@@ -27,6 +27,7 @@ export {
   type HandlerContext,
   type HandlerLog,
   type HandlerModule,
+  type HandlerParts,
   type HandlerResult,
   json,
   type LogLineFields,

@@ -49,6 +49,7 @@ export const RUNTIME = [
   "wire/request.ts",
   "worker/hold.ts",
   "worker/lane.ts",
+  "worker/parts.ts",
   "worker/pending_jobs.ts",
   "worker/replies.ts",
   "worker/result.ts",

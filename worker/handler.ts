@@ -18,17 +18,31 @@ import { showMessage } from "./show.ts";
 export type HandlerResult = Uint8Array | string | readonly (Uint8Array | string)[];
 
 /**
+ * An answer in parts, each of them one frame or a list of them: what an `async function*` returns, or a
+ * `ReadableStream`. What a generator returns is its last part, unless it is undefined.
+ */
+export type HandlerParts = AsyncIterable<HandlerResult>;
+
+/**
  * Answers one request.
  *
  * @param body the request's first body frame.
  * @param context what else is known about the request.
- * @returns the answer. A handler that throws answers with an error: a {@linkcode RequestError} with its own
- * code and message, anything else with code 500.
+ * @returns the answer, or its parts. A handler that throws answers with an error: a {@linkcode RequestError} with
+ * its own code and message, anything else with code 500.
+ *
+ * @example
+ * ```ts
+ * const handler: Handler = async function* (_body, { signal }) {
+ *   for (let count = 3; count > 0 && !signal.aborted; count--) yield String(count);
+ * };
+ * export default handler;
+ * ```
  */
 export type Handler = (
   body: Uint8Array,
   context: HandlerContext,
-) => HandlerResult | Promise<HandlerResult>;
+) => HandlerResult | HandlerParts | Promise<HandlerResult | HandlerParts>;
 
 /** What a handler module may export. */
 export interface HandlerModule {

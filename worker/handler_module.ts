@@ -60,8 +60,8 @@ export function faultOfHandler(exports: Exports): string | undefined {
   if (/^class\b/.test(source)) {
     return `${rule}: it exports a class, which can't be called; export a function that uses it`;
   }
-  if (/^(async\s+)?(function\s*)?\*/.test(source)) {
-    return `${rule}: it exports a generator; return all frames as an array`;
+  if (/^(function\s*)?\*/.test(source)) {
+    return `${rule}: it exports a generator; make it an async function*, or return all frames as an array`;
   }
 }
 

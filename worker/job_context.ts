@@ -11,6 +11,7 @@ import {
   type HandlerContext,
   type HandlerLog,
   type HandlerModule,
+  type HandlerParts,
   type HandlerResult,
   type LogLineFields,
   RequestError,
@@ -42,6 +43,7 @@ export class Job {
   #controller: AbortController | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #stopped: Stop | undefined;
+  #onStop: (() => void) | undefined;
 
   constructor(header: JobHeader, frames: readonly Uint8Array[]) {
     this.header = header;
@@ -73,7 +75,15 @@ export class Job {
   /** Asks the handler to stop. */
   abort(stop: Stop): void {
     this.#stopped = stop;
-    this.#controller?.abort(new DOMException(stop.reason, "AbortError"));
+    this.#controller?.abort(stopError(stop));
+    this.#onStop?.();
+  }
+
+  /** Has `listener` called when the handler should stop; at once, if it should already. */
+  onStop(listener: () => void): void {
+    this.#onStop = listener;
+    // Whoever makes the signal sets the timer, too.
+    if (this.signal.aborted) listener();
   }
 
   /** Stops the timer of a job that has ended. */
@@ -98,6 +108,11 @@ export class Job {
       ? { stop: Stop.timeLimit, leftMs: untilLimit }
       : { stop: Stop.deadline, leftMs: untilDeadline };
   }
+}
+
+/** What a handler is told to stop by. */
+export function stopError({ reason }: Stop): DOMException {
+  return new DOMException(reason, "AbortError");
 }
 
 /** What a handler sees of its job. Whatever the handler adds or replaces here, the job stays as it is. */
@@ -152,7 +167,7 @@ export function callHandler(
   module: HandlerModule,
   job: Job,
   context: HandlerContext,
-): HandlerResult | Promise<HandlerResult> {
+): HandlerResult | HandlerParts | Promise<HandlerResult | HandlerParts> {
   const { allow, default: handler } = module;
   const [body = new Uint8Array(0)] = job.frames;
   const allowed = allow === undefined ? true : toPromise(allow(context));

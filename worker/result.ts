@@ -39,7 +39,7 @@ export type ReplyBounds = Pick<WorkerConfig, "maxMessageSize" | "maxFrames">;
  * @throws {RangeError} when the reply has more frames or bytes than `bounds` allow.
  */
 export function framesOf(
-  result: HandlerResult,
+  result: HandlerResult | undefined,
   { maxMessageSize, maxFrames }: ReplyBounds,
 ): { frames: Uint8Array[]; size: number } {
   // Nearly all results are one frame: these two lines are what a reply costs here then.

@@ -12,13 +12,15 @@ import {
   ReplyFlag,
   type ReplyHeader,
 } from "../wire/job.ts";
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { Rate } from "../wire/rate.ts";
 import { Code } from "../wire/request.ts";
 import type { WorkerConfig } from "../wire/worker_config.ts";
 import { harden } from "../zmq/library.ts";
-import type { Handler, HandlerModule, HandlerResult } from "./handler.ts";
+import type { Handler, HandlerModule, HandlerParts, HandlerResult } from "./handler.ts";
 import { callHandler, Job, JobContext, type JobLog, Stop } from "./job_context.ts";
 import type { Orders, WorkerLane } from "./lane.ts";
+import { drain, GatheredParts, isInParts } from "./parts.ts";
 import { PendingJobs } from "./pending_jobs.ts";
 import { bytesOf, failureOf, framesOf, type ReplyBounds } from "./result.ts";
 import { MAX_TEXT, show, showFields, showMessage, showStack } from "./show.ts";
@@ -198,7 +200,7 @@ export class Service implements JobLog {
     job.startedAt = this.#now;
     try {
       const result = callHandler(this.#handler, job, new JobContext(job, this));
-      if (result instanceof Promise) {
+      if (result instanceof Promise || isInParts(result)) {
         this.#running.set(job.id, job);
         if (isRisky(job.header)) this.#risky++;
         this.#await(result, job);
@@ -211,10 +213,14 @@ export class Service implements JobLog {
     job.end();
   }
 
-  async #await(result: Promise<HandlerResult>, job: Job): Promise<void> {
+  async #await(
+    result: HandlerParts | Promise<HandlerResult | HandlerParts>,
+    job: Job,
+  ): Promise<void> {
     try {
       const value = await result;
-      this.#replyResult(job, value);
+      if (isInParts(value)) await this.#replyParts(job, value);
+      else this.#replyResult(job, value);
     } catch (error) {
       this.#replyError(job, error);
     }
@@ -230,6 +236,15 @@ export class Service implements JobLog {
   /** All that runs the handler's code comes before the first frame is sent. */
   #replyResult(job: Job, result: HandlerResult): void {
     const { frames, size } = framesOf(result, this.#bounds);
+    this.#reply(job.id, Code.ok, 0, this.#tookMs(job), frames, size);
+  }
+
+  async #replyParts(job: Job, parts: HandlerParts): Promise<void> {
+    const all = new GatheredParts(this.#bounds);
+    await drain(parts, job, all);
+    const { size } = all;
+    // A reply has one frame at least.
+    const frames = all.frames.length === 0 ? [EMPTY_FRAME] : all.frames;
     this.#reply(job.id, Code.ok, 0, this.#tookMs(job), frames, size);
   }
 

@@ -22,10 +22,11 @@ import type {
   HandlerContext,
   HandlerLog,
   HandlerModule,
-  HandlerResult,
+  HandlerParts,
 } from "./handler.ts";
 import { checkModule } from "./handler_module.ts";
 import { callHandler, Job, JobContext, Stop } from "./job_context.ts";
+import { drain, GatheredParts, isInParts } from "./parts.ts";
 import { failureOf, framesOf } from "./result.ts";
 
 /** A request for a handler under test, and what its context says. */
@@ -72,7 +73,7 @@ export interface TestLogLine {
 export class TestReply {
   /** 200, or the code of an error reply: 400 to 599. */
   readonly code: number;
-  /** The frames of the answer; none in an error reply. */
+  /** The frames of the answer, of all its parts if it comes in parts; none in an error reply. */
   readonly frames: readonly Uint8Array[];
   /**
    * The message of an error reply; "" in an answer. A client on another machine gets the message only of a
@@ -236,13 +237,22 @@ export class TestWorker {
     });
     job.startedAt = performance.now();
     try {
-      const result: HandlerResult = await callHandler(this.#module, job, context);
-      const { frames } = framesOf(result, this.#bounds);
+      const result = await callHandler(this.#module, job, context);
+      const frames = isInParts(result)
+        ? await this.#gather(job, result)
+        : framesOf(result, this.#bounds).frames;
       return new TestReply({ code: Code.ok, frames, message: "", error: undefined, log });
     } catch (error) {
       const { code, message } = failureOf(job, error);
       return new TestReply({ code, frames: [], message, error, log });
     }
+  }
+
+  /** The frames that a client gets which takes all parts as one reply. */
+  async #gather(job: Job, parts: HandlerParts): Promise<readonly Uint8Array[]> {
+    const all = new GatheredParts(this.#bounds);
+    await drain(parts, job, all);
+    return all.frames.length === 0 ? [new Uint8Array(0)] : all.frames;
   }
 }
 

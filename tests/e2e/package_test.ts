@@ -16,7 +16,14 @@ async function documented(module: string): Promise<string[]> {
   return Object.values(nodes).flatMap(({ symbols }) => symbols.map(({ name }) => name)).sort();
 }
 
-const HANDLER = ["Handler", "HandlerContext", "HandlerLog", "HandlerModule", "HandlerResult"];
+const HANDLER = [
+  "Handler",
+  "HandlerContext",
+  "HandlerLog",
+  "HandlerModule",
+  "HandlerParts",
+  "HandlerResult",
+];
 
 /** The public names of each export. Who adds one adds it here. */
 const NAMES: Record<string, string[]> = {
