@@ -11,6 +11,9 @@
  * its reply        [envelope…] [header] [] [status] [body] [body…]
  * its error reply  [envelope…] [header] [] [status] [message]
  * its withdrawal   [envelope…] [header] [] []       the type says so; its own reply is the request's
+ * a part           [envelope…] [header] [] [part status, more] [body] [body…]
+ * progress         [envelope…] [header] [] [part status, more, progress] [f64 done, f64 total or NaN] [note]
+ * the end of parts [envelope…] [header] [] [part status] []
  * ```
  *
  * The form is ZeroMQ's REQ envelope, RFC 28/REQREP. Frame by frame: docs/protocol.md.
@@ -55,6 +58,10 @@ const STATUS_BYTES = 4;
 export const StatusFlag = {
   /** The request was never started, and this server starts no more: another server may answer it. */
   unstarted: 1,
+  /** The answer has not ended: a part of it, or how far it is. */
+  more: 2,
+  /** The body is no part of the answer: it says how far the handler is. */
+  progress: 4,
 } as const;
 
 /**
@@ -79,6 +86,59 @@ export function readStatus(view: DataView, size: number): number | undefined {
 /** Reads the flags of a status, which `readStatus` has found to be one. Unknown bits are ignored. */
 export function readStatusFlags(view: DataView): number {
   return view.getUint8(1);
+}
+
+const PART_STATUS_VERSION = 2;
+/** Bytes of the status of a part. */
+export const PART_STATUS_BYTES = 8;
+
+/**
+ * The frame ahead of a part, of progress, and of the end of an answer that came in parts: u8 version = 2, u8 flags
+ * (`StatusFlag`), u16 code = 200, u32 number; little-endian. Parts are numbered from 0; progress has the number of
+ * the next part, and the end that of all parts. An error that ends the parts has a status of 4 bytes.
+ */
+export function writePartStatus(view: DataView, flags: number, number: number): void {
+  view.setUint8(0, PART_STATUS_VERSION);
+  view.setUint8(1, flags);
+  view.setUint16(2, Code.ok, true);
+  view.setUint32(4, number, true);
+}
+
+/** What a message with the status of a part is. */
+export interface PartStatus {
+  kind: "part" | "progress" | "end";
+  /** The part's number, the next part's, or how many there were. */
+  number: number;
+}
+
+/** Reads a status of a part out of the first `size` bytes of `view`; undefined if they are none. */
+export function readPartStatus(view: DataView, size: number): PartStatus | undefined {
+  if (size !== PART_STATUS_BYTES || view.getUint8(0) !== PART_STATUS_VERSION) return undefined;
+  const flags = view.getUint8(1);
+  const isProgress = (flags & StatusFlag.progress) !== 0;
+  const kind = isProgress ? "progress" : (flags & StatusFlag.more) !== 0 ? "part" : "end";
+  return { kind, number: view.getUint32(4, true) };
+}
+
+/** Bytes of progress's first frame. */
+export const PROGRESS_BYTES = 16;
+/** Maximum bytes of progress's note. */
+export const MAX_NOTE_BYTES = 1024;
+
+/** Progress's first frame: f64 done, f64 total; little-endian. NaN: the total is not known. */
+export function buildProgress(done: number, total: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(PROGRESS_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setFloat64(0, done, true);
+  view.setFloat64(8, total, true);
+  return bytes;
+}
+
+/** Reads progress's first frame; undefined if it is none. */
+export function readProgress(frame: Uint8Array): { done: number; total: number } | undefined {
+  if (frame.length !== PROGRESS_BYTES) return undefined;
+  const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
+  return { done: view.getFloat64(0, true), total: view.getFloat64(8, true) };
 }
 
 /** The last frame of a plain error reply. */

@@ -27,13 +27,17 @@ import {
 } from "../../wire/job.ts";
 import {
   buildErrorText,
+  buildProgress,
   buildStatus,
   Code,
   MAX_ENVELOPE_BYTES,
   parseErrorText,
+  readPartStatus,
+  readProgress,
   readStatus,
   readStatusFlags,
   StatusFlag,
+  writePartStatus,
 } from "../../wire/request.ts";
 import {
   buildRequestHeader,
@@ -317,6 +321,25 @@ Deno.test("readStatusFlags reads the flags, which change nothing of the code", (
     assert.equal(readStatusFlags(view), flags);
     assert.equal(readStatus(view, status.length), 503);
   }
+});
+
+Deno.test("readPartStatus tells parts, progress and the end from each other, and from a whole answer", () => {
+  const { more, progress } = StatusFlag;
+  const kinds = [[more, "part"], [more | progress, "progress"], [0, "end"]] as const;
+  for (const [flags, kind] of kinds) {
+    const view = new DataView(new ArrayBuffer(16));
+    writePartStatus(view, flags, 2 ** 32 - 1);
+    assert.deepEqual(readPartStatus(view, 8), { kind, number: 2 ** 32 - 1 });
+    assert.equal(readStatus(view, 8), undefined);
+    for (const size of [0, 4, 7, 9]) assert.equal(readPartStatus(view, size), undefined);
+  }
+  assert.equal(readPartStatus(viewOf(buildStatus(200)), 4), undefined);
+});
+
+Deno.test("readProgress reads what buildProgress has made, and nothing else", () => {
+  assert.deepEqual(readProgress(buildProgress(1.5, 3)), { done: 1.5, total: 3 });
+  assert.deepEqual(readProgress(buildProgress(-1, NaN)), { done: -1, total: NaN });
+  for (const size of [0, 15, 17]) assert.equal(readProgress(new Uint8Array(size)), undefined);
 });
 
 Deno.test("readStatus reads a status that is ahead of other bytes", () => {
