@@ -26,7 +26,7 @@ import { readKeys } from "./client/keys.ts";
 import { LazyPirate } from "./client/lazy_pirate.ts";
 import { NativeTransport } from "./client/native_transport.ts";
 import type { ClientOptions, RequestOptions } from "./client/options.ts";
-import { AbandonedError, Reply, ReplyError } from "./client/reply.ts";
+import { AbandonedError, parseDetails, Reply, ReplyError } from "./client/reply.ts";
 import type { Link, Repetition, Step, Terms } from "./client/steps.ts";
 import { type Connection, describeState, reasonOf } from "./client/transport.ts";
 import { ZmqTransport } from "./client/zmq_transport.ts";
@@ -258,11 +258,11 @@ export class Client {
   }
 
   #takeAnswer(link: Link<Ask>, answer: Answer, now: number): void {
-    const { id, code, frames, message, unstarted } = answer;
+    const { id, code, frames, message, details, unstarted } = answer;
     if (unstarted && id !== undefined) return this.#takeRefusal(link, id, message, now);
     const ask = this.#pirate.answer(link, id, code, now);
     if (code === Code.ok) ask?.resolve(new Reply(frames));
-    else ask?.reject(new ReplyError(code, message));
+    else ask?.reject(new ReplyError(code, message, parseDetails(details)));
   }
 
   /** A server that is shutting down has not started the request, and will not. */

@@ -19,6 +19,8 @@ export class Answer {
   frames: Uint8Array<ArrayBuffer>[] = [];
   /** The message of an error reply. */
   message = "";
+  /** The details of an error reply, JSON; undefined: it has none. */
+  details: Uint8Array | undefined;
   /** Whether the server has not started the request, and starts no more at all. */
   unstarted = false;
   #flags = 0;
@@ -29,6 +31,7 @@ export class Answer {
     this.code = this.#flags = 0;
     this.frames = [];
     this.message = "";
+    this.details = undefined;
     this.unstarted = false;
   }
 
@@ -43,12 +46,13 @@ export class Answer {
     this.#flags = readStatusFlags(view);
   }
 
-  /** All frames are here: `[envelope…] [""] [status] [body…]`, or `[…] [status] [message]`. */
+  /** All frames are here: `[envelope…] [""] [status] [body…]`, or `[…] [status] [message] [details]`. */
   end(): "answer" | "noise" {
     const { id, code } = this;
     if (id === undefined || code === 0) return "noise";
     if (code === Code.ok) return "answer";
     this.message = decoder.decode(this.frames[0]);
+    this.details = this.frames[1];
     this.unstarted = code === Code.unavailable && (this.#flags & StatusFlag.unstarted) !== 0;
     return "answer";
   }

@@ -47,11 +47,27 @@ export class ReplyError extends Error {
    * that the handler chose.
    */
   readonly code: number;
+  /**
+   * The `details` of the handler's `RequestError`; undefined: it has none, or the client is plain. Nothing
+   * checks them.
+   */
+  readonly details: unknown;
 
-  /** Made of an error reply's code and message. */
-  constructor(code: number, message: string) {
+  /** Made of an error reply's code, message and details. */
+  constructor(code: number, message: string, details?: unknown) {
     super(message);
     this.code = code;
+    this.details = details;
+  }
+}
+
+/** What an error reply's last frame has; undefined: there is none, or it is not JSON. */
+export function parseDetails(frame: Uint8Array | undefined): unknown {
+  if (frame === undefined) return undefined;
+  try {
+    return JSON.parse(decoder.decode(frame));
+  } catch {
+    return undefined; // of a server of another kind
   }
 }
 

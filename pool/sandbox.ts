@@ -38,6 +38,7 @@ export interface Sandbox {
 export const RUNTIME = [
   "worker.ts",
   "worker/handler.ts",
+  "worker/request_error.ts",
   "worker/job_context.ts",
   "wire/byte_cache.ts",
   "wire/copy_bytes.ts",

@@ -7,7 +7,7 @@
 
 import type { Client, Job } from "../broker/job.ts";
 import { isIpc, isLoopback, isWildcard } from "../wire/endpoint.ts";
-import { type JobClient, readClient, ReplyFlag } from "../wire/job.ts";
+import { type JobClient, MAX_DETAILS_BYTES, readClient, ReplyFlag } from "../wire/job.ts";
 import type { Body } from "./body.ts";
 import { type Content, framesOf, textOf } from "./content.ts";
 
@@ -38,6 +38,14 @@ export function messageIn(content: Content): string {
 export function stackIn(content: Content, flags: number): string {
   const frames = framesOf(content);
   return (flags & ReplyFlag.STACK) === 0 || frames < 2 ? "" : textOf(content, frames - 1, MAX_TEXT);
+}
+
+/** Bytes of the details in an error that a worker replied; 0: there are none, or they are too long. */
+export function detailsSize({ sizes }: Pick<Content, "sizes">, flags: number): number {
+  const others = (flags & ReplyFlag.STACK) === 0 ? 1 : 2;
+  if ((flags & ReplyFlag.DETAILS) === 0 || sizes === undefined || sizes.length <= others) return 0;
+  const [, size = 0] = sizes;
+  return size <= MAX_DETAILS_BYTES ? size : 0;
 }
 
 /** The errors that workers reply. */

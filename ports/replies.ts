@@ -20,7 +20,7 @@ import { Code, isFinal } from "../wire/request.ts";
 import type { AccessBook, Outcome } from "./access_book.ts";
 import { type Body, type BodyPool, weigh } from "./body.ts";
 import { type Content, framesOf, keep, MemoryContent } from "./content.ts";
-import { clientOf, ErrorReplies, messageIn, stackIn, veil } from "./error_replies.ts";
+import { clientOf, detailsSize, ErrorReplies, messageIn, stackIn, veil } from "./error_replies.ts";
 import type { EventQueue } from "./event_queue.ts";
 import type { LoopLimits } from "./messages.ts";
 import type { Address, Source } from "./source.ts";
@@ -110,7 +110,7 @@ export class Replies {
     content: Content,
     now: number,
   ): void {
-    const message = firstFrame(content); // a message is one frame, whatever a worker sends
+    const message = wordsIn(content, flags); // whatever a worker sends
     this.#account(job, askersOf(job), { code, out: message.size, micros }, now);
     if (code >= Code.handlerFailed) {
       this.#tellFailure(job, code, messageIn(content), worker.id, stackIn(content, flags));
@@ -187,12 +187,14 @@ export class Replies {
   }
 }
 
-/** A copy of a content's first frame. */
-function firstFrame(content: Content): Content {
-  const [size = 0] = content.sizes ?? [content.size];
+/** A copy of what an error has for clients: its message, and its details if it has any. */
+function wordsIn(content: Content, flags: number): Content {
+  const [message = 0] = content.sizes ?? [content.size];
+  const details = detailsSize(content, flags);
+  const size = message + details;
   const bytes = new Uint8Array(size);
   content.copyTo(bytes, 0, 0, size);
-  return new MemoryContent().set(bytes, 0, size);
+  return new MemoryContent().set(bytes, 0, size, details > 0 ? [message, details] : undefined);
 }
 
 function contentOf(message: string): Content {

@@ -127,7 +127,12 @@ export const ReplyFlag = {
   PRIVATE: 1,
   /** The last frame is not for clients: it is the error's stack, for the log. */
   STACK: 2,
+  /** The second frame is for clients that take it: the error's details, JSON of at most `MAX_DETAILS_BYTES`. */
+  DETAILS: 4,
 } as const;
+
+/** Maximum bytes of an error's details. */
+export const MAX_DETAILS_BYTES = 65_536;
 
 /** REPLY's first frame. */
 export interface ReplyHeader {

@@ -9,7 +9,7 @@
  *
  * our request      [envelope…] [header] [] [body] [body…]
  * its reply        [envelope…] [header] [] [status] [body] [body…]
- * its error reply  [envelope…] [header] [] [status] [message]
+ * its error reply  [envelope…] [header] [] [status] [message]       and [details] if the handler gave some: JSON
  * its withdrawal   [envelope…] [header] [] []       the type says so; its own reply is the request's
  * a part           [envelope…] [header] [] [part status, more] [body] [body…]
  * progress         [envelope…] [header] [] [part status, more, progress] [f64 done, f64 total or NaN] [note]

@@ -11,8 +11,11 @@
  * @module
  */
 
-import { Code, isErrorCode } from "../wire/request.ts";
+import { Code } from "../wire/request.ts";
+import { RequestError } from "./request_error.ts";
 import { showMessage } from "./show.ts";
+
+export { RequestError } from "./request_error.ts";
 
 /** What a handler returns: one body frame, or a list of them. Text is sent as UTF-8. */
 export type HandlerResult = Uint8Array | string | readonly (Uint8Array | string)[];
@@ -110,39 +113,6 @@ export interface HandlerContext {
   readonly signal: AbortSignal;
   /** Writes to the server's log. */
   readonly log: HandlerLog;
-}
-
-/**
- * An error that a handler throws to answer with a code of its own. Clients get its message, whatever the
- * server's `exposeErrors` says.
- *
- * @example
- * ```ts
- * throw new RequestError(404, "No such customer");
- * ```
- */
-export class RequestError extends Error {
-  /** Always "RequestError", also in other copies of this module. */
-  override readonly name = "RequestError";
-  /** 400 to 599. */
-  readonly code: number;
-
-  /**
-   * Makes an error for one reply.
-   *
-   * @param code an integer from 400 to 599.
-   * @param message what the client reads.
-   * @throws {RangeError} when `code` is not an integer from 400 to 599.
-   */
-  constructor(code: number, message: string) {
-    super(message);
-    if (!isErrorCode(code)) {
-      throw new RangeError(
-        `Cannot make a reply: "code" must be an integer from 400 to 599: current value is ${code}`,
-      );
-    }
-    this.code = code;
-  }
 }
 
 /**

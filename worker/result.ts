@@ -11,6 +11,7 @@ import type { WorkerConfig } from "../wire/worker_config.ts";
 import { lengthOf } from "../zmq/library.ts";
 import type { HandlerResult } from "./handler.ts";
 import { type Job, Stop } from "./job_context.ts";
+import { encodeDetails } from "./request_error.ts";
 import { showMessage } from "./show.ts";
 
 /** As it was before the handler could replace it. */
@@ -27,6 +28,8 @@ export interface Failure {
   worded: boolean;
   /** Whether the handler failed, and was not just told to stop. */
   failed: boolean;
+  /** A RequestError's details as JSON; undefined: it has none. */
+  details: Uint8Array<ArrayBuffer> | undefined;
 }
 
 /** What bounds a reply. */
@@ -59,11 +62,15 @@ export function framesOf(
 export function failureOf(job: Job, error: unknown): Failure {
   const { stopped } = job;
   if (stopped !== undefined && stopped !== Stop.interrupted) {
-    return { code: stopped.code, message: stopped.reason, worded: true, failed: false };
+    const { code, reason: message } = stopped;
+    return { code, message, worded: true, failed: false, details: undefined };
   }
-  const worded = wordedCodeOf(error);
-  const code = worded ?? Code.handlerFailed;
-  return { code, message: showMessage(error), worded: worded !== undefined, failed: true };
+  const code = wordedCodeOf(error);
+  const message = showMessage(error);
+  if (code !== undefined) {
+    return { code, message, worded: true, failed: true, details: detailsOf(error) };
+  }
+  return { code: Code.handlerFailed, message, worded: false, failed: true, details: undefined };
 }
 
 /** The bytes in all frames, whatever their `length` pretends. */
@@ -98,6 +105,16 @@ function describe(value: unknown): string {
   }
   if (typeof value === "object" && value !== null) return value.constructor?.name ?? "an object";
   return String(value);
+}
+
+/** The details of a RequestError; undefined: it has none that can be sent. */
+function detailsOf(error: unknown): Uint8Array<ArrayBuffer> | undefined {
+  try {
+    const details = error instanceof Error && "details" in error ? error.details : undefined;
+    return details === undefined ? undefined : encodeDetails(details);
+  } catch {
+    return undefined; // of another copy of this package, or changed since
+  }
 }
 
 /** The code of a RequestError, which may be of another copy of this package: so its name decides. */

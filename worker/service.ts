@@ -250,11 +250,14 @@ export class Service implements JobLog {
 
   #replyError(job: Job, error: unknown): void {
     const tookMs = this.#tookMs(job);
-    const { code, message, worded, failed } = failureOf(job, error);
+    const { code, message, worded, failed, details } = failureOf(job, error);
     const stack = failed && code >= Code.handlerFailed ? this.#stackOf(error) : "";
-    const flags = (worded ? 0 : ReplyFlag.PRIVATE) | (stack === "" ? 0 : ReplyFlag.STACK);
-    const texts = stack === "" ? [message] : [message, stack];
-    this.#reply(job.id, code, flags, tookMs, texts.map((text) => this.#encoder.encode(cut(text))));
+    const frames = [this.#encoder.encode(cut(message))];
+    if (details !== undefined) frames.push(details);
+    if (stack !== "") frames.push(this.#encoder.encode(cut(stack)));
+    const flags = (worded ? 0 : ReplyFlag.PRIVATE) | (stack === "" ? 0 : ReplyFlag.STACK) |
+      (details === undefined ? 0 : ReplyFlag.DETAILS);
+    this.#reply(job.id, code, flags, tookMs, frames);
   }
 
   #stackOf(error: unknown): string {

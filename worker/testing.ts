@@ -80,16 +80,19 @@ export class TestReply {
    * `RequestError`, unless the server has `exposeErrors`.
    */
   readonly message: string;
+  /** The details of a `RequestError`, as our client would get them; undefined: it has none. */
+  readonly details: unknown;
   /** What the handler has thrown; undefined if it has not thrown. */
   readonly error: unknown;
   /** The lines that the handler has logged, in order. */
   readonly log: readonly TestLogLine[];
 
   /** Made by `testHandler` and `TestWorker`. */
-  constructor(reply: Pick<TestReply, "code" | "frames" | "message" | "error" | "log">) {
+  constructor(reply: Pick<TestReply, "code" | "frames" | "message" | "details" | "error" | "log">) {
     this.code = reply.code;
     this.frames = reply.frames;
     this.message = reply.message;
+    this.details = reply.details;
     this.error = reply.error;
     this.log = reply.log;
   }
@@ -141,6 +144,7 @@ export async function testHandler(
   return await worker.request(asked);
 }
 
+const NO_ERROR = { message: "", details: undefined, error: undefined } as const;
 const MAX_MESSAGE_SIZE = 64 * 1024 * 1024;
 const MAX_FRAMES = 1000;
 
@@ -241,10 +245,11 @@ export class TestWorker {
       const frames = isInParts(result)
         ? await this.#gather(job, result)
         : framesOf(result, this.#bounds).frames;
-      return new TestReply({ code: Code.ok, frames, message: "", error: undefined, log });
+      return new TestReply({ ...NO_ERROR, code: Code.ok, frames, log });
     } catch (error) {
-      const { code, message } = failureOf(job, error);
-      return new TestReply({ code, frames: [], message, error, log });
+      const { code, message, details: json } = failureOf(job, error);
+      const details = json && JSON.parse(new TextDecoder().decode(json));
+      return new TestReply({ code, frames: [], message, details, error, log });
     }
   }
 
