@@ -31,7 +31,7 @@ import { ServiceHost } from "./pool/service_host.ts";
 import { Services } from "./pool/services.ts";
 import { countFromOne } from "./pool/supervisor.ts";
 import type { Look, LoopCommand, LoopEvent } from "./ports/messages.ts";
-import { type DataPlane, openPlane } from "./ports/plane.ts";
+import { bootThread, type DataPlane, openPlane } from "./ports/plane.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { messageOf } from "./system/errors.ts";
 import { filePath } from "./system/files.ts";
@@ -130,13 +130,16 @@ export class PreforkServer implements Server {
     const { log } = logs;
     const wake = () => this.#timer.wake();
     const send = (command: LoopCommand) => this.#plane.send(command);
+    const found = countFiles();
+    // All else is prepared while it boots.
+    const thread = bootThread(found && found.limit - found.open);
     try {
       const events = this.#events = new Events(log, settings);
       const library = this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
       if (shutDebugger(library.path) === "open") log.warn(DEBUGGER_OPEN);
       const spec = childSpec(settings, WORKER_MODULE, Deno.execPath());
       requireRun(spec.program);
-      checkStart(settings, countFiles(), (doubt) => log.warn(doubt));
+      checkStart(settings, found, (doubt) => log.warn(doubt));
       const canFilter = canConfine(library.path);
       if (!canFilter && Deno.build.os === "linux") log.warn(UNFILTERED);
       const { backend, pidFile } = settings;
@@ -180,6 +183,7 @@ export class PreforkServer implements Server {
         library,
         { services: servicesOf(settings), ...fixed, access: access && keysOf(access) },
         (event) => this.#hear(event),
+        thread,
       );
       this.#plane = plane;
       if (flaw !== undefined) log.info(NO_THREAD, { reason: flaw });
@@ -193,6 +197,7 @@ export class PreforkServer implements Server {
       this.#timer = new TickTimer(this.#ticks(files), (error) => this.#broke(error));
     } catch (error) {
       this.#closeNow();
+      thread?.terminate();
       logs.close();
       throw error;
     }

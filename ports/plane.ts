@@ -9,7 +9,7 @@ import { canOpen } from "../zmq/descriptors.ts";
 import { Errno, errorOf, type Library } from "../zmq/library.ts";
 import { BrokerLoop, type LoopOptions } from "./loop.ts";
 import type { Look, LoopCommand, LoopEvent } from "./messages.ts";
-import { NotStarted, RemoteLoop } from "./remote_loop.ts";
+import { NotStarted, RemoteLoop, startThread } from "./remote_loop.ts";
 
 /** What gives jobs to workers. */
 export interface DataPlane {
@@ -46,24 +46,44 @@ export interface OpenedPlane {
 
 /** Descriptors that a thread takes before it runs anything of ours: the runtime panics when it gets none. */
 const THREAD_FILES = 16;
+/** The same while this thread goes on with opening files of its own. */
+const ROOMY_FILES = 64;
+
+/** The modules of this package. */
+const HOME = new URL("..", import.meta.url);
+
+/**
+ * Starts a thread for `openPlane`, which takes some 0.1 s to boot and meanwhile keeps nobody waiting. Undefined: there
+ * may be none, or it is not known whether descriptors are left for it.
+ *
+ * @param freeFiles How many more files this process can open; undefined: it can't be told.
+ */
+export function bootThread(freeFiles: number | undefined): Worker | undefined {
+  if (freeFiles === undefined || freeFiles < ROOMY_FILES) return undefined;
+  return missingPermission(HOME) === undefined ? startThread() : undefined;
+}
 
 /**
  * Binds the sockets; nothing is served before `run`.
  *
  * @param listener is told what happens, in order; must not throw.
+ * @param thread A thread that was started and has no orders yet; it is the plane's from now on.
  * @throws {Error} when an endpoint can't be bound.
  */
 export function openPlane(
   library: Library,
   options: LoopOptions,
   listener: (event: LoopEvent) => void,
+  thread?: Worker,
 ): OpenedPlane {
   const here = (flaw: string) => ({ plane: new BrokerLoop(library, options, listener), flaw });
-  const missing = missingPermission(new URL("..", import.meta.url));
+  const missing = missingPermission(HOME);
   if (missing !== undefined) return here(missing);
-  if (!canOpen(library, THREAD_FILES)) throw errorOf(library, "start a thread", Errno.EMFILE);
+  if (thread === undefined && !canOpen(library, THREAD_FILES)) {
+    throw errorOf(library, "start a thread", Errno.EMFILE);
+  }
   try {
-    return { plane: new RemoteLoop(library.path, options, listener), flaw: undefined };
+    return { plane: new RemoteLoop(library.path, options, listener, thread), flaw: undefined };
   } catch (error) {
     if (!(error instanceof NotStarted)) throw error;
     return here(error.message);

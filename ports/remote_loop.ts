@@ -60,16 +60,22 @@ export class RemoteLoop {
   #isOpen = true;
 
   /**
-   * Starts the thread and waits until it has bound all.
+   * Gives the thread its orders and waits until it has bound all.
    *
+   * @param thread A thread that was started and has no orders yet; it is this loop's from now on.
    * @throws {NotStarted} when the thread did not come to life.
    * @throws {Error} when an endpoint can't be bound.
    */
-  constructor(library: string, options: LoopOptions, listener: (event: LoopEvent) => void) {
+  constructor(
+    library: string,
+    options: LoopOptions,
+    listener: (event: LoopEvent) => void,
+    thread = startThread(),
+  ) {
     this.#listener = listener;
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    this.#worker = startThread();
+    this.#worker = thread;
     this.#worker.onerror = (event) => this.#crashed(event);
     const often = { ...options, workedInterval: WORKED_INTERVAL };
     const orders = { port: port2, memory: this.#desk.memory, library, options: often };
@@ -205,8 +211,11 @@ export class RemoteLoop {
   }
 }
 
-/** Its module stands in an import of this one, so that it is there wherever this one is: nothing is fetched late. */
-function startThread(): Worker {
+/**
+ * Starts a thread that does nothing before it gets its orders. Its module stands in an import of this one, so that it
+ * is there wherever this one is: nothing is fetched late.
+ */
+export function startThread(): Worker {
   const module = JSON.stringify(new URL("./thread.ts", import.meta.url).href);
   const { name } = serveInThread;
   const code = `import { ${name} } from ${module};\n${name}();`;

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { openLibrary } from "../zmq/library.ts";
+import { openWhenUsed } from "../zmq/library.ts";
 import { Bulletin } from "./bulletin.ts";
 import { Desk } from "./desk.ts";
 import { writeView } from "./look_text.ts";
@@ -103,7 +103,7 @@ class LoopThread {
     const desk = this.#desk;
     try {
       const loop = new BrokerLoop(
-        openLibrary(library),
+        openWhenUsed(library),
         options,
         (event) => this.#bulletin.add(event),
       );

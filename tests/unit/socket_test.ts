@@ -1,7 +1,7 @@
 /** Contexts and sockets alone. */
 
 import { strict as assert } from "node:assert";
-import { openLibrary, SocketType } from "../../zmq/library.ts";
+import { openLibrary, openWhenUsed, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { Context } from "../../zmq/socket.ts";
 import { LIMIT } from "../rig/wait.ts";
@@ -18,4 +18,10 @@ Deno.test("Context ends when a socket of it was not closed, as after an error be
   assert.equal(await Promise.race([ended, late.promise]), "ended");
   clearTimeout(timer);
   assert.deepEqual([closed.isOpen, left.isOpen], [false, false]);
+});
+
+Deno.test("openWhenUsed opens its file when a function is used, once", () => {
+  assert.throws(() => openWhenUsed("/no/such/file.so").symbols, /no\/such/);
+  const library = openWhenUsed(locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path);
+  assert.equal(library.symbols, library.symbols);
 });
