@@ -172,6 +172,7 @@ export class PreforkServer implements Server {
       this.#services = new Services([host]);
       requirePlainFiles(settings);
       const access = this.#access = openAccess(accessOf(settings), library);
+      this.#services.recruit(navigator.hardwareConcurrency, premises.library);
       const fixed = {
         ...fixedOf(settings),
         backend: premises.backend,
@@ -355,7 +356,6 @@ export class PreforkServer implements Server {
   /** Leaves nothing behind, at once: the program ends, or `deno run --watch` starts it again. */
   abandon(): void {
     this.#timer.stop();
-    this.#services.abandon();
     this.#closeNow();
   }
 
@@ -485,6 +485,7 @@ export class PreforkServer implements Server {
 
   /** Also of a server that is not whole yet. */
   #closeNow(): void {
+    this.#services?.abandon();
     this.#plane?.abandon();
     this.#cleanUp();
   }

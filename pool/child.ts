@@ -44,6 +44,14 @@ export type TakeStream = (
   stream: ReadableStream<Uint8Array<ArrayBuffer>>,
 ) => void;
 
+/** A worker's process that waits for its orders: until then it loads the worker's own modules and runs nothing else. */
+export interface Recruit {
+  /** Gives it its orders; what it prints goes to `take` if it was started with "piped". */
+  enlist(config: WorkerConfig, take?: TakeStream): Child;
+  /** Ends it. */
+  dismiss(): void;
+}
+
 /**
  * Starts a worker. Its stdin stays open for as long as this process lives: when it ends, the worker leaves.
  * What it prints goes where this process prints, or to `take`.
@@ -57,13 +65,30 @@ export function spawnChild(
   cwd?: string,
   take?: TakeStream,
 ): Child {
+  const output = take === undefined ? "inherit" : "piped";
+  return spawnRecruit(spec, config.library, cwd, output).enlist(config, take);
+}
+
+/**
+ * Starts the process of a worker, which waits for its orders.
+ *
+ * @param library The file that its orders will name for FFI.
+ * @param cwd The folder to start it in; undefined: this process's.
+ * @throws {Error} when the system can't start a process.
+ */
+export function spawnRecruit(
+  spec: ChildSpec,
+  library: string,
+  cwd: string | undefined,
+  output: "inherit" | "piped",
+): Recruit {
   // Lines that go to a log have no colours.
-  const plain: Record<string, string> = take === undefined ? {} : { NO_COLOR: "1" };
+  const plain: Record<string, string> = output === "piped" ? { NO_COLOR: "1" } : {};
   const process = new Deno.Command(spec.program, {
-    args: [...workerFlags(spec, config.library), mainModule(spec)],
+    args: [...workerFlags(spec, library), mainModule(spec)],
     stdin: "piped",
-    stdout: take === undefined ? "inherit" : "piped",
-    stderr: take === undefined ? "inherit" : "piped",
+    stdout: output,
+    stderr: output,
     clearEnv: true,
     env: { ...environment(spec.permissions), ...plain },
     // In a session of its own it is spared by Ctrl-C in a terminal: the parent asks its workers to leave.
@@ -71,6 +96,13 @@ export function spawnChild(
     ...(cwd === undefined ? {} : { cwd }),
     ...account(spec),
   }).spawn();
+  return {
+    enlist: (config, take) => enlist(process, config, take),
+    dismiss: () => dismiss(process, output),
+  };
+}
+
+function enlist(process: Deno.ChildProcess, config: WorkerConfig, take?: TakeStream): Child {
   take?.("stdout", process.stdout);
   take?.("stderr", process.stderr);
   const lifeline = process.stdin.getWriter();
@@ -81,6 +113,14 @@ export function spawnChild(
     return { code, signal };
   });
   return { pid: process.pid, exited, kill: (signal) => killProcess(process, signal) };
+}
+
+function dismiss(process: Deno.ChildProcess, output: "inherit" | "piped"): void {
+  killProcess(process, "SIGKILL");
+  process.stdin.abort().catch(() => {});
+  if (output === "inherit") return;
+  process.stdout.cancel().catch(() => {});
+  process.stderr.cancel().catch(() => {});
 }
 
 function killProcess(process: Deno.ChildProcess, signal: Deno.Signal): void {

@@ -7,10 +7,11 @@
 import type { OpenFiles } from "../ops/open_files.ts";
 import type { NewProcess } from "../ports/messages.ts";
 import type { WorkerKeys } from "../wire/worker_config.ts";
-import { type Child, spawnChild } from "./child.ts";
+import { type Child, spawnRecruit } from "./child.ts";
 import type { HandlerCode } from "./handler_code.ts";
 import { buildOrders, type OrderSettings, type Workshop } from "./orders.ts";
 import type { PrintedLines } from "./printed_lines.ts";
+import type { Recruits } from "./recruits.ts";
 import type { Purpose } from "./supervisor.ts";
 
 /** What workers are started with. */
@@ -19,6 +20,8 @@ export interface HiringParts {
   readonly files: Pick<OpenFiles, "require">;
   /** Takes what workers print. */
   readonly prints: PrintedLines;
+  /** Processes that wait for orders. */
+  readonly recruits: Recruits;
   /** The options of now. */
   settings(): OrderSettings;
   /** What workers are told of the server, as it is now. */
@@ -44,7 +47,7 @@ export function hire(
   worker: number,
   purpose: Purpose,
   starting: number,
-  { code, files, prints, settings, workshop, makeKeys }: HiringParts,
+  { code, files, prints, recruits, settings, workshop, makeKeys }: HiringParts,
 ): Hired {
   files.require(starting);
   const token = crypto.randomUUID();
@@ -52,6 +55,8 @@ export function hire(
   const { spec, cwd } = code.placed;
   // Its orders name what was granted, and `spec` what that means where it starts.
   const orders = buildOrders({ purpose, token, keys }, code.spec, settings(), workshop());
-  const child = spawnChild(spec, orders, cwd, (from, stream) => prints.read(worker, from, stream));
+  const { library } = orders;
+  const recruit = recruits.take(code.spec, library) ?? spawnRecruit(spec, library, cwd, "piped");
+  const child = recruit.enlist(orders, (from, stream) => prints.read(worker, from, stream));
   return { child, expected: { worker, token, publicKey: keys?.publicKey, pid: child.pid } };
 }

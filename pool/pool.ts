@@ -15,6 +15,7 @@ import { type CodePlaces, type CodeSettings, HandlerCode } from "./handler_code.
 import type { HiringParts } from "./hiring.ts";
 import type { OrderSettings } from "./orders.ts";
 import { PrintedLines } from "./printed_lines.ts";
+import { firstStarts, Recruits } from "./recruits.ts";
 import type { Action, Limits, Load, Supervisor } from "./supervisor.ts";
 import { type WorkerNews, WorkerProcesses } from "./worker_processes.ts";
 
@@ -29,7 +30,7 @@ export interface Plane {
 }
 
 /** What a pool is made of. */
-export interface PoolParts extends Omit<HiringParts, "code" | "prints" | "settings"> {
+export interface PoolParts extends Omit<HiringParts, "code" | "prints" | "recruits" | "settings"> {
   /** The service that the workers serve; "": the one without a name. */
   readonly service: string;
   /** What events say of it. */
@@ -58,6 +59,7 @@ export class Pool {
   readonly #parts: PoolParts;
   readonly #gauges: Gauges;
   readonly #prints: PrintedLines;
+  readonly #recruits = new Recruits();
   readonly #processes: WorkerProcesses;
   #settings: PoolSettings;
   /** What workers run. */
@@ -82,7 +84,12 @@ export class Pool {
       reloadFailed: (message) => this.#reloadFailed(message),
     });
     const { code } = this;
-    const own = { code, prints: this.#prints, settings: () => this.#settings };
+    const own = {
+      code,
+      prints: this.#prints,
+      recruits: this.#recruits,
+      settings: () => this.#settings,
+    };
     const send = (command: LoopCommand) => parts.plane.send(command);
     this.#processes = new WorkerProcesses({ ...parts, ...own, send }, {
       ready: () => listener.ready(),
@@ -110,6 +117,17 @@ export class Pool {
 
   // ---- what it is told ----
 
+  /**
+   * Starts the processes of the first workers ahead of the first tick, which has them serve; returns how many.
+   *
+   * @param most How many may be started.
+   * @param library The file that workers open through FFI.
+   */
+  recruit(most: number, library: string): number {
+    const count = firstStarts(this.#settings, most);
+    return this.#recruits.gather(count, this.code, library, this.#parts.files);
+  }
+
   /** Works by other bounds from now on. */
   configure(settings: PoolSettings, now: number): void {
     this.#settings = settings;
@@ -134,6 +152,7 @@ export class Pool {
 
   /** Kills all processes behind the supervisor's back: the server itself ends. */
   killAll(): void {
+    this.#recruits.dismiss();
     this.#processes.killAll();
   }
 
@@ -154,6 +173,7 @@ export class Pool {
     const sleep = this.#isWaiting ? Infinity : supervisor.tick(now, loadOf(look));
     const actions = supervisor.takeActions();
     for (const action of actions) this.#do(action);
+    this.#recruits.dismiss();
     return actions.length > 0 ? 0 : Math.min(sleep, prints);
   }
 

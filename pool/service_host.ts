@@ -97,6 +97,11 @@ export class ServiceHost {
 
   // ---- what it is told ----
 
+  /** Starts its first processes ahead of the first tick: see `Pool.recruit`. */
+  recruit(most: number, library: string): number {
+    return this.#pool.recruit(most, library);
+  }
+
   /** Works by other options from now on. */
   configure(settings: PoolSettings, now: number): void {
     this.#settings = settings;

@@ -76,6 +76,17 @@ export class Services {
     return this.#map((host) => host.list(look)).flat();
   }
 
+  /**
+   * Starts the first processes, of one service after the other, ahead of the first tick.
+   *
+   * @param most How many may be started.
+   * @param library The file that workers open through FFI.
+   */
+  recruit(most: number, library: string): void {
+    let left = most;
+    for (const host of this) left -= host.recruit(left, library);
+  }
+
   /** Passes on what the loop says of a worker. */
   hear(news: WorkerNews): void {
     this.of(news.worker)?.hear(news);
