@@ -81,6 +81,7 @@ export class BrokerLoop {
   readonly #replies: Replies;
   readonly #dispatcher: Dispatcher;
   readonly #workers: Workers;
+  readonly #tidying: Tidying;
   readonly #ticks: Ticks;
   /** When the present pass started, ms. */
   #now = performance.now();
@@ -126,6 +127,8 @@ export class BrokerLoop {
     });
     this.#replies = new Replies({ broker, source, bodies, events, book });
     this.#workers = new Workers({ broker, lane, events, access });
+    const hasUnsent = () => this.#source.hasUnsent;
+    this.#tidying = new Tidying(broker, hasUnsent, () => this.#giveBackMemory());
     this.#ticks = this.#listTicks();
     this.#workedInterval = options.workedInterval ?? 2;
     this.#configure(limits);
@@ -176,14 +179,13 @@ export class BrokerLoop {
   }
 
   #listTicks(): Ticks {
-    const hasUnsent = () => this.#source.hasUnsent;
     const last = (wrong: Wrong) => this.#source.lastOf(wrong);
     return new Ticks([
       { tick: (now) => this.#tickBroker(now) },
       { tick: (now) => this.#tickWorkers(now) },
       { tick: (now) => this.#findGone(now) },
       this.#replies,
-      new Tidying(this.#broker, hasUnsent, () => this.#giveBackMemory()),
+      this.#tidying,
       new Wrongs(() => this.#wrongs, last, this.#events),
       { tick: (now) => this.#tellWorked(now) },
     ]);
@@ -209,6 +211,11 @@ export class BrokerLoop {
   /** What ends a wait of `runAlone` when another thread rings it: see system/bell.ts. */
   get bell(): number {
     return this.#sockets.bell;
+  }
+
+  /** Whether V8 has memory to give back, for which the event loop must have turns. */
+  get isSettling(): boolean {
+    return this.#tidying.isSettling;
   }
 
   /** How things are now. */

@@ -12,6 +12,7 @@ import { Desk } from "./desk.ts";
 import { writeView } from "./look_text.ts";
 import { BrokerLoop, type LoopOptions } from "./loop.ts";
 import type { LoopCommand, LoopEvent } from "./messages.ts";
+import { SETTLE_INTERVAL } from "./tidying.ts";
 import { tellable, type ToldError } from "./told_errors.ts";
 
 /** What the thread is made of: the first message to it. */
@@ -70,6 +71,8 @@ class LoopThread {
   /** Messages that were heard, and who waits until all that were sent are. */
   #heard = 0;
   #caughtUp: (() => void) | undefined;
+  /** When V8's tasks are let run next, if there may be some, ms. */
+  #tasksAt = 0;
   /** How far the server's clock is ahead of this thread's, ms. */
   #aheadMs = 0;
 
@@ -151,7 +154,15 @@ class LoopThread {
     if (this.#heard !== desk.sent) return this.#catchUp();
     // Only now: the answer holds after all that was said before the question.
     if (desk.isAsked) desk.answer(this.#view(loop));
-    return undefined;
+    return loop.isSettling ? this.#letTasksRun() : undefined;
+  }
+
+  /** Nothing but the event loop runs V8's tasks, and a thread that waits in a call of the system has none. */
+  #letTasksRun(): Promise<void> | undefined {
+    const now = performance.now();
+    if (now < this.#tasksAt) return undefined;
+    this.#tasksAt = now + SETTLE_INTERVAL;
+    return new Promise((resolve) => setTimeout(resolve, 0));
   }
 
   #catchUp(): Promise<void> {

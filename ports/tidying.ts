@@ -10,6 +10,10 @@ const LONG_QUEUE = 1000;
 const LARGE_QUEUE = 1024 ** 2;
 /** Memory is given back when the queue has been shorter for this long, ms. */
 const TIDY_DELAY = 5000;
+/** V8 gives back what is left in steps, each a task of the event loop: for so long after, these are let run, ms. */
+const SETTLE_TIME = 15_000;
+/** Time between two of those steps, ms. */
+export const SETTLE_INTERVAL = 50;
 
 /** What is in use at a moment. */
 export interface Usage {
@@ -25,6 +29,10 @@ export class Tidying {
   readonly #giveBack: () => void;
   /** When memory is to be given back, ms; Infinity: none is worth it. */
   #tidyAt = Infinity;
+  /** When the last step is made, ms. */
+  #settledAt = -Infinity;
+  /** Whether tasks of the event loop should be let run now, though there is nothing to wait for. */
+  isSettling = false;
 
   /** Looks at `usage` and at whether replies wait for slow clients. */
   constructor(usage: Usage, hasUnsent: () => boolean, giveBack: () => void) {
@@ -38,11 +46,18 @@ export class Tidying {
     const { queued, queuedBytes } = this.#usage;
     if (queued >= LONG_QUEUE || queuedBytes >= LARGE_QUEUE || this.#hasUnsent()) {
       this.#tidyAt = now + TIDY_DELAY;
+      this.isSettling = false;
       return Infinity; // it ticks when the queue is shorter, too
     }
-    if (now < this.#tidyAt) return this.#tidyAt - now; // Infinity, mostly
+    if (now < this.#tidyAt) return Math.min(this.#tidyAt - now, this.#settle(now)); // Infinity, mostly
     this.#tidyAt = Infinity;
     this.#giveBack();
-    return Infinity;
+    this.#settledAt = now + SETTLE_TIME;
+    return this.#settle(now);
+  }
+
+  #settle(now: number): number {
+    this.isSettling = now < this.#settledAt;
+    return this.isSettling ? SETTLE_INTERVAL : Infinity;
   }
 }
