@@ -28,11 +28,12 @@ import {
   isFrom,
   type Job,
   type JobRequest,
+  NAMELESS,
   newWorker,
   noteRequest,
   type Worker,
 } from "./broker/job.ts";
-import { JobRecords } from "./broker/job_records.ts";
+import { JobNumbers, JobRecords } from "./broker/job_records.ts";
 import type { BrokerLimits } from "./broker/limits.ts";
 import { type Ended, Endings } from "./broker/endings.ts";
 import { type Overrun, Overruns } from "./broker/overruns.ts";
@@ -51,7 +52,9 @@ export class Broker<B> {
   #concurrency: number;
   /** What `next` has returned: one record for all. */
   #assignment: Assignment<B> | undefined;
-  readonly #records = new JobRecords<B>();
+  readonly #records: JobRecords<B>;
+  /** The number of its service. */
+  readonly #service: number;
   readonly #waiting = new Waiting<B>();
   readonly #shared: SharedRequests<B>;
   readonly #timeLimits: TimeLimits<B>;
@@ -68,9 +71,23 @@ export class Broker<B> {
   /** What happened so far. */
   readonly counters: BrokerCounters = newCounters();
 
-  /** Makes an empty broker; `wakeTime`, how long a sleeping worker takes to wake up, ms, is for tests. */
-  constructor(limits: BrokerLimits, { wakeTime }: { wakeTime?: number } = {}) {
+  /**
+   * Makes an empty broker.
+   *
+   * @param options `service`: the number of its service. `numbers`: those of its jobs, which it shares with other
+   * brokers. `wakeTime`, how long a sleeping worker takes to wake up, ms, is for tests.
+   */
+  constructor(
+    limits: BrokerLimits,
+    { service = NAMELESS, numbers = new JobNumbers(), wakeTime }: {
+      service?: number;
+      numbers?: JobNumbers;
+      wakeTime?: number;
+    } = {},
+  ) {
     const { counters } = this;
+    this.#service = service;
+    this.#records = new JobRecords(numbers);
     const waiting = this.#waiting;
     const shared = this.#shared = new SharedRequests(limits, waiting);
     const timeLimits = this.#timeLimits = new TimeLimits(limits);
@@ -288,7 +305,7 @@ export class Broker<B> {
 
   /** A client is gone: its waiting jobs end; returns those that workers have, to be cancelled there. */
   disconnect(client: Client<B>, now: number): Job<B>[] {
-    client.connected = false;
+    client.peer.connected = false;
     if (client.live === 0) return [];
     this.counters.abandoned += this.#shared.leaveAll(client);
     for (const job of this.#waiting.of(client)) {
@@ -323,7 +340,7 @@ export class Broker<B> {
 
   /** A worker that is ready for jobs. */
   addWorker(id: number, now: number): Worker<B> {
-    const worker = newWorker<B>(id, now);
+    const worker = newWorker<B>(id, now, this.#service);
     this.#roster.add(worker);
     return worker;
   }

@@ -11,8 +11,8 @@ import { Dispatch, type Reason } from "../broker/dispatch.ts";
 import {
   type Job,
   type JobRequest,
-  newClient,
   newJob,
+  newPeer,
   newWorker,
   type Worker,
 } from "../broker/job.ts";
@@ -119,7 +119,7 @@ class BusyBroker {
     this.#numbered = numbered;
     this.#requests = Array.from({ length: clients }, (_, index) => ({
       ...REQUEST,
-      client: newClient(index, jobHeader),
+      client: newPeer<string>(index, jobHeader).home,
     }));
     for (let index = 0; index < workers; index++) this.#broker.addWorker(index, NOW);
     for (let index = 0; index < workers + queued; index++) this.#submit(index);
@@ -183,7 +183,7 @@ function dispatchOf(
   const all = { ...LIMITS, prefetch: 20, ...limits };
   const roster = new Roster<string>(new TimeLimits(all));
   const dispatch = new Dispatch(all, roster, 0.1);
-  const client = newClient<string>(0, jobHeader);
+  const client = newPeer<string>(0, jobHeader).home;
   const teacher = newWorker<string>(0, NOW);
   for (let job = 0; job < 100; job++) dispatch.learn(teacher, handlerMicros);
   let jobs = 0;

@@ -78,7 +78,7 @@ export class Endings<B> {
   /** Ends a job by an answer of the broker's own, for those who still wait for one. */
   answer(job: Job<B>, code: number, message: string, flags = NO_FLAGS): void {
     this.finish(job);
-    const to = askersOf(job).filter(({ client }) => client.connected);
+    const to = askersOf(job).filter(({ client }) => client.peer.connected);
     this.#ended.push({ job, to, code, message, flags, last: true });
   }
 

@@ -12,24 +12,37 @@ import { type Linked, noLinks } from "./list.ts";
 import { NumberTable } from "./number_table.ts";
 import { type Past, type Suspect, triesOf } from "./suspects.ts";
 
-/** A peer of the frontend. */
-export interface Client<B> {
+/** Who asks: a connection of a source. */
+export interface Peer<B> {
   /** Where its source keeps its connection: a number that the source has given it. */
   readonly place: number;
   /** The name that it has proved to have, "" if none. */
   readonly user: string;
-  /** The client's place in the queue. */
-  readonly line: Line<Job<B>>;
   /** The JOB header of its jobs; the fixed part is written anew for each. */
   readonly header: Uint8Array<ArrayBuffer>;
   /** A view of `header`. */
   readonly view: DataView<ArrayBuffer>;
+  /** The service that alone can be asked where it has connected; undefined: all can. */
+  readonly bound: number | undefined;
+  /** The peer as the client of the service that it asks if it names none. */
+  readonly home: Client<B>;
+  /** The same of other services that it has asked. */
+  readonly others: Client<B>[];
+  /** Whether the peer is connected, as far as is known. */
+  connected: boolean;
+}
+
+/** A peer in one service: what the broker of that service knows of it. */
+export interface Client<B> {
+  readonly peer: Peer<B>;
+  /** The number of the service. */
+  readonly service: number;
+  /** The client's place in the queue. */
+  readonly line: Line<Job<B>>;
   /** Requests of the client that have not ended. */
   live: number;
   /** The jobs of those requests that can be cancelled, by the client's own number. */
   readonly asked: NumberTable<Job<B>>;
-  /** Whether the client is connected, as far as is known. */
-  connected: boolean;
 }
 
 /** Somebody who waits for a job's answer. */
@@ -94,6 +107,8 @@ export interface Isolation {
 export interface Worker<B> extends Linked<Worker<B>> {
   /** The pool's number for it. */
   readonly id: number;
+  /** The number of the service that it works for. */
+  readonly service: number;
   /** What it was given and has not answered, in order; the first ones run. */
   readonly jobs: JobTable<Job<B>>;
   /** Jobs of these that are about to be sent, in an array that is used again: empty between two calls. */
@@ -116,28 +131,78 @@ export interface Worker<B> extends Linked<Worker<B>> {
   answered: number;
 }
 
-/** A client that has just come. */
-export function newClient<B>(
+/** The number of the service without a name, whether there is one or not. */
+export const NAMELESS = 0;
+/** Services that a peer has asked and asks no more are forgotten when there are so many. */
+const MOST_OTHERS = 8;
+
+/** A peer that has just come; `bound`: see `Peer`. */
+export function newPeer<B>(
   place: number,
   header: Uint8Array<ArrayBuffer>,
   user = "",
-): Client<B> {
-  return {
-    place,
-    user,
-    line: new Line<Job<B>>(),
-    header,
-    view: new DataView(header.buffer),
-    live: 0,
-    asked: new NumberTable(),
-    connected: true,
-  };
+  bound?: number,
+): Peer<B> {
+  return new Connected<B>(place, header, user, bound);
 }
 
-/** A worker that is ready for its first job. */
-export function newWorker<B>(id: number, now: number): Worker<B> {
+/** Refers to itself through its client. */
+class Connected<B> implements Peer<B> {
+  readonly place: number;
+  readonly user: string;
+  readonly header: Uint8Array<ArrayBuffer>;
+  readonly view: DataView<ArrayBuffer>;
+  readonly bound: number | undefined;
+  readonly home: Client<B>;
+  readonly others: Client<B>[] = [];
+  connected = true;
+
+  constructor(
+    place: number,
+    header: Uint8Array<ArrayBuffer>,
+    user: string,
+    bound: number | undefined,
+  ) {
+    this.place = place;
+    this.user = user;
+    this.header = header;
+    this.view = new DataView(header.buffer);
+    this.bound = bound;
+    this.home = newClient(this, bound ?? NAMELESS);
+  }
+}
+
+function newClient<B>(peer: Peer<B>, service: number): Client<B> {
+  return { peer, service, line: new Line<Job<B>>(), live: 0, asked: new NumberTable() };
+}
+
+/** A peer as the client of a service. */
+export function clientIn<B>(peer: Peer<B>, service: number): Client<B> {
+  const { home, others } = peer;
+  if (home.service === service) return home;
+  for (const other of others) if (other.service === service) return other;
+  // What a peer makes us keep is bounded by what it has asked and waits for.
+  if (others.length >= MOST_OTHERS) others.splice(0, Infinity, ...others.filter(isLive));
+  const client = newClient(peer, service);
+  others.push(client);
+  return client;
+}
+
+/** A peer as the client of each service that it may have asked something. */
+export function clientsOf<B>({ home, others }: Peer<B>): readonly Client<B>[] {
+  return [home, ...others];
+}
+
+/** Whether a client waits for an answer. */
+export function isLive<B>({ live }: Client<B>): boolean {
+  return live > 0;
+}
+
+/** A worker of a service that is ready for its first job. */
+export function newWorker<B>(id: number, now: number, service = NAMELESS): Worker<B> {
   return {
     id,
+    service,
     links: noLinks(),
     jobs: new JobTable(),
     outgoing: [],

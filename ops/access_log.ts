@@ -12,6 +12,8 @@ import { LogFollower } from "./log_follower.ts";
 /** What is written of a request. Times are ms; an undefined field is left out. */
 export interface Visited {
   readonly job: number | undefined;
+  /** "": the service without a name. */
+  readonly service: string;
   readonly client: { readonly address: string; readonly identity: string; readonly user: string };
   readonly code: number;
   readonly attempt: number | undefined;
@@ -39,9 +41,10 @@ export class AccessLog {
   }
 
   /** Writes a line. */
-  write({ client, queued, handler, total, ...rest }: Visited): void {
+  write({ service, client, queued, handler, total, ...rest }: Visited): void {
     const named = (name: string) => name === "" ? undefined : name;
     this.#log.info("request", {
+      service: named(service),
       ...rest,
       queued: rounded(queued),
       handler: handler === undefined ? undefined : rounded(handler),

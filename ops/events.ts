@@ -23,6 +23,8 @@ export function ofService(name: string): OfService {
 
 /** A request that ended in an error of the server or of its handler. */
 export interface FailedRequest {
+  /** "": the service without a name. */
+  readonly service: string;
   readonly job: number;
   /** The worker that answered; undefined: the broker did. */
   readonly worker: number | undefined;
@@ -163,10 +165,11 @@ const TABLE: Table = {
   stopped: { level: "info", message: "stopped", fields: (event) => ({ ...event }) },
 };
 
-function fieldsOfFailure({ message, stack, client, ...numbers }: FailedRequest): Fields {
+function fieldsOfFailure({ service, message, stack, client, ...numbers }: FailedRequest): Fields {
   const { job, worker, attempt, code } = numbers;
   const named = (text: string) => text === "" ? undefined : text;
   return {
+    service: named(service),
     ...{ job, worker, attempt, code },
     client: named(client.address),
     identity: named(client.identity),
@@ -178,9 +181,10 @@ function fieldsOfFailure({ message, stack, client, ...numbers }: FailedRequest):
 
 function callOnError({ onError }: Hooks, failure: FailedRequest): void | Promise<void> {
   if (onError === undefined) return;
-  const { worker, stack, ...rest } = failure;
+  const { service, worker, stack, ...rest } = failure;
   return onError({
     ...rest,
+    ...ofService(service),
     ...(worker === undefined ? {} : { worker }),
     ...(stack === "" ? {} : { stack }),
   });

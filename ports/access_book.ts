@@ -13,6 +13,8 @@ import type { Body } from "./body.ts";
 export interface Visit {
   /** The job that answered it; undefined: none did. */
   job: number | undefined;
+  /** The service that was asked, there or not; "": the one without a name. */
+  service: string;
   client: JobClient;
   code: number;
   /** Which try at the job this was; undefined: no worker ever had it. */
@@ -48,12 +50,14 @@ interface Stay {
 
 /** Keeps what is known of requests until they end. */
 export class AccessBook {
+  readonly #service: string;
   readonly #write: (visit: Visit) => void;
   /** By the numbers of jobs that have not ended. */
   readonly #stays = new Map<number, Stay>();
 
-  /** Gives each request that has ended to `write`. */
-  constructor(write: (visit: Visit) => void) {
+  /** Gives each request of a service that has ended to `write`. */
+  constructor(service: string, write: (visit: Visit) => void) {
+    this.#service = service;
     this.#write = write;
   }
 
@@ -78,7 +82,8 @@ export class AccessBook {
   cached(client: Client<Body>, code: number, bytes: { in: number; out: number }): void {
     this.#write({
       job: undefined,
-      client: readClient(client.header),
+      service: this.#service,
+      client: readClient(client.peer.header),
       code,
       attempt: undefined,
       queued: 0,
@@ -94,7 +99,8 @@ export class AccessBook {
     const { arrivedAt = now, sentAt, in: bytes = 0 } = this.#stays.get(job.id) ?? {};
     this.#write({
       job: job.id,
-      client: readClient(asker.client.header),
+      service: this.#service,
+      client: readClient(asker.client.peer.header),
       code,
       attempt: sentAt === undefined ? undefined : attemptOf(job),
       queued: (sentAt ?? now) - arrivedAt,

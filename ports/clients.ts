@@ -9,7 +9,7 @@
  * @module
  */
 
-import { type Client, newClient } from "../broker/job.ts";
+import { clientsOf, isLive, newPeer, type Peer } from "../broker/job.ts";
 import { ByteCache } from "../wire/byte_cache.ts";
 import { buildJobHeader } from "../wire/job.ts";
 import { type Connection, Connections } from "../system/connections.ts";
@@ -43,14 +43,14 @@ const SURE_REPLIES = 16;
 export class Clients {
   readonly #socket: Socket;
   readonly #connections: Connections;
-  readonly #byKey = new Map<Key, Client<Body>>();
+  readonly #byKey = new Map<Key, Peer<Body>>();
   /** By the clients' places. */
   readonly #routingIds = new Map<number, Uint8Array<ArrayBuffer>>();
   #lastPlace = 0;
   /** The connections of clients that have not left, nor lost their identities. */
-  readonly #connectionOf = new WeakMap<Client<Body>, Connection>();
+  readonly #connectionOf = new WeakMap<Peer<Body>, Connection>();
   readonly #census = new Census();
-  readonly #gone: (client: Client<Body>) => void;
+  readonly #gone: (client: Peer<Body>) => void;
   /** Reads what clients have sent; false: nothing may be read now. */
   readonly #catchUp: () => boolean;
   readonly #notified: boolean;
@@ -63,7 +63,7 @@ export class Clients {
   #sure = 0;
   /** How many come from which address. */
   readonly speakers = new Map<string, number>();
-  readonly #addresses = new WeakMap<Client<Body>, string>();
+  readonly #addresses = new WeakMap<Peer<Body>, string>();
   /** Peers that name themselves as only libzmq names peers. */
   readonly squatters = new Squatters();
   /** Identities that another connection has taken over while their holder was there, as far as known. */
@@ -81,7 +81,7 @@ export class Clients {
     socket: Socket,
     library: Library,
     options: { notified: boolean; proven: boolean },
-    events: { gone(client: Client<Body>): void; catchUp(): boolean },
+    events: { gone(client: Peer<Body>): void; catchUp(): boolean },
   ) {
     this.#socket = socket;
     this.#connections = new Connections(library);
@@ -123,7 +123,7 @@ export class Clients {
   }
 
   /** The client that has sent a message, of whose body `frame` is one. */
-  sender(buffer: Uint8Array<ArrayBuffer>, size: number, frame: Message): Client<Body> {
+  sender(buffer: Uint8Array<ArrayBuffer>, size: number, frame: Message): Peer<Body> {
     const key = routingKey(buffer, size);
     const known = this.#byKey.get(key);
     if (known !== undefined && (this.#notified || this.#isFrom(known, frame))) return known;
@@ -135,7 +135,7 @@ export class Clients {
    * Whether what is sent to a client's identity next can reach only that client: all news were read, and so
    * the notices of connections that have taken an identity over.
    */
-  reaches(client: Client<Body>, now: number): boolean {
+  reaches(client: Peer<Body>, now: number): boolean {
     if (!this.isNamed(client)) return true;
     if (!this.#notified) return this.#isOpen(client);
     if (now === this.#sureAt && this.#sure-- > 0) return this.#isKnown(client);
@@ -160,12 +160,12 @@ export class Clients {
   }
 
   /** Whether a client is there: it has not left, nor lost its identity, as far as was read. */
-  #isKnown(client: Client<Body>): boolean {
+  #isKnown(client: Peer<Body>): boolean {
     return this.#connectionOf.has(client);
   }
 
   /** The same, and its connection is open: what counts where not all that was sent can be read. */
-  #isOpen(client: Client<Body>): boolean {
+  #isOpen(client: Peer<Body>): boolean {
     const connection = this.#connectionOf.get(client);
     return connection !== undefined && this.#connections.isOpen(connection);
   }
@@ -180,18 +180,18 @@ export class Clients {
   }
 
   /** How the ROUTER knows a client; of one that has left, an id that nobody has. */
-  routingId(client: Client<Body>): Uint8Array<ArrayBuffer> {
+  routingId(client: Peer<Body>): Uint8Array<ArrayBuffer> {
     return this.#routingIds.get(client.place) ?? NOBODY;
   }
 
   /** Whether a client has chosen its identity, and so may lose it to another. */
-  isNamed(client: Client<Body>): boolean {
+  isNamed(client: Peer<Body>): boolean {
     return this.routingId(client)[0] !== 0;
   }
 
   /** Forgets a client that waits for nothing, where libzmq does not report its leaving. */
-  forgetIdle(client: Client<Body>): boolean {
-    if (this.#notified || client.live > 0) return false;
+  forgetIdle(client: Peer<Body>): boolean {
+    if (this.#notified || clientsOf(client).some(isLive)) return false;
     const id = this.routingId(client);
     const key = routingKey(id, id.length);
     if (this.#byKey.get(key) !== client) return false;
@@ -226,14 +226,16 @@ export class Clients {
   findGone(): void {
     for (const [key, client] of this.#byKey) {
       const connection = this.#connectionOf.get(client);
-      if (!client.connected || client.live === 0 || connection === undefined) continue;
+      if (!client.connected || !clientsOf(client).some(isLive) || connection === undefined) {
+        continue;
+      }
       if (this.#connections.isOpen(connection)) continue;
       if (this.#notified) this.#gone(client);
       else this.#forget(key);
     }
   }
 
-  #welcome(key: Key, routingId: Uint8Array<ArrayBuffer>, frame: Message): Client<Body> {
+  #welcome(key: Key, routingId: Uint8Array<ArrayBuffer>, frame: Message): Peer<Body> {
     // libzmq's own identities begin with a zero byte, and a client's may not.
     const isNamed = routingId[0] !== 0;
     const identity = isNamed ? new TextDecoder().decode(routingId) : "";
@@ -241,7 +243,7 @@ export class Clients {
     const user = this.#proven ? frame.property(USER_ID) ?? "" : "";
     const address = addressOf(frame);
     const place = ++this.#lastPlace;
-    const client = newClient<Body>(place, buildJobHeader(identity, address, user), user);
+    const client = newPeer<Body>(place, buildJobHeader(identity, address, user), user);
     this.#byKey.set(key, client);
     this.#routingIds.set(place, routingId);
     this.#addresses.set(client, address);
@@ -252,7 +254,7 @@ export class Clients {
   }
 
   /** Whether a message came over the connection that a client is known by. */
-  #isFrom(client: Client<Body>, frame: Message): boolean {
+  #isFrom(client: Peer<Body>, frame: Message): boolean {
     const connection = this.#connectionOf.get(client);
     if (connection === undefined || Number.isNaN(connection.fd)) return true;
     if (!this.isNamed(client)) return true;

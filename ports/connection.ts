@@ -34,6 +34,8 @@ export class Connection<T> implements Outlet {
   readonly place: number;
   /** The peer's network address, "" over ipc. */
   readonly address: string;
+  /** What the owner has given the endpoint where it was accepted. */
+  readonly bound: number | undefined;
   /** When it was accepted, ms. */
   readonly since: number;
 
@@ -80,10 +82,17 @@ export class Connection<T> implements Outlet {
   isWatched = false;
 
   /** A connection that was just accepted. */
-  constructor(fd: number, place: number, address: string, now: number) {
+  constructor(
+    fd: number,
+    place: number,
+    address: string,
+    bound: number | undefined,
+    now: number,
+  ) {
     this.fd = fd;
     this.place = place;
     this.address = address;
+    this.bound = bound;
     this.since = this.heardAt = now;
   }
 

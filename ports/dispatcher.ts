@@ -11,14 +11,15 @@ import type { Job, Worker } from "../broker/job.ts";
 import { Code } from "../wire/request.ts";
 import type { AccessBook } from "./access_book.ts";
 import type { Lane } from "./lane.ts";
-import type { EventQueue } from "./event_queue.ts";
+import { type EventQueue, serviceField } from "./event_queue.ts";
 import type { Body } from "./body.ts";
 
 /** Of so many jobs, the log says of one why it went to its worker, at level debug. */
 const TRACE_EVERY = 1000;
 
-/** The way of jobs to their workers. */
+/** The way of a service's jobs to their workers. */
 export class Dispatcher {
+  readonly #service: string;
   readonly #broker: Broker<Body>;
   readonly #lane: Lane;
   readonly #book: AccessBook | undefined;
@@ -31,11 +32,13 @@ export class Dispatcher {
 
   /** `book`: undefined where there is no access log. `traces`: whether the log takes lines of level debug. */
   constructor(
+    service: string,
     broker: Broker<Body>,
     lane: Lane,
     events: EventQueue,
     { book, traces }: { book: AccessBook | undefined; traces: boolean },
   ) {
+    this.#service = service;
     this.#broker = broker;
     this.#lane = lane;
     this.#events = events;
@@ -76,7 +79,7 @@ export class Dispatcher {
   }
 
   #trace(assignment: Assignment<Body>): void {
-    const fields = this.#broker.explain(assignment);
+    const fields = { ...serviceField(this.#service), ...this.#broker.explain(assignment) };
     this.#events.add({ type: "log", level: "debug", message: "job assigned", fields });
   }
 

@@ -13,6 +13,8 @@ import { type Content, framesOf, textOf } from "./content.ts";
 
 /** A request that ended in an error of the server or of its handler. */
 export interface Failure {
+  /** "": the service without a name. */
+  service: string;
   job: number;
   /** The worker that answered; undefined: the broker did. */
   worker: number | undefined;
@@ -68,7 +70,7 @@ export class ErrorReplies {
   /** Whether a client may read an error's own message. */
   shows(flags: number, client: Client<Body>): boolean {
     if ((flags & ReplyFlag.PRIVATE) === 0) return true;
-    return this.#expose ?? this.#isNear(readClient(client.header).address);
+    return this.#expose ?? this.#isNear(readClient(client.peer.header).address);
   }
 
   /**
@@ -89,5 +91,5 @@ export function veil(job: Job<Body>): string {
 
 /** The client of a job, for people. */
 export function clientOf({ asker }: Job<Body>): JobClient {
-  return readClient(asker.client.header);
+  return readClient(asker.client.peer.header);
 }

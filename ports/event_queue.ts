@@ -47,3 +47,8 @@ export class EventQueue {
     }
   }
 }
+
+/** Fields of a log line that say which service it is of: none for the one without a name. */
+export function serviceField(service: string): { service?: string } {
+  return service === "" ? {} : { service };
+}

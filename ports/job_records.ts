@@ -32,7 +32,7 @@ export function writeJob(
   const place = size >= RING_MIN ? placeInRing(connection, body) : -1;
   const isApart = place < 0 && size >= LARGE_BYTES;
   const room = (place < 0 && !isApart ? size : 0) + 4 * (sizes?.length ?? 0);
-  writer.openJob(client.header, Math.min(attemptOf(job), 255), job.id, room);
+  writer.openJob(client.peer.header, Math.min(attemptOf(job), 255), job.id, room);
   if (deadline !== Infinity) writer.wide(Tag.DEADLINE, Math.ceil(epoch + deadline));
   if (requestTimeout !== Infinity && requestTimeout > 0) {
     writer.number(Tag.TIME_LIMIT, Math.min(Math.ceil(requestTimeout), 0xffffffff));

@@ -19,10 +19,19 @@ export interface ListenersOptions extends Pick<Settings, "keepAlive"> {
 
 /** What `Listeners` report. */
 export interface ListenersEvents {
-  /** A connection was accepted, from an address, "" over ipc: the file is the owner's now. */
-  accepted(fd: number, address: string): void;
+  /**
+   * A connection was accepted, from an address, "" over ipc: the file is the owner's now. `bound`: what was given
+   * with the endpoint.
+   */
+  accepted(fd: number, address: string, bound: number | undefined): void;
   /** Nobody can be accepted for a while. */
   exhausted(): void;
+}
+
+/** A listener, and what was given with its endpoint. */
+interface Bound {
+  readonly listener: Listener;
+  readonly bound: number | undefined;
 }
 
 /** Tokens of the epoll from here on are listeners'. */
@@ -40,7 +49,7 @@ export class Listeners {
   readonly #epoll: Epoll;
   readonly #options: ListenersOptions;
   readonly #events: ListenersEvents;
-  readonly #all: Listener[] = [];
+  readonly #all: Bound[] = [];
   /** Until when nobody is accepted, ms. */
   #exhaustedUntil = -Infinity;
 
@@ -57,10 +66,10 @@ export class Listeners {
    *
    * @throws {SystemError} when it can't be bound.
    */
-  bind(endpoint: string, now: number): string {
+  bind(endpoint: string, bound: number | undefined, now: number): string {
     const { ipv6, keepAlive } = this.#options;
     const listener = listenAt(this.#libc, endpoint, { ipv6, probes: probesOf(keepAlive) });
-    const known = this.#all.findIndex((known) => known.endpoint === listener.endpoint);
+    const known = this.#all.findIndex((known) => known.listener.endpoint === listener.endpoint);
     const index = known < 0 ? this.#all.length : known;
     try {
       this.#epoll.add(listener.fd, LISTENER_TOKENS + index, PollEvent.IN);
@@ -69,30 +78,30 @@ export class Listeners {
       throw error;
     }
     this.#retire(this.#all[index], now);
-    this.#all[index] = listener;
+    this.#all[index] = { listener, bound };
     return listener.endpoint;
   }
 
   /** Somebody has removed the file of a listener, and nobody can reach it any more: takes who has before. */
-  #retire(former: Listener | undefined, now: number): void {
+  #retire(former: Bound | undefined, now: number): void {
     if (former === undefined) return;
     this.#accept(former, now);
-    this.#epoll.remove(former.fd);
-    former.close();
+    this.#epoll.remove(former.listener.fd);
+    former.listener.close();
   }
 
   /** Accepts those who wait at the listener that has this token. */
   accept(token: number, now: number): void {
-    const listener = this.#all[token - LISTENER_TOKENS];
-    if (listener !== undefined) this.#accept(listener, now);
+    const known = this.#all[token - LISTENER_TOKENS];
+    if (known !== undefined) this.#accept(known, now);
   }
 
-  #accept(listener: Listener, now: number): void {
+  #accept({ listener, bound }: Bound, now: number): void {
     for (let count = 0; count < ACCEPTS; count++) {
       const accepted = listener.accept();
       if (accepted === "none") return;
       if (accepted === "exhausted") return this.#acceptNobody(now);
-      this.#events.accepted(accepted.fd, accepted.address);
+      this.#events.accepted(accepted.fd, accepted.address, bound);
     }
   }
 
@@ -113,12 +122,14 @@ export class Listeners {
   }
 
   #listen(events: number): void {
-    this.#all.forEach(({ fd }, index) => this.#epoll.change(fd, LISTENER_TOKENS + index, events));
+    this.#all.forEach(({ listener: { fd } }, index) => {
+      this.#epoll.change(fd, LISTENER_TOKENS + index, events);
+    });
   }
 
   /** Listens nowhere any more. */
   close(): void {
-    for (const listener of this.#all.splice(0)) {
+    for (const { listener } of this.#all.splice(0)) {
       this.#epoll.remove(listener.fd);
       listener.close();
     }

@@ -7,17 +7,15 @@
  */
 
 import { AccessControl, ZapDomain } from "../auth/access_control.ts";
-import { Broker } from "../broker.ts";
-import type { Client } from "../broker/job.ts";
-import type { BrokerLimits } from "../broker/limits.ts";
+import type { Worker } from "../broker/job.ts";
+import { JobNumbers } from "../broker/job_records.ts";
 import { messageOf } from "../system/errors.ts";
 import { Ticks } from "../system/ticks.ts";
 import { Code } from "../wire/request.ts";
 import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import type { Library } from "../zmq/library.ts";
-import { AccessBook } from "./access_book.ts";
-import { type Body, weigh } from "./body.ts";
-import { Dispatcher } from "./dispatcher.ts";
+import type { Body } from "./body.ts";
+import { MemoryContent } from "./content.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
 import type {
@@ -28,10 +26,13 @@ import type {
   ServiceSetup,
   SocketCounters,
 } from "./messages.ts";
-import { Replies } from "./replies.ts";
+import { Reception } from "./reception.ts";
+import { Services } from "./services.ts";
 import { type AccessOptions, type SocketOptions, Sockets } from "./sockets.ts";
-import type { ClientRequest, Source, SourceEvents } from "./source.ts";
+import type { Source, SourceEvents } from "./source.ts";
 import { Tidying } from "./tidying.ts";
+import type { Unit } from "./unit.ts";
+import { OWN_VERSION } from "./words.ts";
 import { Workers } from "./workers.ts";
 import { type Wrong, type WrongCounts, Wrongs } from "./wrongs.ts";
 import type { ZmqSource } from "./zmq_source.ts";
@@ -61,25 +62,22 @@ const ROUNDS = 4;
 const SLOW_CLIENT_RETRY = 5;
 /** With no more jobs at workers than this there are cores to spare: each job keeps about two busy. */
 const QUIET_JOBS = navigator.hardwareConcurrency > 1 ? navigator.hardwareConcurrency / 2 : -1;
+const VERSION = new MemoryContent().set(OWN_VERSION, 0, OWN_VERSION.length);
 /** Clients may leave at least this many bytes of replies unread: a burst must fit, however small the queue. */
 const MIN_UNREAD = 16 * 1024 ** 2;
 /** Time between two checks of clients' connections while a full queue keeps their messages unread, ms. */
 const GONE_INTERVAL = 500;
-/** What requests of a client that does not read its replies are answered. */
-const STALLED = "The client does not take its replies";
 
-/** The loop between the sockets and a `Broker`. */
+/** The loop between the sockets and the brokers of all services. */
 export class BrokerLoop {
-  readonly #broker: Broker<Body>;
+  readonly #services: Services;
   readonly #events: EventQueue;
   readonly #sockets: Sockets;
   readonly #source: Source;
   readonly #lane: Lane;
   /** Undefined where all may connect who reach the sockets. */
   readonly #access: AccessControl | undefined;
-  readonly #book: AccessBook | undefined;
-  readonly #replies: Replies;
-  readonly #dispatcher: Dispatcher;
+  readonly #reception: Reception;
   readonly #workers: Workers;
   readonly #tidying: Tidying;
   readonly #ticks: Ticks;
@@ -105,12 +103,9 @@ export class BrokerLoop {
    * @throws {ZmqError} when an endpoint can't be bound.
    */
   constructor(library: Library, options: LoopOptions, listener: (event: LoopEvent) => void) {
-    const limits = options.services[0]?.limits;
-    if (limits === undefined) throw new RangeError("Cannot serve without a service");
-    const broker = this.#broker = new Broker<Body>(limits);
     const events = this.#events = new EventQueue(listener);
     const access = this.#access = options.access && new AccessControl(options.access.rules);
-    const sockets = this.#sockets = new Sockets(library, options, unreadBytes(limits), {
+    const sockets = this.#sockets = new Sockets(library, options, unreadBytes(options.services), {
       source: this.#sourceEvents(),
       lane: this.#laneEvents(),
       decide: (request, source) => this.#decide(request, source),
@@ -119,37 +114,35 @@ export class BrokerLoop {
     const { bodies } = sockets;
     const source = this.#source = sockets.source;
     const lane = this.#lane = sockets.lane;
-    const book = options.visits ? new AccessBook((visit) => events.addVisit(visit)) : undefined;
-    this.#book = book;
-    this.#dispatcher = new Dispatcher(broker, lane, events, {
-      book,
-      traces: options.traces ?? false,
-    });
-    this.#replies = new Replies({ broker, source, bodies, events, book });
-    this.#workers = new Workers({ broker, lane, events, access });
+    const { visits = false, traces = false } = options;
+    const ground = { source, lane, bodies, events, numbers: new JobNumbers(), visits, traces };
+    const services = this.#services = new Services(ground);
+    for (const setup of options.services) {
+      const { name, number } = services.add(setup);
+      sockets.bindService(name, number, setup.frontend);
+    }
+    this.#reception = new Reception({ services, source, bodies, events, visits });
+    this.#workers = new Workers({ services, lane, events, access });
     const hasUnsent = () => this.#source.hasUnsent;
-    this.#tidying = new Tidying(broker, hasUnsent, () => this.#giveBackMemory());
+    this.#tidying = new Tidying(services, hasUnsent, () => this.#giveBackMemory());
     this.#ticks = this.#listTicks();
     this.#workedInterval = options.workedInterval ?? 2;
-    this.#configure(limits);
   }
 
   #sourceEvents(): SourceEvents {
-    const broker = this.#broker;
     return {
-      mayRead: () => !broker.blocked,
-      request: (client, request) => this.#request(client, request),
-      cancel: (client, requestId, envelope) => {
-        const job = broker.cancel(client, requestId, envelope, this.#now);
-        if (job !== undefined) this.#dispatcher.cancel(job);
+      mayRead: () => !this.#services.isBlocked,
+      request: (peer, request) => this.#reception.request(peer, request, this.#now),
+      cancel: (peer, requestId, envelope) => {
+        this.#reception.cancel(peer, requestId, envelope, this.#now);
       },
-      asksForVersion: (from) => this.#replies.sayVersion(from, this.#now),
-      gone: (client) => {
-        for (const job of broker.disconnect(client, this.#now)) this.#dispatcher.cancel(job);
+      asksForVersion: (from) => this.#source.reply(from, Code.ok, 0, VERSION, this.#now),
+      gone: (peer) => {
+        this.#reception.gone(peer, this.#now);
         // It may be all that was read, and counts as no message.
         this.#worked();
       },
-      stalled: (client) => broker.refuseWaiting(client, STALLED),
+      stalled: (peer) => this.#reception.stalled(peer),
       catchUp: () => {
         const hasRead = this.#readSource() > 0;
         this.#again ||= hasRead;
@@ -164,9 +157,11 @@ export class BrokerLoop {
       loaded: (token, pid) => this.#workers.loaded(token, pid),
       failed: (token, message, pid) => this.#workers.failed(token, message, pid),
       admit: (token, pid) => this.#workers.admit(token, this.#now, pid),
-      reply: (worker, reply, content) => this.#replies.take(worker, reply, content, this.#now),
-      alive: (worker) => this.#dispatcher.sendProven(worker, this.#now),
-      returned: (worker, job) => this.#broker.giveBack(worker, job, this.#now),
+      reply: (worker, reply, content) => {
+        this.#unitOf(worker).replies.take(worker, reply, content, this.#now);
+      },
+      alive: (worker) => this.#unitOf(worker).dispatcher.sendProven(worker, this.#now),
+      returned: (worker, job) => this.#unitOf(worker).broker.giveBack(worker, job, this.#now),
       memory: (worker, bytes) => this.#workers.memory(worker, bytes),
       mayLog: (worker, bytes) => this.#workers.mayLog(worker, bytes, this.#now),
       log: (worker, line) => this.#workers.log(worker, line),
@@ -178,13 +173,17 @@ export class BrokerLoop {
     };
   }
 
+  #unitOf(worker: Worker<Body>): Unit {
+    return this.#services.of(worker);
+  }
+
   #listTicks(): Ticks {
     const last = (wrong: Wrong) => this.#source.lastOf(wrong);
     return new Ticks([
-      { tick: (now) => this.#tickBroker(now) },
+      { tick: (now) => this.#tickBrokers(now) },
       { tick: (now) => this.#tickWorkers(now) },
       { tick: (now) => this.#findGone(now) },
-      this.#replies,
+      { tick: (now) => this.#tickReplies(now) },
       this.#tidying,
       new Wrongs(() => this.#wrongs, last, this.#events),
       { tick: (now) => this.#tellWorked(now) },
@@ -200,7 +199,7 @@ export class BrokerLoop {
 
   /** The same of those services that have endpoints of their own, by their names. */
   get serviceFrontends(): Readonly<Record<string, readonly string[]>> {
-    return {};
+    return this.#sockets.serviceFrontends;
   }
 
   /** The endpoint really bound for workers. */
@@ -220,22 +219,23 @@ export class BrokerLoop {
 
   /** How things are now. */
   look(): Look {
-    const broker = this.#broker;
     const source = this.#source;
     const now = performance.now();
+    const { counters, ...jobs } = this.#services.look();
+    const { unaddressed } = this.#reception;
     return {
-      queued: broker.queued,
-      queuedBytes: broker.queuedBytes,
-      running: broker.assigned,
-      lastJobAt: broker.lastJobAt,
-      serviceTime: broker.times.mean,
+      ...jobs,
       clients: source.clients,
       connections: source.connections(now),
       hasUnsent: source.hasUnsent,
       readAt: this.#readAt,
       workers: this.#workers.look(now),
-      services: new Map(),
-      counters: { ...broker.counters, ...this.#counters },
+      counters: {
+        ...counters,
+        requests: counters.requests + unaddressed,
+        rejected: counters.rejected + unaddressed,
+        ...this.#counters,
+      },
     };
   }
 
@@ -262,12 +262,12 @@ export class BrokerLoop {
         return this.#workers.processEnded(worker, end, owesReason, performance.now());
       }
       case "configure":
-        for (const limits of Object.values(command.services)) this.#configure(limits);
-        return;
+        return this.#configure(command.services);
       case "rules":
         return this.#access?.configure(command.rules);
       case "drain":
-        return this.#broker.drain(command.waiting);
+        for (const { broker } of this.#services.all) broker.drain(command.waiting);
+        return;
       case "moveBackend":
         return this.#rebind(() => this.#moveBackend(command.endpoint));
       case "mend":
@@ -277,11 +277,12 @@ export class BrokerLoop {
     }
   }
 
-  #configure(limits: LoopLimits): void {
-    this.#broker.configure(limits);
-    this.#replies.configure(limits);
+  #configure(services: Readonly<Record<string, LoopLimits>>): void {
+    for (const [name, limits] of Object.entries(services)) {
+      this.#services.named(name)?.configure(limits);
+    }
     // Replies have as much room as requests, and apart from them: a client that takes none must not stop others.
-    this.#source.unreadBytes = unreadBytes(limits);
+    this.#source.unreadBytes = unreadBytes(this.#services.all);
   }
 
   #rebind(bind: () => void): void {
@@ -353,11 +354,11 @@ export class BrokerLoop {
   }
 
   get #cores(): "spare" | "taken" {
-    return this.#broker.assigned <= QUIET_JOBS ? "spare" : "taken";
+    return this.#services.running <= QUIET_JOBS ? "spare" : "taken";
   }
 
   get #clients(): "read" | "unread" {
-    return this.#broker.blocked ? "unread" : "read";
+    return this.#services.isBlocked ? "unread" : "read";
   }
 
   /** Does all that can be done now, and what is due; returns ms until something is, 0 if there is more. */
@@ -397,7 +398,7 @@ export class BrokerLoop {
   #isReadable(): boolean {
     if (this.#lane.isReadable()) return true;
     // Asked even while the broker takes nothing: news that are not taken in would end each wait at once.
-    if (this.#source.isReadable() && !this.#broker.blocked) return true;
+    if (this.#source.isReadable() && !this.#services.isBlocked) return true;
     return this.#sockets.hasQuestion;
   }
 
@@ -417,38 +418,16 @@ export class BrokerLoop {
     return read;
   }
 
-  /** A client asks something: it is answered as before, refused, or becomes a job. */
-  #request(client: Client<Body>, request: ClientRequest): void {
-    const { body, bytes, excess, service, fault } = request;
-    // A key belongs to its user: nobody gets another user's answer.
-    if (request.key !== "") request.key = `${client.user}\0${request.key}`;
-    request.requestTimeout = this.#broker.timeLimit(request.requestTimeout);
-    request.bytes = weigh(bytes, body.frames - 1);
-    if (fault !== "") {
-      this.#broker.reject({ ...request, bytes: 0 }, Code.badRequest, fault);
-    } else if (service !== "") {
-      this.#broker.reject({ ...request, bytes: 0 }, Code.notFound, noService(service));
-    } else if (excess !== undefined) {
-      this.#broker.reject({ ...request, bytes: 0 }, Code.tooLarge, excess);
-    } else if (this.#source.isStalled(client, this.#now)) {
-      // The requests that it has waiting would be run for nothing, too.
-      this.#broker.refuseWaiting(client, STALLED);
-      this.#broker.refuse({ ...request, key: "" }, STALLED);
-    } else if (request.key === "" || !this.#replies.sendKept(request, this.#now)) {
-      // If an earlier job of the same key answers this request too, its body is not needed.
-      const taken = this.#broker.submit(request);
-      if (taken.request.body !== body) this.#sockets.bodies.release(body);
-      else this.#book?.arrived(taken, bytes, this.#now);
-    }
-  }
-
   #sendEnded(): void {
-    if (this.#replies.sendEnded(this.#now)) this.#worked();
+    for (const { replies } of this.#services.all) {
+      if (replies.sendEnded(this.#now)) this.#worked();
+    }
   }
 
   /** Sends what can be sent to workers; returns how many jobs that was. */
   #dispatch(): number {
-    const jobs = this.#dispatcher.sendAll(this.#now);
+    let jobs = 0;
+    for (const { dispatcher } of this.#services.all) jobs += dispatcher.sendAll(this.#now);
     if (jobs > 0) this.#worked();
     this.#sendEnded();
     return jobs;
@@ -487,10 +466,17 @@ export class BrokerLoop {
     return Infinity;
   }
 
-  #tickBroker(now: number): number {
-    const sleepMs = this.#broker.tick(now);
+  #tickBrokers(now: number): number {
+    let sleepMs = Infinity;
+    for (const { broker } of this.#services.all) sleepMs = Math.min(sleepMs, broker.tick(now));
     this.#sendEnded();
     this.#workers.endOverruns();
+    return sleepMs;
+  }
+
+  #tickReplies(now: number): number {
+    let sleepMs = Infinity;
+    for (const { replies } of this.#services.all) sleepMs = Math.min(sleepMs, replies.tick(now));
     return sleepMs;
   }
 
@@ -503,7 +489,7 @@ export class BrokerLoop {
 
   /** Finds clients that have left while nothing is read from any; returns ms until it must run again. */
   #findGone(now: number): number {
-    if (!this.#broker.blocked) {
+    if (!this.#services.isBlocked) {
       this.#goneAt = now + GONE_INTERVAL;
       return Infinity;
     }
@@ -516,7 +502,7 @@ export class BrokerLoop {
   }
 
   #giveBackMemory(): void {
-    this.#broker.dropSpares();
+    for (const { broker } of this.#services.all) broker.dropSpares();
     this.#sockets.giveBackMemory();
   }
 
@@ -524,21 +510,17 @@ export class BrokerLoop {
     return {
       ...this.#source.counters,
       intruders: this.#lane.intruders,
-      invalidReplies: this.#replies.replaced,
+      invalidReplies: this.#services.invalidReplies,
       lostJobs: this.#workers.lostJobs,
     };
   }
 
   get #wrongs(): WrongCounts {
-    return { ...this.#counters, strayReplies: this.#broker.counters.strayReplies };
+    return { ...this.#counters, strayReplies: this.#services.counters.strayReplies };
   }
 }
 
-function noService(name: string): string {
-  return `The server has no service ${JSON.stringify(name)}`;
-}
-
-/** Bytes of replies that clients may leave unread. */
-function unreadBytes({ queueBytes }: BrokerLimits): number {
-  return Math.max(queueBytes, MIN_UNREAD);
+/** Bytes of replies that clients may leave unread: as many as the largest of the queues may hold. */
+function unreadBytes(services: readonly { limits: LoopLimits }[]): number {
+  return services.reduce((most, { limits }) => Math.max(most, limits.queueBytes), MIN_UNREAD);
 }

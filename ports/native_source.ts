@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type Client, newClient } from "../broker/job.ts";
+import { newPeer, type Peer } from "../broker/job.ts";
 import type { Arrivals } from "../auth/arrivals.ts";
 import type { Settings } from "../options/settings.ts";
 import type { Libc } from "../system/libc.ts";
@@ -67,11 +67,11 @@ const MAX_SPARES = 64;
 
 /** The source on sockets of our own. */
 export class NativeSource implements Source {
-  readonly #router: Router<Client<Body>>;
+  readonly #router: Router<Peer<Body>>;
   readonly #bodies: BodyPool;
   readonly #events: NativeSourceEvents;
-  readonly #room: IncomingRoom<Client<Body>>;
-  readonly #spares: Incoming<Client<Body>>[] = [];
+  readonly #room: IncomingRoom<Peer<Body>>;
+  readonly #spares: Incoming<Peer<Body>>[] = [];
   readonly #endpoints: string[] = [];
   readonly #error = new MemoryContent();
   /** The request that is told of: one record for all. */
@@ -113,7 +113,7 @@ export class NativeSource implements Source {
     this.#router = new Router("ROUTER", libc, bodies, options, this.#routerEvents());
   }
 
-  #routerEvents(): RouterEvents<Client<Body>> {
+  #routerEvents(): RouterEvents<Peer<Body>> {
     return {
       mayRead: () => this.#events.mayRead(),
       plain: (connection, bytes, start, end) => this.#plain(connection, bytes, start, end),
@@ -128,7 +128,7 @@ export class NativeSource implements Source {
     };
   }
 
-  #incomingEvents(): IncomingEvents<Client<Body>> {
+  #incomingEvents(): IncomingEvents<Peer<Body>> {
     return {
       whole: (message, body) => this.#whole(message, body),
       malformed: ({ address }) => {
@@ -157,7 +157,7 @@ export class NativeSource implements Source {
     return this.#router.isReadable();
   }
 
-  #inlet(connection: Connection<Client<Body>>): Inlet {
+  #inlet(connection: Connection<Peer<Body>>): Inlet {
     const spare = this.#spares.pop();
     if (spare === undefined) return new Incoming(this.#room, connection);
     spare.renew(connection);
@@ -165,29 +165,29 @@ export class NativeSource implements Source {
   }
 
   /** A request without a header, whose body is one frame. */
-  #plain(connection: Connection<Client<Body>>, bytes: Bytes, start: number, end: number): void {
+  #plain(connection: Connection<Peer<Body>>, bytes: Bytes, start: number, end: number): void {
     const size = end - start;
     const excess = excessOf(size, 1, this.#room.limits);
     const body = this.#bodies.take(excess === undefined ? size : 0);
     copyBytes(body.bytes, 0, bytes, start, body.size);
-    const client = connection.peer ?? this.#welcome(connection);
-    this.#announce(client, NO_FRAMES, NO_HEADER, body, size, excess);
+    const peer = connection.peer ?? this.#welcome(connection);
+    this.#announce(peer, NO_FRAMES, NO_HEADER, body, size, excess);
   }
 
-  #whole({ connection, envelope, bytes, frames }: Incoming<Client<Body>>, body: Body): void {
-    const client = connection.peer ?? this.#welcome(connection);
+  #whole({ connection, envelope, bytes, frames }: Incoming<Peer<Body>>, body: Body): void {
+    const peer = connection.peer ?? this.#welcome(connection);
     const last = envelope.at(-1);
     const header = last && parseRequestHeader(last);
     if (header !== undefined && header.type !== "request" && header.fault === "") {
-      passOnWord(this.#events, client, header, envelope, body);
+      passOnWord(this.#events, peer, header, envelope, body);
       return this.#bodies.release(body);
     }
     const excess = excessOf(bytes, frames, this.#room.limits);
-    this.#announce(client, envelope, header ?? NO_HEADER, body, bytes, excess);
+    this.#announce(peer, envelope, header ?? NO_HEADER, body, bytes, excess);
   }
 
   #announce(
-    client: Client<Body>,
+    peer: Peer<Body>,
     envelope: ClientRequest["envelope"],
     { id, timeout, requestTimeout, key, service, fault }: RequestTerms,
     body: Body,
@@ -196,7 +196,7 @@ export class NativeSource implements Source {
   ): void {
     const deadline = timeout > 0 ? this.#now + timeout : Infinity;
     const request = this.#request ??= {
-      client,
+      client: peer.home,
       envelope,
       requestId: id,
       deadline,
@@ -208,7 +208,7 @@ export class NativeSource implements Source {
       service,
       fault,
     };
-    request.client = client;
+    request.client = peer.home;
     request.envelope = envelope;
     request.requestId = id;
     request.deadline = deadline;
@@ -219,22 +219,22 @@ export class NativeSource implements Source {
     request.excess = excess;
     request.service = service;
     request.fault = fault;
-    this.#events.request(client, request);
+    this.#events.request(peer, request);
   }
 
   // ---- who is there ----
 
   /** A peer's first request. */
-  #welcome(connection: Connection<Client<Body>>): Client<Body> {
-    const { place, identity, address } = connection;
+  #welcome(connection: Connection<Peer<Body>>): Peer<Body> {
+    const { place, identity, address, bound } = connection;
     const name = new TextDecoder().decode(identity);
-    const client = newClient<Body>(place, buildJobHeader(name, address, ""));
-    connection.peer = client;
+    const peer = newPeer<Body>(place, buildJobHeader(name, address, ""), "", bound);
+    connection.peer = peer;
     this.#clients++;
-    return client;
+    return peer;
   }
 
-  #gone({ peer }: Connection<Client<Body>>, undelivered: number): void {
+  #gone({ peer }: Connection<Peer<Body>>, undelivered: number): void {
     this.#undelivered += undelivered;
     if (peer === undefined || this.#isClosed) return;
     this.#clients--;
@@ -242,9 +242,9 @@ export class NativeSource implements Source {
   }
 
   /** The connection of a client; undefined: it is gone. */
-  #connectionOf(client: Client<Body>): Connection<Client<Body>> | undefined {
-    const connection = this.#router.at(client.place);
-    return connection?.peer === client ? connection : undefined;
+  #connectionOf(peer: Peer<Body>): Connection<Peer<Body>> | undefined {
+    const connection = this.#router.at(peer.place);
+    return connection?.peer === peer ? connection : undefined;
   }
 
   get counters(): SourceCounters {
@@ -281,8 +281,8 @@ export class NativeSource implements Source {
   }
 
   /** @throws {SystemError} when it can't be bound. */
-  bind(endpoint: string): string {
-    const bound = this.#router.bind(endpoint);
+  bind(endpoint: string, service?: number): string {
+    const bound = this.#router.bind(endpoint, service);
     if (!this.#endpoints.includes(bound)) this.#endpoints.push(bound);
     return bound;
   }
@@ -315,7 +315,7 @@ export class NativeSource implements Source {
   // ---- what clients get ----
 
   reply(to: Address, code: number, flags: number, content: Content, now: number): void {
-    const connection = this.#connectionOf(to.client);
+    const connection = this.#connectionOf(to.client.peer);
     const isSent = connection !== undefined &&
       (to.requestId === undefined && code !== Code.ok
         ? this.#sendPlainError(connection, to, code, textOf(content, 0, content.size), now)
@@ -324,7 +324,7 @@ export class NativeSource implements Source {
   }
 
   replyError(to: Address, code: number, flags: number, message: string, now: number): void {
-    const connection = this.#connectionOf(to.client);
+    const connection = this.#connectionOf(to.client.peer);
     const isPlain = to.requestId === undefined;
     const isSent = connection !== undefined &&
       (isPlain
@@ -339,7 +339,7 @@ export class NativeSource implements Source {
 
   /** An error as plain clients get it: an empty frame, and one with the code and the message. */
   #sendPlainError(
-    connection: Connection<Client<Body>>,
+    connection: Connection<Peer<Body>>,
     to: Address,
     code: number,
     message: string,
@@ -351,7 +351,7 @@ export class NativeSource implements Source {
 
   /** Sends an answer; false: the client has no room left for it. */
   #send(
-    connection: Connection<Client<Body>>,
+    connection: Connection<Peer<Body>>,
     to: Address,
     code: number,
     flags: number,
@@ -412,15 +412,15 @@ export class NativeSource implements Source {
   }
 
   /** Gives up what waits for a client that takes nothing for too long, and reports one that is stalled. */
-  #judge(connection: Connection<Client<Body>>, now: number): void {
+  #judge(connection: Connection<Peer<Body>>, now: number): void {
     const { outlets, unread } = this.#router;
     if (unread.isLost(connection, now)) this.#undelivered += outlets.dropWhole(connection, now);
     const { peer } = connection;
     if (peer !== undefined && unread.isStalled(connection, now)) this.#events.stalled(peer);
   }
 
-  isStalled(client: Client<Body>, now: number): boolean {
-    const connection = this.#connectionOf(client);
+  isStalled(peer: Peer<Body>, now: number): boolean {
+    const connection = this.#connectionOf(peer);
     if (connection === undefined || connection.backlog === undefined) return false;
     return this.#router.unread.isStalled(connection, now);
   }

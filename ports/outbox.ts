@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Asker, Client } from "../broker/job.ts";
+import type { Asker, Peer } from "../broker/job.ts";
 import type { Marks } from "../zmq/mark.ts";
 import type { Message } from "../zmq/message.ts";
 import type { Body } from "./body.ts";
@@ -54,7 +54,7 @@ export class Outbox {
 /** What all clients have not taken. */
 export class Outboxes {
   readonly #marks: Pick<Marks, "set" | "passed">;
-  readonly #outboxes = new Map<Client<Body>, Outbox>();
+  readonly #outboxes = new Map<Peer<Body>, Outbox>();
   /** Outboxes in which replies wait. */
   readonly #slow = new Set<Outbox>();
   /** Outboxes of clients that have left, whose marks have not come back yet. */
@@ -88,7 +88,7 @@ export class Outboxes {
   }
 
   /** A client's outbox, an empty one if it is new. */
-  of(client: Client<Body>): Outbox {
+  of(client: Peer<Body>): Outbox {
     const known = this.#outboxes.get(client);
     if (known !== undefined) return known;
     const outbox = new Outbox();
@@ -146,7 +146,7 @@ export class Outboxes {
    * Whether a client does not read, and has half of what it may have unread: it would only lose the
    * answers to what it asks.
    */
-  isStalled(client: Client<Body>, now: number): boolean {
+  isStalled(client: Peer<Body>, now: number): boolean {
     const outbox = this.#outboxes.get(client);
     if (outbox === undefined || outbox.unread <= this.#half(now)) return false;
     this.#countTaken(outbox, now);
@@ -154,7 +154,7 @@ export class Outboxes {
   }
 
   /** A client has left; returns what waited for it. */
-  forget(client: Client<Body>): Reply[] {
+  forget(client: Peer<Body>): Reply[] {
     const outbox = this.#outboxes.get(client);
     if (outbox === undefined) return [];
     this.#outboxes.delete(client);

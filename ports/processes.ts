@@ -16,6 +16,11 @@ export interface NewProcess {
   pid?: number;
 }
 
+/** A process that is to work for a service. */
+interface ExpectedProcess extends NewProcess {
+  service: string;
+}
+
 /** A process that has ended. */
 interface Departure {
   /** Whether its exit code says that it has sent a reason why it can't load its handler. */
@@ -31,13 +36,13 @@ const DEPARTURE_GRACE = 250;
 export class Processes {
   /** Workers by tokens that are not used up. */
   readonly #workers = new Map<string, number>();
-  readonly #processes = new Map<number, NewProcess>();
+  readonly #processes = new Map<number, ExpectedProcess>();
   readonly #departures = new Map<number, Departure>();
   /** Those that are to leave as soon as they are ready. */
   readonly #unwanted = new Set<number>();
 
   /** A process was started. */
-  expect(process: NewProcess): void {
+  expect(process: ExpectedProcess): void {
     this.#workers.set(process.token, process.worker);
     this.#processes.set(process.worker, process);
   }
@@ -53,7 +58,12 @@ export class Processes {
     return expected === undefined || expected === pid ? worker : undefined;
   }
 
-  /** The same, and uses the token up: the worker is ready, or never will be. */
+  /** The service that a process was started for. */
+  serviceOf(worker: number): string | undefined {
+    return this.#processes.get(worker)?.service;
+  }
+
+  /** The same as `workerOf`, and uses the token up: the worker is ready, or never will be. */
   take(token: string, pid?: number): number | undefined {
     const worker = this.workerOf(token, pid);
     if (worker !== undefined) this.#workers.delete(token);

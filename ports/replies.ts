@@ -23,11 +23,12 @@ import { type Content, framesOf, keep, MemoryContent } from "./content.ts";
 import { clientOf, detailsSize, ErrorReplies, messageIn, stackIn, veil } from "./error_replies.ts";
 import type { EventQueue } from "./event_queue.ts";
 import type { LoopLimits } from "./messages.ts";
-import type { Address, Source } from "./source.ts";
-import { OWN_VERSION } from "./words.ts";
+import type { Source } from "./source.ts";
 
 /** What answers are made of, and where they go. */
 export interface ReplyPath {
+  /** The service's. */
+  name: string;
   broker: Broker<Body>;
   source: Source;
   bodies: BodyPool;
@@ -38,8 +39,9 @@ export interface ReplyPath {
 
 const INVALID = "The worker's reply has no valid code";
 
-/** Answers, on their way to clients. */
+/** The answers of one service, on their way to clients. */
 export class Replies {
+  readonly #service: string;
   readonly #broker: Broker<Body>;
   readonly #source: Source;
   readonly #bodies: BodyPool;
@@ -49,12 +51,12 @@ export class Replies {
   readonly #cache: ReplyCache<Body>;
   /** What a kept answer has, while it is sent. */
   readonly #kept = new MemoryContent();
-  readonly #version = new MemoryContent().set(OWN_VERSION, 0, OWN_VERSION.length);
   /** Answers of workers that had no valid code. */
   replaced = 0;
 
   /** Keeps no answers before `configure`. */
-  constructor({ broker, source, bodies, events, book }: ReplyPath) {
+  constructor({ name, broker, source, bodies, events, book }: ReplyPath) {
+    this.#service = name;
     this.#broker = broker;
     this.#source = source;
     this.#bodies = bodies;
@@ -158,11 +160,6 @@ export class Replies {
     return true;
   }
 
-  /** Answers the question which version of the header is known. */
-  sayVersion(from: Address, now: number): void {
-    this.#source.reply(from, Code.ok, 0, this.#version, now);
-  }
-
   #keep(key: string, code: number, content: Content, now: number): void {
     if (!this.#cache.enabled || !isFinal(code)) return;
     const { size: bytes } = content;
@@ -181,8 +178,16 @@ export class Replies {
     worker: number | undefined,
     stack: string,
   ): void {
-    const client = clientOf(job);
-    const failure = { job: job.id, worker, attempt: attemptOf(job), code, message, stack, client };
+    const failure = {
+      service: this.#service,
+      job: job.id,
+      worker,
+      attempt: attemptOf(job),
+      code,
+      message,
+      stack,
+      client: clientOf(job),
+    };
     this.#events.add({ type: "requestFailed", failure });
   }
 }

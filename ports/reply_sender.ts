@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Client } from "../broker/job.ts";
+import type { Peer } from "../broker/job.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { buildErrorText, buildStatus, Code } from "../wire/request.ts";
 import { Marks } from "../zmq/mark.ts";
@@ -29,7 +29,7 @@ export class ReplySender {
   readonly #outboxes: Outboxes;
   /** What becomes a mark. */
   readonly #mark: Message;
-  readonly #stalled: (client: Client<Body>) => void;
+  readonly #stalled: (client: Peer<Body>) => void;
   /** Replies that were not delivered: the client had left, or took none for too long. */
   undelivered = 0;
 
@@ -45,7 +45,7 @@ export class ReplySender {
     messages: MessagePool,
     clients: Clients,
     unreadBytes: number,
-    stalled: (client: Client<Body>) => void,
+    stalled: (client: Peer<Body>) => void,
   ) {
     this.#socket = socket;
     this.#messages = messages;
@@ -76,7 +76,7 @@ export class ReplySender {
   }
 
   /** Whether a client takes no replies, and has half of those waiting that it may have. */
-  isStalled(client: Client<Body>, now: number): boolean {
+  isStalled(client: Peer<Body>, now: number): boolean {
     return this.#outboxes.isStalled(client, now);
   }
 
@@ -95,17 +95,17 @@ export class ReplySender {
     weight: number,
     now: number,
   ): void {
-    const outbox = this.#outboxes.of(to.client);
+    const outbox = this.#outboxes.of(to.client.peer);
     const free = outbox.waiting.length === 0 && this.#outboxes.isOpen(outbox, now);
     const sent = free
       ? this.#send(to, code, frames, flags, outbox, weight, now)
-      : this.#clients.reaches(to.client, now)
+      : this.#clients.reaches(to.client.peer, now)
       ? "full"
       : "gone";
     if (sent === "full") this.#postpone(outbox, { to, code, flags, frames, bytes: weight }, now);
     else this.#finish(frames, sent);
-    const isIdle = outbox.waiting.length === 0 && this.#clients.forgetIdle(to.client);
-    if (sent === "gone" || isIdle) this.#drop(this.#outboxes.forget(to.client));
+    const isIdle = outbox.waiting.length === 0 && this.#clients.forgetIdle(to.client.peer);
+    if (sent === "gone" || isIdle) this.#drop(this.#outboxes.forget(to.client.peer));
   }
 
   /** Sends an error reply that the broker made, with `StatusFlag`s. */
@@ -125,7 +125,7 @@ export class ReplySender {
   }
 
   /** A client has left: nothing that waits is for it any more. */
-  forget(client: Client<Body>): void {
+  forget(client: Peer<Body>): void {
     this.#drop(this.#outboxes.forget(client));
   }
 
@@ -134,7 +134,7 @@ export class ReplySender {
     for (const outbox of this.#outboxes.slow) {
       this.#flushOutbox(outbox, now);
       if (this.#outboxes.isLost(outbox, now)) this.#drop(this.#outboxes.take(outbox, Infinity));
-      const client = outbox.waiting[0]?.to.client;
+      const client = outbox.waiting[0]?.to.client.peer;
       if (client !== undefined && this.isStalled(client, now)) this.#stalled(client);
     }
   }
@@ -156,8 +156,8 @@ export class ReplySender {
     const status = code === Code.ok ? OK_STATUS : buildStatus(code, flags);
     // Right before the first frame, as libzmq may take news in with it. A reply that has waited was checked before.
     const isFirst = outbox.waiting.length === 0;
-    if (isFirst && !this.#clients.reaches(to.client, now)) return "gone";
-    const sent = socket.sendMore(this.#clients.routingId(to.client));
+    if (isFirst && !this.#clients.reaches(to.client.peer, now)) return "gone";
+    const sent = socket.sendMore(this.#clients.routingId(to.client.peer));
     if (sent !== "sent") return sent;
     for (const frame of to.envelope) socket.sendMore(frame);
     // The delimiter. Now and then it is a mark, which shows when libzmq has sent it.
@@ -197,7 +197,7 @@ export class ReplySender {
     for (;;) {
       const [first] = outbox.waiting;
       if (first === undefined || !this.#outboxes.isOpen(outbox, now)) return;
-      const { client } = first.to;
+      const client = first.to.client.peer;
       if (!this.#clients.reaches(client, now)) return this.#drop(this.#outboxes.forget(client));
       // It may have been found out just now that the client has left.
       if (outbox.waiting[0] !== first) return;

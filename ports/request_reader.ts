@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Client } from "../broker/job.ts";
+import type { Peer } from "../broker/job.ts";
 import type { Settings } from "../options/settings.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { MAX_ENVELOPE_BYTES, MAX_ENVELOPE_FRAMES } from "../wire/request.ts";
@@ -112,12 +112,12 @@ export class RequestReader {
   #readBody(idSize: number, envelope: ClientRequest["envelope"]): void {
     let frame = this.#scratch;
     const size = this.#socket.receive(frame);
-    const client = this.#clients.sender(this.#id, idSize, frame);
+    const peer = this.#clients.sender(this.#id, idSize, frame);
     if (!frame.more) {
       const body = this.#bodies.take(size > this.#limits.maxMessageSize ? 0 : size);
       frame.copyTo(body.bytes, body.size);
       if (size > LARGE_BYTES) frame.clear();
-      return this.#announce(client, envelope, body, size, 1);
+      return this.#announce(peer, envelope, body, size, 1);
     }
     let bytes = size;
     const frames = [this.#messages.moved(frame)];
@@ -134,9 +134,9 @@ export class RequestReader {
     const isTooLarge = more || bytes > this.#limits.maxMessageSize;
     const body = isTooLarge ? this.#bodies.take(0) : this.#join(frames, sizes, bytes);
     this.#messages.releaseAll(frames);
-    if (!more) return this.#announce(client, envelope, body, bytes, sizes.length);
+    if (!more) return this.#announce(peer, envelope, body, bytes, sizes.length);
     this.#surplus.skip((rest) => {
-      this.#announce(client, envelope, body, bytes + rest.bytes, sizes.length + rest.frames);
+      this.#announce(peer, envelope, body, bytes + rest.bytes, sizes.length + rest.frames);
     });
   }
 
@@ -155,25 +155,25 @@ export class RequestReader {
 
   /** Passes on a request that has come whole. */
   #announce(
-    client: Client<Body>,
+    peer: Peer<Body>,
     envelope: ClientRequest["envelope"],
     body: Body,
     bytes: number,
     frames: number,
   ): void {
-    if (!client.connected) return this.#bodies.release(body);
+    if (!peer.connected) return this.#bodies.release(body);
     const header = envelope.length > 0
       ? parseRequestHeader(envelope.at(-1) ?? EMPTY_FRAME)
       : undefined;
     if (header !== undefined && header.type !== "request" && header.fault === "") {
-      passOnWord(this.#events, client, header, envelope, body);
+      passOnWord(this.#events, peer, header, envelope, body);
       return this.#bodies.release(body);
     }
     const { id: requestId, timeout, requestTimeout, key, service, fault } = header ?? NO_HEADER;
     const deadline = timeout > 0 ? this.#now + timeout : Infinity;
     const excess = excessOf(bytes, frames, this.#limits);
     const request = {
-      client,
+      client: peer.home,
       envelope,
       requestId,
       deadline,
@@ -185,6 +185,6 @@ export class RequestReader {
       service,
       fault,
     };
-    this.#events.request(client, request);
+    this.#events.request(peer, request);
   }
 }

@@ -134,7 +134,7 @@ export class Router<T> implements Pollable {
     // Without an epoll, slow peers are only tried from time to time.
     if (this.#writable.fd >= 0) epoll.add(this.#writable.fd, SLOW_ONES, PollEvent.IN);
     this.#listeners = new Listeners(libc, epoll, options, {
-      accepted: (fd, address) => this.#admit(fd, address),
+      accepted: (fd, address, bound) => this.#admit(fd, address, bound),
       exhausted: () => this.#deny("", "the system has no file descriptor left"),
     });
     this.#arrivals = new Arrivals(options.maxConnectionRate);
@@ -198,17 +198,18 @@ export class Router<T> implements Pollable {
   /**
    * Listens at one more endpoint, or anew at one whose file is gone, and returns the one really bound.
    *
+   * @param bound what connections that are accepted there have as theirs.
    * @throws {SystemError} when it can't be bound.
    */
-  bind(endpoint: string): string {
-    return this.#listeners.bind(endpoint, this.#now);
+  bind(endpoint: string, bound?: number): string {
+    return this.#listeners.bind(endpoint, bound, this.#now);
   }
 
-  #admit(fd: number, address: string): void {
+  #admit(fd: number, address: string, bound: number | undefined): void {
     const reason = this.#arrivals.knock(address, this.#now)
       ? this.#events.refusal(address, this.#arrivals)
       : "its address has opened many connections within a second";
-    if (reason === undefined) return this.#welcome(fd, address);
+    if (reason === undefined) return this.#welcome(fd, address, bound);
     this.#deny(address, reason);
     this.#streams.close(fd);
   }
@@ -218,7 +219,7 @@ export class Router<T> implements Pollable {
     this.lastDenial = { address, reason };
   }
 
-  #welcome(fd: number, address: string): void {
+  #welcome(fd: number, address: string, bound: number | undefined): void {
     const place = this.#free.pop() ?? this.#table.length;
     try {
       this.#epoll.add(fd, place, READABLE);
@@ -227,7 +228,7 @@ export class Router<T> implements Pollable {
       this.#deny(address, "the system has no memory left");
       return this.#streams.close(fd);
     }
-    const connection = new Connection<T>(fd, place, address, this.#now);
+    const connection = new Connection<T>(fd, place, address, bound, this.#now);
     this.#table[place] = connection;
     this.#arrivals.enter(address, this.#now);
     this.#lifetimes.accepted(connection);

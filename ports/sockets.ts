@@ -39,7 +39,7 @@ export interface SocketOptions extends
       | "maxConnectionRate"
     >
   > {
-  /** Endpoints to bind for clients. */
+  /** Endpoints to bind for clients of all services. */
   frontend: readonly string[];
   /** Endpoint to bind for workers. */
   backend: string;
@@ -77,6 +77,7 @@ export class Sockets {
   readonly #poller: Poller;
   /** The endpoints really bound for clients. */
   readonly frontend: readonly string[];
+  readonly #serviceFrontends = new Map<string, readonly string[]>();
   #backend: string;
   /** Bodies of requests and of kept answers. */
   readonly bodies = new BodyPool();
@@ -116,6 +117,28 @@ export class Sockets {
       this.#zmq?.terminateSync();
       throw error;
     }
+  }
+
+  /**
+   * Binds endpoints where one service alone can be asked. If one can't be bound, everything is closed.
+   *
+   * @throws {Error} when one can't be bound.
+   */
+  bindService(name: string, number: number, endpoints: readonly string[]): void {
+    if (endpoints.length === 0) return;
+    try {
+      const bind = (endpoint: string) => this.source.bind(endpoint, number);
+      const bound = endpoints.map((each) => this.#files.bind(each, () => bind(each)));
+      this.#serviceFrontends.set(name, bound);
+    } catch (error) {
+      this.closeNow();
+      throw error;
+    }
+  }
+
+  /** The endpoints really bound for clients of one service each, by the services' names. */
+  get serviceFrontends(): Readonly<Record<string, readonly string[]>> {
+    return Object.fromEntries(this.#serviceFrontends);
   }
 
   /** The endpoint really bound for workers. */

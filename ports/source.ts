@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Asker, Client, JobRequest } from "../broker/job.ts";
+import type { Asker, JobRequest, Peer } from "../broker/job.ts";
 import type { LogFields } from "../wire/job.ts";
 import type { Pollable } from "../system/poller.ts";
 import type { Body } from "./body.ts";
@@ -16,7 +16,7 @@ import type { Wrong } from "./wrongs.ts";
 export type Address = Readonly<Asker<Body>>;
 
 /**
- * A request as it came. `bytes` counts the whole body as it came, `requestTimeout` is 0 where the client set none,
+ * A request as it came. `client` is its peer in the service that it asks if it names none, `bytes` counts the whole body as it came, `requestTimeout` is 0 where the client set none,
  * and `body` is empty when it was too large.
  */
 export interface ClientRequest extends JobRequest<Body> {
@@ -33,15 +33,15 @@ export interface SourceEvents {
   /** Whether another message may be read now: asked before each, as one may have filled the queue. */
   mayRead(): boolean;
   /** A well-formed request. The record is valid during the call only, and may be changed; its parts are given away. */
-  request(client: Client<Body>, request: ClientRequest): void;
+  request(peer: Peer<Body>, request: ClientRequest): void;
   /** A client takes a request back. */
-  cancel(client: Client<Body>, requestId: number, envelope: ClientRequest["envelope"]): void;
+  cancel(peer: Peer<Body>, requestId: number, envelope: ClientRequest["envelope"]): void;
   /** A client asks which version of the header is known. */
   asksForVersion(from: Address): void;
   /** A client has left, or another connection has taken its identity over. */
-  gone(client: Client<Body>): void;
+  gone(peer: Peer<Body>): void;
   /** A client takes no replies, and has half of those waiting that it may have. */
-  stalled(client: Client<Body>): void;
+  stalled(peer: Peer<Body>): void;
   /** Reads what clients have sent, as a reply must know who has left; false: nothing may be read now. */
   catchUp(): boolean;
 }
@@ -74,9 +74,10 @@ export interface Source {
   /**
    * Listens at one more endpoint, and returns the one really bound.
    *
+   * @param bound the number of the service that alone can be asked there; undefined: all can.
    * @throws {Error} when it can't be bound.
    */
-  bind(endpoint: string): string;
+  bind(endpoint: string, bound?: number): string;
   /** Does what is due, called in each pass; returns ms until something is. */
   tick(now: number): number;
   /** Reads some of what has come, up to a bound; returns how many messages that was. */
@@ -94,7 +95,7 @@ export interface Source {
   /** Sends what was not taken so far; called at the end of each pass. */
   flush(now: number): void;
   /** Whether a client takes no replies, and has half of those waiting that it may have. */
-  isStalled(client: Client<Body>, now: number): boolean;
+  isStalled(peer: Peer<Body>, now: number): boolean;
   /** Finds clients that have hung up while nothing is read from any. */
   findGone(): void;
   /** Log fields about the latest occurrence of a wrong. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Client } from "../broker/job.ts";
+import type { Peer } from "../broker/job.ts";
 import { asksForVersion, HEADER_VERSION, type RequestHeader } from "../wire/request_header.ts";
 import type { Body } from "./body.ts";
 import type { ClientRequest, SourceEvents } from "./source.ts";
@@ -15,13 +15,14 @@ export const OWN_VERSION = Uint8Array.of(HEADER_VERSION);
 /** Passes on a message that has a header and is no request; the body stays the caller's. */
 export function passOnWord(
   events: Pick<SourceEvents, "cancel" | "asksForVersion">,
-  client: Client<Body>,
+  peer: Peer<Body>,
   { type, id }: Pick<RequestHeader, "type" | "id">,
   envelope: ClientRequest["envelope"],
   { bytes, size }: Pick<Body, "bytes" | "size">,
 ): void {
   // Credit for an answer that has ended is nothing that a client could know to be late.
   if (type !== "cancel") return;
-  if (asksForVersion(bytes, size)) events.asksForVersion({ client, envelope, requestId: id });
-  else events.cancel(client, id, envelope);
+  if (asksForVersion(bytes, size)) {
+    events.asksForVersion({ client: peer.home, envelope, requestId: id });
+  } else events.cancel(peer, id, envelope);
 }

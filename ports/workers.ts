@@ -6,24 +6,24 @@
  */
 
 import type { AccessControl } from "../auth/access_control.ts";
-import type { Broker } from "../broker.ts";
 import type { End } from "../broker/inquest.ts";
 import type { Worker } from "../broker/job.ts";
-import { OrderWatch } from "../broker/order.ts";
 import { LogQuota } from "../wire/log_quota.ts";
 import { Code } from "../wire/request.ts";
 import type { Lane, WorkerLine } from "./lane.ts";
-import type { EventQueue } from "./event_queue.ts";
+import { type EventQueue, serviceField } from "./event_queue.ts";
 import type { Body } from "./body.ts";
 import type { NewProcess, WorkerLook } from "./messages.ts";
 import { Processes } from "./processes.ts";
+import type { Services } from "./services.ts";
+import type { Unit } from "./unit.ts";
 
 /** What each worker may log in a second. */
 const LOG_LIMITS = { lines: 5000, bytes: 4 * 1024 ** 2 };
 
 /** What `Workers` works with. */
 export interface WorkerGround {
-  broker: Broker<Body>;
+  services: Services;
   lane: Lane;
   events: EventQueue;
   /** Learns the keys of workers; undefined: they need none. */
@@ -32,7 +32,7 @@ export interface WorkerGround {
 
 /** Workers, from the start of their processes to the end. */
 export class Workers {
-  readonly #broker: Broker<Body>;
+  readonly #services: Services;
   readonly #lane: Lane;
   readonly #events: EventQueue;
   readonly #access: AccessControl | undefined;
@@ -40,13 +40,12 @@ export class Workers {
   /** Workers in service, by the pool's numbers. */
   readonly #workers = new Map<number, Worker<Body>>();
   readonly #lines = new LogQuota(LOG_LIMITS);
-  readonly #order = new OrderWatch<Body>();
   /** Workers that were given up because they had lost a job. */
   lostJobs = 0;
 
   /** Knows no worker yet. */
-  constructor({ broker, lane, events, access }: WorkerGround) {
-    this.#broker = broker;
+  constructor({ services, lane, events, access }: WorkerGround) {
+    this.#services = services;
     this.#lane = lane;
     this.#events = events;
     this.#access = access;
@@ -55,20 +54,31 @@ export class Workers {
   /** The state of each worker in service. */
   look(now: number): Map<number, WorkerLook> {
     const looks = new Map<number, WorkerLook>();
-    for (const worker of this.#broker.workers) {
-      const { id, jobs, answered } = worker;
-      const firstJob = jobs.first?.id;
-      const spareSince = this.#broker.spareSince(worker, now);
-      looks.set(id, { jobs: jobs.size, firstJob, answered, spareSince });
+    for (const { broker } of this.#services.all) {
+      for (const worker of broker.workers) {
+        const { id, jobs, answered } = worker;
+        const firstJob = jobs.first?.id;
+        const spareSince = broker.spareSince(worker, now);
+        looks.set(id, { jobs: jobs.size, firstJob, answered, spareSince });
+      }
     }
     return looks;
   }
 
   // ---- what the server says ----
 
-  /** A process was started. */
-  expect({ worker, token, publicKey, pid }: NewProcess): void {
-    this.#processes.expect({ worker, token, publicKey, pid });
+  /**
+   * A process was started.
+   *
+   * @throws {RangeError} when there is no such service.
+   */
+  expect({ worker, service, token, publicKey, pid }: NewProcess & { service: string }): void {
+    if (this.#services.named(service) === undefined) {
+      throw new RangeError(
+        `Cannot expect a worker: no service is named ${JSON.stringify(service)}`,
+      );
+    }
+    this.#processes.expect({ worker, service, token, publicKey, pid });
     if (publicKey !== undefined) this.#access?.addWorker(publicKey);
   }
 
@@ -76,19 +86,20 @@ export class Workers {
   retire(number: number): void {
     const worker = this.#workers.get(number);
     if (worker === undefined) return this.#processes.refuse(number);
-    this.#broker.retire(worker);
+    this.#retire(worker);
     this.#lane.stop(worker);
   }
 
   /** The place of an isolated worker is needed: it is to be ended now. */
   evict(number: number): void {
     const worker = this.#workers.get(number);
-    if (worker !== undefined) this.#broker.endIsolated(worker);
+    if (worker !== undefined) this.#services.of(worker).broker.endIsolated(worker);
   }
 
   /** A process has ended; what it said before may still be to be read. */
   processEnded(number: number, end: End, owesReason: boolean, now: number): void {
-    this.#broker.processEnded(number, this.#workers.get(number), end, now);
+    const worker = this.#workers.get(number);
+    this.#unitOf(number)?.broker.processEnded(number, worker, end, now);
     this.#processes.ended(number, owesReason, now);
   }
 
@@ -103,9 +114,10 @@ export class Workers {
   admit(token: string, now: number, pid?: number): Worker<Body> | undefined {
     const number = this.#processes.take(token, pid);
     if (number === undefined) return undefined;
-    const worker = this.#broker.addWorker(number, now);
+    const worker = this.#unitOf(number)?.broker.addWorker(number, now);
+    if (worker === undefined) return undefined;
     this.#workers.set(number, worker);
-    if (this.#processes.isUnwanted(number)) this.#broker.retire(worker);
+    if (this.#processes.isUnwanted(number)) this.#retire(worker);
     this.#events.add({ type: "ready", worker: number });
     return worker;
   }
@@ -126,7 +138,7 @@ export class Workers {
 
   /** A worker will leave of its own accord. */
   leaving(worker: Worker<Body>): void {
-    this.#broker.retire(worker);
+    this.#retire(worker);
     this.#events.add({ type: "leaving", worker: worker.id });
   }
 
@@ -162,7 +174,11 @@ export class Workers {
 
   /** Gives up workers whose handlers don't stop; what they have not started, they must not start. */
   endOverruns(): void {
-    for (const { worker, jobs, step } of this.#broker.takeOverruns()) {
+    for (const unit of this.#services.all) this.#endOverrunsOf(unit);
+  }
+
+  #endOverrunsOf({ broker }: Unit): void {
+    for (const { worker, jobs, step } of broker.takeOverruns()) {
       for (const job of jobs) this.#lane.cancel(worker, job.id, Code.cancelled);
       if (step === "end") this.#events.add({ type: "overran", worker: worker.id });
       else this.#isolated(worker);
@@ -180,17 +196,23 @@ export class Workers {
    * until the next check is due.
    */
   #endLosers(now: number): number {
-    if (!this.#broker.inOrder) return Infinity;
-    for (const worker of this.#order.look(this.#broker.workers, now)) {
+    let wait = Infinity;
+    for (const unit of this.#services.all) wait = Math.min(wait, this.#endLosersOf(unit, now));
+    return wait;
+  }
+
+  #endLosersOf({ name, broker, order }: Unit, now: number): number {
+    if (!broker.inOrder) return Infinity;
+    for (const worker of order.look(broker.workers, now)) {
       const job = worker.jobs.first?.id ?? 0;
       this.lostJobs++;
       const message = "a worker has lost a job and is replaced";
-      const fields = { worker: worker.id, job };
+      const fields = { ...serviceField(name), worker: worker.id, job };
       this.#events.add({ type: "log", level: "error", message, fields });
-      this.#broker.retire(worker);
+      this.#retire(worker);
       this.#events.add({ type: "lost", worker: worker.id });
     }
-    return this.#order.wait(now);
+    return order.wait(now);
   }
 
   /**
@@ -219,11 +241,21 @@ export class Workers {
     return this.#lines.wait(now);
   }
 
+  #retire(worker: Worker<Body>): void {
+    this.#services.of(worker).broker.retire(worker);
+  }
+
+  /** The service that a process was started for. */
+  #unitOf(number: number): Unit | undefined {
+    const service = this.#processes.serviceOf(number);
+    return service === undefined ? undefined : this.#services.named(service);
+  }
+
   #forget(worker: Worker<Body>, end: "left" | "died", now: number): void {
     if (end === "died" && worker.jobs.size > 0) {
       this.#events.add({ type: "diedBusy", worker: worker.id });
     }
-    this.#broker.removeWorker(worker, end, now);
+    this.#services.of(worker).broker.removeWorker(worker, end, now);
     this.#lane.forget(worker);
     this.#workers.delete(worker.id);
   }

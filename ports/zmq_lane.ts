@@ -171,8 +171,8 @@ export class ZmqLane implements Lane {
       room -= job.bytes;
       sent++;
       const { client } = job.asker;
-      writeJob(client.view, this.#orderOf(job, now));
-      this.#socket.sendMore(client.header);
+      writeJob(client.peer.view, this.#orderOf(job, now));
+      this.#socket.sendMore(client.peer.header);
       this.#sendBody(job.request.body, room <= 0 || sent === jobs.length ? "last" : "more");
     }
     return sent;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Client } from "../broker/job.ts";
+import type { Peer } from "../broker/job.ts";
 import type { Settings } from "../options/settings.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { boundPort } from "../wire/endpoint.ts";
@@ -95,7 +95,7 @@ export class ZmqSource implements Source {
       },
       catchUp: () => events.catchUp(),
     });
-    const stalled = (client: Client<Body>) => events.stalled(client);
+    const stalled = (client: Peer<Body>) => events.stalled(client);
     const { unreadBytes } = options;
     this.replies = new ReplySender(context, socket, messages, clients, unreadBytes, stalled);
     this.requests = new RequestReader(socket, messages, bodies, clients, options, events);
@@ -204,7 +204,7 @@ export class ZmqSource implements Source {
     if (this.replies.hasUnsent) this.replies.flush(now);
   }
 
-  isStalled(client: Client<Body>, now: number): boolean {
+  isStalled(client: Peer<Body>, now: number): boolean {
     return this.replies.isStalled(client, now);
   }
 

@@ -59,7 +59,7 @@ Deno.test("Frontend ends what a client had asked, and serves the newcomer, when 
     await using newcomer = new Peer(front.endpoint, { identity: "bob" });
     newcomer.send("", "newcomer");
     const second = await front.request("newcomer");
-    assert.deepEqual(front.gone, [first.client]);
+    assert.deepEqual(front.gone, [first.client.peer]);
     assert.equal(first.client === second.client, false);
     answer(front, first, "for the former");
     answer(front, second, "for the newcomer");
@@ -162,7 +162,7 @@ Deno.test(
       await using newcomer = new Peer(front.endpoint, { identity: "bob" });
       newcomer.send("", "newcomer");
       const second = await front.request("newcomer");
-      assert.deepEqual(front.gone, [first.client]);
+      assert.deepEqual(front.gone, [first.client.peer]);
       answer(front, first, "for the former");
       answer(front, second, "for the newcomer");
       assert.deepEqual(await newcomer.receiveText(), ["", "for the newcomer"]);

@@ -14,7 +14,7 @@ import {
   askersOf,
   type Client,
   type JobRequest,
-  newClient,
+  newPeer as newConnection,
   type Worker,
 } from "../../broker/job.ts";
 import type { BrokerLimits } from "../../broker/limits.ts";
@@ -1006,7 +1006,7 @@ function isOpen({ ends, abortedAt }: Asked): boolean {
 }
 
 function newPeer(number: number): Peer {
-  const client = newClient<string>(number, new Uint8Array(18));
+  const client = newConnection<string>(number, new Uint8Array(18)).home;
   return { client, gone: false, waiting: [], servedAt: 0, waitingFrom: 0 };
 }
 

@@ -2,7 +2,7 @@
 
 import { strict as assert } from "node:assert";
 import type { Arrivals } from "../../auth/arrivals.ts";
-import type { Client } from "../../broker/job.ts";
+import type { Peer } from "../../broker/job.ts";
 import { type Body, BodyPool } from "../../ports/body.ts";
 import { MemoryContent } from "../../ports/content.ts";
 import { NativeSource, type NativeSourceOptions } from "../../ports/native_source.ts";
@@ -12,7 +12,7 @@ import { locateLibrary } from "../../zmq/locate.ts";
 import { bytes, text } from "./text.ts";
 import { LIMIT, pause, until } from "./wait.ts";
 
-export type Asked = ClientRequest & { client: Client<Body> };
+export type Asked = ClientRequest;
 
 /** One for all tests of a file. */
 let libc: Libc | undefined;
@@ -36,8 +36,8 @@ export class NativeFront {
   readonly endpoint: string;
   readonly asked: Asked[] = [];
   readonly cancelled: number[] = [];
-  readonly gone: Client<Body>[] = [];
-  readonly stalled: Client<Body>[] = [];
+  readonly gone: Peer<Body>[] = [];
+  readonly stalled: Peer<Body>[] = [];
   /** Who has asked which version is known. */
   readonly questions: Address[] = [];
   /** Requests that it may be told of. */
@@ -57,17 +57,17 @@ export class NativeFront {
     const all = { ...DEFAULTS, ...options };
     this.source = new NativeSource(own ?? libc, this.bodies, all, {
       mayRead: () => this.room > 0,
-      request: (client, request) => {
+      request: (_peer, request) => {
         this.room--;
-        this.asked.push({ ...request, client });
+        this.asked.push({ ...request });
       },
       cancel: (_client, id) => this.cancelled.push(id),
       asksForVersion: (from) => this.questions.push(from),
-      gone: (client) => {
-        client.connected = false;
-        this.gone.push(client);
+      gone: (peer) => {
+        peer.connected = false;
+        this.gone.push(peer);
       },
-      stalled: (client) => this.stalled.push(client),
+      stalled: (peer) => this.stalled.push(peer),
       catchUp: () => false,
       refusal: (address, open) => this.refusal(address, open),
     });

@@ -1,7 +1,7 @@
 /** A source of clients on libzmq, whose passes the test makes. */
 
 import { strict as assert } from "node:assert";
-import type { Client } from "../../broker/job.ts";
+import type { Peer } from "../../broker/job.ts";
 import { type Body, BodyPool } from "../../ports/body.ts";
 import { MemoryContent } from "../../ports/content.ts";
 import type { Address } from "../../ports/source.ts";
@@ -60,7 +60,7 @@ export class ZmqFront {
   readonly bodies = new BodyPool();
   readonly frontend: ZmqSource;
   readonly requests: Asked[] = [];
-  readonly gone: Client<Body>[] = [];
+  readonly gone: Peer<Body>[] = [];
   /** Who has asked which version is known. */
   readonly questions: Address[] = [];
   readonly cancelled: Pick<Asked, "client" | "requestId" | "envelope">[] = [];
@@ -74,10 +74,11 @@ export class ZmqFront {
     const options = { ...BOUNDS, ...bounds };
     this.frontend = new ZmqSource(this.#context, this.messages, this.bodies, options, {
       mayRead: () => true,
-      request: (client, request) => this.requests.push({ ...request, client }),
-      cancel: (client, requestId, envelope) => this.cancelled.push({ client, requestId, envelope }),
+      request: (_peer, request) => this.requests.push({ ...request }),
+      cancel: ({ home: client }, requestId, envelope) =>
+        this.cancelled.push({ client, requestId, envelope }),
       asksForVersion: (from) => this.questions.push(from),
-      gone: (client) => this.gone.push(client),
+      gone: (peer) => this.gone.push(peer),
       stalled: () => {},
       catchUp: () => {
         this.read();
@@ -130,7 +131,7 @@ export class ZmqFront {
   async left(asked: Asked): Promise<void> {
     await until("it is told", () => {
       this.read();
-      return this.gone.includes(asked.client);
+      return this.gone.includes(asked.client.peer);
     });
     const { undelivered } = this.frontend.replies;
     await until("sends to it fail", () => {

@@ -7,13 +7,7 @@
 
 import { strict as assert } from "node:assert";
 import { Broker } from "../../broker.ts";
-import {
-  type Client,
-  type Job,
-  type JobRequest,
-  newClient,
-  type Worker,
-} from "../../broker/job.ts";
+import { type Client, type Job, type JobRequest, newPeer, type Worker } from "../../broker/job.ts";
 import type { End } from "../../broker/inquest.ts";
 import type { BrokerLimits } from "../../broker/limits.ts";
 import { Code } from "../../wire/request.ts";
@@ -80,7 +74,7 @@ class Desk {
   client(name: string): Client<Body> {
     const known = this.#clients.get(name);
     if (known !== undefined) return known;
-    const client = newClient<Body>(name.length, new Uint8Array(18));
+    const client = newPeer<Body>(name.length, new Uint8Array(18)).home;
     this.#clients.set(name, client);
     return client;
   }
@@ -2083,7 +2077,7 @@ class Audit {
     }
     assert.equal(cancelled.size, 0, "Only this client's jobs are cancelled");
     // It is known no more; a new one has its place in the test's list.
-    this.#clients.splice(index, 1, newClient<Body>(index, new Uint8Array(18)));
+    this.#clients.splice(index, 1, newPeer<Body>(index, new Uint8Array(18)).home);
     for (const entry of mine) entry.client = GONE;
   }
 
@@ -2202,7 +2196,7 @@ class Audit {
 
   #addClient(): void {
     this.#lines.push([]);
-    this.#clients.push(newClient<Body>(this.#clients.length, new Uint8Array(18)));
+    this.#clients.push(newPeer<Body>(this.#clients.length, new Uint8Array(18)).home);
   }
 
   #pick<T>(items: readonly T[]): T | undefined {

@@ -7,7 +7,7 @@
 
 import { strict as assert } from "node:assert";
 import { Dispatch, type DispatchLimits } from "../../broker/dispatch.ts";
-import { type Job, newClient, newJob, newWorker, type Worker } from "../../broker/job.ts";
+import { type Job, newJob, newPeer, newWorker, type Worker } from "../../broker/job.ts";
 import { Roster } from "../../broker/roster.ts";
 
 const LIMITS: DispatchLimits = {
@@ -18,7 +18,7 @@ const LIMITS: DispatchLimits = {
   maxAttempts: 2,
 };
 const NOW = 1000;
-const CLIENT = newClient<string>(1, new Uint8Array(18));
+const CLIENT = newPeer<string>(1, new Uint8Array(18)).home;
 /** Nobody counts what is watched. */
 const UNWATCHED = { assigned() {}, unassigned() {} };
 

@@ -104,7 +104,8 @@ const RULES: Record<string, string[]> = {
     "wire",
     "zmq",
   ],
-  "ports/loop.ts": ["auth/access_control.ts", "broker.ts"],
+  "ports/loop.ts": ["auth/access_control.ts"],
+  "ports/unit.ts": ["broker.ts"],
   "ports/router.ts": ["auth/arrivals.ts"],
   "ports/sockets.ts": ["auth/access_control.ts"],
   system: ["zmq/library.ts"],
@@ -279,9 +280,8 @@ Deno.test("nobody imports the actors' modules except mod.ts the server, the loop
     "cli/lines.ts → type client.ts",
     "mod.ts → server.ts",
     "ports/dispatcher.ts → type broker.ts",
-    "ports/loop.ts → broker.ts",
     "ports/replies.ts → type broker.ts",
-    "ports/workers.ts → type broker.ts",
+    "ports/unit.ts → broker.ts",
     "server.ts → type worker.ts",
   ]);
 });

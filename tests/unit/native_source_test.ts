@@ -354,7 +354,7 @@ Deno.test("NativeSource finds clients that have hung up while nothing may be rea
     front.source.findGone();
     return front.gone.length > 0;
   });
-  assert.deepEqual(front.gone, [asked.client]);
+  assert.deepEqual(front.gone, [asked.client.peer]);
   front.reply(asked, "late");
   assert.equal(front.source.counters.undelivered, 1);
   front.room = Infinity;
@@ -372,7 +372,7 @@ Deno.test("NativeSource sends a newcomer nothing of a client that had its place 
   using newcomer = await connect(front);
   await newcomer.write(message([EMPTY, bytes("newcomer")]));
   const second = await front.request();
-  assert.equal(second.client.place, asked.client.place);
+  assert.equal(second.client.peer.place, asked.client.peer.place);
   front.reply(asked, "for the former");
   front.reply(second, "for the newcomer");
   assert.deepEqual(await hear(front, newcomer), ["", "for the newcomer"]);
@@ -385,7 +385,7 @@ Deno.test("NativeSource gives an identity to the newcomer, and closes the connec
   await former.write(message([EMPTY, bytes("former")]));
   const first = await front.request();
   using newcomer = await connect(front, { properties: { Identity: "bob" } });
-  assert.deepEqual(front.gone, [first.client]);
+  assert.deepEqual(front.gone, [first.client.peer]);
   await newcomer.write(message([EMPTY, bytes("newcomer")]));
   const second = await front.request();
   front.reply(first, "for the former");
@@ -498,11 +498,11 @@ Deno.test("NativeSource says that a client is stalled when it has taken nothing 
   using _peer = peer;
   await front.until("replies wait", () => (flood(front, asked, 100, 1000), front.source.hasUnsent));
   flood(front, asked, 2000, 1000);
-  assert.equal(front.source.isStalled(asked.client, front.now), false);
+  assert.equal(front.source.isStalled(asked.client.peer, front.now), false);
   front.later += 1001;
-  assert.equal(front.source.isStalled(asked.client, front.now), true);
+  assert.equal(front.source.isStalled(asked.client.peer, front.now), true);
   front.turn();
-  assert.deepEqual(front.stalled, [asked.client]);
+  assert.deepEqual(front.stalled, [asked.client.peer]);
 });
 
 Deno.test("NativeSource gives up what waits when a client has taken nothing for 30 s, and sends the rest of what it has begun", async () => {
@@ -606,8 +606,11 @@ Deno.test("NativeSource takes identities of 1 to 255 bytes, whatever they are, a
     await peer.write(longReady([8, ...bytes("Identity"), 0, 0, 0, identity.length, ...identity]));
     await peer.write(message([EMPTY, bytes("a")]));
     const { client } = await front.request();
-    assert.equal(readClient(client.header).identity.startsWith(text(identity).slice(0, 50)), true);
-    assert.equal(readClient(client.header).address, "127.0.0.1");
+    assert.equal(
+      readClient(client.peer.header).identity.startsWith(text(identity).slice(0, 50)),
+      true,
+    );
+    assert.equal(readClient(client.peer.header).address, "127.0.0.1");
   }
 });
 
@@ -617,7 +620,7 @@ Deno.test("NativeSource serves peers of ZMTP 2.0 and 3.0, and none of ZMTP 1.0",
     using peer = await connect(front, { version, properties: { Identity: version } });
     await peer.write(message([EMPTY, bytes("x".repeat(300))]));
     const asked = await front.request();
-    assert.equal(readClient(asked.client.header).identity, version);
+    assert.equal(readClient(asked.client.peer.header).identity, version);
     front.reply(asked, "y".repeat(70_000));
     assert.equal((await hear(front, peer))[1]?.length, 70_000);
   }

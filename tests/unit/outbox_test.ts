@@ -7,7 +7,7 @@
 import { strict as assert } from "node:assert";
 import type { Body } from "../../ports/body.ts";
 import { type Outbox, Outboxes, type Reply } from "../../ports/outbox.ts";
-import { type Client, newClient } from "../../broker/job.ts";
+import { newPeer, type Peer } from "../../broker/job.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { Marks } from "../../zmq/mark.ts";
 import { MessagePool } from "../../zmq/message.ts";
@@ -32,12 +32,12 @@ class Post {
     this.outboxes = new Outboxes({ set, passed: (mark) => this.#passed.delete(mark) }, limit);
   }
 
-  client(name = 1): Client<Body> {
-    return newClient(name, new Uint8Array(28));
+  client(name = 1): Peer<Body> {
+    return newPeer(name, new Uint8Array(28));
   }
 
   /** Hands replies over or keeps them, as the frontend does; how many were given up. */
-  reply(client: Client<Body>, bytes: number, times = 1): number {
+  reply(client: Peer<Body>, bytes: number, times = 1): number {
     const outbox = this.outboxes.of(client);
     let lost = 0;
     for (; times > 0; times--) {
@@ -56,8 +56,8 @@ class Post {
 
 const scratch = messages.take();
 
-function replyOf(client: Client<Body>, bytes: number): Reply {
-  const to = { client, envelope: [], requestId: undefined };
+function replyOf(client: Peer<Body>, bytes: number): Reply {
+  const to = { client: client.home, envelope: [], requestId: undefined };
   return { to, code: 200, flags: 0, frames: [], bytes };
 }
 

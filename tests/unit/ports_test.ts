@@ -13,8 +13,8 @@ import { ZmqLane } from "../../ports/zmq_lane.ts";
 import {
   type Client,
   type Job,
-  newClient,
   newJob,
+  newPeer,
   newWorker,
   type Worker,
 } from "../../broker/job.ts";
@@ -358,8 +358,8 @@ for (const [what, identity, name] of IDENTITIES) {
     const first = await front.next();
     peer.send("", "from the one");
     const asked = await front.next();
-    assert.deepEqual(hexes([front.frontend.known.routingId(asked.client)]), hexes([identity]));
-    const header = parseJob(asked.client.header).client;
+    assert.deepEqual(hexes([front.frontend.known.routingId(asked.client.peer)]), hexes([identity]));
+    const header = parseJob(asked.client.peer.header).client;
     assert.equal(header.identity, name);
     assert.equal(header.address, "127.0.0.1");
     front.reply(asked, Code.ok, "to the one");
@@ -381,7 +381,7 @@ Deno.test("ZmqSource tells clients apart when they have no identity", async () =
   const again = await front.next();
   assert.notEqual(fromA.client, fromB.client);
   assert.equal(fromA.client, again.client);
-  assert.equal(parseJob(fromA.client.header).client.identity, "");
+  assert.equal(parseJob(fromA.client.peer.header).client.identity, "");
   assert.equal(front.frontend.known.size, 2);
   front.reply(fromB, Code.ok, "B");
   front.reply(again, Code.ok, "A");
@@ -394,7 +394,7 @@ Deno.test("ZmqSource knows no address when a client comes over ipc", async () =>
   await using front = new ZmqFront({ endpoint: `ipc://${folder.path}/front` });
   await using peer = new Peer(front.endpoint, { identity: "me" });
   peer.send("", "body");
-  const { identity, address } = parseJob((await front.next()).client.header).client;
+  const { identity, address } = parseJob((await front.next()).client.peer.header).client;
   assert.deepEqual([identity, address], ["me", ""]);
 });
 
@@ -412,7 +412,7 @@ Deno.test("ZmqSource forgets a client and tells of it when its connection ends",
     front.read();
     return front.gone.length > 0;
   });
-  assert.deepEqual(front.gone, [asked.client]);
+  assert.deepEqual(front.gone, [asked.client.peer]);
   assert.equal(front.frontend.known.size, 1);
   assert.equal(front.frontend.requests.malformed, 0);
 });
@@ -552,7 +552,10 @@ async function slowClient(front: ZmqFront): Promise<{ socket: PlainSocket; asked
 function leaving(front: ZmqFront, socket: PlainSocket, asked: Asked): AsyncDisposable {
   const leave = async () => {
     await socket[Symbol.asyncDispose]();
-    await until("its leave is noticed", () => (front.read(), front.gone.includes(asked.client)));
+    await until(
+      "its leave is noticed",
+      () => (front.read(), front.gone.includes(asked.client.peer)),
+    );
   };
   return { [Symbol.asyncDispose]: leave };
 }
@@ -816,7 +819,7 @@ function jobFor(
 }
 
 function clientNamed(identity: string): Client<Body> {
-  return newClient<Body>(1, buildJobHeader(identity, "127.0.0.1", ""));
+  return newPeer<Body>(1, buildJobHeader(identity, "127.0.0.1", "")).home;
 }
 
 Deno.test("ZmqLane asks whose a token is when a peer says READY, and hears it from then on", async () => {

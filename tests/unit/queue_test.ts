@@ -1,7 +1,7 @@
 import { strict as assert } from "node:assert";
 import { ServiceTimes } from "../../broker/service_times.ts";
 import { FairQueue, Line } from "../../broker/fair_queue.ts";
-import { newClient, newJob, renewJob } from "../../broker/job.ts";
+import { newJob, newPeer, renewJob } from "../../broker/job.ts";
 import { ReplyCache } from "../../broker/reply_cache.ts";
 import { type Links, List, noLinks } from "../../broker/list.ts";
 import { randomNumbers } from "../rig/random.ts";
@@ -488,7 +488,7 @@ const REQUEST = {
 };
 
 Deno.test("newJob waits in its client's line, with no death and in no list", () => {
-  const client = newClient<string>(1, new Uint8Array(18));
+  const client = newPeer<string>(1, new Uint8Array(18)).home;
   const request = { ...REQUEST, client };
   const job = newJob(3, request);
   assert.equal(job.line, client.line);
@@ -521,8 +521,8 @@ Deno.test("newJob waits in its client's line, with no death and in no list", () 
 });
 
 Deno.test("renewJob makes of a used record what newJob would make", () => {
-  const client = newClient<string>(1, new Uint8Array(18));
-  const other = newClient<string>(2, new Uint8Array(18));
+  const client = newPeer<string>(1, new Uint8Array(18)).home;
+  const other = newPeer<string>(2, new Uint8Array(18)).home;
   const request = { ...REQUEST, client };
   const fresh = newJob(3, request);
   const used = newJob(1, {

@@ -1,7 +1,7 @@
 /** The record lane, from the broker's side: what is sent to workers, and what is believed of them. */
 
 import { strict as assert } from "node:assert";
-import { type Job, newClient, newJob, newWorker, type Worker } from "../../broker/job.ts";
+import { type Job, newJob, newPeer, newWorker, type Worker } from "../../broker/job.ts";
 import { Body, BodyPool } from "../../ports/body.ts";
 import { keep } from "../../ports/content.ts";
 import type { LaneEvents } from "../../ports/lane.ts";
@@ -174,7 +174,7 @@ class Back {
   }
 }
 
-const CLIENT = newClient<Body>(0, buildJobHeader("me", "", "alice"), "alice");
+const CLIENT = newPeer<Body>(0, buildJobHeader("me", "", "alice"), "alice").home;
 
 /** A job with these frames. */
 function jobOf(pool: BodyPool, id: number, ...frames: (string | Bytes)[]): Job<Body> {
@@ -267,7 +267,7 @@ Deno.test("RecordLane sends all jobs of a pass together, with all that a worker 
   assert.deepEqual([one.type, one.job, one.attempt, one.timeLimit], [FromBroker.JOB, 7, 1, 0]);
   assert(Math.abs(one.deadline - due) < 1000, `${one.deadline} is not ${due}`);
   assert.deepEqual(one.frames.map(text), ["hello"]);
-  assert.deepEqual(one.client, CLIENT.header.subarray(28));
+  assert.deepEqual(one.client, CLIENT.peer.header.subarray(28));
   assert.deepEqual([two.job, two.deadline], [2 ** 40, 0]);
   assert.deepEqual(two.frames.map(text), ["a", "", "bc"]);
   peer.close();

@@ -35,6 +35,7 @@ class Lines implements Log {
 }
 
 const FAILURE: FailedRequest = {
+  service: "",
   job: 7,
   worker: undefined,
   attempt: 1,
@@ -112,11 +113,11 @@ Deno.test("Events counts failed requests that are too many to log, and calls onE
   assert.equal(log.all.at(-1), `error more requests failed {"count":${150 - logged}}`);
 });
 
-Deno.test("Events tells onError of no worker and no stack where there is none", () => {
+Deno.test("Events tells onError of no service, no worker and no stack where there is none", () => {
   const heard: unknown[] = [];
   new Events(new Lines(), { onError: (event) => void heard.push(event) })
     .emit("requestFailed", FAILURE);
-  const { worker: _, stack: __, ...rest } = FAILURE;
+  const { service: _, worker: __, stack: ___, ...rest } = FAILURE;
   assert.deepEqual(heard, [rest]);
 });
 

@@ -127,6 +127,7 @@ Deno.test("errorTold gives an error of the class and with the errno of the one t
 
 const VISIT: Visit = {
   job: 1,
+  service: "",
   client: { address: "", identity: "", user: "" },
   code: 200,
   attempt: 1,

@@ -89,8 +89,8 @@ const NOT_SERVING = () => false;
 
 Deno.test("Processes knows a worker by its token until that is used up or the process is forgotten", () => {
   const processes = new Processes();
-  processes.expect({ worker: 1, token: "one", publicKey: "key" });
-  processes.expect({ worker: 2, token: "two", publicKey: undefined });
+  processes.expect({ service: "", worker: 1, token: "one", publicKey: "key" });
+  processes.expect({ service: "", worker: 2, token: "two", publicKey: undefined });
   assert.equal(processes.workerOf("one"), 1);
   assert.equal(processes.take("one"), 1);
   assert.equal(processes.take("one"), undefined);
@@ -102,7 +102,7 @@ Deno.test("Processes knows a worker by its token until that is used up or the pr
 
 Deno.test("Processes tells at once of one that has ended when it is in service no more", () => {
   const processes = new Processes();
-  processes.expect({ worker: 1, token: "one", publicKey: undefined });
+  processes.expect({ service: "", worker: 1, token: "one", publicKey: undefined });
   processes.ended(1, false, 0);
   assert.deepEqual(processes.takeDeparted(0, NOT_SERVING), [1]);
   assert.deepEqual(processes.takeDeparted(0, NOT_SERVING), []);
@@ -112,7 +112,7 @@ Deno.test("Processes tells at once of one that has ended when it is in service n
 Deno.test("Processes waits for what one has to say that has ended, but not for long", () => {
   const processes = new Processes();
   for (const worker of [1, 2, 3]) {
-    processes.expect({ worker, token: `${worker}`, publicKey: undefined });
+    processes.expect({ service: "", worker, token: `${worker}`, publicKey: undefined });
     processes.ended(worker, worker > 1, 0);
   }
   const isServing = (worker: number) => worker === 1;

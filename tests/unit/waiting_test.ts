@@ -7,7 +7,7 @@
 
 import { strict as assert } from "node:assert";
 import { Admission, type AdmissionLimits } from "../../broker/admission.ts";
-import { type Client, type Job, newClient, newJob, newWorker } from "../../broker/job.ts";
+import { type Client, type Job, newJob, newPeer, newWorker } from "../../broker/job.ts";
 import { SharedRequests } from "../../broker/shared_requests.ts";
 import { TimeLimits } from "../../broker/time_limits.ts";
 import { Waiting } from "../../broker/waiting.ts";
@@ -20,7 +20,7 @@ interface Asked {
 }
 
 function clientOf(number: number): Client<string> {
-  return newClient<string>(number, new Uint8Array(18));
+  return newPeer<string>(number, new Uint8Array(18)).home;
 }
 
 function requestOf(asked: Asked) {

@@ -1,0 +1,168 @@
+/**
+ * What clients ask comes in here: finds the service, and sees whether the client may ask it, whether the request can
+ * be served, and whether it was answered before. All else is the service's.
+ *
+ * @module
+ */
+
+import { type Client, clientIn, clientsOf, type Peer } from "../broker/job.ts";
+import { newCounters } from "../broker/counters.ts";
+import { readClient } from "../wire/job.ts";
+import { Code } from "../wire/request.ts";
+import { type Body, type BodyPool, weigh } from "./body.ts";
+import type { EventQueue } from "./event_queue.ts";
+import type { Services } from "./services.ts";
+import type { ClientRequest, Source } from "./source.ts";
+import type { Unit } from "./unit.ts";
+
+/** What a `Reception` works with. */
+export interface ReceptionGround {
+  services: Services;
+  source: Source;
+  bodies: BodyPool;
+  events: EventQueue;
+  /** Whether there is an access log. */
+  visits: boolean;
+}
+
+/** What requests of a client that does not read its replies are answered. */
+const STALLED = "The client does not take its replies";
+const NO_PLAIN_SERVICE = "The server has no service without a name, and the request names none";
+
+/** The way of requests to their services. */
+export class Reception {
+  readonly #services: Services;
+  readonly #source: Source;
+  readonly #bodies: BodyPool;
+  readonly #events: EventQueue;
+  readonly #visits: boolean;
+  /** What was asked of no service. */
+  readonly #counters = newCounters();
+
+  /** Has taken nothing in yet. */
+  constructor({ services, source, bodies, events, visits }: ReceptionGround) {
+    this.#services = services;
+    this.#source = source;
+    this.#bodies = bodies;
+    this.#events = events;
+    this.#visits = visits;
+  }
+
+  /** Requests that no service was there for. */
+  get unaddressed(): number {
+    return this.#counters.rejected;
+  }
+
+  /** A client asks something: it is answered as before, refused, or becomes a job. */
+  request(peer: Peer<Body>, request: ClientRequest, now: number): void {
+    const { service } = request;
+    const unit = service === "" ? this.#services.at(peer.home.service) : this.#named(peer, service);
+    if (unit === undefined) return this.#turnAway(request, now);
+    if (peer.home.service !== unit.number) request.client = clientIn(peer, unit.number);
+    this.#take(unit, peer, request, now);
+  }
+
+  /** The service that a request names; undefined: it is not to be had where the request came in. */
+  #named({ bound }: Peer<Body>, name: string): Unit | undefined {
+    const unit = this.#services.named(name);
+    return bound === undefined || bound === unit?.number ? unit : undefined;
+  }
+
+  #take(unit: Unit, peer: Peer<Body>, request: ClientRequest, now: number): void {
+    const { broker, replies } = unit;
+    const { body, bytes, excess, fault } = request;
+    // A key belongs to its user: nobody gets another user's answer.
+    if (request.key !== "") request.key = `${peer.user}\0${request.key}`;
+    request.requestTimeout = broker.timeLimit(request.requestTimeout);
+    request.bytes = weigh(bytes, body.frames - 1);
+    if (fault !== "") {
+      broker.reject({ ...request, bytes: 0 }, Code.badRequest, fault);
+    } else if (!unit.admits(peer.user)) {
+      broker.reject({ ...request, bytes: 0 }, Code.forbidden, notAllowed(peer, unit));
+    } else if (excess !== undefined) {
+      broker.reject({ ...request, bytes: 0 }, Code.tooLarge, excess);
+    } else if (this.#source.isStalled(peer, now)) {
+      // The requests that it has waiting would be run for nothing, too.
+      this.stalled(peer);
+      broker.refuse({ ...request, key: "" }, STALLED);
+    } else if (request.key === "" || !replies.sendKept(request, now)) {
+      // If an earlier job of the same key answers this request too, its body is not needed.
+      const taken = broker.submit(request);
+      if (taken.request.body !== body) this.#bodies.release(body);
+      else unit.book?.arrived(taken, bytes, now);
+    }
+  }
+
+  /** Answers a request for which there is no service. */
+  #turnAway(request: ClientRequest, now: number): void {
+    const { client, body, bytes, service, fault } = request;
+    this.#counters.requests++;
+    this.#counters.rejected++;
+    const code = fault === "" ? Code.notFound : Code.badRequest;
+    const message = fault !== "" ? fault : service === "" ? NO_PLAIN_SERVICE : noService(service);
+    if (this.#visits) this.#tellVisit(client, service, code, { in: bytes, out: message.length });
+    this.#source.replyError(request, code, 0, message, now);
+    this.#bodies.release(body);
+  }
+
+  #tellVisit(
+    { peer }: Client<Body>,
+    service: string,
+    code: number,
+    bytes: { in: number; out: number },
+  ): void {
+    this.#events.addVisit({
+      job: undefined,
+      service,
+      client: readClient(peer.header),
+      code,
+      attempt: undefined,
+      queued: 0,
+      handler: undefined,
+      total: 0,
+      ...bytes,
+      shared: undefined,
+    });
+  }
+
+  /** A client takes a request back. */
+  cancel(
+    peer: Peer<Body>,
+    requestId: number,
+    envelope: ClientRequest["envelope"],
+    now: number,
+  ): void {
+    for (const client of clientsOf(peer)) {
+      const unit = this.#services.at(client.service);
+      const job = unit?.broker.cancel(client, requestId, envelope, now);
+      if (job !== undefined) unit?.dispatcher.cancel(job);
+    }
+  }
+
+  /** A client has left. */
+  gone(peer: Peer<Body>, now: number): void {
+    peer.connected = false;
+    for (const client of clientsOf(peer)) {
+      const unit = this.#services.at(client.service);
+      for (const job of unit?.broker.disconnect(client, now) ?? []) unit?.dispatcher.cancel(job);
+    }
+  }
+
+  /** A client takes no replies: what it has waiting would be run for nothing. */
+  stalled(peer: Peer<Body>): void {
+    for (const client of clientsOf(peer)) {
+      this.#services.at(client.service)?.broker.refuseWaiting(client, STALLED);
+    }
+  }
+}
+
+function noService(name: string): string {
+  return `The server has no service ${JSON.stringify(name)}`;
+}
+
+function notAllowed({ user }: Peer<Body>, { name }: Unit): string {
+  const service = name === ""
+    ? "the service without a name"
+    : `the service ${JSON.stringify(name)}`;
+  return `The user ${JSON.stringify(user)} may not ask ${service}`;
+}

@@ -1,0 +1,179 @@
+/**
+ * The services of a server, by their names and by their numbers, and what is to be known of all of them together.
+ * Decides nothing about jobs.
+ *
+ * @module
+ */
+
+import { type BrokerCounters, newCounters } from "../broker/counters.ts";
+import { NAMELESS } from "../broker/job.ts";
+import type { Look, ServiceLook, ServiceSetup } from "./messages.ts";
+import { Unit, type UnitGround } from "./unit.ts";
+
+/** What a look has of all services together. */
+export type ServicesLook = Omit<ServiceLook, "counters"> & Pick<Look, "services"> & {
+  counters: BrokerCounters;
+};
+
+/** The services. */
+export class Services {
+  readonly #ground: UnitGround;
+  /** All of them, in the order in which they came. */
+  readonly #all: Unit[] = [];
+  readonly #byName = new Map<string, Unit>();
+  /** By their numbers; what has asked one that is gone waits for nothing, and so its number can be used again. */
+  readonly #byNumber: (Unit | undefined)[] = [];
+  /** What services that are gone have counted. */
+  readonly #former = newCounters();
+
+  /** Has none yet. */
+  constructor(ground: UnitGround) {
+    this.#ground = ground;
+  }
+
+  /** All of them. */
+  get all(): readonly Unit[] {
+    return this.#all;
+  }
+
+  /**
+   * Adds a service.
+   *
+   * @throws {RangeError} when there is one of this name.
+   */
+  add(setup: Omit<ServiceSetup, "frontend">): Unit {
+    const { name } = setup;
+    if (this.#byName.has(name)) {
+      throw new RangeError(`Cannot add the service ${JSON.stringify(name)}: there is one already`);
+    }
+    const unit = new Unit(setup, this.#numberFor(name), this.#ground);
+    this.#all.push(unit);
+    this.#byName.set(name, unit);
+    this.#byNumber[unit.number] = unit;
+    return unit;
+  }
+
+  /** A number that no service has; one of them is only for the service without a name. */
+  #numberFor(name: string): number {
+    if (name === "") return NAMELESS;
+    const free = this.#byNumber.indexOf(undefined, NAMELESS + 1);
+    return free > 0 ? free : Math.max(NAMELESS + 1, this.#byNumber.length);
+  }
+
+  /**
+   * Takes a service out: it has no workers.
+   *
+   * @throws {RangeError} when it has jobs.
+   */
+  remove(unit: Unit): void {
+    const { name, number, broker } = unit;
+    if (!broker.idle) {
+      throw new RangeError(`Cannot remove the service ${JSON.stringify(name)}: it has jobs`);
+    }
+    this.#all.splice(this.#all.indexOf(unit), 1);
+    this.#byName.delete(name);
+    this.#byNumber[number] = undefined;
+    addCounters(this.#former, broker.counters);
+  }
+
+  /** The service of a name. */
+  named(name: string): Unit | undefined {
+    return this.#byName.get(name);
+  }
+
+  /** The service that has a number. */
+  at(number: number): Unit | undefined {
+    return this.#byNumber[number];
+  }
+
+  /** The service of a client, a worker or the like, which is there as long as they are. */
+  of({ service }: { readonly service: number }): Unit {
+    const unit = this.#byNumber[service];
+    if (unit === undefined) throw new RangeError(`There is no service with number ${service}`);
+    return unit;
+  }
+
+  /** Whether nothing is to be read: there is one service, and its queue is full. */
+  get isBlocked(): boolean {
+    const [first] = this.#all;
+    return this.#all.length === 1 && first !== undefined && first.broker.blocked;
+  }
+
+  /** Jobs that wait for a worker. */
+  get queued(): number {
+    return this.#sum(({ queued }) => queued);
+  }
+
+  /** Their bytes. */
+  get queuedBytes(): number {
+    return this.#sum(({ queuedBytes }) => queuedBytes);
+  }
+
+  /** Jobs that workers have. */
+  get running(): number {
+    return this.#sum(({ assigned }) => assigned);
+  }
+
+  /** Answers of workers that had no valid code. */
+  get invalidReplies(): number {
+    return this.#all.reduce((sum, { replies }) => sum + replies.replaced, 0);
+  }
+
+  /** What was counted since the start, all services together. */
+  get counters(): BrokerCounters {
+    const counters = { ...this.#former };
+    for (const { broker } of this.#all) addCounters(counters, broker.counters);
+    return counters;
+  }
+
+  /** How things are. */
+  look(): ServicesLook {
+    const services = new Map(this.#all.map((unit) => [unit.name, unit.look()]));
+    const looks = [...services.values()];
+    return {
+      queued: this.queued,
+      queuedBytes: this.queuedBytes,
+      running: this.running,
+      lastJobAt: looks.reduce((last, { lastJobAt }) => Math.max(last, lastJobAt), 0),
+      serviceTime: meanOf(looks),
+      services,
+      counters: this.counters,
+    };
+  }
+
+  #sum(of: (broker: Unit["broker"]) => number): number {
+    let sum = 0;
+    for (const { broker } of this.#all) sum += of(broker);
+    return sum;
+  }
+}
+
+function addCounters(to: BrokerCounters, from: BrokerCounters): void {
+  to.requests += from.requests;
+  to.answered += from.answered;
+  to.failed += from.failed;
+  to.refused += from.refused;
+  to.rejected += from.rejected;
+  to.expired += from.expired;
+  to.abandoned += from.abandoned;
+  to.returned += from.returned;
+  to.lost += from.lost;
+  to.overran += from.overran;
+  to.displaced += from.displaced;
+  to.cancelled += from.cancelled;
+  to.joined += from.joined;
+  to.cached += from.cached;
+  to.strayReplies += from.strayReplies;
+}
+
+/** What handlers take, ms: each service counts by the jobs that it has answered; undefined: none has. */
+function meanOf(looks: readonly ServiceLook[]): number | undefined {
+  let sum = 0;
+  let jobs = 0;
+  for (const { serviceTime, counters: { answered } } of looks) {
+    if (serviceTime === undefined || answered === 0) continue;
+    sum += serviceTime * answered;
+    jobs += answered;
+  }
+  return jobs === 0 ? undefined : sum / jobs;
+}

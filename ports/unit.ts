@@ -1,0 +1,88 @@
+/**
+ * What one service has in the loop: a broker with its queue, the ways of its jobs and of its answers, and who may ask
+ * it. The sockets are all services'.
+ *
+ * @module
+ */
+
+import { Broker } from "../broker.ts";
+import type { JobNumbers } from "../broker/job_records.ts";
+import { OrderWatch } from "../broker/order.ts";
+import { AccessBook } from "./access_book.ts";
+import type { Body, BodyPool } from "./body.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import type { EventQueue } from "./event_queue.ts";
+import type { Lane } from "./lane.ts";
+import type { LoopLimits, ServiceLook, ServiceSetup } from "./messages.ts";
+import { Replies } from "./replies.ts";
+import type { Source } from "./source.ts";
+
+/** What all services share. */
+export interface UnitGround {
+  source: Source;
+  lane: Lane;
+  bodies: BodyPool;
+  events: EventQueue;
+  numbers: JobNumbers;
+  /** Whether there is an access log. */
+  visits: boolean;
+  /** Whether it is told why jobs went to their workers. */
+  traces: boolean;
+}
+
+/** A service in the loop. */
+export class Unit {
+  /** "": the service without a name. */
+  readonly name: string;
+  /** What its clients and workers know it by. */
+  readonly number: number;
+  readonly broker: Broker<Body>;
+  readonly replies: Replies;
+  readonly dispatcher: Dispatcher;
+  /** Undefined where there is no access log. */
+  readonly book: AccessBook | undefined;
+  /** Watches its workers, where each runs one job at a time. */
+  readonly order = new OrderWatch<Body>();
+  readonly #users: ReadonlySet<string> | undefined;
+  #limits: LoopLimits;
+
+  /** Has no worker yet. */
+  constructor(setup: Omit<ServiceSetup, "frontend">, number: number, ground: UnitGround) {
+    const { name, limits, users } = setup;
+    const { source, lane, bodies, events, numbers, visits, traces } = ground;
+    this.name = name;
+    this.number = number;
+    this.#limits = limits;
+    this.#users = users && new Set(users);
+    const book = visits ? new AccessBook(name, (visit) => events.addVisit(visit)) : undefined;
+    this.book = book;
+    const broker = this.broker = new Broker<Body>(limits, { service: number, numbers });
+    this.dispatcher = new Dispatcher(name, broker, lane, events, { book, traces });
+    this.replies = new Replies({ name, broker, source, bodies, events, book });
+    this.replies.configure(limits);
+  }
+
+  /** The limits of now. */
+  get limits(): LoopLimits {
+    return this.#limits;
+  }
+
+  /** Works by other limits from now on. */
+  configure(limits: LoopLimits): void {
+    this.#limits = limits;
+    this.broker.configure(limits);
+    this.replies.configure(limits);
+  }
+
+  /** Whether a user may ask it. */
+  admits(user: string): boolean {
+    return this.#users === undefined || this.#users.has(user);
+  }
+
+  /** How things are. */
+  look(): ServiceLook {
+    const { queued, queuedBytes, assigned: running, lastJobAt, times, counters } = this.broker;
+    const serviceTime = times.mean;
+    return { queued, queuedBytes, running, lastJobAt, serviceTime, counters: { ...counters } };
+  }
+}
