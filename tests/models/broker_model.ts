@@ -421,8 +421,9 @@ class BrokerModel {
       const at = this.#deaths.includes(death) ? death.at : this.#now;
       if (end === "outside") this.#kills.push({ worker: death.worker, at });
       this.#broker.processEnded(death.worker, undefined, end, this.#now);
+      // What one of them says may settle some deaths and not others.
+      this.#judgeDeaths();
     }
-    this.#judgeDeaths();
   }
 
   /** What is to be known of deaths now, by the rules of broker/inquest.ts. */
