@@ -38,7 +38,7 @@ interface Bound {
 export const LISTENER_TOKENS = 2 ** 30;
 /** Connections that are accepted in a turn. */
 const ACCEPTS = 64;
-/** While the system has no descriptor left, nobody is accepted for this long, ms. */
+/** While the system has no descriptor left, nobody is accepted for this long unless one is closed here, ms. */
 const EXHAUSTED_MS = 100;
 /** Probes of a silent host that may go unanswered, in as much time again as it was silent. */
 const PROBES = 3;
@@ -110,6 +110,11 @@ export class Listeners {
     this.#events.exhausted();
     this.#exhaustedUntil = now + EXHAUSTED_MS;
     this.#listen(0);
+  }
+
+  /** A descriptor was closed: somebody can be accepted again, if nobody could. */
+  freed(): void {
+    if (this.#exhaustedUntil !== -Infinity) this.#exhaustedUntil = 0;
   }
 
   /** Accepts again once it is time; returns ms until then. */

@@ -301,6 +301,7 @@ export class Router<T> implements Pollable {
     this.#epoll.remove(fd);
     if (connection.isWatched) this.#writable.remove(fd);
     this.#streams.close(fd);
+    this.#listeners.freed();
   }
 
   // ---- what comes ----

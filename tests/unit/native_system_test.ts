@@ -66,7 +66,7 @@ Deno.test(
     using front = new NativeFront({}, "tcp://127.0.0.1:0", libc);
     const { fd } = front.source.port;
     libc.isShort = false;
-    using before = await front.during(RawPeer.connect(front.endpoint));
+    const before = await front.during(RawPeer.connect(front.endpoint));
     libc.isShort = true;
     const waiting = await Promise.all([1, 2, 3].map(() => RawPeer.dial(front.endpoint)));
     await until("they wait", () => isReady(fd));
@@ -91,16 +91,23 @@ Deno.test(
     front.source.flush(front.now);
     assert.equal(await before.messageText().then((frames) => frames.at(-1)), "answer");
     assert.equal(libc.asked, 1);
-    // Asked again after a while, once.
+    // Asked again as soon as a connection was closed, and after a while, once each.
+    before[Symbol.dispose]();
+    await until("it is closed, and those who wait are asked in", () => {
+      front.later = 1e6 - performance.now();
+      front.turn();
+      return libc.asked === 2;
+    });
+    assert.equal(isReady(fd), false);
     front.later += 150;
     front.turn();
     front.turn();
-    assert.deepEqual([libc.asked, isReady(fd)], [2, false]);
+    assert.deepEqual([libc.asked, isReady(fd)], [3, false]);
     libc.isShort = false;
     front.later += 150;
     front.turn();
     front.turn();
-    assert.equal(front.source.connections(), 4);
+    assert.equal(front.source.connections(), 3);
     for (const peer of waiting) {
       await front.during(peer.shakeHands());
       peer[Symbol.dispose]();
