@@ -20,15 +20,16 @@
 import { setImmediate } from "node:timers";
 import type { Answer } from "./client/answer.ts";
 import { Bodies, type RequestBody } from "./client/bodies.ts";
-import { checkOptions, checkRequestOptions, type Settings } from "./client/checks.ts";
+import { checkOptions, checkRequestOptions, checkService, type Settings } from "./client/checks.ts";
 import { Connections } from "./client/connections.ts";
 import { readKeys } from "./client/keys.ts";
 import { LazyPirate } from "./client/lazy_pirate.ts";
+import { NamedService } from "./client/named_service.ts";
 import { NativeTransport } from "./client/native_transport.ts";
 import type { ClientOptions, RequestOptions } from "./client/options.ts";
 import { AbandonedError, parseDetails, Reply, ReplyError } from "./client/reply.ts";
 import type { Link, Repetition, Step, Terms } from "./client/steps.ts";
-import { type Connection, describeState, reasonOf } from "./client/transport.ts";
+import { type Connection, describeState, NOT_SAID, reasonOf } from "./client/transport.ts";
 import { ZmqTransport } from "./client/zmq_transport.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { readVariable } from "./system/variables.ts";
@@ -43,6 +44,7 @@ export type {
   Retry,
   RetryReason,
 } from "./client/options.ts";
+export { NamedService } from "./client/named_service.ts";
 export { AbandonedError, Reply, ReplyError } from "./client/reply.ts";
 
 const encoder = new TextEncoder();
@@ -143,6 +145,23 @@ export class Client {
       this.#refuseSecondPlain();
       this.#add({ frames, resolve, reject }, terms, options.signal);
     });
+  }
+
+  /**
+   * A service of the server, to be asked by its methods.
+   *
+   * @param name 1 to 64 characters of A–Z, a–z, 0–9, `.`, `_` and `-`.
+   * @throws {TypeError | RangeError} when it can't be a service's name, or the client is plain.
+   *
+   * @example
+   * ```ts
+   * const mail = client.service("mail");
+   * await mail.request("hello", { timeout: 500 });
+   * ```
+   */
+  service(name: string): NamedService {
+    checkService(name, this.#settings);
+    return new NamedService(this, name);
   }
 
   /**
@@ -301,12 +320,18 @@ export class Client {
     this.#connections.get(link)?.cancel(id);
   }
 
-  #giveUp({ item, tries, timeout, link, refused }: Step<Ask> & { do: "giveUp" }): void {
+  #giveUp(
+    { item, tries, timeout, link, refused, needsFields }: Step<Ask> & { do: "giveUp" },
+  ): void {
     const refusal = refused ? this.#refusals.get(item) : undefined;
     if (refusal !== undefined) return item.reject(refusal);
     const state = this.#connections.stateOf(link);
     const endpoint = this.#settings.endpoints.join(", ");
-    const detail = describeState(state, this.#hasKeys, this.#connections.get(link)?.said);
+    const connection = this.#connections.get(link);
+    const isOpenQuestion = needsFields && state === "connected" && connection?.isAsking === true;
+    const detail = isOpenQuestion
+      ? NOT_SAID
+      : describeState(state, this.#hasKeys, connection?.said);
     item.reject(new AbandonedError(endpoint, tries, timeout, reasonOf(state), detail));
   }
 

@@ -46,6 +46,8 @@ Server:
                            always libzmq's [native]
 
 Request:
+  -s, --service NAME       service that is asked [the one without a name, or the
+                           one that the endpoint belongs to]
       --data TEXT          text of the request
   -t, --timeout TIME       time that one try waits for its answer [10s]
   -r, --retries N          number of tries after an unanswered first one [2]
@@ -94,6 +96,7 @@ const TEXTS = [
   "retries",
   "identity",
   "key",
+  "service",
   "request-timeout",
   "data",
   "curve-server-key",
@@ -107,6 +110,7 @@ const LETTERS = {
   retries: "r",
   identity: "i",
   key: "k",
+  service: "s",
   quiet: "q",
   help: "h",
   version: "V",
@@ -173,6 +177,7 @@ function readCommand(args: string[]): Command {
     },
     request: {
       key: option("key"),
+      service: option("service"),
       requestTimeout: readDuration("--request-timeout", option("request-timeout")),
     },
     text: option("data"),

@@ -8,6 +8,7 @@ import { complaint, unknownOption, wrongValue } from "../options/errors.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { canConnect, ENDPOINT_RULE } from "../wire/endpoint.ts";
 import { MAX_KEY_BYTES } from "../wire/request_header.ts";
+import { isServiceName, SERVICE_NAME_RULE } from "../wire/service_name.ts";
 import { CHARACTER_BYTES } from "./bodies.ts";
 import type { Terms } from "./steps.ts";
 import type { ClientOptions, CurveOptions, RequestOptions, Retry } from "./options.ts";
@@ -46,7 +47,7 @@ const CLIENT_OPTIONS = [
   "transport",
 ];
 const CURVE_OPTIONS = ["serverKey", "keyFile"];
-const REQUEST_OPTIONS = ["signal", "timeout", "retries", "requestTimeout", "key"];
+const REQUEST_OPTIONS = ["signal", "timeout", "retries", "requestTimeout", "key", "service"];
 
 /** What is not done because of a wrong option. */
 type Purpose = "make a client" | "send a request";
@@ -121,13 +122,28 @@ function checkCurve(curve: CurveOptions): void {
 export function checkRequestOptions(options: RequestOptions, defaults: Settings): Terms {
   refuseUnknown(options, REQUEST_OPTIONS);
   const { signal, timeout = defaults.timeout, retries = defaults.retries } = options;
-  const { requestTimeout = 0, key = "" } = options;
+  const { requestTimeout = 0, key = "", service } = options;
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw wrong("send a request", "signal", "an AbortSignal", signal, false);
   }
   checkTries("send a request", { timeout, retries });
   checkHeaded({ requestTimeout, key }, defaults);
-  return { timeout, retries, requestTimeout, key };
+  if (service !== undefined) checkService(service, defaults);
+  const fields = service === undefined ? undefined : { service };
+  return { timeout, retries, requestTimeout, key, fields };
+}
+
+/**
+ * Checks the name of a service.
+ *
+ * @throws {TypeError | RangeError} when it can't be one, or the client is plain.
+ */
+export function checkService(service: string, { plain }: Settings): void {
+  const hasType = typeof service === "string";
+  if (!hasType || !isServiceName(service)) {
+    throw wrong("send a request", "service", SERVICE_NAME_RULE, service, hasType);
+  }
+  if (plain) throw new TypeError('Cannot send a request: a plain client has no "service"');
 }
 
 /** Checks what only a request with a header can say. */

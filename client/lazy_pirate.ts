@@ -50,13 +50,14 @@ export class LazyPirate<T> {
   /** Takes a request in. */
   add(item: T, terms: Terms, now: number): Pending<T> {
     const link = this.#links.next(now);
-    const { timeout, retries, requestTimeout, key } = terms;
+    const { timeout, retries, requestTimeout, key, fields } = terms;
     const request: Pending<T> = {
       item,
       timeout,
       retries,
       requestTimeout,
       key,
+      fields,
       id: 0,
       tries: 1,
       startedAt: now,
@@ -248,7 +249,8 @@ export class LazyPirate<T> {
     const refused = request.resendAt !== Infinity;
     if (tries > retries) {
       this.#leaveFormer(request);
-      this.#steps.push({ do: "giveUp", item, tries, timeout, link, refused });
+      const needsFields = request.fields !== undefined;
+      this.#steps.push({ do: "giveUp", item, tries, timeout, link, refused, needsFields });
       return;
     }
     if (!refused) this.#steps.push(repetition(request, "unanswered"));
@@ -268,9 +270,9 @@ export class LazyPirate<T> {
     this.#requests.set(request.id, request);
     link.requests.add(request);
     this.#expect(request);
-    const { id, item, key, requestTimeout } = request;
+    const { id, item, key, fields, requestTimeout } = request;
     const timeout = deadline(request) - now;
-    this.#steps.push({ do: "send", link, id, timeout, requestTimeout, key, item });
+    this.#steps.push({ do: "send", link, id, timeout, requestTimeout, key, fields, item });
   }
 
   #remove(request: Pending<T>): void {

@@ -6,18 +6,16 @@
  */
 
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
-import { buildRequestHeader, type HeaderWords, MAX_HEADER_BYTES } from "../wire/request_header.ts";
+import { buildRequestHeader, MAX_HEADER_BYTES, VERSION_QUESTION } from "../wire/request_header.ts";
 import type { Library } from "../zmq/library.ts";
 import { type Message, MessagePool } from "../zmq/message.ts";
 import type { Socket } from "../zmq/socket.ts";
 import { Answer } from "./answer.ts";
 import { RequestHeaders } from "./request_headers.ts";
+import type { Sending } from "./transport.ts";
 
 /** Room for the longest header. */
 const CONTROL_BYTES = MAX_HEADER_BYTES;
-
-/** What a request's header says; each sending has an id of its own. */
-export type RequestTerms = Omit<HeaderWords, "type">;
 
 /** Writes requests to sockets. */
 export class RequestWriter {
@@ -29,22 +27,40 @@ export class RequestWriter {
     this.#plain = plain;
   }
 
-  /** Sends `[header] [""] [body…]`; plain, `[""] [body…]`. */
-  send(socket: Socket, terms: RequestTerms, body: readonly Uint8Array<ArrayBuffer>[]): void {
-    if (!this.#plain) socket.sendMore(this.#headers.of(terms));
-    socket.sendMore(EMPTY_FRAME);
+  /** Sends `[header] [""] [body…]`; plain, `[""] [body…]`. False: there is no connection. */
+  send(socket: Socket, request: Sending): boolean {
+    const body = request.item.frames;
+    if (this.#plain) {
+      if (socket.sendMore(EMPTY_FRAME) !== "sent") return false;
+    } else {
+      if (socket.sendMore(this.#headers.of(request)) !== "sent") return false;
+      // A message that has begun is sent to its end: libzmq drops what is behind the end of its connection.
+      socket.sendMore(EMPTY_FRAME);
+    }
     const last = body.length - 1;
     body.forEach((frame, index) => {
       if (index < last) socket.sendMore(frame);
       else socket.sendLast(frame);
     });
+    return true;
   }
 
-  /** Takes a request back. */
-  cancel(socket: Socket, id: number): void {
-    socket.sendMore(buildRequestHeader({ type: "cancel", id }));
+  /** Takes a request back: `[header] [""] [""]`. False: there is no connection. */
+  cancel(socket: Socket, id: number): boolean {
+    return this.#say(socket, id, EMPTY_FRAME);
+  }
+
+  /** Asks which version of the header the server knows: `[header] [""] ["version?"]`. */
+  ask(socket: Socket, id: number): boolean {
+    return this.#say(socket, id, VERSION_QUESTION);
+  }
+
+  #say(socket: Socket, id: number, body: Uint8Array<ArrayBuffer>): boolean {
+    const header = buildRequestHeader({ type: "cancel", id });
+    if (socket.sendMore(header) !== "sent") return false;
     socket.sendMore(EMPTY_FRAME);
-    socket.sendLast(EMPTY_FRAME);
+    socket.sendLast(body);
+    return true;
   }
 }
 

@@ -124,6 +124,10 @@ export class NativeConnection implements Connection, Watched {
     this.#isStirred = true;
   }
 
+  get isAsking(): boolean {
+    return this.#outbox.isAsking;
+  }
+
   isReadable(): boolean {
     return this.#phase === "open" && this.#isStirred;
   }
@@ -245,7 +249,8 @@ export class NativeConnection implements Connection, Watched {
     for (;;) {
       if (this.#phase === "open") {
         const read = this.#inbox.read();
-        if (read === "answer" || read === "noise") return read;
+        if (read === "answer") return this.#outbox.learn(this.#inbox.answer) ? "noise" : read;
+        if (read === "noise") return read;
         if (read === "command") this.#obey();
         else if (read === "broken") this.#lose(performance.now());
         else if (!this.#receive()) return "nothing";

@@ -117,4 +117,11 @@ export interface RequestOptions {
    * @default {none: each request is run by itself}
    */
   key?: string;
+  /**
+   * The service that is asked, by its name: 1 to 64 characters of A–Z, a–z, 0–9, `.`, `_` and `-`. The
+   * server must know services: one of version 0.4 or older never gets the request.
+   *
+   * @default {none: the service without a name, or the one that the endpoint belongs to}
+   */
+  service?: string;
 }

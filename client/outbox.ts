@@ -7,22 +7,17 @@
 
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { Outgoing, type Sink } from "../wire/outgoing.ts";
-import { buildRequestHeader, type HeaderWords, MAX_HEADER_BYTES } from "../wire/request_header.ts";
+import { buildRequestHeader, MAX_HEADER_BYTES, VERSION_QUESTION } from "../wire/request_header.ts";
 import { FrameFlag, headBytes, MAX_HEAD_BYTES, SHORT_HEAD_BYTES, writeHead } from "../wire/zmtp.ts";
-import { RequestHeaders } from "./request_headers.ts";
+import type { Answer } from "./answer.ts";
+import { FieldGate, isForAll, isForSome, type Message, type Word } from "./field_gate.ts";
+import { buildHeader, RequestHeaders } from "./request_headers.ts";
 import type { Sending } from "./transport.ts";
-
-/** A request is taken back. */
-interface Cancellation {
-  readonly cancels: number;
-}
 
 /** So many bytes of the connection itself were written. */
 interface Remark {
   readonly bytes: number;
 }
-
-type Message = Sending | Cancellation;
 
 /** So much is written at a time, bytes: the system takes about as much at once. */
 const BATCH_BYTES = 49_152;
@@ -41,6 +36,7 @@ export class Outbox {
   /** Those that were written, and that the system may not have taken. */
   #written: (Message | Remark)[] = [];
   readonly #headers = new RequestHeaders();
+  readonly #gate = new FieldGate();
 
   /** `plain`: requests go without a header, as a REQ socket's. */
   constructor({ plain }: { plain: boolean }) {
@@ -54,12 +50,30 @@ export class Outbox {
 
   /** Takes a request: `[header] [""] [body…]`; plain, `[""] [body…]`. */
   add(request: Sending): void {
-    this.#waiting.push(request);
+    if (request.fields === undefined || this.#gate.isOpen) this.#waiting.push(request);
+    else this.#ask(this.#gate.hold(request));
   }
 
   /** Takes a request back: `[header] [""] [""]`. */
   cancel(id: number): void {
-    this.#waiting.push({ cancels: id });
+    if (!this.#gate.withdraw(id)) this.#waiting.push({ cancels: id });
+  }
+
+  /** Whether requests wait until the server has said that it knows their headers' fields. */
+  get isAsking(): boolean {
+    return this.#gate.holds;
+  }
+
+  /** Takes in what the server says of itself; false: the answer is to a request. */
+  learn(answer: Answer): boolean {
+    const ready = this.#gate.learn(answer);
+    if (ready !== undefined) { for (const request of ready) this.#waiting.push(request); }
+    return ready !== undefined;
+  }
+
+  /** Asks: `[header] [""] ["version?"]`. */
+  #ask(question: number | undefined): void {
+    if (question !== undefined) this.#waiting.push({ asks: question });
   }
 
   /** Writes bytes of the connection itself ahead of what waits. */
@@ -87,18 +101,25 @@ export class Outbox {
     return true;
   }
 
-  /** The connection has ended: what was not taken whole is sent over the next one. */
+  /**
+   * The connection has ended: what was not taken whole is sent over the next one, with fields only once that server
+   * has said that it knows them, too.
+   */
   startAnew(): void {
-    let rest = this.#outgoing.size;
-    let kept = this.#written.length;
-    while (kept > 0 && rest > 0) rest -= this.#sizeOf(this.#written[--kept]);
-    const untaken = this.#written.slice(kept).filter((message): message is Message =>
-      !("bytes" in message)
-    );
-    this.#waiting = [...untaken, ...this.#waiting.slice(this.#next)];
+    const unsent = [...this.#untaken(), ...this.#waiting.slice(this.#next)];
+    this.#waiting = unsent.filter((message) => "cancels" in message || isForAll(message));
     this.#written = [];
     this.#next = 0;
     this.#outgoing.drop();
+    this.#ask(this.#gate.startAnew(unsent.filter(isForSome)));
+  }
+
+  /** What was written, and not taken whole. */
+  #untaken(): Message[] {
+    let rest = this.#outgoing.size;
+    let kept = this.#written.length;
+    while (kept > 0 && rest > 0) rest -= this.#sizeOf(this.#written[--kept]);
+    return this.#written.slice(kept).filter((message): message is Message => !("bytes" in message));
   }
 
   #writeSome(): void {
@@ -106,14 +127,15 @@ export class Outbox {
       const message = this.#waiting[this.#next++];
       if (message === undefined) continue;
       this.#written.push(message);
-      if ("cancels" in message) this.#writeCancel(message.cancels);
-      else this.#writeRequest(message);
+      if ("item" in message) this.#writeRequest(message);
+      else this.#writeWord(message);
     }
   }
 
-  #writeCancel(id: number): void {
-    this.#writeStart(buildRequestHeader(withdrawalOf(id)));
-    this.#writeFrame(EMPTY_FRAME, 0);
+  /** Writes what is said of a request, or asked of the server. */
+  #writeWord(word: Word): void {
+    this.#writeStart(headerOf(word));
+    this.#writeFrame(bodyOf(word), 0);
   }
 
   #writeRequest(request: Sending): void {
@@ -153,17 +175,19 @@ export class Outbox {
   #sizeOf(message: Message | Remark | undefined): number {
     if (message === undefined) return 0;
     if ("bytes" in message) return message.bytes;
-    const isRequest = "item" in message;
-    const header = this.#plain
-      ? 0
-      : buildRequestHeader(isRequest ? message : withdrawalOf(message.cancels)).length;
+    const header = this.#plain ? 0 : headerOf(message).length;
     const start = (header > 0 ? headBytes(header) + header : 0) + SHORT_HEAD_BYTES;
-    if (!isRequest) return start + SHORT_HEAD_BYTES;
-    const { frames } = message.item;
+    const frames = "item" in message ? message.item.frames : [bodyOf(message)];
     return frames.reduce((sum, { length }) => sum + headBytes(length) + length, start);
   }
 }
 
-function withdrawalOf(id: number): HeaderWords {
-  return { type: "cancel", id };
+function headerOf(message: Message): Uint8Array<ArrayBuffer> {
+  if ("item" in message) return buildHeader(message);
+  const id = "asks" in message ? message.asks : message.cancels;
+  return buildRequestHeader({ type: "cancel", id });
+}
+
+function bodyOf(word: Word): Uint8Array<ArrayBuffer> {
+  return "asks" in word ? VERSION_QUESTION : EMPTY_FRAME;
 }

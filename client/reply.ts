@@ -41,8 +41,8 @@ export class ReplyError extends Error {
   /** Always "ReplyError". */
   override readonly name = "ReplyError";
   /**
-   * What went wrong, in HTTP's numbers: 400 bad request, 403 not allowed, 408 not started before the
-   * deadline, 413 too large, 499 cancelled, 500 the handler failed, 502 workers died while they ran it,
+   * What went wrong, in HTTP's numbers: 400 bad request, 403 not allowed, 404 no such service, 408 not
+   * started before the deadline, 413 too large, 499 cancelled, 500 the handler failed, 502 workers died while they ran it,
    * 503 the server is full or shutting down, 504 the handler took too long, or a number from 400 to 599
    * that the handler chose.
    */

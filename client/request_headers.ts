@@ -4,13 +4,8 @@
  * @module
  */
 
-import {
-  buildRequestHeader,
-  HEADER_BYTES,
-  type HeaderWords,
-  needsFields,
-  writeRequestHeader,
-} from "../wire/request_header.ts";
+import { buildRequestHeader, HEADER_BYTES, writeRequestHeader } from "../wire/request_header.ts";
+import type { RequestWords } from "./transport.ts";
 
 /** Writes headers, most of them into the same memory. */
 export class RequestHeaders {
@@ -18,10 +13,15 @@ export class RequestHeaders {
   readonly #view = new DataView(this.#bytes.buffer);
 
   /** A request's header: good until the next one is made. */
-  of(words: Omit<HeaderWords, "type">): Uint8Array<ArrayBuffer> {
-    const { id, timeout = 0, requestTimeout = 0, key = "" } = words;
-    if (key !== "" || needsFields(words)) return buildRequestHeader(words);
-    writeRequestHeader(this.#view, { id, timeout, requestTimeout });
+  of(words: RequestWords): Uint8Array<ArrayBuffer> {
+    if (words.key !== "" || words.fields !== undefined) return buildHeader(words);
+    writeRequestHeader(this.#view, words);
     return this.#bytes;
   }
+}
+
+/** A request's header, in memory of its own. */
+export function buildHeader({ fields, ...words }: RequestWords): Uint8Array<ArrayBuffer> {
+  const { id, timeout, requestTimeout, key } = words;
+  return buildRequestHeader({ id, timeout, requestTimeout, key, ...fields });
 }

@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { RequestHeader } from "../wire/request_header.ts";
+
 /**
  * A socket's life, as the retry logic sees it.
  *
@@ -30,6 +32,9 @@ export interface Link<T> {
   freshAt: number;
 }
 
+/** What only a server can be asked that knows version 2 of the header. */
+export type Fields = Partial<Pick<RequestHeader, "service">>;
+
 /** What the caller has said about a request. */
 export interface Terms {
   /** How long a try waits, ms. */
@@ -40,6 +45,8 @@ export interface Terms {
   requestTimeout: number;
   /** Tries of the same key join each other at the server; "": each is on its own. */
   key: string;
+  /** What an older server would not understand; undefined: nothing. */
+  fields: Fields | undefined;
 }
 
 /**
@@ -86,6 +93,7 @@ export type Step<T> =
     timeout: number;
     requestTimeout: number;
     key: string;
+    fields: Fields | undefined;
     item: T;
   }
   | Repetition<T>
@@ -98,6 +106,8 @@ export type Step<T> =
     link: Link<T>;
     /** Whether a server's refusal was the last that was heard. */
     refused: boolean;
+    /** Whether only a server that knows fields could be asked. */
+    needsFields: boolean;
   };
 
 /** A request is sent once more, now or in a moment. */

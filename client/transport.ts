@@ -7,9 +7,9 @@
 
 import type { Connector, Transfer } from "../system/libc.ts";
 import type { Pollable } from "../system/poller.ts";
-import type { HeaderWords } from "../wire/request_header.ts";
 import type { Answer } from "./answer.ts";
 import type { AbandonedError } from "./reply.ts";
+import type { Fields } from "./steps.ts";
 
 /**
  * What is known of a connection.
@@ -34,8 +34,20 @@ export const RECONNECT_INTERVAL = 100;
 /** The longest such time, ms. */
 export const RECONNECT_INTERVAL_MAX = 1000;
 
+/** What a request's header says; each sending has a number of its own. */
+export interface RequestWords {
+  readonly id: number;
+  /** How long the client waits, ms. */
+  readonly timeout: number;
+  /** How long the handler may run, ms; 0: as long as the server allows. */
+  readonly requestTimeout: number;
+  readonly key: string;
+  /** Undefined: any server understands it. */
+  readonly fields: Fields | undefined;
+}
+
 /** A request that is sent: what its header says, and its body. */
-export interface Sending extends Omit<HeaderWords, "type"> {
+export interface Sending extends RequestWords {
   readonly item: { readonly frames: readonly Uint8Array<ArrayBuffer>[] };
 }
 
@@ -66,6 +78,8 @@ export interface Connection {
   readonly answer: Answer;
   /** Reads one message, if there is one; "noise" is a message that is not an answer. */
   read(): "answer" | "noise" | "nothing";
+  /** Whether requests wait here until the server has said that it knows what their headers say. */
+  readonly isAsking: boolean;
   /** Reads the news that make a difference to requests. */
   news(): Iterable<"connected" | "disconnected">;
   /** Takes a request, to be sent at the next `tick` or before. Its body must stay as it is. */
@@ -133,6 +147,10 @@ export function reasonOf(state: ConnectionState): AbandonedError["reason"] {
   if (state === "unconnected") return "unconnected";
   return state === "connected" ? "unanswered" : "handshake";
 }
+
+/** What is said of a server that was connected, and from which an answer to the question of its version is waited for. */
+export const NOT_SAID =
+  "it is connected, and has not said that it knows services: it may be an older server";
 
 /**
  * A connection's state as half a sentence, for messages. `hasKeys`: the client has; `said`: what the server has said

@@ -1,6 +1,10 @@
 /**
  * A connection of a client by a socket of libzmq's, and what libzmq says of it.
  *
+ * libzmq connects again by itself. It is told to queue nothing for connections to come (`ZMQ_IMMEDIATE`), and to drop
+ * what it has queued for one that ends: a request whose header has fields must not reach the next server, which may be
+ * older. So what waits for a connection waits here.
+ *
  * @module
  */
 
@@ -9,6 +13,7 @@ import { Option, SocketType } from "../zmq/library.ts";
 import { Monitor } from "../zmq/monitor.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
 import type { Answer } from "./answer.ts";
+import { FieldGate, isForAll, isForSome, type Message } from "./field_gate.ts";
 import type { AnswerReader, RequestWriter } from "./messages.ts";
 import {
   type Connection,
@@ -26,6 +31,9 @@ export interface Frames {
   readonly writer: RequestWriter;
 }
 
+/** How soon libzmq is given again what it has not taken, ms. */
+const RETRY_MS = 10;
+
 /** A socket and the monitor of it. */
 export class ZmqConnection implements Connection {
   readonly endpoint: string;
@@ -35,6 +43,10 @@ export class ZmqConnection implements Connection {
   readonly #monitor: Monitor;
   readonly #frames: Frames;
   #state: ConnectionState = "unconnected";
+  #news: ("connected" | "disconnected")[] = [];
+  readonly #gate = new FieldGate();
+  /** Messages that libzmq was not given. */
+  #waiting: Message[] = [];
 
   /**
    * Opens a socket; `connect` comes next.
@@ -53,6 +65,7 @@ export class ZmqConnection implements Connection {
     }
     this.socket.set(Option.SNDHWM, 0);
     this.socket.set(Option.RCVHWM, 0);
+    this.socket.set(Option.IMMEDIATE, 1);
     this.socket.set(Option.RECONNECT_IVL, RECONNECT_INTERVAL);
     this.socket.set(Option.RECONNECT_IVL_MAX, RECONNECT_INTERVAL_MAX);
     // Not always: libzmq then looks names up as IPv6 only, and localhost as ::1.
@@ -84,32 +97,102 @@ export class ZmqConnection implements Connection {
     return this.socket.readable() || this.#monitor.socket.readable();
   }
 
-  read(): "answer" | "noise" | "nothing" {
-    return this.#frames.reader.read(this.socket);
+  get isAsking(): boolean {
+    return this.#gate.holds;
   }
 
-  *news(): Generator<"connected" | "disconnected"> {
+  read(): "answer" | "noise" | "nothing" {
+    const read = this.#frames.reader.read(this.socket);
+    if (read !== "answer") return read;
+    const ready = this.#gate.learn(this.answer);
+    if (ready === undefined) return "answer";
+    this.#waiting.push(...ready);
+    return "noise";
+  }
+
+  news(): readonly ("connected" | "disconnected")[] {
+    this.#listen();
+    const news = this.#news;
+    if (news.length > 0) this.#news = [];
+    return news;
+  }
+
+  /** Takes in what libzmq says of the connection. */
+  #listen(): void {
     for (let event; (event = this.#monitor.next()) !== undefined;) {
       const before = this.#state;
       this.#state = stateAfter(before, event.what);
       const news = newsOf(before, this.#state);
-      if (news !== undefined) yield news;
+      if (news !== undefined) this.#news.push(news);
+      if (news === "disconnected") this.#startAnew();
     }
   }
 
+  /** What needs fields waits until the next server has said that it knows them. */
+  #startAnew(): void {
+    const unsent = this.#waiting;
+    this.#waiting = unsent.filter((message) => "cancels" in message || isForAll(message));
+    this.#ask(this.#gate.startAnew(unsent.filter(isForSome)));
+  }
+
+  #ask(question: number | undefined): void {
+    if (question !== undefined) this.#waiting.push({ asks: question });
+  }
+
   send(request: Sending): void {
-    this.#frames.writer.send(this.socket, request, request.item.frames);
+    if (request.fields === undefined || this.#gate.isOpen) this.#waiting.push(request);
+    else this.#ask(this.#gate.hold(request));
   }
 
   cancel(id: number): void {
-    this.#frames.writer.cancel(this.socket, id);
+    if (!this.#gate.withdraw(id)) this.#waiting.push({ cancels: id });
   }
 
-  /** libzmq does by itself what is due. */
+  /** Gives libzmq what waits; libzmq does by itself what is due. */
   tick(): number {
-    return Infinity;
+    if (this.#waiting.length === 0 || this.#state !== "connected") return Infinity;
+    this.#flush();
+    return this.#waiting.length === 0 ? Infinity : RETRY_MS;
   }
 
+  #flush(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    let given = 0;
+    for (let message; (message = waiting[given]) !== undefined; given++) {
+      if (!this.#give(message) && !this.#giveAgain(message)) break;
+    }
+    if (given < waiting.length) this.#waiting = [...waiting.slice(given), ...this.#waiting];
+  }
+
+  /** Gives a message after libzmq has taken in what its thread has for it: perhaps a connection. */
+  #giveAgain(message: Message): boolean {
+    this.socket.noteActivity();
+    this.socket.readable();
+    return this.#give(message);
+  }
+
+  /** Gives libzmq a message, or has it wait at the gate; false: there is no connection. */
+  #give(message: Message): boolean {
+    const { writer } = this.#frames;
+    if ("cancels" in message) return writer.cancel(this.socket, message.cancels);
+    if ("asks" in message) return writer.ask(this.socket, message.asks);
+    if (message.fields === undefined || this.#isStillOpen()) {
+      return writer.send(this.socket, message);
+    }
+    this.#ask(this.#gate.hold(message));
+    return true;
+  }
+
+  /**
+   * Whether the server that knows fields is still the one that gets what libzmq is given. That its connection has ended
+   * is known at once, and libzmq makes no other one within `RECONNECT_INTERVAL`.
+   */
+  #isStillOpen(): boolean {
+    this.#monitor.socket.noteActivity();
+    this.#listen();
+    return this.#gate.isOpen;
+  }
   /** Closes both; what was not sent by now is not sent. */
   close(): void {
     this.#monitor.close();

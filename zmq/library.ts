@@ -152,6 +152,7 @@ export const Option = {
   SNDHWM: 23,
   RCVHWM: 24,
   LAST_ENDPOINT: 32,
+  IMMEDIATE: 39,
   ROUTER_MANDATORY: 33,
   TCP_KEEPALIVE: 34,
   /** Probes that may go unanswered. */

@@ -9,7 +9,14 @@ import { MessagePool } from "../../zmq/message.ts";
 import type { Poller } from "../../system/poller.ts";
 import { pollerOf } from "../rig/descriptors.ts";
 import { Context, type Socket } from "../../zmq/socket.ts";
-import { deadEndpoint } from "../rig/fake_server.ts";
+import {
+  deadEndpoint,
+  echoAsOlder,
+  FakeServer,
+  headerOf,
+  isQuestion,
+  knowing,
+} from "../rig/fake_server.ts";
 import { clientFlags } from "../rig/permissions.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -199,6 +206,24 @@ Deno.test("client.ts bears the name when --identity", async () => {
   assert.deepEqual(server.seen.map(({ peer }) => text(peer)), ["waiting", "waiting"]);
 });
 
+Deno.test("client.ts asks a service when -s, and never one of an older server", async () => {
+  await using server = new FakeServer(
+    knowing((server, request) =>
+      server.reply(request, 200, bytes(`of ${headerOf(request)?.service}`))
+    ),
+  );
+  for (const name of [["-s", "mail"], ["--service=mail"], ["-s", "mail", "--lines"]]) {
+    const { code, stdout } = await run(["-e", server.endpoint, ...name], "x\n");
+    assert.deepEqual([code, stdout], [0, "of mail\n"]);
+  }
+  await using older = new FakeServer(echoAsOlder);
+  const args = ["-e", older.endpoint, "-s", "mail", "-t", "300ms", "-r", "0", "--data", "x"];
+  const { code, stderr } = await run(args);
+  assert.equal(code, 3);
+  assert.match(stderr, /has not said that it knows services: it may be an older server\n$/);
+  assert.ok(older.requests.every(isQuestion));
+});
+
 Deno.test("client.ts takes the next endpoint when one is not there, however the list is written", async () => {
   await using server = new EchoServer();
   const { endpoint } = server;
@@ -245,6 +270,8 @@ Deno.test("client.ts exits 2 when the arguments are wrong", async () => {
     [["-r", "1.5"], /"--retries" must be an integer >= 0: current value is "1.5"/],
     [["-e", "localhost"], /"endpoint" must be/],
     [["-i", ""], /"identity" must be/],
+    [["-s", "a b"], /"service" must be a name of 1 to 64 characters .*: current value is "a b"/],
+    [["-s", "mail", "--plain"], /a plain client has no "service"$/m],
     [["--transport", "zmq"], /"--transport" must be native or libzmq: current value is "zmq"/],
     [["--data", "x", "file"], /"--data" and files/],
     [["-j", "2"], /needs "--lines"/],
@@ -267,7 +294,19 @@ Deno.test("client.ts prints its options when -h", async () => {
     assert.deepEqual([code, stderr], [0, ""]);
     for (const line of stdout.split("\n")) assert.ok(line.length <= 80, line);
     for (
-      const option of ["-e", "-t", "-r", "-i", "-j", "-q", "-h", "--data", "--plain", "--lines"]
+      const option of [
+        "-e",
+        "-t",
+        "-r",
+        "-i",
+        "-s",
+        "-j",
+        "-q",
+        "-h",
+        "--data",
+        "--plain",
+        "--lines",
+      ]
     ) {
       assert.ok(stdout.includes(option), option);
     }

@@ -2,7 +2,7 @@
 
 import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
 import { buildStatus, StatusFlag } from "../../wire/request.ts";
-import { parseRequestHeader } from "../../wire/request_header.ts";
+import { asksForVersion, HEADER_VERSION, parseRequestHeader } from "../../wire/request_header.ts";
 import { Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { MessagePool } from "../../zmq/message.ts";
@@ -138,6 +138,25 @@ export const echo = (server: FakeServer, request: Received) =>
 export const echoPlain = (server: FakeServer, request: Received) =>
   server.replyPlain(request, ...request.body);
 export const silent = () => {};
+
+/** Whether a message asks which version of the header the server knows. */
+export function isQuestion(request: Received): boolean {
+  const [body = EMPTY_FRAME] = request.body;
+  return headerOf(request)?.type === "cancel" && asksForVersion(body, body.length);
+}
+
+/** Echoes, as servers do that know no question: they answer no withdrawal. */
+export const echoAsOlder = (server: FakeServer, request: Received) => {
+  if (!isQuestion(request)) echo(server, request);
+};
+
+/** Says which version it knows, as servers do that know services; all else is `answer`'s. */
+export function knowing(answer: (server: FakeServer, request: Received) => void) {
+  return (server: FakeServer, request: Received) => {
+    if (isQuestion(request)) server.reply(request, 200, Uint8Array.of(HEADER_VERSION));
+    else answer(server, request);
+  };
+}
 
 /** An endpoint that no server has: it was free a moment ago. */
 export function deadEndpoint(): string {

@@ -1,11 +1,18 @@
 /** What the client writes and reads on sockets of its own: Outbox, Inbox and Greeter, without any socket. */
 
 import assert from "node:assert/strict";
+import { Answer } from "../../client/answer.ts";
 import { Greeter } from "../../client/greeter.ts";
 import { Inbox } from "../../client/inbox.ts";
+import type { Fields } from "../../client/steps.ts";
 import { Outbox } from "../../client/outbox.ts";
 import { buildStatus } from "../../wire/request.ts";
-import { buildRequestHeader, HEADER_BYTES } from "../../wire/request_header.ts";
+import {
+  buildRequestHeader,
+  HEADER_BYTES,
+  parseRequestHeader,
+  type RequestHeader,
+} from "../../wire/request_header.ts";
 import { buildPing, FrameHead, headBytes, writeHead } from "../../wire/zmtp.ts";
 import { randomNumbers } from "../rig/random.ts";
 import { text } from "../rig/text.ts";
@@ -53,8 +60,8 @@ class Sink {
   }
 }
 
-function requestOf(id: number, frames: Bytes[], key = "") {
-  return { id, timeout: 100, requestTimeout: 0, key, item: { frames } };
+function requestOf(id: number, frames: Bytes[], key = "", fields?: Fields) {
+  return { id, timeout: 100, requestTimeout: 0, key, fields, item: { frames } };
 }
 
 /** One of these, at random. */
@@ -115,6 +122,90 @@ function wholeMessages(bytes: Bytes): Bytes[][] {
   }
   return messagesIn(bytes.slice(0, end));
 }
+
+/** The header of a message, its question apart. */
+function headersIn(bytes: Bytes): { asked: RequestHeader[]; requests: RequestHeader[] } {
+  const messages = wholeMessages(bytes).map(([header, , body]) => ({
+    header: parseRequestHeader(header ?? new Uint8Array()),
+    isQuestion: text(body ?? new Uint8Array()) === "version?",
+  }));
+  const headers = (isQuestion: boolean) =>
+    messages.filter((message) => message.isQuestion === isQuestion)
+      .flatMap(({ header }) => header ?? []);
+  return { asked: headers(true), requests: headers(false) };
+}
+
+/** What a server answers that is asked which version it knows. */
+function versionAnswer(id: number | undefined, version = 2): Answer {
+  const answer = new Answer();
+  answer.begin();
+  answer.id = id;
+  answer.code = 200;
+  answer.frames = [Uint8Array.of(version)];
+  return answer;
+}
+
+Deno.test("Outbox sends fields only to a server that has said that it knows them, wherever a connection ends", () => {
+  const random = randomNumbers(12);
+  for (let round = 0; round < 300; round++) {
+    const outbox = new Outbox({ plain: false });
+    const needy = Array.from({ length: 1 + random(12) }, () => random(2) === 0);
+    needy.forEach((needs, id) => {
+      const frames = [new Uint8Array(oneOf(random, FRAME_SIZES))];
+      outbox.add(requestOf(id, frames, "", needs ? { service: "mail" } : undefined));
+    });
+    const ids = (needs: boolean) => [...needy.keys()].filter((id) => needy[id] === needs);
+    const first = new Sink();
+    outbox.send(first);
+    const before = headersIn(first.taken);
+    assert.deepEqual(before.requests.map(({ id }) => id), ids(false));
+    assert.equal(before.asked.length, ids(true).length > 0 ? 1 : 0);
+    assert.equal(outbox.isAsking, ids(true).length > 0);
+    if (!outbox.isAsking) continue;
+    const question = before.asked[0]?.id;
+    assert.ok(outbox.learn(versionAnswer(question)));
+    const rest = new Sink(random(40_000), 7000);
+    outbox.send(rest);
+    outbox.startAnew();
+    const second = new Sink();
+    outbox.send(second);
+    assert.deepEqual(headersIn(second.taken).requests, []);
+    // An answer to the first question is not one to the second.
+    assert.ok(outbox.learn(versionAnswer(question)));
+    assert.ok(outbox.isEmpty);
+    for (const { id } of headersIn(second.taken).asked) outbox.learn(versionAnswer(id));
+    const third = new Sink();
+    outbox.send(third);
+    const sent = [rest, third].flatMap((sink) => headersIn(sink.taken).requests);
+    assert.deepEqual(sent.map(({ id }) => id), ids(true));
+    assert.ok(sent.every(({ service }) => service === "mail"));
+    assert.equal(outbox.isAsking, false);
+  }
+});
+
+Deno.test("Outbox keeps requests with fields when the server does not know them, and drops those taken back", () => {
+  const outbox = new Outbox({ plain: false });
+  outbox.add(requestOf(1, [new Uint8Array(1)], "", { service: "mail" }));
+  outbox.add(requestOf(2, [new Uint8Array(1)], "", { service: "mail" }));
+  const sink = new Sink();
+  outbox.send(sink);
+  const [question] = headersIn(sink.taken).asked;
+  assert.equal(outbox.learn(versionAnswer(1)), false);
+  assert.equal(outbox.learn(versionAnswer(undefined)), false);
+  for (const wrong of [versionAnswer(question?.id, 1), versionAnswer(Number(question?.id) + 1)]) {
+    assert.ok(outbox.learn(wrong));
+    assert.ok(outbox.isEmpty);
+  }
+  outbox.cancel(1);
+  assert.ok(outbox.isEmpty);
+  outbox.learn(versionAnswer(question?.id, 3));
+  const rest = new Sink();
+  outbox.send(rest);
+  assert.deepEqual(headersIn(rest.taken).requests.map(({ id }) => id), [2]);
+  // Nothing waits: the next server is not asked before it has to be.
+  outbox.startAnew();
+  assert.ok(outbox.isEmpty);
+});
 
 Deno.test("Outbox sends what a slow server takes bit by bit, and says when it is full", () => {
   const outbox = new Outbox({ plain: false });

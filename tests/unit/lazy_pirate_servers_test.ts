@@ -5,7 +5,7 @@ import { LazyPirate } from "../../client/lazy_pirate.ts";
 import type { Link, Pending, Step } from "../../client/steps.ts";
 import { Turns } from "../../client/turns.ts";
 
-const TERMS = { timeout: 10_000, retries: 2, requestTimeout: 0, key: "" };
+const TERMS = { timeout: 10_000, retries: 2, requestTimeout: 0, key: "", fields: undefined };
 
 /** A client's retry logic, and names for its links. */
 class Ship {

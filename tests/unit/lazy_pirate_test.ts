@@ -5,7 +5,7 @@ import { LazyPirate } from "../../client/lazy_pirate.ts";
 import type { Link, Step } from "../../client/steps.ts";
 
 const SHARED = { plain: false, named: false, firstId: 1 };
-const LIMITS = { timeout: 100, retries: 2, requestTimeout: 0, key: "" };
+const LIMITS = { timeout: 100, retries: 2, requestTimeout: 0, key: "", fields: undefined };
 
 /** What was decided, in short, with links numbered as they come. */
 class Log {

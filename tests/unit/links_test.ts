@@ -18,6 +18,7 @@ function use(link: Link<string>, sentAt: number): Pending<string> {
     retries: 0,
     requestTimeout: 0,
     key: "",
+    fields: undefined,
     id: 1,
     tries: 1,
     startedAt: sentAt,

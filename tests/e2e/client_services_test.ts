@@ -1,0 +1,259 @@
+/** Services that the client asks by name, of servers by hand: new ones, and older ones that know none. */
+
+import assert from "node:assert/strict";
+import { AbandonedError, Client } from "../../client.ts";
+import { buildStatus } from "../../wire/request.ts";
+import { HEADER_VERSION } from "../../wire/request_header.ts";
+import { Option, SocketType } from "../../zmq/library.ts";
+import { locateLibrary } from "../../zmq/locate.ts";
+import { MessagePool } from "../../zmq/message.ts";
+import { Context, type Socket } from "../../zmq/socket.ts";
+import {
+  deadEndpoint,
+  echo,
+  echoAsOlder,
+  FakeServer,
+  headerOf,
+  isQuestion,
+  knowing,
+  type Received,
+} from "../rig/fake_server.ts";
+import { type ClientMaker, overBoth } from "../rig/over_both.ts";
+import { bytes, text } from "../rig/text.ts";
+import { LIMIT, until } from "../rig/wait.ts";
+
+/** What a server got, in short: the service, a colon, the body. */
+function asked(requests: readonly Received[]): string[] {
+  const isWithdrawal = (one: Received) => headerOf(one)?.type === "cancel" && !isQuestion(one);
+  return requests.filter((request) => !isWithdrawal(request)).map((request) => {
+    if (isQuestion(request)) return "?";
+    return `${headerOf(request)?.service}:${request.body.map(text).join()}`;
+  });
+}
+
+/** Names the service that was asked. */
+const naming = knowing((server, request) =>
+  server.reply(request, 200, bytes(`${headerOf(request)?.service}`))
+);
+/** Answers requests for a service alone. */
+const serving = knowing((server, request) => {
+  if (headerOf(request)?.service !== "") server.reply(request, 200);
+});
+
+overBoth("Client asks the server once what it knows, then services by name", async (Client) => {
+  await using server = new FakeServer(naming);
+  await using client = new Client({ endpoint: server.endpoint, timeout: LIMIT });
+  const mail = client.service("mail");
+  assert.equal(mail.name, "mail");
+  const replies = await Promise.all([
+    mail.request("a"),
+    client.request("b", { service: "re-size_2.0" }),
+    client.request("c"),
+  ]);
+  assert.deepEqual(replies.map((reply) => reply.text()), ["mail", "re-size_2.0", ""]);
+  assert.equal((await mail.request("d", { key: "k", requestTimeout: 7 })).text(), "mail");
+  assert.deepEqual(asked(server.requests), ["?", ":c", "mail:a", "re-size_2.0:b", "mail:d"]);
+  const last = server.requests.at(-1);
+  const header = last && headerOf(last);
+  assert.deepEqual([header?.key, header?.requestTimeout], ["k", 7]);
+});
+
+overBoth("Client asks nothing when no request names a service", async (Client) => {
+  await using server = new FakeServer(echoAsOlder);
+  await using client = new Client({ endpoint: server.endpoint, timeout: LIMIT });
+  await client.request("a", { key: "k", requestTimeout: 7 });
+  assert.deepEqual(asked(server.requests), [":a"]);
+});
+
+overBoth(
+  "Client sends a server that knows no services none of their requests, and all others",
+  async (Client) => {
+    await using server = new FakeServer(echoAsOlder);
+    await using client = new Client({ endpoint: server.endpoint, timeout: 500, retries: 1 });
+    const refused = assert.rejects(client.request("a", { service: "mail" }), (error) => {
+      assert.ok(error instanceof AbandonedError);
+      assert.equal(error.reason, "unanswered");
+      assert.match(
+        error.message,
+        /it is connected, and has not said that it knows services: it may/,
+      );
+      return true;
+    });
+    assert.equal((await client.request("b")).text(), "b");
+    await refused;
+    assert.equal((await client.request("c")).text(), "c");
+    assert.deepEqual(asked(server.requests).filter((one) => one !== "?"), [":b", ":c"]);
+  },
+);
+
+overBoth(
+  "Client sends no withdrawal of a request that has waited for the server's version",
+  async (Client) => {
+    await using server = new FakeServer(() => {});
+    await using client = new Client({ endpoint: server.endpoint, timeout: LIMIT });
+    const abort = new AbortController();
+    const gone = assert.rejects(client.request("a", { service: "mail", signal: abort.signal }));
+    await server.got(1);
+    abort.abort();
+    await gone;
+    const other = client.request("b", { retries: 0 });
+    const [, request] = await server.got(2);
+    assert.ok(request !== undefined);
+    server.reply(request, 200);
+    await other;
+    assert.deepEqual(asked(server.requests), ["?", ":b"]);
+  },
+);
+
+for (const identity of [undefined, "me"]) {
+  overBoth(
+    `Client asks a server anew that has taken the place of another, ${identity ?? "nameless"}`,
+    (Client) => askAnew(Client, identity),
+  );
+}
+
+/** The first server knows services, the second one does not, the third one does. */
+async function askAnew(Client: ClientMaker, identity: string | undefined): Promise<void> {
+  const endpoint = deadEndpoint();
+  await using client = new Client({ endpoint, timeout: LIMIT, identity });
+  const abort = new AbortController();
+  const unanswered = client.request("x", { signal: abort.signal, timeout: 10 * LIMIT });
+  {
+    await using first = new FakeServer(serving, endpoint);
+    await client.request("a", { service: "mail" });
+    await first.got(3);
+  }
+  // Only then is what is asked not sent into the connection to the first server.
+  await until("the client has noticed", () => /no connection/.test(`${client.waitingFor}`));
+  abort.abort();
+  await assert.rejects(unanswered);
+  const waiting = client.request("b", { service: "mail", timeout: 10 * LIMIT });
+  {
+    await using second = new FakeServer(echoAsOlder, endpoint);
+    assert.equal((await client.request("c")).text(), "c");
+    await until("both have come", () => asked(second.requests).length === 2);
+    assert.deepEqual(asked(second.requests).sort(), [":c", "?"]);
+  }
+  await using third = new FakeServer(naming, endpoint);
+  assert.equal((await waiting).text(), "mail");
+  assert.deepEqual(asked(third.requests), ["?", "mail:b"]);
+}
+
+overBoth("Client takes an answer to a question of another connection for none", async (Client) => {
+  const endpoint = deadEndpoint();
+  await using client = new Client({ endpoint, timeout: LIMIT, retries: 0 });
+  const waiting = client.request("a", { service: "mail" });
+  let question: Received | undefined;
+  {
+    await using first = new FakeServer(() => {}, endpoint);
+    question = (await first.got(1))[0];
+  }
+  assert.ok(question !== undefined);
+  const { envelope } = question;
+  await using second = new FakeServer((server, request) => {
+    // What the first server had to say comes by the connection to the second.
+    server.reply({ ...request, envelope }, 200, Uint8Array.of(HEADER_VERSION));
+    if (!isQuestion(request)) echo(server, request);
+  }, endpoint);
+  assert.equal((await client.request("b")).text(), "b");
+  assert.equal((await client.request("c")).text(), "c");
+  assert.deepEqual(asked(second.requests).filter((one) => one !== "?"), [":b", ":c"]);
+  const [own] = second.requests.filter(isQuestion);
+  assert.ok(own !== undefined);
+  second.reply(own, 200, Uint8Array.of(HEADER_VERSION));
+  assert.equal((await waiting).text(), "a");
+});
+
+/** A ROUTER that is read and replaced while this thread does nothing else, so that no client notices anything. */
+class SilentRouter {
+  readonly #context = new Context(locateLibrary(Deno.env.get("ZMQ_LIBRARY")));
+  readonly #frame = new MessagePool(locateLibrary(Deno.env.get("ZMQ_LIBRARY"))).take();
+  readonly #socket: Socket;
+
+  constructor(endpoint: string) {
+    this.#socket = this.#context.socket(SocketType.ROUTER);
+    this.#socket.set(Option.SNDHWM, 0);
+    this.#socket.bind(endpoint);
+  }
+
+  /** The next message, if there is one: its routing id and all frames behind it. */
+  take(): Uint8Array<ArrayBuffer>[] | undefined {
+    const frames = [];
+    do {
+      this.#socket.noteActivity();
+      const size = this.#socket.receive(this.#frame);
+      if (size < 0) return undefined;
+      frames.push(this.#frame.bytes(size));
+    } while (this.#frame.more);
+    return frames;
+  }
+
+  async next(): Promise<Uint8Array<ArrayBuffer>[]> {
+    for (let waited = 0; waited < LIMIT; waited += 5) {
+      const frames = this.take();
+      if (frames !== undefined) return frames;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    throw new Error("Nothing has come");
+  }
+
+  reply(to: Uint8Array<ArrayBuffer>[], ...body: Uint8Array<ArrayBuffer>[]): void {
+    const [peer, header] = to;
+    assert.ok(peer !== undefined && header !== undefined);
+    this.#socket.sendAll([peer, header, new Uint8Array(0), buildStatus(200), ...body]);
+  }
+
+  /** Closes without a turn of this thread. */
+  close(): void {
+    this.#socket.close(0);
+  }
+
+  end(): Promise<void> {
+    return this.#context.terminate();
+  }
+}
+
+/** How long a client's thread of libzmq has to connect again, ms. */
+const RECONNECTED_MS = 700;
+
+Deno.test("Client asks anew when libzmq has connected again and nobody else has had a turn", async () => {
+  const endpoint = deadEndpoint();
+  const first = new SilentRouter(endpoint);
+  await using client = new Client({ endpoint, timeout: LIMIT, retries: 0, transport: "libzmq" });
+  const known = client.request("a", { service: "mail" });
+  first.reply(await first.next(), Uint8Array.of(HEADER_VERSION));
+  first.reply(await first.next());
+  await known;
+  first.close();
+  const ended = first.end();
+  // Not a turn: libzmq's threads alone go on.
+  const second = new SilentRouter(endpoint);
+  const waiting = client.request("b", { service: "mail" });
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RECONNECTED_MS);
+  const question = await second.next();
+  assert.equal(text(question[3] ?? new Uint8Array(0)), "version?");
+  assert.equal(second.take(), undefined);
+  second.reply(question, Uint8Array.of(HEADER_VERSION));
+  second.reply(await second.next(), bytes("yes"));
+  assert.equal((await waiting).text(), "yes");
+  await ended;
+  second.close();
+  await second.end();
+});
+
+Deno.test("Client refuses names that no service has, and services where it is plain", async () => {
+  await using client = new Client({ endpoint: deadEndpoint() });
+  for (const service of ["", "a b", "ä", "a/b", "x".repeat(65)]) {
+    assert.throws(() => client.service(service), RangeError);
+    await assert.rejects(client.request("x", { service }), {
+      name: "RangeError",
+      message: /^Cannot send a request: "service" must be a name of 1 to 64 characters/,
+    });
+  }
+  const wrong: unknown = 7;
+  await assert.rejects(client.request("x", { service: wrong as string }), TypeError);
+  await using plain = new Client({ endpoint: deadEndpoint(), plain: true });
+  const message = 'Cannot send a request: a plain client has no "service"';
+  await assert.rejects(plain.request("x", { service: "mail" }), { name: "TypeError", message });
+  assert.throws(() => plain.service("mail"), { name: "TypeError", message });
+});
