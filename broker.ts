@@ -459,6 +459,16 @@ export class Broker<B> {
     return this.#admission.isBlocked;
   }
 
+  /** For how many more requests there is room before that is so; Infinity: it never is. */
+  get room(): number {
+    return this.#admission.room;
+  }
+
+  /** Whether the queue is at twice one of its bounds. */
+  get overfull(): boolean {
+    return this.#admission.isOverfull;
+  }
+
   /** Since when a worker has been free, or as good as free, ms; undefined while it is not: see broker/dispatch.ts. */
   spareSince(worker: Worker<B>, now: number): number | undefined {
     return this.#dispatch.spareSince(worker, this.#waiting.queued, now);

@@ -69,6 +69,19 @@ export class Admission<B> {
     return this.isOpen && this.#limits.overflow === "block" && this.isFull;
   }
 
+  /** For how many more requests there is room, where the frontend is not read without; Infinity: they need none. */
+  get room(): number {
+    if (!this.isOpen || this.#limits.overflow !== "block") return Infinity;
+    return this.isFull ? 0 : this.#limits.queueLimit - this.#waiting.size;
+  }
+
+  /** Whether what waits is at twice one of its bounds: so it may be where not all is left unread that finds it full. */
+  get isOverfull(): boolean {
+    const { queueLimit, queueBytes } = this.#limits;
+    return this.#waiting.size >= 2 * queueLimit ||
+      this.#waiting.bytes + this.#roster.bytes >= 2 * queueBytes;
+  }
+
   /** Why a request of a client is refused now though there is service; undefined: it is let in. */
   refusal({ line }: Client<B>): string | undefined {
     const { overflow, maxQueuePerClient } = this.#limits;

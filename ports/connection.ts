@@ -59,6 +59,8 @@ export class Connection<T> implements Outlet {
   inlet: Inlet | undefined = undefined;
   /** Whether its message waits for room, and nothing is read. */
   isHeld = false;
+  /** Whether what it asked last found the queue of its service full, and nothing is read on. */
+  isPaused = false;
   /** Whether a large frame has just ended: another may begin, so not much is read that is to be copied. */
   isLarge = false;
 

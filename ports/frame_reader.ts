@@ -46,11 +46,11 @@ export class FrameReader<T> {
 
   /**
    * Reads from `at` on what has come, `most` messages of it, and returns how far it could: what is left is to be given
-   * again with more, or once messages may be told of.
+   * again with more, or once messages may be told of, or the connection is not paused any more.
    */
   read(connection: Connection<T>, bytes: Bytes, at: number, end: number, most: number): number {
     const last = this.messages + most;
-    while (at < end && this.messages < last && connection.state === "open") {
+    while (at < end && this.messages < last && mayGoOn(connection)) {
       const next = bytes[at] === FrameFlag.MORE && bytes[at + 1] === 0 &&
           connection.inlet === undefined
         ? this.#readPlain(connection, bytes, at, end)
@@ -161,4 +161,8 @@ export class FrameReader<T> {
     this.#events.command(connection, command);
     return stop;
   }
+}
+
+function mayGoOn<T>({ state, isPaused }: Connection<T>): boolean {
+  return state === "open" && !isPaused;
 }

@@ -132,6 +132,7 @@ export class BrokerLoop {
   #sourceEvents(): SourceEvents {
     return {
       mayRead: () => !this.#services.isBlocked,
+      roomFor: (service) => this.#services.roomFor(service),
       request: (peer, request) => this.#reception.request(peer, request, this.#now),
       cancel: (peer, requestId, envelope) => {
         this.#reception.cancel(peer, requestId, envelope, this.#now);

@@ -116,6 +116,7 @@ export class NativeSource implements Source {
   #routerEvents(): RouterEvents<Peer<Body>> {
     return {
       mayRead: () => this.#events.mayRead(),
+      roomFor: (service) => this.#events.roomFor(service),
       plain: (connection, bytes, start, end) => this.#plain(connection, bytes, start, end),
       inlet: (connection) => this.#inlet(connection),
       refusal: (address, open) => this.#events.refusal(address, open),
@@ -155,6 +156,12 @@ export class NativeSource implements Source {
 
   isReadable(): boolean {
     return this.#router.isReadable();
+  }
+
+  pause(peer: Peer<Body>, service: number): boolean {
+    const connection = this.#connectionOf(peer);
+    if (connection !== undefined) this.#router.pause(connection, service);
+    return connection !== undefined;
   }
 
   #inlet(connection: Connection<Peer<Body>>): Inlet {

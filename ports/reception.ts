@@ -27,6 +27,8 @@ export interface ReceptionGround {
 
 /** What requests of a client that does not read its replies are answered. */
 const STALLED = "The client does not take its replies";
+/** The same where a full queue must not keep other services from being asked. */
+const FULL = "The queue is full";
 const NO_PLAIN_SERVICE = "The server has no service without a name, and the request names none";
 
 /** The way of requests to their services. */
@@ -85,12 +87,24 @@ export class Reception {
       // The requests that it has waiting would be run for nothing, too.
       this.stalled(peer);
       broker.refuse({ ...request, key: "" }, STALLED);
-    } else if (request.key === "" || !replies.sendKept(request, now)) {
+    } else if (request.key !== "" && replies.sendKept(request, now)) {
+      return;
+    } else if (this.#services.isCrowded(unit) && !this.#hasPlace(unit, peer)) {
+      broker.refuse({ ...request, key: "" }, FULL);
+    } else {
       // If an earlier job of the same key answers this request too, its body is not needed.
       const taken = broker.submit(request);
       if (taken.request.body !== body) this.#bodies.release(body);
       else unit.book?.arrived(taken, bytes, now);
     }
+  }
+
+  /**
+   * Whether one more request may wait though the queue is full: nothing more is read of its client until there is
+   * room, and what others have sent to other services is.
+   */
+  #hasPlace({ broker, number }: Unit, peer: Peer<Body>): boolean {
+    return !broker.overfull && this.#source.pause(peer, number);
   }
 
   /** Answers a request for which there is no service. */

@@ -22,6 +22,7 @@ import { Identities, type Takeover } from "./identities.ts";
 import { Lifetimes } from "./lifetimes.ts";
 import { LISTENER_TOKENS, Listeners, type ListenersOptions } from "./listeners.ts";
 import { Outlets } from "./outlets.ts";
+import { Paused, type PausedEvents } from "./paused.ts";
 import { Unread } from "./unread.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -38,7 +39,8 @@ export interface RouterOptions extends
 }
 
 /** What a `Router` reports. Bytes are valid during the call only. */
-export interface RouterEvents<T> extends Omit<FrameEvents<T>, "command" | "broken"> {
+export interface RouterEvents<T>
+  extends Omit<FrameEvents<T>, "command" | "broken">, Pick<PausedEvents<T>, "roomFor"> {
   /** Why no other peer may connect from an address, "" over ipc; undefined: one may. */
   refusal(address: string, open: Arrivals): string | undefined;
   /** A peer has broken the protocol, and its connection was closed. */
@@ -98,6 +100,7 @@ export class Router<T> implements Pollable {
   /** Whether there was no room for all messages: each connection may tell of one in its turn. */
   #isTight = false;
   readonly #held: Held<T>;
+  readonly #paused: Paused<T>;
   /** What is left of one read, and what comes with the next. */
   readonly #buffer = new Uint8Array(2 * READ_BYTES);
   /** Events that the last wait has found, and the next of them. */
@@ -138,10 +141,16 @@ export class Router<T> implements Pollable {
       exhausted: () => this.#deny("", "the system has no file descriptor left"),
     });
     this.#arrivals = new Arrivals(options.maxConnectionRate);
-    this.#held = new Held({
-      stop: ({ fd, place }) => epoll.change(fd, place, PollEvent.RDHUP),
-      goOn: ({ fd, place }) => epoll.change(fd, place, READABLE),
-      makeRoom: () => events.makeRoom(),
+    const stop = ({ fd, place }: Connection<T>) => epoll.change(fd, place, PollEvent.RDHUP);
+    const goOn = ({ fd, place }: Connection<T>) => epoll.change(fd, place, READABLE);
+    this.#held = new Held({ stop, goOn, makeRoom: () => events.makeRoom() });
+    this.#paused = new Paused({
+      roomFor: (service) => events.roomFor(service),
+      stop,
+      goOn: (connection, wasStopped) => {
+        if (wasStopped) goOn(connection);
+        this.#takeLeft(connection);
+      },
     });
     const unread = this.unread = new Unread(options.unreadBytes, options.connectionBytes);
     this.outlets = new Outlets(streams, bodies, unread, (connection) => this.#watch(connection));
@@ -286,6 +295,7 @@ export class Router<T> implements Pollable {
     this.#freed.push(place);
     this.#lifetimes.closed(connection);
     this.#held.forget(connection);
+    this.#paused.forget(connection);
     this.#parked.delete(connection);
     this.#arrivals.leave(address);
     this.#identities.leave(connection);
@@ -313,7 +323,12 @@ export class Router<T> implements Pollable {
 
   /** Whether something is here that was not read yet. */
   isReadable(): boolean {
-    return this.#parked.size > 0 || this.#next < this.#found;
+    return this.#parked.size > 0 || this.#next < this.#found || this.#paused.canGoOn;
+  }
+
+  /** A connection is read on once a service has room: what comes over it waits. */
+  pause(connection: Connection<T>, service: number): void {
+    this.#paused.pause(connection, service);
   }
 
   /** Reads some of what has come; returns how many messages that was. */
@@ -321,6 +336,7 @@ export class Router<T> implements Pollable {
     this.#now = now;
     const before = this.#reader.messages;
     if (this.#held.size > 0) this.#held.goOn(now);
+    if (!this.#paused.isEmpty) this.#paused.goOn();
     // While there is no room, nobody waits for the epoll, and it stirs nobody.
     const mayHaveMore = this.#isStirred || (this.#isTight && this.#events.mayRead());
     if (this.#next === this.#found && mayHaveMore) this.#wait();
@@ -365,12 +381,17 @@ export class Router<T> implements Pollable {
     for (const connection of this.#parked) {
       if (!this.#events.mayRead()) return;
       this.#parked.delete(connection);
-      const { left } = connection;
-      connection.left = undefined;
-      if (left !== undefined) this.#take(connection, left, left.length);
+      this.#takeLeft(connection);
       if (performance.now() >= end) break;
     }
     if (this.#parked.size === 0) this.#isTight = false;
+  }
+
+  /** Reads what has come before and could not be told of then. */
+  #takeLeft(connection: Connection<T>): void {
+    const { left } = connection;
+    connection.left = undefined;
+    if (left !== undefined) this.#take(connection, left, left.length);
   }
 
   #stir(token: number, events: number): void {
@@ -378,8 +399,9 @@ export class Router<T> implements Pollable {
     const connection = this.#table[token];
     // What a parked one has sent is read once it has told of what came before.
     if (connection === undefined || this.#parked.has(connection)) return;
-    if (connection.isHeld) {
+    if (connection.isHeld || connection.isPaused) {
       if ((events & (HUNG_UP | PollEvent.RDHUP)) !== 0) this.close(connection);
+      else if (connection.isPaused) this.#paused.stir(connection);
       return;
     }
     if (connection.inlet?.mayGrow() === false) return this.#held.hold(connection, this.#now);
@@ -413,6 +435,10 @@ export class Router<T> implements Pollable {
     const last = this.#reader.messages + most;
     if (connection.state === "open") at = this.#reader.read(connection, bytes, at, end, most);
     if (at === end || !connection.isThere) return;
+    if (connection.isPaused) {
+      connection.left = bytes.slice(at, end);
+      return;
+    }
     if (!this.#events.mayRead()) this.#isTight = true;
     else if (this.#reader.messages < last) {
       // A small part of a message must not keep all that came with it in memory.

@@ -99,6 +99,16 @@ export class Services {
     return this.#all.length === 1 && first !== undefined && first.broker.blocked;
   }
 
+  /** Whether the queue of a service is full and clients of others are to be read on. */
+  isCrowded({ broker }: Unit): boolean {
+    return this.#all.length > 1 && broker.blocked;
+  }
+
+  /** For how many more requests the queue of a service has room. */
+  roomFor(number: number): number {
+    return this.#byNumber[number]?.broker.room ?? Infinity;
+  }
+
   /** Jobs that wait for a worker. */
   get queued(): number {
     return this.#sum(({ queued }) => queued);

@@ -32,6 +32,8 @@ export interface ClientRequest extends JobRequest<Body> {
 export interface SourceEvents {
   /** Whether another message may be read now: asked before each, as one may have filled the queue. */
   mayRead(): boolean;
+  /** For how many more requests the queue of a service has room: asked where clients are paused. */
+  roomFor(service: number): number;
   /** A well-formed request. The record is valid during the call only, and may be changed; its parts are given away. */
   request(peer: Peer<Body>, request: ClientRequest): void;
   /** A client takes a request back. */
@@ -84,6 +86,11 @@ export interface Source {
   read(now: number): number;
   /** Whether something is to be read now. Asked last before a wait. */
   isReadable(): boolean;
+  /**
+   * Reads nothing more of a client until `roomFor` says that a service has room; false: it can't be kept from
+   * being read, or is gone.
+   */
+  pause(peer: Peer<Body>, service: number): boolean;
   /** Clients may leave so many bytes of replies unread from now on, all together. */
   unreadBytes: number;
   /** Whether replies wait for slow clients. */

@@ -175,6 +175,11 @@ export class ZmqSource implements Source {
     return readSome(() => this.#events.mayRead() && this.requests.read(now));
   }
 
+  /** One client alone can't be left unread: what all have sent comes out of one socket. */
+  pause(): boolean {
+    return false;
+  }
+
   /** libzmq has threads of its own for what is due. */
   tick(): number {
     return Infinity;

@@ -386,6 +386,7 @@ class Entrance {
     };
     this.front = new ZmqSource(this.#context, this.#messages, this.#bodies, options, {
       mayRead: () => true,
+      roomFor: () => Infinity,
       request: (_client, { body }) => {
         this.requests++;
         this.#bodies.release(body);

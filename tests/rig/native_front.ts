@@ -42,6 +42,8 @@ export class NativeFront {
   readonly questions: Address[] = [];
   /** Requests that it may be told of. */
   room = Infinity;
+  /** For how many more requests a service has room. */
+  roomFor = Infinity;
   /** Why nobody else may connect. */
   refusal: (address: string, open: Arrivals) => string | undefined = () => undefined;
   /** What is added to the time, ms. */
@@ -57,6 +59,7 @@ export class NativeFront {
     const all = { ...DEFAULTS, ...options };
     this.source = new NativeSource(own ?? libc, this.bodies, all, {
       mayRead: () => this.room > 0,
+      roomFor: () => this.roomFor,
       request: (_peer, request) => {
         this.room--;
         this.asked.push({ ...request });

@@ -74,6 +74,7 @@ export class ZmqFront {
     const options = { ...BOUNDS, ...bounds };
     this.frontend = new ZmqSource(this.#context, this.messages, this.bodies, options, {
       mayRead: () => true,
+      roomFor: () => Infinity,
       request: (_peer, request) => this.requests.push({ ...request }),
       cancel: ({ home: client }, requestId, envelope) =>
         this.cancelled.push({ client, requestId, envelope }),
