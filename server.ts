@@ -48,6 +48,8 @@ import { locateLibrary } from "./zmq/locate.ts";
 export interface Server {
   /** The endpoints really bound for clients: ports chosen by the system are filled in. */
   readonly frontend: readonly string[];
+  /** The same of those for clients that speak Majordomo. */
+  readonly mdp: readonly string[];
   /** The endpoint really bound for workers. */
   readonly backend: string;
   /** Fulfilled when `minWorkers` are ready; rejected when the handler can't be loaded. */
@@ -221,13 +223,13 @@ export class PreforkServer implements Server {
 
   /** Lets workers come up, and serves. */
   begin(): void {
-    const { frontend, backend, log } = this;
+    const { frontend, mdp, backend, log } = this;
     const { settings } = this.#configuration;
     const { minWorkers: min, maxWorkers: max } = settings;
-    this.#events.emit("listening", { frontend, backend, handler: settings.handler ?? "echo" });
+    this.#events.emit("listening", { frontend, mdp, backend, handler: settings.handler ?? "echo" });
     log.debug("pool", { min, max, library: this.library });
     logRemarks(log, settings, {
-      frontend,
+      endpoints: [...frontend, ...mdp],
       serverKey: this.#access?.serverKey,
       countsConnections: this.#plane.look("now").connections !== undefined,
       readsCpuTime: cpuTime(Deno.pid) !== undefined,
@@ -262,6 +264,10 @@ export class PreforkServer implements Server {
 
   get frontend(): readonly string[] {
     return this.#plane.frontend;
+  }
+
+  get mdp(): readonly string[] {
+    return this.#plane.mdp;
   }
 
   get backend(): string {

@@ -54,7 +54,12 @@ export interface WorkerExit extends OfService {
 
 /** What happens, by name, with what there is to say about it. */
 export interface ServerEvents {
-  listening: { frontend: readonly string[]; backend: string; handler: string };
+  listening: {
+    frontend: readonly string[];
+    mdp: readonly string[];
+    backend: string;
+    handler: string;
+  };
   workerSpawned: { worker: number; pid: number; purpose: string } & OfService;
   workerReady: { worker: number; pid: number } & OfService;
   workerExited: WorkerExit;
@@ -95,13 +100,15 @@ const TABLE: Table = {
   listening: {
     level: "info",
     message: "listening",
-    fields: ({ frontend, backend, handler }) => ({
+    fields: ({ frontend, mdp, backend, handler }) => ({
       frontend: frontend.join(","),
+      mdp: mdp.length === 0 ? undefined : mdp.join(","),
       backend,
       handler,
     }),
     hook: "onListen",
-    call: (hooks, { frontend, backend }) => hooks.onListen?.({ frontend: [...frontend], backend }),
+    call: (hooks, { frontend, mdp, backend }) =>
+      hooks.onListen?.({ frontend: [...frontend], mdp: [...mdp], backend }),
   },
   workerSpawned: {
     level: "debug",

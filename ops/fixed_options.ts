@@ -8,6 +8,7 @@ import type { Settings } from "../options/settings.ts";
 
 const FIXED = [
   "frontend",
+  "mdp",
   "backend",
   "curveSecretKey",
   "transport",

@@ -35,8 +35,8 @@ const CLIENTS = 100;
  * @throws {Error} If not even the smallest pool and one client can be had.
  */
 export function judgeFiles(settings: Settings, files: Files, cpus: number): string | undefined {
-  const { minWorkers, maxWorkers, maxConnections, maxDequeueWorkers, frontend } = settings;
-  const base = files.open + FILES_OF_BROKER + frontend.length;
+  const { minWorkers, maxWorkers, maxConnections, maxDequeueWorkers, frontend, mdp } = settings;
+  const base = files.open + FILES_OF_BROKER + frontend.length + mdp.length;
   const starts = FILES_FOR_START * Math.min(cpus, minWorkers);
   const least = base + FILES_PER_WORKER * minWorkers + starts + 1;
   const way = "raise it (ulimit -n, LimitNOFILE=)";

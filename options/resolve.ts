@@ -63,6 +63,7 @@ export function resolveOptions(options: ServeOptions, machine: Machine): Setting
   checkMemoryLimit(values);
   checkCurve(values);
   checkBackend(values);
+  checkMdp(values);
   return { ...values, minWorkers, maxWorkers, ...spares, handler: locate(values.handler, machine) };
 }
 
@@ -194,6 +195,14 @@ function checkBackend({ backend, curveSecretKey }: Settings): void {
   if (backend === undefined || curveSecretKey !== undefined || !isOpenToNetwork(backend)) return;
   const rule = 'ipc, or tcp on loopback, as long as "curveSecretKey" is not set';
   throw new RangeError(refusal('"backend"', rule, backend));
+}
+
+/** The sockets for it are the server's own, which know no keys. */
+function checkMdp({ mdp, curveSecretKey }: Settings): void {
+  if (mdp.length === 0 || curveSecretKey === undefined) return;
+  throw new TypeError(
+    'Cannot start: "mdp" is open to clients without keys: it can\'t be used with "curveSecretKey"',
+  );
 }
 
 function locate(handler: string | undefined, machine: Machine): string | undefined {

@@ -34,6 +34,13 @@ export interface ServeOptions extends Hooks {
    * @default {"tcp://127.0.0.1:6660"}
    */
   frontend?: string | string[];
+  /**
+   * Where clients that speak Majordomo connect (7/MDP and 18/MDP, in one port), in the same forms. They name the
+   * service that they ask; the empty name is the handler's. Not with `curveSecretKey`.
+   *
+   * @default {[]}
+   */
+  mdp?: string | string[];
   /** Where workers connect, in the same forms. @default {an ipc socket in a private folder} */
   backend?: string;
   /**
@@ -340,6 +347,7 @@ export type OpenOption =
 export type ReshapedOption =
   | "handler"
   | "frontend"
+  | "mdp"
   | "allow"
   | "deny"
   | "workers"
@@ -355,6 +363,8 @@ export interface Settings
   handler?: string;
   /** Where clients connect: one endpoint or more. */
   frontend: string[];
+  /** Where clients that speak Majordomo connect. */
+  mdp: string[];
   /** Addresses that may connect; empty: all. */
   allow: string[];
   /** Addresses that may not connect. */
@@ -393,6 +403,8 @@ export type LogFormat = "text" | "json";
 export interface ListenEvent {
   /** The endpoints that clients connect to, with their real ports. */
   frontend: string[];
+  /** The same of those for clients that speak Majordomo. */
+  mdp: string[];
   /** The endpoint that workers connect to. */
   backend: string;
 }
