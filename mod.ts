@@ -19,17 +19,24 @@
  */
 
 import { openAccess } from "./auth/access.ts";
-import { requireHandler, requirePlainFiles } from "./ops/given_files.ts";
+import { requireHandlers, requirePlainFiles } from "./ops/given_files.ts";
 import { accessOf } from "./ops/loop_options.ts";
 import type { Finished } from "./ops/outcome.ts";
-import type { Stats, WorkerStats } from "./ops/stats.ts";
+import type { ServiceStats, Stats, WorkerStats } from "./ops/stats.ts";
+import { hostedServices } from "./options/hosted.ts";
 import type { ServeOptions, Settings } from "./options/settings.ts";
 import { tryHandler } from "./pool/check.ts";
-import { childSpec } from "./pool/child_spec.ts";
 import { laneOf, libraryOf } from "./pool/lanes.ts";
+import { inService, specOf, subfolderOf } from "./pool/service_host.ts";
 import type { ExitReason } from "./pool/supervisor.ts";
 import type { BrokerCounters, SocketCounters } from "./ports/messages.ts";
-import { PreforkServer, resolve, type Server, WORKER_MODULE } from "./server.ts";
+import {
+  PreforkServer,
+  resolve,
+  type RunningService,
+  type Server,
+  WORKER_MODULE,
+} from "./server.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { Premises } from "./system/premises.ts";
 import { canConfine } from "./system/seccomp.ts";
@@ -46,11 +53,23 @@ export type {
   RequestErrorEvent,
   ResizeEvent,
   ServeOptions,
+  ServiceOption,
+  ServiceOptions,
   StopEvent,
   WorkerEvent,
   WorkerExitEvent,
 } from "./options/settings.ts";
-export type { BrokerCounters, ExitReason, Finished, Server, SocketCounters, Stats, WorkerStats };
+export type {
+  BrokerCounters,
+  ExitReason,
+  Finished,
+  RunningService,
+  Server,
+  ServiceStats,
+  SocketCounters,
+  Stats,
+  WorkerStats,
+};
 export type {
   Handler,
   HandlerContext,
@@ -76,7 +95,7 @@ export function serve(options: ServeOptions = {}): Server {
 function start(options: ServeOptions, reread: () => ServeOptions | undefined): PreforkServer {
   warmUp();
   const settings = resolve(options);
-  requireHandler(settings);
+  requireHandlers(settings);
   const server = new PreforkServer(settings, options, reread);
   const abandon = () => server.abandon();
   const abort = () => server.stop("refuse", "abort");
@@ -102,10 +121,12 @@ function warmUp(): void {
   Deno.removeSignalListener("SIGCONT", listener);
 }
 
-/** Loads the handler once, in a worker, with all that a server would give it; false: it has said why not. */
+/** Loads each handler once, in a worker, with all that a server would give it; false: one has said why not. */
 async function check(settings: Settings, say: (remark: string) => void): Promise<boolean> {
-  const spec = childSpec(settings, WORKER_MODULE, Deno.execPath());
-  spec.config?.notes.forEach(say);
+  const plans = hostedServices(settings).map(([name, own]) => {
+    return { name, own, spec: specOf(name, own, WORKER_MODULE, Deno.execPath()) };
+  });
+  for (const { spec } of plans) spec.config?.notes.forEach(say);
   const library = locateLibrary(readVariable("ZMQ_LIBRARY"));
   shutDebugger(library.path);
   requirePlainFiles(settings);
@@ -113,13 +134,20 @@ async function check(settings: Settings, say: (remark: string) => void): Promise
   // It needs no socket and claims no pid file.
   const lane = laneOf(settings);
   const opened = libraryOf(lane, library.path);
-  const options = { backend: "", pidFile: undefined, workers: spec, library: opened };
+  const workers = plans[0]?.spec ?? { uid: undefined, gid: undefined };
+  const options = { backend: "", pidFile: undefined, workers, library: opened };
   const premises = new Premises(library, options, { warn: () => {}, error: () => {} });
   try {
     premises.handOver("");
     const confines = canConfine(library.path);
     const workshop = { backend: "", lane, library: premises.library, canConfine: confines };
-    return await tryHandler(settings, spec, premises, workshop, say);
+    const outcomes: boolean[] = [];
+    for (const [index, { name, own, spec }] of plans.entries()) {
+      const files = premises.filesIn(subfolderOf(name, index));
+      const trying = tryHandler(own, name, spec, files, workshop, say);
+      outcomes.push(await trying.catch((error) => Promise.reject(inService(name, error))));
+    }
+    return outcomes.every(Boolean);
   } finally {
     premises.remove();
   }

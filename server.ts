@@ -8,10 +8,10 @@
 import { type Access, hasRules, openAccess } from "./auth/access.ts";
 import { type AccessRules, readRules } from "./auth/access_control.ts";
 import { Configuration, type OptionSource } from "./ops/configuration.ts";
-import { Events, ofService } from "./ops/events.ts";
+import { Events, type OfService, ofService } from "./ops/events.ts";
 import { requirePlainFiles } from "./ops/given_files.ts";
 import { type Activity, IdleWatch } from "./ops/idle_watch.ts";
-import type { Log } from "./ops/log.ts";
+import { type Log, withFields } from "./ops/log.ts";
 import { accessOf, fixedOf, keysOf, servicesOf } from "./ops/loop_options.ts";
 import { Logs } from "./ops/logs.ts";
 import { countFiles, OpenFiles } from "./ops/open_files.ts";
@@ -20,16 +20,16 @@ import { type Rest, Shutdown } from "./ops/shutdown.ts";
 import { Signals } from "./ops/signals.ts";
 import { checkStart } from "./ops/start_checks.ts";
 import { logRemarks } from "./ops/start_remarks.ts";
-import { stateFields, type Stats, statsOf } from "./ops/stats.ts";
+import { type ServiceStats, serviceStats, stateFields, type Stats, statsOf } from "./ops/stats.ts";
 import { reloadOnChange } from "./ops/watch.ts";
 import { resolveOptions } from "./options/resolve.ts";
-import type { ServeOptions, Settings } from "./options/settings.ts";
-import { childSpec, requireRun } from "./pool/child_spec.ts";
+import { hostedServices } from "./options/hosted.ts";
+import type { ServeOptions, ServiceOptions, Settings } from "./options/settings.ts";
+import { requireRun } from "./pool/child_spec.ts";
 import { laneOf, libraryOf } from "./pool/lanes.ts";
 import { checkSize } from "./pool/scaling.ts";
-import { ServiceHost } from "./pool/service_host.ts";
+import { type ServiceHost, specOf } from "./pool/service_host.ts";
 import { Services } from "./pool/services.ts";
-import { countFromOne } from "./pool/supervisor.ts";
 import type { Look, LoopCommand, LoopEvent } from "./ports/messages.ts";
 import { bootThread, type DataPlane, openPlane } from "./ports/plane.ts";
 import { shutDebugger } from "./system/debugger.ts";
@@ -44,26 +44,51 @@ import { canOpen } from "./zmq/descriptors.ts";
 import type { Library } from "./zmq/library.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 
+/** One of the services of a server that runs. */
+export interface RunningService {
+  /** The endpoints really bound for this service alone; those of the server serve it too. */
+  readonly frontend: readonly string[];
+  /** What there is of it and what has happened. */
+  stats(): ServiceStats;
+  /**
+   * Changes the bounds of its pool.
+   *
+   * @throws {RangeError} when one is not an integer >= 1 or min is above max.
+   */
+  resize(bounds: { min?: number; max?: number }): void;
+  /**
+   * Replaces its workers by new ones that load the handler again; the other services go on as they are.
+   * Rejected if new ones can't start: then the old ones stay.
+   *
+   * @param options options to change; its `frontend` and `users` stay as they are.
+   */
+  reload(options?: Partial<ServiceOptions>): Promise<void>;
+}
+
 /** A server that runs. */
 export interface Server {
-  /** The endpoints really bound for clients: ports chosen by the system are filled in. */
+  /**
+   * The endpoints really bound for clients: ports chosen by the system are filled in. Those of single services
+   * are `services.NAME.frontend`.
+   */
   readonly frontend: readonly string[];
-  /** The same of those for clients that speak Majordomo. */
-  readonly mdp: readonly string[];
   /** The endpoint really bound for workers. */
   readonly backend: string;
-  /** Fulfilled when `minWorkers` are ready; rejected when the handler can't be loaded. */
+  /** The services that have names, by these. */
+  readonly services: Readonly<Record<string, RunningService>>;
+  /** Fulfilled when each service has its `minWorkers` ready; rejected when a handler can't be loaded. */
   readonly ready: Promise<void>;
   /** Fulfilled when the server has ended; rejected when it could not start or broke. */
   readonly finished: Promise<Finished>;
   /** What there is and what has happened. */
   stats(): Stats;
   /**
-   * Changes the bounds of the pool.
+   * Changes the bounds of the pool of a service.
    *
-   * @throws {RangeError} when one is not an integer >= 1 or min is above max.
+   * @param service its name. Left out: the service without a name, or each service where all have names.
+   * @throws {RangeError} when one is not an integer >= 1 or min is above max, or there is no such service.
    */
-  resize(bounds: { min?: number; max?: number }): void;
+  resize(bounds: { min?: number; max?: number }, service?: string): void;
   /**
    * Replaces all workers by new ones that load the handler again; each new one is ready before an old
    * one leaves. Rejected if new ones can't start: then the old ones stay.
@@ -120,6 +145,7 @@ export class PreforkServer implements Server {
   readonly #configuration: Configuration;
   readonly #signals: Signals | undefined;
   readonly #timer: TickTimer;
+  readonly #running: Readonly<Record<string, RunningService>>;
   /** Ends the wait for clients to take their last replies. */
   #cutShort: (() => void) | undefined;
   #stopHook: Promise<void> | undefined;
@@ -139,26 +165,35 @@ export class PreforkServer implements Server {
       const events = this.#events = new Events(log, settings);
       const library = this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
       if (shutDebugger(library.path) === "open") log.warn(DEBUGGER_OPEN);
-      const spec = childSpec(settings, WORKER_MODULE, Deno.execPath());
-      requireRun(spec.program);
+      const program = Deno.execPath();
+      const plans = hostedServices(settings).map(([name, own]) => (
+        { name, settings: own, spec: specOf(name, own, WORKER_MODULE, program) }
+      ));
+      requireRun(program);
       checkStart(settings, found, (doubt) => log.warn(doubt));
       const canFilter = canConfine(library.path);
       if (!canFilter && Deno.build.os === "linux") log.warn(UNFILTERED);
       const { backend, pidFile } = settings;
       const lane = laneOf(settings);
       const opened = libraryOf(lane, library.path);
-      const places = { backend, pidFile, workers: spec, library: opened };
-      const premises = new Premises(library, places, log);
-      this.#premises = premises;
+      // Workers of all services run as the same user.
+      const [workers] = plans.map(({ spec }) => spec);
+      const places = {
+        backend,
+        pidFile,
+        workers: workers ?? { uid: undefined, gid: undefined },
+        library: opened,
+      };
+      const premises = this.#premises = new Premises(library, places, log);
       const table = { count: countFiles, canOpen: (count: number) => canOpen(library, count) };
       const files = new OpenFiles(table, log, () => this.#services.forgiveStarts());
-      const host = new ServiceHost(spec, settings, {
-        ...{ service: "", tag: ofService(""), events, log, wake },
+      this.#services = new Services(plans, {
+        ...{ events, wake, logOf: (tag) => withFields(log, { ...tag }), tagOf: ofService },
         cpus: navigator.hardwareConcurrency,
-        nextWorker: countFromOne(),
-        files: { require: () => files.require(this.#services.starting) },
-        places: { files: premises, start: premises.start },
+        files,
         plane: { send, look: (now) => this.#look(now) },
+        filesIn: (subfolder) => premises.filesIn(subfolder),
+        start: premises.start,
         workshop: () => ({
           backend: this.backend,
           lane,
@@ -171,7 +206,6 @@ export class PreforkServer implements Server {
         ready: () => this.#outcome.becameReady(),
         failed: (error) => this.#fail(error),
       });
-      this.#services = new Services([host]);
       requirePlainFiles(settings);
       const access = this.#access = openAccess(accessOf(settings), library);
       this.#services.recruit(navigator.hardwareConcurrency, premises.library);
@@ -191,9 +225,10 @@ export class PreforkServer implements Server {
       this.#plane = plane;
       if (flaw !== undefined) log.info(NO_THREAD, { reason: flaw });
       premises.handOver(plane.backend);
+      this.#running = this.#view();
       const source = { reread, resolve, checkSize, hasRules: needsRules, readRules: rulesOf };
       const hasRules = access !== undefined;
-      const parts = { log, events, code: host.code, pool: host, send, hasRules };
+      const parts = { log, events, services: [...this.#services], send, hasRules };
       this.#configuration = new Configuration(options, settings, source, parts);
       const { handleSignals, signalPassthrough } = settings;
       if (handleSignals) this.#signals = new Signals(this, signalPassthrough, wake);
@@ -223,13 +258,14 @@ export class PreforkServer implements Server {
 
   /** Lets workers come up, and serves. */
   begin(): void {
-    const { frontend, mdp, backend, log } = this;
+    const { log } = this;
     const { settings } = this.#configuration;
-    const { minWorkers: min, maxWorkers: max } = settings;
-    this.#events.emit("listening", { frontend, mdp, backend, handler: settings.handler ?? "echo" });
-    log.debug("pool", { min, max, library: this.library });
+    this.#tellEndpoints(settings);
+    for (const { name, bounds } of this.#services) {
+      log.debug("pool", { ...bounds, library: this.library, ...ofService(name) });
+    }
     logRemarks(log, settings, {
-      endpoints: [...frontend, ...mdp],
+      frontend: [this.frontend, ...Object.values(this.#plane.serviceFrontends)].flat(),
       serverKey: this.#access?.serverKey,
       countsConnections: this.#plane.look("now").connections !== undefined,
       readsCpuTime: cpuTime(Deno.pid) !== undefined,
@@ -237,16 +273,39 @@ export class PreforkServer implements Server {
     for (const { code } of this.#services) code.start();
     this.#timer.wake();
     this.#run();
-    if (settings.watch && settings.handler?.startsWith("file:")) this.#watch("", settings.handler);
+    if (settings.watch) hostedServices(settings).forEach(([name, own]) => this.#watch(name, own));
   }
 
-  async #watch(service: string, handler: string): Promise<void> {
+  /** Says where clients connect, and which services they find. */
+  #tellEndpoints(settings: Settings): void {
+    const { frontend, backend, log } = this;
+    const hosted = hostedServices(settings);
+    const services = hosted.filter(([name]) => name !== "").map(([service, own]) => ({
+      service,
+      handler: own.handler ?? "",
+      frontend: this.#frontendOf(service),
+    }));
+    const handler = services.length < hosted.length ? settings.handler ?? "echo" : undefined;
+    this.#events.emit("listening", { frontend, backend, handler, services });
+    for (const { service, handler, frontend } of services) {
+      const own = frontend.length === 0 ? undefined : frontend.join(",");
+      log.info("serving", { service, handler, frontend: own });
+    }
+  }
+
+  #frontendOf(service: string): readonly string[] {
+    return this.#plane.serviceFrontends[service] ?? [];
+  }
+
+  async #watch(name: string, { handler }: Settings): Promise<void> {
+    if (!handler?.startsWith("file:")) return;
     const watched = {
       isStopping: () => this.stopping,
-      listFiles: async () => await this.#services.get(service)?.code.listFiles() ?? [],
-      reload: () => this.reload(),
+      listFiles: async () => await this.#services.get(name)?.code.listFiles() ?? [],
+      reload: () => this.#reloadService(name),
     };
-    const failed = (error: unknown) => this.log.error("not watching", { error: messageOf(error) });
+    const failed = (error: unknown) =>
+      this.log.error("not watching", { error: messageOf(error), ...ofService(name) });
     await reloadOnChange(watched, filePath(new URL(handler)), this.ended, failed);
   }
 
@@ -264,10 +323,6 @@ export class PreforkServer implements Server {
 
   get frontend(): readonly string[] {
     return this.#plane.frontend;
-  }
-
-  get mdp(): readonly string[] {
-    return this.#plane.mdp;
   }
 
   get backend(): string {
@@ -292,18 +347,38 @@ export class PreforkServer implements Server {
     return this.#shutdown.phase !== "serving";
   }
 
+  get services(): Readonly<Record<string, RunningService>> {
+    return this.#running;
+  }
+
   stats(): Stats {
     const look = this.#plane.look("now");
-    const { generation, bounds, counts } = this.#services;
-    const processes = this.#services.list(look);
+    const named = this.#services.hasNames
+      ? [...this.#services].map((host) => [host.name, statsOfService(host, look)] as const)
+      : [];
     const uptime = performance.now() - this.#startedAt;
-    return statsOf({ uptime, generation, bounds, processes, counts, look });
+    return statsOf(uptime, this.#services.report(look), look, Object.fromEntries(named));
+  }
+
+  /** The services that have names, as their owner sees them. */
+  #view(): Readonly<Record<string, RunningService>> {
+    const views = [...this.#services].filter(({ name }) => name !== "").map((host) => {
+      const { name } = host;
+      const view: RunningService = {
+        frontend: this.#frontendOf(name),
+        stats: () => statsOfService(host, this.#plane.look("now")),
+        resize: (bounds) => this.resize(bounds, name),
+        reload: (options) => this.#reloadService(name, options),
+      };
+      return [name, Object.freeze(view)] as const;
+    });
+    return Object.freeze(Object.fromEntries(views));
   }
 
   // ---- what it is told ----
 
-  resize(bounds: { min?: number; max?: number }): void {
-    this.#configuration.resize(bounds);
+  resize(bounds: { min?: number; max?: number }, service?: string): void {
+    this.#configuration.resize(bounds, service);
   }
 
   growBy(workers: number): void {
@@ -315,6 +390,11 @@ export class PreforkServer implements Server {
     return this.#configuration.reload(options);
   }
 
+  #reloadService(name: string, options?: Partial<ServiceOptions>): Promise<void> {
+    if (this.stopping) return Promise.reject(new Error("Cannot reload: the server is stopping"));
+    return this.#configuration.reloadService(name, options);
+  }
+
   reloadAgain(): void {
     if (!this.stopping) this.#configuration.reloadAgain();
   }
@@ -324,7 +404,11 @@ export class PreforkServer implements Server {
   }
 
   logState(): void {
-    this.log.info("state", stateFields(this.stats()));
+    const { services, ...all } = this.stats();
+    this.log.info("state", stateFields(all));
+    for (const [service, stats] of Object.entries(services)) {
+      this.log.info("state", { ...stateFields(stats), service });
+    }
   }
 
   forward(signal: Deno.Signal): void {
@@ -342,7 +426,8 @@ export class PreforkServer implements Server {
   }
 
   stop(queued: "refuse" | "serve", reason: string): void {
-    const { stopTimeout } = this.#configuration.settings;
+    const hosted = hostedServices(this.#configuration.settings);
+    const stopTimeout = Math.max(...hosted.map(([, own]) => own.stopTimeout));
     if (!this.#shutdown.start(queued, stopTimeout, performance.now())) return;
     this.#stopHook = this.#events.emit("stopping", { reason, queued });
     this.#premises.leave();
@@ -372,9 +457,9 @@ export class PreforkServer implements Server {
       case "log":
         return this.log[event.level](event.message, event.fields);
       case "line":
-        return this.#logs.line(event.worker, event.line);
+        return this.#logs.line(event.worker, event.line, this.#tagOf(event.worker));
       case "dropped":
-        return this.#logs.dropped(event.worker, event.lines);
+        return this.#logs.dropped(event.worker, event.lines, this.#tagOf(event.worker));
       case "visits":
         return this.#logs.visits(event.visits);
       case "requestFailed":
@@ -390,6 +475,11 @@ export class PreforkServer implements Server {
       default:
         return this.#services.hear(event);
     }
+  }
+
+  /** What the log says of a worker's service. */
+  #tagOf(worker: number): OfService {
+    return ofService(this.#services.of(worker)?.name ?? "");
   }
 
   #mending(): Mending {
@@ -500,6 +590,10 @@ export class PreforkServer implements Server {
     this.#services?.closeCode(this.#outcome.failure ?? new Error("The server has ended"));
     this.#premises?.remove();
   }
+}
+
+function statsOfService(host: ServiceHost, look: Look): ServiceStats {
+  return serviceStats(host.report(look), look.services.get(host.name) ?? look);
 }
 
 function activityOf({ queued, running, lastJobAt }: Look): Activity {

@@ -6,10 +6,11 @@
  */
 
 import { flush } from "../ops/line_writer.ts";
-import { requireHandler, requirePlainFiles } from "../ops/given_files.ts";
+import { requireHandlers, requirePlainFiles } from "../ops/given_files.ts";
 import { doubts } from "../ops/start_checks.ts";
 import { type Command, parseCommand, rereadCommand, UsageError } from "../options/command.ts";
 import { helpText, printConfig } from "../options/help.ts";
+import { hostedServices } from "../options/hosted.ts";
 import type { ServeOptions, Settings } from "../options/settings.ts";
 import { type Child, spawnInBackground, STARTER_VARIABLE } from "../pool/child.ts";
 import { readVariable } from "../system/variables.ts";
@@ -40,7 +41,7 @@ export interface Program {
   resolve(options: ServeOptions): Settings;
   /** Starts a server; `reread` gives the options of a reload, undefined: the same. */
   start(options: ServeOptions, reread: () => ServeOptions | undefined): Serving;
-  /** Loads the handler once, in a worker; false, or an error: it failed, `say` gets all remarks. */
+  /** Loads each handler once, in a worker; false, or an error: one failed, `say` gets all remarks. */
   check(settings: Settings, say: (remark: string) => void): Promise<boolean>;
 }
 
@@ -107,10 +108,12 @@ function remark(text: string): void {
 }
 
 async function check(settings: Settings, program: Program): Promise<number> {
-  requireHandler(settings);
+  requireHandlers(settings);
   doubts(settings).forEach(remark);
   if (!await program.check(settings, remark)) return Exit.failed;
-  print(`The handler "${settings.handler ?? "echo"}" and the options are fine`);
+  const handlers = hostedServices(settings).map(([, { handler = "echo" }]) => `"${handler}"`);
+  const tried = `The handler${handlers.length === 1 ? "" : "s"} ${handlers.join(", ")}`;
+  print(`${tried} and the options are fine`);
   return Exit.ok;
 }
 

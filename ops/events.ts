@@ -56,9 +56,11 @@ export interface WorkerExit extends OfService {
 export interface ServerEvents {
   listening: {
     frontend: readonly string[];
-    mdp: readonly string[];
     backend: string;
-    handler: string;
+    /** That of the service without a name; undefined: there is no such service. */
+    handler: string | undefined;
+    /** The services that have names. */
+    services: readonly { service: string; handler: string; frontend: readonly string[] }[];
   };
   workerSpawned: { worker: number; pid: number; purpose: string } & OfService;
   workerReady: { worker: number; pid: number } & OfService;
@@ -100,15 +102,20 @@ const TABLE: Table = {
   listening: {
     level: "info",
     message: "listening",
-    fields: ({ frontend, mdp, backend, handler }) => ({
+    fields: ({ frontend, backend, handler }) => ({
       frontend: frontend.join(","),
-      mdp: mdp.length === 0 ? undefined : mdp.join(","),
       backend,
       handler,
     }),
     hook: "onListen",
-    call: (hooks, { frontend, mdp, backend }) =>
-      hooks.onListen?.({ frontend: [...frontend], mdp: [...mdp], backend }),
+    call: (hooks, { frontend, backend, services }) => {
+      const own = services.filter((each) => each.frontend.length > 0)
+        .map((each): [string, string[]] => [each.service, [...each.frontend]]);
+      return hooks.onListen?.({
+        ...{ frontend: [...frontend], backend },
+        ...(own.length === 0 ? {} : { services: Object.fromEntries(own) }),
+      });
+    },
   },
   workerSpawned: {
     level: "debug",

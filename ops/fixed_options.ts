@@ -1,14 +1,15 @@
 /**
- * Options that a reload leaves as they are: those of the sockets, the process and the log.
+ * Options that a reload leaves as they are: those of the sockets, the process and the log, and which services
+ * there are.
  *
  * @module
  */
 
+import { hostedServices, settingsOf } from "../options/hosted.ts";
 import type { Settings } from "../options/settings.ts";
 
-const FIXED = [
-  "frontend",
-  "mdp",
+/** Options of the whole server; a service has the same values. */
+const OF_SERVER = [
   "backend",
   "curveSecretKey",
   "transport",
@@ -29,20 +30,69 @@ const FIXED = [
   "accessLog",
 ] as const;
 
-/** The settings to go on with after a reload; `warn` gets a remark for each change that has no effect. */
-export function keepFixed(
+/** Options of a service, too. */
+const OF_EACH = ["frontend", "users"] as const;
+
+/** Gets a remark for each change that has no effect. */
+type Warn = (remark: string) => void;
+
+/** The settings to go on with after a reload. */
+export function keepFixed(before: Settings, next: Settings, warn: Warn): Settings {
+  const kept = { ...next, handleSignals: before.handleSignals };
+  keep([...OF_EACH, ...OF_SERVER], before, kept, (name) => `a changed "${name}"`, warn);
+  // The key stays in use, so its list of clients must too.
+  if (kept.curveSecretKey !== undefined) kept.curveClients ??= before.curveClients;
+  tellOfServices(before, next, warn);
+  const hosted = new Map(hostedServices(before));
+  if (!hosted.has("")) kept.handler = undefined;
+  else if (!hostedServices(next).some(([name]) => name === "")) kept.handler = before.handler;
+  const services = Object.entries(before.services).map(([name, own]) =>
+    [name, keepService(name, own, settingsOf(next, name) ?? own, kept, warn)] as const
+  );
+  return { ...kept, services: Object.fromEntries(services) };
+}
+
+/** The settings of a service; `around` are those of the server. */
+function keepService(
+  name: string,
   before: Settings,
   next: Settings,
-  warn: (remark: string) => void,
+  around: Settings,
+  warn: Warn,
 ): Settings {
-  const kept = { ...next, handleSignals: before.handleSignals };
-  for (const name of FIXED) {
-    if (JSON.stringify(next[name]) !== JSON.stringify(before[name])) {
-      warn(`a changed "${name}" is applied after a restart only`);
+  const kept = { ...next };
+  keep(OF_EACH, before, kept, (option) => `a changed "services.${name}.${option}"`, warn);
+  keep(OF_SERVER, around, kept, () => "", () => {});
+  return kept;
+}
+
+/** Puts the values of before in place of those that a restart alone applies. */
+function keep(
+  names: readonly (typeof OF_EACH[number] | typeof OF_SERVER[number])[],
+  before: Settings,
+  kept: Settings,
+  what: (name: string) => string,
+  warn: Warn,
+): void {
+  for (const name of names) {
+    if (JSON.stringify(kept[name]) !== JSON.stringify(before[name])) {
+      warn(`${what(name)} is applied after a restart only`);
     }
     Object.assign(kept, { [name]: before[name] });
   }
-  // The key stays in use, so its list of clients must too.
-  if (kept.curveSecretKey !== undefined) kept.curveClients ??= before.curveClients;
-  return kept;
+}
+
+/** Says which services are new, and which are not there any more. */
+function tellOfServices(before: Settings, next: Settings, warn: Warn): void {
+  const [old, now] = [before, next].map((settings) =>
+    hostedServices(settings).map(([name]) => name)
+  );
+  const added = now?.filter((name) => !old?.includes(name)) ?? [];
+  const removed = old?.filter((name) => !now?.includes(name)) ?? [];
+  for (const name of added) warn(`${called(name)} is added after a restart only`);
+  for (const name of removed) warn(`${called(name)} is removed after a restart only`);
+}
+
+function called(service: string): string {
+  return service === "" ? "the service without a name" : `the service "${service}"`;
 }

@@ -6,21 +6,28 @@
  */
 
 import { fileURLToPath } from "node:url";
+import { hostedServices } from "../options/hosted.ts";
 import type { Settings } from "../options/settings.ts";
 import { isNamedPipe, mayRead, typeOf } from "../system/files.ts";
 
 /**
- * Makes sure that a local handler is there.
+ * Makes sure that the local handlers of all services are there.
  *
- * @throws {RangeError} when it is not, or is not a file.
+ * @throws {RangeError} when one is not, or is not a file.
  */
-export function requireHandler({ handler }: Settings): void {
+export function requireHandlers(settings: Settings): void {
+  for (const [name, { handler }] of hostedServices(settings)) {
+    requireHandler(name === "" ? '"handler"' : `"services.${name}.handler"`, handler);
+  }
+}
+
+function requireHandler(subject: string, handler: string | undefined): void {
   if (!handler?.startsWith("file:")) return;
   const path = fileURLToPath(handler);
   const fault = mayRead(path) ? faultOf(path) : undefined;
   if (fault === undefined) return;
   throw new RangeError(
-    `Cannot start: "handler" must be a file that can be read: "${path}" ${fault}`,
+    `Cannot start: ${subject} must be a file that can be read: "${path}" ${fault}`,
   );
 }
 

@@ -102,6 +102,23 @@ export function openLog(options: LogOptions, open?: () => Sink): Log {
   };
 }
 
+/** The same log, with fields that each of its lines has in addition. */
+export function withFields(log: Log, fields: Fields): Log {
+  if (Object.keys(fields).length === 0) return log;
+  return {
+    level: log.level,
+    debug: (message, own) => log.debug(message, { ...own, ...fields }),
+    info: (message, own) => log.info(message, { ...own, ...fields }),
+    warn: (message, own) => log.warn(message, { ...own, ...fields }),
+    error: (message, own) => log.error(message, { ...own, ...fields }),
+    get moved() {
+      return log.moved;
+    },
+    reopen: () => log.reopen(),
+    close: () => log.close(),
+  };
+}
+
 /** Gives lines to the writer. */
 class LineHandler extends BaseHandler {
   readonly #writer: LineWriter;

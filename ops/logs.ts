@@ -8,6 +8,7 @@
 import type { Settings } from "../options/settings.ts";
 import type { WorkerLine } from "../ports/messages.ts";
 import { AccessLog, type Visited } from "./access_log.ts";
+import type { OfService } from "./events.ts";
 import { type Log, openLog } from "./log.ts";
 import { LogFollower } from "./log_follower.ts";
 
@@ -49,13 +50,14 @@ export class Logs {
   }
 
   /** Logs a line of a worker's own. */
-  line(worker: number, { level, message, fields, job }: WorkerLine): void {
-    this.log[level](message, { ...fields, worker, job: job === 0 ? undefined : job });
+  line(worker: number, { level, message, fields, job }: WorkerLine, tag: OfService): void {
+    this.log[level](message, { ...fields, worker, job: job === 0 ? undefined : job, ...tag });
   }
 
   /** Logs that lines of a worker are missing. */
-  dropped(worker: number, lines: number): void {
-    this.log.warn("a worker logs too much: lines were dropped", { worker, dropped: lines });
+  dropped(worker: number, lines: number, tag: OfService): void {
+    const message = "a worker logs too much: lines were dropped";
+    this.log.warn(message, { worker, dropped: lines, ...tag });
   }
 
   /** Opens the files again under their names; false: not all could be, and the old ones are still used. */

@@ -6,6 +6,7 @@
  */
 
 import { addressLimit, connectionLimit } from "../options/connection_limits.ts";
+import { allEndpoints, hostedServices } from "../options/hosted.ts";
 import type { Settings } from "../options/settings.ts";
 import type { LoopLimits, ServiceSetup } from "../ports/messages.ts";
 import type { AccessOptions } from "../ports/sockets.ts";
@@ -33,15 +34,21 @@ export function limitsOf(settings: Settings): LoopLimits {
 
 /** The services of the server. */
 export function servicesOf(settings: Settings): ServiceSetup[] {
-  return [{ name: "", limits: limitsOf(settings), frontend: [], users: undefined }];
+  return hostedServices(settings).map(([name, own]) => ({
+    name,
+    limits: limitsOf(own),
+    // The endpoints of the service without a name are those that all have.
+    frontend: name === "" ? [] : own.frontend,
+    users: own.users,
+  }));
 }
 
 /** What holds from the start to the end. */
 export function fixedOf(settings: Settings) {
-  const { frontend, mdp, transport, maxMessageSize, maxFrames, connectionBytes } = settings;
+  const { frontend, transport, maxMessageSize, maxFrames, connectionBytes } = settings;
   const { handshakeTimeout, heartbeatInterval, keepAlive, maxConnectionRate } = settings;
   return {
-    ...{ frontend, mdp, transport, maxMessageSize, maxFrames, connectionBytes },
+    ...{ frontend, transport, maxMessageSize, maxFrames, connectionBytes },
     ...{ handshakeTimeout, heartbeatInterval, keepAlive, maxConnectionRate },
   };
 }
@@ -49,8 +56,9 @@ export function fixedOf(settings: Settings) {
 /** Who may connect, with the limits that follow from where clients may come from. */
 export function accessOf(settings: Settings) {
   const { curveSecretKey, curveClients, allow, deny, backend } = settings;
-  const maxConnections = connectionLimit(settings);
-  const maxConnectionsPerAddress = addressLimit(settings);
+  const reached = { ...settings, frontend: allEndpoints(settings) };
+  const maxConnections = connectionLimit(reached);
+  const maxConnectionsPerAddress = addressLimit(reached);
   return {
     ...{ curveSecretKey, curveClients, allow, deny, backend },
     maxConnections,

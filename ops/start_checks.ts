@@ -6,6 +6,7 @@
  * @module
  */
 
+import { allEndpoints, hostedServices } from "../options/hosted.ts";
 import type { Settings } from "../options/settings.ts";
 
 /** File descriptors of this process. */
@@ -35,8 +36,13 @@ const CLIENTS = 100;
  * @throws {Error} If not even the smallest pool and one client can be had.
  */
 export function judgeFiles(settings: Settings, files: Files, cpus: number): string | undefined {
-  const { minWorkers, maxWorkers, maxConnections, maxDequeueWorkers, frontend, mdp } = settings;
-  const base = files.open + FILES_OF_BROKER + frontend.length + mdp.length;
+  const { maxConnections } = settings;
+  const pools = hostedServices(settings).map(([, own]) => own);
+  const sum = (of: (own: Settings) => number) => pools.reduce((all, own) => all + of(own), 0);
+  const minWorkers = sum((own) => own.minWorkers);
+  const maxWorkers = sum((own) => own.maxWorkers);
+  const maxDequeueWorkers = sum((own) => own.maxDequeueWorkers);
+  const base = files.open + FILES_OF_BROKER + allEndpoints(settings).length;
   const starts = FILES_FOR_START * Math.min(cpus, minWorkers);
   const least = base + FILES_PER_WORKER * minWorkers + starts + 1;
   const way = "raise it (ulimit -n, LimitNOFILE=)";
@@ -75,10 +81,13 @@ export function checkStart(
  *
  * @returns A sentence for each, for the log.
  */
-export function doubts({ queueBytes, maxMessageSize }: Settings): string[] {
-  if (queueBytes >= maxMessageSize) return [];
-  return [
-    `"queueBytes" (${queueBytes}) is less than "maxMessageSize" (${maxMessageSize}): ` +
-    "a single request may fill the queue",
-  ];
+export function doubts(settings: Settings): string[] {
+  return hostedServices(settings).flatMap(([name, { queueBytes, maxMessageSize }]) => {
+    if (queueBytes >= maxMessageSize) return [];
+    const option = name === "" ? '"queueBytes"' : `"services.${name}.queueBytes"`;
+    return [
+      `${option} (${queueBytes}) is less than "maxMessageSize" (${maxMessageSize}): ` +
+      "a single request may fill the queue",
+    ];
+  });
 }

@@ -5,14 +5,15 @@
  */
 
 import { connectionLimit } from "../options/connection_limits.ts";
+import { allEndpoints, hostedServices } from "../options/hosted.ts";
 import type { Settings } from "../options/settings.ts";
 import { isOpenToNetwork } from "../wire/endpoint.ts";
 import type { Fields, Log } from "./log.ts";
 
 /** What became of the options. */
 export interface Started {
-  /** The endpoints really bound for clients. */
-  endpoints: readonly string[];
+  /** The endpoints really bound for clients of any service. */
+  frontend: readonly string[];
   /** The public key that clients must know; undefined: none is used. */
   serverKey: string | undefined;
   /** Whether connections of clients can be counted. */
@@ -26,15 +27,19 @@ export function logRemarks(log: Log, settings: Settings, started: Started): void
   const warn = (message: string, fields?: Fields) => log.warn(message, fields);
   const { curveClients = "any", allow } = settings;
   const isOpen = curveClients === "any" && allow.length === 0;
-  for (const endpoint of isOpen ? started.endpoints.filter(isOpenToNetwork) : []) {
+  for (const endpoint of isOpen ? started.frontend.filter(isOpenToNetwork) : []) {
     warn("anybody who reaches this endpoint can use it", { endpoint });
   }
   const { serverKey } = started;
   if (serverKey !== undefined) log.info("clients need the server's key", { serverKey });
-  if (connectionLimit(settings) > 0 && !started.countsConnections) {
+  if (
+    connectionLimit({ ...settings, frontend: allEndpoints(settings) }) > 0 &&
+    !started.countsConnections
+  ) {
     warn('"maxConnections" has no effect: this libzmq does not report connections');
   }
-  if (settings.babysitInterval > 0 && !started.readsCpuTime) {
+  const babysits = hostedServices(settings).some(([, own]) => own.babysitInterval > 0);
+  if (babysits && !started.readsCpuTime) {
     warn('"babysitInterval" has no effect: it needs Linux and -A');
   }
 }

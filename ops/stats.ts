@@ -5,13 +5,25 @@
  */
 
 import type { ExitReason } from "../pool/supervisor.ts";
-import type { BrokerCounters, Look, SocketCounters } from "../ports/messages.ts";
+import type { BrokerCounters, Look, ServiceLook, SocketCounters } from "../ports/messages.ts";
 import type { Fields } from "./log.ts";
 
-/** A look at a server. Times are milliseconds. */
-export interface Stats {
+/** A look at a server, all services together. Times are milliseconds. */
+export interface Stats extends Omit<ServiceStats, "counters"> {
   /** Since the start. */
   uptime: number;
+  /** Clients that have asked something and are connected. */
+  clients: number;
+  /** Connections of clients; undefined where libzmq lacks its draft API, and so does not report them. */
+  connections: number | undefined;
+  /** What was counted since the start. */
+  counters: ServiceStats["counters"] & SocketCounters;
+  /** Each service by its name, where some have names; "" is the one without. */
+  services: Record<string, ServiceStats>;
+}
+
+/** A look at one service. Times are milliseconds. */
+export interface ServiceStats {
   /** Counts the reloads, from 1. */
   generation: number;
   /** Workers by state. */
@@ -30,14 +42,10 @@ export interface Stats {
   queue: { jobs: number; bytes: number };
   /** Jobs that workers have. */
   running: number;
-  /** Clients that have asked something and are connected. */
-  clients: number;
-  /** Connections of clients; undefined where libzmq lacks its draft API, and so does not report them. */
-  connections: number | undefined;
   /** The running estimate of the handler's time; undefined before the first reply. */
   serviceTime: number | undefined;
   /** What was counted since the start. */
-  counters: BrokerCounters & SocketCounters & {
+  counters: BrokerCounters & {
     /** Processes started. */
     spawned: number;
     /** Processes ended, by reason. */
@@ -47,6 +55,8 @@ export interface Stats {
 
 /** A worker process at a moment. */
 export interface WorkerStats {
+  /** The service that it works for; left out where that has no name. */
+  service?: string;
   /** Its number; never used twice. */
   worker: number;
   /** Its process id. */
@@ -59,22 +69,23 @@ export interface WorkerStats {
   answered: number;
 }
 
-/** What the parts of a server report of themselves. */
+/** What the parts of a service, or of all of them, report. */
 export interface Reports {
-  uptime: number;
   generation: number;
   bounds: { min: number; max: number };
   processes: WorkerStats[];
-  counts: Pick<Stats["counters"], "spawned" | "exited">;
-  look: Look;
+  counts: Pick<ServiceStats["counters"], "spawned" | "exited">;
 }
 
-/** Puts a look together. */
-export function statsOf({ bounds, processes, counts, look, ...rest }: Reports): Stats {
+/** Puts a look at a service together, or at all. */
+export function serviceStats<Counters extends BrokerCounters>(
+  { generation, bounds, processes, counts }: Reports,
+  look: ServiceLook & { counters: Counters },
+) {
   const count = (state: WorkerStats["state"]) =>
     processes.filter((process) => process.state === state).length;
   return {
-    ...rest,
+    generation,
     workers: {
       starting: count("starting"),
       idle: count("idle"),
@@ -86,15 +97,26 @@ export function statsOf({ bounds, processes, counts, look, ...rest }: Reports): 
     processes,
     queue: { jobs: look.queued, bytes: look.queuedBytes },
     running: look.running,
-    clients: look.clients,
-    connections: look.connections,
     serviceTime: look.serviceTime,
     counters: { ...look.counters, ...counts },
   };
 }
 
+/** Puts a look at a server together. */
+export function statsOf(
+  uptime: number,
+  reports: Reports,
+  look: Look,
+  services: Stats["services"],
+): Stats {
+  const { clients, connections } = look;
+  return { uptime, ...serviceStats(reports, look), clients, connections, services };
+}
+
 /** The same as fields of one line of the log. */
-export function stateFields(stats: Stats): Fields {
+export function stateFields(
+  stats: ServiceStats & Partial<Pick<Stats, "clients" | "connections">>,
+): Fields {
   const { workers, queue, running, clients, connections, counters, generation } = stats;
   const { exited, ...counts } = counters;
   const exits = Object.entries(exited).map(([reason, count]) => [`exited.${reason}`, count]);

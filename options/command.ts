@@ -22,7 +22,8 @@ export type Command =
     options: ServeOptions;
     /**
      * Where each option came from, by its name: `flag --min-workers`, `argument`,
-     * `environment PREFORK_MIN_WORKERS`, `file prefork.conf:3` or `default`.
+     * `environment PREFORK_MIN_WORKERS`, `file prefork.conf:3` or `default`. Those that a service has of its
+     * own are `services.mail.minWorkers`.
      */
     sources: ReadonlyMap<string, string>;
     /** Sentences about what was set but has no effect. */
@@ -61,7 +62,9 @@ export function parseCommand(args: readonly string[], sources: Sources): Command
   entries.addMissing([...flags, ...readEnvironment(sources)]);
   const config = entries.get("config");
   if (config !== undefined) {
-    entries.addMissing(readConf(String(readAs(config, config.spec.kind)), sources.readFile));
+    const conf = readConf(String(readAs(config, config.spec.kind)), sources.readFile);
+    for (const [name, subject] of conf.services) entries.addService(name, subject);
+    entries.addMissing(conf.entries);
   }
   const options = entries.options();
   return {
@@ -71,9 +74,15 @@ export function parseCommand(args: readonly string[], sources: Sources): Command
       ? "print-config"
       : "serve",
     options,
-    sources: new Map(IN_TEXT.map(({ name }) => [name, entries.get(name)?.source ?? "default"])),
+    sources: sourcesOf(entries),
     doubts: unknownVariables(sources),
   };
+}
+
+function sourcesOf(entries: Entries): Map<string, string> {
+  const found = new Map(IN_TEXT.map(({ name }) => [name, "default"]));
+  for (const [name, { source }] of entries.list()) found.set(name, source);
+  return found;
 }
 
 /**

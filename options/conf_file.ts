@@ -1,6 +1,6 @@
 /**
- * Options that a conf file sets: a line `key value` each, under our names or Net::Server's. Not here:
- * reading the file, which the caller brings.
+ * Options that a conf file sets: a line `key value` each, under our names or Net::Server's. Lines that follow
+ * `[service NAME]` are of that service. Not here: reading the file, which the caller brings.
  *
  * @module
  */
@@ -8,6 +8,7 @@ import { messageOf } from "../system/errors.ts";
 import { type Entry, IN_TEXT, Rank, UsageError } from "./entries.ts";
 import { unknownOption } from "./errors.ts";
 import { refusalOf } from "./net_server.ts";
+import { belongsToServer, faultOfName, SERVICE_OPTIONS } from "./services.ts";
 import { type OptionSpec, separate } from "./table.ts";
 
 /** A key of the conf file. */
@@ -18,8 +19,21 @@ interface ConfKey {
 
 const CONF_KEYS: ReadonlyMap<string, ConfKey> = new Map(IN_TEXT.flatMap(confKeys));
 
+/** Options that a section of a service may have, by their names. */
+const IN_SERVICE: readonly string[] = IN_TEXT.filter(isOfService).map(({ name }) => name);
+
+/** `[service NAME]`: the lines after it belong to that service. */
+const SECTION_LINE = /^\[\s*service\s+([^\]]*?)\s*\]$/;
+
 /** `key value`, `key = value` or `key: value`; in `host ::1` the colons belong to the value. */
 const CONF_LINE = /^(?:--)?([\w-]+)(?:\s*=\s*|:\s*|\s+:\s+|\s+|$)(.*)$/;
+
+/** What a conf file sets. */
+export interface Conf {
+  entries: Entry[];
+  /** Services that have a section, and what an error names that by. */
+  services: [name: string, subject: string][];
+}
 
 /**
  * Reads a conf file.
@@ -29,11 +43,11 @@ const CONF_LINE = /^(?:--)?([\w-]+)(?:\s*=\s*|:\s*|\s+:\s+|\s+|$)(.*)$/;
  * @returns What it sets.
  * @throws {UsageError} If it can't be read, or a line can't be used.
  */
-export function readConf(path: string, readFile: (path: string) => string): Entry[] {
-  const entries = new Map<string, Entry>();
+export function readConf(path: string, readFile: (path: string) => string): Conf {
+  const reader = new Reader();
   const lines = readText(path, readFile).split(/\r?\n/);
-  for (const [i, line] of lines.entries()) readLine(line, `${path}:${i + 1}`, entries);
-  return [...entries.values()];
+  for (const [i, line] of lines.entries()) reader.read(line, `${path}:${i + 1}`);
+  return reader.found;
 }
 
 function readText(path: string, readFile: (path: string) => string): string {
@@ -44,28 +58,78 @@ function readText(path: string, readFile: (path: string) => string): string {
   }
 }
 
-/** Reads one line; a `#` that is part of a value is written `\#`. */
-function readLine(line: string, place: string, entries: Map<string, Entry>): void {
-  const text = line.replace(/(?<!\\)#.*$/, "").replaceAll("\\#", "#").trim();
-  if (text === "") return;
-  const [, key, value = ""] = CONF_LINE.exec(text) ?? [];
-  if (key === undefined) {
-    throw new UsageError(
-      `Cannot read ${place}: a line must be "key value": current line is "${text}"`,
-    );
+/** Reads lines, and knows which section they stand in. */
+class Reader {
+  readonly #entries = new Map<string, Entry>();
+  readonly #services = new Map<string, string>();
+  /** The service whose section this is; undefined: none's yet. */
+  #service: string | undefined;
+
+  get found(): Conf {
+    return { entries: [...this.#entries.values()], services: [...this.#services] };
   }
-  const { spec, isNetServer: inSeconds } = findKey(key, place);
-  const subject = `"${key}" in ${place}`;
-  if (value === "") throw new UsageError(`Cannot start: ${subject} needs a value`);
-  const first = entries.get(spec.name);
-  if (first === undefined) {
-    const source = `file ${place}`;
-    entries.set(spec.name, { spec, texts: [value], source, subject, rank: Rank.file, inSeconds });
-  } else if (spec.kind.isList) {
-    first.texts.push(value);
-  } else {
-    throw new UsageError(`Cannot start: ${subject} is given twice: first is ${first.subject}`);
+
+  /** Reads one line; a `#` that is part of a value is written `\#`. */
+  read(line: string, place: string): void {
+    const text = line.replace(/(?<!\\)#.*$/, "").replaceAll("\\#", "#").trim();
+    if (text === "") return;
+    if (text.startsWith("[")) return this.#enter(text, place);
+    const [, key, value = ""] = CONF_LINE.exec(text) ?? [];
+    if (key === undefined) {
+      throw new UsageError(
+        `Cannot read ${place}: a line must be "key value": current line is "${text}"`,
+      );
+    }
+    this.#add(key, value, place);
   }
+
+  #enter(text: string, place: string): void {
+    const [, name] = SECTION_LINE.exec(text) ?? [];
+    if (name === undefined) {
+      throw new UsageError(
+        `Cannot read ${place}: a section must be "[service NAME]": current line is "${text}"`,
+      );
+    }
+    const fault = faultOfName(name);
+    if (fault !== undefined) throw new UsageError(`Cannot read ${place}: ${fault}`);
+    const subject = `"${text}" in ${place}`;
+    const first = this.#services.get(name);
+    if (first !== undefined) throw givenTwice(subject, first);
+    this.#services.set(name, subject);
+    this.#service = name;
+  }
+
+  #add(key: string, value: string, place: string): void {
+    const { spec, isNetServer: inSeconds } = findKey(key, place);
+    const subject = `"${key}" in ${place}`;
+    const service = this.#service;
+    if (service !== undefined && !isOfService(spec)) {
+      throw new UsageError(`Cannot start: ${belongsToServer(subject, service, IN_SERVICE)}`);
+    }
+    if (value === "") throw new UsageError(`Cannot start: ${subject} needs a value`);
+    const id = `${service ?? ""}.${spec.name}`;
+    const first = this.#entries.get(id);
+    if (first === undefined) {
+      const source = `file ${place}`;
+      const rank = Rank.file;
+      const entry = { spec, texts: [value], source, subject, rank, inSeconds };
+      this.#entries.set(id, service === undefined ? entry : { ...entry, service });
+    } else if (spec.kind.isList) {
+      first.texts.push(value);
+    } else {
+      throw givenTwice(subject, first.subject);
+    }
+  }
+}
+
+function givenTwice(subject: string, first: string): UsageError {
+  return new UsageError(`Cannot start: ${subject} is given twice: first is ${first}`);
+}
+
+/** Whether a service may have an option; a port and a host make an endpoint of its own. */
+function isOfService({ name, permission }: OptionSpec): boolean {
+  return permission !== undefined || ["port", "host"].includes(name) ||
+    SERVICE_OPTIONS.includes(name);
 }
 
 function findKey(key: string, place: string): ConfKey {

@@ -6,9 +6,10 @@
  * @module
  */
 import { hosts, ports } from "./endpoints.ts";
-import { complaint, CURRENT_VALUE } from "./errors.ts";
+import { complaint, CURRENT_VALUE, suggest } from "./errors.ts";
 import type { Kind } from "./kinds.ts";
 import { isServeOptions, resolveOptions } from "./resolve.ts";
+import { faultOfName, serviceHandlers, splitName } from "./services.ts";
 import type { ServeOptions } from "./settings.ts";
 import { OPTIONS, type OptionSpec } from "./table.ts";
 
@@ -30,6 +31,8 @@ export interface Entry {
   readonly rank: number;
   /** Whether a number without a unit is seconds: under Net::Server's names. */
   readonly inSeconds?: boolean;
+  /** The service whose option it is; undefined: it stands above all services. */
+  readonly service?: string;
 }
 
 /** Ranks of the sources: the lower beats the higher. */
@@ -40,8 +43,10 @@ export const IN_TEXT: readonly OptionSpec[] = OPTIONS.filter(({ scope }) => scop
 
 const BY_NAME: ReadonlyMap<string, OptionSpec> = new Map(OPTIONS.map((spec) => [spec.name, spec]));
 
-/** Entries of several sources, one for each option: what is set first stays. */
-export class Entries {
+/**
+ * What was set at one place that options stand: above all services, or in one of them. What is set first stays.
+ */
+export class Section {
   readonly #byName = new Map<string, Entry>();
 
   /** The entry of an option. */
@@ -49,19 +54,28 @@ export class Entries {
     return this.#byName.get(name);
   }
 
-  /** Adds the entries whose options have none yet. */
-  addMissing(entries: readonly Entry[]): void {
-    for (const each of entries) {
-      if (!this.#byName.has(each.spec.name)) this.#byName.set(each.spec.name, each);
-    }
+  /** Each entry. */
+  [Symbol.iterator](): IterableIterator<Entry> {
+    return this.#byName.values();
   }
 
   /**
-   * The options of `serve()`.
+   * Adds an entry whose option has none yet.
    *
-   * @throws {UsageError} If a text can't be read, or if options don't fit together.
+   * @throws {UsageError} If the same source has set it in another way.
    */
-  options(): ServeOptions {
+  addMissing(entry: Entry): void {
+    const before = this.#byName.get(entry.spec.name);
+    if (before?.rank === entry.rank) throw exclusion(entry, before);
+    if (before === undefined) this.#byName.set(entry.spec.name, entry);
+  }
+
+  /**
+   * The options of `serve()`, or of a service.
+   *
+   * @throws {UsageError} If a text can't be read, or if options exclude each other.
+   */
+  values(): Record<string, unknown> {
     this.#replaceWorkers();
     this.#replacePorts();
     const values: Record<string, unknown> = {};
@@ -72,32 +86,7 @@ export class Entries {
       else permissions[each.spec.permission] = value;
     }
     if (Object.keys(permissions).length > 0) values.permissions = permissions;
-    return this.#requireFit(values);
-  }
-
-  /** Finds what no single value shows, such as a minimum above its maximum. */
-  #requireFit(values: Record<string, unknown>): ServeOptions {
-    if (!isServeOptions(values)) {
-      throw new UsageError("Cannot start: the options do not fit together");
-    }
-    try {
-      resolveOptions(values, { cpus: 1, cwd: () => "/" });
-    } catch (error) {
-      throw error instanceof Error
-        ? new UsageError(this.#inOperatorsWords(error.message), { cause: error })
-        : error;
-    }
     return values;
-  }
-
-  /** An error with the names that were used, or flags, in place of the names that options have in code. */
-  #inOperatorsWords(message: string): string {
-    const [rule = "", ...value] = message.split(CURRENT_VALUE);
-    const named = rule.replaceAll(/"(\w+)"/g, (quoted, name) => {
-      const flag = BY_NAME.get(name)?.flag ?? "";
-      return this.#byName.get(name)?.subject ?? (flag === "" ? quoted : `"${flag}"`);
-    });
-    return [named, ...value].join(CURRENT_VALUE);
   }
 
   /** `workers` stands for both limits, where these are not set in a source that beats its own. */
@@ -129,10 +118,8 @@ export class Entries {
 
   #replaceEndpoint(name: string, by: Entry, endpoint: string): void {
     const rank = this.#rankOf(name);
-    if (rank === by.rank) {
-      const other = this.#byName.get(name)?.subject;
-      throw new UsageError(`Cannot start: ${by.subject} and ${other} exclude each other`);
-    }
+    const other = this.#byName.get(name);
+    if (other?.rank === by.rank) throw exclusion(by, other);
     if (rank > by.rank) this.#set(name, by, [endpoint]);
   }
 
@@ -145,6 +132,163 @@ export class Entries {
     const spec = BY_NAME.get(name);
     if (spec !== undefined) this.#byName.set(name, { ...by, spec, texts });
   }
+}
+
+/** Entries of several sources: those above all services, and those of each service. */
+export class Entries {
+  readonly #top = new Section();
+  readonly #services = new Map<string, Section>();
+  /** Where each service was named first. */
+  readonly #places = new Map<string, string>();
+
+  /** The entry of an option that stands above all services. */
+  get(name: string): Entry | undefined {
+    return this.#top.get(name);
+  }
+
+  /** All entries: by their options' names, those of services as `services.mail.handler`. */
+  list(): Map<string, Entry> {
+    const found = new Map([...this.#top].map((each) => [each.spec.name, each]));
+    for (const [service, section] of this.#services) {
+      for (const each of section) found.set(`services.${service}.${each.spec.name}`, each);
+    }
+    return found;
+  }
+
+  /** Adds a service, which may have no entries. */
+  addService(name: string, subject: string): void {
+    if (this.#services.has(name)) return;
+    this.#services.set(name, new Section());
+    this.#places.set(name, subject);
+  }
+
+  /**
+   * Adds the entries whose options have none yet.
+   *
+   * @throws {UsageError} If one names a service that can't be.
+   */
+  addMissing(entries: readonly Entry[]): void {
+    for (const each of entries.flatMap(bySection)) {
+      if (each.service !== undefined) this.addService(each.service, each.subject);
+      this.#sectionOf(each).addMissing(each);
+    }
+  }
+
+  #sectionOf({ service }: Entry): Section {
+    return (service === undefined ? undefined : this.#services.get(service)) ?? this.#top;
+  }
+
+  /**
+   * The options of `serve()`.
+   *
+   * @throws {UsageError} If a text can't be read, or if options don't fit together.
+   */
+  options(): ServeOptions {
+    const values = this.#top.values();
+    for (const [name, section] of this.#services) this.#requireHandler(name, section);
+    if (this.#services.size > 0) {
+      const services = [...this.#services].map(([name, each]) => [name, each.values()] as const);
+      values.services = Object.fromEntries(services);
+    }
+    return this.#requireFit(values);
+  }
+
+  /** A service whose name was mistyped has options, but no handler. */
+  #requireHandler(name: string, section: Section): void {
+    if (section.get("handler") !== undefined) return;
+    const others = [...this.#services.keys()].filter((other) =>
+      this.#services.get(other)?.get("handler") !== undefined
+    );
+    const hint = suggest(name, others) || ": --service NAME=HANDLER or a conf file gives it one";
+    const place = this.#places.get(name);
+    throw new UsageError(
+      `Cannot start: ${place} names the service "${name}", which has no handler${hint}`,
+    );
+  }
+
+  /** Finds what no single value shows, such as a minimum above its maximum. */
+  #requireFit(values: Record<string, unknown>): ServeOptions {
+    if (!isServeOptions(values)) {
+      throw new UsageError("Cannot start: the options do not fit together");
+    }
+    try {
+      resolveOptions(values, { cpus: 1, cwd: () => "/" });
+    } catch (error) {
+      throw error instanceof Error
+        ? new UsageError(this.#inOperatorsWords(error.message), { cause: error })
+        : error;
+    }
+    return values;
+  }
+
+  /** An error with the names that were used, or flags, in place of the names that options have in code. */
+  #inOperatorsWords(message: string): string {
+    const [rule = "", ...value] = message.split(CURRENT_VALUE);
+    const named = rule.replaceAll(
+      /"(?:services\.([\w.-]+)\.)?(\w+)"/g,
+      (quoted, service, name) => this.#subjectOf(name, service) ?? quoted,
+    );
+    return [named, ...value].join(CURRENT_VALUE);
+  }
+
+  #subjectOf(name: string, service: string | undefined): string | undefined {
+    const section = service === undefined ? this.#top : this.#services.get(service);
+    const entry = section?.get(name);
+    const flag = BY_NAME.get(name)?.flag ?? "";
+    const words = entry?.subject ?? (flag === "" ? undefined : `"${flag}"`);
+    // The line of a file shows which service it is about.
+    const isPlain = service === undefined || entry?.rank === Rank.file;
+    return words === undefined || isPlain ? words : `${words} of the service "${service}"`;
+  }
+}
+
+function exclusion(one: Entry, other: Entry): UsageError {
+  return new UsageError(
+    `Cannot start: ${one.subject} and ${other.subject} exclude each other`,
+  );
+}
+
+/** What an entry sets of which section: a list of services or of endpoints may set something of several. */
+function bySection(entry: Entry): Entry[] {
+  if (entry.service !== undefined) return [entry];
+  if (entry.spec.name === "service") return handlersOf(entry);
+  return entry.spec.name === "frontend" ? endpointsOf(entry) : [entry];
+}
+
+function handlersOf(entry: Entry): Entry[] {
+  const spec = BY_NAME.get("handler");
+  if (spec === undefined) return [];
+  const seen = new Set<string>();
+  return readAs(entry, serviceHandlers).map(([service, handler]) => {
+    requireName(service, entry);
+    if (seen.has(service)) {
+      throw new UsageError(`Cannot start: ${entry.subject} gives "${service}" two handlers`);
+    }
+    seen.add(service);
+    return { ...entry, spec, texts: [handler], service };
+  });
+}
+
+/** Endpoints of services, `NAME=ENDPOINT`, apart from the others. */
+function endpointsOf(entry: Entry): Entry[] {
+  const items = entry.texts.flatMap((text) => text.split(",")).map(splitName);
+  const services = [...new Set(items.map(([service]) => service))];
+  return services.map((service) => {
+    if (service === undefined) {
+      return { ...entry, texts: items.filter(([of]) => of === undefined).map(([, text]) => text) };
+    }
+    requireName(service, entry);
+    return {
+      ...entry,
+      texts: items.filter(([of]) => of === service).map(([, text]) => text),
+      service,
+    };
+  });
+}
+
+function requireName(service: string, { subject }: Entry): void {
+  const fault = faultOfName(service);
+  if (fault !== undefined) throw new UsageError(`Cannot start with ${subject}: ${fault}`);
 }
 
 /**

@@ -39,14 +39,15 @@ Sources:
   PREFORK_MIN_WORKERS in the environment, minWorkers or min_workers in the conf
   file, which has lines of "key value" and # comments; a repeated key makes a
   list. Net::Server's keys work too (min_servers, check_for_spawn ...); with
-  these, a number without a unit is seconds.
+  these, a number without a unit is seconds. Lines that follow [service NAME]
+  are options of that service, which has those above it for all else.
 
 Signals:
   TERM, INT   stop: finish running jobs, refuse queued requests; a second signal
               kills the workers
   QUIT        stop once the queued requests are answered
   HUP         read the conf file, load the handler and open the log file again
-  TTIN, TTOU  one worker more, one worker less
+  TTIN, TTOU  one worker more, one worker less; with services alone, of each
   USR2        write the server's state to the log
 
 Exit codes:
@@ -59,6 +60,7 @@ Examples:
   COMMAND --workers 4 --port 6660 --host '*' ./handler.ts
   COMMAND --handler-allow-net=db:5432 ./handler.ts
   COMMAND --frontend ipc:///run/jobs.ipc ./handler.ts
+  COMMAND --service mail=./mail.ts --service sms=./sms.ts
   COMMAND --config prefork.conf --print-config
 `;
 
@@ -89,16 +91,51 @@ export function helpText(command: string): string {
  * @returns The text.
  */
 export function printConfig(settings: Settings, sources: ReadonlyMap<string, string>): string {
+  const top = valuesOf(settings);
+  const lines = top.map(({ spec, value }): Line => [
+    confLine(spec, value),
+    sources.get(spec.name) ?? "default",
+  ]);
+  const sections = Object.entries(settings.services).map(([name, own]): [string, Line[]] => [
+    `\n[service ${name}]\n`,
+    sectionLines(name, own, new Map(top.map(({ spec, value }) => [spec.name, value])), sources),
+  ]);
+  const all = [...lines, ...sections.flatMap(([, lines]) => lines)];
+  const width = Math.min(44, Math.max(...all.map(([line]) => line.length)));
+  const text = (lines: readonly Line[]) =>
+    lines.map(([line, source]) => `${line.padEnd(width)}  # ${source}\n`).join("");
+  return text(lines) + sections.map(([title, lines]) => title + text(lines)).join("");
+}
+
+/** A line of a conf file, and its source. */
+type Line = readonly [line: string, source: string];
+
+/** The options that have a key, and their values. */
+function valuesOf(settings: Settings): { spec: OptionSpec; value: unknown }[] {
   const values = new Map<string, unknown>(Object.entries(settings));
   const granted = new Map<string, unknown>(Object.entries(settings.permissions));
-  const lines = IN_TEXT.flatMap((spec): [string, string][] => {
+  return IN_TEXT.flatMap((spec) => {
     const { name, permission } = spec;
-    if (permission === undefined && !values.has(name)) return [];
-    const value = permission === undefined ? values.get(name) : granted.get(permission) ?? false;
-    return [[confLine(spec, value), sources.get(name) ?? "default"]];
+    if (permission !== undefined) return [{ spec, value: granted.get(permission) ?? false }];
+    return values.has(name) ? [{ spec, value: values.get(name) }] : [];
   });
-  const width = Math.min(44, Math.max(...lines.map(([line]) => line.length)));
-  return lines.map(([line, source]) => `${line.padEnd(width)}  # ${source}\n`).join("");
+}
+
+/** What a service sets itself, and what is another value there because of that. */
+function sectionLines(
+  service: string,
+  settings: Settings,
+  around: ReadonlyMap<string, unknown>,
+  sources: ReadonlyMap<string, string>,
+): Line[] {
+  return valuesOf(settings).flatMap(({ spec, value }) => {
+    const { name } = spec;
+    const source = sources.get(`services.${service}.${name}`);
+    const isSame = Deno.inspect(value) === Deno.inspect(around.get(name));
+    // An empty frontend is none of its own: that has no key.
+    if (source === undefined && (isSame || name === "frontend")) return [];
+    return [[confLine(spec, value), source ?? "default"] as const];
+  });
 }
 
 function section(title: string, rows: readonly (readonly [string, string])[]): string {

@@ -36,6 +36,21 @@ export const ranges: Kind<string[]> = {
   },
 };
 
+const NAMES_RULE = "a name, or a list of names, without spaces";
+
+/** Names of clients. */
+export const names: Kind<string[]> = {
+  ...listOf((text) => isName(text) ? text : undefined),
+  placeholder: "NAME",
+  rule: NAMES_RULE,
+  textRule: NAMES_RULE,
+  isType: (value) => isText(value) || isTextList(value),
+  accept(value) {
+    const list = isText(value) ? [value] : value;
+    return isTextList(list) && list.every(isName) ? [...list] : undefined;
+  },
+};
+
 /** Signals, with or without the `SIG`. */
 export const signals: Kind<Deno.Signal[]> = {
   ...listOf(findSignal),
@@ -85,6 +100,10 @@ export function splitList(text: string): string[] | undefined {
 
 function isRange(text: string): boolean {
   return parseRange(text) !== undefined;
+}
+
+function isName(text: string): boolean {
+  return /^[^\s,\p{Cc}]+$/u.test(text);
 }
 
 function findSignal(text: string): Deno.Signal | undefined {

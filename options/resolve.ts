@@ -8,7 +8,10 @@ import { resolve as resolvePath } from "node:path";
 import { pathToFileURL } from "node:url";
 import { isOpenToNetwork } from "../wire/endpoint.ts";
 import { complaint, unknownOption, wrongValue } from "./errors.ts";
-import type { ServeOptions, Settings } from "./settings.ts";
+import { isHandlerAlone } from "./hosted.ts";
+import { belongsToServer, faultOfName, SERVICE_OPTIONS } from "./services.ts";
+import { isRecord } from "./kinds.ts";
+import type { ServeOptions, ServiceOptions, Settings } from "./settings.ts";
 import { OPTIONS, type OptionSpec } from "./table.ts";
 
 /** The machine that the server runs on. */
@@ -32,6 +35,12 @@ const HOOKS: readonly string[] = [
 ];
 
 const IN_CODE: readonly OptionSpec[] = OPTIONS.filter(({ scope }) => scope !== "text");
+const OF_SERVICES = IN_CODE.filter(({ name }) => SERVICE_OPTIONS.includes(name));
+
+/** How an error names an option. */
+type Naming = (option: string) => string;
+
+const quote: Naming = (option) => `"${option}"`;
 
 /**
  * Checks options and fills in the defaults.
@@ -57,14 +66,75 @@ export function resolveOptions(options: ServeOptions, machine: Machine): Setting
   values.signal = abortSignalOf(given.get("signal"));
   delete values.workers;
   if (!isSettings(values)) throw new TypeError("Cannot start: an option has no value");
-  const { minWorkers, maxWorkers } = workerLimits(options, values);
-  const spares = spareLimits(options, values, maxWorkers);
+  const { minWorkers, maxWorkers } = workerLimits(options, values, quote);
+  const spares = spareLimits(options, values, maxWorkers, quote);
   checkBackground(values);
-  checkMemoryLimit(values);
+  checkMemoryLimit(values, quote);
   checkCurve(values);
+  checkUsers(values, quote);
   checkBackend(values);
-  checkMdp(values);
+  const around = { ...values, minWorkers, maxWorkers };
+  const services = Object.entries(values.services).map(([name, given]) =>
+    [name, resolveService(name, given, around, machine)] as const
+  );
+  const handler = locate(values.handler, machine);
+  return { ...around, ...spares, handler, services: Object.fromEntries(services) };
+}
+
+/** The settings of a service; what it does not set is as `around` it. */
+function resolveService(
+  name: string,
+  given: unknown,
+  around: Settings,
+  machine: Machine,
+): Settings {
+  const fault = faultOfName(name);
+  if (fault !== undefined) throw new RangeError(`Cannot start: ${fault}`);
+  const naming: Naming = (option) => `"services.${name}.${option}"`;
+  const own = requireService(name, given);
+  const values: Record<string, unknown> = { ...around, handler: undefined, frontend: [] };
+  for (const spec of OF_SERVICES) {
+    const value = own[spec.name];
+    if (value !== undefined) values[spec.name] = accept(spec, value, naming);
+  }
+  values.services = {};
+  delete values.workers;
+  if (!isSettings(values)) throw new TypeError("Cannot start: an option has no value");
+  const { minWorkers, maxWorkers } = workerLimits(own, values, naming);
+  const spares = spareLimits(own, values, maxWorkers, naming);
+  checkMemoryLimit(values, naming);
+  checkUsers(values, naming);
+  checkOwnEndpoints(values, naming);
   return { ...values, minWorkers, maxWorkers, ...spares, handler: locate(values.handler, machine) };
+}
+
+/** The options of a service by their names; each is yet to be checked. */
+function requireService(
+  name: string,
+  given: unknown,
+): Partial<ServiceOptions> & Record<string, unknown> {
+  if (isHandlerAlone(given)) return { handler: given };
+  if (typeof given === "function") {
+    throw new TypeError(`Cannot start: "services.${name}" must not be a function: ${MODULE_RULE}`);
+  }
+  if (!isRecord(given)) {
+    throw new TypeError(refusal(`"services.${name}"`, "a handler or an object of options", given));
+  }
+  for (const option of Object.keys(given)) refuseInService(option, name);
+  if (given.handler === undefined) {
+    throw new TypeError(`Cannot start: "services.${name}.handler" is missing: a service needs one`);
+  }
+  return given;
+}
+
+function refuseInService(option: string, service: string): void {
+  if (SERVICE_OPTIONS.includes(option)) return;
+  const all = [...IN_CODE.map((spec) => spec.name), ...HOOKS, "signal"];
+  if (all.includes(option)) {
+    const reason = belongsToServer(`"${option}"`, service, SERVICE_OPTIONS);
+    throw new TypeError(`Cannot start: ${reason}`);
+  }
+  throw new TypeError(unknownOption(option, SERVICE_OPTIONS, "", ` of the service "${service}"`));
 }
 
 /** Refuses what JavaScript, which checks no types, may pass in place of options: the handler, or its path. */
@@ -106,14 +176,20 @@ function refuseUnknown(name: string): void {
 function chosenOrDefault(spec: OptionSpec, value: unknown, cpus: number): unknown {
   if (value === undefined && spec.perCpu !== undefined) return spec.perCpu * cpus;
   const chosen = value === undefined ? spec.fallback : value;
-  const accepted = spec.kind.accept(chosen);
-  if (accepted !== undefined || chosen === undefined) return accepted;
+  return chosen === undefined ? undefined : accept(spec, chosen, quote);
+}
+
+/** A value that was given, checked. */
+function accept(spec: OptionSpec, value: unknown, naming: Naming): unknown {
+  const accepted = spec.kind.accept(value);
+  if (accepted !== undefined) return accepted;
+  const subject = naming(spec.name);
   if (spec.name === "handler" && typeof value === "function") {
     throw new TypeError(
-      `Cannot start: "handler" must be a module, not a function: ${MODULE_RULE}`,
+      `Cannot start: ${subject} must be a module, not a function: ${MODULE_RULE}`,
     );
   }
-  throw wrongValue(refusal(`"${spec.name}"`, spec.kind.rule, value), spec.kind.isType(value));
+  throw wrongValue(refusal(subject, spec.kind.rule, value), spec.kind.isType(value));
 }
 
 function hookOf(name: string, value: unknown): unknown {
@@ -137,20 +213,26 @@ function isSettings(values: Record<string, unknown>): values is Settings & typeo
   );
 }
 
-function workerLimits(options: ServeOptions, defaults: Settings) {
+function workerLimits(options: Partial<ServiceOptions>, defaults: Settings, naming: Naming) {
   const min = options.minWorkers ?? options.workers;
   const max = options.maxWorkers ?? options.workers;
   const minWorkers = min ?? Math.min(defaults.minWorkers, max ?? Infinity);
   const maxWorkers = max ?? Math.max(defaults.maxWorkers, minWorkers);
   if (minWorkers <= maxWorkers) return { minWorkers, maxWorkers };
-  const rule = `at most "maxWorkers" (${maxWorkers})`;
-  throw new RangeError(refusal('"minWorkers"', rule, minWorkers));
+  const rule = `at most ${naming("maxWorkers")} (${maxWorkers})`;
+  throw new RangeError(refusal(naming("minWorkers"), rule, minWorkers));
 }
 
-function spareLimits(options: ServeOptions, defaults: Settings, maxWorkers: number) {
+function spareLimits(
+  options: Partial<ServiceOptions>,
+  defaults: Settings,
+  maxWorkers: number,
+  naming: Naming,
+) {
   const { minSpareWorkers: min, maxSpareWorkers: max } = options;
   if (min !== undefined && max !== undefined && min > max) {
-    throw new RangeError(refusal('"minSpareWorkers"', `at most "maxSpareWorkers" (${max})`, min));
+    const rule = `at most ${naming("maxSpareWorkers")} (${max})`;
+    throw new RangeError(refusal(naming("minSpareWorkers"), rule, min));
   }
   const most = max ?? Math.max(defaults.maxSpareWorkers, min ?? 0);
   const maxSpareWorkers = Math.min(most, maxWorkers - 1);
@@ -169,10 +251,10 @@ function checkBackground({ background, pidFile, logFile }: Settings): void {
 /** V8 itself needs some of it: with less, no worker would come up. */
 const LEAST_MEMORY_LIMIT = 16 * 1024 ** 2;
 
-function checkMemoryLimit({ memoryLimit }: Settings): void {
+function checkMemoryLimit({ memoryLimit }: Settings, naming: Naming): void {
   if (memoryLimit === 0 || memoryLimit >= LEAST_MEMORY_LIMIT) return;
   throw new RangeError(
-    refusal('"memoryLimit"', `0 or >= ${LEAST_MEMORY_LIMIT} (16 MiB)`, memoryLimit),
+    refusal(naming("memoryLimit"), `0 or >= ${LEAST_MEMORY_LIMIT} (16 MiB)`, memoryLimit),
   );
 }
 
@@ -190,19 +272,32 @@ function checkCurve({ curveSecretKey, curveClients }: Settings): void {
   }
 }
 
+/** Only a list gives clients names. */
+function checkUsers({ users, curveClients }: Settings, naming: Naming): void {
+  if (users === undefined || (curveClients !== undefined && curveClients !== "any")) return;
+  const needed = '"curveClients", a file that gives clients their names';
+  throw new TypeError(`Cannot start: ${naming("users")} needs ${needed}`);
+}
+
+/** libzmq does not say at which endpoint of a socket a request came in. */
+function checkOwnEndpoints(
+  { frontend, transport, curveSecretKey }: Settings,
+  naming: Naming,
+): void {
+  if (frontend.length === 0) return;
+  const other = curveSecretKey === undefined
+    ? '"transport" is "libzmq"'
+    : '"curveSecretKey" is set';
+  if (curveSecretKey === undefined && transport === "native") return;
+  const needed = "needs the server's own sockets, which are not used as";
+  throw new TypeError(`Cannot start: ${naming("frontend")} ${needed} ${other}`);
+}
+
 /** A hostile peer can end the process over plain tcp, and only workers of this machine need it. */
 function checkBackend({ backend, curveSecretKey }: Settings): void {
   if (backend === undefined || curveSecretKey !== undefined || !isOpenToNetwork(backend)) return;
   const rule = 'ipc, or tcp on loopback, as long as "curveSecretKey" is not set';
   throw new RangeError(refusal('"backend"', rule, backend));
-}
-
-/** The sockets for it are the server's own, which know no keys. */
-function checkMdp({ mdp, curveSecretKey }: Settings): void {
-  if (mdp.length === 0 || curveSecretKey === undefined) return;
-  throw new TypeError(
-    'Cannot start: "mdp" is open to clients without keys: it can\'t be used with "curveSecretKey"',
-  );
 }
 
 function locate(handler: string | undefined, machine: Machine): string | undefined {

@@ -29,18 +29,19 @@ export interface ServeOptions extends Hooks {
    */
   handler?: string | URL;
   /**
+   * Services by their names: the handler of each, or its options. Each has a queue and a pool of workers of its
+   * own. What a service does not set it takes from the options around this one. Where there are services, there
+   * is a service without a name only if `handler` is set, too; else clients that name no service are answered 404.
+   *
+   * @default {{}}
+   */
+  services?: Readonly<Record<string, string | URL | ServiceOptions>>;
+  /**
    * Where clients connect: `tcp://host:port` (port 0 or `*`: any free one) or `ipc://path`.
    *
    * @default {"tcp://127.0.0.1:6660"}
    */
   frontend?: string | string[];
-  /**
-   * Where clients that speak Majordomo connect (7/MDP and 18/MDP, in one port), in the same forms. They name the
-   * service that they ask; the empty name is the handler's. Not with `curveSecretKey`.
-   *
-   * @default {[]}
-   */
-  mdp?: string | string[];
   /** Where workers connect, in the same forms. @default {an ipc socket in a private folder} */
   backend?: string;
   /**
@@ -57,6 +58,12 @@ export interface ServeOptions extends Hooks {
    * @default {none}
    */
   curveClients?: string;
+  /**
+   * Names of the clients, as `curveClients` has them, that may ask; others are answered 403.
+   *
+   * @default {all that may connect}
+   */
+  users?: string | string[];
   /**
    * Addresses and CIDR ranges. If there is one, clients from all other addresses are refused.
    *
@@ -330,6 +337,77 @@ export interface ServeOptions extends Hooks {
   signal?: AbortSignal;
 }
 
+/** Options that a service may have; the others concern the whole server. */
+export type ServiceOption =
+  | "handler"
+  | "frontend"
+  | "users"
+  | "minWorkers"
+  | "maxWorkers"
+  | "workers"
+  | "minSpareWorkers"
+  | "maxSpareWorkers"
+  | "maxRequests"
+  | "maxRequestsJitter"
+  | "maxMemory"
+  | "maxMemoryJitter"
+  | "maxAge"
+  | "maxAgeJitter"
+  | "memoryLimit"
+  | "checkForSpawnInterval"
+  | "checkForWaitingInterval"
+  | "minChildTtl"
+  | "startDelay"
+  | "startTimeout"
+  | "stopTimeout"
+  | "dequeueInterval"
+  | "maxDequeueWorkers"
+  | "babysitInterval"
+  | "rogueCpuTime"
+  | "concurrency"
+  | "prefetch"
+  | "prefetchBudget"
+  | "dispatch"
+  | "maxAttempts"
+  | "queueLimit"
+  | "queueBytes"
+  | "overflow"
+  | "maxQueuePerClient"
+  | "requestTimeout"
+  | "abortGrace"
+  | "replyCacheTtl"
+  | "replyCacheBytes"
+  | "exposeErrors"
+  | "permissions"
+  | "handlerLock";
+
+/**
+ * Options of one of the `services`. What is left out is taken from the options of `serve()` around them, all but
+ * `handler` and `frontend`.
+ *
+ * @example
+ * ```ts
+ * const resize: ServiceOptions = {
+ *   handler: new URL("./resize.ts", import.meta.url),
+ *   frontend: "tcp://127.0.0.1:6661",
+ *   maxWorkers: 8,
+ *   requestTimeout: 5000,
+ * };
+ * ```
+ */
+export interface ServiceOptions
+  extends Omit<Pick<ServeOptions, ServiceOption>, "handler" | "frontend"> {
+  /** The module whose default export answers requests, in the same forms as that of `serve()`. */
+  handler: string | URL;
+  /**
+   * Endpoints of this service alone: a client that connects there reaches it without naming it. The endpoints
+   * of `serve()` serve it too.
+   *
+   * @default {[]}
+   */
+  frontend?: string | string[];
+}
+
 /** Options that have no value unless one is given. */
 export type OpenOption =
   | "backend"
@@ -346,8 +424,9 @@ export type OpenOption =
 /** Options whose value takes another form when it is resolved. */
 export type ReshapedOption =
   | "handler"
+  | "services"
   | "frontend"
-  | "mdp"
+  | "users"
   | "allow"
   | "deny"
   | "workers"
@@ -361,10 +440,12 @@ export interface Settings
     Required<Omit<ServeOptions, keyof Hooks | OpenOption | ReshapedOption>> {
   /** The handler's specifier, a path made a file: URL; `undefined` for the echo. */
   handler?: string;
+  /** The settings of each service, by its name. Those have no services, and `frontend` may be empty there. */
+  services: Readonly<Record<string, Settings>>;
   /** Where clients connect: one endpoint or more. */
   frontend: string[];
-  /** Where clients that speak Majordomo connect. */
-  mdp: string[];
+  /** The users that may ask; `undefined`: all. */
+  users?: string[];
   /** Addresses that may connect; empty: all. */
   allow: string[];
   /** Addresses that may not connect. */
@@ -403,14 +484,16 @@ export type LogFormat = "text" | "json";
 export interface ListenEvent {
   /** The endpoints that clients connect to, with their real ports. */
   frontend: string[];
-  /** The same of those for clients that speak Majordomo. */
-  mdp: string[];
   /** The endpoint that workers connect to. */
   backend: string;
+  /** The endpoints of single services, by their names; left out where no service has any. */
+  services?: Record<string, string[]>;
 }
 
 /** A worker was started, or is ready. */
 export interface WorkerEvent {
+  /** The service that it works for; left out where that has no name. */
+  service?: string;
   /** Number of the worker; never used twice. */
   worker: number;
   /** Its process id. */
@@ -427,8 +510,10 @@ export interface WorkerExitEvent extends WorkerEvent {
   reason: string;
 }
 
-/** The pool has new limits. */
+/** A pool has new limits. */
 export interface ResizeEvent {
+  /** The service whose pool it is; left out where that has no name. */
+  service?: string;
   /** Minimum number of workers. */
   min: number;
   /** Maximum number of workers. */
@@ -437,6 +522,8 @@ export interface ResizeEvent {
 
 /** A reload has ended. */
 export interface ReloadEvent {
+  /** The service that was reloaded; left out where that has no name. */
+  service?: string;
   /** Whether fresh workers took over; if not, the old ones stay. */
   ok: boolean;
   /** Why it failed. */
@@ -451,6 +538,8 @@ export interface StopEvent {
 
 /** A request was answered with an error of the handler (500 to 599) or of the server (502, 504). */
 export interface RequestErrorEvent {
+  /** The service that was asked; left out where that has no name. */
+  service?: string;
   /** The server's number for the job, as in the log and in `ctx.id`. */
   job: number;
   /** The worker whose handler threw; left out if no worker answered. */

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { endpoint, endpoints, hosts, ports, someEndpoints } from "./endpoints.ts";
+import { endpoint, endpoints, hosts, ports } from "./endpoints.ts";
 import { grant, permissions } from "./grants.ts";
 import {
   account,
@@ -22,7 +22,8 @@ import {
   toggle,
   word,
 } from "./kinds.ts";
-import { ranges, signals } from "./lists.ts";
+import { names, ranges, signals } from "./lists.ts";
+import { serviceHandlers, services } from "./services.ts";
 import type { Hooks, LogFormat, Permissions, Settings } from "./settings.ts";
 
 /** Headings under which --help lists the options. */
@@ -80,17 +81,26 @@ const ROWS = {
     fallbackText: "an echo",
     help: "module that answers requests: a path, a URL or a specifier",
   }),
+  services: row({
+    group: "Endpoints",
+    kind: services,
+    scope: "code",
+    fallback: {},
+    fallbackText: "none",
+    help: "services by name: the handler of each, or its options",
+  }),
+  service: row({
+    group: "Endpoints",
+    kind: serviceHandlers,
+    scope: "text",
+    fallbackText: "none",
+    help: "a service by name, and its handler; may be repeated",
+  }),
   frontend: row({
     group: "Endpoints",
     kind: endpoints,
     fallback: ["tcp://127.0.0.1:6660"],
-    help: "endpoint that clients connect to; may be repeated",
-  }),
-  mdp: row({
-    group: "Endpoints",
-    kind: someEndpoints,
-    fallback: [],
-    help: "endpoint that Majordomo's clients connect to; may be repeated",
+    help: "endpoint that clients connect to, or NAME=ENDPOINT of one service; may be repeated",
   }),
   backend: row({
     group: "Endpoints",
@@ -122,6 +132,12 @@ const ROWS = {
     group: "Access",
     kind: word("FILE|any", "the path of a client list, or any"),
     help: "list of clients that may connect; any: all with a key",
+  }),
+  users: row({
+    group: "Access",
+    kind: names,
+    fallbackText: "all",
+    help: "clients of <curveClients> that may ask, by name; others are answered 403",
   }),
   allow: row({
     group: "Access",
@@ -552,7 +568,9 @@ const ROWS = {
 
 /** Has the compiler check that each setting has a row, of its own type. */
 const _settingsHaveRows: {
-  readonly [K in Exclude<keyof Settings, keyof Hooks | "signal">]-?: Row<NonNullable<Settings[K]>>;
+  readonly [K in Exclude<keyof Settings, keyof Hooks | "signal" | "services">]-?: Row<
+    NonNullable<Settings[K]>
+  >;
 } = ROWS;
 
 /** Every option, by heading. */

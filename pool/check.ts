@@ -14,7 +14,7 @@ import { findRefusal, loadModules, refusalError } from "./trials.ts";
 export type TrialSettings = CodeSettings & OrderSettings;
 
 /**
- * Tries the handler of `plain`, whose configuration is yet to be placed.
+ * Tries the handler of a service, `plain`, whose configuration is yet to be placed.
  *
  * @param say gets a remark about why it fails; the worker itself prints the rest.
  * @returns whether it loads.
@@ -22,6 +22,7 @@ export type TrialSettings = CodeSettings & OrderSettings;
  */
 export async function tryHandler(
   settings: TrialSettings,
+  service: string,
   plain: ChildSpec,
   files: WorkerFiles,
   workshop: Workshop,
@@ -30,7 +31,7 @@ export async function tryHandler(
   const placed = placeConfig(plain, files, settings.handlerLock);
   const graph = placed.graph ?? await loadInTime(placed, settings.startTimeout);
   const spec = { ...placed, graph };
-  const hiring = { purpose: "check", token: "", keys: undefined } as const;
+  const hiring = { service, purpose: "check", token: "", keys: undefined } as const;
   const child = spawnChild(spec, buildOrders(hiring, spec, settings, workshop));
   const limit = setTimeout(() => {
     say(`Cannot load the handler "${spec.handler ?? "echo"}": ${lateCause(false)}`);

@@ -16,6 +16,8 @@ import type { Purpose } from "./supervisor.ts";
 
 /** What workers are started with. */
 export interface HiringParts {
+  /** The service that the workers serve; "": the one without a name. */
+  readonly service: string;
   readonly code: HandlerCode;
   readonly files: Pick<OpenFiles, "require">;
   /** Takes what workers print. */
@@ -47,14 +49,14 @@ export function hire(
   worker: number,
   purpose: Purpose,
   starting: number,
-  { code, files, prints, recruits, settings, workshop, makeKeys }: HiringParts,
+  { service, code, files, prints, recruits, settings, workshop, makeKeys }: HiringParts,
 ): Hired {
   files.require(starting);
   const token = crypto.randomUUID();
   const keys = purpose === "serve" ? makeKeys() : undefined;
   const { spec, cwd } = code.placed;
   // Its orders name what was granted, and `spec` what that means where it starts.
-  const orders = buildOrders({ purpose, token, keys }, code.spec, settings(), workshop());
+  const orders = buildOrders({ service, purpose, token, keys }, code.spec, settings(), workshop());
   const { library } = orders;
   const recruit = recruits.take(code.spec, library) ?? spawnRecruit(spec, library, cwd, "piped");
   const child = recruit.enlist(orders, (from, stream) => prints.read(worker, from, stream));

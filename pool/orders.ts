@@ -37,6 +37,8 @@ export interface Workshop {
 
 /** What one worker is started for. */
 export interface Hiring {
+  /** The service that it serves; "": the one without a name. */
+  readonly service: string;
   readonly purpose: WorkerConfig["purpose"];
   /** Made for this worker, which shows it to the broker. */
   readonly token: string;
@@ -48,7 +50,7 @@ const MEMORY_INTERVAL = 1000;
 
 /** What a worker is told. */
 export function buildOrders(
-  { purpose, token, keys }: Hiring,
+  { service, purpose, token, keys }: Hiring,
   spec: ChildSpec,
   settings: OrderSettings,
   { backend, lane, library, canConfine }: Workshop,
@@ -75,6 +77,10 @@ export function buildOrders(
     needsDequeue: dequeueInterval > 0,
     memoryInterval: reportsMemory ? MEMORY_INTERVAL : 0,
     signals: [...settings.signalPassthrough],
-    title: `zmq worker ${shortEndpoint(backend)}`.trimEnd(),
+    title: titleOf(service, backend),
   };
+}
+
+function titleOf(service: string, backend: string): string {
+  return ["zmq worker", service, shortEndpoint(backend)].filter((part) => part !== "").join(" ");
 }

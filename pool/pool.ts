@@ -31,8 +31,6 @@ export interface Plane {
 
 /** What a pool is made of. */
 export interface PoolParts extends Omit<HiringParts, "code" | "prints" | "recruits" | "settings"> {
-  /** The service that the workers serve; "": the one without a name. */
-  readonly service: string;
   /** What events say of it. */
   readonly tag: OfService;
   readonly supervisor: Supervisor;
@@ -170,7 +168,9 @@ export class Pool {
     const look = plane.look(now);
     const { maxMemory } = this.#settings;
     this.#gauges.read(now, () => this.#processes.serving(), look.workers, maxMemory);
-    const sleep = this.#isWaiting ? Infinity : supervisor.tick(now, loadOf(look));
+    const sleep = this.#isWaiting
+      ? Infinity
+      : supervisor.tick(now, loadOf(look, this.#parts.service));
     const actions = supervisor.takeActions();
     for (const action of actions) this.#do(action);
     this.#recruits.dismiss();
@@ -218,7 +218,9 @@ export class Pool {
   }
 }
 
-function loadOf({ lastJobAt, workers }: Look): Load {
+function loadOf(look: Look, service: string): Load {
+  const { workers } = look;
+  const { lastJobAt } = look.services.get(service) ?? look;
   return {
     lastJobAt,
     idleSince: (worker) => workers.get(worker)?.spareSince,

@@ -8,9 +8,11 @@
 
 import type { Events } from "../ops/events.ts";
 import type { Log } from "../ops/log.ts";
-import type { WorkerStats } from "../ops/stats.ts";
+import type { Reports } from "../ops/stats.ts";
 import type { Look } from "../ports/messages.ts";
+import type { Settings } from "../options/settings.ts";
 import type { ChildSpec } from "./child.ts";
+import { childSpec } from "./child_spec.ts";
 import type { HandlerCode } from "./handler_code.ts";
 import { Pool, type PoolListener, type PoolParts, type PoolSettings } from "./pool.ts";
 import { Supervisor } from "./supervisor.ts";
@@ -24,6 +26,39 @@ export interface HostParts extends Omit<PoolParts, "supervisor"> {
   readonly cpus: number;
   /** Numbers the workers of all services: none is given twice. */
   nextWorker(): number;
+}
+
+/** The error of a start that failed because of one service. */
+export function inService(name: string, error: Error): Error {
+  if (name === "") return error;
+  const reason = error.message.replace(/^Cannot start: /, "");
+  const message = `Cannot start the service "${name}": ${reason}`;
+  return error instanceof RangeError
+    ? new RangeError(message, { cause: error })
+    : new Error(message, { cause: error });
+}
+
+/** Where the files of a service's workers are put, as `Premises.filesIn` takes it; `index` is its place in the list. */
+export function subfolderOf(name: string, index: number): string {
+  return name === "" ? "" : `service-${index + 1}`;
+}
+
+/**
+ * How the workers of a service are started.
+ *
+ * @throws {Error} naming the service, for the reasons of `childSpec`.
+ */
+export function specOf(
+  name: string,
+  settings: Settings,
+  workerModule: string,
+  program: string,
+): ChildSpec {
+  try {
+    return childSpec(settings, workerModule, program);
+  } catch (error) {
+    throw error instanceof Error ? inService(name, error) : error;
+  }
 }
 
 /** The workers of one service, and what they run. */
@@ -44,7 +79,10 @@ export class ServiceHost {
     this.name = parts.service;
     this.#settings = settings;
     const supervisor = this.#supervisor = new Supervisor(settings, { cpus, nextWorker });
-    this.#pool = new Pool(spec, settings, { ...parts, supervisor }, listener);
+    this.#pool = new Pool(spec, settings, { ...parts, supervisor }, {
+      ready: () => listener.ready(),
+      failed: (error) => listener.failed(inService(this.name, error)),
+    });
   }
 
   // ---- what it is asked ----
@@ -65,11 +103,6 @@ export class ServiceHost {
     return { min, max };
   }
 
-  /** Processes started, and those that have ended, by reason. */
-  get counts(): Pool["counts"] {
-    return this.#pool.counts;
-  }
-
   /** How many of its workers are not ready yet. */
   get starting(): number {
     return this.#supervisor.counts().starting;
@@ -85,9 +118,10 @@ export class ServiceHost {
     return this.#supervisor.forced;
   }
 
-  /** Each of its processes. */
-  list(look: Look): WorkerStats[] {
-    return this.#pool.list(look);
+  /** What there is of it, and what has happened. */
+  report(look: Look): Reports {
+    const { generation, bounds } = this;
+    return { generation, bounds, processes: this.#pool.list(look), counts: this.#pool.counts };
   }
 
   /** Whether a worker is one of its own. */

@@ -5,18 +5,78 @@
  * @module
  */
 
-import type { WorkerStats } from "../ops/stats.ts";
+import type { OfService } from "../ops/events.ts";
+import type { Log } from "../ops/log.ts";
+import type { Reports } from "../ops/stats.ts";
+import type { Settings } from "../options/settings.ts";
 import type { Look } from "../ports/messages.ts";
-import type { ServiceHost } from "./service_host.ts";
+import type { StartFolder } from "../system/start_folder.ts";
+import type { ChildSpec } from "./child.ts";
+import type { WorkerFiles } from "./child_spec.ts";
+import type { PoolListener } from "./pool.ts";
+import { type HostParts, ServiceHost, subfolderOf } from "./service_host.ts";
+import { countFromOne } from "./supervisor.ts";
 import type { WorkerNews } from "./worker_processes.ts";
+
+/** A service that is to be there. */
+export interface ServicePlan {
+  /** "": the service without a name. */
+  readonly name: string;
+  readonly settings: Settings;
+  readonly spec: ChildSpec;
+}
+
+/** What all services share. */
+export interface SharedParts
+  extends Omit<HostParts, "service" | "tag" | "log" | "places" | "nextWorker"> {
+  /** What events say of a service. */
+  tagOf(name: string): OfService;
+  /** The log, with what its lines say of a service. */
+  logOf(tag: OfService): Log;
+  /** Where files of a service's workers are put; "": in no folder of their own. */
+  filesIn(subfolder: string): WorkerFiles;
+  /** The folder that workers start in. */
+  readonly start: StartFolder;
+}
 
 /** The services of one server, by their names. */
 export class Services {
   readonly #hosts: ReadonlyMap<string, ServiceHost>;
+  /** Those of which fewer workers are ready than always are to be. */
+  readonly #unready: Set<string>;
+  /** Workers of each service that may be starting at a time. */
+  readonly #cpus: number;
 
-  constructor(hosts: readonly ServiceHost[]) {
+  /**
+   * Places the configurations of all workers; starts none before the first tick.
+   *
+   * @param listener hears that all are ready, or that one never will be.
+   * @throws {Error} when they can't be written.
+   */
+  constructor(plans: readonly ServicePlan[], shared: SharedParts, listener: PoolListener) {
+    this.#unready = new Set(plans.map(({ name }) => name));
+    const nextWorker = countFromOne();
+    const cpus = this.#cpus = Math.ceil(shared.cpus / plans.length);
+    const files = { require: () => shared.files.require(this.starting) };
+    const hosts = plans.map(({ name, settings, spec }, index) => {
+      const tag = shared.tagOf(name);
+      const log = shared.logOf(tag);
+      const places = { files: shared.filesIn(subfolderOf(name, index)), start: shared.start };
+      const own = { service: name, tag, log, places, nextWorker, cpus, files };
+      return new ServiceHost(spec, settings, { ...shared, ...own }, {
+        ready: () => this.#ready(name, listener),
+        failed: (error) => listener.failed(error),
+      });
+    });
     this.#hosts = new Map(hosts.map((host) => [host.name, host]));
   }
+
+  #ready(name: string, listener: PoolListener): void {
+    this.#unready.delete(name);
+    if (this.#unready.size === 0) listener.ready();
+  }
+
+  // ---- what it is asked ----
 
   /** Each service, the one without a name first. */
   [Symbol.iterator](): IterableIterator<ServiceHost> {
@@ -28,32 +88,15 @@ export class Services {
     return this.#hosts.get(name);
   }
 
+  /** Whether any has a name. */
+  get hasNames(): boolean {
+    return this.#map(({ name }) => name !== "").some(Boolean);
+  }
+
   /** The service of a worker whose process has not ended, or whose end was not told yet. */
   of(worker: number): ServiceHost | undefined {
     for (const host of this) if (host.has(worker)) return host;
     return undefined;
-  }
-
-  /** The greatest number of reloads of any service, counted from 1. */
-  get generation(): number {
-    return Math.max(...this.#map((host) => host.generation));
-  }
-
-  /** How many workers there may be. */
-  get bounds(): { min: number; max: number } {
-    return {
-      min: sum(this.#map(({ bounds }) => bounds.min)),
-      max: sum(this.#map(({ bounds }) => bounds.max)),
-    };
-  }
-
-  /** Processes started, and those that have ended, by reason. */
-  get counts(): ServiceHost["counts"] {
-    const exited: ServiceHost["counts"]["exited"] = {};
-    for (const { counts } of this) {
-      for (const [reason, count] of Object.entries(counts.exited)) add(exited, reason, count);
-    }
-    return { spawned: sum(this.#map(({ counts }) => counts.spawned)), exited };
   }
 
   /** How many workers are not ready yet. */
@@ -71,10 +114,23 @@ export class Services {
     return this.#map((host) => host.forced).some(Boolean);
   }
 
-  /** Each process. */
-  list(look: Look): WorkerStats[] {
-    return this.#map((host) => host.list(look)).flat();
+  /** What there is, and what has happened; the generation is that of the service that was reloaded most often. */
+  report(look: Look): Reports {
+    const reports = this.#map((host) => host.report(look));
+    const exited: Reports["counts"]["exited"] = {};
+    for (const { counts } of reports) addAll(exited, counts.exited);
+    return {
+      generation: Math.max(...reports.map(({ generation }) => generation)),
+      bounds: {
+        min: sum(reports.map(({ bounds }) => bounds.min)),
+        max: sum(reports.map(({ bounds }) => bounds.max)),
+      },
+      processes: reports.flatMap(({ processes }) => processes),
+      counts: { spawned: sum(reports.map(({ counts }) => counts.spawned)), exited },
+    };
   }
+
+  // ---- what it is told ----
 
   /**
    * Starts the first processes, of one service after the other, ahead of the first tick.
@@ -84,7 +140,7 @@ export class Services {
    */
   recruit(most: number, library: string): void {
     let left = most;
-    for (const host of this) left -= host.recruit(left, library);
+    for (const host of this) left -= host.recruit(Math.min(left, this.#cpus), library);
   }
 
   /** Passes on what the loop says of a worker. */
@@ -146,6 +202,6 @@ function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, each) => total + each, 0);
 }
 
-function add(counts: Record<string, number>, name: string, count: number): void {
-  counts[name] = (counts[name] ?? 0) + count;
+function addAll(counts: Record<string, number>, more: Readonly<Record<string, number>>): void {
+  for (const [name, count] of Object.entries(more)) counts[name] = (counts[name] ?? 0) + count;
 }

@@ -104,7 +104,7 @@ export class WorkerProcesses {
     return [...this.#processes].map(([worker, { child, purpose }]) => {
       const { jobs = 0, answered = 0 } = workers.get(worker) ?? {};
       const state = stateOf(purpose, this.#parts.supervisor.worker(worker)?.state, jobs);
-      return { worker, pid: child.pid, state, jobs, answered };
+      return { worker, pid: child.pid, state, jobs, answered, ...this.#parts.tag };
     });
   }
 
@@ -134,7 +134,8 @@ export class WorkerProcesses {
     try {
       const { child, expected } = hire(worker, purpose, starting, this.#parts);
       this.#processes.set(worker, processOf(child, purpose));
-      if (purpose === "serve") this.#parts.send({ type: "expect", service: "", ...expected });
+      const { service } = this.#parts;
+      if (purpose === "serve") this.#parts.send({ type: "expect", service, ...expected });
       this.#spawned++;
       supervisor.spawned(worker, performance.now());
       events.emit("workerSpawned", { worker, pid: child.pid, purpose, ...tag });

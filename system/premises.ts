@@ -20,6 +20,23 @@ export interface PremisesOptions extends WorkplaceOptions {
   pidFile: string | undefined;
 }
 
+/** Files for workers. */
+export interface PlacedFiles {
+  /**
+   * Writes a text that workers can read and nobody can change, and gives its path; the same text stays
+   * where it is.
+   *
+   * @throws {Error} when the private folder can't be made.
+   */
+  place(text: string): string;
+  /**
+   * Writes a file that only workers can read.
+   *
+   * @throws {Error} when the private folder can't be made.
+   */
+  write(name: string, text: string): void;
+}
+
 /** Where remarks go. */
 export interface Remarks {
   warn(message: string, fields?: Readonly<Record<string, string>>): void;
@@ -85,22 +102,15 @@ export class Premises {
   }
 
   /**
-   * Writes a text that workers can read and nobody can change, and gives its path; the same text stays
-   * where it is.
+   * Where files for some of the workers are put: those of one service, which must not find another's.
    *
-   * @throws {Error} when the private folder can't be made.
+   * @param subfolder `service-1` and so on: a folder of their own in the private folder; "": none.
    */
-  place(text: string): string {
-    return this.#workplace.place(text);
-  }
-
-  /**
-   * Writes a file that only workers can read.
-   *
-   * @throws {Error} when the private folder can't be made.
-   */
-  write(name: string, text: string): void {
-    this.#workplace.write(name, text);
+  filesIn(subfolder: string): PlacedFiles {
+    return {
+      place: (text) => this.#workplace.place(text, subfolder),
+      write: (name, text) => this.#workplace.write(name, text, subfolder),
+    };
   }
 
   /**

@@ -22,6 +22,8 @@ const SHARED = "workers";
 const CONTENT: readonly string[] = [LOCK, SHARED, "backend", "libzmq", "trial", ".npmrc"];
 /** What configures workers, numbered. */
 const CONFIGURATION = /^config-\d+\.json$/;
+/** What configures the workers of one service, numbered. */
+const SUBFOLDER = /^service-\d+$/;
 /** Owner: all; others: enter, but not list. */
 const ENTER_ONLY = 0o711;
 
@@ -206,9 +208,12 @@ function removeLeftover(path: string, uid: number | null): void {
 /** The lock is removed last: until then no other server can take this for anything but a folder in use. */
 function removeContent(path: string): void {
   const names = [...Deno.readDirSync(path)].map(({ name }) => name);
-  if (!names.every((name) => CONTENT.includes(name) || CONFIGURATION.test(name))) return;
+  const isFolder = (name: string) => name === SHARED || SUBFOLDER.test(name);
+  const isOurs = (name: string) =>
+    CONTENT.includes(name) || CONFIGURATION.test(name) || isFolder(name);
+  if (!names.every(isOurs)) return;
   for (const name of names) {
-    if (name !== LOCK) Deno.removeSync(`${path}/${name}`, { recursive: name === SHARED });
+    if (name !== LOCK) Deno.removeSync(`${path}/${name}`, { recursive: isFolder(name) });
   }
   Deno.removeSync(`${path}/${LOCK}`);
   Deno.removeSync(path);

@@ -45,8 +45,10 @@ export class Workplace {
   /** The file that workers open, where they can read it. */
   #library: string;
   #touchAt = TOUCH_INTERVAL;
-  /** What configures workers: the texts, and the files that have them. */
+  /** What configures workers: their folders and the texts, and the files that have them. */
   readonly #placed = new Map<string, string>();
+  /** The folders of some of the workers, by their names. */
+  readonly #subfolders = new Set<string>();
   #isOpen = false;
 
   /**
@@ -107,6 +109,7 @@ export class Workplace {
     this.#folder = undefined;
     this.#isUnfinished = isNeeded;
     this.#placed.clear();
+    this.#subfolders.clear();
     if (!isNeeded) return;
     const folder = this.#makeFolder();
     if (copies) this.#library = this.#copyLibrary(folder.path);
@@ -125,34 +128,50 @@ export class Workplace {
    * Writes a text that workers can read and nobody can change, and gives its path; the same text stays
    * where it is.
    *
+   * @param subfolder `service-1` and so on: a folder of its own for some of the workers; "": none.
    * @throws {Error} when the private folder can't be made.
    */
-  place(text: string): string {
-    const placed = this.#placed.get(text);
+  place(text: string, subfolder = ""): string {
+    const id = `${subfolder}/${text}`;
+    const placed = this.#placed.get(id);
     if (placed !== undefined) return placed;
     const EVERYBODY_READS = 0o644;
     const name = `config-${this.#placed.size + 1}.json`;
-    const path = this.#write(name, text);
+    const path = this.#write(name, text, subfolder);
     if (isForeign(this.#options.workers)) Deno.chmodSync(path, EVERYBODY_READS);
-    this.#placed.set(text, path);
+    this.#placed.set(id, path);
     return path;
   }
 
   /**
    * Writes a file that only workers can read.
    *
+   * @param subfolder as for `place`.
    * @throws {Error} when the private folder can't be made.
    */
-  write(name: string, text: string): void {
+  write(name: string, text: string, subfolder = ""): void {
     const { uid, gid } = this.#options.workers;
-    const path = this.#write(name, text);
+    const path = this.#write(name, text, subfolder);
     if (isForeign(this.#options.workers)) Deno.chownSync(path, uid ?? null, gid ?? null);
   }
 
-  #write(name: string, text: string): string {
+  #write(name: string, text: string, subfolder: string): string {
     const { path: folder } = this.#folder ?? this.#makeFolder();
-    const path = `${folder}/${name}`;
+    const path = `${this.#enter(folder, subfolder)}/${name}`;
     Deno.writeTextFileSync(path, text, { mode: 0o600 });
+    return path;
+  }
+
+  /** Makes a subfolder that is not there yet. */
+  #enter(folder: string, subfolder: string): string {
+    if (subfolder === "") return folder;
+    const path = `${folder}/${subfolder}`;
+    if (this.#subfolders.has(subfolder)) return path;
+    const ENTER_ONLY = 0o711;
+    Deno.mkdirSync(path);
+    // Made so at once, the process's umask would count.
+    Deno.chmodSync(path, isForeign(this.#options.workers) ? ENTER_ONLY : 0o700);
+    this.#subfolders.add(subfolder);
     return path;
   }
 
@@ -179,9 +198,10 @@ export class Workplace {
   touch(now: number): void {
     if (now < this.#touchAt) return;
     this.#touchAt = now + TOUCH_INTERVAL;
-    this.#folder?.touch(
-      [...this.#placed.values()].map((path) => path.slice(path.lastIndexOf("/") + 1)),
-    );
+    const { path = "" } = this.#folder ?? {};
+    const npmrcs = [...this.#subfolders].map((subfolder) => `${subfolder}/.npmrc`);
+    const placed = [...this.#placed.values()].map((file) => file.slice(path.length + 1));
+    this.#folder?.touch([...placed, ...npmrcs, ...this.#subfolders]);
   }
 
   /** Removes all that was made. */

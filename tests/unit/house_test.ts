@@ -37,6 +37,7 @@ const RULES: Record<string, string[]> = {
     "auth/access.ts",
     "cli/serve.ts",
     "ops",
+    "options/hosted.ts",
     "type options/settings.ts",
     "pool",
     "type ports/messages.ts",
@@ -47,6 +48,7 @@ const RULES: Record<string, string[]> = {
   "server.ts": [
     "auth",
     "ops",
+    "options/hosted.ts",
     "options/resolve.ts",
     "type options/settings.ts",
     "pool",
@@ -79,6 +81,7 @@ const RULES: Record<string, string[]> = {
   client: ["auth/curve25519.ts", "auth/keys.ts", "options/errors.ts", "system", "wire", "zmq"],
   ops: [
     "options/connection_limits.ts",
+    "options/hosted.ts",
     "type options/settings.ts",
     "type pool",
     "type ports/messages.ts",
@@ -86,7 +89,7 @@ const RULES: Record<string, string[]> = {
     "system",
     "wire",
   ],
-  options: ["auth/address.ts", "system/errors.ts", "wire/endpoint.ts"],
+  options: ["auth/address.ts", "system/errors.ts", "wire/endpoint.ts", "wire/service_name.ts"],
   pool: [
     "type ops",
     "type options/settings.ts",
@@ -107,7 +110,7 @@ const RULES: Record<string, string[]> = {
   "ports/loop.ts": ["auth/access_control.ts"],
   "ports/unit.ts": ["broker.ts"],
   "ports/router.ts": ["auth/arrivals.ts"],
-  "ports/sockets.ts": ["auth/access_control.ts", "auth/arrivals.ts"],
+  "ports/sockets.ts": ["auth/access_control.ts"],
   system: ["zmq/library.ts"],
   wire: [],
   worker: ["system", "wire", "zmq"],

@@ -12,7 +12,9 @@ function resolve(options: unknown, cpus = 2): Settings {
 Deno.test("resolveOptions has the documented defaults when nothing is set", () => {
   assert.deepEqual({ ...resolve({}, 3) }, {
     handler: undefined,
+    services: {},
     frontend: ["tcp://127.0.0.1:6660"],
+    users: undefined,
     backend: undefined,
     curveSecretKey: undefined,
     curveClients: undefined,
@@ -38,7 +40,6 @@ Deno.test("resolveOptions has the documented defaults when nothing is set", () =
     maxMemoryJitter: 0.1,
     maxAge: 0,
     maxAgeJitter: 0.1,
-    mdp: [],
     memoryLimit: 0,
     checkForSpawnInterval: 30_000,
     checkForWaitingInterval: 10_000,

@@ -19,7 +19,12 @@ const TCP: Workshop = {
 function ordersOf(purpose: "serve" | "check", options = {}, workshop = TCP) {
   const settings = resolveOptions(options, MACHINE);
   const spec = childSpec(settings, WORKER, "/deno");
-  return buildOrders({ purpose, token: "t", keys: undefined }, spec, settings, workshop);
+  return buildOrders(
+    { service: "", purpose, token: "t", keys: undefined },
+    spec,
+    settings,
+    workshop,
+  );
 }
 
 Deno.test("buildOrders gives a worker what its options and its server say", () => {
