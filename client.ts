@@ -20,15 +20,23 @@
 import { setImmediate } from "node:timers";
 import type { Answer } from "./client/answer.ts";
 import { Bodies, type RequestBody } from "./client/bodies.ts";
-import { checkOptions, checkRequestOptions, checkService, type Settings } from "./client/checks.ts";
+import {
+  checkOptions,
+  checkRequestOptions,
+  checkService,
+  checkStreamOptions,
+  type Settings,
+} from "./client/checks.ts";
 import { Connections } from "./client/connections.ts";
 import { readKeys } from "./client/keys.ts";
 import { LazyPirate } from "./client/lazy_pirate.ts";
 import { NamedService } from "./client/named_service.ts";
 import { NativeTransport } from "./client/native_transport.ts";
-import type { ClientOptions, RequestOptions } from "./client/options.ts";
+import type { ClientOptions, Progress, RequestOptions, StreamOptions } from "./client/options.ts";
+import { PartQueue } from "./client/part_queue.ts";
+import { progressOf } from "./client/progress.ts";
 import { AbandonedError, parseDetails, Reply, ReplyError } from "./client/reply.ts";
-import type { Link, Repetition, Step, Terms } from "./client/steps.ts";
+import type { Link, Pending, Repetition, Step, Terms } from "./client/steps.ts";
 import { type Connection, describeState, NOT_SAID, reasonOf } from "./client/transport.ts";
 import { ZmqTransport } from "./client/zmq_transport.ts";
 import { shutDebugger } from "./system/debugger.ts";
@@ -40,9 +48,11 @@ export type { RequestBody } from "./client/bodies.ts";
 export type {
   ClientOptions,
   CurveOptions,
+  Progress,
   RequestOptions,
   Retry,
   RetryReason,
+  StreamOptions,
 } from "./client/options.ts";
 export { NamedService } from "./client/named_service.ts";
 export { AbandonedError, Reply, ReplyError } from "./client/reply.ts";
@@ -52,8 +62,12 @@ const encoder = new TextEncoder();
 /** What a `Client` keeps of a request until it ends. */
 interface Ask {
   readonly frames: readonly Uint8Array<ArrayBuffer>[];
+  /** Takes a whole answer. */
   resolve(reply: Reply): void;
   reject(reason: unknown): void;
+  /** Where parts go; undefined: none are wanted. */
+  readonly parts: PartQueue | undefined;
+  readonly onProgress: ((progress: Progress) => void) | undefined;
 }
 
 /** Messages that are read before signals and timers have their turn. */
@@ -107,7 +121,14 @@ export class Client {
     // Not from 0: a server may still answer what an earlier client of this identity asked.
     const firstId = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
     const named = identity.length > 0;
-    this.#pirate = new LazyPirate({ plain, named, firstId, endpoints: endpoints.length });
+    const isHeldUp = ({ parts }: Ask) => parts !== undefined && parts.isHeldUp;
+    this.#pirate = new LazyPirate({
+      plain,
+      named,
+      firstId,
+      endpoints: endpoints.length,
+      isHeldUp,
+    });
     this.#connections = new Connections({
       transport: keys !== undefined || transport === "libzmq"
         ? new ZmqTransport(library, { identity, keys, plain })
@@ -140,11 +161,80 @@ export class Client {
     return new Promise((resolve, reject) => {
       const terms = checkRequestOptions(options, this.#settings);
       const frames = this.#bodies.copy(body);
-      if (this.#closing) throw new Error("Cannot send a request: the client is closed");
+      this.#refuseClosed();
       options.signal?.throwIfAborted();
       this.#refuseSecondPlain();
-      this.#add({ frames, resolve, reject }, terms, options.signal);
+      const { signal, onProgress } = options;
+      this.#add({ frames, resolve, reject, parts: undefined, onProgress }, terms, signal);
     });
+  }
+
+  /**
+   * Asks, and gives the answer in the parts that the handler sends, each as soon as it is here; an answer that
+   * comes whole is one part. `body` may be changed as soon as this returns. The request is sent when the first
+   * part is asked for. Leaving the loop has the server stop the handler.
+   *
+   * The server sends at most 262,144 bytes or 16 parts beyond what the loop has taken, or one larger part.
+   *
+   * @param body one frame, or a list of at least one; text is sent as UTF-8.
+   * @throws {TypeError | RangeError} when an argument is not what it must be; the loop throws what `request`
+   * rejects with, once all parts ahead of that were taken.
+   *
+   * @example
+   * ```ts
+   * for await (const part of client.stream("count to 10")) console.log(part.text());
+   * ```
+   */
+  stream(
+    body: RequestBody,
+    options: StreamOptions = {},
+  ): AsyncGenerator<Reply, void, undefined> {
+    const terms = checkStreamOptions(options, this.#settings);
+    return this.#stream(this.#bodies.copy(body), terms, { ...options });
+  }
+
+  async *#stream(
+    frames: readonly Uint8Array<ArrayBuffer>[],
+    terms: Terms,
+    { signal, onProgress }: StreamOptions,
+  ): AsyncGenerator<Reply, void, undefined> {
+    this.#refuseClosed();
+    signal?.throwIfAborted();
+    const parts = new PartQueue();
+    const ask = {
+      frames,
+      resolve: (reply: Reply) => parts.takeWhole(reply),
+      reject: (reason: unknown) => parts.fail(reason),
+      parts,
+      onProgress,
+    };
+    const pending = this.#ask(ask, terms);
+    const abort = () => {
+      parts.abort(signal?.reason);
+      this.#drop(pending);
+    };
+    signal?.addEventListener("abort", abort, { once: true });
+    try {
+      for (let part; (part = await parts.next()) !== undefined;) {
+        yield part;
+        this.#grant(pending, parts);
+      }
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      if (!parts.hasEnded) this.#drop(pending);
+    }
+  }
+
+  /** Has the server send more once enough was read. */
+  #grant(pending: Pending<Ask>, parts: PartQueue): void {
+    const credit = parts.grant();
+    if (credit === undefined) return;
+    this.#pirate.grant(pending, credit, performance.now());
+    this.#wakeLoop();
+  }
+
+  #refuseClosed(): void {
+    if (this.#closing) throw new Error("Cannot send a request: the client is closed");
   }
 
   /**
@@ -195,20 +285,29 @@ export class Client {
 
   #add(ask: Ask, terms: Terms, signal: AbortSignal | undefined): void {
     if (signal === undefined) {
-      this.#pirate.add(ask, terms, performance.now());
-    } else {
-      const abort = () => {
-        this.#pirate.drop(pending, performance.now());
-        this.#wakeLoop();
-        ask.reject(signal.reason);
-      };
-      const unlisten = () => signal.removeEventListener("abort", abort);
-      const { frames } = ask;
-      const resolve = (reply: Reply) => (unlisten(), ask.resolve(reply));
-      const reject = (reason: unknown) => (unlisten(), ask.reject(reason));
-      const pending = this.#pirate.add({ frames, resolve, reject }, terms, performance.now());
-      signal.addEventListener("abort", abort, { once: true });
+      this.#ask(ask, terms);
+      return;
     }
+    const abort = () => {
+      this.#drop(pending);
+      ask.reject(signal.reason);
+    };
+    const unlisten = () => signal.removeEventListener("abort", abort);
+    const resolve = (reply: Reply) => (unlisten(), ask.resolve(reply));
+    const reject = (reason: unknown) => (unlisten(), ask.reject(reason));
+    const pending = this.#ask({ ...ask, resolve, reject }, terms);
+    signal.addEventListener("abort", abort, { once: true });
+  }
+
+  #ask(ask: Ask, terms: Terms): Pending<Ask> {
+    const pending = this.#pirate.add(ask, terms, performance.now());
+    this.#wakeLoop();
+    return pending;
+  }
+
+  /** Has a request end whose answer is not wanted any more; does nothing if it has ended. */
+  #drop(pending: Pending<Ask>): void {
+    this.#pirate.drop(pending, performance.now());
     this.#wakeLoop();
   }
 
@@ -277,11 +376,27 @@ export class Client {
   }
 
   #takeAnswer(link: Link<Ask>, answer: Answer, now: number): void {
-    const { id, code, frames, message, details, unstarted } = answer;
+    const { id, code, kind, frames, message, details, unstarted } = answer;
     if (unstarted && id !== undefined) return this.#takeRefusal(link, id, message, now);
+    if (kind === "part" || kind === "progress") return this.#takePart(link, answer, kind, now);
     const ask = this.#pirate.answer(link, id, code, now);
-    if (code === Code.ok) ask?.resolve(new Reply(frames));
+    if (kind === "end") endParts(ask, answer.number);
+    else if (code === Code.ok) ask?.resolve(new Reply(frames));
     else ask?.reject(new ReplyError(code, message, parseDetails(details)));
+  }
+
+  /** A part that can't be taken, and what `onProgress` throws, end the request. */
+  #takePart(link: Link<Ask>, answer: Answer, kind: "part" | "progress", now: number): void {
+    const pending = this.#pirate.hear(link, answer.id, kind, now);
+    if (pending === undefined) return;
+    const { parts, onProgress, reject } = pending.item;
+    try {
+      if (kind === "part") parts?.take(answer.number, answer.frames);
+      else if (onProgress !== undefined) report(onProgress, answer.frames);
+    } catch (error) {
+      this.#pirate.drop(pending, now);
+      reject(error);
+    }
   }
 
   /** A server that is shutting down has not started the request, and will not. */
@@ -303,6 +418,7 @@ export class Client {
       if (step.do === "open") this.#open(step.link);
       else if (step.do === "send") this.#send(step);
       else if (step.do === "cancel") this.#cancel(step);
+      else if (step.do === "grant") this.#allow(step);
       else if (step.do === "close") await this.#connections.close(step.link);
     }
   }
@@ -312,7 +428,13 @@ export class Client {
   }
 
   #send(step: Step<Ask> & { do: "send" }): void {
+    step.item.parts?.startAnew();
     this.#connections.get(step.link)?.send(step);
+  }
+
+  /** Lets the server send more of an answer. */
+  #allow({ link, id, credit }: Step<Ask> & { do: "grant" }): void {
+    this.#connections.get(link)?.grant(id, credit);
   }
 
   /** Takes a request back. */
@@ -344,8 +466,7 @@ export class Client {
       const why = reason === "refused" ? "unavailable" : reasonOf(this.#connections.stateOf(link));
       onRetry({ attempt, endpoint, reason: why });
     } catch (error) {
-      this.#pirate.drop(request, performance.now());
-      this.#wakeLoop();
+      this.#drop(request);
       request.item.reject(error);
     }
   }
@@ -362,6 +483,21 @@ export class Client {
     await this.#running;
     await this.#connections.end();
   }
+}
+
+/** All parts have come. */
+function endParts(ask: Ask | undefined, count: number): void {
+  try {
+    if (ask?.parts === undefined) throw new Error("Cannot read the answer: it has come in parts");
+    ask.parts.end(count);
+  } catch (error) {
+    ask?.reject(error);
+  }
+}
+
+function report(onProgress: (progress: Progress) => void, frames: readonly Uint8Array[]): void {
+  const progress = progressOf(frames);
+  if (progress !== undefined) onProgress(progress);
 }
 
 /** Lets all other code have its turn: signals, timers, and what waits for promises. */

@@ -4,7 +4,14 @@
  * @module
  */
 
-import { Code, parseErrorText, readStatus, readStatusFlags, StatusFlag } from "../wire/request.ts";
+import {
+  Code,
+  parseErrorText,
+  readPartStatus,
+  readStatus,
+  readStatusFlags,
+  StatusFlag,
+} from "../wire/request.ts";
 import { HEADER_BYTES, readRequestId } from "../wire/request_header.ts";
 
 const decoder = new TextDecoder();
@@ -15,6 +22,10 @@ export class Answer {
   id: number | undefined;
   /** 200, or the code of an error reply. */
   code = 0;
+  /** All of an answer, a part of it, how far it is, or the end of its parts. */
+  kind: "whole" | "part" | "progress" | "end" = "whole";
+  /** The number of a part from 0, or of all parts at their end. */
+  number = 0;
   /** The frames of an answer. */
   frames: Uint8Array<ArrayBuffer>[] = [];
   /** The message of an error reply. */
@@ -29,6 +40,7 @@ export class Answer {
   begin(): void {
     this.id = undefined;
     this.code = this.#flags = 0;
+    this.kind = "whole";
     this.frames = [];
     this.message = "";
     this.details = undefined;
@@ -42,8 +54,18 @@ export class Answer {
 
   /** The frame behind the empty one has `size` bytes, of which `view` has the first. */
   takeStatus(view: DataView, size: number): void {
-    this.code = readStatus(view, size) ?? 0;
+    const code = readStatus(view, size);
     this.#flags = readStatusFlags(view);
+    if (code === undefined) this.#takePartStatus(view, size);
+    else this.code = code;
+  }
+
+  #takePartStatus(view: DataView, size: number): void {
+    const status = readPartStatus(view, size);
+    if (status === undefined) return;
+    this.code = Code.ok;
+    this.kind = status.kind;
+    this.number = status.number;
   }
 
   /** All frames are here: `[envelope…] [""] [status] [body…]`, or `[…] [status] [message] [details]`. */

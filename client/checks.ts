@@ -11,7 +11,14 @@ import { MAX_KEY_BYTES } from "../wire/request_header.ts";
 import { isServiceName, SERVICE_NAME_RULE } from "../wire/service_name.ts";
 import { CHARACTER_BYTES } from "./bodies.ts";
 import type { Terms } from "./steps.ts";
-import type { ClientOptions, CurveOptions, RequestOptions, Retry } from "./options.ts";
+import type {
+  ClientOptions,
+  CurveOptions,
+  RequestOptions,
+  Retry,
+  StreamOptions,
+} from "./options.ts";
+import { CREDIT } from "./part_queue.ts";
 
 const encoder = new TextEncoder();
 
@@ -47,7 +54,16 @@ const CLIENT_OPTIONS = [
   "transport",
 ];
 const CURVE_OPTIONS = ["serverKey", "keyFile"];
-const REQUEST_OPTIONS = ["signal", "timeout", "retries", "requestTimeout", "key", "service"];
+const REQUEST_OPTIONS = [
+  "signal",
+  "timeout",
+  "retries",
+  "requestTimeout",
+  "key",
+  "service",
+  "onProgress",
+];
+const STREAM_OPTIONS = REQUEST_OPTIONS.filter((name) => name !== "key").concat("resumable");
 
 /** What is not done because of a wrong option. */
 type Purpose = "make a client" | "send a request";
@@ -121,6 +137,29 @@ function checkCurve(curve: CurveOptions): void {
  */
 export function checkRequestOptions(options: RequestOptions, defaults: Settings): Terms {
   refuseUnknown(options, REQUEST_OPTIONS);
+  const terms = checkTerms(options, defaults);
+  if (options.onProgress === undefined) return terms;
+  // Credit for no part asks for progress alone: parts then come together, as one answer.
+  return { ...terms, fields: { ...terms.fields, stream: { bytes: 0, parts: 0 } } };
+}
+
+/**
+ * The options of a request whose answer comes in parts, checked and complete.
+ *
+ * @throws {TypeError | RangeError} when one is unknown or not what it must be.
+ */
+export function checkStreamOptions(options: StreamOptions, defaults: Settings): Terms {
+  refuseUnknown(options, STREAM_OPTIONS);
+  if (defaults.plain) throw new TypeError("Cannot send a request: a plain client takes no parts");
+  const { resumable = false } = options;
+  if (typeof resumable !== "boolean") {
+    throw wrong("send a request", "resumable", "a boolean", resumable, false);
+  }
+  const terms = checkTerms(options, defaults);
+  return { ...terms, fields: { ...terms.fields, stream: CREDIT, resumable } };
+}
+
+function checkTerms(options: RequestOptions, defaults: Settings): Terms {
   const { signal, timeout = defaults.timeout, retries = defaults.retries } = options;
   const { requestTimeout = 0, key = "", service } = options;
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
@@ -129,8 +168,17 @@ export function checkRequestOptions(options: RequestOptions, defaults: Settings)
   checkTries("send a request", { timeout, retries });
   checkHeaded({ requestTimeout, key }, defaults);
   if (service !== undefined) checkService(service, defaults);
+  checkOnProgress(options.onProgress, defaults);
   const fields = service === undefined ? undefined : { service };
   return { timeout, retries, requestTimeout, key, fields };
+}
+
+function checkOnProgress(onProgress: unknown, { plain }: Settings): void {
+  if (onProgress === undefined) return;
+  if (typeof onProgress !== "function") {
+    throw wrong("send a request", "onProgress", "a function", onProgress, false);
+  }
+  if (plain) throw new TypeError('Cannot send a request: a plain client has no "onProgress"');
 }
 
 /**

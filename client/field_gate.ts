@@ -5,12 +5,24 @@
  * @module
  */
 
-import { HEADER_VERSION } from "../wire/request_header.ts";
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
+import {
+  buildRequestHeader,
+  HEADER_VERSION,
+  type StreamCredit,
+  VERSION_QUESTION,
+} from "../wire/request_header.ts";
 import type { Answer } from "./answer.ts";
 import type { Sending } from "./transport.ts";
 
-/** What is said of a request: it is taken back. Or what is asked: which version of the header the server knows. */
-export type Word = { readonly cancels: number } | { readonly asks: number };
+/**
+ * What is said of a request: it is taken back, or more of its answer is wanted. Or what is asked: which version of the
+ * header the server knows.
+ */
+export type Word =
+  | { readonly cancels: number }
+  | { readonly grants: number; readonly credit: StreamCredit }
+  | { readonly asks: number };
 
 /** What a connection sends. */
 export type Message = Sending | Word;
@@ -23,6 +35,19 @@ export function isForAll(message: Message): boolean {
 /** A request that older servers would misunderstand. */
 export function isForSome(message: Message): message is Sending {
   return "item" in message && message.fields !== undefined;
+}
+
+/** The header of a word. */
+export function headerOfWord(word: Word): Uint8Array<ArrayBuffer> {
+  if ("grants" in word) {
+    return buildRequestHeader({ type: "credit", id: word.grants, stream: word.credit });
+  }
+  return buildRequestHeader({ type: "cancel", id: "asks" in word ? word.asks : word.cancels });
+}
+
+/** The body of a word. */
+export function bodyOfWord(word: Word): Uint8Array<ArrayBuffer> {
+  return "asks" in word ? VERSION_QUESTION : EMPTY_FRAME;
 }
 
 /** Questions have numbers from here on, which no request has: these are counted up from 32 bits. */

@@ -8,11 +8,20 @@
 
 import { Code } from "../wire/request.ts";
 import { isUnstarted, Links, type LinksOptions } from "./links.ts";
+import type { StreamCredit } from "../wire/request_header.ts";
 import type { Link, Pending, Repetition, Step, Terms } from "./steps.ts";
 
 /** The wait before a request is sent again that the only server in sight has refused; it doubles. */
 const RESEND_DELAY_MS = 100;
 const RESEND_DELAY_MAX_MS = 1000;
+
+/** What the retry logic needs to know. */
+export interface LazyPirateOptions<T> extends LinksOptions {
+  /** The id of the first sending. */
+  firstId: number;
+  /** Whether it is the caller who keeps an answer in parts from going on. @default {never} */
+  isHeldUp?: (item: T) => boolean;
+}
 
 /**
  * The retry logic, without clock and sockets. Times are ms of any clock that never goes back. What it
@@ -28,13 +37,15 @@ export class LazyPirate<T> {
   /** When a try times out or a refused request is sent again, at the earliest, ms. */
   #dueAt = Infinity;
   #steps: Step<T>[] = [];
+  readonly #isHeldUp: (item: T) => boolean;
 
   /** Starts without a link; the first sending has the id `firstId`. */
-  constructor(options: LinksOptions & { firstId: number }) {
+  constructor(options: LazyPirateOptions<T>) {
     this.#plain = options.plain;
     this.#named = options.named;
     this.#links = new Links(options, (step) => this.#steps.push(step));
     this.#nextId = options.firstId;
+    this.#isHeldUp = options.isHeldUp ?? (() => false);
   }
 
   /** Requests under way. */
@@ -65,6 +76,7 @@ export class LazyPirate<T> {
       sentAt: now,
       resendAt: Infinity,
       refusals: 0,
+      begun: false,
       link,
       former: undefined,
     };
@@ -86,6 +98,32 @@ export class LazyPirate<T> {
     this.#links.release(link);
     this.#leaveFormer(request);
     return request.item;
+  }
+
+  /**
+   * A part of an answer, or how far it is, has come from `link`; returns the request, or undefined if it has
+   * ended or was sent again. A stream then waits anew.
+   */
+  hear(
+    link: Link<T>,
+    id: number | undefined,
+    kind: "part" | "progress",
+    now: number,
+  ): Pending<T> | undefined {
+    if (this.#named) link.freshAt = now;
+    const request = id === undefined ? undefined : this.#requests.get(id);
+    if (request === undefined || request.resendAt !== Infinity) return undefined;
+    if (takesParts(request)) request.startedAt = now;
+    if (kind === "part") request.begun = true;
+    return request;
+  }
+
+  /** The caller takes more of an answer in parts. */
+  grant(request: Pending<T>, credit: StreamCredit, now: number): void {
+    const { id, link } = request;
+    if (this.#requests.get(id) !== request || request.resendAt !== Infinity) return;
+    request.startedAt = now;
+    this.#steps.push({ do: "grant", link, id, credit });
   }
 
   /**
@@ -128,6 +166,16 @@ export class LazyPirate<T> {
     const unstarted = isUnstarted(link);
     if (!this.#links.disconnected(link, now)) return;
     if (unstarted && link.requests.size > 0) this.#move(link, now);
+    else this.#breakOff(link, now);
+  }
+
+  /** The rest of answers in parts will not come: their tries are over. */
+  #breakOff(link: Link<T>, now: number): void {
+    for (const request of link.requests) {
+      if (!request.begun || request.link !== link) continue;
+      request.startedAt = -Infinity;
+      this.#dueAt = now;
+    }
   }
 
   /** Forgets a request whose answer is not wanted any more, and lets the server know. */
@@ -167,7 +215,7 @@ export class LazyPirate<T> {
   }
 
   #timeOut(now: number): void {
-    const late = [...this.#requests.values()].filter((request) => deadline(request) <= now);
+    const late = [...this.#requests.values()].filter((request) => this.#isLate(request, now));
     const unanswered = late.filter(({ resendAt }) => resendAt === Infinity);
     for (const request of late) this.#lapse(request);
     for (const { link, startedAt, sentAt } of unanswered) {
@@ -184,6 +232,14 @@ export class LazyPirate<T> {
     this.#dueAt = Infinity;
     for (const request of this.#requests.values()) this.#expect(request);
     this.#links.schedule(now);
+  }
+
+  /** One that the caller holds up waits on; if its connection is gone, that is in vain. */
+  #isLate(request: Pending<T>, now: number): boolean {
+    if (deadline(request) > now) return false;
+    if (request.startedAt === -Infinity || !this.#isHeldUp(request.item)) return true;
+    request.startedAt = now;
+    return false;
   }
 
   /** Sends a request again that was refused; its try goes on. */
@@ -247,7 +303,7 @@ export class LazyPirate<T> {
   #tryAgain(request: Pending<T>, now: number): void {
     const { item, tries, timeout, retries, link } = request;
     const refused = request.resendAt !== Infinity;
-    if (tries > retries) {
+    if (tries > retries || (request.begun && !request.fields?.resumable)) {
       this.#leaveFormer(request);
       const needsFields = request.fields !== undefined;
       this.#steps.push({ do: "giveUp", item, tries, timeout, link, refused, needsFields });
@@ -271,7 +327,8 @@ export class LazyPirate<T> {
     link.requests.add(request);
     this.#expect(request);
     const { id, item, key, fields, requestTimeout } = request;
-    const timeout = deadline(request) - now;
+    // How long all parts take is not bounded by the wait for the next one.
+    const timeout = takesParts(request) ? 0 : deadline(request) - now;
     this.#steps.push({ do: "send", link, id, timeout, requestTimeout, key, fields, item });
   }
 
@@ -283,6 +340,10 @@ export class LazyPirate<T> {
   #expect(request: Pending<T>): void {
     this.#dueAt = Math.min(this.#dueAt, deadline(request), request.resendAt);
   }
+}
+
+function takesParts({ fields }: Terms): boolean {
+  return fields?.stream !== undefined && fields.stream.parts > 0;
 }
 
 function deadline({ startedAt, timeout }: Pending<unknown>): number {

@@ -6,11 +6,12 @@
  */
 
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
-import { buildRequestHeader, MAX_HEADER_BYTES, VERSION_QUESTION } from "../wire/request_header.ts";
+import { MAX_HEADER_BYTES } from "../wire/request_header.ts";
 import type { Library } from "../zmq/library.ts";
 import { type Message, MessagePool } from "../zmq/message.ts";
 import type { Socket } from "../zmq/socket.ts";
 import { Answer } from "./answer.ts";
+import { bodyOfWord, headerOfWord, type Word } from "./field_gate.ts";
 import { RequestHeaders } from "./request_headers.ts";
 import type { Sending } from "./transport.ts";
 
@@ -45,21 +46,11 @@ export class RequestWriter {
     return true;
   }
 
-  /** Takes a request back: `[header] [""] [""]`. False: there is no connection. */
-  cancel(socket: Socket, id: number): boolean {
-    return this.#say(socket, id, EMPTY_FRAME);
-  }
-
-  /** Asks which version of the header the server knows: `[header] [""] ["version?"]`. */
-  ask(socket: Socket, id: number): boolean {
-    return this.#say(socket, id, VERSION_QUESTION);
-  }
-
-  #say(socket: Socket, id: number, body: Uint8Array<ArrayBuffer>): boolean {
-    const header = buildRequestHeader({ type: "cancel", id });
-    if (socket.sendMore(header) !== "sent") return false;
+  /** Sends `[header] [""] [""]`, or `[header] [""] ["version?"]`. False: there is no connection. */
+  say(socket: Socket, word: Word): boolean {
+    if (socket.sendMore(headerOfWord(word)) !== "sent") return false;
     socket.sendMore(EMPTY_FRAME);
-    socket.sendLast(body);
+    socket.sendLast(bodyOfWord(word));
     return true;
   }
 }

@@ -5,12 +5,16 @@
  */
 
 import type { RequestBody } from "./bodies.ts";
-import type { RequestOptions } from "./options.ts";
+import type { RequestOptions, StreamOptions } from "./options.ts";
 import type { Reply } from "./reply.ts";
 
 /** What asks. */
 interface Asker {
   request(body: RequestBody, options: RequestOptions & { service: string }): Promise<Reply>;
+  stream(
+    body: RequestBody,
+    options: StreamOptions & { service: string },
+  ): AsyncGenerator<Reply, void, undefined>;
 }
 
 /** One service; made by `Client.service`. */
@@ -28,5 +32,13 @@ export class NamedService {
   /** Asks the service: see `Client.request`. */
   request(body: RequestBody, options: Omit<RequestOptions, "service"> = {}): Promise<Reply> {
     return this.#client.request(body, { ...options, service: this.name });
+  }
+
+  /** Asks the service for an answer in parts: see `Client.stream`. */
+  stream(
+    body: RequestBody,
+    options: Omit<StreamOptions, "service"> = {},
+  ): AsyncGenerator<Reply, void, undefined> {
+    return this.#client.stream(body, { ...options, service: this.name });
   }
 }

@@ -8,6 +8,7 @@
 import type { Destination, Dialer } from "../system/dialer.ts";
 import { PollEvent } from "../system/numbers.ts";
 import type { Sink } from "../wire/outgoing.ts";
+import type { StreamCredit } from "../wire/request_header.ts";
 import { buildPong } from "../wire/zmtp.ts";
 import type { Answer } from "./answer.ts";
 import { Greeter } from "./greeter.ts";
@@ -312,6 +313,10 @@ export class NativeConnection implements Connection, Watched {
 
   cancel(id: number): void {
     this.#outbox.cancel(id);
+  }
+
+  grant(id: number, credit: StreamCredit): void {
+    this.#outbox.grant(id, credit);
   }
 
   tick(now: number, pace: Pace): number {

@@ -124,4 +124,40 @@ export interface RequestOptions {
    * @default {none: the service without a name, or the one that the endpoint belongs to}
    */
   service?: string;
+  /**
+   * Called whenever the handler says how far it is. If it throws, the request is rejected with that. The
+   * server must know progress: one of version 0.4 or older never gets the request.
+   *
+   * @default {none}
+   */
+  onProgress?: (progress: Progress) => void;
+}
+
+/** Options of one request whose answer comes in parts. */
+export interface StreamOptions extends Omit<RequestOptions, "key"> {
+  /**
+   * How long the client waits for the next part or word of progress, ms; the first one included. The time
+   * that the loop itself takes does not count.
+   *
+   * @default {the client's timeout}
+   */
+  timeout?: number;
+  /**
+   * Whether the request may be run again after parts have come, when its worker dies or a try goes
+   * unanswered. The handler then learns how many parts were sent (`ctx.partsSent`), or starts over, and
+   * parts that have come are dropped. Without it, only a try that has brought no part is repeated.
+   *
+   * @default {false}
+   */
+  resumable?: boolean;
+}
+
+/** How far a handler is. */
+export interface Progress {
+  /** How much is done, in units that the handler chooses. */
+  done: number;
+  /** How much there is in all; undefined: that is not known. */
+  total: number | undefined;
+  /** What the handler says about it; "": nothing. */
+  note: string;
 }

@@ -5,12 +5,19 @@
  * @module
  */
 
-import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { Outgoing, type Sink } from "../wire/outgoing.ts";
-import { buildRequestHeader, MAX_HEADER_BYTES, VERSION_QUESTION } from "../wire/request_header.ts";
+import { MAX_HEADER_BYTES, type StreamCredit } from "../wire/request_header.ts";
 import { FrameFlag, headBytes, MAX_HEAD_BYTES, SHORT_HEAD_BYTES, writeHead } from "../wire/zmtp.ts";
 import type { Answer } from "./answer.ts";
-import { FieldGate, isForAll, isForSome, type Message, type Word } from "./field_gate.ts";
+import {
+  bodyOfWord,
+  FieldGate,
+  headerOfWord,
+  isForAll,
+  isForSome,
+  type Message,
+  type Word,
+} from "./field_gate.ts";
 import { buildHeader, RequestHeaders } from "./request_headers.ts";
 import type { Sending } from "./transport.ts";
 
@@ -57,6 +64,12 @@ export class Outbox {
   /** Takes a request back: `[header] [""] [""]`. */
   cancel(id: number): void {
     if (!this.#gate.withdraw(id)) this.#waiting.push({ cancels: id });
+  }
+
+  /** Grants more of an answer, of which something has come by this connection: `[header] [""] [""]`. */
+  grant(id: number, credit: StreamCredit): void {
+    // A connection that was made again has nothing to go on with.
+    if (this.#gate.isOpen) this.#waiting.push({ grants: id, credit });
   }
 
   /** Whether requests wait until the server has said that it knows their headers' fields. */
@@ -134,8 +147,8 @@ export class Outbox {
 
   /** Writes what is said of a request, or asked of the server. */
   #writeWord(word: Word): void {
-    this.#writeStart(headerOf(word));
-    this.#writeFrame(bodyOf(word), 0);
+    this.#writeStart(headerOfWord(word));
+    this.#writeFrame(bodyOfWord(word), 0);
   }
 
   #writeRequest(request: Sending): void {
@@ -177,17 +190,11 @@ export class Outbox {
     if ("bytes" in message) return message.bytes;
     const header = this.#plain ? 0 : headerOf(message).length;
     const start = (header > 0 ? headBytes(header) + header : 0) + SHORT_HEAD_BYTES;
-    const frames = "item" in message ? message.item.frames : [bodyOf(message)];
+    const frames = "item" in message ? message.item.frames : [bodyOfWord(message)];
     return frames.reduce((sum, { length }) => sum + headBytes(length) + length, start);
   }
 }
 
 function headerOf(message: Message): Uint8Array<ArrayBuffer> {
-  if ("item" in message) return buildHeader(message);
-  const id = "asks" in message ? message.asks : message.cancels;
-  return buildRequestHeader({ type: "cancel", id });
-}
-
-function bodyOf(word: Word): Uint8Array<ArrayBuffer> {
-  return "asks" in word ? VERSION_QUESTION : EMPTY_FRAME;
+  return "item" in message ? buildHeader(message) : headerOfWord(message);
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { RequestHeader } from "../wire/request_header.ts";
+import type { RequestHeader, StreamCredit } from "../wire/request_header.ts";
 
 /**
  * A socket's life, as the retry logic sees it.
@@ -33,7 +33,7 @@ export interface Link<T> {
 }
 
 /** What only a server can be asked that knows version 2 of the header. */
-export type Fields = Partial<Pick<RequestHeader, "service">>;
+export type Fields = Partial<Pick<RequestHeader, "service" | "stream" | "resumable">>;
 
 /** What the caller has said about a request. */
 export interface Terms {
@@ -75,6 +75,8 @@ export interface Pending<T> extends Terms {
   resendAt: number;
   /** How often servers have refused this try. */
   refusals: number;
+  /** Whether a part of its answer has come: it is repeated only if it is resumable. */
+  begun: boolean;
   /** The socket that this try waits on. */
   link: Link<T>;
   /** Links of earlier tries, kept open so that the server does not take these for given up, if any. */
@@ -86,6 +88,7 @@ export type Step<T> =
   | { do: "open"; link: Link<T> }
   | { do: "close"; link: Link<T> }
   | { do: "cancel"; link: Link<T>; id: number }
+  | { do: "grant"; link: Link<T>; id: number; credit: StreamCredit }
   | {
     do: "send";
     link: Link<T>;

@@ -8,6 +8,7 @@
 import type { Connector, Transfer } from "../system/libc.ts";
 import type { Pollable } from "../system/poller.ts";
 import type { Answer } from "./answer.ts";
+import type { StreamCredit } from "../wire/request_header.ts";
 import type { AbandonedError } from "./reply.ts";
 import type { Fields } from "./steps.ts";
 
@@ -86,6 +87,8 @@ export interface Connection {
   send(request: Sending): void;
   /** Takes a request back. */
   cancel(id: number): void;
+  /** Lets the server send more of an answer in parts. */
+  grant(id: number, credit: StreamCredit): void;
   /** Sends what was given, and does what is due at `now`; returns ms until something is. */
   tick(now: number, pace: Pace): number;
   /** Closes it; what the system has not taken by now is not sent. */
@@ -150,7 +153,7 @@ export function reasonOf(state: ConnectionState): AbandonedError["reason"] {
 
 /** What is said of a server that was connected, and from which an answer to the question of its version is waited for. */
 export const NOT_SAID =
-  "it is connected, and has not said that it knows services: it may be an older server";
+  "it is connected, and has not said that it knows services or answers in parts: it may be older";
 
 /**
  * A connection's state as half a sentence, for messages. `hasKeys`: the client has; `said`: what the server has said

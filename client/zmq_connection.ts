@@ -8,6 +8,7 @@
  * @module
  */
 
+import type { StreamCredit } from "../wire/request_header.ts";
 import { isIpv6 } from "../wire/endpoint.ts";
 import { Option, SocketType } from "../zmq/library.ts";
 import { Monitor } from "../zmq/monitor.ts";
@@ -148,6 +149,10 @@ export class ZmqConnection implements Connection {
     if (!this.#gate.withdraw(id)) this.#waiting.push({ cancels: id });
   }
 
+  grant(id: number, credit: StreamCredit): void {
+    if (this.#gate.isOpen) this.#waiting.push({ grants: id, credit });
+  }
+
   /** Gives libzmq what waits; libzmq does by itself what is due. */
   tick(): number {
     if (this.#waiting.length === 0 || this.#state !== "connected") return Infinity;
@@ -175,8 +180,9 @@ export class ZmqConnection implements Connection {
   /** Gives libzmq a message, or has it wait at the gate; false: there is no connection. */
   #give(message: Message): boolean {
     const { writer } = this.#frames;
-    if ("cancels" in message) return writer.cancel(this.socket, message.cancels);
-    if ("asks" in message) return writer.ask(this.socket, message.asks);
+    // A connection that was made again has no answer to go on with.
+    if ("grants" in message && !this.#isStillOpen()) return true;
+    if (!("item" in message)) return writer.say(this.socket, message);
     if (message.fields === undefined || this.#isStillOpen()) {
       return writer.send(this.socket, message);
     }

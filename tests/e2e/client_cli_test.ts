@@ -220,7 +220,10 @@ Deno.test("client.ts asks a service when -s, and never one of an older server", 
   const args = ["-e", older.endpoint, "-s", "mail", "-t", "300ms", "-r", "0", "--data", "x"];
   const { code, stderr } = await run(args);
   assert.equal(code, 3);
-  assert.match(stderr, /has not said that it knows services: it may be an older server\n$/);
+  assert.match(
+    stderr,
+    /has not said that it knows services or answers in parts: it may be older\n$/,
+  );
   assert.ok(older.requests.every(isQuestion));
 });
 

@@ -75,7 +75,7 @@ overBoth(
       assert.equal(error.reason, "unanswered");
       assert.match(
         error.message,
-        /it is connected, and has not said that it knows services: it may/,
+        /it is connected, and has not said that it knows services or answers in parts: it may/,
       );
       return true;
     });

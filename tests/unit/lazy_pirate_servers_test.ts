@@ -38,6 +38,8 @@ class Ship {
         return `open ${this.#number(step.link)} to ${step.link.endpoint}`;
       case "send":
         return `send ${step.item} #${step.id} on ${this.#number(step.link)} for ${step.timeout}`;
+      case "grant":
+        return `grant #${step.id} ${step.credit.parts} parts`;
       case "cancel":
         return `cancel #${step.id}`;
       case "close":

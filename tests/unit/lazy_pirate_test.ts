@@ -88,6 +88,71 @@ Deno.test("LazyPirate takes a late try back and keeps its link open when others 
   assert.deepEqual(pirate.take(), []);
 });
 
+/** What a stream is asked with. */
+function streamTerms(resumable: boolean) {
+  const stream = { bytes: 100, parts: 4 };
+  return { ...LIMITS, fields: { stream, resumable } };
+}
+
+Deno.test("LazyPirate waits anew after each part, and gives up behind the first one", () => {
+  const { pirate, log } = setUp();
+  const pending = pirate.add("a", streamTerms(false), 0);
+  assert.deepEqual(log.of(pirate.take()), ["open 1", "send a #1 on 1 for 0"]);
+  assert.equal(pirate.hear(log.link(1), 1, "progress", 60), pending);
+  assert.equal(pirate.tick(150), 10);
+  assert.equal(pirate.hear(log.link(1), 1, "part", 159), pending);
+  assert.equal(pirate.tick(160), 99);
+  assert.equal(pirate.tick(258), 1);
+  pirate.tick(259);
+  assert.deepEqual(log.of(pirate.take()), ["close 1", "give up a after 1"]);
+  assert.equal(pirate.hear(log.link(1), 1, "part", 260), undefined);
+});
+
+Deno.test("LazyPirate repeats a stream that is resumable, and takes late parts of the first try for nobody's", () => {
+  const { pirate, log } = setUp();
+  pirate.add("a", streamTerms(true), 0);
+  log.of(pirate.take());
+  pirate.hear(log.link(1), 1, "part", 50);
+  pirate.tick(150);
+  assert.deepEqual(log.of(pirate.take()), ["close 1", "open 2", "send a #2 on 2 for 0"]);
+  assert.equal(pirate.hear(log.link(1), 1, "part", 160), undefined);
+  assert.equal(pirate.answer(log.link(2), 2, 200, 170), "a");
+});
+
+Deno.test("LazyPirate keeps the time of a request whose progress alone is told", () => {
+  const { pirate, log } = setUp();
+  const fields = { stream: { bytes: 0, parts: 0 } };
+  pirate.add("a", { ...LIMITS, retries: 0, fields }, 0);
+  assert.deepEqual(log.of(pirate.take()), ["open 1", "send a #1 on 1 for 100"]);
+  pirate.hear(log.link(1), 1, "progress", 60);
+  pirate.tick(100);
+  assert.deepEqual(log.of(pirate.take()), ["close 1", "give up a after 1"]);
+});
+
+Deno.test("LazyPirate waits for a reader that holds its stream up, and no longer than its connection lasts", () => {
+  let isHeldUp = true;
+  const pirate = new LazyPirate<string>({ ...SHARED, isHeldUp: () => isHeldUp });
+  const log = new Log();
+  const pending = pirate.add("a", streamTerms(false), 0);
+  log.of(pirate.take());
+  pirate.connected(log.link(1), 1);
+  pirate.hear(log.link(1), 1, "part", 10);
+  for (let now = 110; now < 1000; now += 100) assert.equal(pirate.tick(now), 100);
+  isHeldUp = false;
+  pirate.grant(pending, { bytes: 7, parts: 2 }, 1050);
+  assert.deepEqual(pirate.take(), [
+    { do: "grant", link: log.link(1), id: 1, credit: { bytes: 7, parts: 2 } },
+  ]);
+  pirate.tick(1149);
+  assert.equal(pirate.size, 1);
+  isHeldUp = true;
+  pirate.disconnected(log.link(1), 1149);
+  pirate.tick(1149);
+  assert.deepEqual(log.of(pirate.take()), ["close 1", "give up a after 1"]);
+  pirate.grant(pending, { bytes: 7, parts: 2 }, 1150);
+  assert.deepEqual(pirate.take(), []);
+});
+
 Deno.test("LazyPirate opens few links when many requests are late one after another", () => {
   const { pirate } = setUp();
   let opened = 0;

@@ -26,6 +26,7 @@ function use(link: Link<string>, sentAt: number): Pending<string> {
     sentAt,
     resendAt: Infinity,
     refusals: 0,
+    begun: false,
     link,
     former: undefined,
   };
