@@ -72,6 +72,8 @@ export interface Server {
    * are `services.NAME.frontend`.
    */
   readonly frontend: readonly string[];
+  /** The same of those for clients that speak Majordomo. */
+  readonly mdp: readonly string[];
   /** The endpoint really bound for workers. */
   readonly backend: string;
   /** The services that have names, by these. */
@@ -265,7 +267,10 @@ export class PreforkServer implements Server {
       log.debug("pool", { ...bounds, library: this.library, ...ofService(name) });
     }
     logRemarks(log, settings, {
-      frontend: [this.frontend, ...Object.values(this.#plane.serviceFrontends)].flat(),
+      endpoints: [
+        ...[this.frontend, this.mdp],
+        ...Object.values(this.#plane.serviceFrontends),
+      ].flat(),
       serverKey: this.#access?.serverKey,
       countsConnections: this.#plane.look("now").connections !== undefined,
       readsCpuTime: cpuTime(Deno.pid) !== undefined,
@@ -278,7 +283,7 @@ export class PreforkServer implements Server {
 
   /** Says where clients connect, and which services they find. */
   #tellEndpoints(settings: Settings): void {
-    const { frontend, backend, log } = this;
+    const { frontend, mdp, backend, log } = this;
     const hosted = hostedServices(settings);
     const services = hosted.filter(([name]) => name !== "").map(([service, own]) => ({
       service,
@@ -286,7 +291,7 @@ export class PreforkServer implements Server {
       frontend: this.#frontendOf(service),
     }));
     const handler = services.length < hosted.length ? settings.handler ?? "echo" : undefined;
-    this.#events.emit("listening", { frontend, backend, handler, services });
+    this.#events.emit("listening", { frontend, mdp, backend, handler, services });
     for (const { service, handler, frontend } of services) {
       const own = frontend.length === 0 ? undefined : frontend.join(",");
       log.info("serving", { service, handler, frontend: own });
@@ -323,6 +328,10 @@ export class PreforkServer implements Server {
 
   get frontend(): readonly string[] {
     return this.#plane.frontend;
+  }
+
+  get mdp(): readonly string[] {
+    return this.#plane.mdp;
   }
 
   get backend(): string {

@@ -56,6 +56,7 @@ export interface WorkerExit extends OfService {
 export interface ServerEvents {
   listening: {
     frontend: readonly string[];
+    mdp: readonly string[];
     backend: string;
     /** That of the service without a name; undefined: there is no such service. */
     handler: string | undefined;
@@ -102,17 +103,18 @@ const TABLE: Table = {
   listening: {
     level: "info",
     message: "listening",
-    fields: ({ frontend, backend, handler }) => ({
+    fields: ({ frontend, mdp, backend, handler }) => ({
       frontend: frontend.join(","),
+      mdp: mdp.length === 0 ? undefined : mdp.join(","),
       backend,
       handler,
     }),
     hook: "onListen",
-    call: (hooks, { frontend, backend, services }) => {
+    call: (hooks, { frontend, mdp, backend, services }) => {
       const own = services.filter((each) => each.frontend.length > 0)
         .map((each): [string, string[]] => [each.service, [...each.frontend]]);
       return hooks.onListen?.({
-        ...{ frontend: [...frontend], backend },
+        ...{ frontend: [...frontend], mdp: [...mdp], backend },
         ...(own.length === 0 ? {} : { services: Object.fromEntries(own) }),
       });
     },

@@ -45,10 +45,10 @@ export function servicesOf(settings: Settings): ServiceSetup[] {
 
 /** What holds from the start to the end. */
 export function fixedOf(settings: Settings) {
-  const { frontend, transport, maxMessageSize, maxFrames, connectionBytes } = settings;
+  const { frontend, mdp, transport, maxMessageSize, maxFrames, connectionBytes } = settings;
   const { handshakeTimeout, heartbeatInterval, keepAlive, maxConnectionRate } = settings;
   return {
-    ...{ frontend, transport, maxMessageSize, maxFrames, connectionBytes },
+    ...{ frontend, mdp, transport, maxMessageSize, maxFrames, connectionBytes },
     ...{ handshakeTimeout, heartbeatInterval, keepAlive, maxConnectionRate },
   };
 }

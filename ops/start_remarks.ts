@@ -13,7 +13,7 @@ import type { Fields, Log } from "./log.ts";
 /** What became of the options. */
 export interface Started {
   /** The endpoints really bound for clients of any service. */
-  frontend: readonly string[];
+  endpoints: readonly string[];
   /** The public key that clients must know; undefined: none is used. */
   serverKey: string | undefined;
   /** Whether connections of clients can be counted. */
@@ -27,7 +27,7 @@ export function logRemarks(log: Log, settings: Settings, started: Started): void
   const warn = (message: string, fields?: Fields) => log.warn(message, fields);
   const { curveClients = "any", allow } = settings;
   const isOpen = curveClients === "any" && allow.length === 0;
-  for (const endpoint of isOpen ? started.frontend.filter(isOpenToNetwork) : []) {
+  for (const endpoint of isOpen ? started.endpoints.filter(isOpenToNetwork) : []) {
     warn("anybody who reaches this endpoint can use it", { endpoint });
   }
   const { serverKey } = started;

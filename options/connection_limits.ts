@@ -11,7 +11,12 @@ import type { Settings } from "./settings.ts";
 /** The part of the settings that says who may connect, and where. */
 type Access = Pick<
   Settings,
-  "frontend" | "curveSecretKey" | "curveClients" | "maxConnections" | "maxConnectionsPerAddress"
+  | "frontend"
+  | "mdp"
+  | "curveSecretKey"
+  | "curveClients"
+  | "maxConnections"
+  | "maxConnectionsPerAddress"
 >;
 
 /** The default of `maxConnections` where strangers can connect over tcp. */
@@ -23,13 +28,17 @@ const PLAIN_CONNECTIONS = 1024;
  */
 export function connectionLimit(settings: Access): number {
   if (settings.maxConnections !== undefined) return settings.maxConnections;
-  return settings.frontend.some(isTcp) && letsStrangersIn(settings) ? PLAIN_CONNECTIONS : 0;
+  return endpointsOf(settings).some(isTcp) && letsStrangersIn(settings) ? PLAIN_CONNECTIONS : 0;
 }
 
 /** How many of them may come from one address; 0: any number. Not for those whose keys are known. */
 export function addressLimit(settings: Access): number {
-  const { frontend, maxConnectionsPerAddress } = settings;
-  return letsStrangersIn(settings) && frontend.some(isOpenToNetwork) ? maxConnectionsPerAddress : 0;
+  const isOpen = letsStrangersIn(settings) && endpointsOf(settings).some(isOpenToNetwork);
+  return isOpen ? settings.maxConnectionsPerAddress : 0;
+}
+
+function endpointsOf({ frontend, mdp }: Access): string[] {
+  return [...frontend, ...mdp];
 }
 
 /** Whether clients without a listed key may connect: a key of one's own is easily made. */

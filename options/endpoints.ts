@@ -32,6 +32,13 @@ export const endpoints: Kind<string[]> = {
   },
 };
 
+/** Any number of endpoints. */
+export const someEndpoints: Kind<string[]> = {
+  ...endpoints,
+  rule: `any number of ${endpoint.rule}`,
+  accept: (value) => Array.isArray(value) && value.length === 0 ? [] : endpoints.accept(value),
+};
+
 /** Host names or addresses; `*` is every address. */
 export const hosts: Kind<string[]> = {
   ...listOf((text) => isHost(bracket(text)) ? bracket(text) : undefined),

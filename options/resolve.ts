@@ -73,6 +73,7 @@ export function resolveOptions(options: ServeOptions, machine: Machine): Setting
   checkCurve(values);
   checkUsers(values, quote);
   checkBackend(values);
+  checkMdp(values);
   const around = { ...values, minWorkers, maxWorkers };
   const services = Object.entries(values.services).map(([name, given]) =>
     [name, resolveService(name, given, around, machine)] as const
@@ -298,6 +299,14 @@ function checkBackend({ backend, curveSecretKey }: Settings): void {
   if (backend === undefined || curveSecretKey !== undefined || !isOpenToNetwork(backend)) return;
   const rule = 'ipc, or tcp on loopback, as long as "curveSecretKey" is not set';
   throw new RangeError(refusal('"backend"', rule, backend));
+}
+
+/** The sockets for it are the server's own, which know no keys. */
+function checkMdp({ mdp, curveSecretKey }: Settings): void {
+  if (mdp.length === 0 || curveSecretKey === undefined) return;
+  throw new TypeError(
+    'Cannot start: "mdp" is open to clients without keys: it can\'t be used with "curveSecretKey"',
+  );
 }
 
 function locate(handler: string | undefined, machine: Machine): string | undefined {

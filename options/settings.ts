@@ -42,6 +42,13 @@ export interface ServeOptions extends Hooks {
    * @default {"tcp://127.0.0.1:6660"}
    */
   frontend?: string | string[];
+  /**
+   * Where clients that speak Majordomo connect (7/MDP and 18/MDP, in one port), in the same forms. They name the
+   * service that they ask; the empty name is the handler's. Not with `curveSecretKey`.
+   *
+   * @default {[]}
+   */
+  mdp?: string | string[];
   /** Where workers connect, in the same forms. @default {an ipc socket in a private folder} */
   backend?: string;
   /**
@@ -426,6 +433,7 @@ export type ReshapedOption =
   | "handler"
   | "services"
   | "frontend"
+  | "mdp"
   | "users"
   | "allow"
   | "deny"
@@ -444,6 +452,8 @@ export interface Settings
   services: Readonly<Record<string, Settings>>;
   /** Where clients connect: one endpoint or more. */
   frontend: string[];
+  /** Where clients that speak Majordomo connect. */
+  mdp: string[];
   /** The users that may ask; `undefined`: all. */
   users?: string[];
   /** Addresses that may connect; empty: all. */
@@ -484,6 +494,8 @@ export type LogFormat = "text" | "json";
 export interface ListenEvent {
   /** The endpoints that clients connect to, with their real ports. */
   frontend: string[];
+  /** The same of those for clients that speak Majordomo. */
+  mdp: string[];
   /** The endpoint that workers connect to. */
   backend: string;
   /** The endpoints of single services, by their names; left out where no service has any. */

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { endpoint, endpoints, hosts, ports } from "./endpoints.ts";
+import { endpoint, endpoints, hosts, ports, someEndpoints } from "./endpoints.ts";
 import { grant, permissions } from "./grants.ts";
 import {
   account,
@@ -101,6 +101,12 @@ const ROWS = {
     kind: endpoints,
     fallback: ["tcp://127.0.0.1:6660"],
     help: "endpoint that clients connect to, or NAME=ENDPOINT of one service; may be repeated",
+  }),
+  mdp: row({
+    group: "Endpoints",
+    kind: someEndpoints,
+    fallback: [],
+    help: "endpoint that Majordomo's clients connect to; may be repeated",
   }),
   backend: row({
     group: "Endpoints",

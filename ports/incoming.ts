@@ -1,6 +1,6 @@
 /**
- * One message of a client while it comes: its envelope, and the body, whose bytes go where they stay. What is too
- * large is counted and dropped. Sends nothing.
+ * One message of a client while it comes: its envelope, or how else it begins, and the body, whose bytes go where they
+ * stay. What is too large is counted and dropped. Sends nothing.
  *
  * @module
  */
@@ -44,6 +44,11 @@ export interface IncomingRoom<T> {
   readonly intake: Intake;
   readonly limits: IncomingLimits;
   readonly events: IncomingEvents<T>;
+  /**
+   * Where a message begins with other frames than an envelope: what comes after `frames`, the first ones. All of them
+   * are kept as its `envelope`. Undefined: an empty frame, which is not kept, ends an envelope.
+   */
+  readonly opening?: (frames: readonly Bytes[], more: boolean) => "envelope" | "body" | "malformed";
 }
 
 const NO_FRAMES: readonly Bytes[] = [];
@@ -56,7 +61,7 @@ export class Incoming<T> implements Inlet, Begun {
   #connection: Connection<T>;
   /** envelope → body → dropped: the body is too large; malformed: there is no request */
   #stage: "envelope" | "body" | "dropped" | "malformed" = "envelope";
-  /** The frames ahead of the empty one. */
+  /** The frames ahead of the empty one, or of the body: see `IncomingRoom.opening`. */
   envelope: readonly Bytes[] = NO_FRAMES;
   #envelopeBytes = 0;
   /** Bytes and frames of the body, those that were dropped included. */
@@ -174,17 +179,19 @@ export class Incoming<T> implements Inlet, Begun {
   }
 
   #takeEnvelope(bytes: Bytes, start: number, size: number, more: boolean): void {
-    if (size === 0 && more) {
+    const { opening } = this.#room;
+    if (size === 0 && more && opening === undefined) {
       this.#stage = "body";
       return;
     }
     this.#envelopeBytes += size;
     const fits = this.envelope.length < MAX_ENVELOPE_FRAMES - 1 &&
       this.#envelopeBytes <= MAX_ENVELOPE_BYTES;
-    if (!more || !fits) this.#stage = "malformed";
+    if (!fits || (!more && opening === undefined)) this.#stage = "malformed";
     else {
       const frame = bytes.slice(start, start + size);
       this.envelope = this.envelope.length === 0 ? [frame] : [...this.envelope, frame];
+      if (opening !== undefined) this.#stage = opening(this.envelope, more);
     }
     if (!more) this.#finish();
   }

@@ -110,6 +110,7 @@ export class BrokerLoop {
       lane: this.#laneEvents(),
       decide: (request, source) => this.#decide(request, source),
       refusal: (address, open) => access?.refusal(address, open),
+      directory: { workersOf: (name) => this.#services.named(name)?.broker.workers.size },
     });
     const { bodies } = sockets;
     const source = this.#source = sockets.source;
@@ -196,6 +197,11 @@ export class BrokerLoop {
   /** The endpoints really bound for clients. */
   get frontend(): readonly string[] {
     return this.#sockets.frontend;
+  }
+
+  /** The same of those for clients that speak Majordomo. */
+  get mdp(): readonly string[] {
+    return this.#sockets.mdp;
   }
 
   /** The same of those services that have endpoints of their own, by their names. */

@@ -31,6 +31,7 @@ import {
 import { type Body, type BodyPool, excessOf } from "./body.ts";
 import type { Connection, Inlet } from "./connection.ts";
 import { type Content, MemoryContent, textOf } from "./content.ts";
+import { copyContent, framesSize, writeFrames } from "./frame_writing.ts";
 import { Incoming, type IncomingEvents, type IncomingRoom } from "./incoming.ts";
 import { Intake } from "./intake.ts";
 import { Router, type RouterEvents, type RouterOptions } from "./router.ts";
@@ -453,41 +454,4 @@ function headSize({ envelope, requestId }: Address): number {
   if (requestId !== undefined) size += SHORT_HEAD_BYTES + OK_STATUS.length;
   for (const frame of envelope) size += headBytes(frame.length) + frame.length;
   return size;
-}
-
-/** Bytes over the wire of a content. */
-function framesSize({ size, sizes }: Content): number {
-  if (sizes === undefined) return headBytes(size) + size;
-  let sum = size;
-  for (const each of sizes) sum += headBytes(each);
-  return sum;
-}
-
-function writeFrames(bytes: Bytes, start: number, content: Content): void {
-  const { size, sizes } = content;
-  if (sizes === undefined) {
-    copyContent(bytes, writeHead(bytes, start, size, 0), content, 0, size);
-    return;
-  }
-  let at = start;
-  let from = 0;
-  sizes.forEach((each, index) => {
-    const isLast = index === sizes.length - 1;
-    at = writeHead(bytes, at, each, isLast ? 0 : FrameFlag.MORE);
-    copyContent(bytes, at, content, from, each);
-    at += each;
-    from += each;
-  });
-}
-
-function copyContent(
-  target: Bytes,
-  at: number,
-  content: Content,
-  from: number,
-  count: number,
-): void {
-  const { bytes, start } = content;
-  if (bytes === undefined) content.copyTo(target, at, from, count);
-  else copyBytes(target, at, bytes, start + from, count);
 }

@@ -15,6 +15,8 @@ import { NotStarted, RemoteLoop, startThread } from "./remote_loop.ts";
 export interface DataPlane {
   /** The endpoints really bound for clients of all services. */
   readonly frontend: readonly string[];
+  /** The same of those for clients that speak Majordomo. */
+  readonly mdp: readonly string[];
   /** The same of those services that have endpoints of their own, by their names. */
   readonly serviceFrontends: Readonly<Record<string, readonly string[]>>;
   /** The endpoint really bound for workers. */

@@ -53,6 +53,7 @@ export class RemoteLoop {
   readonly #ended = Promise.withResolvers<void>();
   readonly #closed = Promise.withResolvers<void>();
   readonly frontend: readonly string[];
+  readonly mdp: readonly string[];
   readonly serviceFrontends: Readonly<Record<string, readonly string[]>>;
   /** The latest known. */
   #view: View;
@@ -81,8 +82,9 @@ export class RemoteLoop {
     const orders = { port: port2, memory: this.#desk.memory, library, options: often };
     this.#worker.postMessage(orders satisfies ThreadOrders, [port2]);
     try {
-      const { frontend, serviceFrontends, bell, view } = this.#waitUntilBound();
+      const { frontend, mdp, serviceFrontends, bell, view } = this.#waitUntilBound();
       this.frontend = frontend;
+      this.mdp = mdp;
       this.serviceFrontends = serviceFrontends;
       this.#view = readView(view);
       this.#rope = new Rope(library, bell);

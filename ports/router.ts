@@ -36,6 +36,8 @@ export interface RouterOptions extends
   > {
   /** Maximum bytes that wait for peers, all together. */
   unreadBytes: number;
+  /** What counts connections, where it counts others, too. */
+  arrivals?: Arrivals;
 }
 
 /** What a `Router` reports. Bytes are valid during the call only. */
@@ -140,7 +142,7 @@ export class Router<T> implements Pollable {
       accepted: (fd, address, bound) => this.#admit(fd, address, bound),
       exhausted: () => this.#deny("", "the system has no file descriptor left"),
     });
-    this.#arrivals = new Arrivals(options.maxConnectionRate);
+    this.#arrivals = options.arrivals ?? new Arrivals(options.maxConnectionRate);
     const stop = ({ fd, place }: Connection<T>) => epoll.change(fd, place, PollEvent.RDHUP);
     const goOn = ({ fd, place }: Connection<T>) => epoll.change(fd, place, READABLE);
     this.#held = new Held({ stop, goOn, makeRoom: () => events.makeRoom() });

@@ -7,17 +7,20 @@
 
 import { type AccessRules, ZapDomain } from "../auth/access_control.ts";
 import type { Settings } from "../options/settings.ts";
-import type { Arrivals } from "../auth/arrivals.ts";
+import { Arrivals } from "../auth/arrivals.ts";
 import { openBell } from "../system/bell.ts";
 import { type Libc, openLibc } from "../system/libc.ts";
 import { type FreedMemory, reuseFreedMemory } from "../system/malloc.ts";
-import { Poller } from "../system/poller.ts";
+import { type Pollable, Poller } from "../system/poller.ts";
 import { isIpv6 } from "../wire/endpoint.ts";
 import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import type { Library } from "../zmq/library.ts";
 import { BodyPool } from "./body.ts";
 import { IpcFiles } from "./ipc_files.ts";
+import { JointSource } from "./joint_source.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
+import { MdpSource } from "./mdp_source.ts";
+import type { Directory } from "./mmi.ts";
 import { NativeSource } from "./native_source.ts";
 import { RecordLane } from "./record_lane.ts";
 import type { Source, SourceEvents } from "./source.ts";
@@ -41,6 +44,8 @@ export interface SocketOptions extends
   > {
   /** Endpoints to bind for clients of all services. */
   frontend: readonly string[];
+  /** The same for those that speak Majordomo. @default {[]} */
+  mdp?: readonly string[];
   /** Endpoint to bind for workers. */
   backend: string;
   /** How workers are spoken to there. @default {"zmq"} */
@@ -66,6 +71,8 @@ export interface SocketEvents {
   decide(request: ZapRequest, source: ZmqSource): ZapDecision;
   /** Why no other client without keys may connect from an address, "" over ipc; undefined: one may. */
   refusal(address: string, open: Arrivals): string | undefined;
+  /** What services there are. */
+  readonly directory: Directory;
 }
 
 /** The source and the lane of a server, and what they stand on. */
@@ -77,11 +84,15 @@ export class Sockets {
   readonly #poller: Poller;
   /** The endpoints really bound for clients. */
   readonly frontend: readonly string[];
+  /** The same of those for clients that speak Majordomo. */
+  readonly mdp: readonly string[];
   readonly #serviceFrontends = new Map<string, readonly string[]>();
   #backend: string;
   /** Bodies of requests and of kept answers. */
   readonly bodies = new BodyPool();
   readonly source: Source;
+  /** What clients are waited for at. */
+  readonly #clientPorts: readonly Pollable[];
   readonly lane: Lane;
 
   /**
@@ -90,25 +101,36 @@ export class Sockets {
    * @throws {ZmqError} when an endpoint can't be bound.
    */
   constructor(library: Library, options: SocketOptions, unreadBytes: number, events: SocketEvents) {
-    const { frontend, backend } = options;
+    const { frontend, mdp = [], backend } = options;
     const libc = openLibc(library.path);
     this.#memory = reuseFreedMemory(library.path);
     const ground = () => this.#zmq ??= new ZmqGround(library);
     const files = this.#files = new IpcFiles(library);
-    const bounds = { ...options, ipv6: [...frontend, backend].some(isIpv6), unreadBytes };
+    const ipv6 = [...frontend, ...mdp, backend].some(isIpv6);
+    // One count for all who need no key: limits hold for all endpoints together.
+    const arrivals = new Arrivals(options.maxConnectionRate ?? DEFAULTS.maxConnectionRate);
+    const bounds = { ...options, ipv6, unreadBytes, arrivals };
     const closers: (() => void)[] = [];
     try {
-      const source = this.source = isNative(bounds)
+      const plain = isNative(bounds)
         ? openNative(libc, this.bodies, bounds, events)
         : openZmqSource(ground(), this.bodies, bounds, events);
-      closers.push(() => source.closeNow());
+      closers.push(() => plain.closeNow());
+      const majordomo = mdp.length > 0 ? openMdp(libc, this.bodies, bounds, events) : undefined;
+      if (majordomo !== undefined) closers.push(() => majordomo.closeNow());
+      const counted = isNative(bounds) ? "together" : "apart";
+      this.source = majordomo === undefined ? plain : new JointSource(plain, majordomo, counted);
+      this.#clientPorts = majordomo === undefined ? [plain.port] : [plain.port, majordomo.port];
       const lane = this.lane = bounds.lane === "records"
         ? new RecordLane(libc, this.bodies, bounds, events.lane)
         : openZmqLane(ground(), bounds, events.lane);
       closers.push(() => lane.close());
-      this.frontend = frontend.map((endpoint) => files.bind(endpoint, () => source.bind(endpoint)));
+      const bindAll = (endpoints: readonly string[], to?: Pick<Source, "bind">) =>
+        endpoints.map((each) => files.bind(each, () => to?.bind(each) ?? each));
+      this.frontend = bindAll(frontend, plain);
+      this.mdp = bindAll(mdp, majordomo);
       this.#backend = files.bind(backend, () => lane.bind(backend));
-      const ports = [source.port, lane.port, ...this.#zmq?.ports ?? []];
+      const ports = [...this.#clientPorts, lane.port, ...this.#zmq?.ports ?? []];
       this.#poller = new Poller(libc, openBell(libc), ports);
     } catch (error) {
       files.remove();
@@ -185,8 +207,10 @@ export class Sockets {
   }
 
   #listen(clients: "read" | "unread"): void {
-    if (clients === "read") this.#poller.takeIn(this.source.port);
-    else this.#poller.leaveOut(this.source.port);
+    for (const port of this.#clientPorts) {
+      if (clients === "read") this.#poller.takeIn(port);
+      else this.#poller.leaveOut(port);
+    }
   }
 
   /** What ends a wait of this thread when another rings it. */
@@ -241,7 +265,7 @@ export class Sockets {
   }
 }
 
-type Bounds = SocketOptions & { ipv6: boolean; unreadBytes: number };
+type Bounds = SocketOptions & { ipv6: boolean; unreadBytes: number; arrivals: Arrivals };
 
 /** Whether clients are talked to without libzmq: they have no keys. */
 function isNative({ transport, access }: SocketOptions): boolean {
@@ -264,6 +288,16 @@ function openNative(
   { source, refusal }: SocketEvents,
 ): NativeSource {
   return new NativeSource(libc, bodies, { ...DEFAULTS, ...bounds }, { ...source, refusal });
+}
+
+function openMdp(
+  libc: Libc,
+  bodies: BodyPool,
+  bounds: Bounds,
+  { source, refusal, directory }: SocketEvents,
+): MdpSource {
+  const options = { ...DEFAULTS, ...bounds };
+  return new MdpSource(libc, bodies, options, { ...source, refusal, directory });
 }
 
 function openZmqSource(zmq: ZmqGround, bodies: BodyPool, bounds: Bounds, events: SocketEvents) {

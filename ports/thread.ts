@@ -48,6 +48,7 @@ export type FromThread =
 /** What the desk says of the sockets once they are bound. */
 export interface Bound {
   frontend: readonly string[];
+  mdp: readonly string[];
   serviceFrontends: Readonly<Record<string, readonly string[]>>;
   /** What ends a wait of the thread's when it is rung. */
   bell: number;
@@ -110,8 +111,8 @@ class LoopThread {
         options,
         (event) => this.#bulletin.add(event),
       );
-      const { frontend, serviceFrontends, bell } = loop;
-      const bound: Bound = { frontend, serviceFrontends, bell, view: this.#view(loop) };
+      const { frontend, mdp, serviceFrontends, bell } = loop;
+      const bound: Bound = { frontend, mdp, serviceFrontends, bell, view: this.#view(loop) };
       desk.text = JSON.stringify(bound);
       desk.enter("bound");
       return loop;

@@ -53,7 +53,10 @@ Deno.test("serve calls onListen with the real endpoints before it returns", STRI
   const { calls, hooks } = recorder();
   await using server = serveQuietly({ ...hooks, workers: 1 });
   const { frontend, backend } = server;
-  assert.deepEqual(calls[0], { hook: "onListen", event: { frontend: [...frontend], backend } });
+  assert.deepEqual(calls[0], {
+    hook: "onListen",
+    event: { frontend: [...frontend], mdp: [], backend },
+  });
   assert.match(endpointOf(server), /:[1-9]\d*$/);
   await server.ready;
   assert.equal(eventsOf(calls, "onListen").length, 1);

@@ -110,7 +110,7 @@ const RULES: Record<string, string[]> = {
   "ports/loop.ts": ["auth/access_control.ts"],
   "ports/unit.ts": ["broker.ts"],
   "ports/router.ts": ["auth/arrivals.ts"],
-  "ports/sockets.ts": ["auth/access_control.ts"],
+  "ports/sockets.ts": ["auth/access_control.ts", "auth/arrivals.ts"],
   system: ["zmq/library.ts"],
   wire: [],
   worker: ["system", "wire", "zmq"],

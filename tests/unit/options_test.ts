@@ -40,6 +40,7 @@ Deno.test("resolveOptions has the documented defaults when nothing is set", () =
     maxMemoryJitter: 0.1,
     maxAge: 0,
     maxAgeJitter: 0.1,
+    mdp: [],
     memoryLimit: 0,
     checkForSpawnInterval: 30_000,
     checkForWaitingInterval: 10_000,

@@ -1,0 +1,383 @@
+/**
+ * The source of clients that speak Majordomo, in both of its versions, on sockets of our own. What their frames are is
+ * in wire/mdp.ts. Decides nothing about jobs; questions after the services themselves (8/MMI) it answers by itself.
+ *
+ * @module
+ */
+
+import { newPeer, type Peer } from "../broker/job.ts";
+import type { Libc } from "../system/libc.ts";
+import type { Pollable } from "../system/poller.ts";
+import { copyBytes } from "../wire/copy_bytes.ts";
+import { buildJobHeader, type LogFields } from "../wire/job.ts";
+import { type MdpOpening, readOpening } from "../wire/mdp.ts";
+import { buildErrorText, Code, MAX_ENVELOPE_BYTES, MAX_ENVELOPE_FRAMES } from "../wire/request.ts";
+import { FrameFlag, headBytes, MAX_HEAD_BYTES, writeHead } from "../wire/zmtp.ts";
+import { type Body, type BodyPool, excessOf } from "./body.ts";
+import type { Connection } from "./connection.ts";
+import { type Content, MemoryContent, textOf } from "./content.ts";
+import { framesSize, writeFrames } from "./frame_writing.ts";
+import { Incoming, type IncomingRoom } from "./incoming.ts";
+import { Intake } from "./intake.ts";
+import { answerMmi, type Directory, MMI } from "./mmi.ts";
+import type { NativeSourceEvents, NativeSourceOptions } from "./native_source.ts";
+import { Router, type RouterEvents } from "./router.ts";
+import type { Address, ClientRequest, Source, SourceCounters } from "./source.ts";
+import type { Wrong } from "./wrongs.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** What a `MdpSource` reports, and asks. */
+export interface MdpSourceEvents extends NativeSourceEvents {
+  /** What services there are. */
+  readonly directory: Directory;
+}
+
+/** Places of this source's peers are from here on: those of another source are below. */
+export const MDP_PLACES = 2 ** 30;
+/** The longest name of a service, bytes. */
+const MAX_NAME_BYTES = 64;
+const NAME_RULE = `The service's name must have at most ${MAX_NAME_BYTES} bytes`;
+/** Content of one frame that is sent from where it lies if it has more bytes than this. */
+const DIRECT_BYTES = 16_384;
+/** Time between two looks whether slow clients take something, ms. */
+const JUDGE_INTERVAL = 100;
+/** Time between two tries to send slow clients what is left for them at the end, ms. */
+const LINGER_INTERVAL = 5;
+/** A message of so many frames is always read to its end, so that 413 can be told. */
+const LEAST_WIRE_FRAMES = 100_000;
+/** Messages in the making that are kept to be used again. */
+const MAX_SPARES = 64;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** Clients that speak Majordomo. */
+export class MdpSource implements Source {
+  readonly #router: Router<Peer<Body>>;
+  readonly #bodies: BodyPool;
+  readonly #events: MdpSourceEvents;
+  readonly #room: IncomingRoom<Peer<Body>>;
+  readonly #spares: Incoming<Peer<Body>>[] = [];
+  readonly #endpoints: string[] = [];
+  readonly #own = new MemoryContent();
+  /** When it reads, ms. */
+  #now = 0;
+  #clients = 0;
+  #malformed = 0;
+  #undelivered = 0;
+  /** The last message that was malformed, or connection that was closed for what came over it. */
+  #lastMalformed: LogFields = {};
+  /** When slow clients are judged next, ms. */
+  #judgeAt = 0;
+  #isClosed = false;
+
+  /**
+   * Listens nowhere yet.
+   *
+   * @throws {SystemError} when the system has no file descriptor left.
+   */
+  constructor(
+    libc: Libc,
+    bodies: BodyPool,
+    options: NativeSourceOptions,
+    events: MdpSourceEvents,
+  ) {
+    const { maxMessageSize, maxFrames, unreadBytes } = options;
+    const maxFrameBytes = 2 * maxMessageSize + MAX_ENVELOPE_BYTES;
+    const maxWireBytes = maxFrameBytes + MAX_ENVELOPE_BYTES + MAX_HEAD_BYTES * maxFrames;
+    const maxWireFrames = MAX_ENVELOPE_FRAMES + Math.max(2 * maxFrames, LEAST_WIRE_FRAMES);
+    this.#room = {
+      bodies,
+      intake: new Intake(Math.max(unreadBytes, 2 * maxMessageSize)),
+      limits: { maxMessageSize, maxFrames, maxFrameBytes, maxWireBytes, maxWireFrames },
+      opening: stageAfter,
+      events: {
+        whole: (message, body) => this.#whole(message, body),
+        malformed: (connection) => this.#misspoke(connection, "it is no message of Majordomo"),
+        broken: (connection, reason) => this.#router.breakOff(connection, reason),
+        done: (message) => {
+          if (this.#spares.length < MAX_SPARES) this.#spares.push(message);
+        },
+      },
+    };
+    this.#bodies = bodies;
+    this.#events = events;
+    this.#router = new Router("ROUTER", libc, bodies, options, this.#routerEvents());
+  }
+
+  #routerEvents(): RouterEvents<Peer<Body>> {
+    return {
+      mayRead: () => this.#events.mayRead(),
+      roomFor: (service) => this.#events.roomFor(service),
+      plain: (connection) => this.#misspoke(connection, "it is a plain request"),
+      inlet: (connection) => {
+        const spare = this.#spares.pop();
+        spare?.renew(connection);
+        return spare ?? new Incoming(this.#room, connection);
+      },
+      refusal: (address, open) => this.#events.refusal(address, open),
+      makeRoom: () => this.#room.intake.giveUpOldest(),
+      broken: (connection, reason) => this.#misspoke(connection, reason),
+      gone: (connection, undelivered) => this.#gone(connection, undelivered),
+    };
+  }
+
+  #misspoke({ address }: Connection<Peer<Body>>, reason: string): void {
+    this.#malformed++;
+    this.#lastMalformed = { address, reason };
+  }
+
+  // ---- what clients send ----
+
+  get port(): Pollable {
+    return this.#router;
+  }
+
+  read(now: number): number {
+    this.#now = now;
+    return this.#router.read(now);
+  }
+
+  isReadable(): boolean {
+    return this.#router.isReadable();
+  }
+
+  pause(peer: Peer<Body>, service: number): boolean {
+    const connection = this.#connectionOf(peer);
+    if (connection !== undefined) this.#router.pause(connection, service);
+    return connection !== undefined;
+  }
+
+  #whole(message: Incoming<Peer<Body>>, body: Body): void {
+    const { connection, envelope, frames, bytes } = message;
+    const opening = readOpening(envelope, frames > 0);
+    if (typeof opening === "object" && opening.kind === "request" && frames > 0) {
+      const excess = excessOf(bytes, frames, this.#room.limits);
+      return this.#take(connection, opening, body, bytes, excess);
+    }
+    this.#bodies.release(body);
+    this.#misspoke(connection, "only clients may speak Majordomo here");
+  }
+
+  /** A client's request. */
+  #take(
+    connection: Connection<Peer<Body>>,
+    { service, way }: Extract<MdpOpening, { kind: "request" }>,
+    body: Body,
+    bytes: number,
+    excess: string | undefined,
+  ): void {
+    const peer = connection.peer ?? this.#welcome(connection);
+    const isName = service.length <= MAX_NAME_BYTES;
+    const name = isName ? decoder.decode(service) : "";
+    const request: ClientRequest = {
+      client: peer.home,
+      envelope: way,
+      requestId: undefined,
+      deadline: Infinity,
+      requestTimeout: 0,
+      key: "",
+      body,
+      bytes,
+      excess,
+      service: name,
+      fault: isName ? "" : NAME_RULE,
+    };
+    if (name.startsWith(MMI)) this.#answer(request, name);
+    else this.#events.request(peer, request);
+  }
+
+  /** Answers a question after the services. */
+  #answer(request: ClientRequest, name: string): void {
+    const { body } = request;
+    const about = decoder.decode(body.bytes.subarray(0, body.sizes?.[0] ?? body.size));
+    const answer = encoder.encode(answerMmi(name, about, this.#events.directory));
+    this.reply(request, Code.ok, 0, this.#own.set(answer, 0, answer.length), this.#now);
+    this.#bodies.release(body);
+  }
+
+  // ---- who is there ----
+
+  /** A peer's first request. */
+  #welcome(connection: Connection<Peer<Body>>): Peer<Body> {
+    const { place, identity, address } = connection;
+    const header = buildJobHeader(decoder.decode(identity), address, "");
+    const peer = newPeer<Body>(MDP_PLACES + place, header);
+    connection.peer = peer;
+    this.#clients++;
+    return peer;
+  }
+
+  #gone({ peer }: Connection<Peer<Body>>, undelivered: number): void {
+    this.#undelivered += undelivered;
+    if (peer === undefined || this.#isClosed) return;
+    this.#clients--;
+    this.#events.gone(peer);
+  }
+
+  /** The connection of a client; undefined: it is gone. */
+  #connectionOf(peer: Peer<Body>): Connection<Peer<Body>> | undefined {
+    const connection = this.#router.at(peer.place - MDP_PLACES);
+    return connection?.peer === peer ? connection : undefined;
+  }
+
+  get counters(): SourceCounters {
+    const { denied, takeovers, squatters } = this.#router;
+    return {
+      malformed: this.#malformed,
+      undelivered: this.#undelivered,
+      denied,
+      takeovers,
+      squatters,
+    };
+  }
+
+  lastOf(wrong: Wrong): LogFields {
+    if (wrong === "takeovers") return { ...this.#router.lastTakeover };
+    if (wrong === "denied") return { ...this.#router.lastDenial };
+    return wrong === "malformed" ? this.#lastMalformed : {};
+  }
+
+  get clients(): number {
+    return this.#clients;
+  }
+
+  connections(): number {
+    return this.#router.connections;
+  }
+
+  findGone(): void {
+    this.#router.findGone();
+  }
+
+  get endpoints(): readonly string[] {
+    return this.#endpoints;
+  }
+
+  /** @throws {SystemError} when it can't be bound. */
+  bind(endpoint: string): string {
+    const bound = this.#router.bind(endpoint);
+    if (!this.#endpoints.includes(bound)) this.#endpoints.push(bound);
+    return bound;
+  }
+
+  tick(now: number): number {
+    return this.#router.tick(now);
+  }
+
+  giveBackMemory(): void {
+    this.#spares.length = 0;
+    this.#router.outlets.dropSpares();
+  }
+
+  async close(lingerMs: number): Promise<void> {
+    this.#router.stopListening();
+    const end = performance.now() + lingerMs;
+    this.#router.flush(performance.now());
+    while (this.hasUnsent && performance.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, LINGER_INTERVAL));
+      this.#router.flush(performance.now());
+    }
+    this.closeNow();
+  }
+
+  closeNow(): void {
+    this.#isClosed = true;
+    this.#router.closeAll();
+  }
+
+  // ---- what clients get ----
+
+  reply(to: Address, code: number, flags: number, content: Content, now: number): void {
+    if (code !== Code.ok) {
+      return this.replyError(to, code, flags, textOf(content, 0, content.size), now);
+    }
+    const connection = this.#connectionOf(to.client.peer);
+    if (connection === undefined || !this.#send(connection, to.envelope, content, now)) {
+      this.#undelivered++;
+    }
+  }
+
+  /** An error is an empty frame, and one with the code and the message, as for plain clients: the protocol has none. */
+  replyError(to: Address, code: number, _flags: number, message: string, now: number): void {
+    const text = buildErrorText(code, message);
+    this.reply(to, Code.ok, 0, this.#own.set(text, 0, text.length, [0, text.length]), now);
+  }
+
+  /** Sends an answer; false: the client has no room left for it. */
+  #send(
+    connection: Connection<Peer<Body>>,
+    way: readonly Bytes[],
+    content: Content,
+    now: number,
+  ): boolean {
+    const { outlets } = this.#router;
+    const { size, sizes } = content;
+    const first = waySize(way);
+    if (size > DIRECT_BYTES && sizes === undefined) {
+      if (outlets.openInChunk(connection, first + headBytes(size), now)) {
+        writeHead(outlets.bytes, writeWay(outlets.bytes, outlets.at, way), size, 0);
+        outlets.sendContent(connection, content, now);
+        return true;
+      }
+    }
+    if (!outlets.open(connection, first + framesSize(content), now)) return false;
+    writeFrames(outlets.bytes, writeWay(outlets.bytes, outlets.at, way), content);
+    return true;
+  }
+
+  get hasUnsent(): boolean {
+    return this.#router.outlets.slow.size > 0;
+  }
+
+  set unreadBytes(bytes: number) {
+    this.#router.unread.limit = bytes;
+    this.#room.intake.limit = Math.max(bytes, 2 * this.#room.limits.maxMessageSize);
+  }
+
+  flush(now: number): void {
+    this.#router.flush(now);
+    if (!this.hasUnsent || now < this.#judgeAt) return;
+    this.#judgeAt = now + JUDGE_INTERVAL;
+    for (const connection of this.#router.outlets.slow) this.#judge(connection, now);
+  }
+
+  /** Gives up what waits for a client that takes nothing for too long, and reports one that is stalled. */
+  #judge(connection: Connection<Peer<Body>>, now: number): void {
+    const { outlets, unread } = this.#router;
+    if (unread.isLost(connection, now)) this.#undelivered += outlets.dropWhole(connection, now);
+    const { peer } = connection;
+    if (peer !== undefined && unread.isStalled(connection, now)) this.#events.stalled(peer);
+  }
+
+  isStalled(peer: Peer<Body>, now: number): boolean {
+    const connection = this.#connectionOf(peer);
+    if (connection === undefined || connection.backlog === undefined) return false;
+    return this.#router.unread.isStalled(connection, now);
+  }
+}
+
+/** What comes after the first frames of a message. */
+function stageAfter(frames: readonly Bytes[], more: boolean): "envelope" | "body" | "malformed" {
+  const opening = readOpening(frames, more);
+  if (opening === "more") return "envelope";
+  return opening === "wrong" ? "malformed" : "body";
+}
+
+/** Bytes over the wire of the frames ahead of an answer. */
+function waySize(way: readonly Bytes[]): number {
+  let size = 0;
+  for (const { length } of way) size += headBytes(length) + length;
+  return size;
+}
+
+/** Writes these; returns where what follows begins. */
+function writeWay(bytes: Bytes, start: number, way: readonly Bytes[]): number {
+  let at = start;
+  for (const frame of way) {
+    at = writeHead(bytes, at, frame.length, FrameFlag.MORE);
+    copyBytes(bytes, at, frame, 0, frame.length);
+    at += frame.length;
+  }
+  return at;
+}
