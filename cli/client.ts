@@ -1,12 +1,19 @@
 /**
- * The client's command line: reads the arguments, asks, prints the reply. `--lines` is in lines.ts.
+ * The client's command line: reads the arguments, asks, prints the reply or its parts. `--lines` is in lines.ts.
  *
  * @module
  */
 
 import { parseArgs } from "@std/cli/parse-args";
 import type { Client } from "../client.ts";
-import type { ClientOptions, CurveOptions, RequestOptions, Retry } from "../client/options.ts";
+import type {
+  ClientOptions,
+  CurveOptions,
+  Progress,
+  RequestOptions,
+  Retry,
+  StreamOptions,
+} from "../client/options.ts";
 import { missingUnit, parseDuration } from "../options/durations.ts";
 import { complaint, unknownOption } from "../options/errors.ts";
 import { openInputs, readBody, textInput } from "./input.ts";
@@ -14,7 +21,7 @@ import { LineRun } from "./lines.ts";
 import { Exit, exitCodeOf, explain } from "./outcome.ts";
 import { printText, ReplyOutput } from "./reply_output.ts";
 import { commandName, VERSION } from "./program.ts";
-import { ProgressBar } from "./progress.ts";
+import { HandlerBar, ProgressBar } from "./progress.ts";
 import { Stderr } from "./stderr.ts";
 import { Waiting } from "./waiting.ts";
 
@@ -57,6 +64,11 @@ Request:
                            once, and all of them get that answer
       --plain              sends the request as a REQ socket does
 
+Answers in parts:
+      --stream             prints each part as it comes; -t is then the time to
+                           wait for the next one. At a terminal, a bar shows
+                           how far the handler is
+
 Many requests:
       --lines              sends each line as a request, and prints the replies
                            in the order of the lines
@@ -83,6 +95,7 @@ interface Command {
   text: string | undefined;
   files: string[];
   lines: boolean;
+  stream: boolean;
   jobs: number;
   raw: boolean;
   quiet: boolean;
@@ -103,7 +116,7 @@ const TEXTS = [
   "curve-key",
   "transport",
 ];
-const SWITCHES = ["plain", "lines", "raw", "quiet", "help", "version"];
+const SWITCHES = ["plain", "stream", "lines", "raw", "quiet", "help", "version"];
 const LETTERS = {
   endpoint: "e",
   timeout: "t",
@@ -155,10 +168,49 @@ async function ask(
     const heard = () => waiting?.heard();
     return await new LineRun({ client, request, inputs, jobs, raw, stderr, bar, heard }).run();
   }
+  const body = text ?? await readBody(inputs);
   const output = new ReplyOutput(command);
-  output.add(await client.request(text ?? await readBody(inputs), request));
-  output.flush();
+  if (command.stream) {
+    const bar = speaks ? new HandlerBar(stderr) : undefined;
+    const { key: _, ...terms } = request;
+    await printParts(client, body, terms, { output, stderr, bar, heard: () => waiting?.heard() });
+  } else {
+    output.add(await client.request(body, request));
+    output.flush();
+  }
   return Exit.answered;
+}
+
+/** Where parts go, and who is told of them. */
+interface PartsOutput {
+  output: ReplyOutput;
+  stderr: Stderr;
+  /** Shows how far the handler is, if that is wanted. */
+  bar: HandlerBar | undefined;
+  heard(): void;
+}
+
+/** Prints each part as it comes. */
+async function printParts(
+  client: Client,
+  body: Uint8Array | string,
+  terms: StreamOptions,
+  { output, stderr, bar, heard }: PartsOutput,
+): Promise<void> {
+  const onProgress = (progress: Progress) => {
+    heard();
+    bar?.draw(progress, performance.now());
+  };
+  try {
+    for await (const part of client.stream(body, { ...terms, onProgress })) {
+      heard();
+      stderr.erase();
+      output.add(part);
+      output.flush();
+    }
+  } finally {
+    stderr.erase();
+  }
 }
 
 /** Reads the arguments, or throws a TypeError or RangeError. */
@@ -184,6 +236,7 @@ function readCommand(args: string[]): Command {
     // parseArgs takes the value of --data "" for an argument of its own.
     files: Array.isArray(flags._) ? flags._.map(String).filter((path) => path !== "") : [],
     lines: flags.lines === true,
+    stream: flags.stream === true,
     jobs: readInteger("-j", option("j"), 1) ?? 1,
     raw: flags.raw === true,
     quiet: flags.quiet === true,
@@ -246,7 +299,7 @@ function readInteger(flag: string, text: string | undefined, min: number): numbe
 }
 
 function checkCombination(
-  { client, request, text, files, lines, jobs }: Command,
+  { client, request, text, files, lines, stream, jobs }: Command,
   hasJobs: boolean,
 ): void {
   if (text !== undefined && files.length > 0) {
@@ -254,6 +307,12 @@ function checkCombination(
   }
   if (lines && request.key !== undefined) {
     throw new TypeError(`Cannot ask with "--lines" and "--key": each line is a request of its own`);
+  }
+  if (stream && lines) {
+    throw new TypeError(`Cannot ask with "--stream" and "--lines": give one or the other`);
+  }
+  if (stream && request.key !== undefined) {
+    throw new TypeError(`Cannot ask with "--stream" and "--key": parts are for one request alone`);
   }
   if (hasJobs && !lines) throw new TypeError(`Cannot ask with "-j" alone: it needs "--lines"`);
   if (jobs > 1 && client.plain && client.identity !== undefined) {

@@ -1,12 +1,15 @@
 /**
- * How far `--lines` has come, as a bar on the terminal.
+ * How far `--lines` or a handler has come, as a bar on the terminal.
  *
  * @module
  */
 
+import type { Progress } from "../client/options.ts";
 import type { Stderr } from "./stderr.ts";
 
 const WIDTH = 30;
+/** The most of a note that is shown; a terminal has 80 columns. */
+const NOTE_LENGTH = 40;
 /** The least time between two pictures of the bar. */
 const DRAW_INTERVAL = 100;
 
@@ -42,9 +45,38 @@ export class ProgressBar {
   #text(): string {
     const failed = this.#failed > 0 ? `, ${this.#failed} failed` : "";
     const counts = `${this.#lines} ${this.#lines === 1 ? "line" : "lines"}${failed}`;
-    const part = Math.min(1, this.#bytes / this.#total);
-    if (Number.isNaN(part)) return counts;
-    const bar = "#".repeat(Math.floor(part * WIDTH)).padEnd(WIDTH, ".");
-    return `[${bar}] ${Math.floor(part * 100)} % ${counts}`;
+    return withBar(this.#bytes / this.#total, counts);
   }
+}
+
+/** A bar of what a handler says: `[######........................] 20 % its note`. */
+export class HandlerBar {
+  readonly #stderr: Stderr;
+  #drawnAt = -Infinity;
+
+  /** Draws nothing yet. */
+  constructor(stderr: Stderr) {
+    this.#stderr = stderr;
+  }
+
+  /** Draws it at `now` (ms), unless it was drawn a moment ago and has not come to its end. */
+  draw({ done, total = NaN, note }: Progress, now: number): void {
+    if (now - this.#drawnAt < DRAW_INTERVAL && done !== total) return;
+    this.#drawnAt = now;
+    const line = printable(note);
+    this.#stderr.draw(withBar(done / total, Number.isNaN(total) ? `${done} ${line}` : line));
+  }
+}
+
+/** A text of the server's, which must neither move the cursor nor need a second line. */
+function printable(text: string): string {
+  return text.replace(/\p{C}+/gu, " ").trim().slice(0, NOTE_LENGTH);
+}
+
+/** `part`: from 0 to 1, or NaN where that is not known. */
+function withBar(part: number, text: string): string {
+  if (Number.isNaN(part)) return text.trim();
+  const share = Math.min(1, Math.max(0, part));
+  const bar = "#".repeat(Math.floor(share * WIDTH)).padEnd(WIDTH, ".");
+  return `[${bar}] ${Math.floor(share * 100)} % ${text}`.trim();
 }

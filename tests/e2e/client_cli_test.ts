@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
-import { buildErrorText, buildStatus } from "../../wire/request.ts";
+import { buildErrorText, buildProgress, buildStatus, StatusFlag } from "../../wire/request.ts";
 import { Option, SocketType } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { MessagePool } from "../../zmq/message.ts";
@@ -17,6 +17,7 @@ import {
   isQuestion,
   knowing,
 } from "../rig/fake_server.ts";
+import { PartServer } from "../rig/part_server.ts";
 import { clientFlags } from "../rig/permissions.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -227,6 +228,22 @@ Deno.test("client.ts asks a service when -s, and never one of an older server", 
   assert.ok(older.requests.every(isQuestion));
 });
 
+Deno.test("client.ts prints parts as they come when --stream, and the error behind them", async () => {
+  await using server = new PartServer((server, request) => {
+    server.say(request, StatusFlag.more | StatusFlag.progress, 0, buildProgress(1, 2), EMPTY_FRAME);
+    server.part(request, 0, bytes("one"), bytes("1"));
+    server.part(request, 1, bytes("two"));
+    if (text(request.body[0]) === "fail") server.fake.reply(request, 500, bytes("it is broken"));
+    else server.end(request, 2);
+  });
+  const args = ["-e", server.endpoint, "--stream"];
+  const whole = await run([...args, "-s", "mail", "--data", "x"]);
+  assert.deepEqual([whole.code, whole.stdout, whole.stderr], [0, "one\n1\ntwo\n", ""]);
+  const failed = await run([...args, "--raw"], "fail\n");
+  assert.deepEqual([failed.code, failed.stdout], [1, "one1two"]);
+  assert.equal(failed.stderr, "client: error 500: it is broken\n");
+});
+
 Deno.test("client.ts takes the next endpoint when one is not there, however the list is written", async () => {
   await using server = new EchoServer();
   const { endpoint } = server;
@@ -278,6 +295,9 @@ Deno.test("client.ts exits 2 when the arguments are wrong", async () => {
     [["--transport", "zmq"], /"--transport" must be native or libzmq: current value is "zmq"/],
     [["--data", "x", "file"], /"--data" and files/],
     [["-j", "2"], /needs "--lines"/],
+    [["--stream", "--lines"], /"--stream" and "--lines": give one or the other$/m],
+    [["--stream", "-k", "x"], /"--stream" and "--key": parts are for one request alone$/m],
+    [["--stream", "--plain"], /a plain client takes no parts$/m],
     [["--lines", "-j", "0"], /"-j" must be an integer >= 1/],
     [["--lines", "-j", "2", "--plain", "-i", "me"], /"-j" then must be 1, but it is 2/],
     [["/no/such/file"], /No such file/],

@@ -3,75 +3,14 @@
 import assert from "node:assert/strict";
 import { AbandonedError, Client, type Progress, type Reply, ReplyError } from "../../client.ts";
 import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
-import {
-  buildProgress,
-  PART_STATUS_BYTES,
-  StatusFlag,
-  writePartStatus,
-} from "../../wire/request.ts";
-import {
-  deadEndpoint,
-  FakeServer,
-  headerOf,
-  isQuestion,
-  knowing,
-  type Received,
-} from "../rig/fake_server.ts";
+import { buildProgress, StatusFlag } from "../../wire/request.ts";
+import { deadEndpoint, FakeServer, headerOf, isQuestion } from "../rig/fake_server.ts";
 import { overBoth } from "../rig/over_both.ts";
+import { PartServer } from "../rig/part_server.ts";
 import { bytes, text } from "../rig/text.ts";
 import { LIMIT, pause, until } from "../rig/wait.ts";
 
-type Bytes = Uint8Array<ArrayBuffer>;
-
-/** What a part's status says. */
 const { more, progress } = StatusFlag;
-
-/** A server by hand that knows services and parts. */
-class PartServer {
-  readonly fake: FakeServer;
-  /** All but questions. */
-  readonly requests: Received[] = [];
-
-  constructor(
-    answer: (server: PartServer, request: Received) => void = () => {},
-    endpoint?: string,
-  ) {
-    this.fake = new FakeServer(
-      knowing((_, request) => {
-        this.requests.push(request);
-        if (headerOf(request)?.type === "request") answer(this, request);
-      }),
-      endpoint,
-    );
-  }
-
-  get endpoint(): string {
-    return this.fake.endpoint;
-  }
-
-  /** The next of these requests, withdrawals and credits. */
-  async next(index: number): Promise<Received> {
-    return await until(`${index + 1} messages have come`, () => this.requests[index]);
-  }
-
-  part(to: Received, number: number, ...body: Bytes[]): void {
-    this.say(to, more, number, ...body);
-  }
-
-  end(to: Received, count: number): void {
-    this.say(to, 0, count);
-  }
-
-  say(to: Received, flags: number, number: number, ...body: Bytes[]): void {
-    const status = new Uint8Array(PART_STATUS_BYTES);
-    writePartStatus(new DataView(status.buffer), flags, number);
-    this.fake.send(to.peer, ...to.envelope, EMPTY_FRAME, status, ...body);
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.fake[Symbol.asyncDispose]();
-  }
-}
 
 /** Reads to the end, or to the error. */
 async function readAll(stream: AsyncIterable<Reply>): Promise<{ read: string[]; error: unknown }> {

@@ -2,19 +2,24 @@
 
 import assert from "node:assert/strict";
 import { canBePublic } from "../../auth/curve25519.ts";
+import { buildProgress, StatusFlag } from "../../wire/request.ts";
 import { makeKeyPair } from "../../zmq/curve.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { commandName } from "../../cli/program.ts";
 import { path } from "../rig/checkout.ts";
 import { run } from "../rig/commands.ts";
-import { deadEndpoint, echo, FakeServer, silent } from "../rig/fake_server.ts";
+import { deadEndpoint, echo, FakeServer, type Received, silent } from "../rig/fake_server.ts";
 import { Folder } from "../rig/folder.ts";
 import { isAlive } from "../rig/processes.ts";
+import { PartServer } from "../rig/part_server.ts";
+import { bytes } from "../rig/text.ts";
 import { until } from "../rig/wait.ts";
 import { KeyRing } from "../rig/key_ring.ts";
 
 /** script(1) gives a command a terminal; that of macOS has other flags. */
 const ignore = Deno.build.os !== "linux";
+
+type Bytes = Uint8Array<ArrayBuffer>;
 
 /** How a line is begun anew. */
 const ERASE = "\r\x1b[K";
@@ -43,6 +48,11 @@ class AtTerminal {
   /** Waits until the terminal has shown this. */
   async shows(what: RegExp): Promise<void> {
     await until(`the terminal shows ${what}: ${this.shown}`, () => what.test(this.shown));
+  }
+
+  /** Waits until this is what the terminal has shown last. */
+  async ends(text: string): Promise<void> {
+    await until(`the terminal shows ${text} last: ${this.shown}`, () => this.shown.endsWith(text));
   }
 
   /** Waits for the end; returns the exit code. */
@@ -120,6 +130,27 @@ Deno.test("client.ts draws its bar over itself when --lines and the replies go t
   await using toTerminal = new AtTerminal(args);
   assert.equal(await toTerminal.ended(), 0);
   assert.equal(toTerminal.shown, lines.replaceAll("\n", "\r\n"));
+});
+
+Deno.test("client.ts draws how far the handler is when --stream, and no bar over a part", {
+  ignore,
+}, async () => {
+  const { more, progress } = StatusFlag;
+  const say = (server: PartServer, request: Received, numbers: Bytes, note: string) =>
+    server.say(request, more | progress, 0, numbers, bytes(note));
+  const asked = Promise.withResolvers<Received>();
+  await using server = new PartServer((_, request) => asked.resolve(request));
+  await using terminal = new AtTerminal(["-e", server.endpoint, "--stream", "--data", "x"]);
+  const request = await asked.promise;
+  say(server, request, buildProgress(1, 4), "reading\x1b[2J");
+  await terminal.shows(/\[#{7}\.{23}\] 25 % reading \[2J$/);
+  server.part(request, 0, bytes("one"));
+  await terminal.ends(`25 % reading [2J${ERASE}one\r\n`);
+  say(server, request, buildProgress(4, 4), "");
+  await terminal.ends(`${ERASE}[${"#".repeat(30)}] 100 %`);
+  server.end(request, 1);
+  assert.equal(await terminal.ended(), 0);
+  assert.ok(terminal.shown.endsWith(`] 100 %${ERASE}`));
 });
 
 Deno.test("client.ts prints the version of deno.json when --version or -V", async () => {
