@@ -16,6 +16,18 @@ import { encodeKey } from "./z85.ts";
 /** What libzmq calls the two sockets when it asks. */
 export const ZapDomain = { clients: "clients", workers: "workers" } as const;
 
+/** The same of a socket for clients of one service. */
+export function clientsOf(service: number): string {
+  return `${ZapDomain.clients} ${service}`;
+}
+
+/** Whether it calls a socket for clients so. */
+export function isForClients(domain: string): boolean {
+  return CLIENTS.test(domain);
+}
+
+const CLIENTS = new RegExp(`^${ZapDomain.clients}( [0-9]+)?$`);
+
 /** Which clients may connect; plain data. */
 export interface AccessRules {
   /** Clients that are known by their keys; "any": all that have one; undefined: none is asked for. */
@@ -88,14 +100,9 @@ export class AccessControl {
 
   /** Whether a peer may connect, as things are. */
   decide(request: ZapRequest, scene: Scene): ZapDecision {
-    switch (request.domain) {
-      case ZapDomain.clients:
-        return this.#decideClient(request, scene);
-      case ZapDomain.workers:
-        return this.#decideWorker(request);
-      default:
-        return denied("there is no such socket");
-    }
+    if (isForClients(request.domain)) return this.#decideClient(request, scene);
+    if (request.domain === ZapDomain.workers) return this.#decideWorker(request);
+    return denied("there is no such socket");
   }
 
   /**

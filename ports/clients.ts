@@ -55,6 +55,7 @@ export class Clients {
   readonly #catchUp: () => boolean;
   readonly #notified: boolean;
   readonly #proven: boolean;
+  readonly #bound: number | undefined;
   /** Whether it reads on behalf of a reply. */
   #learning = false;
   /** The pass in which it was found out who has left, ms: libzmq has taken in nothing since. */
@@ -73,20 +74,21 @@ export class Clients {
 
   /**
    * @param options `notified`: whether the ROUTER reports peers; if not, a client is forgotten with its
-   * last job. `proven`: whether peers prove their identity by a key.
+   * last job. `proven`: whether peers prove their identity by a key. `bound`: see `Peer`.
    * @param events `gone` is told of each client that has left or was taken over. `catchUp` reads what
    * clients have sent, as a reply must know who has left; false: nothing may be read now.
    */
   constructor(
     socket: Socket,
     library: Library,
-    options: { notified: boolean; proven: boolean },
+    options: { notified: boolean; proven: boolean; bound?: number | undefined },
     events: { gone(client: Peer<Body>): void; catchUp(): boolean },
   ) {
     this.#socket = socket;
     this.#connections = new Connections(library);
     this.#notified = options.notified;
     this.#proven = options.proven;
+    this.#bound = options.bound;
     this.#gone = (client) => events.gone(client);
     this.#catchUp = () => events.catchUp();
   }
@@ -243,7 +245,8 @@ export class Clients {
     const user = this.#proven ? frame.property(USER_ID) ?? "" : "";
     const address = addressOf(frame);
     const place = ++this.#lastPlace;
-    const client = newPeer<Body>(place, buildJobHeader(identity, address, user), user);
+    const header = buildJobHeader(identity, address, user);
+    const client = newPeer<Body>(place, header, user, this.#bound);
     this.#byKey.set(key, client);
     this.#routingIds.set(place, routingId);
     this.#addresses.set(client, address);

@@ -27,9 +27,8 @@ export class JointSource implements Source {
     this.#counted = counted;
   }
 
-  /** That of the others: `MdpSource.port` is to be waited for, too. */
-  get port(): Pollable {
-    return this.#plain.port;
+  get ports(): readonly Pollable[] {
+    return [...this.#plain.ports, ...this.#mdp.ports];
   }
 
   #of({ place }: Peer<Body>): Source {

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { AccessControl, ZapDomain } from "../auth/access_control.ts";
+import { AccessControl } from "../auth/access_control.ts";
 import type { Worker } from "../broker/job.ts";
 import { JobNumbers } from "../broker/job_records.ts";
 import { messageOf } from "../system/errors.ts";
@@ -27,7 +27,7 @@ import type {
   SocketCounters,
 } from "./messages.ts";
 import { Reception } from "./reception.ts";
-import { Services } from "./services.ts";
+import { numberServices, Services } from "./services.ts";
 import { type AccessOptions, type SocketOptions, Sockets } from "./sockets.ts";
 import type { Source, SourceEvents } from "./source.ts";
 import { Tidying } from "./tidying.ts";
@@ -105,7 +105,9 @@ export class BrokerLoop {
   constructor(library: Library, options: LoopOptions, listener: (event: LoopEvent) => void) {
     const events = this.#events = new EventQueue(listener);
     const access = this.#access = options.access && new AccessControl(options.access.rules);
-    const sockets = this.#sockets = new Sockets(library, options, unreadBytes(options.services), {
+    const numbered = numberServices(options.services);
+    const bounds = { ...options, bindings: numbered };
+    const sockets = this.#sockets = new Sockets(library, bounds, unreadBytes(numbered), {
       source: this.#sourceEvents(),
       lane: this.#laneEvents(),
       decide: (request, source) => this.#decide(request, source),
@@ -118,10 +120,7 @@ export class BrokerLoop {
     const { visits = false, traces = false } = options;
     const ground = { source, lane, bodies, events, numbers: new JobNumbers(), visits, traces };
     const services = this.#services = new Services(ground);
-    for (const setup of options.services) {
-      const { name, number } = services.add(setup);
-      sockets.bindService(name, number, setup.frontend);
-    }
+    for (const setup of numbered) services.add(setup, setup.number);
     this.#reception = new Reception({ services, source, bodies, events, visits });
     this.#workers = new Workers({ services, lane, events, access });
     const hasUnsent = () => this.#source.hasUnsent;
@@ -441,18 +440,10 @@ export class BrokerLoop {
   }
 
   /** Whether a peer may connect. */
-  #decide(request: ZapRequest, source: ZmqSource): ZapDecision {
+  #decide(request: ZapRequest, source: Pick<ZmqSource, "scene" | "expect">): ZapDecision {
     if (this.#access === undefined) return { outcome: "denied", reason: "no rules are known" };
-    const { known } = source;
-    const decision = this.#access.decide(request, {
-      now: this.#now,
-      connections: known.connections(this.#now),
-      speakers: known.speakers,
-      isAttacked: known.squatters.isPresent,
-      peers: () => source.peers(),
-    });
-    const isClient = request.domain === ZapDomain.clients;
-    if (isClient && decision.outcome === "allowed") known.expect(this.#now);
+    const decision = this.#access.decide(request, source.scene(this.#now));
+    if (decision.outcome === "allowed") source.expect(request.domain, this.#now);
     return decision;
   }
 

@@ -129,8 +129,8 @@ export class MdpSource implements Source {
 
   // ---- what clients send ----
 
-  get port(): Pollable {
-    return this.#router;
+  get ports(): readonly Pollable[] {
+    return [this.#router];
   }
 
   read(now: number): number {

@@ -146,8 +146,8 @@ export class NativeSource implements Source {
 
   // ---- what clients send ----
 
-  get port(): Pollable {
-    return this.#router;
+  get ports(): readonly Pollable[] {
+    return [this.#router];
   }
 
   read(now: number): number {

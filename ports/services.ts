@@ -15,6 +15,14 @@ export type ServicesLook = Omit<ServiceLook, "counters"> & Pick<Look, "services"
   counters: BrokerCounters;
 };
 
+/** Numbers the services that there are from the start. */
+export function numberServices<T extends { name: string }>(
+  services: readonly T[],
+): (T & { number: number })[] {
+  let last = NAMELESS;
+  return services.map((each) => ({ ...each, number: each.name === "" ? NAMELESS : ++last }));
+}
+
 /** The services. */
 export class Services {
   readonly #ground: UnitGround;
@@ -37,16 +45,16 @@ export class Services {
   }
 
   /**
-   * Adds a service.
+   * Adds a service; `number`: one that no service has.
    *
    * @throws {RangeError} when there is one of this name.
    */
-  add(setup: Omit<ServiceSetup, "frontend">): Unit {
+  add(setup: Omit<ServiceSetup, "frontend">, number = this.#numberFor(setup.name)): Unit {
     const { name } = setup;
     if (this.#byName.has(name)) {
       throw new RangeError(`Cannot add the service ${JSON.stringify(name)}: there is one already`);
     }
-    const unit = new Unit(setup, this.#numberFor(name), this.#ground);
+    const unit = new Unit(setup, number, this.#ground);
     this.#all.push(unit);
     this.#byName.set(name, unit);
     this.#byNumber[unit.number] = unit;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type AccessRules, ZapDomain } from "../auth/access_control.ts";
+import { type AccessRules, clientsOf, ZapDomain } from "../auth/access_control.ts";
 import type { Settings } from "../options/settings.ts";
 import { Arrivals } from "../auth/arrivals.ts";
 import { openBell } from "../system/bell.ts";
@@ -27,6 +27,7 @@ import type { Source, SourceEvents } from "./source.ts";
 import { ZmqGround } from "./zmq_ground.ts";
 import { ZmqLane } from "./zmq_lane.ts";
 import { ZmqSource } from "./zmq_source.ts";
+import { ZmqSources } from "./zmq_sources.ts";
 
 /** What the sockets are made of. */
 export interface SocketOptions extends
@@ -46,12 +47,21 @@ export interface SocketOptions extends
   frontend: readonly string[];
   /** The same for those that speak Majordomo. @default {[]} */
   mdp?: readonly string[];
+  /** Services, with the endpoints of their own. @default {[]} */
+  bindings?: readonly BoundService[];
   /** Endpoint to bind for workers. */
   backend: string;
   /** How workers are spoken to there. @default {"zmq"} */
   lane?: "records" | "zmq";
   /** Who may connect; undefined: all who reach the sockets. */
   access?: AccessOptions;
+}
+
+/** A service that may have endpoints of its own. */
+export interface BoundService {
+  readonly name: string;
+  readonly number: number;
+  readonly frontend: readonly string[];
 }
 
 /** How the sockets decide who may connect. */
@@ -68,7 +78,7 @@ export interface SocketEvents {
   source: SourceEvents;
   lane: LaneEvents;
   /** Whether a peer may connect; `source` has those that are there. */
-  decide(request: ZapRequest, source: ZmqSource): ZapDecision;
+  decide(request: ZapRequest, source: Pick<ZmqSource, "scene" | "expect">): ZapDecision;
   /** Why no other client without keys may connect from an address, "" over ipc; undefined: one may. */
   refusal(address: string, open: Arrivals): string | undefined;
   /** What services there are. */
@@ -86,7 +96,8 @@ export class Sockets {
   readonly frontend: readonly string[];
   /** The same of those for clients that speak Majordomo. */
   readonly mdp: readonly string[];
-  readonly #serviceFrontends = new Map<string, readonly string[]>();
+  /** The endpoints really bound for clients of one service each, by the services' names. */
+  readonly serviceFrontends: Readonly<Record<string, readonly string[]>>;
   #backend: string;
   /** Bodies of requests and of kept answers. */
   readonly bodies = new BodyPool();
@@ -106,7 +117,7 @@ export class Sockets {
     this.#memory = reuseFreedMemory(library.path);
     const ground = () => this.#zmq ??= new ZmqGround(library);
     const files = this.#files = new IpcFiles(library);
-    const ipv6 = [...frontend, ...mdp, backend].some(isIpv6);
+    const ipv6 = endpointsOf(options).some(isIpv6);
     // One count for all who need no key: limits hold for all endpoints together.
     const arrivals = new Arrivals(options.maxConnectionRate ?? DEFAULTS.maxConnectionRate);
     const bounds = { ...options, ipv6, unreadBytes, arrivals };
@@ -120,7 +131,7 @@ export class Sockets {
       if (majordomo !== undefined) closers.push(() => majordomo.closeNow());
       const counted = isNative(bounds) ? "together" : "apart";
       this.source = majordomo === undefined ? plain : new JointSource(plain, majordomo, counted);
-      this.#clientPorts = majordomo === undefined ? [plain.port] : [plain.port, majordomo.port];
+      this.#clientPorts = this.source.ports;
       const lane = this.lane = bounds.lane === "records"
         ? new RecordLane(libc, this.bodies, bounds, events.lane)
         : openZmqLane(ground(), bounds, events.lane);
@@ -129,6 +140,7 @@ export class Sockets {
         endpoints.map((each) => files.bind(each, () => to?.bind(each) ?? each));
       this.frontend = bindAll(frontend, plain);
       this.mdp = bindAll(mdp, majordomo);
+      this.serviceFrontends = this.#bindServices(plain, options.bindings ?? []);
       this.#backend = files.bind(backend, () => lane.bind(backend));
       const ports = [...this.#clientPorts, lane.port, ...this.#zmq?.ports ?? []];
       this.#poller = new Poller(libc, openBell(libc), ports);
@@ -141,26 +153,18 @@ export class Sockets {
     }
   }
 
-  /**
-   * Binds endpoints where one service alone can be asked. If one can't be bound, everything is closed.
-   *
-   * @throws {Error} when one can't be bound.
-   */
-  bindService(name: string, number: number, endpoints: readonly string[]): void {
-    if (endpoints.length === 0) return;
-    try {
-      const bind = (endpoint: string) => this.source.bind(endpoint, number);
-      const bound = endpoints.map((each) => this.#files.bind(each, () => bind(each)));
-      this.#serviceFrontends.set(name, bound);
-    } catch (error) {
-      this.closeNow();
-      throw error;
+  /** Binds the endpoints where one service alone can be asked. */
+  #bindServices(
+    source: Source,
+    services: readonly BoundService[],
+  ): Record<string, readonly string[]> {
+    const frontends: Record<string, readonly string[]> = {};
+    for (const { name, number, frontend } of services) {
+      if (frontend.length === 0) continue;
+      const bind = (endpoint: string) => source.bind(endpoint, number);
+      frontends[name] = frontend.map((each) => this.#files.bind(each, () => bind(each)));
     }
-  }
-
-  /** The endpoints really bound for clients of one service each, by the services' names. */
-  get serviceFrontends(): Readonly<Record<string, readonly string[]>> {
-    return Object.fromEntries(this.#serviceFrontends);
+    return frontends;
   }
 
   /** The endpoint really bound for workers. */
@@ -267,6 +271,10 @@ export class Sockets {
 
 type Bounds = SocketOptions & { ipv6: boolean; unreadBytes: number; arrivals: Arrivals };
 
+function endpointsOf({ frontend, mdp = [], backend, bindings = [] }: SocketOptions): string[] {
+  return [...frontend, ...mdp, ...bindings.flatMap(({ frontend }) => frontend), backend];
+}
+
 /** Whether clients are talked to without libzmq: they have no keys. */
 function isNative({ transport, access }: SocketOptions): boolean {
   return transport !== "libzmq" && access?.secretKey === undefined;
@@ -300,12 +308,26 @@ function openMdp(
   return new MdpSource(libc, bodies, options, { ...source, refusal, directory });
 }
 
-function openZmqSource(zmq: ZmqGround, bodies: BodyPool, bounds: Bounds, events: SocketEvents) {
+function openZmqSource(
+  zmq: ZmqGround,
+  bodies: BodyPool,
+  bounds: Bounds,
+  events: SocketEvents,
+): Source {
   const { access } = bounds;
-  const zap = access && { domain: ZapDomain.clients, secretKey: access.secretKey };
-  const { context, messages } = zmq;
-  const source = new ZmqSource(context, messages, bodies, { ...bounds, zap }, events.source);
-  if (access !== undefined) source.zap = zmq.openZap((request) => events.decide(request, source));
+  const open = (domain: string, bound?: number) => {
+    const zap = access && { domain, secretKey: access.secretKey };
+    const options = { ...bounds, zap, bound };
+    return new ZmqSource(zmq.context, zmq.messages, bodies, options, events.source);
+  };
+  const common = open(ZapDomain.clients);
+  const own = (bounds.bindings ?? []).filter(({ frontend }) => frontend.length > 0);
+  const source = own.length === 0 ? common : new ZmqSources(
+    common,
+    new Map(own.map(({ number }) => [number, open(clientsOf(number), number)])),
+    bounds.unreadBytes,
+  );
+  if (access !== undefined) common.zap = zmq.openZap((request) => events.decide(request, source));
   return source;
 }
 

@@ -65,7 +65,7 @@ export interface SourceCounters {
 /** The way to the clients. */
 export interface Source {
   /** What is to be waited for. It ends no wait while the queue is full. */
-  readonly port: Pollable;
+  readonly ports: readonly Pollable[];
   readonly counters: SourceCounters;
   /** The endpoints really bound. */
   readonly endpoints: readonly string[];

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Scene } from "../auth/crowd.ts";
 import type { Peer } from "../broker/job.ts";
 import type { Settings } from "../options/settings.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
@@ -34,6 +35,8 @@ export interface ZmqSourceOptions
   ipv6: boolean;
   /** How it is decided who may connect; undefined: all may. */
   zap?: ZapSettings;
+  /** The service that alone can be asked here; undefined: all can. */
+  bound?: number | undefined;
 }
 
 /** Maximum replies in libzmq's hands for one client, however small; more wait here. */
@@ -49,6 +52,7 @@ const PROBES = 3;
 /** The source on libzmq. */
 export class ZmqSource implements Source {
   readonly port: Socket;
+  readonly ports: readonly Socket[];
   /** Who is there. */
   readonly known: Clients;
   /** The one who decides who may connect; undefined: all may. */
@@ -62,6 +66,7 @@ export class ZmqSource implements Source {
   readonly replies: ReplySender;
   readonly #endpoints: string[] = [];
   readonly #ports = new Set<number>();
+  readonly #domain: string | undefined;
 
   /** Opens the socket; `bind` comes next. */
   constructor(
@@ -73,6 +78,8 @@ export class ZmqSource implements Source {
   ) {
     this.#events = events;
     const socket = this.port = context.socket(SocketType.ROUTER);
+    this.ports = [socket];
+    this.#domain = options.zap?.domain;
     socket.set(Option.ROUTER_MANDATORY, 1);
     socket.set(Option.SNDHWM, CLIENT_HWM);
     socket.set(Option.RCVHWM, READ_AHEAD);
@@ -88,7 +95,11 @@ export class ZmqSource implements Source {
     socket.set(Option.ROUTER_HANDOVER, 1);
     this.#findDeadHosts(options.keepAlive ?? 0);
     const proven = options.zap?.secretKey !== undefined;
-    const clients = this.known = new Clients(socket, context.library, { notified, proven }, {
+    const clients = this.known = new Clients(socket, context.library, {
+      notified,
+      proven,
+      bound: options.bound,
+    }, {
       gone: (client) => {
         this.replies.forget(client);
         events.gone(client);
@@ -157,9 +168,21 @@ export class ZmqSource implements Source {
     return this.notified ? this.known.connections(now) : undefined;
   }
 
-  /** The addresses of all tcp peers, also those that were not let in. */
-  peers(): Iterable<Uint8Array> {
-    return this.known.peers(this.#ports);
+  /** What is connected now, for the decision whether one more may be. */
+  scene(now: number): Scene {
+    const { known } = this;
+    return {
+      now,
+      connections: known.connections(now),
+      speakers: known.speakers,
+      isAttacked: known.squatters.isPresent,
+      peers: () => known.peers(this.#ports),
+    };
+  }
+
+  /** A client was let in at the socket of a ZAP domain: its connection counts from now on. */
+  expect(domain: string, now: number): void {
+    if (domain === this.#domain) this.known.expect(now);
   }
 
   /** @throws {ZmqError} when it can't be bound. */

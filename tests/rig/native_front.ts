@@ -83,7 +83,7 @@ export class NativeFront {
 
   /** A pass of the loop. */
   turn(): void {
-    this.source.port.noteActivity();
+    for (const port of this.source.ports) port.noteActivity();
     this.source.read(this.now);
     this.source.tick(this.now);
     this.source.flush(this.now);

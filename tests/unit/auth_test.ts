@@ -431,7 +431,7 @@ Deno.test("AccessControl knows workers by the keys of those that live, whatever 
 });
 
 Deno.test("AccessControl knows no other socket", () => {
-  for (const domain of ["", "Clients", "clients ", "global"]) {
+  for (const domain of ["", "clients 1x", "Clients", "clients ", "global"]) {
     assert.equal(judge(gateOf(), asks({ domain })), "denied");
   }
 });

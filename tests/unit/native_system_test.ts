@@ -64,7 +64,7 @@ Deno.test(
   async () => {
     const libc = new Exhausted();
     using front = new NativeFront({}, "tcp://127.0.0.1:0", libc);
-    const { fd } = front.source.port;
+    const [{ fd = -1 } = {}] = front.source.ports;
     libc.isShort = false;
     const before = await front.during(RawPeer.connect(front.endpoint));
     libc.isShort = true;
@@ -135,7 +135,8 @@ Deno.test("Listener makes connections that never wait and are not inherited wher
 
 Deno.test("NativeSource serves many clients, and slow ones, where the system has poll(2) and nothing better", async () => {
   using front = new NativeFront({}, "tcp://127.0.0.1:0", BARE);
-  const { port } = front.source;
+  const [port] = front.source.ports;
+  assert(port !== undefined);
   assert.equal(port.fd, -1);
   const poller = new Poller(BARE, openBell(BARE), [port]);
   const connect = () => front.during(RawPeer.connect(front.endpoint));

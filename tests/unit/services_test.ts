@@ -9,11 +9,12 @@ import { strict as assert } from "node:assert";
 import { servicesOf } from "../../ops/loop_options.ts";
 import { resolveOptions } from "../../options/resolve.ts";
 import type { ServeOptions } from "../../options/settings.ts";
-import { BrokerLoop } from "../../ports/loop.ts";
+import { type AccessOptions, BrokerLoop } from "../../ports/loop.ts";
 import type { LoopEvent, LoopLimits, ServiceSetup, Visit } from "../../ports/messages.ts";
 import { FromBroker, FromWorker, JobReader, REPLY_BYTES, writeReply } from "../../wire/job.ts";
 import { Code } from "../../wire/request.ts";
 import { buildRequestHeader, type HeaderWords } from "../../wire/request_header.ts";
+import { type KeyPair, makeKeyPair } from "../../zmq/curve.ts";
 import { openLibrary } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { Peer } from "../rig/peer.ts";
@@ -23,6 +24,7 @@ import { until } from "../rig/wait.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
+const ZMQ = openLibrary(locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path);
 const TRANSPORTS = ["native", "libzmq"] as const;
 type Transport = typeof TRANSPORTS[number];
 
@@ -33,6 +35,7 @@ interface StageOptions {
   services: Record<string, Setup>;
   transport?: Transport;
   options?: ServeOptions;
+  access?: AccessOptions;
 }
 
 /** A loop with services. */
@@ -43,12 +46,11 @@ class Stage {
   readonly #peers: Peer[] = [];
   #workers = 0;
 
-  constructor({ services, transport = "native", options = {} }: StageOptions) {
+  constructor({ services, transport = "native", options = {}, access }: StageOptions) {
     const machine = { cpus: 2, cwd: () => "/" };
     const settings = resolveOptions({ frontend: "tcp://127.0.0.1:0", ...options }, machine);
     const [sole] = servicesOf(settings);
     assert(sole !== undefined);
-    const library = openLibrary(locateLibrary(Deno.env.get("ZMQ_LIBRARY")).path);
     const setups = Object.entries(services).map(([name, { frontend = [], users, ...limits }]) => ({
       name,
       limits: { ...sole.limits, ...limits },
@@ -57,16 +59,26 @@ class Stage {
     }));
     const backend = "tcp://127.0.0.1:0";
     this.loop = new BrokerLoop(
-      library,
-      { ...settings, transport, services: setups, backend, visits: true },
+      ZMQ,
+      {
+        ...settings,
+        transport,
+        services: setups,
+        backend,
+        visits: true,
+        ...(access && { access }),
+      },
       (event) => this.events.push(event),
     );
     this.#ended = this.loop.run();
   }
 
   /** A client, at the common endpoint unless another is said. */
-  client(endpoint = this.loop.frontend[0] ?? ""): Asking {
-    const asking = new Asking(endpoint);
+  client(
+    endpoint = this.loop.frontend[0] ?? "",
+    keys?: { own: KeyPair; server: string },
+  ): Asking {
+    const asking = new Asking(endpoint, keys);
     this.#peers.push(asking.peer);
     return asking;
   }
@@ -106,8 +118,8 @@ class Asking {
   readonly peer: Peer;
   #last = 0;
 
-  constructor(endpoint: string) {
-    this.peer = new Peer(endpoint);
+  constructor(endpoint: string, keys?: { own: KeyPair; server: string }) {
+    this.peer = new Peer(endpoint, keys && { keys });
   }
 
   /** Asks a service; returns the request's number. */
@@ -368,11 +380,12 @@ Deno.test("expect must name a service", async () => {
 
 // ---- endpoints of services ----
 
-Deno.test("an endpoint of a service serves that one alone", async () => {
+overBoth("an endpoint of a service serves that one alone", async (transport) => {
   const frontend = ["tcp://127.0.0.1:0"];
-  await using stage = new Stage({ services: { "": {}, mail: { frontend }, other: {} } });
+  const services = { "": {}, mail: { frontend }, other: {}, third: { frontend } };
+  await using stage = new Stage({ services, transport });
   const bound = stage.loop.serviceFrontends;
-  assert.deepEqual(Object.keys(bound), ["mail"]);
+  assert.deepEqual(Object.keys(bound), ["mail", "third"]);
   const [endpoint = ""] = bound.mail ?? [];
   assert.match(endpoint, /^tcp:\/\/127\.0\.0\.1:[1-9]/);
   assert.equal(stage.loop.frontend.length, 1);
@@ -387,6 +400,42 @@ Deno.test("an endpoint of a service serves that one alone", async () => {
   assert.deepEqual([await client.answer(), await client.answer()], [[200, "OURS"], [200, "NAMED"]]);
   client.ask("other", "x");
   assert.deepEqual(await client.answer(), [404, 'The server has no service "other"']);
+  const third = stage.client(bound.third?.[0]);
+  third.peer.send("", "waits");
+  await until("it waits", () => stage.look("third").queued === 1);
+  client.peer.socket.close(0);
+  third.peer.socket.close(0);
+  await until("both are gone", () => stage.loop.look().clients === 0);
+  assert.equal(stage.look("third").counters.abandoned, 1);
+});
+
+Deno.test("keys say who may ask a service, at the common endpoint and at its own", async () => {
+  const server = makeKeyPair(ZMQ);
+  const [alice, bob, eve] = [makeKeyPair(ZMQ), makeKeyPair(ZMQ), makeKeyPair(ZMQ)];
+  const clients = new Map([[alice.publicKey, "alice"], [bob.publicKey, "bob"]]);
+  const rules = { clients, allow: [], deny: [], maxConnections: 100, maxConnectionsPerAddress: 0 };
+  const access = { rules, secretKey: server.secretKey, backendKey: undefined };
+  const frontend = ["tcp://127.0.0.1:0"];
+  const services = { "": {}, mail: { frontend, users: ["alice"] } };
+  await using stage = new Stage({ services, access });
+  const worker = await stage.worker("mail");
+  const [own = ""] = stage.loop.serviceFrontends.mail ?? [];
+  const [common = ""] = stage.loop.frontend;
+  const as = (own: KeyPair, endpoint: string) =>
+    stage.client(endpoint, { own, server: server.publicKey });
+  for (const endpoint of [common, own]) {
+    const allowed = as(alice, endpoint);
+    allowed.ask("mail", "hers");
+    assert.deepEqual(await worker.serve(1), ["hers"]);
+    assert.deepEqual(await allowed.answer(), [200, "HERS"]);
+    const other = as(bob, endpoint);
+    other.ask("mail", "his");
+    const message = 'The user "bob" may not ask the service "mail"';
+    assert.deepEqual(await other.answer(), [403, message]);
+    as(eve, endpoint);
+  }
+  await until("strangers are denied", () => stage.loop.look().counters.denied >= 2);
+  assert.equal(stage.loop.look().connections, 4);
 });
 
 Deno.test("BrokerLoop closes everything when a service's endpoint can't be bound", () => {
