@@ -38,6 +38,7 @@ import { progressOf } from "./client/progress.ts";
 import { AbandonedError, parseDetails, Reply, ReplyError } from "./client/reply.ts";
 import type { Link, Pending, Repetition, Step, Terms } from "./client/steps.ts";
 import { type Connection, describeState, NOT_SAID, reasonOf } from "./client/transport.ts";
+import { type RpcModule, type Typed, typedCalls } from "./client/typed.ts";
 import { ZmqTransport } from "./client/zmq_transport.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { readVariable } from "./system/variables.ts";
@@ -56,6 +57,20 @@ export type {
 } from "./client/options.ts";
 export { NamedService } from "./client/named_service.ts";
 export { AbandonedError, Reply, ReplyError } from "./client/reply.ts";
+export type {
+  KeptKey,
+  NeverSent,
+  Received,
+  RpcModule,
+  Sent,
+  SentArguments,
+  SentAsIs,
+  Typed,
+  TypedAnswer,
+  TypedCalls,
+  TypedRoot,
+  TypedStream,
+} from "./client/typed.ts";
 
 const encoder = new TextEncoder();
 
@@ -252,6 +267,23 @@ export class Client {
   service(name: string): NamedService {
     checkService(name, this.#settings);
     return new NamedService(this, name);
+  }
+
+  /**
+   * The calls of a handler that is made with `rpc`, by the type of its module. The module itself is not loaded.
+   *
+   * @param options of each request. `with` adds others, such as a key, to a single call.
+   *
+   * @example
+   * ```ts
+   * const api = client.typed<typeof import("./calc.ts")>();
+   * const sum: number = await api.add(1, 2);
+   * await api.with({ timeout: 500 }).add(1, 2);
+   * ```
+   */
+  typed<Module extends RpcModule>(options?: Omit<RequestOptions, "key">): Typed<Module>;
+  typed(options: RequestOptions = {}): unknown {
+    return typedCalls(this, options);
   }
 
   /**

@@ -31,8 +31,19 @@ export {
   type HandlerResult,
   json,
   type LogLineFields,
+  procedure,
   RequestError,
+  rpc,
+  type RpcCall,
+  type RpcCalls,
+  type RpcHandler,
+  type RpcInput,
+  type RpcIssue,
+  type StandardSchema,
+  type StandardSchemaIssue,
+  type StandardSchemaResult,
   text,
+  withContext,
 } from "./worker/handler.ts";
 
 /**

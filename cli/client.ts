@@ -16,7 +16,8 @@ import type {
 } from "../client/options.ts";
 import { missingUnit, parseDuration } from "../options/durations.ts";
 import { complaint, unknownOption } from "../options/errors.ts";
-import { openInputs, readBody, textInput } from "./input.ts";
+import { type CallCommand, runCall } from "./call.ts";
+import { type Input, openInputs, readBody, textInput } from "./input.ts";
 import { LineRun } from "./lines.ts";
 import { Exit, exitCodeOf, explain } from "./outcome.ts";
 import { printText, ReplyOutput } from "./reply_output.ts";
@@ -69,6 +70,12 @@ Answers in parts:
                            wait for the next one. At a terminal, a bar shows
                            how far the handler is
 
+Typed calls, of a handler made with rpc():
+      --call [NAME]        calls a function: the arguments are its own, each of
+                           them JSON or else text, those with a dash behind --;
+                           prints the result as JSON. Without NAME: lists the
+                           functions
+
 Many requests:
       --lines              sends each line as a request, and prints the replies
                            in the order of the lines
@@ -94,6 +101,8 @@ interface Command {
   /** The request itself; undefined: read `files`, or standard input if there are none. */
   text: string | undefined;
   files: string[];
+  /** The function to call; undefined: none. */
+  call: CallCommand | undefined;
   lines: boolean;
   stream: boolean;
   jobs: number;
@@ -112,6 +121,7 @@ const TEXTS = [
   "service",
   "request-timeout",
   "data",
+  "call",
   "curve-server-key",
   "curve-key",
   "transport",
@@ -155,12 +165,16 @@ async function ask(
   stderr: Stderr,
 ): Promise<number> {
   // First, so that a missing file is found before anything is sent.
-  const inputs = command.text === undefined ? openInputs(command.files) : [textInput(command.text)];
+  const inputs = inputsOf(command);
   const speaks = !command.quiet && Deno.stderr.isTerminal();
   const onRetry = (retry: Retry) => waiting?.retry(retry);
   await using client = makeClient(speaks ? { ...command.client, onRetry } : command.client);
   using waiting = speaks ? new Waiting(stderr, () => client.waitingFor) : undefined;
-  const { request, text, jobs, raw } = command;
+  const { request, text, call, jobs, raw } = command;
+  if (call !== undefined) {
+    await runCall(client, call, request);
+    return Exit.answered;
+  }
   if (command.lines) {
     // Where the replies go to the terminal, they show the progress themselves.
     const total = inputs.reduce((sum, { size = NaN }) => sum + size, 0);
@@ -213,10 +227,18 @@ async function printParts(
   }
 }
 
+/** Where the request comes from; a call has all of it. */
+function inputsOf({ text, files, call }: Command): Input[] {
+  if (call !== undefined) return [];
+  return text === undefined ? openInputs(files) : [textInput(text)];
+}
+
 /** Reads the arguments, or throws a TypeError or RangeError. */
 function readCommand(args: string[]): Command {
   const flags = parseFlags(args);
   const option = (name: string) => typeof flags[name] === "string" ? flags[name] : undefined;
+  const rest = Array.isArray(flags._) ? flags._.map(String) : [];
+  const call = option("call");
   const command = {
     client: {
       endpoint: readEndpoints(flags.endpoint),
@@ -234,7 +256,8 @@ function readCommand(args: string[]): Command {
     },
     text: option("data"),
     // parseArgs takes the value of --data "" for an argument of its own.
-    files: Array.isArray(flags._) ? flags._.map(String).filter((path) => path !== "") : [],
+    files: call === undefined ? rest.filter((path) => path !== "") : [],
+    call: call === undefined ? undefined : { name: call, args: rest },
     lines: flags.lines === true,
     stream: flags.stream === true,
     jobs: readInteger("-j", option("j"), 1) ?? 1,
@@ -259,7 +282,10 @@ function parseFlags(args: string[]): Record<string, unknown> {
   const [first] = unknown;
   if (first === undefined) return flags;
   const known = [...TEXTS, ...SWITCHES].map((name) => `--${name}`);
-  throw new TypeError(unknownOption(first.replace(/=[^]*$/, ""), known, "--help lists them"));
+  const hint = flags.call === undefined
+    ? "--help lists them"
+    : "arguments with a dash stand behind --";
+  throw new TypeError(unknownOption(first.replace(/=[^]*$/, ""), known, hint));
 }
 
 /** All that were named: a list's commas stand ahead of the next one's scheme, for paths may have some. */
@@ -299,9 +325,19 @@ function readInteger(flag: string, text: string | undefined, min: number): numbe
 }
 
 function checkCombination(
-  { client, request, text, files, lines, stream, jobs }: Command,
+  { client, request, text, files, call, lines, stream, jobs, raw }: Command,
   hasJobs: boolean,
 ): void {
+  const others = {
+    "--data": text !== undefined,
+    "--lines": lines,
+    "--raw": raw,
+    "--stream": stream,
+  };
+  for (const [flag, isGiven] of Object.entries(others)) {
+    if (call === undefined || !isGiven) continue;
+    throw new TypeError(`Cannot ask with "--call" and "${flag}": give one or the other`);
+  }
   if (text !== undefined && files.length > 0) {
     throw new TypeError(`Cannot ask with "--data" and files: give one or the other`);
   }

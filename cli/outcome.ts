@@ -18,5 +18,8 @@ export function exitCodeOf(error: unknown): number {
 
 /** An error as one line. */
 export function explain(error: unknown): string {
-  return error instanceof ReplyError ? `error ${error.code}: ${error.message}` : messageOf(error);
+  if (!(error instanceof ReplyError)) return messageOf(error);
+  const { code, message, details } = error;
+  const more = details === undefined ? "" : `; details: ${JSON.stringify(details)}`;
+  return `error ${code}: ${message}${more}`;
 }

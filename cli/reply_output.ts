@@ -41,6 +41,11 @@ export function printText(text: string): void {
   write(encoder.encode(text));
 }
 
+/** Writes bytes to standard output. @throws when that fails. */
+export function printBytes(bytes: Uint8Array): void {
+  write(bytes);
+}
+
 /** May block: replies then wait in the socket, and are read before any timeout. */
 function write(bytes: Uint8Array): void {
   let written = 0;

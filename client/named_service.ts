@@ -7,6 +7,7 @@
 import type { RequestBody } from "./bodies.ts";
 import type { RequestOptions, StreamOptions } from "./options.ts";
 import type { Reply } from "./reply.ts";
+import { type RpcModule, type Typed, typedCalls } from "./typed.ts";
 
 /** What asks. */
 interface Asker {
@@ -40,5 +41,13 @@ export class NamedService {
     options: Omit<StreamOptions, "service"> = {},
   ): AsyncGenerator<Reply, void, undefined> {
     return this.#client.stream(body, { ...options, service: this.name });
+  }
+
+  /** The calls of the service: see `Client.typed`. */
+  typed<Module extends RpcModule>(
+    options?: Omit<RequestOptions, "key" | "service">,
+  ): Typed<Module>;
+  typed(options: RequestOptions = {}): unknown {
+    return typedCalls(this.#client, { ...options, service: this.name });
   }
 }

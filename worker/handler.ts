@@ -16,6 +16,21 @@ import { RequestError } from "./request_error.ts";
 import { showMessage } from "./show.ts";
 
 export { RequestError } from "./request_error.ts";
+export {
+  procedure,
+  rpc,
+  type RpcCall,
+  type RpcCalls,
+  type RpcHandler,
+  type RpcInput,
+  withContext,
+} from "./rpc.ts";
+export type {
+  RpcIssue,
+  StandardSchema,
+  StandardSchemaIssue,
+  StandardSchemaResult,
+} from "./standard_schema.ts";
 
 /** What a handler returns: one body frame, or a list of them. Text is sent as UTF-8. */
 export type HandlerResult = Uint8Array | string | readonly (Uint8Array | string)[];

@@ -79,6 +79,32 @@ Deno.test("README.md has a Python client that asks", { ignore }, async () => {
   assert.equal(await python(program), "HELLO\n");
 });
 
+Deno.test("docs/protocol.md has a Python client that calls the functions of examples/calc.ts", {
+  ignore,
+}, async () => {
+  await using server = await ServerProcess.start({ args: [path("examples/calc.ts")] });
+  const [program = "", ...more] = programs("docs/protocol.md", server.endpoint);
+  assert.equal(more.length, 0);
+  const [sum, digest, count, ...rest] = (await python(`${program}
+print(call("digest", b"")["size"], call("count", 0), call("user.get", "ada"))
+for name, *args in [("user.get", "bob"), ("ad",), ("add", float("nan")), ("add", {"__proto__": 1})]:
+    try:
+        call(name, *args)
+    except RuntimeError as error:
+        print(str(error)[:44])
+`)).split("\n");
+  assert.deepEqual([sum, count], ["3", "[1, 2, 3]"]);
+  assert.match(digest ?? "", /^\{'sha256': b'.+', 'size': 5\}$/);
+  assert.deepEqual(rest, [
+    "0 [] {'name': 'Ada', 'born': '1815-12-10T00:00:00.000Z'}",
+    "404 No such user: bob",
+    '404 Unknown call "ad": did you mean "add"?',
+    "400 The first frame must be a call, such as ",
+    '400 An object must not have a key "__proto__',
+    "",
+  ]);
+});
+
 /** Counts how often each body was started. */
 const COUNTING = `
 import { RequestError } from ${JSON.stringify(new URL("worker/handler.ts", ROOT).href)};

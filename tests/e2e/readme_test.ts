@@ -55,11 +55,15 @@ Deno.test("README.md has the two lines that need Node and npm only", () => {
 Deno.test("the documents have TypeScript that compiles and tests that pass, as a project that has this package", async () => {
   using folder = new Folder();
   const links = [".", ...config.links ?? []].map((link) => path(link));
-  folder.write("deno.json", JSON.stringify({ links, allowScripts: config.allowScripts }));
+  const { scopes } = JSON.parse(read("deno.json"));
+  const imports = { zod: scopes["./tests/unit/"].zod };
+  folder.write("deno.json", JSON.stringify({ links, imports, allowScripts: config.allowScripts }));
   const texts = DOCUMENTS.flatMap((file) => blocks(read(file), "ts"));
   // The tests import the handler that is shown ahead of them, and so do the programs that serve.
   const [handler = ""] = blocks(read("docs/handlers.md"), "ts").filter(isJsonHandler);
   folder.write("handler.ts", handler);
+  const [calc = ""] = blocks(read("docs/typed.md"), "ts");
+  folder.write("calc.ts", calc);
   const files = texts.map((text, index) => folder.write(`block${index}.ts`, text));
   assert.ok(files.length >= 12);
   const inFolder = (...args: string[]) => run(Deno.execPath(), args, { cwd: folder.path });

@@ -76,6 +76,7 @@ const RULES: Record<string, string[]> = {
     "options",
     "system",
   ],
+  "cli/call.ts": ["client/typed.ts"],
   "cli/keygen.ts": ["auth/client_list.ts", "zmq/curve.ts", "zmq/locate.ts"],
   "cli/serve.ts": ["ops", "pool/child.ts", "zmq/locate.ts"],
   client: ["auth/curve25519.ts", "auth/keys.ts", "options/errors.ts", "system", "wire", "zmq"],
@@ -114,6 +115,7 @@ const RULES: Record<string, string[]> = {
   system: ["zmq/library.ts"],
   wire: [],
   worker: ["system", "wire", "zmq"],
+  "worker/rpc.ts": ["options/errors.ts"],
   zmq: ["wire/empty_frame.ts"],
 };
 

@@ -1,0 +1,126 @@
+/** Typed calls over a real server: by our client, by plain clients, and by none who may not. */
+
+import { strict as assert } from "node:assert";
+import { Client, ReplyError } from "../../client.ts";
+import { buildCall, readAnswer } from "../../wire/call.ts";
+import { path, ROOT } from "../rig/checkout.ts";
+import { clientOver } from "../rig/over_both.ts";
+import { Peer } from "../rig/peer.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { text } from "../rig/text.ts";
+
+type Calc = typeof import("../../examples/calc.ts");
+
+function serveCalc(...args: string[]): Promise<ServerProcess> {
+  return ServerProcess.start({ args: ["--workers", "2", ...args, path("examples/calc.ts")] });
+}
+
+async function failure(call: Promise<unknown>): Promise<ReplyError> {
+  const error = await call.then(() => undefined, (error) => error);
+  assert(error instanceof ReplyError, `${error}`);
+  return error;
+}
+
+for (const transport of ["native", "libzmq"] as const) {
+  Deno.test(`Client.typed calls the functions of examples/calc.ts, over ${transport}`, async () => {
+    await using server = await serveCalc("--transport", transport);
+    await using client = new (clientOver(transport))({ endpoint: server.endpoint });
+    const api = client.typed<Calc>();
+    assert.equal(await api.add(1, 2), 3);
+    assert.deepEqual(await Promise.all([api.mean(1, 2, 6), api.add(0.5, 1)]), [3, 1.5]);
+    assert.deepEqual(await api.user.get("ada"), { name: "Ada", born: "1815-12-10T00:00:00.000Z" });
+    const unknown = await failure(api.user.get("bob"));
+    assert.deepEqual([unknown.code, unknown.message], [404, "No such user: bob"]);
+    assert.deepEqual(unknown.details, { known: ["ada", "alan"] });
+    assert.equal((await failure(api.mean())).code, 400);
+    const large = crypto.getRandomValues(new Uint8Array(65_536));
+    const { sha256, size } = await api.digest(large);
+    assert.deepEqual(sha256, new Uint8Array(await crypto.subtle.digest("SHA-256", large)));
+    assert.equal(size, 65_536);
+    assert.equal(sha256.buffer.byteLength, 32);
+    const numbers = [];
+    for await (const number of api.count(3)) numbers.push(number);
+    assert.deepEqual([numbers, await api.count(2)], [[1, 2, 3], [1, 2]]);
+    for await (const _ of api.count(0)) assert.fail();
+    await assert.rejects(async () => {
+      for await (const _ of Object(api.add(1, 2)));
+    }, /Cannot iterate over the answer of "add"/);
+  });
+}
+
+Deno.test("Client.typed sends its options with each call, and those of `with`", async () => {
+  await using server = await serveCalc();
+  await using client = new Client({ endpoint: server.endpoint });
+  const api = client.typed<Calc>({ requestTimeout: 1 });
+  assert.equal((await failure(api.count(1, 2000))).code, 504);
+  assert.deepEqual(await api.with({ requestTimeout: 0 }).count(1), [1]);
+  const signal = AbortSignal.abort(new Error("gone"));
+  await assert.rejects(api.with({ signal }).add(1, 2), /gone/);
+  const wrong = { timeout: 3000, timeOut: 3 };
+  await assert.rejects(api.with(wrong).add(1, 2), /Unknown option "timeOut"/);
+});
+
+Deno.test("Client.typed rejects arguments that can't be sent, and answers that are not of calls", async () => {
+  await using server = await ServerProcess.start();
+  await using client = new Client({ endpoint: server.endpoint });
+  const api = client.typed<Calc>();
+  await assert.rejects(api.add(NaN, 1), /Cannot send args\[0\]: it is NaN/);
+  await assert.rejects(api.add(1, 2), /The answer is not that of a call/);
+});
+
+Deno.test("what Client.typed returns is no promise, and no JSON", async () => {
+  await using client = new Client();
+  const api = client.typed<Calc>();
+  assert.equal(await api, api);
+  assert.equal(await api.user, api.user);
+  assert.equal(api.user.get, api.user.get);
+  assert.equal(JSON.stringify({ api }), "{}");
+  assert.match(`${api}`, /function|=>/);
+  assert.throws(() => Reflect.apply(Object(api), undefined, []), /name one of them/);
+  assert.throws(() => Object.assign(api, { add: 1 }), TypeError);
+});
+
+Deno.test("a plain client calls with frames of JSON and bytes", async () => {
+  await using server = await serveCalc();
+  await using peer = new Peer(server.endpoint);
+  const ask = async (...frames: Uint8Array<ArrayBuffer>[]) => {
+    peer.send("", ...frames);
+    const [empty, ...answer] = await peer.receive();
+    assert.equal(empty?.length, 0);
+    return answer;
+  };
+  const call = (name: string, ...args: unknown[]) =>
+    ask(...buildCall(name, args).map((frame) => new Uint8Array(frame)));
+  assert.deepEqual((await call("add", 1, 2)).map(text), ['{"result":3}']);
+  const digest = readAnswer(await call("digest", Uint8Array.of(1)));
+  assert(digest.is === "result");
+  assert.deepEqual((await call("user.get", "bob")).map(text), ["", "404 No such user: bob"]);
+  const hint = 'Unknown call "ad": did you mean "add"?';
+  assert.deepEqual((await call("ad")).map(text), ["", `404 ${hint}`]);
+  assert.deepEqual(readAnswer(await call("count", 2)), { is: "parts", values: [1, 2] });
+  const [empty, message] = await ask(new TextEncoder().encode("add 1 2"));
+  assert.equal(empty?.length, 0);
+  assert.match(text(message), /^400 The first frame must be a call, such as \{"call":"add"/);
+});
+
+/** A handler with more exports than calls. */
+const EXPORTS = `
+import { rpc } from ${JSON.stringify(new URL("worker.ts", ROOT).href)};
+export const secret = () => "secret";
+export function init() {}
+export function finish() {}
+export default rpc({ add: (a, b) => a + b, proto: () => typeof Object.prototype.hacked });`;
+
+Deno.test("other exports of a handler can't be called, nor what objects inherit", async () => {
+  await using server = await ServerProcess.start({ handler: EXPORTS, args: ["--workers", "1"] });
+  await using peer = new Peer(server.endpoint);
+  const names = ["secret", "init", "finish", "default", "default.add", "constructor", "__proto__"];
+  for (const name of [...names, "toString", "add.call", "add.constructor", "calls.add"]) {
+    const [, message = ""] = await peer.ask(JSON.stringify({ call: name }));
+    assert.match(message, /^404 Unknown call/);
+  }
+  const polluting = '{"call":"add","args":[{"__proto__":{"hacked":1}},1]}';
+  const [, message = ""] = await peer.ask(polluting);
+  assert.match(message, /^400 An object must not have a key "__proto__"/);
+  assert.deepEqual(await peer.ask('{"call":"proto"}'), ['{"result":"undefined"}']);
+});
