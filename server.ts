@@ -60,7 +60,7 @@ export interface RunningService {
    * Replaces its workers by new ones that load the handler again; the other services go on as they are.
    * Rejected if new ones can't start: then the old ones stay.
    *
-   * @param options options to change; its `frontend` and `users` stay as they are.
+   * @param options options to change; its `frontend` stays as it is.
    */
   reload(options?: Partial<ServiceOptions>): Promise<void>;
 }

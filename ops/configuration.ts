@@ -5,7 +5,7 @@
  * @module
  */
 
-import { hostedServices, isHandlerAlone, settingsOf } from "../options/hosted.ts";
+import { isHandlerAlone, settingsOf } from "../options/hosted.ts";
 import type { ServeOptions, ServiceOptions, Settings } from "../options/settings.ts";
 import type { HandlerCode } from "../pool/handler_code.ts";
 import type { ServiceHost } from "../pool/service_host.ts";
@@ -14,7 +14,7 @@ import { messageOf } from "../system/errors.ts";
 import { type Events, ofService } from "./events.ts";
 import { keepFixed } from "./fixed_options.ts";
 import type { Log } from "./log.ts";
-import { limitsOf } from "./loop_options.ts";
+import { changesOf } from "./loop_options.ts";
 
 /** Where options come from. */
 export interface OptionSource {
@@ -219,8 +219,7 @@ export class Configuration {
     for (const remark of remarks) log.warn(remark);
     events.configure(settings);
     for (const host of services) host.configure(this.settingsOf(host.name), performance.now());
-    const limits = hostedServices(settings).map(([name, own]) => [name, limitsOf(own)] as const);
-    this.#parts.send({ type: "configure", services: Object.fromEntries(limits) });
+    this.#parts.send({ type: "configure", services: changesOf(settings) });
   }
 
   /** Lets clients in by the rules of now; if these can't be read, the ones that were stay. */

@@ -31,16 +31,14 @@ const OF_SERVER = [
   "accessLog",
 ] as const;
 
-/** Options of a service, too. */
-const OF_EACH = ["frontend", "users"] as const;
-
 /** Gets a remark for each change that has no effect. */
 type Warn = (remark: string) => void;
 
 /** The settings to go on with after a reload. */
 export function keepFixed(before: Settings, next: Settings, warn: Warn): Settings {
   const kept = { ...next, handleSignals: before.handleSignals };
-  keep([...OF_EACH, ...OF_SERVER], before, kept, (name) => `a changed "${name}"`, warn);
+  keep(OF_SERVER, before, kept, (name) => `a changed "${name}"`, warn);
+  keep(ofEach(before), before, kept, (name) => `a changed "${name}"`, warn);
   // The key stays in use, so its list of clients must too.
   if (kept.curveSecretKey !== undefined) kept.curveClients ??= before.curveClients;
   tellOfServices(before, next, warn);
@@ -62,14 +60,19 @@ function keepService(
   warn: Warn,
 ): Settings {
   const kept = { ...next };
-  keep(OF_EACH, before, kept, (option) => `a changed "services.${name}.${option}"`, warn);
+  keep(ofEach(before), before, kept, (option) => `a changed "services.${name}.${option}"`, warn);
   keep(OF_SERVER, around, kept, () => "", () => {});
   return kept;
 }
 
+/** Options that each service has. Without keys nobody has a name, so no user can be told from another. */
+function ofEach({ curveSecretKey }: Settings): (keyof Settings)[] {
+  return curveSecretKey === undefined ? ["frontend", "users"] : ["frontend"];
+}
+
 /** Puts the values of before in place of those that a restart alone applies. */
 function keep(
-  names: readonly (typeof OF_EACH[number] | typeof OF_SERVER[number])[],
+  names: readonly (keyof Settings)[],
   before: Settings,
   kept: Settings,
   what: (name: string) => string,

@@ -8,7 +8,7 @@
 import { addressLimit, connectionLimit } from "../options/connection_limits.ts";
 import { allEndpoints, hostedServices } from "../options/hosted.ts";
 import type { Settings } from "../options/settings.ts";
-import type { LoopLimits, ServiceSetup } from "../ports/messages.ts";
+import type { LoopLimits, ServiceChange, ServiceSetup } from "../ports/messages.ts";
 import type { AccessOptions } from "../ports/sockets.ts";
 
 /** What a reload may change. */
@@ -41,6 +41,16 @@ export function servicesOf(settings: Settings): ServiceSetup[] {
     frontend: name === "" ? [] : own.frontend,
     users: own.users,
   }));
+}
+
+/** What a reload changes of the services, by their names. */
+export function changesOf(settings: Settings): Record<string, ServiceChange> {
+  return Object.fromEntries(
+    hostedServices(settings).map(([name, own]) => [
+      name,
+      { ...limitsOf(own), users: own.users ?? "all" },
+    ]),
+  );
 }
 
 /** What holds from the start to the end. */

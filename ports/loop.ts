@@ -23,6 +23,7 @@ import type {
   LoopCommand,
   LoopEvent,
   LoopLimits,
+  ServiceChange,
   ServiceSetup,
   SocketCounters,
 } from "./messages.ts";
@@ -283,7 +284,7 @@ export class BrokerLoop {
     }
   }
 
-  #configure(services: Readonly<Record<string, LoopLimits>>): void {
+  #configure(services: Readonly<Record<string, ServiceChange>>): void {
     for (const [name, limits] of Object.entries(services)) {
       this.#services.named(name)?.configure(limits);
     }

@@ -34,6 +34,9 @@ export interface ServiceSetup {
   users: readonly string[] | undefined;
 }
 
+/** What a reload may change of a service; `users` left out: those that were. */
+export type ServiceChange = LoopLimits & { users?: readonly string[] | "all" };
+
 /** What the server tells the loop. */
 export type LoopCommand =
   /** A worker's process was started for a service: its token and its key may be used. */
@@ -48,7 +51,7 @@ export type LoopCommand =
    */
   | { type: "processEnded"; worker: number; end: End; owesReason: boolean }
   /** Have services work by other bounds from now on; those that are left out keep theirs. */
-  | { type: "configure"; services: Readonly<Record<string, LoopLimits>> }
+  | { type: "configure"; services: Readonly<Record<string, ServiceChange>> }
   /** Let clients in by other rules from now on; nothing where there were none at the start. */
   | { type: "rules"; rules: AccessRules }
   /** Take no more requests; those that wait are still served, or answered 503. */

@@ -13,7 +13,7 @@ import type { Body, BodyPool } from "./body.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { EventQueue } from "./event_queue.ts";
 import type { Lane } from "./lane.ts";
-import type { LoopLimits, ServiceLook, ServiceSetup } from "./messages.ts";
+import type { LoopLimits, ServiceChange, ServiceLook, ServiceSetup } from "./messages.ts";
 import { Replies } from "./replies.ts";
 import type { Source } from "./source.ts";
 
@@ -43,7 +43,8 @@ export class Unit {
   readonly book: AccessBook | undefined;
   /** Watches its workers, where each runs one job at a time. */
   readonly order = new OrderWatch<Body>();
-  readonly #users: ReadonlySet<string> | undefined;
+  /** Undefined: all may ask. */
+  #users: ReadonlySet<string> | undefined;
   #limits: LoopLimits;
 
   /** Has no worker yet. */
@@ -67,8 +68,9 @@ export class Unit {
     return this.#limits;
   }
 
-  /** Works by other limits from now on. */
-  configure(limits: LoopLimits): void {
+  /** Works by other limits, and for other users, from now on. */
+  configure({ users, ...limits }: ServiceChange): void {
+    if (users !== undefined) this.#users = users === "all" ? undefined : new Set(users);
     this.#limits = limits;
     this.broker.configure(limits);
     this.replies.configure(limits);

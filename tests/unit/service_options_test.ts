@@ -2,7 +2,7 @@
 
 import { strict as assert } from "node:assert";
 import { keepFixed } from "../../ops/fixed_options.ts";
-import { servicesOf } from "../../ops/loop_options.ts";
+import { changesOf, servicesOf } from "../../ops/loop_options.ts";
 import { judgeFiles } from "../../ops/start_checks.ts";
 import { parseCommand, type Sources } from "../../options/command.ts";
 import { printConfig } from "../../options/help.ts";
@@ -428,6 +428,22 @@ Deno.test("keepFixed keeps the services that there are, and the endpoints of eac
     'the service "a" is removed after a restart only',
     'a changed "services.b.frontend" is applied after a restart only',
   ]);
+});
+
+Deno.test("keepFixed lets other users ask where clients have keys, and nobody else's change anything", () => {
+  const keys = { curveSecretKey: "/k", curveClients: "/c" };
+  const of = (users: string[] | undefined, around = {}) =>
+    resolve({ ...around, services: { a: { handler: "./x.ts", ...(users && { users }) } } });
+  const remarks: string[] = [];
+  const kept = keepFixed(of(["ann"], keys), of(["bob"], keys), (remark) => remarks.push(remark));
+  assert.deepEqual(settingsOf(kept, "a")?.users, ["bob"]);
+  assert.deepEqual(changesOf(kept).a?.users, ["bob"]);
+  assert.equal(remarks.length, 0);
+  const opened = keepFixed(of(["ann"], keys), of(undefined, keys), assert.fail);
+  assert.equal(changesOf(opened).a?.users, "all");
+  const late = keepFixed(of(undefined), of(["bob"], keys), (remark) => remarks.push(remark));
+  assert.equal(settingsOf(late, "a")?.users, undefined, "all would be answered 403");
+  assert.equal(remarks.at(-1), 'a changed "services.a.users" is applied after a restart only');
 });
 
 Deno.test("keepFixed keeps the service without a name when a reload leaves its handler out", () => {
