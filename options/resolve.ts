@@ -105,7 +105,6 @@ function resolveService(
   const spares = spareLimits(own, values, maxWorkers, naming);
   checkMemoryLimit(values, naming);
   checkUsers(values, naming);
-  checkOwnEndpoints(values, naming);
   return { ...values, minWorkers, maxWorkers, ...spares, handler: locate(values.handler, machine) };
 }
 
@@ -278,20 +277,6 @@ function checkUsers({ users, curveClients }: Settings, naming: Naming): void {
   if (users === undefined || (curveClients !== undefined && curveClients !== "any")) return;
   const needed = '"curveClients", a file that gives clients their names';
   throw new TypeError(`Cannot start: ${naming("users")} needs ${needed}`);
-}
-
-/** libzmq does not say at which endpoint of a socket a request came in. */
-function checkOwnEndpoints(
-  { frontend, transport, curveSecretKey }: Settings,
-  naming: Naming,
-): void {
-  if (frontend.length === 0) return;
-  const other = curveSecretKey === undefined
-    ? '"transport" is "libzmq"'
-    : '"curveSecretKey" is set';
-  if (curveSecretKey === undefined && transport === "native") return;
-  const needed = "needs the server's own sockets, which are not used as";
-  throw new TypeError(`Cannot start: ${naming("frontend")} ${needed} ${other}`);
 }
 
 /** A hostile peer can end the process over plain tcp, and only workers of this machine need it. */

@@ -98,29 +98,38 @@ Deno.test("serve has no echo where all services have names: plain clients get 40
   assert.equal(await askFor(endpointOf(server), "a"), "a x");
 });
 
-Deno.test("an endpoint of one service serves plain clients, and nobody else's requests", async () => {
-  const frontend = "tcp://127.0.0.1:0";
-  const services = { a: { handler: named("a"), frontend: [frontend, frontend] }, b: named("b") };
-  await using server = serveQuietly({ services, workers: 1 });
-  await server.ready;
-  const { a, b } = server.services;
-  assert.equal(a?.frontend.length, 2);
-  assert.deepEqual(b?.frontend, []);
-  for (const endpoint of a.frontend) {
-    assert.doesNotMatch(endpoint, /:0$/);
-    assert.deepEqual(await askOnce(endpoint, "x"), ["a x"]);
-    assert.equal(await askFor(endpoint, "a"), "a x");
-    assert.equal(await codeOf(endpoint, "b"), 404);
-  }
-});
+for (const transport of ["native", "libzmq"] as const) {
+  Deno.test(`an endpoint of one service serves its plain clients alone, over ${transport}`, async () => {
+    const frontend = "tcp://127.0.0.1:0";
+    const services = { a: { handler: named("a"), frontend: [frontend, frontend] }, b: named("b") };
+    await using server = serveQuietly({ services, workers: 1, transport });
+    await server.ready;
+    const { a, b } = server.services;
+    assert.equal(a?.frontend.length, 2);
+    assert.deepEqual(b?.frontend, []);
+    for (const endpoint of a.frontend) {
+      assert.doesNotMatch(endpoint, /:0$/);
+      assert.deepEqual(await askOnce(endpoint, "x"), ["a x"]);
+      assert.equal(await askFor(endpoint, "a"), "a x");
+      assert.equal(await codeOf(endpoint, "b"), 404);
+    }
+  });
+}
 
 Deno.test("a service says which CURVE users may ask it: others are answered 403", async () => {
   using keys = new KeyRing("ann", "bob");
   await using server = serveQuietly({
     ...{ curveSecretKey: keys.secretKeyFile, curveClients: keys.list, workers: 1 },
-    services: { a: { handler: named("a"), users: "ann" }, b: named("b") },
+    services: {
+      a: { handler: named("a"), users: "ann", frontend: "tcp://127.0.0.1:0" },
+      b: named("b"),
+    },
   });
   await server.ready;
+  {
+    await using ann = keys.peer(server.services.a?.frontend[0] ?? "", "ann");
+    assert.deepEqual(await ann.ask("plain"), ["a plain"]);
+  }
   /** The code and the body of a reply to our own client. */
   const said = async (user: string, service: string) => {
     await using peer = keys.peer(endpointOf(server), user);

@@ -181,25 +181,6 @@ Deno.test("resolveOptions wants a list of clients where users are named, above o
   assert.throws(() => mail({ users: "ann bob" }, keys), /"services.mail.users" must be a name/);
 });
 
-Deno.test("resolveOptions refuses endpoints of a service's own where libzmq has the clients' sockets", () => {
-  const frontend = "tcp://127.0.0.1:1";
-  const keys = { curveSecretKey: "/k", curveClients: "/c" };
-  assert.deepEqual(mail({ frontend }).frontend, [frontend]);
-  for (
-    const [around, reason] of [
-      [keys, '"curveSecretKey" is set'],
-      [{ transport: "libzmq" }, '"transport" is "libzmq"'],
-    ] as const
-  ) {
-    assert.deepEqual(mail({}, around).frontend, []);
-    assert.throws(() => mail({ frontend }, around), {
-      name: "TypeError",
-      message: `Cannot start: "services.mail.frontend" needs the server's own sockets, ` +
-        `which are not used as ${reason}`,
-    });
-  }
-});
-
 Deno.test("hostedServices has the service without a name where there is a handler, or no other service", () => {
   const names = (options: unknown) => hostedServices(resolve(options)).map(([name]) => name);
   assert.deepEqual(names({}), [""]);
