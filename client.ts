@@ -19,6 +19,7 @@
 
 import { setImmediate } from "node:timers";
 import type { Answer } from "./client/answer.ts";
+import { type Ask, endParts, streamAsk, takePart } from "./client/ask.ts";
 import { Bodies, type RequestBody } from "./client/bodies.ts";
 import {
   checkOptions,
@@ -32,9 +33,8 @@ import { readKeys } from "./client/keys.ts";
 import { LazyPirate } from "./client/lazy_pirate.ts";
 import { NamedService } from "./client/named_service.ts";
 import { NativeTransport } from "./client/native_transport.ts";
-import type { ClientOptions, Progress, RequestOptions, StreamOptions } from "./client/options.ts";
+import type { ClientOptions, RequestOptions, StreamOptions } from "./client/options.ts";
 import { PartQueue } from "./client/part_queue.ts";
-import { progressOf } from "./client/progress.ts";
 import { AbandonedError, parseDetails, Reply, ReplyError } from "./client/reply.ts";
 import type { Link, Pending, Repetition, Step, Terms } from "./client/steps.ts";
 import { type Connection, describeState, NOT_SAID, reasonOf } from "./client/transport.ts";
@@ -73,17 +73,6 @@ export type {
 } from "./client/typed.ts";
 
 const encoder = new TextEncoder();
-
-/** What a `Client` keeps of a request until it ends. */
-interface Ask {
-  readonly frames: readonly Uint8Array<ArrayBuffer>[];
-  /** Takes a whole answer. */
-  resolve(reply: Reply): void;
-  reject(reason: unknown): void;
-  /** Where parts go; undefined: none are wanted. */
-  readonly parts: PartQueue | undefined;
-  readonly onProgress: ((progress: Progress) => void) | undefined;
-}
 
 /** Messages that are read before signals and timers have their turn. */
 const BATCH_MESSAGES = 1000;
@@ -216,14 +205,7 @@ export class Client {
     this.#refuseClosed();
     signal?.throwIfAborted();
     const parts = new PartQueue();
-    const ask = {
-      frames,
-      resolve: (reply: Reply) => parts.takeWhole(reply),
-      reject: (reason: unknown) => parts.fail(reason),
-      parts,
-      onProgress,
-    };
-    const pending = this.#ask(ask, terms);
+    const pending = this.#ask(streamAsk(frames, parts, onProgress), terms);
     const abort = () => {
       parts.abort(signal?.reason);
       this.#drop(pending);
@@ -421,13 +403,11 @@ export class Client {
   #takePart(link: Link<Ask>, answer: Answer, kind: "part" | "progress", now: number): void {
     const pending = this.#pirate.hear(link, answer.id, kind, now);
     if (pending === undefined) return;
-    const { parts, onProgress, reject } = pending.item;
     try {
-      if (kind === "part") parts?.take(answer.number, answer.frames);
-      else if (onProgress !== undefined) report(onProgress, answer.frames);
+      takePart(pending.item, answer);
     } catch (error) {
       this.#pirate.drop(pending, now);
-      reject(error);
+      pending.item.reject(error);
     }
   }
 
@@ -515,21 +495,6 @@ export class Client {
     await this.#running;
     await this.#connections.end();
   }
-}
-
-/** All parts have come. */
-function endParts(ask: Ask | undefined, count: number): void {
-  try {
-    if (ask?.parts === undefined) throw new Error("Cannot read the answer: it has come in parts");
-    ask.parts.end(count);
-  } catch (error) {
-    ask?.reject(error);
-  }
-}
-
-function report(onProgress: (progress: Progress) => void, frames: readonly Uint8Array[]): void {
-  const progress = progressOf(frames);
-  if (progress !== undefined) onProgress(progress);
 }
 
 /** Lets all other code have its turn: signals, timers, and what waits for promises. */
