@@ -1,4 +1,4 @@
-/** Services that the client asks by name, of servers by hand: new ones, and older ones that know none. */
+/** Services that the client asks by name: of servers by hand, newer and older ones, and of ours. */
 
 import assert from "node:assert/strict";
 import { AbandonedError, Client } from "../../client.ts";
@@ -18,6 +18,8 @@ import {
   knowing,
   type Received,
 } from "../rig/fake_server.ts";
+import { endpointOf, moduleOf, serveQuietly } from "../rig/in_process.ts";
+import { KeyRing } from "../rig/key_ring.ts";
 import { type ClientMaker, overBoth } from "../rig/over_both.ts";
 import { bytes, text } from "../rig/text.ts";
 import { LIMIT, until } from "../rig/wait.ts";
@@ -256,4 +258,65 @@ Deno.test("Client refuses names that no service has, and services where it is pl
   const message = 'Cannot send a request: a plain client has no "service"';
   await assert.rejects(plain.request("x", { service: "mail" }), { name: "TypeError", message });
   assert.throws(() => plain.service("mail"), { name: "TypeError", message });
+});
+
+/** A handler that says its name ahead of what it is asked. */
+const named = (name: string) =>
+  moduleOf(`export default (body) => "${name} " + new TextDecoder().decode(body);`);
+
+overBoth("Client asks services of a server of ours, also behind a restart", async (Client) => {
+  const endpoint = deadEndpoint();
+  const options = {
+    frontend: endpoint,
+    workers: 1,
+    handler: named("nameless"),
+    services: { mail: named("mail"), "re.size": named("resize") },
+  };
+  await using client = new Client({ endpoint, timeout: 2000, retries: 30 });
+  const all = async () => {
+    const replies = await Promise.all(Array.from({ length: 300 }, async (_, number) => {
+      const service = [undefined, "mail", "re.size"][number % 3];
+      return (await client.request(`${number}`, { service })).text();
+    }));
+    replies.forEach((reply, number) => {
+      assert.equal(reply, `${["nameless", "mail", "resize"][number % 3]} ${number}`);
+    });
+  };
+  {
+    await using server = serveQuietly(options);
+    await server.ready;
+    await all();
+    await assert.rejects(client.request("x", { service: "none" }), {
+      name: "ReplyError",
+      code: 404,
+    });
+  }
+  const asked = all();
+  await using server = serveQuietly(options);
+  await server.ready;
+  await asked;
+});
+
+Deno.test("Client with keys asks services of a server of ours, as one of their users alone", async () => {
+  using keys = new KeyRing("ann", "bob");
+  await using server = serveQuietly({
+    ...{ curveSecretKey: keys.secretKeyFile, curveClients: keys.list, workers: 1 },
+    services: { mail: { handler: named("mail"), users: "ann" } },
+  });
+  await server.ready;
+  const clientOf = (name: string) =>
+    new Client({
+      endpoint: endpointOf(server),
+      identity: name,
+      timeout: LIMIT,
+      curve: {
+        serverKey: keys.server.publicKey,
+        keyFile: keys.writeSecret(`${name}.secret`, keys.pair(name).secretKey),
+      },
+    });
+  await using ann = clientOf("ann");
+  const replies = await Promise.all(["a", "b"].map((body) => ann.service("mail").request(body)));
+  assert.deepEqual(replies.map((reply) => reply.text()), ["mail a", "mail b"]);
+  await using bob = clientOf("bob");
+  await assert.rejects(bob.service("mail").request("x"), { name: "ReplyError", code: 403 });
 });
