@@ -157,6 +157,8 @@ export class Siege {
     while (!this.isOver) {
       const peer = await RawPeer.dial(this.#endpoint).catch(() => undefined);
       if (peer === undefined) await pause(ROUND_INTERVAL);
+      // Whoever comes when all are let go would stay for ever.
+      else if (this.isOver) peer[Symbol.dispose]();
       else await this.#act(kind, peer, number);
     }
   }
