@@ -22,6 +22,7 @@ import { scenarios as reloads } from "./reloads.ts";
 import { scenarios as restarts } from "./restarts.ts";
 import { scenarios as rogues } from "./rogues.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
+import { scenarios as services } from "./services.ts";
 import { scenarios as siege } from "./siege.ts";
 import { scenarios as signals } from "./signals.ts";
 import { scenarios as soak } from "./soak.ts";
@@ -45,6 +46,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...reloads,
   ...restarts,
   ...rogues,
+  ...services,
   ...siege,
   ...signals,
   ...soak,
