@@ -41,11 +41,20 @@ import { Roster } from "./broker/roster.ts";
 import type { ServiceTimes } from "./broker/service_times.ts";
 import { SharedRequests } from "./broker/shared_requests.ts";
 import { isSuspect } from "./broker/suspects.ts";
+import { Starving } from "./broker/stream.ts";
 import { TimeLimits } from "./broker/time_limits.ts";
 import { Waiting } from "./broker/waiting.ts";
 import { Code } from "./wire/request.ts";
+import type { StreamCredit } from "./wire/credit.ts";
 
 const CROWDED = "Too many requests wait for the same answer";
+
+/** More of an answer in parts may be sent. */
+export interface Grant<B> {
+  worker: Worker<B>;
+  job: Job<B>;
+  credit: StreamCredit;
+}
 
 /** Which job goes to which worker, and when a job has ended. */
 export class Broker<B> {
@@ -64,6 +73,7 @@ export class Broker<B> {
   readonly #endings: Endings<B>;
   readonly #deaths: Deaths<B>;
   readonly #overruns: Overruns<B>;
+  readonly #starving = new Starving();
   /** Whether no worker ever ran several jobs at a time: each then ends its jobs in order. */
   inOrder = true;
   /** When a job was last given to a worker, ms. */
@@ -91,8 +101,9 @@ export class Broker<B> {
     const waiting = this.#waiting;
     const shared = this.#shared = new SharedRequests(limits, waiting);
     const timeLimits = this.#timeLimits = new TimeLimits(limits);
-    const roster = this.#roster = new Roster(timeLimits);
-    const admission = this.#admission = new Admission(limits, waiting, roster);
+    const starving = this.#starving;
+    const roster = this.#roster = new Roster(timeLimits, starving);
+    const admission = this.#admission = new Admission(limits, waiting, roster, starving);
     const endings = this.#endings = new Endings(admission, waiting, shared, counters);
     this.#dispatch = new Dispatch(limits, roster, wakeTime);
     this.#deaths = new Deaths(limits, waiting, endings, counters);
@@ -249,6 +260,48 @@ export class Broker<B> {
     return job;
   }
 
+  /**
+   * A worker's part of an answer, of so many bytes: the job, whose asker gets it; undefined: nobody does. A worker
+   * that sends parts of what it has not, or that nobody takes, is not believed: a job that it has ends.
+   */
+  takePart(worker: Worker<B>, id: number, bytes: number, now: number): Job<B> | undefined {
+    const job = worker.jobs.get(id);
+    if (job === undefined) {
+      if (worker.isolation === undefined) this.counters.strayReplies++;
+      return undefined;
+    }
+    worker.progressAt = now;
+    if (job.state === "aborted") return undefined;
+    if (!job.stream?.take(bytes)) {
+      this.counters.strayReplies++;
+      this.#roster.unassign(job, worker, now);
+      this.#endings.disbelieve(job);
+      return undefined;
+    }
+    job.begun = true;
+    this.#starving.look(job);
+    return job;
+  }
+
+  /** A worker says how far a job is: the job, whose asker wants to know; undefined: nobody does. */
+  takeProgress(worker: Worker<B>, id: number): Job<B> | undefined {
+    const job = worker.jobs.get(id);
+    if (job === undefined) {
+      if (worker.isolation === undefined) this.counters.strayReplies++;
+      return undefined;
+    }
+    // Those who have joined have not said that they want to know.
+    const isWanted = job.stream !== undefined && job.state === "assigned" &&
+      job.asker === job.request;
+    return isWanted ? job : undefined;
+  }
+
+  /** A part can't be brought to its client: nobody wants the rest; returns the job, to be cancelled at its worker. */
+  loseAsker(job: Job<B>, now: number): Job<B> {
+    this.counters.abandoned++;
+    return this.#abort(job, now);
+  }
+
   /** A worker gives a job back that it has not started. */
   giveBack(worker: Worker<B>, id: number, now: number): void {
     const job = worker.jobs.get(id);
@@ -301,6 +354,26 @@ export class Broker<B> {
     this.#waiting.remove(job);
     this.#endings.cancel(job);
     return undefined;
+  }
+
+  /** A client takes more of an answer in parts: what its worker is to be told of that, if it has the job. */
+  grant(
+    client: Client<B>,
+    requestId: number,
+    envelope: Asker<B>["envelope"],
+    credit: StreamCredit,
+  ): Grant<B> | undefined {
+    const job = client.asked.get(requestId);
+    if (job?.stream === undefined || !isFrom(job.asker, client, requestId, envelope)) {
+      return undefined;
+    }
+    const more = job.stream.credit.grant(credit);
+    const { worker } = job;
+    if (worker === undefined || job.state !== "assigned") return undefined;
+    this.#starving.look(job);
+    // A job that is not sent yet takes its credit along.
+    const isTold = worker.unsent !== job && (more.bytes > 0 || more.parts > 0);
+    return isTold ? { worker, job, credit: more } : undefined;
   }
 
   /** A client is gone: its waiting jobs end; returns those that workers have, to be cancelled there. */

@@ -7,6 +7,7 @@
 import type { Client } from "./job.ts";
 import type { BrokerLimits } from "./limits.ts";
 import type { Roster } from "./roster.ts";
+import type { Starving } from "./stream.ts";
 import type { Waiting } from "./waiting.ts";
 
 /** What an `Admission` goes by. */
@@ -20,6 +21,7 @@ export class Admission<B> {
   #limits: AdmissionLimits;
   readonly #waiting: Pick<Waiting<B>, "size" | "bytes">;
   readonly #roster: Pick<Roster<B>, "bytes">;
+  readonly #starving: Pick<Starving, "areThere">;
   /** open → serving: only what waits is served → refusing: nothing is started any more */
   #phase: "open" | "serving" | "refusing" = "open";
 
@@ -28,10 +30,12 @@ export class Admission<B> {
     limits: AdmissionLimits,
     waiting: Pick<Waiting<B>, "size" | "bytes">,
     roster: Pick<Roster<B>, "bytes">,
+    starving: Pick<Starving, "areThere">,
   ) {
     this.#limits = limits;
     this.#waiting = waiting;
     this.#roster = roster;
+    this.#starving = starving;
   }
 
   /** Applies other limits from now on. */
@@ -64,14 +68,20 @@ export class Admission<B> {
       this.#waiting.bytes + this.#roster.bytes >= queueBytes;
   }
 
-  /** Whether the frontend should not be read now. */
+  /**
+   * Whether the frontend should not be read now. It is read as long as an answer in parts waits for its client: what
+   * the client takes stands behind the requests, and the queue may be full because no worker gets on.
+   */
   get isBlocked(): boolean {
-    return this.isOpen && this.#limits.overflow === "block" && this.isFull;
+    return this.isOpen && this.#limits.overflow === "block" && this.isFull &&
+      !this.#starving.areThere;
   }
 
   /** For how many more requests there is room, where the frontend is not read without; Infinity: they need none. */
   get room(): number {
     if (!this.isOpen || this.#limits.overflow !== "block") return Infinity;
+    // What they take more stands behind requests, also in connections that are not read.
+    if (this.#starving.areThere) return Infinity;
     return this.isFull ? 0 : this.#limits.queueLimit - this.#waiting.size;
   }
 
@@ -86,6 +96,8 @@ export class Admission<B> {
   refusal({ line }: Client<B>): string | undefined {
     const { overflow, maxQueuePerClient } = this.#limits;
     if (overflow === "reject" && this.isFull) return "The queue is full";
+    // It is read only because an answer in parts waits.
+    if (this.#starving.areThere && this.isOverfull) return "The queue is full";
     if (maxQueuePerClient === 0 || line.size < maxQueuePerClient) return undefined;
     return `The client has ${maxQueuePerClient} requests waiting, which is the limit`;
   }

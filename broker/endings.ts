@@ -58,9 +58,13 @@ export class Endings<B> {
     this.#waiting.putBack(job);
   }
 
-  /** Whether a job that a worker had waits again; it ends if nobody waits for it, or nothing is started any more. */
+  /**
+   * Whether a job that a worker had waits again; it ends if nobody waits for it, its client has got parts of the
+   * answer, or nothing is started any more.
+   */
   comesBack(job: Job<B>): boolean {
     if (job.state === "aborted") this.cancel(job);
+    else if (job.stream?.isTied) this.breakOff(job);
     else if (!this.#admission.isServing) this.turnAway(job);
     else return true;
     return false;
@@ -105,6 +109,17 @@ export class Endings<B> {
   giveUp(job: Job<B>): void {
     this.#counters.lost++;
     this.answer(job, Code.workerDied, `The worker died ${triesOf(job)} times on this job`);
+  }
+
+  /** Answers 502: no other worker can go on with the answer. */
+  breakOff(job: Job<B>): void {
+    this.#counters.lost++;
+    this.answer(job, Code.workerDied, "The worker died in the middle of the answer");
+  }
+
+  /** Answers 500: a worker has sent what it must not send. */
+  disbelieve(job: Job<B>): void {
+    this.answer(job, Code.handlerFailed, "The worker has sent a part that nobody has asked for");
   }
 
   /** Answers 502: the job lost its worker because of another, and must not be started twice. */

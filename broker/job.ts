@@ -5,11 +5,13 @@
  * @module
  */
 
+import type { StreamCredit } from "../wire/credit.ts";
 import { Line, type Queued } from "./fair_queue.ts";
 import type { End } from "./inquest.ts";
 import { JobTable } from "./job_table.ts";
 import { type Linked, noLinks } from "./list.ts";
 import { NumberTable } from "./number_table.ts";
+import { Stream } from "./stream.ts";
 import { type Past, type Suspect, triesOf } from "./suspects.ts";
 
 /** Who asks: a connection of a source. */
@@ -65,6 +67,10 @@ export interface JobRequest<B> extends Asker<B> {
   requestTimeout: number;
   /** Requests of the same key wait for the same answer; "": none do. */
   key: string;
+  /** What the client takes of an answer in parts; without parts: progress alone; undefined: neither. */
+  stream?: StreamCredit | undefined;
+  /** Whether another worker may go on with an answer in parts. @default {false} */
+  resumable?: boolean;
 }
 
 /** A request inside the broker: what was asked, and where it is. */
@@ -75,6 +81,8 @@ export interface Job<B> extends Queued<Job<B>>, Suspect<Job<B>> {
   readonly request: JobRequest<B>;
   /** The first of those who wait for the answer. The job waits in the line of this one's client. */
   asker: Readonly<Asker<B>>;
+  /** What the asker gets before the answer has ended; undefined: nothing. */
+  stream: Stream | undefined;
   /** The others who wait for the answer. */
   others: readonly Asker<B>[];
   line: Client<B>["line"];
@@ -220,11 +228,24 @@ export function newWorker<B>(id: number, now: number, service = NAMELESS): Worke
 /** A job that has just come. What it is made of is copied. */
 export function newJob<B>(id: number, from: JobRequest<B>): Job<B> {
   const { client, envelope, requestId, body, bytes, deadline, requestTimeout, key } = from;
-  const request = { client, envelope, requestId, body, bytes, deadline, requestTimeout, key };
+  const { stream, resumable = false } = from;
+  const request: JobRequest<B> = {
+    client,
+    envelope,
+    requestId,
+    body,
+    bytes,
+    deadline,
+    requestTimeout,
+    key,
+    stream,
+    resumable,
+  };
   return {
     id,
     request,
     asker: request,
+    stream: streamOf(from),
     others: NO_OTHERS,
     line: client.line,
     links: noLinks<Job<B>>(),
@@ -255,8 +276,11 @@ export function renewJob<B>(job: Job<B>, id: number, from: JobRequest<B>): Job<B
   request.deadline = from.deadline;
   request.requestTimeout = from.requestTimeout;
   request.key = from.key;
+  request.stream = from.stream;
+  request.resumable = from.resumable ?? false;
   job.id = id;
   job.asker = request;
+  job.stream = streamOf(from);
   job.others = NO_OTHERS;
   job.line = from.client.line;
   job.bytes = from.bytes;
@@ -273,6 +297,13 @@ export function renewJob<B>(job: Job<B>, id: number, from: JobRequest<B>): Job<B
   job.startedAt = job.abortedAt = 0;
   job.state = "queued";
   return job;
+}
+
+/** Only our own client takes parts: a plain one has no number that they could come back with. */
+function streamOf<B>({ stream, resumable = false, requestId }: JobRequest<B>): Stream | undefined {
+  return stream === undefined || requestId === undefined
+    ? undefined
+    : new Stream(stream, resumable);
 }
 
 /** Shared by all jobs that only one asker waits for, and so never changed. */

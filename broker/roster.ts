@@ -7,6 +7,7 @@
 
 import type { Client, Job, Worker } from "./job.ts";
 import { List } from "./list.ts";
+import { Starving } from "./stream.ts";
 import type { TimeLimits } from "./time_limits.ts";
 
 /** Workers, and the jobs that they have. */
@@ -21,10 +22,15 @@ export class Roster<B> {
   #jobs = 0;
   #bytes = 0;
   readonly #timeLimits: Pick<TimeLimits<B>, "assigned" | "unassigned">;
+  readonly #starving: Starving;
 
-  /** Starts without a worker; `timeLimits` learn which jobs workers have. */
-  constructor(timeLimits: Pick<TimeLimits<B>, "assigned" | "unassigned">) {
+  /** Starts without a worker; `timeLimits` and `starving` learn which jobs workers have. */
+  constructor(
+    timeLimits: Pick<TimeLimits<B>, "assigned" | "unassigned">,
+    starving: Starving = new Starving(),
+  ) {
     this.#timeLimits = timeLimits;
+    this.#starving = starving;
   }
 
   /** Every worker that is not gone. */
@@ -99,6 +105,7 @@ export class Roster<B> {
     job.worker = worker;
     job.state = "assigned";
     this.#timeLimits.assigned(job, now);
+    if (job.stream !== undefined) this.#starving.look(job);
   }
 
   /** Takes a job from the worker that has it. */
@@ -155,6 +162,7 @@ export class Roster<B> {
   #leave(job: Job<B>): void {
     job.worker = undefined;
     this.#timeLimits.unassigned(job);
+    if (job.stream !== undefined) this.#starving.forget(job);
     this.#jobs--;
     this.#bytes -= job.bytes;
   }

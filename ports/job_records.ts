@@ -37,6 +37,10 @@ export function writeJob(
   if (requestTimeout !== Infinity && requestTimeout > 0) {
     writer.number(Tag.TIME_LIMIT, Math.min(Math.ceil(requestTimeout), 0xffffffff));
   }
+  if (job.stream !== undefined) {
+    writer.stream(job.stream.credit.left);
+    if (job.stream.sent > 0) writer.number(Tag.PARTS_SENT, job.stream.sent);
+  }
   const { rings } = connection;
   if (rings !== undefined && rings.reader.untold > 0) {
     writer.number(Tag.CREDIT, rings.reader.tell());

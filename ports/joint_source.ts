@@ -97,6 +97,10 @@ export class JointSource implements Source {
     this.#of(to.client.peer).replyError(to, code, flags, message, now);
   }
 
+  part(to: Address, flags: number, number: number, content: Content, now: number): boolean {
+    return this.#of(to.client.peer).part(to, flags, number, content, now);
+  }
+
   flush(now: number): void {
     this.#plain.flush(now);
     this.#mdp.flush(now);

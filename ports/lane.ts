@@ -7,6 +7,7 @@
 
 import type { Job, Worker } from "../broker/job.ts";
 import type { LogFields, LogLevel, ReplyHeader } from "../wire/job.ts";
+import type { StreamCredit } from "../wire/credit.ts";
 import type { Pollable } from "../system/poller.ts";
 import type { Body } from "./body.ts";
 import type { Content } from "./content.ts";
@@ -28,6 +29,10 @@ export interface LaneEvents {
   admit(token: string, pid?: number): Worker<Body> | undefined;
   /** A worker's answer. The header record and the content are valid during the call only. */
   reply(worker: Worker<Body>, reply: ReplyHeader, content: Content): void;
+  /** A part of a worker's answer to a job. The content is valid during the call only. */
+  part(worker: Worker<Body>, job: number, content: Content): void;
+  /** How far a worker is with a job. The content is valid during the call only. */
+  progress(worker: Worker<Body>, job: number, content: Content): void;
   /** A worker shows that it lives, as it was asked to. */
   alive(worker: Worker<Body>): void;
   /** A worker gives a job back that it has not started. */
@@ -72,6 +77,8 @@ export interface Lane {
   ask(worker: Worker<Body>): "asked" | "gone";
   /** Tells a worker that nobody waits for a job any more. */
   cancel(worker: Worker<Body>, job: number, code: number): void;
+  /** Tells a worker that more of its answer to a job may be sent; `flush` sends it. */
+  grant(worker: Worker<Body>, job: number, credit: StreamCredit): void;
   /** Tells a worker to finish what it has, and leave. */
   stop(worker: Worker<Body>): void;
   /** A worker is gone: nothing that comes over its connection counts any more. */

@@ -138,6 +138,9 @@ export class BrokerLoop {
       cancel: (peer, requestId, envelope) => {
         this.#reception.cancel(peer, requestId, envelope, this.#now);
       },
+      credit: (peer, requestId, envelope, credit) => {
+        this.#reception.credit(peer, requestId, envelope, credit);
+      },
       asksForVersion: (from) => this.#source.reply(from, Code.ok, 0, VERSION, this.#now),
       gone: (peer) => {
         this.#reception.gone(peer, this.#now);
@@ -161,6 +164,12 @@ export class BrokerLoop {
       admit: (token, pid) => this.#workers.admit(token, this.#now, pid),
       reply: (worker, reply, content) => {
         this.#unitOf(worker).replies.take(worker, reply, content, this.#now);
+      },
+      part: (worker, job, content) => {
+        this.#unitOf(worker).parts.take(worker, job, content, this.#now);
+      },
+      progress: (worker, job, content) => {
+        this.#unitOf(worker).parts.progress(worker, job, content, this.#now);
       },
       alive: (worker) => this.#unitOf(worker).dispatcher.sendProven(worker, this.#now),
       returned: (worker, job) => this.#unitOf(worker).broker.giveBack(worker, job, this.#now),

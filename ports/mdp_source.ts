@@ -298,6 +298,11 @@ export class MdpSource implements Source {
     }
   }
 
+  /** Never: its requests say nothing of parts, so that they get all of them as one reply. */
+  part(): boolean {
+    return false;
+  }
+
   /** An error is an empty frame, and one with the code and the message, as for plain clients: the protocol has none. */
   replyError(to: Address, code: number, _flags: number, message: string, now: number): void {
     const text = buildErrorText(code, message);

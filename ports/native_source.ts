@@ -18,6 +18,8 @@ import {
   Code,
   MAX_ENVELOPE_BYTES,
   MAX_ENVELOPE_FRAMES,
+  PART_STATUS_BYTES,
+  writePartStatus,
 } from "../wire/request.ts";
 import { NO_HEADER, parseRequestHeader, type RequestTerms } from "../wire/request_header.ts";
 import {
@@ -75,6 +77,9 @@ export class NativeSource implements Source {
   readonly #spares: Incoming<Peer<Body>>[] = [];
   readonly #endpoints: string[] = [];
   readonly #error = new MemoryContent();
+  /** The status of the part that is sent. */
+  readonly #partStatus = new Uint8Array(PART_STATUS_BYTES);
+  readonly #partView = new DataView(this.#partStatus.buffer);
   /** The request that is told of: one record for all. */
   #request: ClientRequest | undefined;
   /** When it reads, ms. */
@@ -197,7 +202,7 @@ export class NativeSource implements Source {
   #announce(
     peer: Peer<Body>,
     envelope: ClientRequest["envelope"],
-    { id, timeout, requestTimeout, key, service, fault }: RequestTerms,
+    { id, timeout, requestTimeout, key, service, stream, resumable, fault }: RequestTerms,
     body: Body,
     bytes: number,
     excess: string | undefined,
@@ -210,6 +215,8 @@ export class NativeSource implements Source {
       deadline,
       requestTimeout,
       key,
+      stream,
+      resumable,
       body,
       bytes,
       excess,
@@ -222,6 +229,8 @@ export class NativeSource implements Source {
     request.deadline = deadline;
     request.requestTimeout = requestTimeout;
     request.key = key;
+    request.stream = stream;
+    request.resumable = resumable;
     request.body = body;
     request.bytes = bytes;
     request.excess = excess;
@@ -327,17 +336,30 @@ export class NativeSource implements Source {
     const isSent = connection !== undefined &&
       (to.requestId === undefined && code !== Code.ok
         ? this.#sendPlainError(connection, to, code, textOf(content, 0, content.size), now)
-        : this.#send(connection, to, code, flags, content, now));
+        : this.#send(connection, to, statusOf(code, flags), content, now));
     if (!isSent) this.#undelivered++;
+  }
+
+  part(to: Address, flags: number, number: number, content: Content, now: number): boolean {
+    const connection = this.#connectionOf(to.client.peer);
+    writePartStatus(this.#partView, flags, number);
+    const isSent = connection !== undefined &&
+      this.#send(connection, to, this.#partStatus, content, now);
+    if (!isSent) this.#undelivered++;
+    return isSent;
   }
 
   replyError(to: Address, code: number, flags: number, message: string, now: number): void {
     const connection = this.#connectionOf(to.client.peer);
     const isPlain = to.requestId === undefined;
     const isSent = connection !== undefined &&
-      (isPlain
-        ? this.#sendPlainError(connection, to, code, message, now)
-        : this.#send(connection, to, code, flags, this.#contentOf(encoder.encode(message)), now));
+      (isPlain ? this.#sendPlainError(connection, to, code, message, now) : this.#send(
+        connection,
+        to,
+        statusOf(code, flags),
+        this.#contentOf(encoder.encode(message)),
+        now,
+      ));
     if (!isSent) this.#undelivered++;
   }
 
@@ -354,15 +376,14 @@ export class NativeSource implements Source {
     now: number,
   ): boolean {
     const text = buildErrorText(code, message);
-    return this.#send(connection, to, code, 0, this.#contentOf(text, [0, text.length]), now);
+    return this.#send(connection, to, OK_STATUS, this.#contentOf(text, [0, text.length]), now);
   }
 
-  /** Sends an answer; false: the client has no room left for it. */
+  /** Sends an answer, with a status unless it is a plain one; false: the client has no room left for it. */
   #send(
     connection: Connection<Peer<Body>>,
     to: Address,
-    code: number,
-    flags: number,
+    status: Bytes,
     content: Content,
     now: number,
   ): boolean {
@@ -373,21 +394,21 @@ export class NativeSource implements Source {
       writeBare(outlets.bytes, outlets.at, content);
       return true;
     }
-    const first = headSize(to);
+    const first = headSize(to, status);
     if (size > DIRECT_BYTES && sizes === undefined) {
       if (outlets.openInChunk(connection, first + headBytes(size), now)) {
-        writeHead(outlets.bytes, this.#writeFirst(to, code, flags), size, 0);
+        writeHead(outlets.bytes, this.#writeFirst(to, status), size, 0);
         outlets.sendContent(connection, content, now);
         return true;
       }
     }
     if (!outlets.open(connection, first + framesSize(content), now)) return false;
-    writeFrames(outlets.bytes, this.#writeFirst(to, code, flags), content);
+    writeFrames(outlets.bytes, this.#writeFirst(to, status), content);
     return true;
   }
 
   /** Writes what comes before the content where the router has made room; returns where that begins. */
-  #writeFirst({ envelope, requestId }: Address, code: number, flags: number): number {
+  #writeFirst({ envelope, requestId }: Address, status: Bytes): number {
     const { bytes, at: start } = this.#router.outlets;
     let at = start;
     for (const frame of envelope) {
@@ -397,7 +418,6 @@ export class NativeSource implements Source {
     }
     at = writeHead(bytes, at, 0, FrameFlag.MORE);
     if (requestId === undefined) return at;
-    const status = code === Code.ok ? OK_STATUS : buildStatus(code, flags);
     at = writeHead(bytes, at, status.length, FrameFlag.MORE);
     copyBytes(bytes, at, status, 0, status.length);
     return at + status.length;
@@ -448,10 +468,14 @@ function writeBare(bytes: Bytes, at: number, content: Content): void {
   copyContent(bytes, at + BARE_HEAD_BYTES, content, 0, size);
 }
 
+function statusOf(code: number, flags: number): Bytes {
+  return code === Code.ok ? OK_STATUS : buildStatus(code, flags);
+}
+
 /** Bytes over the wire of all that comes before the content. */
-function headSize({ envelope, requestId }: Address): number {
+function headSize({ envelope, requestId }: Address, status: Bytes): number {
   let size = SHORT_HEAD_BYTES;
-  if (requestId !== undefined) size += SHORT_HEAD_BYTES + OK_STATUS.length;
+  if (requestId !== undefined) size += SHORT_HEAD_BYTES + status.length;
   for (const frame of envelope) size += headBytes(frame.length) + frame.length;
   return size;
 }

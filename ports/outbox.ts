@@ -30,6 +30,8 @@ export interface Reply {
   code: number;
   /** `StatusFlag`s. */
   flags: number;
+  /** The number in the status of a part; undefined: it is a whole answer. */
+  part: number | undefined;
   frames: Message[];
   /** What it weighs in libzmq's hands. */
   bytes: number;

@@ -8,6 +8,7 @@
 import { type Client, clientIn, clientsOf, type Peer } from "../broker/job.ts";
 import { newCounters } from "../broker/counters.ts";
 import { readClient } from "../wire/job.ts";
+import type { StreamCredit } from "../wire/credit.ts";
 import { Code } from "../wire/request.ts";
 import { type Body, type BodyPool, weigh } from "./body.ts";
 import type { EventQueue } from "./event_queue.ts";
@@ -73,6 +74,8 @@ export class Reception {
   #take(unit: Unit, peer: Peer<Body>, request: ClientRequest, now: number): void {
     const { broker, replies } = unit;
     const { body, bytes, excess, fault } = request;
+    // Parts are sent as they come, to one client alone.
+    if (request.stream !== undefined && request.stream.parts > 0) request.key = "";
     // A key belongs to its user: nobody gets another user's answer.
     if (request.key !== "") request.key = `${peer.user}\0${request.key}`;
     request.requestTimeout = broker.timeLimit(request.requestTimeout);
@@ -150,6 +153,18 @@ export class Reception {
       const unit = this.#services.at(client.service);
       const job = unit?.broker.cancel(client, requestId, envelope, now);
       if (job !== undefined) unit?.dispatcher.cancel(job);
+    }
+  }
+
+  /** A client takes more of an answer that comes in parts. */
+  credit(
+    peer: Peer<Body>,
+    requestId: number,
+    envelope: ClientRequest["envelope"],
+    credit: StreamCredit,
+  ): void {
+    for (const client of clientsOf(peer)) {
+      this.#services.at(client.service)?.parts.grant(client, requestId, envelope, credit);
     }
   }
 

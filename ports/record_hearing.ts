@@ -98,7 +98,7 @@ export class RecordHearing {
     if (!speaksOfRings) return true;
     if (rings === undefined || !usesRings) return false;
     if (credit !== undefined && !rings.writer.credit(credit)) return false;
-    return !inRing || type === FromWorker.REPLY;
+    return !inRing || type === FromWorker.REPLY || type === FromWorker.PART;
   }
 
   #takeWorker(
@@ -109,7 +109,10 @@ export class RecordHearing {
   ): void {
     const { type, job, memory, frames } = this.#reader;
     const events = this.#events;
-    if (type === FromWorker.REPLY) return this.#takeReply(connection, worker, bytes, view);
+    if (type === FromWorker.REPLY || type === FromWorker.PART) {
+      return this.#takeReply(connection, worker, bytes, view);
+    }
+    if (type === FromWorker.PROGRESS) return this.#takeProgress(worker, bytes, view);
     if (type === FromWorker.LOG && frames === 2) return this.#takeLog(worker, bytes, view);
     if (frames > 0) this.intruders++;
     else if (type === FromWorker.RETURN) events.returned(worker, job);
@@ -120,7 +123,7 @@ export class RecordHearing {
     else if (type !== Only.CREDIT) this.intruders++;
   }
 
-  /** Passes on a reply, unless it is too large: a worker bounds its replies itself, but may be compromised. */
+  /** Passes on a reply or a part, unless it is too large: a worker bounds its replies itself, but may be compromised. */
   #takeReply(connection: LocalWorker, worker: Worker<Body>, bytes: Bytes, view: DataView): void {
     const reader = this.#reader;
     const { frames, inRing, start, bytes: size } = reader;
@@ -141,9 +144,24 @@ export class RecordHearing {
       const content = rings !== undefined
         ? this.#ringContent.set(rings.incoming, start, size, sizes)
         : this.#content.set(bytes, start, size, sizes);
-      this.#events.reply(worker, this.#readReply(), content);
+      if (reader.type === FromWorker.REPLY) this.#events.reply(worker, this.#readReply(), content);
+      else this.#events.part(worker, reader.job, content);
     }
     if (rings !== undefined) this.#ground.owe(connection, rings);
+  }
+
+  #takeProgress(worker: Worker<Body>, bytes: Bytes, view: DataView): void {
+    const { frames, start, bytes: size, job } = this.#reader;
+    // More of them is nothing that could be right.
+    if (frames !== 2) {
+      this.intruders++;
+      return;
+    }
+    this.#events.progress(
+      worker,
+      job,
+      this.#content.set(bytes, start, size, this.#reader.sizes(view)),
+    );
   }
 
   #readReply(): ReplyHeader {
@@ -166,14 +184,15 @@ export class RecordHearing {
   }
 
   /**
-   * A record is too large, or has no head. If it is a reply, its job is answered with an error, and the record
+   * A record is too large, or has no head. If it is a reply or a part, its job is answered with an error, and the record
    * passed over; else nothing is believed any more. False: the connection has ended.
    */
   refuse(connection: LocalWorker, view: DataView, start: number, size: number): boolean {
     const { worker } = connection;
     const reader = this.#reader;
     reader.readStart(view, start);
-    if (worker !== undefined && size >= HEAD_BYTES && reader.type === FromWorker.REPLY) {
+    const isAnswer = reader.type === FromWorker.REPLY || reader.type === FromWorker.PART;
+    if (worker !== undefined && size >= HEAD_BYTES && isAnswer) {
       this.#answerFor(worker, `${this.#maxMessageSize} bytes: it has about ${size}`);
       return connection.isOpen;
     }

@@ -18,6 +18,7 @@ import { makeSharedMemory } from "../system/shared_memory.ts";
 import { listenAt, type Listener } from "../system/stream_socket.ts";
 import { FromBroker } from "../wire/job.ts";
 import { HEAD_BYTES, Only, recordSize, Tag } from "../wire/records.ts";
+import type { StreamCredit } from "../wire/credit.ts";
 import type { Body, BodyPool } from "./body.ts";
 import { buildWelcome, writeJob } from "./job_records.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
@@ -353,6 +354,18 @@ export class RecordLane implements Lane, Pollable {
   /** Tells a worker that nobody waits for a job any more. */
   cancel(worker: Worker<Body>, job: number, code: number): void {
     this.#tell(worker, FromBroker.CANCEL, code, job);
+  }
+
+  /** Writes how much more of an answer may be sent; `flush` sends it. */
+  grant(worker: Worker<Body>, job: number, credit: StreamCredit): void {
+    const connection = this.#workers.get(worker.id);
+    if (connection === undefined) return;
+    const { writer } = connection;
+    writer.open(FromBroker.GRANT, 0, 0, job, 0);
+    writer.stream(credit);
+    writer.frames(0);
+    writer.close();
+    this.#soil(connection);
   }
 
   /** Tells a worker to finish what it has, and leave. */

@@ -23,6 +23,7 @@ import { type Content, framesOf, keep, MemoryContent } from "./content.ts";
 import { clientOf, detailsSize, ErrorReplies, messageIn, stackIn, veil } from "./error_replies.ts";
 import type { EventQueue } from "./event_queue.ts";
 import type { LoopLimits } from "./messages.ts";
+import type { PartReplies } from "./part_replies.ts";
 import type { Source } from "./source.ts";
 
 /** What answers are made of, and where they go. */
@@ -35,6 +36,7 @@ export interface ReplyPath {
   events: EventQueue;
   /** Undefined where there is no access log. */
   book: AccessBook | undefined;
+  parts: PartReplies;
 }
 
 const INVALID = "The worker's reply has no valid code";
@@ -47,6 +49,7 @@ export class Replies {
   readonly #bodies: BodyPool;
   readonly #events: EventQueue;
   readonly #book: AccessBook | undefined;
+  readonly #parts: PartReplies;
   readonly #errors: ErrorReplies;
   readonly #cache: ReplyCache<Body>;
   /** What a kept answer has, while it is sent. */
@@ -55,13 +58,14 @@ export class Replies {
   replaced = 0;
 
   /** Keeps no answers before `configure`. */
-  constructor({ name, broker, source, bodies, events, book }: ReplyPath) {
+  constructor({ name, broker, source, bodies, events, book, parts }: ReplyPath) {
     this.#service = name;
     this.#broker = broker;
     this.#source = source;
     this.#bodies = bodies;
     this.#events = events;
     this.#book = book;
+    this.#parts = parts;
     this.#errors = new ErrorReplies(() => source.endpoints);
     this.#cache = new ReplyCache((body) => bodies.release(body));
   }
@@ -85,11 +89,19 @@ export class Replies {
     if (!isValid) this.replaced++;
     const job = this.#broker.takeReply(worker, reply.job, code, micros, now);
     if (job === undefined) return;
-    if (code === Code.ok) this.#sendResult(job, content, micros, now);
+    const endsParts = code === Code.ok && (flags & ReplyFlag.ENDS_PARTS) !== 0;
+    if (endsParts && job.stream?.takesParts) this.#endParts(job, job.stream.bytes, micros, now);
+    else if (code === Code.ok) this.#sendResult(job, content, micros, now);
     else if (isValid) this.#sendError(job, worker, { code, flags, micros }, content, now);
     else this.#sendError(job, worker, { code, flags: 0, micros }, contentOf(INVALID), now);
     this.#bodies.release(job.request.body);
     this.#broker.recycle(job);
+  }
+
+  #endParts(job: Job<Body>, out: number, micros: number, now: number): void {
+    this.#account(job, askersOf(job), { code: Code.ok, out, micros }, now);
+    job.line.charge(job.bytes);
+    this.#parts.end(job, now);
   }
 
   #sendResult(job: Job<Body>, content: Content, micros: number, now: number): void {

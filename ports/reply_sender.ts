@@ -7,7 +7,13 @@
 
 import type { Peer } from "../broker/job.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
-import { buildErrorText, buildStatus, Code } from "../wire/request.ts";
+import {
+  buildErrorText,
+  buildStatus,
+  Code,
+  PART_STATUS_BYTES,
+  writePartStatus,
+} from "../wire/request.ts";
 import { Marks } from "../zmq/mark.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Sent, Socket } from "../zmq/socket.ts";
@@ -29,6 +35,9 @@ export class ReplySender {
   readonly #outboxes: Outboxes;
   /** What becomes a mark. */
   readonly #mark: Message;
+  /** The status of the part that is sent. */
+  readonly #partStatus = new Uint8Array(PART_STATUS_BYTES);
+  readonly #partView = new DataView(this.#partStatus.buffer);
   readonly #stalled: (client: Peer<Body>) => void;
   /** Replies that were not delivered: the client had left, or took none for too long. */
   undelivered = 0;
@@ -82,36 +91,43 @@ export class ReplySender {
 
   /** Sends a reply with `StatusFlag`s, or keeps it until the client takes it, if that has room left. */
   reply(to: Address, code: number, flags: number, content: Content, now: number): void {
-    const weight = weigh(content.size, framesOf(content));
-    this.#reply(to, code, flags, this.#messagesOf(content), weight, now);
+    const bytes = weigh(content.size, framesOf(content));
+    this.#reply(
+      { to, code, flags, part: undefined, frames: this.#messagesOf(content), bytes },
+      now,
+    );
   }
 
-  /** The frames are given away; what they weigh: see `weigh`. */
-  #reply(
-    to: Address,
-    code: number,
-    flags: number,
-    frames: Frames,
-    weight: number,
-    now: number,
-  ): void {
-    const outbox = this.#outboxes.of(to.client.peer);
+  /** The same of a part, of progress, and of the end of parts; false: it is lost. */
+  part(to: Address, flags: number, part: number, content: Content, now: number): boolean {
+    const bytes = weigh(content.size, framesOf(content));
+    const frames = this.#messagesOf(content);
+    return this.#reply({ to, code: Code.ok, flags, part, frames, bytes }, now);
+  }
+
+  /** The frames are given away; what they weigh: see `weigh`. False: it is lost. */
+  #reply(reply: Reply, now: number): boolean {
+    const { to, frames } = reply;
+    const { peer } = to.client;
+    const outbox = this.#outboxes.of(peer);
     const free = outbox.waiting.length === 0 && this.#outboxes.isOpen(outbox, now);
     const sent = free
-      ? this.#send(to, code, frames, flags, outbox, weight, now)
-      : this.#clients.reaches(to.client.peer, now)
+      ? this.#send(reply, outbox, now)
+      : this.#clients.reaches(peer, now)
       ? "full"
       : "gone";
-    if (sent === "full") this.#postpone(outbox, { to, code, flags, frames, bytes: weight }, now);
-    else this.#finish(frames, sent);
-    const isIdle = outbox.waiting.length === 0 && this.#clients.forgetIdle(to.client.peer);
-    if (sent === "gone" || isIdle) this.#drop(this.#outboxes.forget(to.client.peer));
+    const isLost = sent === "full" ? !this.#postpone(outbox, reply, now) : sent === "gone";
+    if (sent !== "full") this.#finish(frames, sent);
+    const isIdle = outbox.waiting.length === 0 && this.#clients.forgetIdle(peer);
+    if (sent === "gone" || isIdle) this.#drop(this.#outboxes.forget(peer));
+    return !isLost;
   }
 
   /** Sends an error reply that the broker made, with `StatusFlag`s. */
   replyError(to: Address, code: number, flags: number, message: string, now: number): void {
     const text = new TextEncoder().encode(message);
-    this.#reply(to, code, flags, [this.#messages.from(text)], weigh(text.length, 1), now);
+    const frames = [this.#messages.from(text)];
+    this.#reply({ to, code, flags, part: undefined, frames, bytes: weigh(text.length, 1) }, now);
   }
 
   #messagesOf(content: Content): Frames {
@@ -140,20 +156,16 @@ export class ReplySender {
   }
 
   /** Sends a reply. All its frames are made before the first is sent: a failure must not leave half a message. */
-  #send(
-    to: Address,
-    code: number,
-    frames: Frames,
-    flags: number,
-    outbox: Outbox,
-    weight: number,
-    now: number,
-  ): Sent {
+  #send({ to, code, flags, part, frames, bytes }: Reply, outbox: Outbox, now: number): Sent {
     const socket = this.#socket;
     const last = frameAt(frames, frames.length - 1);
     const isPlain = to.requestId === undefined;
     const errorText = isPlain && code !== Code.ok ? errorTextOf(code, frames) : undefined;
-    const status = code === Code.ok ? OK_STATUS : buildStatus(code, flags);
+    const status = part !== undefined
+      ? this.#statusOfPart(flags, part)
+      : code === Code.ok
+      ? OK_STATUS
+      : buildStatus(code, flags);
     // Right before the first frame, as libzmq may take news in with it. A reply that has waited was checked before.
     const isFirst = outbox.waiting.length === 0;
     if (isFirst && !this.#clients.reaches(to.client.peer, now)) return "gone";
@@ -161,13 +173,18 @@ export class ReplySender {
     if (sent !== "sent") return sent;
     for (const frame of to.envelope) socket.sendMore(frame);
     // The delimiter. Now and then it is a mark, which shows when libzmq has sent it.
-    if (this.#outboxes.handOver(outbox, weight, this.#mark, now)) socket.moveMore(this.#mark);
+    if (this.#outboxes.handOver(outbox, bytes, this.#mark, now)) socket.moveMore(this.#mark);
     else socket.sendMore(EMPTY_FRAME);
     if (!isPlain) socket.sendMore(status);
     if (errorText !== undefined) return this.#sendPlainError(errorText, frames);
     for (let index = 0; index < frames.length - 1; index++) socket.moveMore(frameAt(frames, index));
     socket.moveLast(last);
     return "sent";
+  }
+
+  #statusOfPart(flags: number, number: number): Uint8Array<ArrayBuffer> {
+    writePartStatus(this.#partView, flags, number);
+    return this.#partStatus;
   }
 
   #sendPlainError(text: Uint8Array<ArrayBuffer>, frames: Frames): Sent {
@@ -186,11 +203,14 @@ export class ReplySender {
     this.#messages.releaseAll(frames);
   }
 
-  #postpone(outbox: Outbox, reply: Reply, now: number): void {
+  /** Keeps a reply until it can be sent; false: there is no room for it. */
+  #postpone(outbox: Outbox, reply: Reply, now: number): boolean {
     // Not the request itself, which has a body too.
     const { client, envelope, requestId } = reply.to;
     const kept = { ...reply, to: { client, envelope, requestId } };
-    if (!this.#outboxes.keep(outbox, kept, now)) this.#finish(reply.frames, "full");
+    const isKept = this.#outboxes.keep(outbox, kept, now);
+    if (!isKept) this.#finish(reply.frames, "full");
+    return isKept;
   }
 
   #flushOutbox(outbox: Outbox, now: number): void {
@@ -210,11 +230,11 @@ export class ReplySender {
   /** Sends up to `most` replies that wait; returns how many libzmq has taken. */
   #flushFirst(outbox: Outbox, most: number, now: number): number {
     let done = 0;
-    for (const { to, code, flags, frames, bytes } of outbox.waiting.slice(0, most)) {
+    for (const reply of outbox.waiting.slice(0, most)) {
       if (!this.#outboxes.isOpen(outbox, now)) break;
-      const sent = this.#send(to, code, frames, flags, outbox, bytes, now);
+      const sent = this.#send(reply, outbox, now);
       if (sent === "full") break;
-      this.#finish(frames, sent);
+      this.#finish(reply.frames, sent);
       done++;
     }
     if (done === 0) return 0;

@@ -20,7 +20,7 @@ import { Surplus } from "./surplus.ts";
 import { passOnWord } from "./words.ts";
 
 /** What a `RequestReader` has read. */
-export type RequestEvents = Pick<SourceEvents, "request" | "cancel" | "asksForVersion">;
+export type RequestEvents = Pick<SourceEvents, "request" | "cancel" | "credit" | "asksForVersion">;
 
 /** A frame of so many bytes is not kept until the next one comes. */
 const LARGE_BYTES = 65_536;
@@ -169,7 +169,9 @@ export class RequestReader {
       passOnWord(this.#events, peer, header, envelope, body);
       return this.#bodies.release(body);
     }
-    const { id: requestId, timeout, requestTimeout, key, service, fault } = header ?? NO_HEADER;
+    const terms = header ?? NO_HEADER;
+    const { id: requestId, timeout, requestTimeout, key, service, fault } = terms;
+    const { stream, resumable } = terms;
     const deadline = timeout > 0 ? this.#now + timeout : Infinity;
     const excess = excessOf(bytes, frames, this.#limits);
     const request = {
@@ -179,6 +181,8 @@ export class RequestReader {
       deadline,
       requestTimeout,
       key,
+      stream,
+      resumable,
       body,
       bytes,
       excess,

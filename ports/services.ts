@@ -134,7 +134,7 @@ export class Services {
 
   /** Answers of workers that had no valid code. */
   get invalidReplies(): number {
-    return this.#all.reduce((sum, { replies }) => sum + replies.replaced, 0);
+    return this.#all.reduce((sum, { replies, parts }) => sum + replies.replaced + parts.invalid, 0);
   }
 
   /** What was counted since the start, all services together. */

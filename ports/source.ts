@@ -8,6 +8,7 @@
 import type { Asker, JobRequest, Peer } from "../broker/job.ts";
 import type { LogFields } from "../wire/job.ts";
 import type { Pollable } from "../system/poller.ts";
+import type { StreamCredit } from "../wire/credit.ts";
 import type { Body } from "./body.ts";
 import type { Content } from "./content.ts";
 import type { Wrong } from "./wrongs.ts";
@@ -38,6 +39,13 @@ export interface SourceEvents {
   request(peer: Peer<Body>, request: ClientRequest): void;
   /** A client takes a request back. */
   cancel(peer: Peer<Body>, requestId: number, envelope: ClientRequest["envelope"]): void;
+  /** A client takes more of an answer that comes in parts. */
+  credit(
+    peer: Peer<Body>,
+    requestId: number,
+    envelope: ClientRequest["envelope"],
+    credit: StreamCredit,
+  ): void;
   /** A client asks which version of the header is known. */
   asksForVersion(from: Address): void;
   /** A client has left, or another connection has taken its identity over. */
@@ -99,6 +107,11 @@ export interface Source {
   reply(to: Address, code: number, flags: number, content: Content, now: number): void;
   /** The same of an error that the broker made. */
   replyError(to: Address, code: number, flags: number, message: string, now: number): void;
+  /**
+   * Sends a part of an answer, progress, or the end of parts, with the status of wire/request.ts; false: its client
+   * has left, or has no room left for it. Only for requests that have a number.
+   */
+  part(to: Address, flags: number, number: number, content: Content, now: number): boolean;
   /** Sends what was not taken so far; called at the end of each pass. */
   flush(now: number): void;
   /** Whether a client takes no replies, and has half of those waiting that it may have. */

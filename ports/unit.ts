@@ -14,6 +14,7 @@ import { Dispatcher } from "./dispatcher.ts";
 import type { EventQueue } from "./event_queue.ts";
 import type { Lane } from "./lane.ts";
 import type { LoopLimits, ServiceChange, ServiceLook, ServiceSetup } from "./messages.ts";
+import { PartReplies } from "./part_replies.ts";
 import { Replies } from "./replies.ts";
 import type { Source } from "./source.ts";
 
@@ -38,6 +39,8 @@ export class Unit {
   readonly number: number;
   readonly broker: Broker<Body>;
   readonly replies: Replies;
+  /** The same of answers that come in parts. */
+  readonly parts: PartReplies;
   readonly dispatcher: Dispatcher;
   /** Undefined where there is no access log. */
   readonly book: AccessBook | undefined;
@@ -58,8 +61,10 @@ export class Unit {
     const book = visits ? new AccessBook(name, (visit) => events.addVisit(visit)) : undefined;
     this.book = book;
     const broker = this.broker = new Broker<Body>(limits, { service: number, numbers });
-    this.dispatcher = new Dispatcher(name, broker, lane, events, { book, traces });
-    this.replies = new Replies({ name, broker, source, bodies, events, book });
+    const dispatcher = new Dispatcher(name, broker, lane, events, { book, traces });
+    this.dispatcher = dispatcher;
+    const parts = this.parts = new PartReplies({ broker, dispatcher, lane, source });
+    this.replies = new Replies({ name, broker, source, bodies, events, book, parts });
     this.replies.configure(limits);
   }
 

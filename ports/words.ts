@@ -14,15 +14,16 @@ export const OWN_VERSION = Uint8Array.of(HEADER_VERSION);
 
 /** Passes on a message that has a header and is no request; the body stays the caller's. */
 export function passOnWord(
-  events: Pick<SourceEvents, "cancel" | "asksForVersion">,
+  events: Pick<SourceEvents, "cancel" | "credit" | "asksForVersion">,
   peer: Peer<Body>,
-  { type, id }: Pick<RequestHeader, "type" | "id">,
+  { type, id, stream }: Pick<RequestHeader, "type" | "id" | "stream">,
   envelope: ClientRequest["envelope"],
   { bytes, size }: Pick<Body, "bytes" | "size">,
 ): void {
-  // Credit for an answer that has ended is nothing that a client could know to be late.
-  if (type !== "cancel") return;
-  if (asksForVersion(bytes, size)) {
+  if (type === "credit") {
+    // Credit for an answer that has ended is nothing that a client could know to be late.
+    if (stream !== undefined) events.credit(peer, id, envelope, stream);
+  } else if (asksForVersion(bytes, size)) {
     events.asksForVersion({ client: peer.home, envelope, requestId: id });
   } else events.cancel(peer, id, envelope);
 }

@@ -7,6 +7,7 @@
 
 import { attemptOf, type Job, type Worker } from "../broker/job.ts";
 import {
+  buildGrant,
   buildJobSignal,
   buildSignal,
   emptyReply,
@@ -23,9 +24,11 @@ import {
   readReply,
   REPLY_BYTES,
   type ReplyHeader,
+  withStream,
   writeJob,
 } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
+import type { StreamCredit } from "../wire/credit.ts";
 import { useZap, type ZapSettings } from "../zmq/curve.ts";
 import { CONNECT_AND_DISCONNECT, Option, SocketType } from "../zmq/library.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
@@ -171,8 +174,12 @@ export class ZmqLane implements Lane {
       room -= job.bytes;
       sent++;
       const { client } = job.asker;
-      writeJob(client.peer.view, this.#orderOf(job, now));
-      this.#socket.sendMore(client.peer.header);
+      const { header, view } = client.peer;
+      const { stream } = job;
+      writeJob(view, this.#orderOf(job, now));
+      this.#socket.sendMore(
+        stream === undefined ? header : withStream(header, stream.credit.left, stream.sent),
+      );
       this.#sendBody(job.request.body, room <= 0 || sent === jobs.length ? "last" : "more");
     }
     return sent;
@@ -211,6 +218,11 @@ export class ZmqLane implements Lane {
   /** Tells a worker that nobody waits for a job any more. */
   cancel(worker: Worker<Body>, job: number, code: number): void {
     this.#tell(worker, buildJobSignal(FromBroker.CANCEL, job, code));
+  }
+
+  /** Tells a worker that more of its answer to a job may be sent. */
+  grant(worker: Worker<Body>, job: number, credit: StreamCredit): void {
+    this.#tell(worker, buildGrant(job, credit));
   }
 
   /** Tells a worker to finish what it has, and leave. */
@@ -257,7 +269,7 @@ export class ZmqLane implements Lane {
 
   #readWorker(worker: Worker<Body>, size: number, more: boolean): void {
     const type = this.#control[0];
-    if (type === FromWorker.REPLY && more) return this.#readReplies(worker, size);
+    if (isAnswer(type) && more) return this.#readReplies(worker, size);
     if (type === FromWorker.LOG && size === LOG_BYTES && more) return this.#readLog(worker);
     if (more) this.#surplus.skip();
     if (type === FromWorker.RETURN && size === JOB_SIGNAL_BYTES) {
@@ -291,7 +303,8 @@ export class ZmqLane implements Lane {
   /** Reads one reply after the other; the first one's header was read, and others of its frames follow. */
   #readReplies(worker: Worker<Body>, size: number): void {
     let more = true;
-    while (more && size === REPLY_BYTES && this.#control[0] === FromWorker.REPLY) {
+    while (more && size === REPLY_BYTES && isAnswer(this.#control[0])) {
+      const type = this.#control[0];
       const reply = readReply(this.#view, this.#reply);
       if (reply.frames > this.#maxFrames) {
         this.#refuse(worker, reply, `${this.#maxFrames} frames: it has ${reply.frames}`);
@@ -300,7 +313,7 @@ export class ZmqLane implements Lane {
       const content = this.#readContent(reply.frames);
       more = this.#scratch.more;
       if (content === undefined) break;
-      this.#take(worker, reply, content);
+      this.#take(worker, type, reply, content);
       if (!more) return;
       size = this.#socket.receive(this.#scratch);
       more = this.#scratch.more;
@@ -311,11 +324,19 @@ export class ZmqLane implements Lane {
     if (more) this.#surplus.skip();
   }
 
-  /** Passes on a reply, unless it is too large: a worker bounds its replies itself, but may be compromised. */
-  #take(worker: Worker<Body>, reply: ReplyHeader, content: MemoryContent): void {
+  /** Passes on a reply, a part or progress, unless it is too large: a worker bounds its replies itself, but may be compromised. */
+  #take(
+    worker: Worker<Body>,
+    type: number | undefined,
+    reply: ReplyHeader,
+    content: MemoryContent,
+  ): void {
     const { size } = content;
-    if (size <= this.#maxMessageSize + TEXT_BYTES) this.#events.reply(worker, reply, content);
-    else this.#refuse(worker, reply, `${this.#maxMessageSize} bytes: it has ${size}`);
+    if (size > this.#maxMessageSize + TEXT_BYTES) {
+      this.#refuse(worker, reply, `${this.#maxMessageSize} bytes: it has ${size}`);
+    } else if (type === FromWorker.REPLY) this.#events.reply(worker, reply, content);
+    else if (type === FromWorker.PART) this.#events.part(worker, reply.job, content);
+    else this.#events.progress(worker, reply.job, content);
   }
 
   /** Answers a job with an error in place of a reply that is too large. */
@@ -366,4 +387,9 @@ export class ZmqLane implements Lane {
   #text(start: number, end: number): string {
     return new TextDecoder().decode(this.#control.subarray(start, end));
   }
+}
+
+/** Whether a message begins with what a worker says of a job that it has. */
+function isAnswer(type: number | undefined): boolean {
+  return type === FromWorker.REPLY || type === FromWorker.PART || type === FromWorker.PROGRESS;
 }

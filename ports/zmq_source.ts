@@ -224,6 +224,10 @@ export class ZmqSource implements Source {
     this.replies.reply(to, code, flags, content, now);
   }
 
+  part(to: Address, flags: number, number: number, content: Content, now: number): boolean {
+    return this.replies.part(to, flags, number, content, now);
+  }
+
   replyError(to: Address, code: number, flags: number, message: string, now: number): void {
     this.replies.replyError(to, code, flags, message, now);
   }

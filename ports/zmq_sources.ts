@@ -123,6 +123,10 @@ export class ZmqSources implements Source {
     this.#of(to.client.peer).replyError(to, code, flags, message, now);
   }
 
+  part(to: Address, flags: number, number: number, content: Content, now: number): boolean {
+    return this.#of(to.client.peer).part(to, flags, number, content, now);
+  }
+
   flush(now: number): void {
     for (const source of this.#all) source.flush(now);
   }

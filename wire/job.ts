@@ -17,15 +17,19 @@
  *   FAILED   [u8 7, token] [message]           the handler can't be loaded; it exits
  *   MEMORY   [u8 8, u8 0, u16 0, u32 KiB]      how much it has in memory, where it was told to say so
  *   ALIVE    [u8 10]                           the answer to ASK
+ *   PART     [u8 12, as REPLY] [body…]         a part of the answer; REPLY with flag 8 and an empty frame ends it
+ *   PROGRESS [u8 13, as REPLY] [f64 done, f64 total or NaN] [note]     how far the handler is
  *
  * broker → worker
  *   JOB      [u8 16, u8 attempt, u16 0, u32 job low, u32 job high,
  *             u32 deadline low, u32 deadline high (ms since 1970; 0: none), u32 ms to run (0: any time),
  *             u32 frames, u8 length, identity, u8 length, address, u8 length, user] [body…]
- *            others may follow in the same message
+ *            others may follow in the same message. With 1 in place of u16 0 the header ends with i32 bytes and
+ *            u32 parts that may be sent before GRANT, and u32 parts that were sent by workers that have died
  *   CANCEL   [u8 17, u8 0, u16 code, u32 job low, u32 job high]
  *   STOP     [u8 18]                           finish what came before this, then leave
  *   ASK      [u8 19]                           say that you live: a job that may end you comes next
+ *   GRANT    [u8 21, u8 0, u16 0, u32 job low, u32 job high, u32 bytes, u32 parts]   more of its answer may be sent
  * ```
  *
  * @module
@@ -33,6 +37,7 @@
 
 import { ByteCache } from "./byte_cache.ts";
 import { readWide, writeWide } from "./integers.ts";
+import type { StreamCredit } from "./credit.ts";
 
 /** Types of what a worker says. */
 export const FromWorker = {
@@ -46,10 +51,12 @@ export const FromWorker = {
   MEMORY: 8,
   LOADED: 9,
   ALIVE: 10,
+  PART: 12,
+  PROGRESS: 13,
 } as const;
 
 /** Types of what the broker says. */
-export const FromBroker = { JOB: 16, CANCEL: 17, STOP: 18, ASK: 19 } as const;
+export const FromBroker = { JOB: 16, CANCEL: 17, STOP: 18, ASK: 19, GRANT: 21 } as const;
 
 /** LOG's levels, by number. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
@@ -129,6 +136,8 @@ export const ReplyFlag = {
   STACK: 2,
   /** The second frame is for clients that take it: the error's details, JSON of at most `MAX_DETAILS_BYTES`. */
   DETAILS: 4,
+  /** All parts of the answer were sent before: the body is none. */
+  ENDS_PARTS: 8,
 } as const;
 
 /** Maximum bytes of an error's details. */
@@ -156,12 +165,13 @@ export function isReplyCode(code: number): boolean {
 /** Bytes of REPLY's first frame. */
 export const REPLY_BYTES = 20;
 
-/** Writes REPLY's first frame into `view`, of `REPLY_BYTES`. */
+/** Writes the first frame of a REPLY, or of a PART or a PROGRESS, into `view`, of `REPLY_BYTES`. */
 export function writeReply(
   view: DataView,
   { job, code, flags = 0, micros, frames }: Omit<ReplyHeader, "flags"> & { flags?: number },
+  type: number = FromWorker.REPLY,
 ): void {
-  view.setUint8(0, FromWorker.REPLY);
+  view.setUint8(0, type);
   view.setUint8(1, flags);
   view.setUint16(2, code, true);
   writeJobId(view, job);
@@ -213,8 +223,12 @@ function writeJobId(view: DataView, job: number): void {
 
 /** Bytes of JOB's fixed part. */
 export const JOB_FIXED_BYTES = 28;
+/** Bytes behind the client in the header of a job that may be answered in parts. */
+const STREAM_BYTES = 12;
 /** No longer than this, whatever a client's identity, address and user are. */
-export const MAX_JOB_BYTES = JOB_FIXED_BYTES + 3 * 256;
+export const MAX_JOB_BYTES = JOB_FIXED_BYTES + 3 * 256 + STREAM_BYTES;
+/** In place of the code: `STREAM_BYTES` follow the client. */
+const HAS_STREAM = 1;
 
 /** A client's JOB header: built once, its fixed part written again for each job. */
 export function buildJobHeader(
@@ -265,6 +279,42 @@ export function writeJob(view: DataView, order: JobOrder): void {
   view.setUint32(24, frames, true);
 }
 
+/** A copy of a JOB header, whose fixed part was written, with what may be sent of an answer in parts. */
+export function withStream(
+  header: Uint8Array<ArrayBuffer>,
+  { bytes, parts }: StreamCredit,
+  partsSent: number,
+): Uint8Array<ArrayBuffer> {
+  const size = header.length;
+  const longer = new Uint8Array(size + STREAM_BYTES);
+  const view = new DataView(longer.buffer);
+  longer.set(header);
+  view.setUint16(2, HAS_STREAM, true);
+  view.setInt32(size, bytes, true);
+  view.setUint32(size + 4, parts, true);
+  view.setUint32(size + 8, partsSent, true);
+  return longer;
+}
+
+/** Bytes of GRANT's only frame. */
+export const GRANT_BYTES = 20;
+
+/** GRANT for a job. */
+export function buildGrant(job: number, { bytes, parts }: StreamCredit): Uint8Array<ArrayBuffer> {
+  const frame = new Bytes(GRANT_BYTES);
+  const view = new DataView(frame.buffer);
+  view.setUint8(0, FromBroker.GRANT);
+  writeJobId(view, job);
+  view.setUint32(12, bytes, true);
+  view.setUint32(16, parts, true);
+  return frame;
+}
+
+/** What a GRANT grants. */
+export function readGrant(view: DataView): StreamCredit {
+  return { bytes: view.getUint32(12, true), parts: view.getUint32(16, true) };
+}
+
 /** Who asked. */
 export interface JobClient {
   /** The identity that the client chose, "" if none. */
@@ -277,6 +327,10 @@ export interface JobClient {
 
 /** A JOB header as the worker reads it. */
 export interface JobHeader extends JobOrder {
+  /** What may be sent of an answer in parts; without parts: progress alone; undefined: neither. */
+  stream: StreamCredit | undefined;
+  /** Parts that the client has got from workers that have died. */
+  partsSent: number;
   /** Who asked; shared by the jobs of one client, and so never changed. */
   readonly client: JobClient;
 }
@@ -292,13 +346,19 @@ export class JobReader {
   /** The header of `size` bytes. */
   read(size: number): JobHeader {
     const { view } = this;
+    const hasStream = readCode(view) === HAS_STREAM;
+    const end = hasStream ? size - STREAM_BYTES : size;
     return {
       job: readJobId(view),
       attempt: view.getUint8(1),
       deadline: readWide(view, 12),
       requestTimeout: view.getUint32(20, true),
       frames: view.getUint32(24, true),
-      client: this.#clients.get(this.bytes, JOB_FIXED_BYTES, size),
+      stream: hasStream
+        ? { bytes: view.getInt32(end, true), parts: view.getUint32(end + 4, true) }
+        : undefined,
+      partsSent: hasStream ? view.getUint32(end + 8, true) : 0,
+      client: this.#clients.get(this.bytes, JOB_FIXED_BYTES, end),
     };
   }
 }

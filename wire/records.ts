@@ -21,8 +21,10 @@
  *          TOKEN       5  HELLO, READY, LOADED, FAILED: text
  *          MEMORY      6  MEMORY: u32 KiB
  *          RINGS       7  WELCOME: u32 bytes of a ring, of which there is one each way; READY: the same, taken
- *          PLACE       8  JOB, REPLY: u32 where in the sender's ring the frames lie, u32 bytes of all of them
+ *          PLACE       8  JOB, REPLY, PART: u32 where in the sender's ring the frames lie, u32 bytes of all of them
  *          CREDIT      9  any: u32 bytes of the receiver's ring that were read since the start, modulo 2^32
+ *          PARTS_SENT 10  JOB: u32 parts that the client has got from workers that have died; without: none
+ *          STREAM     11  JOB, GRANT: i32 bytes, u32 parts that may be sent, or so many more; without: no parts
  * ```
  *
  * A reader skips fields whose tags it does not know up to 127, and refuses a record with others: so a field can
@@ -35,6 +37,7 @@ import { copyBytes, FEW_BYTES } from "./copy_bytes.ts";
 import { readWide, writeWide } from "./integers.ts";
 import { FromBroker, FromWorker, JOB_FIXED_BYTES } from "./job.ts";
 import type { Outgoing } from "./outgoing.ts";
+import type { StreamCredit } from "./credit.ts";
 
 /** Types that only records have. */
 export const Only = {
@@ -60,6 +63,8 @@ export const Tag = {
   RINGS: 7,
   PLACE: 8,
   CREDIT: 9,
+  PARTS_SENT: 10,
+  STREAM: 11,
 } as const;
 
 /** A record with a tag from here on that a reader does not know is refused. */
@@ -105,6 +110,9 @@ export class RecordReader {
   rings = 0;
   /** Undefined: the record says nothing of it. */
   credit: number | undefined;
+  partsSent = 0;
+  /** Undefined: the record says nothing of it. */
+  stream: StreamCredit | undefined;
   /** Where CLIENT's value stands; equal: there is none. */
   clientStart = 0;
   clientEnd = 0;
@@ -162,8 +170,10 @@ export class RecordReader {
       this.micros =
       this.memory =
       this.rings =
+      this.partsSent =
         0;
     this.credit = undefined;
+    this.stream = undefined;
     this.clientStart =
       this.clientEnd =
       this.tokenStart =
@@ -203,6 +213,10 @@ export class RecordReader {
         this.start = view.getUint32(at, true);
         this.bytes = view.getUint32(at + 4, true);
         return true;
+      case Tag.STREAM:
+        if (size !== 8) return false;
+        this.stream = { bytes: view.getInt32(at, true), parts: view.getUint32(at + 4, true) };
+        return true;
       default:
         return this.#readNumber(view, tag, at, size);
     }
@@ -210,14 +224,15 @@ export class RecordReader {
 
   /** A field of 4 bytes, or one that is not known. */
   #readNumber(view: DataView, tag: number, at: number, size: number): boolean {
-    if (tag > Tag.CREDIT || tag === 0) return tag < MUST_KNOW;
+    if (tag > Tag.PARTS_SENT || tag === 0) return tag < MUST_KNOW;
     if (size !== 4) return false;
     const value = view.getUint32(at, true);
     if (tag === Tag.TIME_LIMIT) this.timeLimit = value;
     else if (tag === Tag.MICROS) this.micros = value;
     else if (tag === Tag.MEMORY) this.memory = value;
     else if (tag === Tag.RINGS) this.rings = value;
-    else this.credit = value;
+    else if (tag === Tag.CREDIT) this.credit = value;
+    else this.partsSent = value;
     return true;
   }
 
@@ -306,6 +321,14 @@ export class RecordWriter {
     this.#writeFieldHead(this.#at, Tag.PLACE, 8);
     this.#view.setUint32(this.#at + FIELD_BYTES, at, true);
     this.#view.setUint32(this.#at + FIELD_BYTES + 4, bytes, true);
+    this.#at += FIELD_BYTES + 8;
+  }
+
+  /** What may be sent of an answer in parts, or how much more. */
+  stream({ bytes, parts }: StreamCredit): void {
+    this.#writeFieldHead(this.#at, Tag.STREAM, 8);
+    this.#view.setInt32(this.#at + FIELD_BYTES, bytes, true);
+    this.#view.setUint32(this.#at + FIELD_BYTES + 4, parts, true);
     this.#at += FIELD_BYTES + 8;
   }
 

@@ -25,14 +25,11 @@
  * @module
  */
 
+import type { StreamCredit } from "./credit.ts";
 import { EMPTY_FRAME } from "./empty_frame.ts";
 import { readWide, writeWide } from "./integers.ts";
 
-/** What the server may send of an answer that comes in parts, beyond what it has sent. */
-export interface StreamCredit {
-  bytes: number;
-  parts: number;
-}
+export type { StreamCredit };
 
 /** What our client says ahead of a request's body. */
 export interface RequestHeader {

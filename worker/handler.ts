@@ -126,6 +126,29 @@ export interface HandlerContext {
    * that is still running `abortGrace` later may have its process killed.
    */
   readonly signal: AbortSignal;
+  /**
+   * How many parts of the answer the client has already. 0, unless workers have died in the middle of it and the
+   * client has asked to have such an answer resumed: the handler goes on with the part of this number.
+   */
+  readonly partsSent: number;
+  /**
+   * Tells the client how far the handler is, if it wants to know, at most about 20 times a second; what was said
+   * last before the answer is always told.
+   *
+   * @param done how much is done.
+   * @param total how much that will be in all; undefined: it is not known.
+   * @param note what is being done; of a long one the first 1,024 bytes are told.
+   * @throws {TypeError} when an argument is of another type, or `done` is NaN.
+   *
+   * @example
+   * ```ts
+   * for (const [index, page] of pages.entries()) {
+   *   ctx.progress(index, pages.length, page.title);
+   *   await print(page);
+   * }
+   * ```
+   */
+  progress(done: number, total?: number, note?: string): void;
   /** Writes to the server's log. */
   readonly log: HandlerLog;
 }

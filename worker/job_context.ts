@@ -5,6 +5,7 @@
  * @module
  */
 
+import { Credit, type StreamCredit } from "../wire/credit.ts";
 import type { JobHeader, LogLevel } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
 import {
@@ -16,6 +17,7 @@ import {
   type LogLineFields,
   RequestError,
 } from "./handler.ts";
+import { checkProgress, type Progress } from "./progress.ts";
 
 /** Why a job should stop, and the code that it ends with if it does. */
 export const Stop = {
@@ -28,26 +30,36 @@ export const Stop = {
 /** A reason of `Stop`. */
 export type Stop = typeof Stop[keyof typeof Stop];
 
-/** Where a handler's log lines go. */
+/** Where a handler's log lines go, and what it says of how far it is. */
 export interface JobLog {
   /** Takes any value, and fields. */
   logOf(job: Job, level: LogLevel, message: unknown, fields: unknown): void;
+  /** How far a job is, checked. */
+  progressOf(job: Job, progress: Progress): void;
 }
 
 /** A job of this worker. The handler sees it only through its `JobContext`. */
 export class Job {
   readonly header: JobHeader;
   readonly frames: readonly Uint8Array[];
+  /** What the client takes of an answer in parts now; undefined: it takes it as one. */
+  readonly credit: Credit | undefined;
   /** When its handler was called, ms. */
   startedAt = 0;
   #controller: AbortController | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #stopped: Stop | undefined;
+  /** Whether it was answered. */
+  isOver = false;
   #onStop: (() => void) | undefined;
+  #onCredit: (() => void) | undefined;
 
   constructor(header: JobHeader, frames: readonly Uint8Array[]) {
     this.header = header;
     this.frames = frames;
+    const { stream } = header;
+    const takesParts = stream !== undefined && stream.parts > 0 || header.partsSent > 0;
+    this.credit = takesParts && stream !== undefined ? new Credit(stream) : undefined;
   }
 
   get id(): number {
@@ -77,6 +89,7 @@ export class Job {
     this.#stopped = stop;
     this.#controller?.abort(stopError(stop));
     this.#onStop?.();
+    this.#onCredit?.();
   }
 
   /** Has `listener` called when the handler should stop; at once, if it should already. */
@@ -86,8 +99,20 @@ export class Job {
     if (this.signal.aborted) listener();
   }
 
-  /** Stops the timer of a job that has ended. */
+  /** The client takes more of the answer. */
+  grant(credit: StreamCredit): void {
+    this.credit?.grant(credit);
+    if (this.credit?.isOpen) this.#onCredit?.();
+  }
+
+  /** Waits until the client takes more, or the job should stop. */
+  waitForCredit(): Promise<void> {
+    return new Later((resolve) => this.#onCredit = () => resolve());
+  }
+
+  /** The job was answered: stops its timer. */
   end(): void {
+    this.isOver = true;
     if (this.#timer !== undefined) clearTimeout(this.#timer);
   }
 
@@ -109,6 +134,9 @@ export class Job {
       : { stop: Stop.deadline, leftMs: untilDeadline };
   }
 }
+
+/** As it was before the handler could replace it. */
+const Later = Promise;
 
 /** What a handler is told to stop by. */
 export function stopError({ reason }: Stop): DOMException {
@@ -148,6 +176,14 @@ export class JobContext implements HandlerContext {
 
   get signal(): AbortSignal {
     return this.#job.signal;
+  }
+
+  get partsSent(): number {
+    return this.#job.header.partsSent;
+  }
+
+  progress(done: number, total?: number, note?: string): void {
+    this.#log.progressOf(this.#job, checkProgress(done, total, note));
   }
 
   get log(): HandlerLog {

@@ -6,6 +6,7 @@
  */
 
 import type { FromWorker, JobHeader, LogLevel, ReplyHeader } from "../wire/job.ts";
+import type { StreamCredit } from "../wire/credit.ts";
 
 type Frame = Uint8Array<ArrayBuffer>;
 
@@ -15,6 +16,8 @@ export interface Orders {
   job(header: JobHeader, frames: readonly Frame[]): void;
   /** Nobody waits for a job any more. */
   cancel(job: number, code: number): void;
+  /** More of an answer in parts may be sent. */
+  grant(job: number, credit: StreamCredit): void;
   /** Finish what came before this, then leave. */
   stop(): void;
   /** Say that you live. */
@@ -55,6 +58,16 @@ export interface WorkerLane {
     mayWait: boolean,
     now: number,
   ): void;
+  /** Sends a part of an answer; the same otherwise. */
+  part(
+    header: ReplyHeader,
+    frames: readonly Uint8Array[],
+    size: number,
+    mayWait: boolean,
+    now: number,
+  ): void;
+  /** Says how far a job is: the frames of wire/request.ts. */
+  progress(job: number, frames: readonly Frame[]): void;
   /** Sends the replies that wait. Called before the next job can take its time. */
   flush(): void;
   /** Says who this is, and that it is ready, or will be. */

@@ -5,9 +5,10 @@
  * @module
  */
 
+import type { Credit } from "../wire/credit.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { Code } from "../wire/request.ts";
-import { lengthOf } from "../zmq/library.ts";
+import { harden, lengthOf } from "../zmq/library.ts";
 import { type HandlerParts, type HandlerResult, RequestError } from "./handler.ts";
 import { type Job, stopError } from "./job_context.ts";
 import { framesOf, type ReplyBounds } from "./result.ts";
@@ -15,6 +16,7 @@ import { framesOf, type ReplyBounds } from "./result.ts";
 /** As it was before the handler could replace it. */
 const Bytes = Uint8Array;
 const Stream = ReadableStream;
+const Later = Promise;
 
 /** Where the parts of an answer go. */
 export interface Taker {
@@ -145,3 +147,87 @@ function copyOf(frame: Uint8Array): Uint8Array {
   copy.set(frame);
   return copy;
 }
+
+/** Parts that are sent as they come, as long as the client's credit lasts. */
+export class SentParts implements Taker {
+  readonly #job: Job;
+  readonly #credit: Credit;
+  readonly #bounds: ReplyBounds;
+  readonly #turns: Turns;
+  readonly #send: (frames: Uint8Array[], size: number) => void;
+
+  /** Each part is bounded as a reply is; `send` copies what it gets. */
+  constructor(
+    job: Job,
+    credit: Credit,
+    bounds: ReplyBounds,
+    turns: Turns,
+    send: (frames: Uint8Array[], size: number) => void,
+  ) {
+    this.#job = job;
+    this.#credit = credit;
+    this.#bounds = bounds;
+    this.#turns = turns;
+    this.#send = send;
+  }
+
+  ready(): Promise<void> | undefined {
+    if (this.#job.stopped !== undefined) return undefined;
+    return this.#credit.isOpen ? this.#turns.wait() : this.#job.waitForCredit();
+  }
+
+  take(part: HandlerResult | undefined): void {
+    const { frames, size } = framesOf(part, this.#bounds);
+    this.#send(frames, size);
+    this.#credit.take(size);
+    this.#turns.took(size);
+  }
+}
+
+/** Parts and bytes that are sent before the worker reads what the broker has said. */
+const TURN_PARTS = 32;
+const TURN_BYTES = 262_144;
+
+/** Sees to it that an answer without an end leaves other things their turn. */
+export class Turns {
+  readonly #wake: () => void;
+  #parts = 0;
+  #bytes = 0;
+  #waiting: (() => void)[] = [];
+
+  /** `wake` is called when the next turn is waited for. */
+  constructor(wake: () => void) {
+    this.#wake = wake;
+  }
+
+  /** Whether something waits for the next turn. */
+  get isAwaited(): boolean {
+    return this.#waiting.length > 0;
+  }
+
+  /** A part was sent. */
+  took(bytes: number): void {
+    this.#parts++;
+    this.#bytes += bytes;
+  }
+
+  /** Waits for the next turn if this one has had its share; undefined: it has not. */
+  wait(): Promise<void> | undefined {
+    if (this.#parts < TURN_PARTS && this.#bytes < TURN_BYTES) return undefined;
+    return new Later((resolve) => {
+      this.#waiting[this.#waiting.length] = resolve;
+      this.#wake();
+    });
+  }
+
+  /** The next turn has come. */
+  next(): void {
+    this.#parts = this.#bytes = 0;
+    if (this.#waiting.length === 0) return;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (let index = 0; index < waiting.length; index++) waiting[index]?.();
+  }
+}
+
+harden(SentParts, Turns);

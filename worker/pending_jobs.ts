@@ -32,6 +32,14 @@ export class PendingJobs {
     return job;
   }
 
+  /** The job with this id; undefined: it is not here. */
+  find(id: number): Job | undefined {
+    for (let index = this.#first; index < this.#jobs.length; index++) {
+      if (this.#jobs[index]?.id === id) return this.#jobs[index];
+    }
+    return undefined;
+  }
+
   /** Takes the job with this id; returns whether it was here. */
   remove(id: number): boolean {
     const jobs = this.#jobs;

@@ -148,10 +148,11 @@ export class RecordLane implements WorkerLane {
 
   /** Takes the record that was read. */
   #take(orders: Orders): void {
-    const { type, job, code, credit } = this.#reader;
+    const { type, job, code, credit, stream } = this.#reader;
     if (credit !== undefined) this.#outRing.credit(credit);
     if (type === FromBroker.JOB) this.#takeJob(orders);
     else if (type === FromBroker.CANCEL) orders.cancel(job, code);
+    else if (type === FromBroker.GRANT && stream !== undefined) orders.grant(job, stream);
     else if (type === FromBroker.STOP) orders.stop();
     else if (type === FromBroker.ASK) orders.ask();
   }
@@ -164,9 +165,19 @@ export class RecordLane implements WorkerLane {
   }
 
   #header(): JobHeader {
-    const { job, detail, deadline, timeLimit, frames, clientStart, clientEnd } = this.#reader;
+    const { job, detail, deadline, timeLimit, frames, stream, partsSent } = this.#reader;
+    const { clientStart, clientEnd } = this.#reader;
     const client: JobClient = this.#clients.get(this.#in, clientStart, clientEnd);
-    return { job, attempt: detail, deadline, requestTimeout: timeLimit, frames, client };
+    return {
+      job,
+      attempt: detail,
+      deadline,
+      requestTimeout: timeLimit,
+      frames,
+      stream,
+      partsSent,
+      client,
+    };
   }
 
   /** The frames of the record that was read: a handler may do with their memory what it likes. */
@@ -299,6 +310,28 @@ export class RecordLane implements WorkerLane {
     mayWait: boolean,
     now: number,
   ): void {
+    this.#write(FromWorker.REPLY, header, frames, size, mayWait, now);
+  }
+
+  /** The same of a part. */
+  part(
+    header: ReplyHeader,
+    frames: readonly Uint8Array[],
+    size: number,
+    mayWait: boolean,
+    now: number,
+  ): void {
+    this.#write(FromWorker.PART, header, frames, size, mayWait, now);
+  }
+
+  #write(
+    type: number,
+    header: ReplyHeader,
+    frames: readonly Uint8Array[],
+    size: number,
+    mayWait: boolean,
+    now: number,
+  ): void {
     const { length } = frames;
     const sizes = length > 1 ? 4 * length : 0;
     const place = size >= RING_MIN ? this.#placeInRing(frames, size) : -1;
@@ -306,7 +339,7 @@ export class RecordLane implements WorkerLane {
     const body = isApart ? joined(frames, size) : undefined;
     const writer = this.#writer;
     writer.open(
-      FromWorker.REPLY,
+      type,
       header.flags,
       header.code,
       header.job,
@@ -389,6 +422,14 @@ export class RecordLane implements WorkerLane {
   giveBack(job: number): void {
     this.#writer.open(FromWorker.RETURN, 0, 0, job, 0);
     this.#say();
+  }
+
+  /** Says PROGRESS. */
+  progress(job: number, frames: readonly Frame[]): void {
+    let room = 4 * frames.length;
+    for (let index = 0; index < frames.length; index++) room += sizeOf(frames, index);
+    this.#writer.open(FromWorker.PROGRESS, 0, 0, job, room);
+    this.#say(...frames);
   }
 
   /** Says LOG. */

@@ -6,7 +6,7 @@
  */
 
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
-import { REPLY_BYTES, type ReplyHeader, writeReply } from "../wire/job.ts";
+import { FromWorker, REPLY_BYTES, type ReplyHeader, writeReply } from "../wire/job.ts";
 import { harden } from "../zmq/library.ts";
 import type { Socket } from "../zmq/socket.ts";
 import { Hold } from "./hold.ts";
@@ -32,6 +32,7 @@ export class Replies {
    *
    * @param size bytes of all `frames`.
    * @param now ms.
+   * @param type REPLY, PART or PROGRESS.
    */
   add(
     header: ReplyHeader,
@@ -39,9 +40,10 @@ export class Replies {
     size: number,
     mayWait: boolean,
     now: number,
+    type: number = FromWorker.REPLY,
   ): void {
     const isLast = this.#hold.add(size, mayWait, now);
-    writeReply(this.#view, header);
+    writeReply(this.#view, header, type);
     this.#socket.sendMore(this.#header);
     const last = frames.length - 1;
     for (let index = 0; index < last; index++) this.#socket.sendMore(frames[index] ?? EMPTY_FRAME);

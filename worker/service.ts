@@ -12,6 +12,7 @@ import {
   ReplyFlag,
   type ReplyHeader,
 } from "../wire/job.ts";
+import type { Credit } from "../wire/credit.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { Rate } from "../wire/rate.ts";
 import { Code } from "../wire/request.ts";
@@ -20,8 +21,9 @@ import { harden } from "../zmq/library.ts";
 import type { Handler, HandlerModule, HandlerParts, HandlerResult } from "./handler.ts";
 import { callHandler, Job, JobContext, type JobLog, Stop } from "./job_context.ts";
 import type { Orders, WorkerLane } from "./lane.ts";
-import { drain, GatheredParts, isInParts } from "./parts.ts";
+import { drain, GatheredParts, isInParts, SentParts, Turns } from "./parts.ts";
 import { PendingJobs } from "./pending_jobs.ts";
+import { type Progress, ProgressReports } from "./progress.ts";
 import { bytesOf, failureOf, framesOf, type ReplyBounds } from "./result.ts";
 import { MAX_TEXT, show, showFields, showMessage, showStack } from "./show.ts";
 
@@ -47,8 +49,10 @@ export class Service implements JobLog {
   readonly #stacks = new Rate(MAX_STACKS);
   #handler: HandlerModule = { default: echo };
   #concurrency = 1;
-  /** Asynchronous jobs that have ended. */
+  /** Asynchronous jobs that have ended, and parts that were sent. */
   #ended = 0;
+  readonly #turns: Turns;
+  readonly #progress: ProgressReports;
   /** Of the running ones, those that are risky; and whether `flush` follows as soon as none can end any more. */
   #risky = 0;
   #isSettling = false;
@@ -62,9 +66,12 @@ export class Service implements JobLog {
   constructor(lane: WorkerLane, bounds: ReplyBounds) {
     this.#lane = lane;
     this.#bounds = bounds;
+    this.#turns = new Turns(() => lane.wake());
+    this.#progress = new ProgressReports((job, frames) => lane.progress(job, frames));
     this.#orders = {
       job: (header, frames) => this.#pending.add(new Job(header, frames)),
       cancel: (job, code) => this.#cancel(job, code),
+      grant: (job, credit) => (this.#running.get(job) ?? this.#pending.find(job))?.grant(credit),
       stop: () => this.#state = "draining",
       ask: () => lane.remark(FromWorker.ALIVE),
       lost: () => this.#lose(),
@@ -86,7 +93,8 @@ export class Service implements JobLog {
       if (this.#running.size > 0) await this.#letReadyJobsEnd();
       lane.flush();
       if (this.#done) break;
-      const timeout = more || lane.isReadable() ? 0 : LONGEST_WAIT_MS;
+      const isBusy = more || lane.isReadable() || this.#turns.isAwaited;
+      const timeout = isBusy ? 0 : LONGEST_WAIT_MS;
       // Nothing else needs this thread unless a handler waits for something.
       if (this.#running.size > 0) await lane.wait(timeout);
       else await lane.rest(timeout);
@@ -141,6 +149,12 @@ export class Service implements JobLog {
     this.#log(level, show(message), showFields(fields, message), job.id);
   }
 
+  /** Passes on how far a job's handler is, if its client wants to know. */
+  progressOf(job: Job, progress: Progress): void {
+    const isWanted = job.header.stream !== undefined && !job.isOver;
+    if (isWanted) this.#progress.add(job.id, progress);
+  }
+
   #log(level: LogLevel, message: string, fields: string, job: number): void {
     this.#lane.log(level, job, cut(message), fields);
   }
@@ -174,6 +188,7 @@ export class Service implements JobLog {
   #pump(): boolean {
     const more = this.#lane.read(this.#orders);
     this.#now = performance.now();
+    this.#turns.next();
     this.#startPending();
     return more;
   }
@@ -236,19 +251,46 @@ export class Service implements JobLog {
   /** All that runs the handler's code comes before the first frame is sent. */
   #replyResult(job: Job, result: HandlerResult): void {
     const { frames, size } = framesOf(result, this.#bounds);
+    this.#lastProgress(job);
     this.#reply(job.id, Code.ok, 0, this.#tookMs(job), frames, size);
   }
 
-  async #replyParts(job: Job, parts: HandlerParts): Promise<void> {
+  #replyParts(job: Job, parts: HandlerParts): Promise<void> {
+    const { credit } = job;
+    return credit === undefined ? this.#gather(job, parts) : this.#stream(job, parts, credit);
+  }
+
+  /** The client takes all parts as one reply, which has one frame at least. */
+  async #gather(job: Job, parts: HandlerParts): Promise<void> {
     const all = new GatheredParts(this.#bounds);
     await drain(parts, job, all);
-    const { size } = all;
-    // A reply has one frame at least.
     const frames = all.frames.length === 0 ? [EMPTY_FRAME] : all.frames;
-    this.#reply(job.id, Code.ok, 0, this.#tookMs(job), frames, size);
+    this.#lastProgress(job);
+    this.#reply(job.id, Code.ok, 0, this.#tookMs(job), frames, all.size);
+  }
+
+  /** The client takes parts as they come, up to its credit. */
+  async #stream(job: Job, parts: HandlerParts, credit: Credit): Promise<void> {
+    const send = (frames: Uint8Array[], size: number) => this.#sendPart(job.id, frames, size);
+    await drain(parts, job, new SentParts(job, credit, this.#bounds, this.#turns, send));
+    this.#lastProgress(job);
+    this.#reply(job.id, Code.ok, ReplyFlag.ENDS_PARTS, this.#tookMs(job), [EMPTY_FRAME], 0);
+  }
+
+  #sendPart(job: number, frames: Uint8Array[], size: number): void {
+    const mayWait = this.#isSettling && this.#risky === 0 && !this.#lane.waiting;
+    const header = this.#headerOf(job, Code.ok, 0, 0, frames.length);
+    this.#lane.part(header, frames, size, mayWait, performance.now());
+    this.#ended++;
+  }
+
+  /** What a job has said of how far it is comes before its answer. */
+  #lastProgress({ id, header }: Job): void {
+    if (header.stream !== undefined) this.#progress.end(id);
   }
 
   #replyError(job: Job, error: unknown): void {
+    this.#lastProgress(job);
     const tookMs = this.#tookMs(job);
     const { code, message, worded, failed, details } = failureOf(job, error);
     const stack = failed && code >= Code.handlerFailed ? this.#stackOf(error) : "";
@@ -283,13 +325,25 @@ export class Service implements JobLog {
     const othersEnd = this.#isSettling && this.#risky === 0;
     // Another reply follows soon if another job does; the loop that would flush may be asleep.
     const mayWait = (next === undefined ? othersEnd : !isRisky(next)) && !this.#lane.waiting;
+    const header = this.#headerOf(job, code, flags, tookMs, frames.length);
+    this.#lane.reply(header, frames, size, mayWait, this.#now);
+  }
+
+  /** One record for all. */
+  #headerOf(
+    job: number,
+    code: number,
+    flags: number,
+    tookMs: number,
+    frames: number,
+  ): ReplyHeader {
     const header = this.#header;
     header.job = job;
     header.code = code;
     header.flags = flags;
     header.micros = tookMs * 1000;
-    header.frames = frames.length;
-    this.#lane.reply(header, frames, size, mayWait, this.#now);
+    header.frames = frames;
+    return header;
   }
 }
 

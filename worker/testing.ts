@@ -25,7 +25,7 @@ import type {
   HandlerParts,
 } from "./handler.ts";
 import { checkModule } from "./handler_module.ts";
-import { callHandler, Job, JobContext, Stop } from "./job_context.ts";
+import { callHandler, Job, JobContext, type JobLog, Stop } from "./job_context.ts";
 import { drain, GatheredParts, isInParts } from "./parts.ts";
 import { failureOf, framesOf } from "./result.ts";
 
@@ -47,6 +47,13 @@ export interface TestRequest {
   deadline?: number;
   /** How long the handler may run, ms: `ctx.signal` aborts then. @default {0: any time} */
   requestTimeout?: number;
+  /**
+   * Whether the client takes parts as they come, as many as there are; if not, they must fit into one reply.
+   * @default {false}
+   */
+  stream?: boolean;
+  /** Parts that the client has got from a worker that has died. @default {0} */
+  partsSent?: number;
   /** Cancels the request when it aborts, as a client can: `ctx.signal` aborts too. @default {none} */
   signal?: AbortSignal;
 }
@@ -69,6 +76,16 @@ export interface TestLogLine {
   fields: Record<string, string | number | boolean>;
 }
 
+/** What a handler has said by `ctx.progress`. */
+export interface TestProgress {
+  /** How much is done. */
+  done: number;
+  /** How much that will be in all; undefined: the handler has not said it. */
+  total: number | undefined;
+  /** What is being done; "": the handler has not said it. */
+  note: string;
+}
+
 /** The end of a request: what a client would get, and what only the handler's side sees. */
 export class TestReply {
   /** 200, or the code of an error reply: 400 to 599. */
@@ -86,15 +103,21 @@ export class TestReply {
   readonly error: unknown;
   /** The lines that the handler has logged, in order. */
   readonly log: readonly TestLogLine[];
+  /** The frames of each part that the handler has given, also of those before an error; none of a whole answer. */
+  readonly parts: readonly (readonly Uint8Array[])[];
+  /** What the handler has said of how far it is, all of it. */
+  readonly progress: readonly TestProgress[];
 
   /** Made by `testHandler` and `TestWorker`. */
-  constructor(reply: Pick<TestReply, "code" | "frames" | "message" | "details" | "error" | "log">) {
+  constructor(reply: Omit<TestReply, "bytes" | "text" | "json">) {
     this.code = reply.code;
     this.frames = reply.frames;
     this.message = reply.message;
     this.details = reply.details;
     this.error = reply.error;
     this.log = reply.log;
+    this.parts = reply.parts;
+    this.progress = reply.progress;
   }
 
   /** The first frame; empty if there is none. */
@@ -193,12 +216,15 @@ export class TestWorker {
     if (this.#closing) throw new Error("Cannot ask: the worker is closed");
     const frames = bodyOf(request.body ?? "");
     const { attempt = 1, deadline = 0, requestTimeout = 0, client = {} } = request;
+    const takesParts = request.stream ?? false;
     const header = {
       job: request.id ?? ++this.#lastId,
       attempt,
       deadline,
       requestTimeout,
       frames: frames.length,
+      stream: takesParts ? ENDLESS : undefined,
+      partsSent: request.partsSent ?? 0,
       client: { address: "", identity: "", user: "", ...client },
     };
     const job = new Job(header, frames);
@@ -235,30 +261,60 @@ export class TestWorker {
   }
 
   async #run(job: Job): Promise<TestReply> {
-    const log: TestLogLine[] = [];
-    const context = new JobContext(job, {
-      logOf: (_job, level, message, fields) => log.push(lineOf(level, message, fields)),
-    });
+    const seen: Seen = { log: [], parts: [], progress: [] };
+    const context = new JobContext(job, contextLog(seen));
     job.startedAt = performance.now();
     try {
       const result = await callHandler(this.#module, job, context);
       const frames = isInParts(result)
-        ? await this.#gather(job, result)
+        ? await this.#drain(job, result, seen.parts)
         : framesOf(result, this.#bounds).frames;
-      return new TestReply({ ...NO_ERROR, code: Code.ok, frames, log });
+      return new TestReply({ ...NO_ERROR, code: Code.ok, frames, ...seen });
     } catch (error) {
       const { code, message, details: json } = failureOf(job, error);
       const details = json && JSON.parse(new TextDecoder().decode(json));
-      return new TestReply({ code, frames: [], message, details, error, log });
+      return new TestReply({ code, frames: [], message, details, error, ...seen });
     }
   }
 
-  /** The frames that a client gets which takes all parts as one reply. */
-  async #gather(job: Job, parts: HandlerParts): Promise<readonly Uint8Array[]> {
-    const all = new GatheredParts(this.#bounds);
-    await drain(parts, job, all);
-    return all.frames.length === 0 ? [new Uint8Array(0)] : all.frames;
+  /** Notes each part; returns the frames of all. */
+  async #drain(
+    job: Job,
+    parts: HandlerParts,
+    seen: (readonly Uint8Array[])[],
+  ): Promise<readonly Uint8Array[]> {
+    const takesParts = job.credit !== undefined;
+    const bounds = takesParts ? { maxMessageSize: Infinity, maxFrames: Infinity } : this.#bounds;
+    const all = new GatheredParts(bounds);
+    await drain(parts, job, {
+      ready: () => undefined,
+      take: (part) => {
+        // Each part is bounded as a reply is, whoever takes it.
+        if (takesParts) framesOf(part, this.#bounds);
+        const before = all.frames.length;
+        all.take(part);
+        seen.push(all.frames.slice(before));
+      },
+    });
+    return takesParts || all.frames.length > 0 ? all.frames : [new Uint8Array(0)];
   }
+}
+
+/** Credit that no test uses up. */
+const ENDLESS = { bytes: 0x7fffffff, parts: 0x7fffffff };
+
+/** What is noted while a handler runs. */
+interface Seen {
+  log: TestLogLine[];
+  parts: (readonly Uint8Array[])[];
+  progress: TestProgress[];
+}
+
+function contextLog({ log, progress }: Seen): JobLog {
+  return {
+    logOf: (_job, level, message, fields) => log.push(lineOf(level, message, fields)),
+    progressOf: (_job, said) => progress.push({ ...said }),
+  };
 }
 
 /** Copies, as if they had come over the wire. */

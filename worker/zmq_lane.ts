@@ -19,6 +19,7 @@ import {
   JobReader,
   type LogLevel,
   readCode,
+  readGrant,
   readJobId,
   type ReplyHeader,
 } from "../wire/job.ts";
@@ -86,6 +87,7 @@ export class ZmqLane implements WorkerLane {
     const type = bytes[0];
     if (type === FromBroker.JOB) return this.#readJobs(size, orders);
     if (type === FromBroker.CANCEL) orders.cancel(readJobId(view), readCode(view));
+    else if (type === FromBroker.GRANT) orders.grant(readJobId(view), readGrant(view));
     else if (type === FromBroker.STOP) orders.stop();
     else if (type === FromBroker.ASK) orders.ask();
     return 0;
@@ -121,11 +123,28 @@ export class ZmqLane implements WorkerLane {
     mayWait: boolean,
     now: number,
   ): void {
-    const plain: Frame[] = [];
-    for (let index = 0; index < frames.length; index++) {
-      plain[index] = inPlainMemory(frames[index] ?? EMPTY_FRAME);
-    }
-    this.#replies.add(header, plain, size, mayWait, now);
+    this.#replies.add(header, inPlainFrames(frames), size, mayWait, now);
+  }
+
+  /** Writes a part. */
+  part(
+    header: ReplyHeader,
+    frames: readonly Uint8Array[],
+    size: number,
+    mayWait: boolean,
+    now: number,
+  ): void {
+    this.#replies.add(header, inPlainFrames(frames), size, mayWait, now, FromWorker.PART);
+    // A send can eat the wake-up of what arrived meanwhile.
+    this.wake();
+  }
+
+  /** Sends PROGRESS. */
+  progress(job: number, frames: readonly Frame[]): void {
+    const header = { job, code: 0, flags: 0, micros: 0, frames: frames.length };
+    this.#replies.add(header, frames, 0, false, 0, FromWorker.PROGRESS);
+    // A send can eat the wake-up of what arrived meanwhile.
+    this.wake();
   }
 
   /** Sends what waits. */
@@ -205,6 +224,14 @@ export class ZmqLane implements WorkerLane {
     this.#socket.close(LINGER_MS);
     this.#context.terminateSync();
   }
+}
+
+function inPlainFrames(frames: readonly Uint8Array[]): Frame[] {
+  const plain: Frame[] = [];
+  for (let index = 0; index < frames.length; index++) {
+    plain[index] = inPlainMemory(frames[index] ?? EMPTY_FRAME);
+  }
+  return plain;
 }
 
 harden(ZmqLane);

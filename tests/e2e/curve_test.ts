@@ -392,6 +392,7 @@ class Entrance {
         this.#bodies.release(body);
       },
       cancel: () => {},
+      credit: () => {},
       asksForVersion: () => {},
       gone: () => this.gone++,
       stalled: () => {},

@@ -103,6 +103,7 @@ const NAMES: Record<string, string[]> = {
   "./testing": [
     "TestLimits",
     "TestLogLine",
+    "TestProgress",
     "TestReply",
     "TestRequest",
     "TestWorker",

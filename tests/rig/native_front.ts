@@ -1,5 +1,6 @@
 /** A source of clients on sockets of our own, whose passes the test makes, and whose time it may tell. */
 
+import type { StreamCredit } from "../../wire/credit.ts";
 import { strict as assert } from "node:assert";
 import type { Arrivals } from "../../auth/arrivals.ts";
 import type { Peer } from "../../broker/job.ts";
@@ -36,6 +37,8 @@ export class NativeFront {
   readonly endpoint: string;
   readonly asked: Asked[] = [];
   readonly cancelled: number[] = [];
+  /** What clients take more of answers in parts, by the numbers of their requests. */
+  readonly credits: ({ id: number } & StreamCredit)[] = [];
   readonly gone: Peer<Body>[] = [];
   readonly stalled: Peer<Body>[] = [];
   /** Who has asked which version is known. */
@@ -65,6 +68,7 @@ export class NativeFront {
         this.asked.push({ ...request });
       },
       cancel: (_client, id) => this.cancelled.push(id),
+      credit: (_client, id, _envelope, credit) => this.credits.push({ id, ...credit }),
       asksForVersion: (from) => this.questions.push(from),
       gone: (peer) => {
         peer.connected = false;

@@ -1,5 +1,6 @@
 /** A source of clients on libzmq, whose passes the test makes. */
 
+import type { StreamCredit } from "../../wire/credit.ts";
 import { strict as assert } from "node:assert";
 import type { Peer } from "../../broker/job.ts";
 import { type Body, BodyPool } from "../../ports/body.ts";
@@ -60,6 +61,8 @@ export class ZmqFront {
   readonly bodies = new BodyPool();
   readonly frontend: ZmqSource;
   readonly requests: Asked[] = [];
+  /** What clients take more of answers in parts, by the numbers of their requests. */
+  readonly credits: ({ id: number } & StreamCredit)[] = [];
   readonly gone: Peer<Body>[] = [];
   /** Who has asked which version is known. */
   readonly questions: Address[] = [];
@@ -78,6 +81,7 @@ export class ZmqFront {
       request: (_peer, request) => this.requests.push({ ...request }),
       cancel: ({ home: client }, requestId, envelope) =>
         this.cancelled.push({ client, requestId, envelope }),
+      credit: (_peer, id, _envelope, credit) => this.credits.push({ id, ...credit }),
       asksForVersion: (from) => this.questions.push(from),
       gone: (peer) => this.gone.push(peer),
       stalled: () => {},

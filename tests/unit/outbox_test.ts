@@ -58,7 +58,7 @@ const scratch = messages.take();
 
 function replyOf(client: Peer<Body>, bytes: number): Reply {
   const to = { client: client.home, envelope: [], requestId: undefined };
-  return { to, code: 200, flags: 0, frames: [], bytes };
+  return { to, code: 200, flags: 0, part: undefined, frames: [], bytes };
 }
 
 Deno.test("Outboxes hands a slow client's replies over up to 4 MiB, and keeps the others", () => {

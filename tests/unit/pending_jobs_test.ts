@@ -7,7 +7,16 @@ import { PendingJobs } from "../../worker/pending_jobs.ts";
 const client = { identity: "", address: "", user: "" };
 
 function newJob(job: number): Job {
-  return new Job({ job, attempt: 1, deadline: 0, requestTimeout: 0, frames: 1, client }, []);
+  return new Job({
+    job,
+    attempt: 1,
+    deadline: 0,
+    requestTimeout: 0,
+    frames: 1,
+    stream: undefined,
+    partsSent: 0,
+    client,
+  }, []);
 }
 
 function filled(...ids: number[]): PendingJobs {

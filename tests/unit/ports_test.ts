@@ -8,7 +8,7 @@
 import { strict as assert } from "node:assert";
 import { type Body, BodyPool } from "../../ports/body.ts";
 import { routingKey } from "../../ports/clients.ts";
-import { keep } from "../../ports/content.ts";
+import { type Content, keep } from "../../ports/content.ts";
 import { ZmqLane } from "../../ports/zmq_lane.ts";
 import {
   type Client,
@@ -718,6 +718,8 @@ class Back {
       admit: (token) => this.#admit(token),
       reply: (worker, reply, content) =>
         this.replies.push({ worker, reply: { ...reply }, body: keep(content, pool) }),
+      part: (worker, job, content) => this.#noteShare("part", worker, job, content),
+      progress: (worker, job, content) => this.#noteShare("progress", worker, job, content),
       alive: (worker) => this.events.push(`alive ${worker.id}`),
       returned: (worker, job) => this.events.push(`returned ${job} by ${worker.id}`),
       retiring: (worker) => this.events.push(`retiring ${worker.id}`),
@@ -738,6 +740,11 @@ class Back {
       },
     });
     this.endpoint = this.backend.bind(TCP);
+  }
+
+  #noteShare(what: string, worker: Worker<Body>, job: number, content: Content): void {
+    const frames = keep(content, pool).toFrames().map(({ length }) => length);
+    this.events.push(`${what} of ${job} by ${worker.id}: ${frames}`);
   }
 
   #admit(token: string): Worker<Body> | undefined {
@@ -1182,6 +1189,8 @@ Deno.test("ZmqLane sends a job with its header and all frames of its body", asyn
   const { deadline, ...rest } = parseJob(header);
   assert(Math.abs(deadline - before - 500) < 60_000, "It is a time of the calendar");
   assert.deepEqual(rest, {
+    stream: undefined,
+    partsSent: 0,
     job: 2 ** 40,
     attempt: 2,
     requestTimeout: 0,

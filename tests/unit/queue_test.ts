@@ -482,6 +482,8 @@ const REQUEST = {
   requestId: 4,
   requestTimeout: 7,
   key: "k",
+  stream: undefined,
+  resumable: false,
   body: "hello",
   bytes: 5,
   deadline: 9,
@@ -498,6 +500,7 @@ Deno.test("newJob waits in its client's line, with no death and in no list", () 
   request.body = "other";
   assert.equal(job.request.body, "hello");
   assert.deepEqual({ ...job, request: 0, asker: 0, line: 0 }, {
+    stream: undefined,
     id: 3,
     request: 0,
     asker: 0,

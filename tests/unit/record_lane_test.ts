@@ -3,7 +3,7 @@
 import { strict as assert } from "node:assert";
 import { type Job, newJob, newPeer, newWorker, type Worker } from "../../broker/job.ts";
 import { Body, BodyPool } from "../../ports/body.ts";
-import { keep } from "../../ports/content.ts";
+import { type Content, keep } from "../../ports/content.ts";
 import type { LaneEvents } from "../../ports/lane.ts";
 import { RecordLane } from "../../ports/record_lane.ts";
 import { openLibc } from "../../system/libc.ts";
@@ -73,6 +73,8 @@ class Back {
         this.replies.push({ worker: worker.id, reply: { ...reply }, frames, inRing });
         this.onReply(worker);
       },
+      part: (worker, job, content) => this.#noteShare("part", worker, job, content),
+      progress: (worker, job, content) => this.#noteShare("progress", worker, job, content),
       alive: (worker) => this.events.push(`alive ${worker.id}`),
       returned: (worker, job) => this.events.push(`returned ${job} by ${worker.id}`),
       retiring: (worker) => this.events.push(`retiring ${worker.id}`),
@@ -95,6 +97,12 @@ class Back {
         this.events.push([`log ${worker.id} ${level}: ${message}`, ...more].join(" "));
       },
     };
+  }
+
+  #noteShare(what: string, worker: Worker<Body>, job: number, content: Content): void {
+    const where = content.bytes === undefined ? " in the ring" : "";
+    const frames = keep(content, new BodyPool()).toFrames().map(({ length }) => length);
+    this.events.push(`${what} of ${job} by ${worker.id}${where}: ${frames}`);
   }
 
   #fits(token: string, pid: number | undefined): boolean {

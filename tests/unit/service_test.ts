@@ -2,6 +2,8 @@
 
 import { strict as assert } from "node:assert";
 import { FromWorker, type JobHeader, type ReplyHeader } from "../../wire/job.ts";
+import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
+import { readProgress } from "../../wire/request.ts";
 import type { WorkerConfig } from "../../wire/worker_config.ts";
 import type { Handler } from "../../worker/handler.ts";
 import type { Orders, WorkerLane } from "../../worker/lane.ts";
@@ -32,6 +34,16 @@ class FakeLane implements WorkerLane {
 
   reply({ job, code }: ReplyHeader, _: readonly Uint8Array[], __: number, mayWait: boolean): void {
     this.told.push(`${code} to ${job}${mayWait ? ", may wait" : ""}`);
+  }
+
+  part(header: ReplyHeader, frames: readonly Uint8Array[], _: number, mayWait: boolean): void {
+    const text = frames.map((frame) => new TextDecoder().decode(frame)).join();
+    this.told.push(`part "${text}" of ${header.job}${mayWait ? ", may wait" : ""}`);
+  }
+
+  progress(job: number, [numbers, note]: readonly Uint8Array[]): void {
+    const { done, total } = readProgress(numbers ?? EMPTY_FRAME) ?? {};
+    this.told.push(`${job} is at ${done} of ${total}: ${new TextDecoder().decode(note)}`);
   }
 
   flush(): void {
@@ -81,7 +93,17 @@ class FakeLane implements WorkerLane {
 const CLIENT = { identity: "", address: "", user: "" };
 
 function header(job: number, more: Partial<JobHeader> = {}): JobHeader {
-  return { job, attempt: 1, deadline: 0, requestTimeout: 0, frames: 1, client: CLIENT, ...more };
+  return {
+    job,
+    attempt: 1,
+    deadline: 0,
+    requestTimeout: 0,
+    frames: 1,
+    stream: undefined,
+    partsSent: 0,
+    client: CLIENT,
+    ...more,
+  };
 }
 
 const body = (): Frame[] => [new Uint8Array(1)];

@@ -3,6 +3,7 @@ import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
 import { ByteCache } from "../../wire/byte_cache.ts";
 import { strict as assert } from "node:assert";
 import {
+  buildGrant,
   buildJobHeader,
   buildJobSignal,
   buildLog,
@@ -10,6 +11,7 @@ import {
   buildSignal,
   FromBroker,
   FromWorker,
+  GRANT_BYTES,
   JOB_SIGNAL_BYTES,
   type JobHeader,
   JobReader,
@@ -17,11 +19,13 @@ import {
   MAX_JOB_BYTES,
   MEMORY_BYTES,
   readCode,
+  readGrant,
   readJobId,
   readMemory,
   readReply,
   REPLY_BYTES,
   ReplyFlag,
+  withStream,
   writeJob,
   writeReply,
 } from "../../wire/job.ts";
@@ -424,10 +428,12 @@ Deno.test("parseErrorText survives bytes that are no UTF-8", () => {
 
 // Workers
 
+const NO_STREAM = { stream: undefined, partsSent: 0 };
+
 Deno.test("FromWorker and FromBroker have no type in common", () => {
   const types = [...Object.values(FromWorker), ...Object.values(FromBroker)];
   assert.equal(new Set(types).size, types.length);
-  assert.deepEqual(types, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 18, 19]);
+  assert.deepEqual(types, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 16, 17, 18, 19, 21]);
 });
 
 Deno.test("buildMemory writes the documented bytes, and readMemory reads them", () => {
@@ -538,9 +544,29 @@ Deno.test("parseJob reads what writeJob wrote when jobs go up to 2^53 - 1", () =
       const order = { job, attempt: 3, deadline, requestTimeout: LONGEST, frames: 2 };
       const header = jobHeader("me", "127.0.0.1", { ...order, user: "alice" });
       const client = { identity: "me", address: "127.0.0.1", user: "alice" };
-      assert.deepEqual(parseJob(header), { ...order, client });
+      assert.deepEqual(parseJob(header), { ...order, client, ...NO_STREAM });
     }
   }
+});
+
+Deno.test("JobReader reads what withStream added, and the header without it stays as it is", () => {
+  const plain = jobHeader("me", "here", { job: HIGHEST });
+  const before = hex(plain);
+  const most = 2 ** 31 - 1;
+  for (const bytes of [most, 0, -most]) {
+    const stream = { bytes, parts: most };
+    const { stream: read, partsSent, client } = parseJob(withStream(plain, stream, 2 ** 32 - 1));
+    assert.deepEqual([read, partsSent], [stream, 2 ** 32 - 1]);
+    assert.deepEqual([client.identity, client.address], ["me", "here"]);
+  }
+  assert.equal(hex(plain), before);
+});
+
+Deno.test("buildGrant writes the documented bytes, and readGrant reads them", () => {
+  const frame = buildGrant(2 ** 32 + 2, { bytes: 0x12345678, parts: 3 });
+  assert.equal(hex(frame), "1500000002000000010000007856341203000000");
+  assert.equal(frame.length, GRANT_BYTES);
+  assert.deepEqual(readGrant(viewOf(frame)), { bytes: 0x12345678, parts: 3 });
 });
 
 Deno.test("writeJob leaves nothing of the job before when it writes the header again", () => {
@@ -609,12 +635,16 @@ Deno.test("buildJobHeader cuts identity and address at 255 bytes when they are l
 
 Deno.test("buildJobHeader makes no more than MAX_JOB_BYTES of any identity, address and user", () => {
   assert.equal(
-    buildJobHeader("x".repeat(999), "y".repeat(999), "z".repeat(999)).length,
+    withStream(
+      buildJobHeader("x".repeat(999), "y".repeat(999), "z".repeat(999)),
+      { bytes: 0, parts: 0 },
+      0,
+    ).length,
     MAX_JOB_BYTES,
   );
   // A character of four bytes is left out whole.
   const [x, flags] = ["x".repeat(999), "🎌".repeat(999)];
-  assert.equal(buildJobHeader(x, flags, x).length, MAX_JOB_BYTES - 3);
+  assert.equal(buildJobHeader(x, flags, x).length, MAX_JOB_BYTES - 12 - 3);
   assert.equal(buildJobHeader("", "", "").length, 31);
 });
 
@@ -634,7 +664,7 @@ Deno.test("parseJob reads what writeJob wrote when all is random", () => {
     };
     const header = parseJob(jobHeader(identity, address, { ...numbers, user }));
     const client = { identity, address, user };
-    assert.deepEqual(header, { ...numbers, client }, `Seed ${seed}`);
+    assert.deepEqual(header, { ...numbers, client, ...NO_STREAM }, `Seed ${seed}`);
   }
 });
 
