@@ -18,6 +18,7 @@ import { scenarios as logs } from "./logs.ts";
 import { scenarios as models } from "./models.ts";
 import { scenarios as noise } from "./noise.ts";
 import { scenarios as overload } from "./overload.ts";
+import { scenarios as parts } from "./parts.ts";
 import { scenarios as reloads } from "./reloads.ts";
 import { scenarios as restarts } from "./restarts.ts";
 import { scenarios as rogues } from "./rogues.ts";
@@ -43,6 +44,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...models,
   ...noise,
   ...overload,
+  ...parts,
   ...reloads,
   ...restarts,
   ...rogues,
