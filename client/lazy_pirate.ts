@@ -271,7 +271,10 @@ export class LazyPirate<T> {
     const moved = this.#named ? [...link.requests] : [];
     for (const request of moved) this.#remove(request);
     this.#links.leave(link);
-    for (const request of moved) this.#put(request, this.#links.next(now), now);
+    for (const request of moved) {
+      if (isTied(request)) this.#giveUp(request, false);
+      else this.#put(request, this.#links.next(now), now);
+    }
   }
 
   /** A try is over. If the next one is to join it, its link stays open. */
@@ -301,20 +304,21 @@ export class LazyPirate<T> {
   }
 
   #tryAgain(request: Pending<T>, now: number): void {
-    const { item, tries, timeout, retries, link } = request;
     const refused = request.resendAt !== Infinity;
-    if (tries > retries || (request.begun && !request.fields?.resumable)) {
-      this.#leaveFormer(request);
-      const needsFields = request.fields !== undefined;
-      this.#steps.push({ do: "giveUp", item, tries, timeout, link, refused, needsFields });
-      return;
-    }
+    if (request.tries > request.retries || isTied(request)) return this.#giveUp(request, refused);
     if (!refused) this.#steps.push(repetition(request, "unanswered"));
     request.tries++;
     request.startedAt = now;
     request.resendAt = Infinity;
     request.refusals = 0;
     this.#put(request, this.#links.next(now), now);
+  }
+
+  #giveUp(request: Pending<T>, refused: boolean): void {
+    this.#leaveFormer(request);
+    const { item, tries, timeout, link, fields } = request;
+    const needsFields = fields !== undefined;
+    this.#steps.push({ do: "giveUp", item, tries, timeout, link, refused, needsFields });
   }
 
   /** Sends a request on `link`, under a new id. */
@@ -340,6 +344,11 @@ export class LazyPirate<T> {
   #expect(request: Pending<T>): void {
     this.#dueAt = Math.min(this.#dueAt, deadline(request), request.resendAt);
   }
+}
+
+/** Whether parts have come that another run might not fit. */
+function isTied({ begun, fields }: Pending<unknown>): boolean {
+  return begun && fields?.resumable !== true;
 }
 
 function takesParts({ fields }: Terms): boolean {

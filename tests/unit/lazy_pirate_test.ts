@@ -119,6 +119,25 @@ Deno.test("LazyPirate repeats a stream that is resumable, and takes late parts o
   assert.equal(pirate.answer(log.link(2), 2, 200, 170), "a");
 });
 
+Deno.test("LazyPirate moves no stream that has begun to another link under an identity, but those that are resumable", () => {
+  const { pirate, log } = setUp({ named: true });
+  pirate.add("tied", { ...streamTerms(false), timeout: 1000 }, 0);
+  pirate.add("free", { ...streamTerms(true), timeout: 1000 }, 0);
+  log.of(pirate.take());
+  pirate.hear(log.link(1), 1, "part", 10);
+  pirate.hear(log.link(1), 2, "part", 10);
+  pirate.add("late", { ...LIMITS, retries: 0 }, 20);
+  log.of(pirate.take());
+  pirate.tick(120);
+  assert.deepEqual(log.of(pirate.take()), [
+    "close 1",
+    "give up tied after 1",
+    "open 2",
+    "send free #4 on 2 for 0",
+    "give up late after 1",
+  ]);
+});
+
 Deno.test("LazyPirate keeps the time of a request whose progress alone is told", () => {
   const { pirate, log } = setUp();
   const fields = { stream: { bytes: 0, parts: 0 } };
