@@ -38,7 +38,7 @@ import { PartQueue } from "./client/part_queue.ts";
 import { AbandonedError, parseDetails, Reply, ReplyError } from "./client/reply.ts";
 import type { Link, Pending, Repetition, Step, Terms } from "./client/steps.ts";
 import { type Connection, describeState, NOT_SAID, reasonOf } from "./client/transport.ts";
-import { type RpcModule, type Typed, typedCalls } from "./client/typed.ts";
+import { type Asking, type RpcModule, type Typed, typedCalls } from "./client/typed.ts";
 import { ZmqTransport } from "./client/zmq_transport.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { readVariable } from "./system/variables.ts";
@@ -265,7 +265,14 @@ export class Client {
    */
   typed<Module extends RpcModule>(options?: Omit<RequestOptions, "key">): Typed<Module>;
   typed(options: RequestOptions = {}): unknown {
-    return typedCalls(this, options);
+    return typedCalls(this.#asking, options);
+  }
+
+  /** What typed calls are sent with. */
+  get #asking(): Asking {
+    return this.#settings.plain
+      ? { request: (body, options) => this.request(body, options) }
+      : this;
   }
 
   /**

@@ -4,9 +4,11 @@
  * @module
  */
 
-import type { RequestOptions } from "../client/options.ts";
-import { askCall, type Asking, type CallDescription, describeCalls } from "../client/typed.ts";
+import type { Progress, RequestOptions } from "../client/options.ts";
+import { answersTo, type Asking, type CallDescription, describeCalls } from "../client/typed.ts";
+import type { HandlerBar } from "./progress.ts";
 import { printBytes, printText } from "./reply_output.ts";
+import type { Stderr } from "./stderr.ts";
 
 /** What `--call` asks for. */
 export interface CallCommand {
@@ -16,16 +18,49 @@ export interface CallCommand {
   args: readonly string[];
 }
 
-/** Calls, and prints what comes of it: each value as a line of JSON. */
+/** Who is told of what comes. */
+export interface CallOutput {
+  /** Whether the client sends plain requests, which have neither parts nor progress. */
+  plain: boolean;
+  stderr: Stderr;
+  /** Shows how far the handler is, if that is wanted. */
+  bar: HandlerBar | undefined;
+  heard(): void;
+}
+
+/** Calls, and prints what comes of it: each value as a line of JSON, as soon as it is here. */
 export async function runCall(
   client: Asking,
   { name, args }: CallCommand,
   request: RequestOptions,
+  output: CallOutput,
 ): Promise<void> {
   if (name === "") return printText(listOf(await describeCalls(client, request)));
-  const answer = await askCall(client, name, args.map(parseArgument), request);
-  const values = answer.is === "parts" ? answer.values : [answer.value];
-  for (const value of values) printValue(value);
+  const values = args.map(parseArgument);
+  if (output.plain) {
+    const plain: Asking = { request: (body, options) => client.request(body, options) };
+    return await printAnswers(answersTo(plain, name, values, request), output);
+  }
+  const onProgress = (progress: Progress) => {
+    output.heard();
+    output.bar?.draw(progress, performance.now());
+  };
+  await printAnswers(answersTo(client, name, values, { ...request, onProgress }), output);
+}
+
+async function printAnswers(
+  answers: ReturnType<typeof answersTo>,
+  { stderr, heard }: CallOutput,
+): Promise<void> {
+  try {
+    for await (const answer of answers) {
+      heard();
+      stderr.erase();
+      for (const value of answer.is === "parts" ? answer.values : [answer.value]) printValue(value);
+    }
+  } finally {
+    stderr.erase();
+  }
 }
 
 /** An argument's value if it is JSON, else its text. */

@@ -172,7 +172,9 @@ async function ask(
   using waiting = speaks ? new Waiting(stderr, () => client.waitingFor) : undefined;
   const { request, text, call, jobs, raw } = command;
   if (call !== undefined) {
-    await runCall(client, call, request);
+    const { plain = false } = command.client;
+    const bar = speaks ? new HandlerBar(stderr) : undefined;
+    await runCall(client, call, request, { plain, stderr, bar, heard: () => waiting?.heard() });
     return Exit.answered;
   }
   if (command.lines) {

@@ -7,7 +7,7 @@
 
 import { buildCall, type CallAnswer, CallFault, DESCRIBE, readAnswer } from "../wire/call.ts";
 import type { RequestBody } from "./bodies.ts";
-import type { RequestOptions } from "./options.ts";
+import type { RequestOptions, StreamOptions } from "./options.ts";
 import type { Reply } from "./reply.ts";
 
 // ---- types ----
@@ -112,6 +112,8 @@ export type KeptKey<Value, Key extends keyof Value> = Key extends symbol ? never
 export interface Asking {
   /** Sends a request; see `Client`. */
   request(body: RequestBody, options: RequestOptions): Promise<Reply>;
+  /** The same, of which each part is given as soon as it is here; undefined: plain requests have none. */
+  stream?(body: RequestBody, options: StreamOptions): AsyncIterable<Reply>;
 }
 
 /** What is known of a call. */
@@ -164,32 +166,109 @@ function callsOf(
   });
 }
 
-/** Calls a function by its name. What comes of it can be awaited, and iterated if it comes in parts. */
+/** What becomes of a call: it is sent when it is iterated, else at the end of the turn. */
+type CallState = "made" | "sent" | "iterated";
+
+/**
+ * Calls a function by its name. What comes of it can be awaited, or iterated if it comes in parts: these come one by
+ * one if the iteration starts in the turn of the call, else the server gathers them.
+ */
 export function callByName(
   client: Asking,
   name: string,
   args: readonly unknown[],
   options: RequestOptions,
 ): Promise<unknown> & AsyncIterable<unknown> {
-  const answer = askCall(client, name, args, options);
-  const parts = async function* () {
-    const read = await answer;
-    if (read.is === "parts") return yield* read.values;
-    throw new TypeError(`Cannot iterate over the answer of "${name}": it does not come in parts`);
+  const { promise, resolve, reject } = Promise.withResolvers<CallAnswer>();
+  const body = attempt(() => bodyOf(name, args));
+  let state: CallState = "made";
+  queueMicrotask(() => {
+    if (state === "iterated") return;
+    state = "sent";
+    send(client, body, options).then(resolve, reject);
+  });
+  const iterate = () => {
+    if (state === "iterated") throw new TypeError(`Cannot iterate over "${name}" twice`);
+    const parts = state === "made" ? streamed(client, body, options) : undefined;
+    if (parts === undefined) return partsOf(name, single(promise));
+    state = "iterated";
+    // Nobody need wait for it.
+    value.catch(() => {});
+    reject(new TypeError(`Cannot await "${name}": it is iterated`));
+    return partsOf(name, parts);
   };
-  const value = answer.then((read) => read.is === "parts" ? read.values : read.value);
-  return Object.assign(value, { [Symbol.asyncIterator]: parts });
+  const value = promise.then((read) => read.is === "parts" ? read.values : read.value);
+  return Object.assign(value, { [Symbol.asyncIterator]: iterate });
 }
 
-/** Calls a function by its name: what comes of it is a result, or all parts. */
-export async function askCall(
+/** The frames of a call, that belong to nobody else: the caller may change its bytes before they are sent. */
+function bodyOf(name: string, args: readonly unknown[]): Uint8Array[] {
+  const [head = DESCRIBE, ...bytes] = buildCall(name, args);
+  return [head, ...bytes.map((frame) => frame.slice())];
+}
+
+/** Does something now, and says what came of it, or throws, when it is asked. */
+function attempt<Value>(make: () => Value): () => Value {
+  try {
+    const made = make();
+    return () => made;
+  } catch (error) {
+    return () => {
+      throw error;
+    };
+  }
+}
+
+async function send(
+  client: Asking,
+  body: () => readonly Uint8Array[],
+  options: RequestOptions,
+): Promise<CallAnswer> {
+  const { frames } = await client.request(body(), options);
+  return readAnswer(frames);
+}
+
+/** The parts of a call, sent when the first is asked for; undefined: it is one that is answered whole. */
+function streamed(
+  client: Asking,
+  body: () => readonly Uint8Array[],
+  { key, ...terms }: RequestOptions,
+): AsyncIterable<CallAnswer> | undefined {
+  // Requests of a key share an answer as a whole, and plain ones get no other.
+  const replies = key === undefined ? client.stream?.(body(), terms) : undefined;
+  return replies && readParts(replies);
+}
+
+async function* single(answer: Promise<CallAnswer>): AsyncGenerator<CallAnswer, void, undefined> {
+  yield await answer;
+}
+
+async function* partsOf(
+  name: string,
+  answers: AsyncIterable<CallAnswer>,
+): AsyncGenerator<unknown, void, undefined> {
+  for await (const answer of answers) {
+    if (answer.is === "parts") yield* answer.values;
+    else throw new TypeError(`Cannot iterate over "${name}": its answer does not come in parts`);
+  }
+}
+
+async function* readParts(
+  replies: AsyncIterable<Reply>,
+): AsyncGenerator<CallAnswer, void, undefined> {
+  for await (const { frames } of replies) yield readAnswer(frames);
+}
+
+/** Calls a function by its name, and gives its result, or each part as soon as it is here. */
+export function answersTo(
   client: Asking,
   name: string,
   args: readonly unknown[],
   options: RequestOptions,
-): Promise<CallAnswer> {
-  const { frames } = await client.request(buildCall(name, args), options);
-  return readAnswer(frames);
+): AsyncIterable<CallAnswer> {
+  const frames = buildCall(name, args);
+  const body = () => frames;
+  return streamed(client, body, options) ?? single(send(client, body, options));
 }
 
 /**

@@ -4,7 +4,9 @@ import { strict as assert } from "node:assert";
 import { path, ROOT } from "../rig/checkout.ts";
 import { type Ending, run } from "../rig/commands.ts";
 import { clientFlags } from "../rig/permissions.ts";
+import { endNow } from "../rig/processes.ts";
 import { ServerProcess } from "../rig/server_process.ts";
+import { within } from "../rig/wait.ts";
 
 /** A call by the command line. */
 function call(server: { endpoint: string }, ...args: string[]): Promise<Ending> {
@@ -91,6 +93,40 @@ Deno.test("--call takes arguments for JSON, else for text, and prints results as
   assert.equal((await call(server, "--call", "nothing")).stdout, "");
   assert.equal((await call(server, "--call", "bytes")).stdout, "\x01\x02\n");
   assert.equal((await call(server, "--call", "inner")).stdout, '{"bytes":"AQL/"}\n');
+});
+
+/** Gives a part, and the next one once it is told to. */
+const HELD = `
+import { rpc } from ${JSON.stringify(new URL("worker.ts", ROOT).href)};
+const gate = Promise.withResolvers();
+export default rpc({
+  open: () => gate.resolve(),
+  async *parts() {
+    yield { part: 1 };
+    await gate.promise;
+    yield Uint8Array.of(65, 10);
+  },
+});`;
+
+Deno.test("--call prints each part as soon as it is here", async () => {
+  const args = ["--workers", "1", "--concurrency", "2"];
+  await using server = await ServerProcess.start({ handler: HELD, args });
+  const words = ["run", ...clientFlags([]), path("client.ts"), "-e", server.endpoint];
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [...words, "--call", "parts"],
+    stdin: "null",
+    stdout: "piped",
+  }).spawn();
+  try {
+    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    assert.equal((await within("the first part is here", reader.read())).value, '{"part":1}\n');
+    await call(server, "--call", "open");
+    assert.equal((await within("the second part is here", reader.read())).value, "A\n");
+    assert.equal((await within("that was all", reader.read())).done, true);
+    assert.equal((await within("it has ended", child.status)).code, 0);
+  } finally {
+    await endNow(child);
+  }
 });
 
 Deno.test("--call fails with 2 where the handler has no calls, or the arguments are wrong", async () => {

@@ -8,6 +8,7 @@ import { clientOver } from "../rig/over_both.ts";
 import { Peer } from "../rig/peer.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import { text } from "../rig/text.ts";
+import { until } from "../rig/wait.ts";
 
 type Calc = typeof import("../../examples/calc.ts");
 
@@ -44,7 +45,7 @@ for (const transport of ["native", "libzmq"] as const) {
     for await (const _ of api.count(0)) assert.fail();
     await assert.rejects(async () => {
       for await (const _ of Object(api.add(1, 2)));
-    }, /Cannot iterate over the answer of "add"/);
+    }, /Cannot iterate over "add": its answer does not come in parts/);
   });
 }
 
@@ -101,6 +102,126 @@ Deno.test("a plain client calls with frames of JSON and bytes", async () => {
   const [empty, message] = await ask(new TextEncoder().encode("add 1 2"));
   assert.equal(empty?.length, 0);
   assert.match(text(message), /^400 The first frame must be a call, such as \{"call":"add"/);
+});
+
+/** Streams that the test can hold up, and look at. */
+const STREAMS = `
+import { rpc, RequestError } from ${JSON.stringify(new URL("worker.ts", ROOT).href)};
+let asked = 0, stored = [];
+const stopped = Promise.withResolvers();
+export default rpc({
+  /** Gives one part, then waits until it is stopped. */
+  async *endless() {
+    asked++;
+    try {
+      yield { first: Uint8Array.of(1, 2) };
+      await new Promise((_, reject) => this.signal.addEventListener("abort", reject));
+    } finally {
+      stopped.resolve();
+    }
+  },
+  stopped: () => stopped.promise,
+  asked: () => asked,
+  async *fails() {
+    yield 1;
+    throw new RequestError(409, "enough", { details: [1] });
+  },
+  async *wrong() {
+    yield 1;
+    yield NaN;
+  },
+  store(...images) { stored = images.map((image) => [...image]); },
+  stored: () => stored,
+});`;
+
+/** What STREAMS offers, for the compiler. */
+interface Streams {
+  default: {
+    calls: {
+      endless(): AsyncGenerator<{ first: Uint8Array }>;
+      stopped(): void;
+      asked(): number;
+      fails(): AsyncGenerator<number>;
+      wrong(): AsyncGenerator<number>;
+      store(...images: Uint8Array[]): void;
+      stored(): number[][];
+    };
+  };
+}
+
+function serveStreams(): Promise<ServerProcess> {
+  const args = ["--workers", "1", "--concurrency", "8"];
+  return ServerProcess.start({ handler: STREAMS, args });
+}
+
+for (const transport of ["native", "libzmq"] as const) {
+  Deno.test(`a typed stream brings each part at once, and leaving it stops the call, over ${transport}`, async () => {
+    await using server = await serveStreams();
+    await using client = new (clientOver(transport))({ endpoint: server.endpoint });
+    const api = client.typed<Streams>();
+    for await (const { first } of api.endless()) {
+      assert.deepEqual(first, Uint8Array.of(1, 2));
+      assert.equal(first.buffer.byteLength, 2);
+      break;
+    }
+    await api.stopped();
+    assert.equal(await api.asked(), 1);
+  });
+}
+
+Deno.test("an error ends a typed stream behind its parts", async () => {
+  await using server = await serveStreams();
+  await using client = new Client({ endpoint: server.endpoint });
+  const api = client.typed<Streams>();
+  const got: unknown[] = [];
+  const error = await failure((async () => {
+    for await (const part of api.fails()) got.push(part);
+  })());
+  assert.deepEqual([got, error.code, error.message, error.details], [[1], 409, "enough", [1]]);
+  const wrong = await failure((async () => {
+    for await (const part of api.wrong()) got.push(part);
+  })());
+  assert.deepEqual([got, wrong.code], [[1, 1], 500]);
+});
+
+Deno.test("a typed call is sent once, whether it is awaited, iterated, or neither", async () => {
+  await using server = await serveCalc();
+  await using client = new Client({ endpoint: server.endpoint });
+  const api = client.typed<Calc>();
+  const numbers = async (from: AsyncIterable<number>) => {
+    const all = [];
+    for await (const number of from) all.push(number);
+    return all;
+  };
+  const late = api.count(3);
+  await api.add(1, 2);
+  assert.deepEqual([await numbers(late), await late, await numbers(late)], [[1, 2, 3], [1, 2, 3], [
+    1,
+    2,
+    3,
+  ]]);
+  const iterated = api.count(2);
+  assert.deepEqual(await numbers(iterated), [1, 2]);
+  await assert.rejects(iterated, /Cannot await "count": it is iterated/);
+  assert.throws(() => iterated[Symbol.asyncIterator](), /Cannot iterate over "count" twice/);
+  assert.deepEqual(await Array.fromAsync(ReadableStream.from(api.count(2))), [1, 2]);
+  const returned = (() => Promise.resolve(api.count(2)))();
+  assert.deepEqual(await returned, [1, 2]);
+  await using plain = new Client({ endpoint: server.endpoint, plain: true });
+  assert.deepEqual(await numbers(plain.typed<Calc>().count(3)), [1, 2, 3]);
+});
+
+Deno.test("a typed call that nobody awaits is sent, with the bytes that it was given", async () => {
+  await using server = await serveStreams();
+  await using client = new Client({ endpoint: server.endpoint });
+  const api = client.typed<Streams>();
+  const image = Uint8Array.of(1, 2);
+  const sent = api.store(image, image.subarray(1));
+  image.fill(9);
+  await sent;
+  assert.deepEqual(await api.stored(), [[1, 2], [2]]);
+  void api.store(Uint8Array.of(3));
+  await until("it has come", async () => (await api.stored())[0]?.[0] === 3);
 });
 
 /** A handler with more exports than calls. */
