@@ -13,6 +13,7 @@ import { output } from "./daemon.ts";
 import { scenarios as handlers } from "./handlers.ts";
 import { machine } from "./machine.ts";
 import { scenarios as neighbours } from "./neighbours.ts";
+import { scenarios as parts } from "./parts.ts";
 import type { Peer } from "./peer.ts";
 import { gearman } from "./peer_gearman.ts";
 import { nats } from "./peer_nats.ts";
@@ -24,7 +25,13 @@ import type { Effort, Scenario } from "./scenario.ts";
 import { scenarios as server } from "./server.ts";
 import { scenarios as throughput } from "./throughput.ts";
 
-const SCENARIOS: readonly Scenario[] = [...throughput, ...handlers, ...server, ...neighbours];
+const SCENARIOS: readonly Scenario[] = [
+  ...throughput,
+  ...handlers,
+  ...server,
+  ...neighbours,
+  ...parts,
+];
 const PEERS: readonly Peer[] = [prefork, proxy, nats, piscina, gearman];
 
 const OTHERS = PEERS.map(({ name }) => name).filter((name) => name !== prefork.name);

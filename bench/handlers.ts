@@ -29,6 +29,8 @@ const WHAT: Record<Handler, string> = {
   wait: "10 ms of waiting",
   mix: "1 % 50 ms, 99 % echo",
   hold: "",
+  parts: "",
+  none: "",
 };
 
 async function measure(bench: Bench, handler: Handler, workers: number): Promise<Figures[]> {

@@ -12,7 +12,7 @@ import { clientsOf, type Peer, type Running, type Shape, type Span } from "./pee
 import { type Stage, stage } from "./script.ts";
 
 /** The server's address, from the file that it writes when it listens. */
-async function address(folder: string): Promise<string> {
+export async function address(folder: string): Promise<string> {
   const files = () => [...Deno.readDirSync(folder)].filter(({ name }) => name.endsWith(".ports"));
   return await until("nats-server says where it listens", () => {
     const [file] = files();

@@ -11,8 +11,8 @@ import type { Figures } from "./load.ts";
 import type { Peer, Running, Shape, Span } from "./peer.ts";
 import { askZmq } from "./zmq_load.ts";
 
-/** A handler of this folder. */
-export type Handler = "echo" | "busy" | "wait" | "mix" | "hold";
+/** A handler of this folder; "none": there are services in its place. */
+export type Handler = "echo" | "busy" | "wait" | "mix" | "hold" | "parts" | "none";
 
 /** How to start a server. */
 export interface ServerOptions {
@@ -41,7 +41,7 @@ export class Server implements Running {
     const { workers, handler = "echo", flags = [], raw = false } = options;
     const own = ["--workers", String(workers), "--log-level", "info"];
     const process = await ServerProcess.start({
-      args: [path(`bench/handler_${handler}.ts`), ...own, ...Server.flags, ...flags],
+      args: [...moduleOf(handler), ...own, ...Server.flags, ...flags],
       permissions: ["-A"],
       raw,
     });
@@ -74,13 +74,17 @@ export class Server implements Running {
     return linesOf(this.#process, message);
   }
 
-  load(shape: Shape, span: Span): Promise<Figures> {
-    return askZmq(this.endpoint, shape, span);
+  load(shape: Shape, span: Span, endpoint = this.endpoint): Promise<Figures> {
+    return askZmq(endpoint, shape, span);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#process[Symbol.asyncDispose]();
   }
+}
+
+function moduleOf(handler: Handler): string[] {
+  return handler === "none" ? [] : [path(`bench/handler_${handler}.ts`)];
 }
 
 /** The server with nothing but defaults. */

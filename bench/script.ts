@@ -9,7 +9,17 @@ import { path } from "../tests/rig/checkout.ts";
 import { Folder } from "../tests/rig/folder.ts";
 import { type Command, isThere, output } from "./daemon.ts";
 
-const MODULES = ["bodies", "closed_loop", "histogram", "nats_load", "nats_worker", "piscina_load"];
+const MODULES = [
+  "bodies",
+  "closed_loop",
+  "histogram",
+  "nats_load",
+  "nats_part_load",
+  "nats_part_worker",
+  "nats_worker",
+  "part_loop",
+  "piscina_load",
+];
 const PLAIN = ["piscina_task.js"];
 
 /** A place from which scripts can be run. */
