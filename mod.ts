@@ -22,6 +22,7 @@ import { openAccess } from "./auth/access.ts";
 import { requireHandlers, requirePlainFiles } from "./ops/given_files.ts";
 import { accessOf } from "./ops/loop_options.ts";
 import type { Finished } from "./ops/outcome.ts";
+import type { RunningService, Server } from "./ops/server.ts";
 import type { ServiceStats, Stats, WorkerStats } from "./ops/stats.ts";
 import { hostedServices } from "./options/hosted.ts";
 import type { ServeOptions, Settings } from "./options/settings.ts";
@@ -30,13 +31,7 @@ import { laneOf, libraryOf } from "./pool/lanes.ts";
 import { inService, specOf, subfolderOf } from "./pool/service_host.ts";
 import type { ExitReason } from "./pool/supervisor.ts";
 import type { BrokerCounters, SocketCounters } from "./ports/messages.ts";
-import {
-  PreforkServer,
-  resolve,
-  type RunningService,
-  type Server,
-  WORKER_MODULE,
-} from "./server.ts";
+import { PreforkServer, resolve, WORKER_MODULE } from "./server.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { Premises } from "./system/premises.ts";
 import { canConfine } from "./system/seccomp.ts";

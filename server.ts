@@ -19,8 +19,10 @@ import { type Finished, Outcome } from "./ops/outcome.ts";
 import { type Rest, Shutdown } from "./ops/shutdown.ts";
 import { Signals } from "./ops/signals.ts";
 import { checkStart } from "./ops/start_checks.ts";
-import { logRemarks } from "./ops/start_remarks.ts";
-import { type ServiceStats, serviceStats, stateFields, type Stats, statsOf } from "./ops/stats.ts";
+import type { RunningService, Server } from "./ops/server.ts";
+import { logRemarks, tellEndpoints } from "./ops/start_remarks.ts";
+import { stateFields, type Stats, statsOf } from "./ops/stats.ts";
+import { statsOfService, viewServices } from "./ops/service_views.ts";
 import { reloadOnChange } from "./ops/watch.ts";
 import { resolveOptions } from "./options/resolve.ts";
 import { hostedServices } from "./options/hosted.ts";
@@ -28,7 +30,7 @@ import type { ServeOptions, ServiceOptions, Settings } from "./options/settings.
 import { requireRun } from "./pool/child_spec.ts";
 import { laneOf, libraryOf } from "./pool/lanes.ts";
 import { checkSize } from "./pool/scaling.ts";
-import { type ServiceHost, specOf } from "./pool/service_host.ts";
+import { specOf } from "./pool/service_host.ts";
 import { Services } from "./pool/services.ts";
 import type { Look, LoopCommand, LoopEvent } from "./ports/messages.ts";
 import { bootThread, type DataPlane, openPlane } from "./ports/plane.ts";
@@ -43,78 +45,6 @@ import { readVariable } from "./system/variables.ts";
 import { canOpen } from "./zmq/descriptors.ts";
 import type { Library } from "./zmq/library.ts";
 import { locateLibrary } from "./zmq/locate.ts";
-
-/** One of the services of a server that runs. */
-export interface RunningService {
-  /** The endpoints really bound for this service alone; those of the server serve it too. */
-  readonly frontend: readonly string[];
-  /** What there is of it and what has happened. */
-  stats(): ServiceStats;
-  /**
-   * Changes the bounds of its pool.
-   *
-   * @throws {RangeError} when one is not an integer >= 1 or min is above max.
-   */
-  resize(bounds: { min?: number; max?: number }): void;
-  /**
-   * Replaces its workers by new ones that load the handler again; the other services go on as they are.
-   * Rejected if new ones can't start: then the old ones stay.
-   *
-   * @param options options to change; its `frontend` stays as it is.
-   */
-  reload(options?: Partial<ServiceOptions>): Promise<void>;
-}
-
-/** A server that runs. */
-export interface Server {
-  /**
-   * The endpoints really bound for clients: ports chosen by the system are filled in. Those of single services
-   * are `services.NAME.frontend`.
-   */
-  readonly frontend: readonly string[];
-  /** The same of those for clients that speak Majordomo. */
-  readonly mdp: readonly string[];
-  /** The endpoint really bound for workers. */
-  readonly backend: string;
-  /** The services that have names, by these. */
-  readonly services: Readonly<Record<string, RunningService>>;
-  /** Fulfilled when each service has its `minWorkers` ready; rejected when a handler can't be loaded. */
-  readonly ready: Promise<void>;
-  /** Fulfilled when the server has ended; rejected when it could not start or broke. */
-  readonly finished: Promise<Finished>;
-  /** What there is and what has happened. */
-  stats(): Stats;
-  /**
-   * Changes the bounds of the pool of a service.
-   *
-   * @param service its name. Left out: the service without a name, or each service where all have names.
-   * @throws {RangeError} when one is not an integer >= 1 or min is above max, or there is no such service.
-   */
-  resize(bounds: { min?: number; max?: number }, service?: string): void;
-  /**
-   * Replaces all workers by new ones that load the handler again; each new one is ready before an old
-   * one leaves. Rejected if new ones can't start: then the old ones stay.
-   *
-   * @param options options to change; those of the sockets, the process and the log stay as they are.
-   */
-  reload(options?: ServeOptions): Promise<void>;
-  /**
-   * Takes no more requests, lets running jobs end and stops the workers, within `stopTimeout`. A second
-   * call only waits for the first.
-   *
-   * @param options `queued`: whether waiting requests are answered 503 ("refuse") or served first.
-   */
-  shutdown(options?: { queued?: "refuse" | "serve" }): Promise<void>;
-  /**
-   * Opens the log file again under its name. A rotation is followed within a second without it, where this
-   * process may read the file.
-   *
-   * @returns whether it was opened; if not, lines still go to the old file.
-   */
-  reopenLog(): boolean;
-  /** The same as `shutdown()`, but does not reject with a failure that `ready` or `finished` has reported. */
-  [Symbol.asyncDispose](): Promise<void>;
-}
 
 /** What runs in workers. */
 export const WORKER_MODULE = new URL("./worker.ts", import.meta.url).href;
@@ -227,7 +157,12 @@ export class PreforkServer implements Server {
       this.#plane = plane;
       if (flaw !== undefined) log.info(NO_THREAD, { reason: flaw });
       premises.handOver(plane.backend);
-      this.#running = this.#view();
+      this.#running = viewServices(this.#services, {
+        frontendOf: (name) => this.#frontendOf(name),
+        look: () => plane.look("now"),
+        resize: (bounds, name) => this.resize(bounds, name),
+        reload: (name, options) => this.#reloadService(name, options),
+      });
       const source = { reread, resolve, checkSize, hasRules: needsRules, readRules: rulesOf };
       const hasRules = access !== undefined;
       const parts = { log, events, services: [...this.#services], send, hasRules };
@@ -262,7 +197,9 @@ export class PreforkServer implements Server {
   begin(): void {
     const { log } = this;
     const { settings } = this.#configuration;
-    this.#tellEndpoints(settings);
+    const { frontend, mdp, backend } = this;
+    const endpoints = { frontend, mdp, backend, of: (name: string) => this.#frontendOf(name) };
+    tellEndpoints(log, this.#events, settings, endpoints);
     for (const { name, bounds } of this.#services) {
       log.debug("pool", { ...bounds, library: this.library, ...ofService(name) });
     }
@@ -278,40 +215,26 @@ export class PreforkServer implements Server {
     for (const { code } of this.#services) code.start();
     this.#timer.wake();
     this.#run();
-    if (settings.watch) hostedServices(settings).forEach(([name, own]) => this.#watch(name, own));
-  }
-
-  /** Says where clients connect, and which services they find. */
-  #tellEndpoints(settings: Settings): void {
-    const { frontend, mdp, backend, log } = this;
-    const hosted = hostedServices(settings);
-    const services = hosted.filter(([name]) => name !== "").map(([service, own]) => ({
-      service,
-      handler: own.handler ?? "",
-      frontend: this.#frontendOf(service),
-    }));
-    const handler = services.length < hosted.length ? settings.handler ?? "echo" : undefined;
-    this.#events.emit("listening", { frontend, mdp, backend, handler, services });
-    for (const { service, handler, frontend } of services) {
-      const own = frontend.length === 0 ? undefined : frontend.join(",");
-      log.info("serving", { service, handler, frontend: own });
-    }
+    if (settings.watch) this.#watch(settings);
   }
 
   #frontendOf(service: string): readonly string[] {
     return this.#plane.serviceFrontends[service] ?? [];
   }
 
-  async #watch(name: string, { handler }: Settings): Promise<void> {
-    if (!handler?.startsWith("file:")) return;
-    const watched = {
-      isStopping: () => this.stopping,
-      listFiles: async () => await this.#services.get(name)?.code.listFiles() ?? [],
-      reload: () => this.#reloadService(name),
-    };
-    const failed = (error: unknown) =>
-      this.log.error("not watching", { error: messageOf(error), ...ofService(name) });
-    await reloadOnChange(watched, filePath(new URL(handler)), this.ended, failed);
+  /** Reloads each service whose files change. */
+  #watch(settings: Settings): void {
+    for (const [name, { handler }] of hostedServices(settings)) {
+      if (!handler?.startsWith("file:")) continue;
+      const watched = {
+        isStopping: () => this.stopping,
+        listFiles: async () => await this.#services.get(name)?.code.listFiles() ?? [],
+        reload: () => this.#reloadService(name),
+      };
+      const failed = (error: unknown) =>
+        this.log.error("not watching", { error: messageOf(error), ...ofService(name) });
+      reloadOnChange(watched, filePath(new URL(handler)), this.ended, failed);
+    }
   }
 
   // ---- what it is asked ----
@@ -367,21 +290,6 @@ export class PreforkServer implements Server {
       : [];
     const uptime = performance.now() - this.#startedAt;
     return statsOf(uptime, this.#services.report(look), look, Object.fromEntries(named));
-  }
-
-  /** The services that have names, as their owner sees them. */
-  #view(): Readonly<Record<string, RunningService>> {
-    const views = [...this.#services].filter(({ name }) => name !== "").map((host) => {
-      const { name } = host;
-      const view: RunningService = {
-        frontend: this.#frontendOf(name),
-        stats: () => statsOfService(host, this.#plane.look("now")),
-        resize: (bounds) => this.resize(bounds, name),
-        reload: (options) => this.#reloadService(name, options),
-      };
-      return [name, Object.freeze(view)] as const;
-    });
-    return Object.freeze(Object.fromEntries(views));
   }
 
   // ---- what it is told ----
@@ -599,10 +507,6 @@ export class PreforkServer implements Server {
     this.#services?.closeCode(this.#outcome.failure ?? new Error("The server has ended"));
     this.#premises?.remove();
   }
-}
-
-function statsOfService(host: ServiceHost, look: Look): ServiceStats {
-  return serviceStats(host.report(look), look.services.get(host.name) ?? look);
 }
 
 function activityOf({ queued, running, lastJobAt }: Look): Activity {

@@ -8,6 +8,7 @@ import { connectionLimit } from "../options/connection_limits.ts";
 import { allEndpoints, hostedServices } from "../options/hosted.ts";
 import type { Settings } from "../options/settings.ts";
 import { isOpenToNetwork } from "../wire/endpoint.ts";
+import type { Events } from "./events.ts";
 import type { Fields, Log } from "./log.ts";
 
 /** What became of the options. */
@@ -41,5 +42,35 @@ export function logRemarks(log: Log, settings: Settings, started: Started): void
   const babysits = hostedServices(settings).some(([, own]) => own.babysitInterval > 0);
   if (babysits && !started.readsCpuTime) {
     warn('"babysitInterval" has no effect: it needs Linux and -A');
+  }
+}
+
+/** Where clients and workers connect. */
+export interface Endpoints {
+  readonly frontend: readonly string[];
+  readonly mdp: readonly string[];
+  readonly backend: string;
+  /** Those of one service alone. */
+  of(service: string): readonly string[];
+}
+
+/** Says where clients connect, and which services they find. */
+export function tellEndpoints(
+  log: Log,
+  events: Pick<Events, "emit">,
+  settings: Settings,
+  { frontend, mdp, backend, of }: Endpoints,
+): void {
+  const hosted = hostedServices(settings);
+  const services = hosted.filter(([name]) => name !== "").map(([service, own]) => ({
+    service,
+    handler: own.handler ?? "",
+    frontend: of(service),
+  }));
+  const handler = services.length < hosted.length ? settings.handler ?? "echo" : undefined;
+  events.emit("listening", { frontend, mdp, backend, handler, services });
+  for (const { service, handler, frontend } of services) {
+    const own = frontend.length === 0 ? undefined : frontend.join(",");
+    log.info("serving", { service, handler, frontend: own });
   }
 }

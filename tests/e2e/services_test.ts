@@ -1,7 +1,7 @@
 /** Services by name: one server, several handlers, each with a pool of its own. */
 
 import { strict as assert } from "node:assert";
-import { runServer } from "../rig/commands.ts";
+import { run, runServer } from "../rig/commands.ts";
 import { Folder } from "../rig/folder.ts";
 import { Gate } from "../rig/gate.ts";
 import { endpointOf, moduleOf, serveQuietly } from "../rig/in_process.ts";
@@ -144,6 +144,47 @@ Deno.test("a service says which CURVE users may ask it: others are answered 403"
   assert.deepEqual(await said("bob", "a"), [200, "a x"]);
   assert.equal((await said("ann", "a"))[0], 403);
 });
+
+const PYTHON = "/usr/bin/python3";
+
+function hasPyzmq(): boolean {
+  try {
+    return new Deno.Command(PYTHON, { args: ["-c", "import zmq"] }).outputSync().success;
+  } catch {
+    return false;
+  }
+}
+
+/** A plain REQ client, which asks each endpoint once. */
+const ASK_EACH = `
+import sys, zmq
+for endpoint in sys.argv[1:]:
+    socket = zmq.Context.instance().socket(zmq.REQ)
+    socket.rcvtimeo = 10000
+    socket.connect(endpoint)
+    socket.send(b"x")
+    print(socket.recv_multipart()[-1].decode())
+    socket.close(0)
+`;
+
+Deno.test(
+  "a plain REQ client of another language reaches a service by its endpoint, tcp or ipc",
+  { ignore: !hasPyzmq() },
+  async () => {
+    using folder = new Folder();
+    const services = {
+      a: { handler: named("a"), frontend: "tcp://127.0.0.1:0" },
+      b: { handler: named("b"), frontend: `ipc://${folder.path}/b.ipc` },
+    };
+    await using server = serveQuietly({ handler: named("plain"), services, workers: 1 });
+    await server.ready;
+    const { a, b } = server.services;
+    const endpoints = [...server.frontend, ...a?.frontend ?? [], ...b?.frontend ?? []];
+    const { code, stdout, stderr } = await run(PYTHON, ["-c", ASK_EACH, ...endpoints]);
+    assert.equal(code, 0, stderr);
+    assert.equal(stdout, "plain x\na x\nb x\n");
+  },
+);
 
 // ---- each by itself ----
 

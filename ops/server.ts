@@ -1,0 +1,81 @@
+/**
+ * What whoever starts a server sees of it. Types only.
+ *
+ * @module
+ */
+
+import type { ServeOptions, ServiceOptions } from "../options/settings.ts";
+import type { Finished } from "./outcome.ts";
+import type { ServiceStats, Stats } from "./stats.ts";
+
+/** One of the services of a server that runs. */
+export interface RunningService {
+  /** The endpoints really bound for this service alone; those of the server serve it too. */
+  readonly frontend: readonly string[];
+  /** What there is of it and what has happened. */
+  stats(): ServiceStats;
+  /**
+   * Changes the bounds of its pool.
+   *
+   * @throws {RangeError} when one is not an integer >= 1 or min is above max.
+   */
+  resize(bounds: { min?: number; max?: number }): void;
+  /**
+   * Replaces its workers by new ones that load the handler again; the other services go on as they are.
+   * Rejected if new ones can't start: then the old ones stay.
+   *
+   * @param options options to change; its `frontend` stays as it is.
+   */
+  reload(options?: Partial<ServiceOptions>): Promise<void>;
+}
+
+/** A server that runs. */
+export interface Server {
+  /**
+   * The endpoints really bound for clients: ports chosen by the system are filled in. Those of single services
+   * are `services.NAME.frontend`.
+   */
+  readonly frontend: readonly string[];
+  /** The same of those for clients that speak Majordomo. */
+  readonly mdp: readonly string[];
+  /** The endpoint really bound for workers. */
+  readonly backend: string;
+  /** The services that have names, by these. */
+  readonly services: Readonly<Record<string, RunningService>>;
+  /** Fulfilled when each service has its `minWorkers` ready; rejected when a handler can't be loaded. */
+  readonly ready: Promise<void>;
+  /** Fulfilled when the server has ended; rejected when it could not start or broke. */
+  readonly finished: Promise<Finished>;
+  /** What there is and what has happened. */
+  stats(): Stats;
+  /**
+   * Changes the bounds of the pool of a service.
+   *
+   * @param service its name. Left out: the service without a name, or each service where all have names.
+   * @throws {RangeError} when one is not an integer >= 1 or min is above max, or there is no such service.
+   */
+  resize(bounds: { min?: number; max?: number }, service?: string): void;
+  /**
+   * Replaces all workers by new ones that load the handler again; each new one is ready before an old
+   * one leaves. Rejected if new ones can't start: then the old ones stay.
+   *
+   * @param options options to change; those of the sockets, the process and the log stay as they are.
+   */
+  reload(options?: ServeOptions): Promise<void>;
+  /**
+   * Takes no more requests, lets running jobs end and stops the workers, within `stopTimeout`. A second
+   * call only waits for the first.
+   *
+   * @param options `queued`: whether waiting requests are answered 503 ("refuse") or served first.
+   */
+  shutdown(options?: { queued?: "refuse" | "serve" }): Promise<void>;
+  /**
+   * Opens the log file again under its name. A rotation is followed within a second without it, where this
+   * process may read the file.
+   *
+   * @returns whether it was opened; if not, lines still go to the old file.
+   */
+  reopenLog(): boolean;
+  /** The same as `shutdown()`, but does not reject with a failure that `ready` or `finished` has reported. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
