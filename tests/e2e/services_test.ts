@@ -8,6 +8,7 @@ import { endpointOf, moduleOf, serveQuietly } from "../rig/in_process.ts";
 import { KeyRing } from "../rig/key_ring.ts";
 import type { LogLine } from "../rig/log_lines.ts";
 import { header } from "../rig/messages.ts";
+import { canServeAsNobody, shareProgram } from "../rig/other_user.ts";
 import { askOnce, Peer } from "../rig/peer.ts";
 import { parseStatus } from "../rig/status.ts";
 import { ServerProcess } from "../rig/server_process.ts";
@@ -233,6 +234,38 @@ Deno.test("handlers with import maps and .npmrc files of their own do not find e
     assert.equal(await askFor(endpointOf(server), service), `I am ${name}`);
   }
 });
+
+Deno.test(
+  "workers of another user read their service's configuration, and a new private folder has it again",
+  { ignore: !canServeAsNobody() },
+  async () => {
+    using programs = new Folder();
+    using folder = new Folder();
+    using temporary = new Folder();
+    Deno.chmodSync(folder.path, 0o755);
+    Deno.chmodSync(temporary.path, 0o1777);
+    folder.write("deno.json", '{ "imports": { "name": "./name.ts" } }');
+    folder.write("name.ts", 'export default "I am it";');
+    const handler = folder.write(
+      "main.ts",
+      'import name from "name"; export default () => name + Deno.uid();',
+    );
+    const args = ["--workers", "1", "--user", "nobody", "--handler-allow-sys=uid"];
+    await using server = await ServerProcess.start({
+      args: [...args, "--service", `a=${handler}`],
+      program: shareProgram(programs),
+      env: { TMPDIR: temporary.path },
+      permissions: ["-A"],
+    });
+    assert.equal(await askFor(server.endpoint, "a"), "I am it65534");
+    const home = server.backend.slice("ipc://".length).replace(/\/backend$/, "");
+    Deno.removeSync(home, { recursive: true });
+    await server.line("the private folder was removed, there is a new one");
+    Deno.kill(server.workers[0] ?? 0, "SIGKILL");
+    await lineOf(server, "worker ready", "a", 2);
+    assert.equal(await askFor(server.endpoint, "a"), "I am it65534");
+  },
+);
 
 Deno.test("stats and processes say which service is meant, and the totals are of all", async () => {
   await using server = serveQuietly({
@@ -482,6 +515,22 @@ Deno.test("HUP applies a section that has changed, and says what of it needs a r
   server.signal("SIGHUP");
   const { error } = await server.line("not reloaded");
   assert.match(String(error), /Cannot reload: .*names the service "a", which has no handler/);
+});
+
+Deno.test("--watch reloads the service whose files have changed, and no other", async () => {
+  using folder = new Folder();
+  const [a, b] = ["a", "b"].map((name) =>
+    folder.write(`${name}.ts`, `export default () => "${name}1";`)
+  );
+  const args = ["--workers", "1", "--watch", ...serviceArgs({ a: a ?? "", b: b ?? "" })];
+  await using server = await ServerProcess.start({ args, permissions: ["-A"] });
+  for (const service of ["a", "b"]) await lineOf(server, "worker ready", service);
+  folder.write("b.ts", 'export default () => "b2";');
+  await lineOf(server, "reloaded", "b");
+  assert.equal(await askFor(server.endpoint, "b"), "b2");
+  assert.equal(await askFor(server.endpoint, "a"), "a1");
+  assert.equal(linesOf(server, "reloaded", "a").length, 0);
+  assert.equal(linesOf(server, "reloaded").length, 0);
 });
 
 Deno.test("--check loads the handlers of all services, and names the one that can't be loaded", async () => {

@@ -153,8 +153,9 @@ function list(folder: string): string {
 Deno.test("makePrivateFolder removes a folder that has all that a server makes", async () => {
   using place = new Place();
   const old = leftover(`${place.folder.path}/zmq-prefork-0123456789abcdef`);
-  Deno.mkdirSync(`${old}/workers`);
-  for (const name of ["libzmq", "workers/backend", "workers/libzmq"]) {
+  for (const name of ["workers", "service-1", "service-12"]) Deno.mkdirSync(`${old}/${name}`);
+  const files = ["libzmq", "workers/backend", "workers/libzmq", ".npmrc", "config-3.json"];
+  for (const name of [...files, "service-1/.npmrc", "service-12/config-1.json"]) {
     Deno.writeTextFileSync(`${old}/${name}`, "");
   }
   const code = `import { makePrivateFolder } from ${MODULE};
