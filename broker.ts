@@ -470,6 +470,15 @@ export class Broker<B> {
     }
   }
 
+  /** Answers all that waits with an error: nobody will ever serve it. */
+  rejectWaiting(code: number, message: string): void {
+    for (const job of this.#waiting) {
+      this.counters.rejected++;
+      this.#waiting.remove(job);
+      this.#endings.answer(job, code, message);
+    }
+  }
+
   // What the loop fetches, and what others read
 
   /** The answers that the broker itself has given since the last call. */

@@ -49,6 +49,23 @@ export interface ServeOptions extends Hooks {
    * @default {[]}
    */
   mdp?: string | string[];
+  /**
+   * Whether workers that speak Majordomo may come to `mdp`: "any" lets everybody who reaches it serve a name that has
+   * no handler.
+   *
+   * @default {"none"}
+   */
+  mdpWorkers?: "none" | "any";
+  /**
+   * Silence after which such a worker is told that the server lives, and that it may keep three times. @default {2500}
+   */
+  mdpHeartbeat?: number;
+  /**
+   * How long a service of such workers lives without any, and clients of Majordomo wait for its first one.
+   *
+   * @default {60_000}
+   */
+  mdpExpiry?: number;
   /** Where workers connect, in the same forms. @default {an ipc socket in a private folder} */
   backend?: string;
   /**

@@ -108,6 +108,24 @@ const ROWS = {
     fallback: [],
     help: "endpoint that Majordomo's clients connect to; may be repeated",
   }),
+  mdpWorkers: row({
+    group: "Endpoints",
+    kind: choice<"none" | "any">(["none", "any"]),
+    fallback: "none",
+    help: "Majordomo's workers that may come to <mdp>, and serve names without a handler",
+  }),
+  mdpHeartbeat: row({
+    group: "Endpoints",
+    kind: duration(10),
+    fallback: 2500,
+    help: "time between signs of life to and from Majordomo's workers; they may miss two",
+  }),
+  mdpExpiry: row({
+    group: "Endpoints",
+    kind: duration(0),
+    fallback: 60_000,
+    help: "time that requests wait for the first, or another, of Majordomo's workers",
+  }),
   backend: row({
     group: "Endpoints",
     kind: endpoint,

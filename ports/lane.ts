@@ -81,6 +81,8 @@ export interface Lane {
   grant(worker: Worker<Body>, job: number, credit: StreamCredit): void;
   /** Tells a worker to finish what it has, and leave. */
   stop(worker: Worker<Body>): void;
+  /** Ends a worker that is no process of the server's; false, or not there: it is one. */
+  end?(worker: Worker<Body>): boolean;
   /** A worker is gone: nothing that comes over its connection counts any more. */
   forget(worker: Worker<Body>): void;
   /** Gives memory back that is not in use. */

@@ -27,9 +27,11 @@ import type {
   ServiceSetup,
   SocketCounters,
 } from "./messages.ts";
+import { MadeServices } from "./made_services.ts";
+import type { Directory } from "./mmi.ts";
 import { Reception } from "./reception.ts";
 import { numberServices, Services } from "./services.ts";
-import { type AccessOptions, type SocketOptions, Sockets } from "./sockets.ts";
+import { type AccessOptions, type SocketEvents, type SocketOptions, Sockets } from "./sockets.ts";
 import type { Source, SourceEvents } from "./source.ts";
 import { Tidying } from "./tidying.ts";
 import type { Unit } from "./unit.ts";
@@ -80,6 +82,8 @@ export class BrokerLoop {
   readonly #access: AccessControl | undefined;
   readonly #reception: Reception;
   readonly #workers: Workers;
+  /** Undefined where no worker may speak Majordomo. */
+  readonly #made: MadeServices | undefined;
   readonly #tidying: Tidying;
   readonly #ticks: Ticks;
   /** When the present pass started, ms. */
@@ -113,7 +117,8 @@ export class BrokerLoop {
       lane: this.#laneEvents(),
       decide: (request, source) => this.#decide(request, source),
       refusal: (address, open) => access?.refusal(address, open),
-      directory: { workersOf: (name) => this.#services.named(name)?.broker.workers.size },
+      directory: this.#directory(),
+      mdpWorkers: this.#mdpWorkerEvents(),
     });
     const { bodies } = sockets;
     const source = this.#source = sockets.source;
@@ -122,12 +127,41 @@ export class BrokerLoop {
     const ground = { source, lane, bodies, events, numbers: new JobNumbers(), visits, traces };
     const services = this.#services = new Services(ground);
     for (const setup of numbered) services.add(setup, setup.number);
+    const { majordomo } = options;
+    this.#made = majordomo && new MadeServices({ services, events }, majordomo);
     this.#reception = new Reception({ services, source, bodies, events, visits });
     this.#workers = new Workers({ services, lane, events, access });
     const hasUnsent = () => this.#source.hasUnsent;
     this.#tidying = new Tidying(services, hasUnsent, () => this.#giveBackMemory());
     this.#ticks = this.#listTicks();
     this.#workedInterval = options.workedInterval ?? 2;
+  }
+
+  #directory(): Directory {
+    return {
+      workersOf: (name) => {
+        const unit = this.#services.named(name);
+        return unit?.isAwaited ? undefined : unit?.broker.workers.size;
+      },
+      expect: (name) => this.#made?.expect(name, this.#now),
+    };
+  }
+
+  #mdpWorkerEvents(): SocketEvents["mdpWorkers"] {
+    return {
+      join: (name, address) => {
+        this.#worked();
+        return this.#made?.join(name, address, this.#now) ?? "nobody may be a worker";
+      },
+      reply: (worker, reply, content) => {
+        this.#unitOf(worker).replies.take(worker, reply, content, this.#now);
+      },
+      alive: (worker) => this.#unitOf(worker).dispatcher.sendProven(worker, this.#now),
+      gone: (worker, end, reason) => {
+        this.#made?.gone(worker, end, reason, this.#now);
+        this.#worked();
+      },
+    };
   }
 
   #sourceEvents(): SourceEvents {
@@ -193,6 +227,7 @@ export class BrokerLoop {
     return new Ticks([
       { tick: (now) => this.#tickBrokers(now) },
       { tick: (now) => this.#tickWorkers(now) },
+      { tick: (now) => this.#made?.tick(now) ?? Infinity },
       { tick: (now) => this.#findGone(now) },
       { tick: (now) => this.#tickReplies(now) },
       this.#tidying,
@@ -282,6 +317,7 @@ export class BrokerLoop {
       case "rules":
         return this.#access?.configure(command.rules);
       case "drain":
+        this.#made?.close();
         for (const { broker } of this.#services.all) broker.drain(command.waiting);
         return;
       case "moveBackend":

@@ -1,6 +1,7 @@
 /**
- * The source of clients that speak Majordomo, in both of its versions, on sockets of our own. What their frames are is
- * in wire/mdp.ts. Decides nothing about jobs; questions after the services themselves (8/MMI) it answers by itself.
+ * The source of clients that speak Majordomo, in both of its versions, on sockets of our own; what workers say there is
+ * passed on to mdp_workers.ts. What the frames are is in wire/mdp.ts. Decides nothing about jobs; questions after the
+ * services themselves (8/MMI) it answers by itself.
  *
  * @module
  */
@@ -20,6 +21,13 @@ import { framesSize, writeFrames } from "./frame_writing.ts";
 import { Incoming, type IncomingRoom } from "./incoming.ts";
 import { Intake } from "./intake.ts";
 import { answerMmi, type Directory, MMI } from "./mmi.ts";
+import {
+  isWorker,
+  type MdpPeer,
+  type MdpWorkerEvents,
+  type MdpWorkerOptions,
+  MdpWorkers,
+} from "./mdp_workers.ts";
 import type { NativeSourceEvents, NativeSourceOptions } from "./native_source.ts";
 import { Router, type RouterEvents } from "./router.ts";
 import type { Address, ClientRequest, Source, SourceCounters } from "./source.ts";
@@ -31,6 +39,13 @@ type Bytes = Uint8Array<ArrayBuffer>;
 export interface MdpSourceEvents extends NativeSourceEvents {
   /** What services there are. */
   readonly directory: Directory;
+  readonly workers: Omit<MdpWorkerEvents, "wrong">;
+}
+
+/** What bounds a `MdpSource`. */
+export interface MdpSourceOptions extends NativeSourceOptions {
+  /** How workers are kept; undefined: nobody may be one. */
+  workers: Pick<MdpWorkerOptions, "heartbeat"> | undefined;
 }
 
 /** Places of this source's peers are from here on: those of another source are below. */
@@ -53,13 +68,15 @@ const decoder = new TextDecoder();
 
 /** Clients that speak Majordomo. */
 export class MdpSource implements Source {
-  readonly #router: Router<Peer<Body>>;
+  readonly #router: Router<MdpPeer>;
   readonly #bodies: BodyPool;
   readonly #events: MdpSourceEvents;
-  readonly #room: IncomingRoom<Peer<Body>>;
-  readonly #spares: Incoming<Peer<Body>>[] = [];
+  readonly #room: IncomingRoom<MdpPeer>;
+  readonly #spares: Incoming<MdpPeer>[] = [];
   readonly #endpoints: string[] = [];
   readonly #own = new MemoryContent();
+  /** Workers that are here; undefined: nobody may be one. */
+  readonly workers: MdpWorkers | undefined;
   /** When it reads, ms. */
   #now = 0;
   #clients = 0;
@@ -79,7 +96,7 @@ export class MdpSource implements Source {
   constructor(
     libc: Libc,
     bodies: BodyPool,
-    options: NativeSourceOptions,
+    options: MdpSourceOptions,
     events: MdpSourceEvents,
   ) {
     const { maxMessageSize, maxFrames, unreadBytes } = options;
@@ -93,7 +110,7 @@ export class MdpSource implements Source {
       opening: stageAfter,
       events: {
         whole: (message, body) => this.#whole(message, body),
-        malformed: (connection) => this.#misspoke(connection, "it is no message of Majordomo"),
+        malformed: (connection) => this.#unknown(connection, "it is no message of Majordomo"),
         broken: (connection, reason) => this.#router.breakOff(connection, reason),
         done: (message) => {
           if (this.#spares.length < MAX_SPARES) this.#spares.push(message);
@@ -103,13 +120,19 @@ export class MdpSource implements Source {
     this.#bodies = bodies;
     this.#events = events;
     this.#router = new Router("ROUTER", libc, bodies, options, this.#routerEvents());
+    if (options.workers === undefined) return;
+    const bounds = { ...options.workers, maxMessageSize, maxFrames };
+    this.workers = new MdpWorkers((...message) => this.#send(...message), bodies, bounds, {
+      ...events.workers,
+      wrong: (connection, reason) => this.#misspoke(connection, reason),
+    });
   }
 
-  #routerEvents(): RouterEvents<Peer<Body>> {
+  #routerEvents(): RouterEvents<MdpPeer> {
     return {
       mayRead: () => this.#events.mayRead(),
       roomFor: (service) => this.#events.roomFor(service),
-      plain: (connection) => this.#misspoke(connection, "it is a plain request"),
+      plain: (connection) => this.#unknown(connection, "it is a plain request"),
       inlet: (connection) => {
         const spare = this.#spares.pop();
         spare?.renew(connection);
@@ -122,9 +145,16 @@ export class MdpSource implements Source {
     };
   }
 
-  #misspoke({ address }: Connection<Peer<Body>>, reason: string): void {
+  #misspoke({ address }: Connection<MdpPeer>, reason: string): void {
     this.#malformed++;
     this.#lastMalformed = { address, reason };
+  }
+
+  /** What came is nothing that is said here: a worker that says so is to start anew. */
+  #unknown(connection: Connection<MdpPeer>, reason: string): void {
+    const { peer } = connection;
+    if (isWorker(peer)) this.workers?.refuse(peer, reason, this.#now);
+    else this.#misspoke(connection, reason);
   }
 
   // ---- what clients send ----
@@ -148,26 +178,31 @@ export class MdpSource implements Source {
     return connection !== undefined;
   }
 
-  #whole(message: Incoming<Peer<Body>>, body: Body): void {
+  #whole(message: Incoming<MdpPeer>, body: Body): void {
     const { connection, envelope, frames, bytes } = message;
     const opening = readOpening(envelope, frames > 0);
-    if (typeof opening === "object" && opening.kind === "request" && frames > 0) {
+    const isWhole = typeof opening === "object" && hasBody(opening) === frames > 0;
+    if (isWhole && opening.kind !== "request" && this.workers !== undefined) {
+      return this.workers.hear(connection, opening, { body, bytes, frames }, this.#now);
+    }
+    if (isWhole && opening.kind === "request" && !isWorker(connection.peer)) {
       const excess = excessOf(bytes, frames, this.#room.limits);
       return this.#take(connection, opening, body, bytes, excess);
     }
     this.#bodies.release(body);
-    this.#misspoke(connection, "only clients may speak Majordomo here");
+    this.#unknown(connection, isWhole ? "only clients may speak here" : "it lacks a part");
   }
 
   /** A client's request. */
   #take(
-    connection: Connection<Peer<Body>>,
+    connection: Connection<MdpPeer>,
     { service, way }: Extract<MdpOpening, { kind: "request" }>,
     body: Body,
     bytes: number,
     excess: string | undefined,
   ): void {
-    const peer = connection.peer ?? this.#welcome(connection);
+    const known = connection.peer;
+    const peer = known === undefined || isWorker(known) ? this.#welcome(connection) : known;
     const isName = service.length <= MAX_NAME_BYTES;
     const name = isName ? decoder.decode(service) : "";
     const request: ClientRequest = {
@@ -183,8 +218,9 @@ export class MdpSource implements Source {
       service: name,
       fault: isName ? "" : NAME_RULE,
     };
-    if (name.startsWith(MMI)) this.#answer(request, name);
-    else this.#events.request(peer, request);
+    if (name.startsWith(MMI)) return this.#answer(request, name);
+    this.#events.directory.expect(name);
+    this.#events.request(peer, request);
   }
 
   /** Answers a question after the services. */
@@ -199,7 +235,7 @@ export class MdpSource implements Source {
   // ---- who is there ----
 
   /** A peer's first request. */
-  #welcome(connection: Connection<Peer<Body>>): Peer<Body> {
+  #welcome(connection: Connection<MdpPeer>): Peer<Body> {
     const { place, identity, address } = connection;
     const header = buildJobHeader(decoder.decode(identity), address, "");
     const peer = newPeer<Body>(MDP_PLACES + place, header);
@@ -208,15 +244,16 @@ export class MdpSource implements Source {
     return peer;
   }
 
-  #gone({ peer }: Connection<Peer<Body>>, undelivered: number): void {
+  #gone({ peer }: Connection<MdpPeer>, undelivered: number): void {
     this.#undelivered += undelivered;
     if (peer === undefined || this.#isClosed) return;
+    if (isWorker(peer)) return this.workers?.lost(peer);
     this.#clients--;
     this.#events.gone(peer);
   }
 
   /** The connection of a client; undefined: it is gone. */
-  #connectionOf(peer: Peer<Body>): Connection<Peer<Body>> | undefined {
+  #connectionOf(peer: Peer<Body>): Connection<MdpPeer> | undefined {
     const connection = this.#router.at(peer.place - MDP_PLACES);
     return connection?.peer === peer ? connection : undefined;
   }
@@ -262,7 +299,7 @@ export class MdpSource implements Source {
   }
 
   tick(now: number): number {
-    return this.#router.tick(now);
+    return Math.min(this.#router.tick(now), this.workers?.tick(now) ?? Infinity);
   }
 
   giveBackMemory(): void {
@@ -271,6 +308,7 @@ export class MdpSource implements Source {
   }
 
   async close(lingerMs: number): Promise<void> {
+    this.workers?.dismissAll(performance.now());
     this.#router.stopListening();
     const end = performance.now() + lingerMs;
     this.#router.flush(performance.now());
@@ -311,7 +349,7 @@ export class MdpSource implements Source {
 
   /** Sends an answer; false: the client has no room left for it. */
   #send(
-    connection: Connection<Peer<Body>>,
+    connection: Connection<MdpPeer>,
     way: readonly Bytes[],
     content: Content,
     now: number,
@@ -348,11 +386,12 @@ export class MdpSource implements Source {
   }
 
   /** Gives up what waits for a client that takes nothing for too long, and reports one that is stalled. */
-  #judge(connection: Connection<Peer<Body>>, now: number): void {
+  #judge(connection: Connection<MdpPeer>, now: number): void {
     const { outlets, unread } = this.#router;
     if (unread.isLost(connection, now)) this.#undelivered += outlets.dropWhole(connection, now);
     const { peer } = connection;
-    if (peer !== undefined && unread.isStalled(connection, now)) this.#events.stalled(peer);
+    if (peer === undefined || isWorker(peer)) return;
+    if (unread.isStalled(connection, now)) this.#events.stalled(peer);
   }
 
   isStalled(peer: Peer<Body>, now: number): boolean {
@@ -360,6 +399,11 @@ export class MdpSource implements Source {
     if (connection === undefined || connection.backlog === undefined) return false;
     return this.#router.unread.isStalled(connection, now);
   }
+}
+
+/** Whether a body comes behind an opening. */
+function hasBody({ kind }: MdpOpening): boolean {
+  return kind === "request" || kind === "partial" || kind === "final";
 }
 
 /** What comes after the first frames of a message. */

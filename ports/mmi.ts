@@ -8,6 +8,8 @@
 export interface Directory {
   /** How many workers a service has that are ready or busy; undefined: there is no such service. */
   workersOf(service: string): number | undefined;
+  /** A client of Majordomo is about to ask a service: one that is not there may be waited for. */
+  expect(service: string): void;
 }
 
 /** What the names of these questions begin with. */

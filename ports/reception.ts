@@ -12,6 +12,7 @@ import type { StreamCredit } from "../wire/credit.ts";
 import { Code } from "../wire/request.ts";
 import { type Body, type BodyPool, weigh } from "./body.ts";
 import type { EventQueue } from "./event_queue.ts";
+import { MDP_PLACES } from "./mdp_source.ts";
 import type { Services } from "./services.ts";
 import type { ClientRequest, Source } from "./source.ts";
 import type { Unit } from "./unit.ts";
@@ -66,8 +67,9 @@ export class Reception {
   }
 
   /** The service that a request names; undefined: it is not to be had where the request came in. */
-  #named({ bound }: Peer<Body>, name: string): Unit | undefined {
+  #named({ bound, place }: Peer<Body>, name: string): Unit | undefined {
     const unit = this.#services.named(name);
+    if (unit?.isAwaited && place < MDP_PLACES) return undefined;
     return bound === undefined || bound === unit?.number ? unit : undefined;
   }
 

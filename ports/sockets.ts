@@ -17,9 +17,12 @@ import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import type { Library } from "../zmq/library.ts";
 import { BodyPool } from "./body.ts";
 import { IpcFiles } from "./ipc_files.ts";
+import { JointLane } from "./joint_lane.ts";
 import { JointSource } from "./joint_source.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
+import type { MadeOptions } from "./made_services.ts";
 import { MdpSource } from "./mdp_source.ts";
+import type { MdpWorkerEvents, MdpWorkerOptions } from "./mdp_workers.ts";
 import type { Directory } from "./mmi.ts";
 import { NativeSource } from "./native_source.ts";
 import { RecordLane } from "./record_lane.ts";
@@ -49,6 +52,8 @@ export interface SocketOptions extends
   mdp?: readonly string[];
   /** Services, with the endpoints of their own. @default {[]} */
   bindings?: readonly BoundService[];
+  /** Workers that speak Majordomo may come there, too; undefined: none may. */
+  majordomo?: MadeOptions & Pick<MdpWorkerOptions, "heartbeat">;
   /** Endpoint to bind for workers. */
   backend: string;
   /** How workers are spoken to there. @default {"zmq"} */
@@ -83,6 +88,8 @@ export interface SocketEvents {
   refusal(address: string, open: Arrivals): string | undefined;
   /** What services there are. */
   readonly directory: Directory;
+  /** What is reported of workers that speak Majordomo. */
+  readonly mdpWorkers: Omit<MdpWorkerEvents, "wrong">;
 }
 
 /** The source and the lane of a server, and what they stand on. */
@@ -132,10 +139,12 @@ export class Sockets {
       const counted = isNative(bounds) ? "together" : "apart";
       this.source = majordomo === undefined ? plain : new JointSource(plain, majordomo, counted);
       this.#clientPorts = this.source.ports;
-      const lane = this.lane = bounds.lane === "records"
+      const lane = bounds.lane === "records"
         ? new RecordLane(libc, this.bodies, bounds, events.lane)
         : openZmqLane(ground(), bounds, events.lane);
       closers.push(() => lane.close());
+      const workers = majordomo?.workers;
+      this.lane = workers === undefined ? lane : new JointLane(lane, workers);
       const bindAll = (endpoints: readonly string[], to?: Pick<Source, "bind">) =>
         endpoints.map((each) => files.bind(each, () => to?.bind(each) ?? each));
       this.frontend = bindAll(frontend, plain);
@@ -280,6 +289,9 @@ function isNative({ transport, access }: SocketOptions): boolean {
   return transport !== "libzmq" && access?.secretKey === undefined;
 }
 
+/** Heartbeats of Majordomo for which a peer's socket may say nothing before it is asked whether it lives. */
+const SILENT_HEARTBEATS = 3;
+
 /** Bounds unless they are given. */
 const DEFAULTS = {
   connectionBytes: 64 * 1024 ** 2,
@@ -302,10 +314,19 @@ function openMdp(
   libc: Libc,
   bodies: BodyPool,
   bounds: Bounds,
-  { source, refusal, directory }: SocketEvents,
+  { source, refusal, directory, mdpWorkers }: SocketEvents,
 ): MdpSource {
-  const options = { ...DEFAULTS, ...bounds };
-  return new MdpSource(libc, bodies, options, { ...source, refusal, directory });
+  const { majordomo: workers } = bounds;
+  const options = { ...DEFAULTS, ...bounds, workers };
+  if (workers !== undefined) {
+    // A worker that is busy may say nothing for long, but its socket answers.
+    const asked = options.heartbeatInterval || Infinity;
+    options.heartbeatInterval = Math.min(asked, SILENT_HEARTBEATS * workers.heartbeat);
+  }
+  return new MdpSource(libc, bodies, options, {
+    ...{ ...source, refusal, directory },
+    workers: mdpWorkers,
+  });
 }
 
 function openZmqSource(

@@ -46,6 +46,8 @@ export class Unit {
   readonly book: AccessBook | undefined;
   /** Watches its workers, where each runs one job at a time. */
   readonly order = new OrderWatch<Body>();
+  /** Whether it has never had a worker: only clients that speak Majordomo wait for the first one. */
+  isAwaited = false;
   /** Undefined: all may ask. */
   #users: ReadonlySet<string> | undefined;
   #limits: LoopLimits;

@@ -56,6 +56,8 @@ export class Workers {
     const looks = new Map<number, WorkerLook>();
     for (const { broker } of this.#services.all) {
       for (const worker of broker.workers) {
+        // Those of Majordomo are no processes of the server's.
+        if (worker.id < 0) continue;
         const { id, jobs, answered } = worker;
         const firstJob = jobs.first?.id;
         const spareSince = broker.spareSince(worker, now);
@@ -180,6 +182,7 @@ export class Workers {
   #endOverrunsOf({ broker }: Unit): void {
     for (const { worker, jobs, step } of broker.takeOverruns()) {
       for (const job of jobs) this.#lane.cancel(worker, job.id, Code.cancelled);
+      if (step === "end" && this.#lane.end?.(worker)) continue;
       if (step === "end") this.#events.add({ type: "overran", worker: worker.id });
       else this.#isolated(worker);
     }

@@ -41,7 +41,10 @@ const encoder = new TextEncoder();
 const CLIENT = { "0.1": encoder.encode("MDPC01"), "0.2": encoder.encode("MDPC02") } as const;
 const WORKER = { "0.1": encoder.encode("MDPW01"), "0.2": encoder.encode("MDPW02") } as const;
 const REQUEST_02 = 1;
-const REPLIES_02 = { partial: Uint8Array.of(2), final: Uint8Array.of(3) } as const;
+const FINAL_02 = Uint8Array.of(3);
+const REQUEST = Uint8Array.of(2);
+const HEARTBEAT = { "0.1": Uint8Array.of(4), "0.2": Uint8Array.of(5) } as const;
+const DISCONNECT = { "0.1": Uint8Array.of(5), "0.2": Uint8Array.of(6) } as const;
 
 /** What workers say, and are told, by the byte of the command. */
 const COMMANDS: Readonly<Record<MdpVersion, readonly (WorkerCommand | undefined)[]>> = {
@@ -85,7 +88,7 @@ function readRequest02(frames: readonly Frame[]): MdpOpening | "more" | "wrong" 
   const [protocol = EMPTY_FRAME, command, service] = frames;
   if (command !== undefined && !isByte(command, REQUEST_02)) return "wrong";
   if (service === undefined) return "more";
-  return { kind: "request", version: "0.2", service, way: [protocol, REPLIES_02.final, service] };
+  return { kind: "request", version: "0.2", service, way: [protocol, FINAL_02, service] };
 }
 
 /** `at`: where the command is. */
@@ -116,12 +119,31 @@ function isByte(frame: Frame, byte: number): boolean {
   return frame.length === 1 && frame[0] === byte;
 }
 
-/** The frames ahead of a part of an answer, in place of those ahead of its last one, for a client that speaks 0.2. */
-export function partialWay([protocol = EMPTY_FRAME, , service = EMPTY_FRAME]: readonly Frame[]) {
-  return [protocol, REPLIES_02.partial, service];
+/** The frames ahead of the body of a request to a worker, which gives `client` back with its answer. */
+export function requestOpening(version: MdpVersion, client: Frame): readonly Frame[] {
+  return [...protocolOf(version), REQUEST, client, EMPTY_FRAME];
 }
 
-/** Whether a client can take an answer in parts: it speaks 0.2. `way`: the frames ahead of its replies. */
-export function takesParts([first]: readonly Frame[]): boolean {
-  return first !== undefined && isSame(first, CLIENT["0.2"]);
+/** What a worker is told. */
+export function signalOf(kind: "heartbeat" | "disconnect", version: MdpVersion): readonly Frame[] {
+  return [...protocolOf(version), (kind === "heartbeat" ? HEARTBEAT : DISCONNECT)[version]];
+}
+
+function protocolOf(version: MdpVersion): readonly Frame[] {
+  return version === "0.1" ? [EMPTY_FRAME, WORKER[version]] : [WORKER[version]];
+}
+
+const JOB_BYTES = 8;
+
+/** What stands for the client of a job in a request to a worker: the job's number, f64; little-endian. */
+export function jobFrame(job: number): Frame {
+  const view = new DataView(new ArrayBuffer(JOB_BYTES));
+  view.setFloat64(0, job, true);
+  return new Uint8Array(view.buffer);
+}
+
+/** The job's number in what a worker gives back; undefined: it is none. */
+export function readJobFrame(frame: Frame): number | undefined {
+  if (frame.length !== JOB_BYTES) return undefined;
+  return new DataView(frame.buffer, frame.byteOffset, JOB_BYTES).getFloat64(0, true);
 }

@@ -5,21 +5,13 @@ import { serve, type ServeOptions, type Server } from "../../mod.ts";
 import { path } from "../rig/checkout.ts";
 import { run } from "../rig/commands.ts";
 import { endpointOf, moduleOf, serveQuietly } from "../rig/in_process.ts";
+import { hasPyzmq, PYTHON } from "../rig/mdp_workers.ts";
 import { askOnce, Peer } from "../rig/peer.ts";
 import { randomNumbers } from "../rig/random.ts";
 import { bytes, text } from "../rig/text.ts";
 import { until } from "../rig/wait.ts";
 
-const PYTHON = "/usr/bin/python3";
-const noPyzmq = !hasPyzmq();
-
-function hasPyzmq(): boolean {
-  try {
-    return new Deno.Command(PYTHON, { args: ["-c", "import zmq"] }).outputSync().success;
-  } catch {
-    return false;
-  }
-}
+const noPyzmq = !hasPyzmq;
 
 const UPPER = moduleOf(`
 import { Buffer } from "node:buffer";

@@ -1,7 +1,14 @@
 /** What begins as Majordomo has it, and what does not. */
 
 import { strict as assert } from "node:assert";
-import { type MdpOpening, readOpening } from "../../wire/mdp.ts";
+import {
+  jobFrame,
+  type MdpOpening,
+  readJobFrame,
+  readOpening,
+  requestOpening,
+  signalOf,
+} from "../../wire/mdp.ts";
 import { randomNumbers } from "../rig/random.ts";
 import { bytes, text } from "../rig/text.ts";
 
@@ -97,4 +104,22 @@ Deno.test("readOpening reads any frames one after the other, and says nothing el
   }
   // Every kind has come up.
   assert.equal(seen.size, 12);
+});
+
+Deno.test("what workers are told has the frames of the table in wire/mdp.ts", () => {
+  const job = jobFrame(7);
+  const told = [requestOpening("0.1", job), requestOpening("0.2", job)];
+  assert.deepEqual(told, [
+    framesOf("", "MDPW01", 2).concat(job, framesOf("")),
+    framesOf("MDPW02", 2).concat(job, framesOf("")),
+  ]);
+  assert.deepEqual(signalOf("heartbeat", "0.1"), framesOf("", "MDPW01", 4));
+  assert.deepEqual(signalOf("disconnect", "0.1"), framesOf("", "MDPW01", 5));
+  assert.deepEqual(signalOf("heartbeat", "0.2"), framesOf("MDPW02", 5));
+  assert.deepEqual(signalOf("disconnect", "0.2"), framesOf("MDPW02", 6));
+});
+
+Deno.test("readJobFrame reads what jobFrame makes, and nothing of another length", () => {
+  for (const job of [1, 2 ** 31, 2 ** 53 - 1]) assert.equal(readJobFrame(jobFrame(job)), job);
+  for (const size of [0, 7, 9]) assert.equal(readJobFrame(new Uint8Array(size)), undefined);
 });

@@ -1,0 +1,386 @@
+/**
+ * Workers that speak Majordomo: a lane to whoever has said READY, judged by what is heard of it instead of by a
+ * process. Each runs one job at a time. What their frames are is in wire/mdp.ts; which service they join is decided
+ * elsewhere.
+ *
+ * @module
+ */
+
+import type { Job, Peer, Worker } from "../broker/job.ts";
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
+import type { ReplyHeader } from "../wire/job.ts";
+import {
+  jobFrame,
+  type MdpOpening,
+  type MdpVersion,
+  readJobFrame,
+  requestOpening,
+  signalOf,
+} from "../wire/mdp.ts";
+import { Code } from "../wire/request.ts";
+import { type Body, type BodyPool, excessOf } from "./body.ts";
+import type { Connection } from "./connection.ts";
+import { type Content, MemoryContent } from "./content.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** A worker that has said READY. */
+export interface MdpWorker {
+  readonly kind: "worker";
+  readonly worker: Worker<Body>;
+  readonly version: MdpVersion;
+  readonly connection: Connection<MdpPeer>;
+  /** When something was last heard of it, and said to it, ms. */
+  heardAt: number;
+  saidAt: number;
+  /** When it was sent the job that it has, ms. */
+  sentAt: number;
+  /** Whether it has said that it lives since then: it can while it works, and so must. */
+  beatsAtWork: boolean;
+  /** Whether it is to show that it lives. */
+  isAsked: boolean;
+  /** Parts of an answer whose last one has not come. */
+  parts: Body[];
+}
+
+/** Who is connected. */
+export type MdpPeer = Peer<Body> | MdpWorker;
+
+/** What came behind an opening; the body is the taker's. */
+export interface MdpAnswer {
+  readonly body: Body;
+  /** Bytes and frames as they came. */
+  readonly bytes: number;
+  readonly frames: number;
+}
+
+/** What is reported of these workers. */
+export interface MdpWorkerEvents {
+  /** One is ready for a service: the worker that it is now, or why it may not be one. */
+  join(service: string, address: string): Worker<Body> | string;
+  /** An answer. The header record and the content are valid during the call only. */
+  reply(worker: Worker<Body>, reply: ReplyHeader, content: Content): void;
+  /** One shows that it lives, as it was asked to. */
+  alive(worker: Worker<Body>): void;
+  /** One is gone, and why. */
+  gone(worker: Worker<Body>, end: "left" | "died", reason: string): void;
+  /** A peer has said what none says here. */
+  wrong(connection: Connection<MdpPeer>, reason: string): void;
+}
+
+/** How a message is sent; false: there is no room for it. */
+export type SendFrames = (
+  connection: Connection<MdpPeer>,
+  way: readonly Bytes[],
+  content: Content,
+  now: number,
+) => boolean;
+
+/** What bounds these workers. */
+export interface MdpWorkerOptions {
+  /** Silence after which a worker is told that the server lives, ms; and it must not be silent for thrice as long. */
+  readonly heartbeat: number;
+  readonly maxMessageSize: number;
+  readonly maxFrames: number;
+}
+
+/** Heartbeats that may be missed. */
+const LIVENESS = 3;
+/** Looks at all workers in one heartbeat. */
+const LOOKS = 5;
+
+/** The workers of one endpoint. */
+export class MdpWorkers {
+  readonly #send: SendFrames;
+  readonly #bodies: BodyPool;
+  readonly #options: MdpWorkerOptions;
+  readonly #events: MdpWorkerEvents;
+  readonly #all = new Map<Worker<Body>, MdpWorker>();
+  readonly #asked = new Set<MdpWorker>();
+  readonly #content = new MemoryContent();
+  /** When all are looked at next, and were last, ms. */
+  #lookAt = 0;
+  #lookedAt = 0;
+
+  /** Has none yet. */
+  constructor(
+    send: SendFrames,
+    bodies: BodyPool,
+    options: MdpWorkerOptions,
+    events: MdpWorkerEvents,
+  ) {
+    this.#send = send;
+    this.#bodies = bodies;
+    this.#options = options;
+    this.#events = events;
+  }
+
+  // ---- what workers say ----
+
+  /** Hears a message of a peer that is a worker, or says so. */
+  hear(
+    connection: Connection<MdpPeer>,
+    opening: Exclude<MdpOpening, { kind: "request" }>,
+    answer: MdpAnswer,
+    now: number,
+  ): void {
+    const { peer } = connection;
+    if (peer !== undefined && !isWorker(peer)) {
+      this.#events.wrong(connection, "a client can't be a worker, too");
+    } else if (peer === undefined) this.#hearStranger(connection, opening, now);
+    else if (peer.version !== opening.version) this.refuse(peer, "it changed its protocol", now);
+    else return this.#hearWorker(peer, opening, answer, now);
+    this.#bodies.release(answer.body);
+  }
+
+  #hearStranger(
+    connection: Connection<MdpPeer>,
+    opening: Exclude<MdpOpening, { kind: "request" }>,
+    now: number,
+  ): void {
+    if (opening.kind === "disconnect") return;
+    const joined = opening.kind === "ready"
+      ? this.#events.join(new TextDecoder().decode(opening.service), connection.address)
+      : undefined;
+    if (typeof joined === "object") return this.#enter(connection, opening.version, joined, now);
+    // One that was given up, or that another server knew, starts anew when it hears this.
+    if (joined !== undefined) this.#events.wrong(connection, joined);
+    this.#tell(connection, "disconnect", opening.version, now);
+  }
+
+  #enter(
+    connection: Connection<MdpPeer>,
+    version: MdpVersion,
+    worker: Worker<Body>,
+    now: number,
+  ): void {
+    const peer: MdpWorker = {
+      ...{ kind: "worker", worker, version, connection },
+      ...{ heardAt: now, saidAt: now, sentAt: now },
+      ...{ beatsAtWork: false, isAsked: false, parts: [] },
+    };
+    connection.peer = peer;
+    this.#all.set(worker, peer);
+  }
+
+  #hearWorker(
+    peer: MdpWorker,
+    opening: Exclude<MdpOpening, { kind: "request" }>,
+    answer: MdpAnswer,
+    now: number,
+  ): void {
+    peer.heardAt = now;
+    switch (opening.kind) {
+      case "partial":
+      case "final":
+        return this.#hearAnswer(peer, opening, answer, now);
+      case "heartbeat":
+        peer.beatsAtWork ||= peer.worker.jobs.size > 0;
+        break;
+      case "disconnect":
+        this.#leave(peer, "it has left");
+        break;
+      case "ready":
+        this.refuse(peer, "it said READY twice", now);
+    }
+    this.#bodies.release(answer.body);
+  }
+
+  #hearAnswer(
+    peer: MdpWorker,
+    { kind, client }: Extract<MdpOpening, { client: Bytes }>,
+    { body, bytes, frames }: MdpAnswer,
+    now: number,
+  ): void {
+    const { worker } = peer;
+    const job = readJobFrame(client);
+    const excess = excessOf(bytes, frames, this.#options);
+    if (job === undefined || worker.jobs.get(job) === undefined || worker.unsent !== undefined) {
+      this.refuse(peer, "it answered what it was not asked", now);
+    } else if (excess !== undefined) {
+      if (kind === "final") this.#answer(peer, job, excess, now);
+      else this.refuse(peer, excess, now);
+    } else {
+      peer.parts.push(body);
+      if (kind === "final") return this.#finish(peer, job, now);
+      const sum = this.#sumOf(peer.parts);
+      const all = excessOf(sum.bytes, sum.frames, this.#options);
+      if (all === undefined) return;
+      return this.refuse(peer, all, now);
+    }
+    this.#bodies.release(body);
+  }
+
+  #sumOf(parts: readonly Body[]): { bytes: number; frames: number } {
+    let [bytes, frames] = [0, 0];
+    for (const part of parts) {
+      bytes += part.size;
+      frames += part.frames;
+    }
+    return { bytes, frames };
+  }
+
+  /** All parts of an answer are here: a job ends with all their frames. */
+  #finish(peer: MdpWorker, job: number, now: number): void {
+    const sum = this.#sumOf(peer.parts);
+    const excess = excessOf(sum.bytes, sum.frames, this.#options);
+    if (excess !== undefined) return this.#answer(peer, job, excess, now);
+    const parts = peer.parts.splice(0);
+    const [first] = parts;
+    if (parts.length === 1 && first !== undefined) {
+      this.#reply(peer, job, Code.ok, this.#content.setBody(first), now);
+    } else {
+      const sizes = parts.flatMap((part) => part.sizes ?? [part.size]);
+      const whole = new Uint8Array(sum.bytes);
+      let at = 0;
+      for (const part of parts) {
+        whole.set(part.bytes.subarray(0, part.size), at);
+        at += part.size;
+      }
+      this.#reply(peer, job, Code.ok, this.#content.set(whole, 0, at, sizes), now);
+    }
+    for (const part of parts) this.#bodies.release(part);
+  }
+
+  /** A job ends with an error, as its answer is too large. */
+  #answer(peer: MdpWorker, job: number, excess: string, now: number): void {
+    for (const part of peer.parts.splice(0)) this.#bodies.release(part);
+    const text = new TextEncoder().encode(excess.replace("The body", "The reply"));
+    this.#reply(peer, job, Code.handlerFailed, this.#content.set(text, 0, text.length), now);
+  }
+
+  #reply(peer: MdpWorker, job: number, code: number, content: MemoryContent, now: number): void {
+    const micros = Math.max(0, Math.round((now - peer.sentAt) * 1000));
+    const frames = content.sizes?.length ?? 1;
+    this.#events.reply(peer.worker, { job, code, flags: 0, micros, frames }, content);
+  }
+
+  /** A worker has said what it must not: it is told to start anew. */
+  refuse(peer: MdpWorker, reason: string, now: number): void {
+    this.#events.wrong(peer.connection, reason);
+    this.#dismiss(peer, reason, now);
+  }
+
+  #dismiss(peer: MdpWorker, reason: string, now: number): void {
+    this.#tell(peer.connection, "disconnect", peer.version, now);
+    this.#leave(peer, reason);
+  }
+
+  /** The connection of a worker is gone. */
+  lost(peer: MdpWorker): void {
+    this.#leave(peer, "its connection has ended");
+  }
+
+  #leave(peer: MdpWorker, reason: string): void {
+    const { worker } = peer;
+    if (!this.#all.delete(worker)) return;
+    this.#forget(peer);
+    this.#events.gone(worker, worker.jobs.size > 0 ? "died" : "left", reason);
+  }
+
+  #forget(peer: MdpWorker): void {
+    for (const part of peer.parts.splice(0)) this.#bodies.release(part);
+    this.#asked.delete(peer);
+    if (peer.connection.peer === peer) peer.connection.peer = undefined;
+  }
+
+  // ---- what they are told ----
+
+  #tell(
+    connection: Connection<MdpPeer>,
+    kind: "heartbeat" | "disconnect",
+    version: MdpVersion,
+    now: number,
+  ): void {
+    const frames = signalOf(kind, version);
+    const last = frames.at(-1) ?? EMPTY_FRAME;
+    // Where there is no room, the peer does not listen anyway.
+    this.#send(connection, frames.slice(0, -1), this.#content.set(last, 0, last.length), now);
+  }
+
+  /** Whether a worker is one of these. */
+  has(worker: Worker<Body>): boolean {
+    return this.#all.has(worker);
+  }
+
+  /** Sends jobs that were assigned to `worker`; returns how many, fewer if there is no room. */
+  send(worker: Worker<Body>, jobs: readonly Job<Body>[], now: number): number {
+    const peer = this.#all.get(worker);
+    let sent = 0;
+    for (const { id, request } of peer === undefined ? [] : jobs) {
+      if (peer === undefined) break;
+      const opening = requestOpening(peer.version, jobFrame(id));
+      if (!this.#send(peer.connection, opening, this.#content.setBody(request.body), now)) break;
+      peer.sentAt = peer.saidAt = now;
+      peer.beatsAtWork = false;
+      sent++;
+    }
+    return sent;
+  }
+
+  /** A worker is to show that it lives: the protocol has no such question, so `tick` sees what it has said. */
+  ask(worker: Worker<Body>): "asked" | "gone" {
+    const peer = this.#all.get(worker);
+    if (peer === undefined) return "gone";
+    this.#asked.add(peer);
+    return "asked";
+  }
+
+  /** Ends a worker whose handler does not stop. */
+  end(worker: Worker<Body>, now: number): void {
+    const peer = this.#all.get(worker);
+    if (peer !== undefined) this.#dismiss(peer, "it did not answer in time", now);
+  }
+
+  /** The server ends. */
+  dismissAll(now: number): void {
+    for (const { connection, version } of this.#all.values()) {
+      this.#tell(connection, "disconnect", version, now);
+    }
+  }
+
+  // ---- what is due ----
+
+  /** Says that the server lives, and gives up those of whom nothing was heard; returns ms until it must run again. */
+  tick(now: number): number {
+    if (this.#all.size === 0) return Infinity;
+    this.#hearAsked(now);
+    if (now >= this.#lookAt) this.#look(now);
+    return this.#lookAt - now;
+  }
+
+  /** One that was heard of within a heartbeat lives. */
+  #hearAsked(now: number): void {
+    for (const peer of this.#asked) {
+      if (now - peer.heardAt > this.#options.heartbeat) continue;
+      this.#asked.delete(peer);
+      this.#events.alive(peer.worker);
+    }
+  }
+
+  #look(now: number): void {
+    const { heartbeat } = this.#options;
+    const interval = heartbeat / LOOKS;
+    // While this process was held up, nobody could be heard.
+    const held = Math.max(0, now - this.#lookedAt - 2 * interval);
+    const isFirst = this.#lookedAt === 0;
+    this.#lookedAt = now;
+    this.#lookAt = now + interval;
+    for (const peer of [...this.#all.values()]) {
+      if (!isFirst) peer.heardAt = Math.min(now, peer.heardAt + held);
+      if (now - peer.saidAt >= heartbeat - interval) {
+        peer.saidAt = now;
+        this.#tell(peer.connection, "heartbeat", peer.version, now);
+      }
+      const isHeld = peer.worker.jobs.size > 0 && !peer.beatsAtWork;
+      const silent = now - peer.heardAt;
+      if (isHeld || silent <= LIVENESS * heartbeat) continue;
+      this.#dismiss(peer, `nothing was heard of it for ${Math.round(silent)} ms`, now);
+    }
+  }
+}
+
+/** Whether a peer is a worker. */
+export function isWorker(peer: MdpPeer | undefined): peer is MdpWorker {
+  return peer !== undefined && "kind" in peer;
+}
