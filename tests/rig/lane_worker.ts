@@ -1,6 +1,7 @@
 /** A worker of the record lane by hand: its records are what the test says. */
 
 import { LocalConnection, type Rings } from "../../system/local_connection.ts";
+import type { StreamCredit } from "../../wire/credit.ts";
 import { FromBroker, FromWorker } from "../../wire/job.ts";
 import { Outgoing } from "../../wire/outgoing.ts";
 import { Only, RecordReader, recordSize, RecordWriter, Tag } from "../../wire/records.ts";
@@ -19,6 +20,8 @@ export interface Heard {
   deadline: number;
   timeLimit: number;
   credit: number | undefined;
+  stream: StreamCredit | undefined;
+  partsSent: number;
   inRing: boolean;
   client: Bytes;
   frames: Bytes[];
@@ -135,7 +138,7 @@ export class LaneWorker {
 
   #take(view: DataView): Heard {
     const reader = this.#reader;
-    const { type, job, code, deadline, timeLimit, credit, inRing } = reader;
+    const { type, job, code, deadline, timeLimit, credit, stream, partsSent, inRing } = reader;
     if (credit !== undefined && !this.outRing.credit(credit)) throw new Error("Wrong credit");
     const content = inRing
       ? this.#fromRing(reader.start, reader.bytes)
@@ -145,7 +148,20 @@ export class LaneWorker {
     const frames = sizes.map((size) => content.slice(at, at += size));
     const client = this.#in.slice(reader.clientStart, reader.clientEnd);
     const attempt = reader.detail;
-    return { type, job, code, attempt, deadline, timeLimit, credit, inRing, client, frames };
+    return {
+      type,
+      job,
+      code,
+      attempt,
+      deadline,
+      timeLimit,
+      credit,
+      stream,
+      partsSent,
+      inRing,
+      client,
+      frames,
+    };
   }
 
   #fromRing(start: number, size: number): Bytes {

@@ -1,5 +1,6 @@
 /** Clients over sockets of our own: what they send and get, byte by byte, and what is not theirs to have. */
 
+import { MemoryContent } from "../../ports/content.ts";
 import { strict as assert } from "node:assert";
 import { readClient } from "../../wire/job.ts";
 import { Code } from "../../wire/request.ts";
@@ -104,6 +105,43 @@ Deno.test("NativeSource knows what our own client asks, and what it takes back",
   const [, , status, said] = await front.during(peer.message());
   assert.deepEqual([...status ?? []], [1, 0, Code.unavailable & 0xff, Code.unavailable >> 8]);
   assert.equal(text(said), "busy");
+});
+
+Deno.test("NativeSource sends parts with their numbers, knows what is taken more, and tells that a part is lost", async () => {
+  using front = new NativeFront({ unreadBytes: 100_000, connectionBytes: 100_000 });
+  using peer = await connect(front);
+  const stream = { bytes: 262_144, parts: 16 };
+  const header = buildRequestHeader({ id: 9, stream, resumable: true });
+  await peer.write(message([header, EMPTY, bytes("body")]));
+  const asked = await front.request();
+  assert.deepEqual([asked.stream, asked.resumable], [stream, true]);
+  const more = { bytes: 1000, parts: 2 };
+  const credit = buildRequestHeader({ id: 9, type: "credit", stream: more });
+  await peer.write(message([credit, EMPTY, EMPTY]));
+  await front.until("it is taken", () => front.credits.length > 0);
+  assert.deepEqual(front.credits, [{ id: 9, ...more }]);
+  const content = new MemoryContent();
+  const send = (number: number, flags: number, ...sizes: number[]) => {
+    const size = sizes.reduce((sum, each) => sum + each, 0);
+    const body = new Uint8Array(size).fill(number);
+    content.set(body, 0, size, sizes.length === 1 ? undefined : sizes);
+    return front.source.part(asked, flags, number, content, front.now);
+  };
+  const sizes = [[0], [5], [300, 0], [20_000]];
+  for (const [number, each] of sizes.entries()) assert.equal(send(number, 2, ...each), true);
+  assert.equal(send(4, 0, 0), true);
+  for (const [number, each] of [...sizes, [0]].entries()) {
+    const [head, delimiter, status, ...body] = await front.during(peer.message());
+    assert.deepEqual([head, delimiter?.length], [header, 0]);
+    assert.deepEqual([...status ?? []], [2, number < 4 ? 2 : 0, 200, 0, number, 0, 0, 0]);
+    assert.deepEqual(body.map(({ length }) => length), each);
+    assert.ok(body.every((frame) => frame.every((byte) => byte === number)));
+  }
+  // It reads nothing: what waits for it here has a bound.
+  let sent = 0;
+  while (send(5 + sent, 2, 50_000)) sent++;
+  assert.ok(sent < 2000, `${sent} parts wait`);
+  assert.equal(front.source.counters.undelivered, 1);
 });
 
 Deno.test("NativeSource knows the fields of a header, and who asks which version is known", async () => {

@@ -6,6 +6,7 @@
  */
 
 import { strict as assert } from "node:assert";
+import { Stream } from "../../broker/stream.ts";
 import { type Body, BodyPool } from "../../ports/body.ts";
 import { routingKey } from "../../ports/clients.ts";
 import { type Content, keep } from "../../ports/content.ts";
@@ -20,6 +21,7 @@ import {
 } from "../../broker/job.ts";
 import { EMPTY_FRAME } from "../../wire/empty_frame.ts";
 import {
+  buildGrant,
   buildJobHeader,
   buildJobSignal,
   buildLog,
@@ -1252,6 +1254,54 @@ Deno.test("ZmqLane keeps a job's body when it was sent, so that it can be sent a
   assert.equal(text(small), "small");
   assert.deepEqual(hexes([big ?? EMPTY_FRAME]), hexes([large]));
   assert.deepEqual(job.request.body.sizes, [5, 100_000]);
+});
+
+Deno.test("ZmqLane tells of parts and progress among replies, and counts what can't be such", async () => {
+  await using back = new Back();
+  const { peer } = await back.worker();
+  await using _peer = peer;
+  const head = (type: number, job: number, frames: number) => {
+    const bytes = new Uint8Array(REPLY_BYTES);
+    writeReply(new DataView(bytes.buffer), { job, code: 200, micros: 0, frames }, type);
+    return bytes;
+  };
+  peer.send(
+    head(FromWorker.PART, 7, 2),
+    "ab",
+    "",
+    head(FromWorker.PROGRESS, 8, 2),
+    new Uint8Array(16),
+    "note",
+    head(FromWorker.REPLY, 7, 1),
+    "end",
+  );
+  peer.send(head(FromWorker.PART, 9, 1));
+  peer.send(head(FromWorker.PART, 9, MAX_FRAMES + 1), "x");
+  await back.after(peer);
+  assert.deepEqual(back.events, ["part of 7 by 1: 2,0", "progress of 8 by 1: 16,4"]);
+  assert.deepEqual(back.replies.map(({ reply: { job, code } }) => [job, code]), [[7, 200], [
+    9,
+    500,
+  ]]);
+  assert.equal(back.backend.intruders, 2);
+});
+
+Deno.test("ZmqLane tells a worker what a client takes, and what it takes more", async () => {
+  await using back = new Back();
+  const { peer, worker } = await back.worker();
+  await using _peer = peer;
+  const job = jobFor(["x"], { id: 5 });
+  job.stream = new Stream({ bytes: 100, parts: 3 }, true);
+  job.stream.take(150);
+  back.backend.send(worker, [job], 0);
+  back.backend.grant(worker, 5, { bytes: 7, parts: 4 });
+  const [header = new Uint8Array(0)] = await peer.receive();
+  const reader = new JobReader();
+  reader.bytes.set(header);
+  const { stream, partsSent } = reader.read(header.length);
+  assert.deepEqual([stream, partsSent], [{ bytes: -50, parts: 2 }, 1]);
+  const [grant = new Uint8Array(0)] = await peer.receive();
+  assert.deepEqual(grant, buildGrant(5, { bytes: 7, parts: 4 }));
 });
 
 Deno.test("ZmqLane tells a worker to cancel a job and to stop", async () => {

@@ -6,6 +6,7 @@ import { Body, BodyPool } from "../../ports/body.ts";
 import { type Content, keep } from "../../ports/content.ts";
 import type { LaneEvents } from "../../ports/lane.ts";
 import { RecordLane } from "../../ports/record_lane.ts";
+import { Stream } from "../../broker/stream.ts";
 import { openLibc } from "../../system/libc.ts";
 import { buildJobHeader, FromBroker, FromWorker, type ReplyHeader } from "../../wire/job.ts";
 import { HEAD_BYTES, Only, Tag } from "../../wire/records.ts";
@@ -774,5 +775,79 @@ Deno.test("RecordLane survives whatever bytes a worker or a stranger sends", asy
   const before = back.replies.length;
   await back.until("an honest one is heard", () => back.replies.length > before);
   assert.equal(back.replies.at(-1)?.reply.job, 77);
+  peer.close();
+});
+
+// ---- answers in parts ----
+
+/** A record with a body in the ring, of another type than REPLY. */
+function inRingOf(peer: LaneWorker, type: number, job: number, body: Bytes): Bytes {
+  const ofReply = peer.ringReply(job, [body]);
+  ofReply[4] = type;
+  return ofReply;
+}
+
+Deno.test("RecordLane tells of parts, in records and in the ring, and of progress", async () => {
+  await using back = new Back();
+  const { peer } = await back.worker("rings");
+  peer.send(framed(FromWorker.PART, 7, [noise(5), noise(0)]));
+  peer.send(inRingOf(peer, FromWorker.PART, 7, noise(100_000)));
+  peer.send(framed(FromWorker.PROGRESS, 8, [noise(16), noise(3)]));
+  peer.send(reply(7, noise(1)));
+  await back.until("all has come", () => back.replies.length === 1);
+  assert.deepEqual(back.events, [
+    "part of 7 by 1: 5,0",
+    "part of 7 by 1 in the ring: 100000",
+    "progress of 8 by 1: 16,3",
+  ]);
+  assert.equal(back.lane.intruders, 0);
+  peer.close();
+});
+
+Deno.test("RecordLane counts parts and progress that can't be such, and answers for parts that are too large", async () => {
+  await using back = new Back();
+  const { peer } = await back.worker("rings");
+  peer.send(record(FromWorker.PART, 1));
+  peer.send(record(FromWorker.PROGRESS, 1));
+  peer.send(framed(FromWorker.PROGRESS, 1, [noise(16)]));
+  peer.send(framed(FromWorker.PART, 2, Array.from({ length: MAX_FRAMES + 1 }, () => noise(1))));
+  peer.send(
+    framed(FromWorker.PART, 3, [noise(MAX_MESSAGE_SIZE + TEXT_BYTES + 1)]),
+    () => back.read(),
+  );
+  peer.send(framed(FromWorker.PART, 4, [noise(3 * MAX_MESSAGE_SIZE)]), () => back.read());
+  await back.after(peer);
+  assert.deepEqual(back.replies.map(({ reply: { job, code } }) => [job, code]), [
+    [2, 500],
+    [3, 500],
+    [4, 500],
+  ]);
+  assert.deepEqual(back.events, []);
+  assert.equal(back.lane.intruders, 6);
+  // Progress has no place in a ring.
+  peer.send(inRingOf(peer, FromWorker.PROGRESS, 1, noise(10_000)));
+  await back.until("it is lost", () => back.events.includes("gone 1 died"));
+  peer.close();
+});
+
+Deno.test("RecordLane writes what a client takes into its jobs, and what it takes more behind them", async () => {
+  await using back = new Back();
+  const { peer, worker } = await back.worker();
+  const job = jobOf(back.bodies, 5, "x");
+  job.stream = new Stream({ bytes: 100, parts: 3 }, true);
+  job.stream.take(150);
+  back.lane.send(worker, [jobOf(back.bodies, 4, "plain"), job], 0);
+  back.lane.grant(worker, 5, { bytes: 2 ** 31 - 1, parts: 4 });
+  back.lane.flush();
+  const heard = peer.hear().map((
+    { type, job, stream, partsSent },
+  ) => [type, job, stream, partsSent]);
+  assert.deepEqual(heard, [
+    [FromBroker.JOB, 4, undefined, 0],
+    [FromBroker.JOB, 5, { bytes: -50, parts: 2 }, 1],
+    [FromBroker.GRANT, 5, { bytes: 2 ** 31 - 1, parts: 4 }, 0],
+  ]);
+  back.lane.forget(worker);
+  back.lane.grant(worker, 5, { bytes: 1, parts: 1 });
   peer.close();
 });

@@ -210,3 +210,115 @@ Deno.test("Service tells running jobs to stop when the broker is gone", async ()
     }));
   assert.deepEqual(reasons, ["The worker was interrupted"]);
 });
+
+// ---- answers in parts ----
+
+const countTo = (most: number): Handler =>
+  async function* () {
+    for (let count = 0; count < most; count++) yield `${count}`;
+  };
+
+Deno.test("Service sends parts as far as the credit goes, and the rest as more is granted", async () => {
+  const stream = { bytes: 1000, parts: 2 };
+  const lane = new FakeLane(
+    jobs(header(1, { stream })),
+    (orders) => orders.grant(1, { bytes: 0, parts: 1 }),
+    (orders) => orders.grant(1, { bytes: 0, parts: 9 }),
+    stop,
+  );
+  assert.deepEqual(await toldBy(lane, countTo(4)), [
+    "ready",
+    'part "0" of 1, may wait',
+    'part "1" of 1, may wait',
+    "flush",
+    'part "2" of 1, may wait',
+    "flush",
+    'part "3" of 1, may wait',
+    "200 to 1, may wait",
+    "flush",
+    ...ENDS,
+  ]);
+});
+
+Deno.test("Service keeps credit that is granted to a job that waits, and ignores what others get", async () => {
+  const stream = { bytes: 1000, parts: 1 };
+  const lane = new FakeLane((orders) => {
+    orders.job(header(1), body());
+    orders.job(header(2, { stream }), body());
+    // One more, as the end is asked for as a part is.
+    orders.grant(2, { bytes: 0, parts: 2 });
+    orders.grant(1, { bytes: 5, parts: 5 });
+    orders.grant(99, { bytes: 5, parts: 5 });
+  }, stop);
+  const told = await toldBy(lane, countTo(2));
+  assert.deepEqual(told.filter((line) => line.includes("part")), [
+    'part "0" of 2',
+    'part "1" of 2',
+  ]);
+});
+
+Deno.test("Service ends a handler that waits for credit when nobody waits for the answer any more", async () => {
+  let ended = "";
+  const lane = new FakeLane(
+    jobs(header(1, { stream: { bytes: 1, parts: 1 } })),
+    (orders) => orders.cancel(1, 499),
+    stop,
+  );
+  const told = await toldBy(lane, async function* () {
+    try {
+      for (;;) yield "x";
+    } finally {
+      ended = "finally";
+    }
+  });
+  assert.equal(ended, "finally");
+  assert.ok(told.some((line) => line.startsWith("499 to 1")));
+});
+
+Deno.test("Service reads what it is told while a handler gives parts without an end", async () => {
+  const much = { bytes: 2 ** 31 - 1, parts: 2 ** 31 - 1 };
+  const lane = new FakeLane(
+    jobs(header(1, { stream: much }), header(2, { stream: much })),
+    ...Array.from({ length: 5 }, () => () => {}),
+    (orders) => orders.cancel(1, 499),
+    (orders) => orders.cancel(2, 499),
+    stop,
+  );
+  const told = await toldBy(lane, countTo(Infinity), 2);
+  assert.deepEqual(told.slice(-2), ENDS);
+  const of = (job: number) => told.filter((line) => line.includes(`of ${job}`)).length;
+  assert.ok(of(1) > 32 && of(2) > 32, "both have had their turns");
+});
+
+Deno.test("Service tells how far a job is before it answers, and only to those who want to know", async () => {
+  const handler: Handler = (_body, ctx) => {
+    for (let count = 0; count < 3; count++) ctx.progress(count, 3, "counts");
+    return "done";
+  };
+  const stream = { bytes: 0, parts: 0 };
+  const lane = new FakeLane(jobs(header(1), header(2, { stream })), stop);
+  assert.deepEqual(await toldBy(lane, handler), [
+    "ready",
+    "200 to 1, may wait",
+    "2 is at 0 of 3: counts",
+    "2 is at 2 of 3: counts",
+    "200 to 2",
+    ...ENDS,
+  ]);
+});
+
+Deno.test("Service answers a handler that says wrongly how far it is with its error, and ignores what comes late", async () => {
+  const late: (() => void)[] = [];
+  const stream = { bytes: 0, parts: 0 };
+  const lane = new FakeLane(
+    jobs(header(1, { stream }), header(2, { stream })),
+    () => late.forEach((call) => call()),
+    stop,
+  );
+  const told = await toldBy(lane, (_body, ctx) => {
+    late.push(() => ctx.progress(1));
+    if (ctx.id === 1) ctx.progress("half" as never);
+    return "done";
+  });
+  assert.deepEqual(told, ["ready", "500 to 1, may wait", "200 to 2", ...ENDS]);
+});
