@@ -78,6 +78,7 @@ export function resolveOptions(options: ServeOptions, machine: Machine): Setting
   const services = Object.entries(values.services).map(([name, given]) =>
     [name, resolveService(name, given, around, machine)] as const
   );
+  checkEndpoints(values, services);
   const handler = locate(values.handler, machine);
   return { ...around, ...spares, handler, services: Object.fromEntries(services) };
 }
@@ -277,6 +278,29 @@ function checkUsers({ users, curveClients }: Settings, naming: Naming): void {
   if (users === undefined || (curveClients !== undefined && curveClients !== "any")) return;
   const needed = '"curveClients", a file that gives clients their names';
   throw new TypeError(`Cannot start: ${naming("users")} needs ${needed}`);
+}
+
+/** One endpoint has one owner; the system would only say that it is in use. */
+function checkEndpoints(
+  { frontend, mdp }: Settings,
+  services: readonly (readonly [name: string, settings: Settings])[],
+): void {
+  const owners = new Map<string, string>();
+  for (const endpoint of frontend) owners.set(endpoint, '"frontend"');
+  for (const endpoint of mdp) owners.set(endpoint, '"mdp"');
+  for (const [name, own] of services) {
+    const subject = `"services.${name}.frontend"`;
+    for (const endpoint of own.frontend.filter((each) => !/:(\*|0)$/.test(each))) {
+      const owner = owners.get(endpoint) ?? subject;
+      if (owner !== subject) {
+        throw new RangeError(
+          `Cannot start: "${endpoint}" can't be in ${owner} and in ${subject}: ` +
+            "an endpoint belongs to one service, or to all",
+        );
+      }
+      owners.set(endpoint, subject);
+    }
+  }
 }
 
 /** A hostile peer can end the process over plain tcp, and only workers of this machine need it. */

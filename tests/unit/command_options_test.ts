@@ -74,7 +74,7 @@ Deno.test("parseCommand has a flag and a variable for each option that texts can
     RANGE: "10.0.0.0/8,::1",
     "NAME=HANDLER": "a=./a.ts,b.c=data:text/javascript,1",
   };
-  const others = ["background", "config", "curveSecretKey", "curveClients", "users"];
+  const others = ["background", "config", "curveSecretKey", "curveClients", "users", "mdpWorkers"];
   for (const { flag, environment, kind, scope, name } of OPTIONS) {
     if (scope === "code" || others.includes(name)) continue;
     const text = examples[kind.placeholder] ?? (kind.placeholder.split("|").at(-1) || "true");

@@ -190,6 +190,24 @@ Deno.test("hostedServices has the service without a name where there is a handle
   assert.deepEqual(names({ handler: "./x.ts", services: { a: "./a.ts" } }), ["", "a"]);
 });
 
+Deno.test("resolveOptions refuses an endpoint that belongs to two services, or to one and to all", () => {
+  const at = (frontend: string) => ({ handler: "./x.ts", frontend });
+  assert.throws(() => resolve({ services: { a: at("tcp://127.0.0.1:6660") } }), {
+    name: "RangeError",
+    message: `Cannot start: "tcp://127.0.0.1:6660" can't be in "frontend" and in ` +
+      '"services.a.frontend": an endpoint belongs to one service, or to all',
+  });
+  const two = { a: at("ipc:///x"), b: at("ipc:///x") };
+  assert.throws(() => resolve({ services: two }), /in "services\.a\.frontend" and in "services\.b/);
+  const free = { a: at("tcp://127.0.0.1:0"), b: at("tcp://127.0.0.1:*") };
+  assert.equal(
+    Object.keys(resolve({ frontend: "tcp://127.0.0.1:0", services: free }).services).length,
+    2,
+  );
+  const args = ["--service=a=./a.ts", "--frontend=a=tcp://127.0.0.1:6660"];
+  refuses(args, /can't be in "--frontend" and in "--frontend" of the service "a"/);
+});
+
 Deno.test("servicesOf tells the loop of each service's limits, endpoints and users", () => {
   const told = (options: unknown) =>
     servicesOf(resolve(options)).map(({ limits, ...rest }) => ({
