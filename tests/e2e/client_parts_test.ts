@@ -74,7 +74,7 @@ overBoth(
         assert.equal(part.text(), `${name} 0`);
         await until("the handler has made what it may", async () => await stateOf(name) === most);
         // Others are served meanwhile, again and again, and no part more is made.
-        for (let turns = 0; turns < 50; turns++) assert.equal(await stateOf(name), most);
+        for (let turns = 0; turns < 20; turns++) assert.equal(await stateOf(name), most);
         break;
       }
       await until("the handler has been stopped", async () => await stateOf(name) === "ended");
