@@ -10,9 +10,16 @@ import { newPeer, type Peer } from "../broker/job.ts";
 import type { Libc } from "../system/libc.ts";
 import type { Pollable } from "../system/poller.ts";
 import { copyBytes } from "../wire/copy_bytes.ts";
+import type { StreamCredit } from "../wire/credit.ts";
 import { buildJobHeader, type LogFields } from "../wire/job.ts";
-import { type MdpOpening, readOpening } from "../wire/mdp.ts";
-import { buildErrorText, Code, MAX_ENVELOPE_BYTES, MAX_ENVELOPE_FRAMES } from "../wire/request.ts";
+import { type MdpOpening, partialWay, readOpening } from "../wire/mdp.ts";
+import {
+  buildErrorText,
+  Code,
+  MAX_ENVELOPE_BYTES,
+  MAX_ENVELOPE_FRAMES,
+  StatusFlag,
+} from "../wire/request.ts";
 import { FrameFlag, headBytes, MAX_HEAD_BYTES, writeHead } from "../wire/zmtp.ts";
 import { type Body, type BodyPool, excessOf } from "./body.ts";
 import type { Connection } from "./connection.ts";
@@ -63,6 +70,8 @@ const LINGER_INTERVAL = 5;
 const LEAST_WIRE_FRAMES = 100_000;
 /** Messages in the making that are kept to be used again. */
 const MAX_SPARES = 64;
+/** What a client of 0.2 is sent of an answer in parts before it has taken some of it, bytes and parts. */
+const STREAM: StreamCredit = { bytes: 262_144, parts: 16 };
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -75,6 +84,10 @@ export class MdpSource implements Source {
   readonly #spares: Incoming<MdpPeer>[] = [];
   readonly #endpoints: string[] = [];
   readonly #own = new MemoryContent();
+  /** Parts that were sent: more may be once the client has taken them. */
+  #untaken: Untaken[] = [];
+  /** The number of the last request whose answer may come in parts. */
+  #lastId = 0;
   /** Workers that are here; undefined: nobody may be one. */
   readonly workers: MdpWorkers | undefined;
   /** When it reads, ms. */
@@ -165,11 +178,21 @@ export class MdpSource implements Source {
 
   read(now: number): number {
     this.#now = now;
+    if (this.#untaken.length > 0) this.#grantTaken();
     return this.#router.read(now);
   }
 
   isReadable(): boolean {
-    return this.#router.isReadable();
+    return this.#router.isReadable() || this.#untaken.some(isTaken);
+  }
+
+  /** What a client has taken gives room for as much more: the protocol has no word for that. */
+  #grantTaken(): void {
+    const all = this.#untaken;
+    this.#untaken = all.filter((part) => !isTaken(part));
+    for (const { connection, peer, id, way, bytes } of all.filter(isTaken)) {
+      if (connection.peer === peer) this.#events.credit(peer, id, way, { bytes, parts: 1 });
+    }
   }
 
   pause(peer: Peer<Body>, service: number): boolean {
@@ -196,7 +219,7 @@ export class MdpSource implements Source {
   /** A client's request. */
   #take(
     connection: Connection<MdpPeer>,
-    { service, way }: Extract<MdpOpening, { kind: "request" }>,
+    { version, service, way }: Extract<MdpOpening, { kind: "request" }>,
     body: Body,
     bytes: number,
     excess: string | undefined,
@@ -208,7 +231,8 @@ export class MdpSource implements Source {
     const request: ClientRequest = {
       client: peer.home,
       envelope: way,
-      requestId: undefined,
+      requestId: version === "0.2" ? ++this.#lastId : undefined,
+      stream: version === "0.2" ? STREAM : undefined,
       deadline: Infinity,
       requestTimeout: 0,
       key: "",
@@ -336,9 +360,22 @@ export class MdpSource implements Source {
     }
   }
 
-  /** Never: its requests say nothing of parts, so that they get all of them as one reply. */
-  part(): boolean {
-    return false;
+  /** PARTIAL, or FINAL at the end: its frame is an empty one then. There is no word for progress. */
+  part(to: Address, flags: number, _number: number, content: Content, now: number): boolean {
+    if ((flags & StatusFlag.progress) !== 0) return true;
+    const { client: { peer }, envelope, requestId } = to;
+    const connection = this.#connectionOf(peer);
+    const isLast = (flags & StatusFlag.more) === 0;
+    const way = isLast ? envelope : partialWay(envelope);
+    if (connection === undefined || !this.#send(connection, way, content, now)) {
+      this.#undelivered++;
+      return false;
+    }
+    if (!isLast && requestId !== undefined) {
+      const bytes = content.size;
+      this.#untaken.push({ connection, peer, id: requestId, way: envelope, bytes });
+    }
+    return true;
   }
 
   /** An error is an empty frame, and one with the code and the message, as for plain clients: the protocol has none. */
@@ -399,6 +436,20 @@ export class MdpSource implements Source {
     if (connection === undefined || connection.backlog === undefined) return false;
     return this.#router.unread.isStalled(connection, now);
   }
+}
+
+/** A part that was sent. */
+interface Untaken {
+  readonly connection: Connection<MdpPeer>;
+  readonly peer: Peer<Body>;
+  readonly id: number;
+  readonly way: readonly Bytes[];
+  readonly bytes: number;
+}
+
+/** Whether its client has taken it, or never will. */
+function isTaken({ connection: { backlog, used, isThere } }: Untaken): boolean {
+  return !isThere || (backlog === undefined && used === 0);
 }
 
 /** Whether a body comes behind an opening. */

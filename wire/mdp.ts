@@ -41,6 +41,7 @@ const encoder = new TextEncoder();
 const CLIENT = { "0.1": encoder.encode("MDPC01"), "0.2": encoder.encode("MDPC02") } as const;
 const WORKER = { "0.1": encoder.encode("MDPW01"), "0.2": encoder.encode("MDPW02") } as const;
 const REQUEST_02 = 1;
+const PARTIAL_02 = Uint8Array.of(2);
 const FINAL_02 = Uint8Array.of(3);
 const REQUEST = Uint8Array.of(2);
 const HEARTBEAT = { "0.1": Uint8Array.of(4), "0.2": Uint8Array.of(5) } as const;
@@ -117,6 +118,11 @@ function isSame(one: Frame, other: Frame): boolean {
 
 function isByte(frame: Frame, byte: number): boolean {
   return frame.length === 1 && frame[0] === byte;
+}
+
+/** In place of the frames ahead of the last part of an answer (0.2), those ahead of another. */
+export function partialWay([protocol = EMPTY_FRAME, , service = EMPTY_FRAME]: readonly Frame[]) {
+  return [protocol, PARTIAL_02, service];
 }
 
 /** The frames ahead of the body of a request to a worker, which gives `client` back with its answer. */

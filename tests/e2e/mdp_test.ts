@@ -10,6 +10,7 @@ import { askOnce, Peer } from "../rig/peer.ts";
 import { randomNumbers } from "../rig/random.ts";
 import { bytes, text } from "../rig/text.ts";
 import { until } from "../rig/wait.ts";
+import { DeafPeer, message } from "../rig/zmtp.ts";
 
 const noPyzmq = !hasPyzmq;
 
@@ -198,6 +199,59 @@ Deno.test("what a client of Majordomo asked is dropped when it has left", async 
     await until("it runs", () => server.stats().running === 1);
   }
   await until("nobody waits for it", () => server.stats().counters.abandoned === 1);
+});
+
+const PARTS = moduleOf(`
+let count = 0;
+const say = (text) => new TextEncoder().encode(text);
+export default async function* (body, ctx) {
+  const what = new TextDecoder().decode(body);
+  if (what === "count") return yield String(count);
+  if (what === "fail") { yield "one"; throw new Error("as it was told to"); }
+  if (what !== "endless") { ctx.progress?.(1, 2); yield "one"; yield ["two", "frames"]; return; }
+  for (const part = new Uint8Array(65536); !ctx.signal.aborted; count++) yield part;
+}`);
+
+Deno.test("a client of 0.2 gets an answer in parts as it comes, one of 0.1 all at once", async () => {
+  await using server = await upper({ handler: PARTS });
+  await using peer = new Peer(mdpOf(server));
+  peer.send(...REQUESTS["0.2"]("", "x"));
+  assert.deepEqual(await peer.receiveText(), ["MDPC02", "\x02", "", "one"]);
+  assert.deepEqual(await peer.receiveText(), ["MDPC02", "\x02", "", "two", "frames"]);
+  assert.deepEqual(await peer.receiveText(), ["MDPC02", "\x03", "", ""]);
+  peer.send(...REQUESTS["0.2"]("", "fail"));
+  assert.deepEqual(await peer.receiveText(), ["MDPC02", "\x02", "", "one"]);
+  const error = "500 as it was told to";
+  assert.deepEqual(await peer.receiveText(), ["MDPC02", "\x03", "", "", error]);
+  peer.send(...REQUESTS["0.1"]("", "x"));
+  assert.deepEqual(await peer.receiveText(), ANSWERS["0.1"]("", "one", "two", "frames"));
+});
+
+Deno.test("a client of 0.2 that reads gets more parts than it may have unread", async () => {
+  await using server = await upper({ handler: PARTS });
+  await using peer = new Peer(mdpOf(server));
+  peer.send(...REQUESTS["0.2"]("", "endless"));
+  for (let count = 0; count < 200; count++) {
+    const [, command, , part] = await peer.receive();
+    assert.deepEqual([text(command), part?.length], ["\x02", 65536]);
+  }
+});
+
+Deno.test("a client of 0.2 that takes nothing holds a handler up, and nobody else", async () => {
+  await using server = await upper({ handler: PARTS, concurrency: 2 });
+  using deaf = await DeafPeer.connect(mdpOf(server));
+  await deaf.send(message(REQUESTS["0.2"]("", "endless").map(bytes)));
+  await using peer = new Peer(mdpOf(server));
+  let last = -1;
+  await until("no more parts are made", async () => {
+    const before = last;
+    peer.send(...REQUESTS["0.1"]("", "count"));
+    last = Number((await peer.receiveText()).at(-1));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    return last > 0 && last === before;
+  });
+  // What the system's buffers take, and the credit: 32 MiB would be more than these.
+  assert(last < 512, `${last} parts`);
 });
 
 Deno.test("random frames end neither the server nor another client's connection", async () => {
