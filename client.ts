@@ -38,7 +38,13 @@ import { PartQueue } from "./client/part_queue.ts";
 import { AbandonedError, parseDetails, Reply, ReplyError } from "./client/reply.ts";
 import type { Link, Pending, Repetition, Step, Terms } from "./client/steps.ts";
 import { type Connection, describeState, NOT_SAID, reasonOf } from "./client/transport.ts";
-import { type Asking, type RpcModule, type Typed, typedCalls } from "./client/typed.ts";
+import {
+  type Asking,
+  type CallOptions,
+  type RpcModule,
+  type Typed,
+  typedCalls,
+} from "./client/typed.ts";
 import { ZmqTransport } from "./client/zmq_transport.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { readVariable } from "./system/variables.ts";
@@ -58,6 +64,7 @@ export type {
 export { NamedService } from "./client/named_service.ts";
 export { AbandonedError, Reply, ReplyError } from "./client/reply.ts";
 export type {
+  CallOptions,
   KeptKey,
   NeverSent,
   Received,
@@ -263,8 +270,8 @@ export class Client {
    * await api.with({ timeout: 500 }).add(1, 2);
    * ```
    */
-  typed<Module extends RpcModule>(options?: Omit<RequestOptions, "key">): Typed<Module>;
-  typed(options: RequestOptions = {}): unknown {
+  typed<Module extends RpcModule>(options?: Omit<CallOptions, "key">): Typed<Module>;
+  typed(options: CallOptions = {}): unknown {
     return typedCalls(this.#asking, options);
   }
 

@@ -7,7 +7,7 @@
 import type { RequestBody } from "./bodies.ts";
 import type { RequestOptions, StreamOptions } from "./options.ts";
 import type { Reply } from "./reply.ts";
-import { type RpcModule, type Typed, typedCalls } from "./typed.ts";
+import { type CallOptions, type RpcModule, type Typed, typedCalls } from "./typed.ts";
 
 /** What asks. */
 interface Asker {
@@ -45,9 +45,9 @@ export class NamedService {
 
   /** The calls of the service: see `Client.typed`. */
   typed<Module extends RpcModule>(
-    options?: Omit<RequestOptions, "key" | "service">,
+    options?: Omit<CallOptions, "key" | "service">,
   ): Typed<Module>;
-  typed(options: RequestOptions = {}): unknown {
+  typed(options: CallOptions = {}): unknown {
     return typedCalls(this.#client, { ...options, service: this.name });
   }
 }

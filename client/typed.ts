@@ -18,6 +18,16 @@ export interface RpcModule {
   readonly default: { readonly calls: object };
 }
 
+/** Options of typed calls. */
+export interface CallOptions extends RequestOptions {
+  /**
+   * Whether a stream may be run again after parts have come, as with `Client.stream`.
+   *
+   * @default {false}
+   */
+  resumable?: boolean;
+}
+
 /** What `Client.typed` returns: the calls of a module, and `with`. */
 export type Typed<Module extends RpcModule> =
   & TypedCalls<Module["default"]["calls"]>
@@ -33,7 +43,7 @@ export interface TypedRoot<Module extends RpcModule> {
    * await api.with({ timeout: 500 }).add(1, 2);
    * ```
    */
-  with(options: RequestOptions): Typed<Module>;
+  with(options: CallOptions): Typed<Module>;
 }
 
 /** Functions and groups of a handler as a client calls them. */
@@ -129,9 +139,9 @@ export interface CallDescription {
 }
 
 /** The calls of a module, whatever it is. */
-export function typedCalls(client: Asking, options: RequestOptions): object {
+export function typedCalls(client: Asking, options: CallOptions): object {
   const call = (name: string, args: readonly unknown[]) => callByName(client, name, args, options);
-  const others = { with: (more: RequestOptions) => typedCalls(client, { ...options, ...more }) };
+  const others = { with: (more: CallOptions) => typedCalls(client, { ...options, ...more }) };
   return callsOf("", call, others);
 }
 
@@ -177,7 +187,7 @@ export function callByName(
   client: Asking,
   name: string,
   args: readonly unknown[],
-  options: RequestOptions,
+  options: CallOptions,
 ): Promise<unknown> & AsyncIterable<unknown> {
   const { promise, resolve, reject } = Promise.withResolvers<CallAnswer>();
   const body = attempt(() => bodyOf(name, args));
@@ -222,7 +232,7 @@ function attempt<Value>(make: () => Value): () => Value {
 async function send(
   client: Asking,
   body: () => readonly Uint8Array[],
-  options: RequestOptions,
+  { resumable: _, ...options }: CallOptions,
 ): Promise<CallAnswer> {
   const { frames } = await client.request(body(), options);
   return readAnswer(frames);
@@ -232,7 +242,7 @@ async function send(
 function streamed(
   client: Asking,
   body: () => readonly Uint8Array[],
-  { key, ...terms }: RequestOptions,
+  { key, ...terms }: CallOptions,
 ): AsyncIterable<CallAnswer> | undefined {
   // Requests of a key share an answer as a whole, and plain ones get no other.
   const replies = key === undefined ? client.stream?.(body(), terms) : undefined;
@@ -264,7 +274,7 @@ export function answersTo(
   client: Asking,
   name: string,
   args: readonly unknown[],
-  options: RequestOptions,
+  options: CallOptions,
 ): AsyncIterable<CallAnswer> {
   const frames = buildCall(name, args);
   const body = () => frames;
@@ -278,7 +288,7 @@ export function answersTo(
  */
 export async function describeCalls(
   client: Asking,
-  options: RequestOptions,
+  options: CallOptions,
 ): Promise<CallDescription[]> {
   const { frames } = await client.request(DESCRIBE, options);
   const calls = callsIn(frames);

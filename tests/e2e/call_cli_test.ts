@@ -147,6 +147,19 @@ Deno.test("--call fails with 2 where the handler has no calls, or the arguments 
   }
 });
 
+Deno.test("--call calls the functions of a service by its name", async () => {
+  const args = ["--service", `calc=${path("examples/calc.ts")}`];
+  await using server = await ServerProcess.start({ args });
+  assert.equal((await call(server, "-s", "calc", "--call", "add", "1", "2")).stdout, "3\n");
+  assert.match(
+    (await call(server, "--call", "--service", "calc")).stdout,
+    /^count +1 parameter, streams$/m,
+  );
+  const { code, stderr } = await call(server, "--call", "add", "--service", "mail");
+  assert.equal(code, 1);
+  assert.match(stderr, /error 404/);
+});
+
 Deno.test("--call fails with 3 when no server answers", async () => {
   const { code } = await call(
     { endpoint: "tcp://127.0.0.1:1" },

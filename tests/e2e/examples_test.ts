@@ -58,6 +58,17 @@ Deno.test("examples/sleep.ts answers when the time is over, and gives up when it
     assert.ok(workers.every(isAlive), "no worker had to be killed");
   }));
 
+Deno.test("examples/calc.ts is called by name, and answers 400 and 404 to what is wrong", () =>
+  withExample("calc.ts", async (peer) => {
+    assert.deepEqual(await peer.ask('{"call":"add","args":[1,2]}'), ['{"result":3}']);
+    assert.deepEqual(await peer.ask('{"call":"count","args":[2]}'), ['{"part":1}', '{"part":2}']);
+    assert.deepEqual(await peer.ask('{"call":"mean"}'), ["", "400 There must be a value"]);
+    assert.deepEqual(await peer.ask('{"call":"user.get","args":["bob"]}'), [
+      "",
+      "404 No such user: bob",
+    ]);
+  }));
+
 Deno.test("examples/serve.ts prints what its hooks hear, and exits with 0 at TERM", async () => {
   const args = ["run", "-A", path("examples/serve.ts"), "tcp://127.0.0.1:0"];
   const child = new Deno.Command(Deno.execPath(), { args, stdin: "null", stdout: "piped" }).spawn();

@@ -57,6 +57,7 @@ const NAMES: Record<string, string[]> = {
   ],
   "./client": [
     "AbandonedError",
+    "CallOptions",
     "Client",
     "ClientOptions",
     "CurveOptions",

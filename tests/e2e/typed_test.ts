@@ -224,6 +224,83 @@ Deno.test("a typed call that nobody awaits is sent, with the bytes that it was g
   await until("it has come", async () => (await api.stored())[0]?.[0] === 3);
 });
 
+/** Dies in mid-stream, unless it goes on from where another worker has died. */
+const MORTAL = `
+import { rpc } from ${JSON.stringify(new URL("worker.ts", ROOT).href)};
+export default rpc({
+  async *count(to) {
+    for (let n = this.partsSent; n < to; n++) {
+      yield n;
+      if (n === 1 && this.attempt === 1) {
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        Deno.exit(3);
+      }
+    }
+  },
+});`;
+
+Deno.test("a typed stream that is resumable goes on when its worker has died; others end with 502", async () => {
+  await using server = await ServerProcess.start({ handler: MORTAL, args: ["--workers", "2"] });
+  await using client = new Client({ endpoint: server.endpoint });
+  const api = client.typed<{ default: { calls: { count(to: number): AsyncGenerator<number> } } }>();
+  const got: number[] = [];
+  for await (const n of api.with({ resumable: true }).count(4)) got.push(n);
+  assert.deepEqual(got, [0, 1, 2, 3]);
+  const error = await failure((async () => {
+    for await (const n of api.count(4)) got.push(n);
+  })());
+  assert.equal(error.code, 502);
+  assert.deepEqual(got, [0, 1, 2, 3, 0, 1]);
+});
+
+Deno.test("typed calls reach a service by its name", async () => {
+  const args = ["--service", `calc=${path("examples/calc.ts")}`, path("examples/upper.ts")];
+  await using server = await ServerProcess.start({ args });
+  await using client = new Client({ endpoint: server.endpoint });
+  const apis = [
+    client.typed<Calc>({ service: "calc" }),
+    client.service("calc").typed<Calc>({ timeout: 60_000 }),
+    client.typed<Calc>().with({ service: "calc" }),
+  ];
+  for (const api of apis) {
+    assert.equal(await api.add(1, 2), 3);
+    assert.deepEqual(await Array.fromAsync(api.count(2)), [1, 2]);
+  }
+  await assert.rejects(client.typed<Calc>().add(1, 2), /The answer is not that of a call/);
+  assert.equal((await failure(client.service("none").typed<Calc>().add(1, 2))).code, 404);
+});
+
+/** A handler that checks its input, by a schema of no library. */
+const CHECKED = `
+import { procedure, rpc } from ${JSON.stringify(new URL("worker.ts", ROOT).href)};
+const validate = async (value) => {
+  const wrong = value.items.findIndex(({ price }) => typeof price !== "number");
+  if (wrong < 0) return { value };
+  return { issues: [{ message: "expected a number", path: ["items", { key: wrong }, "price"] }] };
+};
+const Order = { "~standard": { version: 1, vendor: "test", validate } };
+export default rpc({
+  total: procedure(Order, ({ items }) => items.reduce((sum, { price }) => sum + price, 0)),
+});`;
+
+interface Checked {
+  default: { calls: { total(order: { items: { price: number }[] }): number } };
+}
+
+Deno.test("a procedure's issues reach our client as details, and plain clients in the message", async () => {
+  await using server = await ServerProcess.start({ handler: CHECKED, args: ["--workers", "1"] });
+  await using client = new Client({ endpoint: server.endpoint });
+  const api = client.typed<Checked>();
+  assert.equal(await api.total({ items: [{ price: 1 }, { price: 2 }] }), 3);
+  const wrong = JSON.parse('{"items":[{"price":1},{"price":"2"}]}');
+  const { code, details } = await failure(api.total(wrong));
+  const { issues: [issue] } = details as { issues: { message: string; path: unknown[] }[] };
+  assert.deepEqual([code, issue?.path], [400, ["items", 1, "price"]]);
+  await using peer = new Peer(server.endpoint);
+  const [, message = ""] = await peer.ask(JSON.stringify({ call: "total", args: [wrong] }));
+  assert.equal(message, `400 The input does not fit: items[1].price: ${issue?.message}`);
+});
+
 /** A handler with more exports than calls. */
 const EXPORTS = `
 import { rpc } from ${JSON.stringify(new URL("worker.ts", ROOT).href)};
