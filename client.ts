@@ -419,6 +419,8 @@ export class Client {
     if (pending === undefined) return;
     try {
       takePart(pending.item, answer);
+      // Parts that were here before are no reader's to take.
+      if (pending.item.parts !== undefined) this.#grant(pending, pending.item.parts);
     } catch (error) {
       this.#pirate.drop(pending, now);
       pending.item.reject(error);

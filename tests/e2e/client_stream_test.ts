@@ -186,6 +186,39 @@ overBoth("Client.stream repeats a try that has brought nothing", async (Client) 
   assert.deepEqual(await readAll(client.stream("x")), { read: ["a"], error: undefined });
 });
 
+overBoth(
+  "Client.stream lets the server send on when all that a second try brings was here before",
+  async (Client) => {
+    const COUNT = 40;
+    await using server = new PartServer();
+    await using client = new Client({ endpoint: server.endpoint, timeout: 3000, retries: 30 });
+    const reading = readAll(client.stream("x", { resumable: true }));
+    /** Sends as much as it may, from the first part on, and stops behind the `last` one. */
+    const answer = async (request: Received, last: number) => {
+      const { id } = headerOf(request) ?? {};
+      const isOpen = (sent: number) => sent < 16 + granted(server, id);
+      for (let number = 0; number < last; number++) {
+        await until("more is granted", () => isOpen(number));
+        server.part(request, number, bytes(`${number}`));
+      }
+    };
+    await answer(await server.next(0), 30);
+    const request = await until("it is asked again", () => server.requests.filter(isAsked)[1]);
+    await answer(request, COUNT);
+    server.end(request, COUNT);
+    const all = Array.from({ length: COUNT }, (_, number) => `${number}`);
+    assert.deepEqual(await reading, { read: all, error: undefined });
+  },
+);
+
+const isAsked = (one: Received) => headerOf(one)?.type === "request";
+
+/** Parts that were granted to a request. */
+function granted({ requests }: PartServer, id: number | undefined): number {
+  const credits = requests.map(headerOf).filter((one) => one?.type === "credit" && one.id === id);
+  return credits.reduce((sum, one) => sum + (one?.stream?.parts ?? 0), 0);
+}
+
 /** How often a body was asked with. */
 function triesOf({ requests }: PartServer, { body }: Received): number {
   const isSame = (other: Received) => `${other.body.map(text)}` === `${body.map(text)}`;
