@@ -66,6 +66,7 @@ export type {
   WorkerStats,
 };
 export type {
+  Answer,
   Handler,
   HandlerContext,
   HandlerLog,
@@ -73,6 +74,7 @@ export type {
   HandlerParts,
   HandlerResult,
   LogLineFields,
+  QuestionOptions,
 } from "./worker/handler.ts";
 
 /**

@@ -23,6 +23,7 @@ import { placeOf, showMessage } from "./worker/show.ts";
 import { ZmqLane } from "./worker/zmq_lane.ts";
 
 export {
+  type Answer,
   type Handler,
   type HandlerContext,
   type HandlerLog,
@@ -32,6 +33,7 @@ export {
   json,
   type LogLineFields,
   procedure,
+  type QuestionOptions,
   RequestError,
   rpc,
   type RpcCall,

@@ -71,6 +71,8 @@ export interface JobRequest<B> extends Asker<B> {
   stream?: StreamCredit | undefined;
   /** Whether another worker may go on with an answer in parts. @default {false} */
   resumable?: boolean;
+  /** Services that it has gone through before this one: a handler of each has asked the next. @default {0} */
+  hops?: number;
 }
 
 /** A request inside the broker: what was asked, and where it is. */
@@ -228,7 +230,7 @@ export function newWorker<B>(id: number, now: number, service = NAMELESS): Worke
 /** A job that has just come. What it is made of is copied. */
 export function newJob<B>(id: number, from: JobRequest<B>): Job<B> {
   const { client, envelope, requestId, body, bytes, deadline, requestTimeout, key } = from;
-  const { stream, resumable = false } = from;
+  const { stream, resumable = false, hops = 0 } = from;
   const request: JobRequest<B> = {
     client,
     envelope,
@@ -240,6 +242,7 @@ export function newJob<B>(id: number, from: JobRequest<B>): Job<B> {
     key,
     stream,
     resumable,
+    hops,
   };
   return {
     id,
@@ -276,6 +279,7 @@ export function renewJob<B>(job: Job<B>, id: number, from: JobRequest<B>): Job<B
   request.deadline = from.deadline;
   request.requestTimeout = from.requestTimeout;
   request.key = from.key;
+  request.hops = from.hops ?? 0;
   request.stream = from.stream;
   request.resumable = from.resumable ?? false;
   job.id = id;

@@ -6,6 +6,7 @@
  */
 
 import { attemptOf, type Job } from "../broker/job.ts";
+import { FromBroker } from "../wire/job.ts";
 import { Outgoing } from "../wire/outgoing.ts";
 import { Only, RecordWriter, Tag } from "../wire/records.ts";
 import type { Body, BodyPool } from "./body.ts";
@@ -45,6 +46,28 @@ export function writeJob(
   if (rings !== undefined && rings.reader.untold > 0) {
     writer.number(Tag.CREDIT, rings.reader.tell());
   }
+  if (place >= 0) writer.place(place, size);
+  writer.frames(body.frames);
+  if (sizes !== undefined && sizes.length > 1) { for (const one of sizes) writer.size(one); }
+  if (place < 0 && !isApart) writer.copyFirst(body.bytes, size);
+  writer.close(isApart ? size : 0);
+  if (isApart) pushBody(connection, body, bodies);
+}
+
+/** Writes the answer to a question. The body stays the caller's. */
+export function writeAnswer(
+  connection: LocalWorker,
+  question: number,
+  code: number,
+  body: Body,
+  bodies: BodyPool,
+): void {
+  const { writer } = connection;
+  const { size, sizes } = body;
+  const place = size >= RING_MIN ? placeInRing(connection, body) : -1;
+  const isApart = place < 0 && size >= LARGE_BYTES;
+  const room = (place < 0 && !isApart ? size : 0) + 4 * (sizes?.length ?? 0);
+  writer.open(FromBroker.ANSWER, 0, code, question, room);
   if (place >= 0) writer.place(place, size);
   writer.frames(body.frames);
   if (sizes !== undefined && sizes.length > 1) { for (const one of sizes) writer.size(one); }

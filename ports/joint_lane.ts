@@ -9,6 +9,7 @@ import type { Job, Worker } from "../broker/job.ts";
 import type { Pollable } from "../system/poller.ts";
 import type { StreamCredit } from "../wire/credit.ts";
 import type { Body } from "./body.ts";
+import type { Content } from "./content.ts";
 import type { Lane } from "./lane.ts";
 import type { MdpWorkers } from "./mdp_workers.ts";
 
@@ -64,6 +65,11 @@ export class JointLane implements Lane {
   /** Nor has it one for this: parts of such a worker's answer are gathered here. */
   grant(worker: Worker<Body>, job: number, credit: StreamCredit): void {
     if (!this.#mdp.has(worker)) this.#own.grant(worker, job, credit);
+  }
+
+  /** Only handlers of the server's own workers ask. */
+  answer(worker: Worker<Body>, question: number, code: number, content: Content): void {
+    this.#own.answer(worker, question, code, content);
   }
 
   stop(worker: Worker<Body>): void {

@@ -31,6 +31,13 @@ export interface LaneEvents {
   reply(worker: Worker<Body>, reply: ReplyHeader, content: Content): void;
   /** A part of a worker's answer to a job. The content is valid during the call only. */
   part(worker: Worker<Body>, job: number, content: Content): void;
+  /**
+   * What a worker asks on behalf of a job: the first frame is the head of wire/question.ts. The content is valid
+   * during the call only.
+   */
+  question(worker: Worker<Body>, job: number, content: Content): void;
+  /** A worker does not wait for the answer to a question any more. */
+  withdrawn(worker: Worker<Body>, question: number): void;
   /** How far a worker is with a job. The content is valid during the call only. */
   progress(worker: Worker<Body>, job: number, content: Content): void;
   /** A worker shows that it lives, as it was asked to. */
@@ -79,6 +86,8 @@ export interface Lane {
   cancel(worker: Worker<Body>, job: number, code: number): void;
   /** Tells a worker that more of its answer to a job may be sent; `flush` sends it. */
   grant(worker: Worker<Body>, job: number, credit: StreamCredit): void;
+  /** Tells a worker the answer to a question; `flush` sends it. */
+  answer(worker: Worker<Body>, question: number, code: number, content: Content): void;
   /** Tells a worker to finish what it has, and leave. */
   stop(worker: Worker<Body>): void;
   /** Ends a worker that is no process of the server's; false, or not there: it is one. */

@@ -14,6 +14,7 @@ import { Ticks } from "../system/ticks.ts";
 import { Code } from "../wire/request.ts";
 import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import type { Library } from "../zmq/library.ts";
+import { Answers } from "./answers.ts";
 import type { Body } from "./body.ts";
 import { MemoryContent } from "./content.ts";
 import { EventQueue } from "./event_queue.ts";
@@ -29,6 +30,7 @@ import type {
 } from "./messages.ts";
 import { MadeServices } from "./made_services.ts";
 import type { Directory } from "./mmi.ts";
+import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
 import { numberServices, Services } from "./services.ts";
 import { type AccessOptions, type SocketEvents, type SocketOptions, Sockets } from "./sockets.ts";
@@ -81,6 +83,7 @@ export class BrokerLoop {
   /** Undefined where all may connect who reach the sockets. */
   readonly #access: AccessControl | undefined;
   readonly #reception: Reception;
+  readonly #questions: Questions;
   readonly #workers: Workers;
   /** Undefined where no worker may speak Majordomo. */
   readonly #made: MadeServices | undefined;
@@ -124,13 +127,28 @@ export class BrokerLoop {
     const source = this.#source = sockets.source;
     const lane = this.#lane = sockets.lane;
     const { visits = false, traces = false } = options;
-    const ground = { source, lane, bodies, events, numbers: new JobNumbers(), visits, traces };
+    const questions = this.#questions = new Questions({
+      lane,
+      bodies,
+      limits: options,
+      reception: () => this.#reception,
+    });
+    const answers = new Answers(source, questions);
+    const ground = {
+      source: answers,
+      lane,
+      bodies,
+      events,
+      numbers: new JobNumbers(),
+      visits,
+      traces,
+    };
     const services = this.#services = new Services(ground);
     for (const setup of numbered) services.add(setup, setup.number);
     const { majordomo } = options;
     this.#made = majordomo && new MadeServices({ services, events }, majordomo);
-    this.#reception = new Reception({ services, source, bodies, events, visits });
-    this.#workers = new Workers({ services, lane, events, access });
+    this.#reception = new Reception({ services, source: answers, bodies, events, visits });
+    this.#workers = new Workers({ services, lane, events, questions, access });
     const hasUnsent = () => this.#source.hasUnsent;
     this.#tidying = new Tidying(services, hasUnsent, () => this.#giveBackMemory());
     this.#ticks = this.#listTicks();
@@ -199,6 +217,10 @@ export class BrokerLoop {
       reply: (worker, reply, content) => {
         this.#unitOf(worker).replies.take(worker, reply, content, this.#now);
       },
+      question: (worker, job, content) => {
+        this.#questions.ask(worker, job, content, this.#now);
+      },
+      withdrawn: (worker, question) => this.#questions.withdraw(worker, question, this.#now),
       part: (worker, job, content) => {
         this.#unitOf(worker).parts.take(worker, job, content, this.#now);
       },

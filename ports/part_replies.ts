@@ -13,7 +13,7 @@ import { type Body, weigh } from "./body.ts";
 import { type Content, framesOf, MemoryContent } from "./content.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Lane } from "./lane.ts";
-import type { ClientRequest, Source } from "./source.ts";
+import type { AnswerWay, ClientRequest } from "./source.ts";
 
 const NOTHING = new MemoryContent();
 
@@ -22,7 +22,7 @@ export interface PartPath {
   broker: Broker<Body>;
   dispatcher: Dispatcher;
   lane: Lane;
-  source: Source;
+  source: AnswerWay;
 }
 
 /** Parts, on their way to clients. */
@@ -30,7 +30,7 @@ export class PartReplies {
   readonly #broker: Broker<Body>;
   readonly #dispatcher: Dispatcher;
   readonly #lane: Lane;
-  readonly #source: Source;
+  readonly #source: AnswerWay;
   /** What workers have said of how far jobs are that was not worded so. */
   invalid = 0;
 

@@ -13,14 +13,15 @@ import { Code } from "../wire/request.ts";
 import { type Body, type BodyPool, weigh } from "./body.ts";
 import type { EventQueue } from "./event_queue.ts";
 import { MDP_PLACES } from "./mdp_source.ts";
+import { isQuestioner } from "./questions.ts";
 import type { Services } from "./services.ts";
-import type { ClientRequest, Source } from "./source.ts";
+import type { AnswerWay, ClientRequest } from "./source.ts";
 import type { Unit } from "./unit.ts";
 
 /** What a `Reception` works with. */
 export interface ReceptionGround {
   services: Services;
-  source: Source;
+  source: AnswerWay;
   bodies: BodyPool;
   events: EventQueue;
   /** Whether there is an access log. */
@@ -36,7 +37,7 @@ const NO_PLAIN_SERVICE = "The server has no service without a name, and the requ
 /** The way of requests to their services. */
 export class Reception {
   readonly #services: Services;
-  readonly #source: Source;
+  readonly #source: AnswerWay;
   readonly #bodies: BodyPool;
   readonly #events: EventQueue;
   readonly #visits: boolean;
@@ -94,7 +95,7 @@ export class Reception {
       broker.refuse({ ...request, key: "" }, STALLED);
     } else if (request.key !== "" && replies.sendKept(request, now)) {
       return;
-    } else if (this.#services.isCrowded(unit) && !this.#hasPlace(unit, peer)) {
+    } else if (this.#isCrowded(unit, peer) && !this.#hasPlace(unit, peer)) {
       broker.refuse({ ...request, key: "" }, FULL);
     } else {
       // If an earlier job of the same key answers this request too, its body is not needed.
@@ -102,6 +103,11 @@ export class Reception {
       if (taken.request.body !== body) this.#bodies.release(body);
       else unit.book?.arrived(taken, bytes, now);
     }
+  }
+
+  /** Whether the queue is full, and more comes in all the same: others are read on, or workers are. */
+  #isCrowded(unit: Unit, peer: Peer<Body>): boolean {
+    return this.#services.isCrowded(unit) || isQuestioner(peer) && unit.broker.blocked;
   }
 
   /**

@@ -98,7 +98,7 @@ export class RecordHearing {
     if (!speaksOfRings) return true;
     if (rings === undefined || !usesRings) return false;
     if (credit !== undefined && !rings.writer.credit(credit)) return false;
-    return !inRing || type === FromWorker.REPLY || type === FromWorker.PART;
+    return !inRing || isAnswer(type);
   }
 
   #takeWorker(
@@ -109,13 +109,14 @@ export class RecordHearing {
   ): void {
     const { type, job, memory, frames } = this.#reader;
     const events = this.#events;
-    if (type === FromWorker.REPLY || type === FromWorker.PART) {
+    if (isAnswer(type)) {
       return this.#takeReply(connection, worker, bytes, view);
     }
     if (type === FromWorker.PROGRESS) return this.#takeProgress(worker, bytes, view);
     if (type === FromWorker.LOG && frames === 2) return this.#takeLog(worker, bytes, view);
     if (frames > 0) this.intruders++;
     else if (type === FromWorker.RETURN) events.returned(worker, job);
+    else if (type === FromWorker.WITHDRAWAL) events.withdrawn(worker, job);
     else if (type === FromWorker.MEMORY) events.memory(worker, memory * 1024);
     else if (type === FromWorker.ALIVE) events.alive(worker);
     else if (type === FromWorker.RETIRE) events.retiring(worker);
@@ -145,7 +146,8 @@ export class RecordHearing {
         ? this.#ringContent.set(rings.incoming, start, size, sizes)
         : this.#content.set(bytes, start, size, sizes);
       if (reader.type === FromWorker.REPLY) this.#events.reply(worker, this.#readReply(), content);
-      else this.#events.part(worker, reader.job, content);
+      else if (reader.type === FromWorker.PART) this.#events.part(worker, reader.job, content);
+      else this.#events.question(worker, reader.job, content);
     }
     if (rings !== undefined) this.#ground.owe(connection, rings);
   }
@@ -191,8 +193,7 @@ export class RecordHearing {
     const { worker } = connection;
     const reader = this.#reader;
     reader.readStart(view, start);
-    const isAnswer = reader.type === FromWorker.REPLY || reader.type === FromWorker.PART;
-    if (worker !== undefined && size >= HEAD_BYTES && isAnswer) {
+    if (worker !== undefined && size >= HEAD_BYTES && isAnswer(reader.type)) {
       this.#answerFor(worker, `${this.#maxMessageSize} bytes: it has about ${size}`);
       return connection.isOpen;
     }
@@ -252,4 +253,9 @@ export class RecordHearing {
   #text(bytes: Bytes, start: number, size: number): string {
     return this.#decoder.decode(bytes.subarray(start, start + size));
   }
+}
+
+/** Whether a record has a body that may be large. */
+function isAnswer(type: number): boolean {
+  return type === FromWorker.REPLY || type === FromWorker.PART || type === FromWorker.QUESTION;
 }

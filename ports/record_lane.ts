@@ -17,10 +17,12 @@ import type { Pollable } from "../system/poller.ts";
 import { makeSharedMemory } from "../system/shared_memory.ts";
 import { listenAt, type Listener } from "../system/stream_socket.ts";
 import { FromBroker } from "../wire/job.ts";
+import { Code } from "../wire/request.ts";
 import { HEAD_BYTES, Only, recordSize, Tag } from "../wire/records.ts";
 import type { StreamCredit } from "../wire/credit.ts";
 import type { Body, BodyPool } from "./body.ts";
-import { buildWelcome, writeJob } from "./job_records.ts";
+import { type Content, keep } from "./content.ts";
+import { buildWelcome, writeAnswer, writeJob } from "./job_records.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
 import { LocalWorker, Rings } from "./local_worker.ts";
 import { type RecordBounds, RecordHearing } from "./record_hearing.ts";
@@ -35,6 +37,9 @@ const RING_BYTES = 4 * 1024 ** 2;
 const MAX_STRANGERS = 256;
 /** Connections that are accepted before others have their turn. */
 const ACCEPTED = 16;
+/** What a worker may leave unread before it gets no more answers to its questions, bytes. */
+const MOST_UNREAD = 64 * 1024 ** 2;
+const UNREAD = new TextEncoder().encode("The worker does not take the answers to its questions");
 /** The listener's token; connections have others. */
 const LISTENER = 0;
 
@@ -365,6 +370,18 @@ export class RecordLane implements Lane, Pollable {
     writer.stream(credit);
     writer.frames(0);
     writer.close();
+    this.#soil(connection);
+  }
+
+  /** Writes the answer to a question; `flush` sends it. Who takes none is told so. */
+  answer(worker: Worker<Body>, question: number, code: number, content: Content): void {
+    const connection = this.#workers.get(worker.id);
+    if (connection === undefined) return;
+    const isUnread = connection.out.size > MOST_UNREAD;
+    const body = isUnread ? this.#bodies.take(UNREAD.length) : keep(content, this.#bodies);
+    if (isUnread) body.bytes.set(UNREAD);
+    writeAnswer(connection, question, isUnread ? Code.unavailable : code, body, this.#bodies);
+    this.#bodies.release(body);
     this.#soil(connection);
   }
 

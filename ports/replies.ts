@@ -24,14 +24,14 @@ import { clientOf, detailsSize, ErrorReplies, messageIn, stackIn, veil } from ".
 import type { EventQueue } from "./event_queue.ts";
 import type { LoopLimits } from "./messages.ts";
 import type { PartReplies } from "./part_replies.ts";
-import type { Source } from "./source.ts";
+import type { AnswerWay } from "./source.ts";
 
 /** What answers are made of, and where they go. */
 export interface ReplyPath {
   /** The service's. */
   name: string;
   broker: Broker<Body>;
-  source: Source;
+  source: AnswerWay;
   bodies: BodyPool;
   events: EventQueue;
   /** Undefined where there is no access log. */
@@ -45,7 +45,7 @@ const INVALID = "The worker's reply has no valid code";
 export class Replies {
   readonly #service: string;
   readonly #broker: Broker<Body>;
-  readonly #source: Source;
+  readonly #source: AnswerWay;
   readonly #bodies: BodyPool;
   readonly #events: EventQueue;
   readonly #book: AccessBook | undefined;

@@ -70,6 +70,12 @@ export interface SourceCounters {
   readonly squatters: number;
 }
 
+/** The way of answers. */
+export type AnswerWay = Pick<
+  Source,
+  "endpoints" | "reply" | "replyError" | "part" | "isStalled" | "pause"
+>;
+
 /** The way to the clients. */
 export interface Source {
   /** What is to be waited for. It ends no wait while the queue is full. */

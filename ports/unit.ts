@@ -16,11 +16,11 @@ import type { Lane } from "./lane.ts";
 import type { LoopLimits, ServiceChange, ServiceLook, ServiceSetup } from "./messages.ts";
 import { PartReplies } from "./part_replies.ts";
 import { Replies } from "./replies.ts";
-import type { Source } from "./source.ts";
+import type { AnswerWay } from "./source.ts";
 
 /** What all services share. */
 export interface UnitGround {
-  source: Source;
+  source: AnswerWay;
   lane: Lane;
   bodies: BodyPool;
   events: EventQueue;

@@ -15,6 +15,7 @@ import { type EventQueue, serviceField } from "./event_queue.ts";
 import type { Body } from "./body.ts";
 import type { NewProcess, WorkerLook } from "./messages.ts";
 import { Processes } from "./processes.ts";
+import type { Questions } from "./questions.ts";
 import type { Services } from "./services.ts";
 import type { Unit } from "./unit.ts";
 
@@ -26,6 +27,8 @@ export interface WorkerGround {
   services: Services;
   lane: Lane;
   events: EventQueue;
+  /** What they have asked. */
+  questions: Pick<Questions, "gone">;
   /** Learns the keys of workers; undefined: they need none. */
   access: AccessControl | undefined;
 }
@@ -35,6 +38,7 @@ export class Workers {
   readonly #services: Services;
   readonly #lane: Lane;
   readonly #events: EventQueue;
+  readonly #questions: WorkerGround["questions"];
   readonly #access: AccessControl | undefined;
   readonly #processes = new Processes();
   /** Workers in service, by the pool's numbers. */
@@ -44,10 +48,11 @@ export class Workers {
   lostJobs = 0;
 
   /** Knows no worker yet. */
-  constructor({ services, lane, events, access }: WorkerGround) {
+  constructor({ services, lane, events, questions, access }: WorkerGround) {
     this.#services = services;
     this.#lane = lane;
     this.#events = events;
+    this.#questions = questions;
     this.#access = access;
   }
 
@@ -259,6 +264,7 @@ export class Workers {
       this.#events.add({ type: "diedBusy", worker: worker.id });
     }
     this.#services.of(worker).broker.removeWorker(worker, end, now);
+    this.#questions.gone(worker, now);
     this.#lane.forget(worker);
     this.#workers.delete(worker.id);
   }

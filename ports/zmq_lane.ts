@@ -36,7 +36,7 @@ import type { Context, Socket } from "../zmq/socket.ts";
 import type { Body } from "./body.ts";
 import { readSome } from "./budget.ts";
 import { routingKey } from "./clients.ts";
-import { MemoryContent } from "./content.ts";
+import { type Content, MemoryContent } from "./content.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
 import { Surplus } from "./surplus.ts";
 
@@ -197,7 +197,10 @@ export class ZmqLane implements Lane {
     return order;
   }
 
-  #sendBody({ bytes, size, sizes }: Body, then: "more" | "last"): void {
+  #sendBody(
+    { bytes, size, sizes }: Pick<Body, "bytes" | "size" | "sizes">,
+    then: "more" | "last",
+  ): void {
     let start = 0;
     const frames = sizes ?? ONE_FRAME;
     const last = frames.length - 1;
@@ -223,6 +226,16 @@ export class ZmqLane implements Lane {
   /** Tells a worker that more of its answer to a job may be sent. */
   grant(worker: Worker<Body>, job: number, credit: StreamCredit): void {
     this.#tell(worker, buildGrant(job, credit));
+  }
+
+  /** Sends a worker the answer to a question. */
+  answer(worker: Worker<Body>, question: number, code: number, content: Content): void {
+    const routingId = this.#routingIds.get(worker.id);
+    if (routingId === undefined || this.#socket.sendMore(routingId) !== "sent") return;
+    this.#socket.sendMore(buildJobSignal(FromBroker.ANSWER, question, code));
+    const bytes = new Uint8Array(content.size);
+    content.copyTo(bytes, 0, 0, content.size);
+    this.#sendBody({ bytes, size: content.size, sizes: content.sizes }, "last");
   }
 
   /** Tells a worker to finish what it has, and leave. */
@@ -274,6 +287,8 @@ export class ZmqLane implements Lane {
     if (more) this.#surplus.skip();
     if (type === FromWorker.RETURN && size === JOB_SIGNAL_BYTES) {
       this.#events.returned(worker, readJobId(this.#view));
+    } else if (type === FromWorker.WITHDRAWAL && size === JOB_SIGNAL_BYTES) {
+      this.#events.withdrawn(worker, readJobId(this.#view));
     } else if (type === FromWorker.MEMORY && size === MEMORY_BYTES) {
       this.#events.memory(worker, readMemory(this.#view));
     } else if (type === FromWorker.ALIVE && size === 1) this.#events.alive(worker);
@@ -336,6 +351,7 @@ export class ZmqLane implements Lane {
       this.#refuse(worker, reply, `${this.#maxMessageSize} bytes: it has ${size}`);
     } else if (type === FromWorker.REPLY) this.#events.reply(worker, reply, content);
     else if (type === FromWorker.PART) this.#events.part(worker, reply.job, content);
+    else if (type === FromWorker.QUESTION) this.#events.question(worker, reply.job, content);
     else this.#events.progress(worker, reply.job, content);
   }
 
@@ -391,5 +407,6 @@ export class ZmqLane implements Lane {
 
 /** Whether a message begins with what a worker says of a job that it has. */
 function isAnswer(type: number | undefined): boolean {
-  return type === FromWorker.REPLY || type === FromWorker.PART || type === FromWorker.PROGRESS;
+  return type === FromWorker.REPLY || type === FromWorker.PART || type === FromWorker.PROGRESS ||
+    type === FromWorker.QUESTION;
 }

@@ -19,6 +19,8 @@
  *   ALIVE    [u8 10]                           the answer to ASK
  *   PART     [u8 12, as REPLY] [body…]         a part of the answer; REPLY with flag 8 and an empty frame ends it
  *   PROGRESS [u8 13, as REPLY] [f64 done, f64 total or NaN] [note]     how far the handler is
+ *   QUESTION [u8 14, as REPLY] [head] [body…]  another service is asked on behalf of a job: question.ts has the head
+ *   WITHDRAWAL  [u8 15, u8 0, u16 0, u32 question low, u32 question high]   it needs no answer any more
  *
  * broker → worker
  *   JOB      [u8 16, u8 attempt, u16 0, u32 job low, u32 job high,
@@ -30,6 +32,7 @@
  *   STOP     [u8 18]                           finish what came before this, then leave
  *   ASK      [u8 19]                           say that you live: a job that may end you comes next
  *   GRANT    [u8 21, u8 0, u16 0, u32 job low, u32 job high, u32 bytes, u32 parts]   more of its answer may be sent
+ *   ANSWER   [u8 22, u8 0, u16 code, u32 question low, u32 question high] [body…]   as REPLY's
  * ```
  *
  * @module
@@ -53,10 +56,19 @@ export const FromWorker = {
   ALIVE: 10,
   PART: 12,
   PROGRESS: 13,
+  QUESTION: 14,
+  WITHDRAWAL: 15,
 } as const;
 
 /** Types of what the broker says. */
-export const FromBroker = { JOB: 16, CANCEL: 17, STOP: 18, ASK: 19, GRANT: 21 } as const;
+export const FromBroker = {
+  JOB: 16,
+  CANCEL: 17,
+  STOP: 18,
+  ASK: 19,
+  GRANT: 21,
+  ANSWER: 22,
+} as const;
 
 /** LOG's levels, by number. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;

@@ -21,7 +21,8 @@
  *          TOKEN       5  HELLO, READY, LOADED, FAILED: text
  *          MEMORY      6  MEMORY: u32 KiB
  *          RINGS       7  WELCOME: u32 bytes of a ring, of which there is one each way; READY: the same, taken
- *          PLACE       8  JOB, REPLY, PART: u32 where in the sender's ring the frames lie, u32 bytes of all of them
+ *          PLACE       8  JOB, REPLY, PART, QUESTION, ANSWER: u32 where in the sender's ring the frames lie, u32
+ *                         bytes of all of them
  *          CREDIT      9  any: u32 bytes of the receiver's ring that were read since the start, modulo 2^32
  *          PARTS_SENT 10  JOB: u32 parts that the client has got from workers that have died; without: none
  *          STREAM     11  JOB, GRANT: i32 bytes, u32 parts that may be sent, or so many more; without: no parts

@@ -39,6 +39,7 @@ export const Code = {
   workerDied: 502,
   unavailable: 503,
   handlerTimeout: 504,
+  loop: 508,
 } as const;
 
 /** Whether an answer would be the same if it were asked for again; others are worth another try. */

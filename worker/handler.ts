@@ -12,9 +12,11 @@
  */
 
 import { Code } from "../wire/request.ts";
+import type { Answer } from "./answer.ts";
 import { RequestError } from "./request_error.ts";
 import { showMessage } from "./show.ts";
 
+export type { Answer } from "./answer.ts";
 export { RequestError } from "./request_error.ts";
 export {
   procedure,
@@ -149,8 +151,40 @@ export interface HandlerContext {
    * ```
    */
   progress(done: number, total?: number, note?: string): void;
+  /**
+   * Asks another service of this server, by the rights of the client whose job this is: a service that its user may
+   * not ask answers 403. What is asked ends with the job: by its deadline, its cancellation, or its answer.
+   *
+   * @param service its name; "": the service without a name.
+   * @param body one frame, or a list of at least one. Text is sent as UTF-8.
+   * @throws {RequestError} (the promise is rejected) with the service's own code and message, 404 where there is no
+   * such service, 503 where its queue is full, 508 where a request has gone through 16 services.
+   * @throws {DOMException} (the same) named "AbortError" when the job should stop, or has ended.
+   * @throws {TypeError | RangeError} when an argument or an option is wrong.
+   *
+   * @example
+   * ```ts
+   * const handler: Handler = async (body, ctx) => {
+   *   const small = await ctx.request("resize", body, { timeout: 5000 });
+   *   return small.bytes;
+   * };
+   * ```
+   */
+  request(service: string, body?: HandlerResult, options?: QuestionOptions): Promise<Answer>;
   /** Writes to the server's log. */
   readonly log: HandlerLog;
+}
+
+/** How another service is asked. */
+export interface QuestionOptions {
+  /** How long its answer is waited for, ms; never longer than the job's own client waits. @default {0: as long as that} */
+  timeout?: number;
+  /** How long its handler may run, ms, if the service lets it. @default {0: as long as the service lets it} */
+  requestTimeout?: number;
+  /** Requests of the same key, service and user are answered together: see docs/clients.md. @default {"": none are} */
+  key?: string;
+  /** Withdraws the question when it aborts. @default {none} */
+  signal?: AbortSignal;
 }
 
 /**

@@ -15,8 +15,10 @@ import {
   type HandlerParts,
   type HandlerResult,
   type LogLineFields,
+  type QuestionOptions,
   RequestError,
 } from "./handler.ts";
+import type { Answer } from "./answer.ts";
 import { checkProgress, type Progress } from "./progress.ts";
 
 /** Why a job should stop, and the code that it ends with if it does. */
@@ -30,12 +32,19 @@ export const Stop = {
 /** A reason of `Stop`. */
 export type Stop = typeof Stop[keyof typeof Stop];
 
-/** Where a handler's log lines go, and what it says of how far it is. */
+/** Where a handler's log lines go, what it says of how far it is, and what it asks. */
 export interface JobLog {
   /** Takes any value, and fields. */
   logOf(job: Job, level: LogLevel, message: unknown, fields: unknown): void;
   /** How far a job is, checked. */
   progressOf(job: Job, progress: Progress): void;
+  /** What a job asks another service. */
+  askFor(
+    job: Job,
+    service: string,
+    body: HandlerResult,
+    options: QuestionOptions,
+  ): Promise<Answer>;
 }
 
 /** A job of this worker. The handler sees it only through its `JobContext`. */
@@ -184,6 +193,14 @@ export class JobContext implements HandlerContext {
 
   progress(done: number, total?: number, note?: string): void {
     this.#log.progressOf(this.#job, checkProgress(done, total, note));
+  }
+
+  request(
+    service: string,
+    body: HandlerResult = "",
+    options: QuestionOptions = {},
+  ): Promise<Answer> {
+    return this.#log.askFor(this.#job, service, body, options);
   }
 
   get log(): HandlerLog {

@@ -18,6 +18,8 @@ export interface Orders {
   cancel(job: number, code: number): void;
   /** More of an answer in parts may be sent. */
   grant(job: number, credit: StreamCredit): void;
+  /** The answer to a question; the frames are the listener's. */
+  answer(question: number, code: number, frames: readonly Frame[]): void;
   /** Finish what came before this, then leave. */
   stop(): void;
   /** Say that you live. */
@@ -66,6 +68,10 @@ export interface WorkerLane {
     mayWait: boolean,
     now: number,
   ): void;
+  /** Asks on behalf of a job: the first frame is the head of wire/question.ts; `size`: bytes of all. */
+  ask(job: number, frames: readonly Uint8Array[], size: number): void;
+  /** Says that a question needs no answer any more. */
+  withdraw(question: number): void;
   /** Says how far a job is: the frames of wire/request.ts. */
   progress(job: number, frames: readonly Frame[]): void;
   /** Sends the replies that wait. Called before the next job can take its time. */

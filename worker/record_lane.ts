@@ -43,7 +43,11 @@ const LINGER_MS = 5000;
 
 /** A large body that has not come as a whole: its frames, filled one after the other. */
 interface Arrival {
-  readonly header: JobHeader;
+  /** Undefined: it is an answer. */
+  readonly header: JobHeader | undefined;
+  /** The question that it answers, and how; meaningless where it is a job's. */
+  readonly question: number;
+  readonly code: number;
   readonly frames: readonly Frame[];
   /** The frame that is filled now, and how far it is. */
   index: number;
@@ -153,6 +157,7 @@ export class RecordLane implements WorkerLane {
     if (type === FromBroker.JOB) this.#takeJob(orders);
     else if (type === FromBroker.CANCEL) orders.cancel(job, code);
     else if (type === FromBroker.GRANT && stream !== undefined) orders.grant(job, stream);
+    else if (type === FromBroker.ANSWER) this.#takeAnswer(orders);
     else if (type === FromBroker.STOP) orders.stop();
     else if (type === FromBroker.ASK) orders.ask();
   }
@@ -162,6 +167,11 @@ export class RecordLane implements WorkerLane {
     this.#brought += reader.bytes;
     const frames = reader.inRing ? this.#framesInRing() : this.#framesHere();
     orders.job(this.#header(), frames);
+  }
+
+  #takeAnswer(orders: Orders): void {
+    const { job: question, code, inRing } = this.#reader;
+    orders.answer(question, code, inRing ? this.#framesInRing() : this.#framesHere());
   }
 
   #header(): JobHeader {
@@ -239,10 +249,13 @@ export class RecordLane implements WorkerLane {
     if (size <= this.#in.length || !this.#reader.readHead(this.#view, start, size, end)) {
       return false;
     }
-    if (this.#reader.type !== FromBroker.JOB) return false;
+    const { type, job: question, code } = this.#reader;
+    if (type !== FromBroker.JOB && type !== FromBroker.ANSWER) return false;
     this.#brought += this.#reader.bytes;
     this.#arrival = {
-      header: this.#header(),
+      header: type === FromBroker.JOB ? this.#header() : undefined,
+      question,
+      code,
       frames: this.#emptyFrames(),
       index: 0,
       filled: 0,
@@ -277,7 +290,8 @@ export class RecordLane implements WorkerLane {
     }
     if (arrival.index < arrival.frames.length) return true;
     this.#arrival = undefined;
-    orders.job(arrival.header, arrival.frames);
+    if (arrival.header !== undefined) orders.job(arrival.header, arrival.frames);
+    else orders.answer(arrival.question, arrival.code, arrival.frames);
     return true;
   }
 
@@ -421,6 +435,18 @@ export class RecordLane implements WorkerLane {
   /** Says RETURN. */
   giveBack(job: number): void {
     this.#writer.open(FromWorker.RETURN, 0, 0, job, 0);
+    this.#say();
+  }
+
+  /** Says QUESTION. */
+  ask(job: number, frames: readonly Uint8Array[], size: number): void {
+    const header = { job, code: 0, flags: 0, micros: 0, frames: frames.length };
+    this.#write(FromWorker.QUESTION, header, frames, size, false, 0);
+  }
+
+  /** Says WITHDRAWAL. */
+  withdraw(question: number): void {
+    this.#writer.open(FromWorker.WITHDRAWAL, 0, 0, question, 0);
     this.#say();
   }
 

@@ -18,10 +18,18 @@ import { Rate } from "../wire/rate.ts";
 import { Code } from "../wire/request.ts";
 import type { WorkerConfig } from "../wire/worker_config.ts";
 import { harden } from "../zmq/library.ts";
-import type { Handler, HandlerModule, HandlerParts, HandlerResult } from "./handler.ts";
+import type {
+  Handler,
+  HandlerModule,
+  HandlerParts,
+  HandlerResult,
+  QuestionOptions,
+} from "./handler.ts";
 import { callHandler, Job, JobContext, type JobLog, Stop } from "./job_context.ts";
 import type { Orders, WorkerLane } from "./lane.ts";
 import { drain, GatheredParts, isInParts, SentParts, Turns } from "./parts.ts";
+import type { Answer } from "./answer.ts";
+import { Questions } from "./questions.ts";
 import { PendingJobs } from "./pending_jobs.ts";
 import { type Progress, ProgressReports } from "./progress.ts";
 import { bytesOf, failureOf, framesOf, type ReplyBounds } from "./result.ts";
@@ -33,6 +41,8 @@ const LONGEST_WAIT_MS = 60_000;
 const IDLE_TURNS = 8;
 /** Error replies of one second that bring a stack along: writing a stack as text takes long. */
 const MAX_STACKS = 100;
+
+const ENDED = new DOMException("The job has ended", "AbortError");
 
 /** Answers with what was asked: the handler where none was named. */
 export const echo: Handler = (_body, { frames }) => frames;
@@ -53,6 +63,7 @@ export class Service implements JobLog {
   #ended = 0;
   readonly #turns: Turns;
   readonly #progress: ProgressReports;
+  readonly #questions: Questions;
   /** Of the running ones, those that are risky; and whether `flush` follows as soon as none can end any more. */
   #risky = 0;
   #isSettling = false;
@@ -68,10 +79,15 @@ export class Service implements JobLog {
     this.#bounds = bounds;
     this.#turns = new Turns(() => lane.wake());
     this.#progress = new ProgressReports((job, frames) => lane.progress(job, frames));
+    this.#questions = new Questions({
+      ask: (job, frames, size) => lane.ask(job, frames, size),
+      withdraw: (question) => lane.withdraw(question),
+    }, bounds);
     this.#orders = {
       job: (header, frames) => this.#pending.add(new Job(header, frames)),
       cancel: (job, code) => this.#cancel(job, code),
       grant: (job, credit) => (this.#running.get(job) ?? this.#pending.find(job))?.grant(credit),
+      answer: (question, code, frames) => this.#questions.answered(question, code, frames),
       stop: () => this.#state = "draining",
       ask: () => lane.remark(FromWorker.ALIVE),
       lost: () => this.#lose(),
@@ -155,6 +171,16 @@ export class Service implements JobLog {
     if (isWanted) this.#progress.add(job.id, progress);
   }
 
+  /** Asks another service on behalf of a job. */
+  askFor(
+    job: Job,
+    service: string,
+    body: HandlerResult,
+    options: QuestionOptions,
+  ): Promise<Answer> {
+    return this.#questions.ask(job, service, body, options);
+  }
+
   #log(level: LogLevel, message: string, fields: string, job: number): void {
     this.#lane.log(level, job, cut(message), fields);
   }
@@ -225,7 +251,13 @@ export class Service implements JobLog {
     } catch (error) {
       this.#replyError(job, error);
     }
+    this.#endJob(job);
+  }
+
+  /** What it has asked needs no answer any more. */
+  #endJob(job: Job): void {
     job.end();
+    this.#questions.end(job, ENDED);
   }
 
   async #await(
@@ -239,7 +271,7 @@ export class Service implements JobLog {
     } catch (error) {
       this.#replyError(job, error);
     }
-    job.end();
+    this.#endJob(job);
     this.#ended++;
     this.#running.delete(job.id);
     if (isRisky(job.header)) this.#risky--;

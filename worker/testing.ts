@@ -23,10 +23,13 @@ import type {
   HandlerLog,
   HandlerModule,
   HandlerParts,
+  HandlerResult,
 } from "./handler.ts";
+import { Answer } from "./answer.ts";
 import { checkModule } from "./handler_module.ts";
-import { callHandler, Job, JobContext, type JobLog, Stop } from "./job_context.ts";
+import { callHandler, Job, JobContext, type JobLog, Stop, stopError } from "./job_context.ts";
 import { drain, GatheredParts, isInParts } from "./parts.ts";
+import { RequestError } from "./request_error.ts";
 import { failureOf, framesOf } from "./result.ts";
 
 /** A request for a handler under test, and what its context says. */
@@ -54,9 +57,21 @@ export interface TestRequest {
   stream?: boolean;
   /** Parts that the client has got from a worker that has died. @default {0} */
   partsSent?: number;
+  /**
+   * What other services answer that the handler asks by `ctx.request`, by their names; others answer 404.
+   *
+   * @default {{}}
+   */
+  services?: Readonly<Record<string, TestService>>;
   /** Cancels the request when it aborts, as a client can: `ctx.signal` aborts too. @default {none} */
   signal?: AbortSignal;
 }
+
+/** Another service, as a test has it: gets the body's frames, and answers, or throws what answers for it. */
+export type TestService = (
+  body: Uint8Array,
+  frames: readonly Uint8Array[],
+) => HandlerResult | Promise<HandlerResult>;
 
 /** The limits of the server that a test stands in for. */
 export interface TestLimits {
@@ -232,7 +247,7 @@ export class TestWorker {
     if (request.signal?.aborted) abort();
     request.signal?.addEventListener("abort", abort, { once: true });
     try {
-      return await this.#run(job);
+      return await this.#run(job, request.services ?? {});
     } finally {
       job.end();
       request.signal?.removeEventListener("abort", abort);
@@ -260,9 +275,9 @@ export class TestWorker {
     return this.close();
   }
 
-  async #run(job: Job): Promise<TestReply> {
+  async #run(job: Job, services: NonNullable<TestRequest["services"]>): Promise<TestReply> {
     const seen: Seen = { log: [], parts: [], progress: [] };
-    const context = new JobContext(job, contextLog(seen));
+    const context = new JobContext(job, contextLog(seen, services, this.#bounds));
     job.startedAt = performance.now();
     try {
       const result = await callHandler(this.#module, job, context);
@@ -310,11 +325,27 @@ interface Seen {
   progress: TestProgress[];
 }
 
-function contextLog({ log, progress }: Seen): JobLog {
+function contextLog(
+  { log, progress }: Seen,
+  services: NonNullable<TestRequest["services"]>,
+  bounds: Required<TestLimits>,
+): JobLog {
   return {
+    askFor: async (job, name, body) => {
+      const service = services[name];
+      if (service === undefined) throw new RequestError(Code.notFound, noService(name));
+      const { frames } = framesOf(body, bounds);
+      const answer = await service(frames[0] ?? new Uint8Array(0), frames);
+      if (job.stopped !== undefined) throw stopError(job.stopped);
+      return new Answer(framesOf(answer, bounds).frames);
+    },
     logOf: (_job, level, message, fields) => log.push(lineOf(level, message, fields)),
     progressOf: (_job, said) => progress.push({ ...said }),
   };
+}
+
+function noService(name: string): string {
+  return `The server has no service ${JSON.stringify(name)}`;
 }
 
 /** Copies, as if they had come over the wire. */

@@ -88,6 +88,7 @@ export class ZmqLane implements WorkerLane {
     if (type === FromBroker.JOB) return this.#readJobs(size, orders);
     if (type === FromBroker.CANCEL) orders.cancel(readJobId(view), readCode(view));
     else if (type === FromBroker.GRANT) orders.grant(readJobId(view), readGrant(view));
+    else if (type === FromBroker.ANSWER) return this.#readAnswer(orders);
     else if (type === FromBroker.STOP) orders.stop();
     else if (type === FromBroker.ASK) orders.ask();
     return 0;
@@ -108,6 +109,22 @@ export class ZmqLane implements WorkerLane {
       if (!this.#frame.more) return bytes;
       size = this.#socket.receiveInto(this.#reader.bytes);
     }
+  }
+
+  /** Reads the frames of an answer to a question, of which the first one was read. */
+  #readAnswer(orders: Orders): number {
+    const { view } = this.#reader;
+    const question = readJobId(view);
+    const code = readCode(view);
+    const frames: Frame[] = [];
+    let bytes = 0;
+    do {
+      const length = this.#socket.receive(this.#frame);
+      frames.push(this.#frame.bytes(length));
+      bytes += length;
+    } while (this.#frame.more);
+    orders.answer(question, code, frames);
+    return bytes;
   }
 
   /** Whether there is a message. */
@@ -136,6 +153,20 @@ export class ZmqLane implements WorkerLane {
   ): void {
     this.#replies.add(header, inPlainFrames(frames), size, mayWait, now, FromWorker.PART);
     // A send can eat the wake-up of what arrived meanwhile.
+    this.wake();
+  }
+
+  /** Sends QUESTION. */
+  ask(job: number, frames: readonly Uint8Array[], size: number): void {
+    const header = { job, code: 0, flags: 0, micros: 0, frames: frames.length };
+    this.#replies.add(header, inPlainFrames(frames), size, false, 0, FromWorker.QUESTION);
+    // A send can eat the wake-up of what arrived meanwhile.
+    this.wake();
+  }
+
+  /** Sends WITHDRAWAL. */
+  withdraw(question: number): void {
+    this.#send(buildJobSignal(FromWorker.WITHDRAWAL, question, 0));
     this.wake();
   }
 

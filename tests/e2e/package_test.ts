@@ -23,6 +23,8 @@ const HANDLER = [
   "HandlerModule",
   "HandlerParts",
   "HandlerResult",
+  "QuestionOptions",
+  "Answer",
 ];
 
 /** The public names of each export. Who adds one adds it here. */
@@ -107,6 +109,7 @@ const NAMES: Record<string, string[]> = {
     "TestProgress",
     "TestReply",
     "TestRequest",
+    "TestService",
     "TestWorker",
     "testHandler",
   ],

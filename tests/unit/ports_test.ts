@@ -721,6 +721,8 @@ class Back {
       reply: (worker, reply, content) =>
         this.replies.push({ worker, reply: { ...reply }, body: keep(content, pool) }),
       part: (worker, job, content) => this.#noteShare("part", worker, job, content),
+      question: () => {},
+      withdrawn: () => {},
       progress: (worker, job, content) => this.#noteShare("progress", worker, job, content),
       alive: (worker) => this.events.push(`alive ${worker.id}`),
       returned: (worker, job) => this.events.push(`returned ${job} by ${worker.id}`),

@@ -46,6 +46,14 @@ class FakeLane implements WorkerLane {
     this.told.push(`${job} is at ${done} of ${total}: ${new TextDecoder().decode(note)}`);
   }
 
+  ask(job: number, frames: readonly Uint8Array[], size: number): void {
+    this.told.push(`${job} asks by ${frames.length} frames of ${size} bytes`);
+  }
+
+  withdraw(question: number): void {
+    this.told.push(`question ${question} is withdrawn`);
+  }
+
   flush(): void {
     if (this.told.at(-1)?.endsWith("may wait")) this.told.push("flush");
   }
