@@ -272,13 +272,17 @@ export class Broker<B> {
     }
     worker.progressAt = now;
     if (job.state === "aborted") return undefined;
-    if (!job.stream?.take(bytes)) {
+    // What was not sent yet can't be answered.
+    if (worker.unsent === job || !job.stream?.take(bytes)) {
       this.counters.strayReplies++;
+      this.counters.answered++;
+      this.counters.failed++;
       this.#roster.unassign(job, worker, now);
       this.#endings.disbelieve(job);
       return undefined;
     }
-    job.begun = true;
+    if (!job.running) job.startedAt = now;
+    job.running = job.begun = true;
     this.#starving.look(job);
     return job;
   }
@@ -405,6 +409,7 @@ export class Broker<B> {
   /** Nobody wants a job that a worker has. */
   #abort(job: Job<B>, now: number): Job<B> {
     this.#timeLimits.aborted(job, now);
+    this.#starving.forget(job);
     this.#shared.withdraw(job);
     return job;
   }

@@ -36,6 +36,8 @@ const EVENTS = {
   dispatch: 20,
   prove: 10,
   reply: 20,
+  part: 10,
+  grant: 5,
   stray: 2,
   giveBack: 3,
   addWorker: 5,
@@ -109,8 +111,18 @@ interface Asked {
   doubt: boolean;
   /** Whether its worker has got it: a suspect is sent only once that has shown that it lives. */
   sent: boolean;
+  /** What its client takes of an answer in parts; undefined: none. */
+  readonly stream: Parts | undefined;
   /** How often it has ended, which is to become 1. */
   ends: number;
+}
+
+/** An answer in parts as the model sees it. */
+interface Parts {
+  bytes: number;
+  parts: number;
+  sent: number;
+  readonly resumable: boolean;
 }
 
 /** One who waits for the answer to a job. */
@@ -343,6 +355,49 @@ class BrokerModel {
     this.#reply(hand, position, second * 5, second % 7 === 0 ? Code.handlerFailed : Code.ok);
   }
 
+  /** A worker sends a part of what it runs, whether it may or not. */
+  part(worker: number, second: number): void {
+    const hand = pick(this.#hands, worker);
+    const asked = hand && pick(hand.jobs.slice(0, this.#limits.concurrency), second);
+    if (hand === undefined || asked === undefined) return;
+    const bytes = second % 50;
+    const { strayReplies, answered, failed } = this.#broker.counters;
+    const job = this.#broker.takePart(hand.worker, asked.id, bytes, this.#now);
+    if (!isOpen(asked)) return assert.equal(job, undefined);
+    const { stream } = asked;
+    if (stream !== undefined && asked.sent && stream.bytes > 0 && stream.parts > 0) {
+      stream.bytes -= bytes;
+      stream.parts--;
+      stream.sent++;
+      assert.deepEqual([job?.id, job?.stream?.sent], [asked.id, stream.sent]);
+      return;
+    }
+    assert.equal(job, undefined);
+    const counted = { ...this.#broker.counters };
+    assert.equal(counted.strayReplies, strayReplies + 1);
+    assert.deepEqual([counted.answered, counted.failed], [answered + 1, failed + 1]);
+    remove(hand.jobs, asked);
+    asked.sent = true;
+    this.#end(asked, Code.handlerFailed);
+  }
+
+  /** A client takes more of an answer, which may have ended long ago. */
+  grant(first: number, second: number): void {
+    const request = pick(this.#requests, first * 31 + second);
+    if (request === undefined || request.asker.peer.gone) return;
+    const { asked, asker: { peer, requestId = 0 } } = request;
+    const credit = { bytes: second, parts: second % 3 };
+    const told = this.#broker.grant(peer.client, requestId, ENVELOPE, credit);
+    const hand = this.#hands.find(({ jobs }) => jobs.includes(asked));
+    const { stream } = asked;
+    if (stream === undefined || asked.ends > 0) return assert.equal(told, undefined);
+    stream.bytes += credit.bytes;
+    stream.parts += credit.parts;
+    const isTold = hand !== undefined && asked.sent && isOpen(asked) && second > 0;
+    assert.deepEqual(told?.credit, isTold ? credit : undefined);
+    assert.equal(told?.job.id, isTold ? asked.id : undefined);
+  }
+
   /** A worker names a job that it does not have: unknown, or another worker's. */
   stray(worker: number, second: number): void {
     const hand = pick(this.#hands, worker);
@@ -558,6 +613,8 @@ class BrokerModel {
       requestId: named ? ++this.#lastRequest : undefined,
       requestTimeout: this.#broker.timeLimit(second % 5 === 0 ? 50 : 0),
       key: second % 4 === 0 ? `key ${second % 3}` : "",
+      ...(second % 4 === 2 ? { stream: { bytes: 60, parts: 1 + second % 3 } } : {}),
+      resumable: second % 8 === 2,
       body: "",
       bytes: second % 200,
       deadline: second % 3 === 0 ? this.#now + second + 1 : Infinity,
@@ -566,6 +623,7 @@ class BrokerModel {
 
   #note(job: NoteOfJob, asker: Asker): Asked {
     const { id, request: { key, bytes, deadline, requestTimeout: timeLimit } } = job;
+    const { stream, resumable = false } = job.request;
     assert(!this.#asked.has(id), "job ids are never used twice");
     const state = { since: this.#now, runningSince: undefined, abortedAt: undefined };
     const counts = { deaths: 0, excused: 0, suspect: false, doubt: false, sent: true, ends: 0 };
@@ -576,6 +634,7 @@ class BrokerModel {
       timeLimit,
       deadline,
       askers: [asker],
+      stream: stream && { ...stream, sent: 0, resumable },
       ...state,
       ...counts,
     };
@@ -594,6 +653,7 @@ class BrokerModel {
     const { overflow, maxQueuePerClient } = this.#limits;
     if (this.#phase !== "open") return true;
     if (overflow === "reject" && this.#isFull()) return true;
+    if (this.#starves() && this.#isFull(2)) return true;
     return maxQueuePerClient > 0 && peer.waiting.length >= maxQueuePerClient;
   }
 
@@ -729,7 +789,10 @@ class BrokerModel {
       for (const asked of inTurn) {
         // What goes back while nothing new is started is refused, as any other is.
         const code = this.#told.get(asked.id);
-        if (code !== undefined && code !== Code.unavailable) this.#overrun(hand, asked);
+        const isBroken = code === Code.workerDied && isTied(asked);
+        if (code !== undefined && code !== Code.unavailable && !isBroken) {
+          this.#overrun(hand, asked);
+        }
       }
     }
     for (const { worker, jobs, step } of this.#broker.takeOverruns()) {
@@ -928,6 +991,7 @@ class BrokerModel {
     asked.runningSince = undefined;
     asked.since = this.#now;
     if (!isOpen(asked)) this.#end(asked, Code.cancelled);
+    else if (isTied(asked)) this.#end(asked, Code.workerDied);
     else if (this.#phase === "refusing") this.#end(asked, Code.unavailable);
     else return true;
     return false;
@@ -941,12 +1005,20 @@ class BrokerModel {
     this.#ending.set(asked.id, heard ? code : NOTHING);
   }
 
-  #isFull(): boolean {
+  /** Whether a worker waits until a client takes more. */
+  #starves(): boolean {
+    const isStarving = (asked: Asked) =>
+      isOpen(asked) && asked.stream !== undefined &&
+      (asked.stream.bytes <= 0 || asked.stream.parts <= 0);
+    return this.#hands.some(({ jobs }) => jobs.some(isStarving));
+  }
+
+  #isFull(times = 1): boolean {
     const waiting = this.#waiting();
     const held = [...waiting, ...this.#hands.flatMap(({ jobs }) => jobs)];
     const sum = held.reduce((sum, asked) => sum + asked.bytes, 0);
     const { queueLimit, queueBytes } = this.#limits;
-    return waiting.length >= queueLimit || sum >= queueBytes;
+    return waiting.length >= times * queueLimit || sum >= times * queueBytes;
   }
 
   #compare(): void {
@@ -974,7 +1046,7 @@ class BrokerModel {
     assert.equal(broker.assigned, assigned);
     assert.equal(broker.idle, waiting.length + assigned === 0);
     assert.equal(broker.full, this.#isFull());
-    assert.equal(broker.blocked, blocks && this.#isFull());
+    assert.equal(broker.blocked, blocks && this.#isFull() && !this.#starves());
   }
 
   /** Every request is counted once as what became of it, or is still under way. */
@@ -993,7 +1065,12 @@ class BrokerModel {
 /** What a job brings along. */
 interface NoteOfJob {
   id: number;
-  request: Readonly<Pick<JobRequest<string>, "key" | "bytes" | "deadline" | "requestTimeout">>;
+  request: Readonly<
+    Pick<
+      JobRequest<string>,
+      "key" | "bytes" | "deadline" | "requestTimeout" | "stream" | "resumable"
+    >
+  >;
 }
 
 function ownerOf({ askers: [first] }: Asked): Peer {
@@ -1004,6 +1081,11 @@ function ownerOf({ askers: [first] }: Asked): Peer {
 /** Whether somebody still waits for its answer. */
 function isOpen({ ends, abortedAt }: Asked): boolean {
   return ends === 0 && abortedAt === undefined;
+}
+
+/** Whether its client has parts that another worker would give again. */
+function isTied({ stream }: Asked): boolean {
+  return stream !== undefined && stream.sent > 0 && !stream.resumable;
 }
 
 function newPeer(number: number): Peer {
