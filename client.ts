@@ -289,7 +289,9 @@ export class Client {
   get waitingFor(): string | undefined {
     const last = this.#connections.newest;
     if (this.#pirate.size === 0 || last === undefined) return undefined;
-    return `"${last.endpoint}": ${describeState(last.state, this.#hasKeys, last.said)}`;
+    const isOpenQuestion = last.isAsking && last.state === "connected";
+    const known = isOpenQuestion ? NOT_SAID : describeState(last.state, this.#hasKeys, last.said);
+    return `"${last.endpoint}": ${known}`;
   }
 
   /** Closes the client; requests under way are rejected. A second call does nothing more. */

@@ -94,6 +94,8 @@ Deno.test("client.ts names a handshake that fails, and a server that does not an
   await using mute = new FakeServer(silent);
   await using one = new AtTerminal(["-e", `tcp://127.0.0.1:${nobody.addr.port}`, "--data", "x"]);
   await using other = new AtTerminal(["-e", mute.endpoint, "--data", "x"]);
+  await using unsaid = new AtTerminal(["-e", mute.endpoint, "-s", "mail", "--data", "x"]);
+  await unsaid.shows(/waiting .*: it is connected, and has not said that it knows services/);
   await one.shows(/waiting .*: what listens there does not answer as a ZeroMQ server/);
   await other.shows(/waiting .*: it is connected and has sent no answer/);
 });
