@@ -124,6 +124,22 @@ for (const version of VERSIONS) {
     },
   });
 
+  Deno.test({
+    name: `a job goes to another worker of ${version} when the process of its own is stopped`,
+    ignore,
+    async fn() {
+      await using server = open({ mdpHeartbeat: 500 });
+      await using asker = new Asker(mdpOf(server));
+      asker.begin("mail", "sleep 1000", "x");
+      await using first = new PythonWorker(mdpOf(server), version, "mail");
+      await first.said("request sleep 1000");
+      first.freeze();
+      await using _second = new PythonWorker(mdpOf(server), version, "mail");
+      assert.deepEqual(await asker.end(), ["SLEEP 1000", "X"]);
+      assert.equal(server.stats().counters.returned, 1);
+    },
+  });
+
   Deno.test(`two workers of ${version} run a job each, and another waits for the first that is free`, async () => {
     await using server = open();
     await using one = new HandWorker(server, version);

@@ -48,6 +48,11 @@ export class PythonWorker {
     await until(`the worker says "${line}"`, () => this.lines.includes(line));
   }
 
+  /** It does nothing any more, and neither does its socket. */
+  freeze(): void {
+    this.#child.kill("SIGSTOP");
+  }
+
   kill(): void {
     if (!this.hasEnded) this.#child.kill("SIGKILL");
   }
