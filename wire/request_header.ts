@@ -26,6 +26,7 @@
  */
 
 import type { StreamCredit } from "./credit.ts";
+import { ByteCache } from "./byte_cache.ts";
 import { EMPTY_FRAME } from "./empty_frame.ts";
 import { readWide, writeWide } from "./integers.ts";
 
@@ -294,7 +295,7 @@ function readField(
     header.fault = `The header's field ${tag} has a wrong size`;
   } else if (tag === Tag.KEY) header.key = textOf(frame, start, start + size);
   else if (tag === Tag.TRACEPARENT) header.traceparent = textOf(frame, start, start + size);
-  else if (tag === Tag.SERVICE) header.service = textOf(frame, start, start + size);
+  else if (tag === Tag.SERVICE) header.service = SERVICES.get(frame, start, start + size);
   else if (tag === Tag.RESUMABLE) header.resumable = true;
   else {
     const bytes = view.getUint32(start, true);
@@ -310,6 +311,9 @@ const MOST_BYTES: Readonly<Record<number, number>> = {
   [Tag.STREAM]: STREAM_BYTES,
   [Tag.RESUMABLE]: 0,
 };
+
+/** The same few names come with every request. */
+const SERVICES = new ByteCache((bytes) => new TextDecoder().decode(bytes));
 
 function textOf(frame: Uint8Array, start: number, end: number): string {
   return new TextDecoder().decode(frame.subarray(start, end));

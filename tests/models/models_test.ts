@@ -1,5 +1,5 @@
 /**
- * Random event sequences for the two state machines, compared with plain models. On failure fast-check
+ * Random event sequences for the state machines, compared with plain models. On failure fast-check
  * prints a seed and a path, which as parameters of `fc.assert` bring the shortest sequence back.
  * torture/models.ts goes through many more.
  *
@@ -8,12 +8,17 @@
 
 import fc from "fast-check";
 import { brokerLimits, brokerSteps, checkBroker } from "./broker_model.ts";
+import { checkServices, serviceSteps } from "./services_model.ts";
 import { checkSupervisor, poolLimits, poolSteps } from "./supervisor_model.ts";
 
 const numRuns = 500;
 
 Deno.test("Broker does what its model says when events come in any order", () => {
   fc.assert(fc.property(brokerLimits, brokerSteps(150), checkBroker), { numRuns });
+});
+
+Deno.test("Services answer what each of them is asked when events come in any order", () => {
+  fc.assert(fc.property(serviceSteps(150), checkServices), { numRuns });
 });
 
 Deno.test("Supervisor keeps its rules when events come in any order", () => {
