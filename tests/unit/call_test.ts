@@ -211,6 +211,8 @@ Deno.test("readCall places bytes only where a null of the arguments is", () => {
     [3, "toString"],
     [3, "constructor", "prototype"],
     [3, "__proto__", "x"],
+    [3, "__proto__", "__proto__"],
+    [3, "constructor", "prototype", "__proto__"],
     [3, 0],
     [3, "b", "d"],
     [3, "b", "c", "d"],
@@ -238,6 +240,16 @@ Deno.test("readCall places bytes only where a null of the arguments is", () => {
       readCall(frames({ call: "f", args: [null], bytes: [[0], [0, "0"]] }, Uint8Array.of(0), one)),
     CallFault,
   );
+});
+
+Deno.test("readCall finds no place for bytes in what is inherited", () => {
+  Object.defineProperty(Object.prototype, "planted", { value: null, configurable: true });
+  try {
+    const head = { call: "f", args: [{}], bytes: [[0, "planted"]] };
+    assert.throws(() => readCall(frames(head, Uint8Array.of(1))), CallFault);
+  } finally {
+    Reflect.deleteProperty(Object.prototype, "planted");
+  }
 });
 
 Deno.test("readAnswer reads the parts of one message", () => {
