@@ -5,7 +5,7 @@
  */
 
 /** The version of deno.json. */
-export const VERSION = "0.4.0";
+export const VERSION = "0.5.0";
 
 /**
  * The command that starts a program, for its help: the task of a checkout if the module is a file, else a
