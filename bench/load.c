@@ -4,9 +4,9 @@
  * it, each reply is compared with the body that it must be, and must answer a request that is under way at that very
  * socket. The figures are printed as JSON.
  *
- *     load ENDPOINT req|dealer WIDTH SIZE WARM_UP DURATION REQUESTS GRACE
+ *     load ENDPOINT req|dealer WIDTH SIZE WARM_UP DURATION REQUESTS GRACE [SERVICE]
  *
- * Times are ms; 0 requests: without end.
+ * Times are ms; 0 requests: without end. With a service, requests are those of 7/MDP.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -37,6 +37,9 @@ typedef struct {
 } client_t;
 
 static const char *endpoint;
+/* What goes ahead of each body, and comes back ahead of each reply, of clients that speak Majordomo. */
+static const char *titles[2];
+static int title_count;
 static bool is_req;
 static client_t *clients;
 static uint64_t client_count;
@@ -80,6 +83,10 @@ static void send_request(client_t *client)
     request->number = number;
     request->sent_at = now;
     if (!is_req && zmq_send(client->socket, "", 0, ZMQ_SNDMORE) == -1) fail("Cannot send");
+    for (int title = 0; title < title_count; title++) {
+        size_t size = strlen(titles[title]);
+        if (zmq_send(client->socket, titles[title], size, ZMQ_SNDMORE) == -1) fail("Cannot send");
+    }
     send_body(client->socket, number);
 }
 
@@ -119,11 +126,18 @@ static void take_error(client_t *client, const char *text, size_t size)
     else client->unnamed++;
 }
 
+static bool is_title(zmq_msg_t *frame, int title)
+{
+    size_t size = strlen(titles[title]);
+    return zmq_msg_size(frame) == size && memcmp(zmq_msg_data(frame), titles[title], size) == 0;
+}
+
 /* Reads one message; false when there is none. */
 static bool read_reply(client_t *client, zmq_msg_t *frame)
 {
     int state = is_req ? 1 : 0; /* 0: the delimiter is next; 1: the body is; 2: an error's text is */
     bool done = false;
+    int title = 0;
     for (bool first = true;; first = false) {
         if (zmq_msg_recv(frame, client->socket, first ? ZMQ_DONTWAIT : 0) == -1) {
             if (first && (errno == EAGAIN || errno == EFSM)) return false;
@@ -132,8 +146,9 @@ static bool read_reply(client_t *client, zmq_msg_t *frame)
         size_t size = zmq_msg_size(frame);
         bool more = zmq_msg_more(frame) != 0;
         if (state == 0 && size == 0 && more) state = 1;
-        else if (state == 1 && size == 0 && more) state = 2;
-        else if (!done && !more && state > 0) {
+        else if (state == 1 && title < title_count && more && is_title(frame, title)) title++;
+        else if (state == 1 && title == title_count && size == 0 && more) state = 2;
+        else if (!done && !more && state > 0 && title == title_count) {
             if (state == 1) judge(client, zmq_msg_data(frame), size);
             else take_error(client, zmq_msg_data(frame), size);
             done = true;
@@ -208,9 +223,13 @@ static void run(void)
 
 int main(int count, char **arguments)
 {
-    if (count != 9) {
-        fputs("usage: load ENDPOINT req|dealer WIDTH SIZE WARM_UP DURATION REQUESTS GRACE\n", stderr);
+    if (count < 9 || count > 10) {
+        fputs("usage: load ENDPOINT req|dealer WIDTH SIZE WARM_UP DURATION REQUESTS GRACE [SERVICE]\n", stderr);
         return 2;
+    }
+    if (count == 10) {
+        titles[title_count++] = "MDPC01";
+        titles[title_count++] = arguments[9];
     }
     endpoint = arguments[1];
     is_req = strcmp(arguments[2], "req") == 0;

@@ -11,9 +11,11 @@ import { type Figures, readFigures } from "./load.ts";
 import { address, nats } from "./peer_nats.ts";
 import { Server } from "./peer_prefork.ts";
 import type { PartLoop } from "./part_loop.ts";
+import { whyMissing } from "./programs.ts";
 import { count, type Section, type Target, withSpread } from "./report.ts";
 import { type Bench, dealer, req, type Scenario, spanOf } from "./scenario.ts";
 import { stage } from "./script.ts";
+import { askMdp } from "./zmq_load.ts";
 import { median, ratios, type Spread, spread } from "./statistics.ts";
 
 const READERS = 4;
@@ -169,8 +171,50 @@ async function runServices(bench: Bench): Promise<Section> {
   };
 }
 
+/** Clients of Majordomo and plain ones, which ask the same workers. */
+async function runMdp(bench: Bench): Promise<Section> {
+  const { effort, ledger, say } = bench;
+  const title = "Majordomo's clients";
+  const missing = await whyMissing("load");
+  if (missing !== undefined) {
+    return { title, notes: [missing], tables: [], targets: [], figures: [] };
+  }
+  const flags = [
+    "--mdp",
+    "tcp://127.0.0.1:0",
+    "--service",
+    `echo=${path("bench/handler_echo.ts")}`,
+  ];
+  await using server = await Server.start({ workers: WORKERS, flags });
+  const [line] = server.log("listening");
+  const mdp = String(line?.mdp);
+  const rows: string[][] = [];
+  const figures: unknown[] = [];
+  for (const shape of effort.depth === "check" ? [req(16)] : [req(16), dealer(100)]) {
+    const pairs: number[][] = [];
+    for (let round = 1; round <= effort.pairs; round++) {
+      say(`Majordomo, ${shape.name}, ${round} of ${effort.pairs}`);
+      const span = spanOf(effort, shape);
+      const asked = await askMdp(mdp, "echo", shape, span);
+      const { rate } = ledger.enter(`Majordomo, ${shape.name}`, asked);
+      pairs.push([rate, ledger.enter(`plain, ${shape.name}`, await server.load(shape, span)).rate]);
+    }
+    const rates = [0, 1].map((at) => median(pairs.map((pair) => pair[at] ?? NaN)));
+    rows.push([shape.name, ...rates.map(count), withSpread(ratioOf(pairs))]);
+    figures.push({ shape, pairs });
+  }
+  return {
+    title,
+    notes: [`7/MDP, ${WORKERS} workers for each service, bodies of 16 B.`],
+    tables: [{ head: ["requests/s", "by Majordomo", "plain", "ratio"], rows }],
+    targets: [],
+    figures,
+  };
+}
+
 /** What came with services and streams. */
 export const scenarios: Scenario[] = [
   { name: "parts", run: runParts },
   { name: "services", run: runServices },
+  { name: "mdp", run: runMdp },
 ];

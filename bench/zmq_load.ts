@@ -27,6 +27,21 @@ export async function askZmq(endpoint: string, shape: Shape, span: Span): Promis
   return await runLoad({ endpoint, socket, size, clients, window: width, ...span });
 }
 
+/**
+ * The same of a service by 7/MDP.
+ *
+ * @throws {Error} where the generator in C can't be compiled.
+ */
+export async function askMdp(
+  endpoint: string,
+  service: string,
+  shape: Shape,
+  span: Span,
+): Promise<Figures> {
+  const args = [endpoint, ...argumentsOf(shape, span), service];
+  return readFigures(await output(await programFile("load"), args));
+}
+
 /** What a generator in C is told behind where to ask. */
 export function argumentsOf({ socket, width, size }: Shape, span: Span): string[] {
   const { warmUp = 0, duration = WITHOUT_END, requests = 0, grace = GRACE } = span;
