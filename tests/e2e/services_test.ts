@@ -363,6 +363,44 @@ Deno.test("a service whose workers die with each job does not hold up another", 
   assert.deepEqual(server.stats().services.good?.counters.exited, {});
 });
 
+for (const overflow of ["block", "reject"] as const) {
+  Deno.test(`a service whose queue is full does not hold up another (${overflow})`, async () => {
+    using gate = new Gate();
+    await using server = serveQuietly({
+      services: {
+        full: {
+          handler: moduleOf(gate.handler),
+          permissions: { read: true },
+          workers: 1,
+          ...{ queueLimit: 2, prefetch: 1, overflow },
+        },
+        good: { handler: named("good"), workers: 1 },
+      },
+    });
+    await server.ready;
+    await using full = new Peer(endpointOf(server));
+    await using good = new Peer(endpointOf(server));
+    const asked = 50;
+    for (let each = 0; each < asked; each++) {
+      full.send(header(++lastId, 0, { service: "full" }), "", "x");
+    }
+    const queued = () => server.stats().services.full?.queue.jobs ?? 0;
+    await until("the queue is full", () => queued() >= 2);
+    for (let each = 0; each < 200; each++) assert.equal(await ask(good, "good"), "good x");
+    assert.ok(queued() >= 2, "it is full all the time");
+    gate.open();
+    const codes = new Map<number | undefined, number>();
+    for (let each = 0; each < asked; each++) {
+      const [, , status] = await full.receive();
+      const code = parseStatus(status ?? new Uint8Array());
+      codes.set(code, (codes.get(code) ?? 0) + 1);
+    }
+    assert.equal((codes.get(200) ?? 0) + (codes.get(503) ?? 0), asked);
+    if (overflow === "block") assert.equal(codes.get(200), asked, "who waits is served in the end");
+    else assert.ok((codes.get(503) ?? 0) > 0);
+  });
+}
+
 Deno.test("serve is ready when all services are, and fails naming the one whose handler can't be loaded", async () => {
   using gate = new Gate();
   const init = moduleOf(`${gate.source}
