@@ -136,7 +136,7 @@ for (const version of VERSIONS) {
       first.freeze();
       await using _second = new PythonWorker(mdpOf(server), version, "mail");
       assert.deepEqual(await asker.end(), ["SLEEP 1000", "X"]);
-      assert.equal(server.stats().counters.returned, 1);
+      await until("counters.returned", () => server.stats().counters.returned === 1);
     },
   });
 
@@ -151,7 +151,7 @@ for (const version of VERSIONS) {
     for (const body of ["1", "2", "3"]) asker.begin("mail", body);
     const jobs = [await one.hear(), await other.hear()];
     assert.deepEqual(jobs.map(({ frames }) => text(frames[2])).sort(), ["1", "2"]);
-    assert.equal(server.stats().queue.jobs, 1);
+    await until("queue.jobs", () => server.stats().queue.jobs === 1);
     const [job] = jobs;
     assert.equal(job?.command, Command.request);
     one.say(Command.reply, ...(job?.frames ?? []));
@@ -177,7 +177,7 @@ for (const version of VERSIONS) {
       act(worker);
       assert.equal((await worker.hear()).command, Command.disconnect);
       assert.equal(await workers(), "0");
-      assert.equal(server.stats().counters.malformed, 1);
+      await until("counters.malformed", () => server.stats().counters.malformed === 1);
       worker.say(Command.ready, "mail");
       await until("it is back", async () => await workers() === "1");
     });
@@ -196,7 +196,7 @@ for (const version of VERSIONS) {
   });
 
   Deno.test(`a worker of ${version} that works may say nothing, unless it did while it worked`, async () => {
-    await using server = open({ mdpHeartbeat: 100, maxAttempts: 1 });
+    await using server = open({ mdpHeartbeat: 300, maxAttempts: 1 });
     await using worker = new HandWorker(server, version);
     await using asker = new Asker(mdpOf(server));
     asker.begin("mail", "x");
@@ -204,7 +204,7 @@ for (const version of VERSIONS) {
     const job = await worker.hear();
     // Two heartbeats for each that it may miss.
     for (let count = 0; count < 6; count++) await worker.peer.receive();
-    assert.equal(server.stats().running, 1);
+    await until("running", () => server.stats().running === 1);
     worker.say(Command.heartbeat);
     assert.equal((await worker.hear()).command, Command.disconnect);
     assert.deepEqual(await asker.end(), ["", "502 The worker died 1 times on this job"]);
@@ -326,7 +326,7 @@ Deno.test("names that are waited for are bounded", async () => {
   await using asker = new Asker(mdpOf(server));
   for (let number = 0; number <= 500; number++) asker.begin(`name${number}`, "x");
   assert.deepEqual(await asker.end(), ["", '404 The server has no service "name500"']);
-  assert.equal(server.stats().queue.jobs, 500);
+  await until("queue.jobs", () => server.stats().queue.jobs === 500);
 });
 
 Deno.test("workers are told that the server leaves", async () => {
