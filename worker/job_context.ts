@@ -191,16 +191,16 @@ export class JobContext implements HandlerContext {
     return this.#job.header.partsSent;
   }
 
-  progress(done: number, total?: number, note?: string): void {
-    this.#log.progressOf(this.#job, checkProgress(done, total, note));
+  // Functions of their own, as a handler may take them out of its context: `(body, { progress }) => …`.
+  get progress(): HandlerContext["progress"] {
+    return (done, total, note) => {
+      this.#log.progressOf(this.#job, checkProgress(done, total, note));
+    };
   }
 
-  request(
-    service: string,
-    body: HandlerResult = "",
-    options: QuestionOptions = {},
-  ): Promise<Answer> {
-    return this.#log.askFor(this.#job, service, body, options);
+  get request(): HandlerContext["request"] {
+    return (service, body = "", options = {}) =>
+      this.#log.askFor(this.#job, service, body, options);
   }
 
   get log(): HandlerLog {

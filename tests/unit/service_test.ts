@@ -299,8 +299,9 @@ Deno.test("Service reads what it is told while a handler gives parts without an 
 });
 
 Deno.test("Service tells how far a job is before it answers, and only to those who want to know", async () => {
-  const handler: Handler = (_body, ctx) => {
-    for (let count = 0; count < 3; count++) ctx.progress(count, 3, "counts");
+  // A handler may take out of its context what it needs.
+  const handler: Handler = (_body, { progress }) => {
+    for (let count = 0; count < 3; count++) progress(count, 3, "counts");
     return "done";
   };
   const stream = { bytes: 0, parts: 0 };
@@ -313,6 +314,15 @@ Deno.test("Service tells how far a job is before it answers, and only to those w
     "200 to 2",
     ...ENDS,
   ]);
+});
+
+Deno.test("Service asks another service for a handler that has taken the function out of its context", async () => {
+  const handler: Handler = async (_body, { request }) => {
+    request("other", "question", { timeout: 1000 }).catch(() => {});
+    return await Promise.resolve("done");
+  };
+  const told = await toldBy(new FakeLane(jobs(header(1)), stop), handler);
+  assert.ok(told.some((line) => line.startsWith("1 asks by")), told.join("; "));
 });
 
 Deno.test("Service answers a handler that says wrongly how far it is with its error, and ignores what comes late", async () => {
