@@ -72,6 +72,8 @@ export interface WorkerLane {
   ask(job: number, frames: readonly Uint8Array[], size: number): void;
   /** Says that a question needs no answer any more. */
   withdraw(question: number): void;
+  /** Whether much waits until the broker takes it: then parts must wait, too, where that is known. */
+  readonly isFull: boolean;
   /** Says how far a job is: the frames of wire/request.ts. */
   progress(job: number, frames: readonly Frame[]): void;
   /** Sends the replies that wait. Called before the next job can take its time. */

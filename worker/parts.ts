@@ -11,6 +11,7 @@ import { Code } from "../wire/request.ts";
 import { harden, lengthOf } from "../zmq/library.ts";
 import { type HandlerParts, type HandlerResult, RequestError } from "./handler.ts";
 import { type Job, stopError } from "./job_context.ts";
+import type { WorkerLane } from "./lane.ts";
 import { framesOf, type ReplyBounds } from "./result.ts";
 
 /** As it was before the handler could replace it. */
@@ -57,7 +58,7 @@ export async function drain(parts: HandlerParts, job: Job, taker: Taker): Promis
   let isOver = false;
   try {
     for (;;) {
-      await taker.ready();
+      for (let wait = taker.ready(); wait !== undefined; wait = taker.ready()) await wait;
       throwIfStopped(job);
       isOver = true;
       const { done, value } = await outflow.next();
@@ -190,19 +191,19 @@ const TURN_BYTES = 262_144;
 
 /** Sees to it that an answer without an end leaves other things their turn. */
 export class Turns {
-  readonly #wake: () => void;
+  readonly #lane: Pick<WorkerLane, "isFull" | "wake">;
   #parts = 0;
   #bytes = 0;
   #waiting: (() => void)[] = [];
 
-  /** `wake` is called when the next turn is waited for. */
-  constructor(wake: () => void) {
-    this.#wake = wake;
+  /** The next turn comes when `lane` is read next. */
+  constructor(lane: Pick<WorkerLane, "isFull" | "wake">) {
+    this.#lane = lane;
   }
 
-  /** Whether something waits for the next turn. */
+  /** Whether something waits for the next turn, and nothing else that would end a wait. */
   get isAwaited(): boolean {
-    return this.#waiting.length > 0;
+    return this.#waiting.length > 0 && !this.#lane.isFull;
   }
 
   /** A part was sent. */
@@ -211,12 +212,13 @@ export class Turns {
     this.#bytes += bytes;
   }
 
-  /** Waits for the next turn if this one has had its share; undefined: it has not. */
+  /** Waits for the next turn if this one has had its share, or the broker must read first; undefined: neither. */
   wait(): Promise<void> | undefined {
-    if (this.#parts < TURN_PARTS && this.#bytes < TURN_BYTES) return undefined;
+    const { isFull } = this.#lane;
+    if (!isFull && this.#parts < TURN_PARTS && this.#bytes < TURN_BYTES) return undefined;
     return new Later((resolve) => {
       this.#waiting[this.#waiting.length] = resolve;
-      this.#wake();
+      if (!isFull) this.#lane.wake();
     });
   }
 

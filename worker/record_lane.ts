@@ -38,6 +38,8 @@ const BATCH_READS = 16;
 const RING_MIN = 8192;
 /** Replies from this size on, without a ring, are sent from a copy of their own. */
 const LARGE_BYTES = 32_768;
+/** With more bytes than this that the broker has not taken, no part is asked for. */
+const FULL_BYTES = 262_144;
 /** How long a worker that leaves waits for its last replies to be sent. */
 const LINGER_MS = 5000;
 
@@ -448,6 +450,11 @@ export class RecordLane implements WorkerLane {
   withdraw(question: number): void {
     this.#writer.open(FromWorker.WITHDRAWAL, 0, 0, question, 0);
     this.#say();
+  }
+
+  /** Whether much waits until the broker reads: the next wait ends when it does. */
+  get isFull(): boolean {
+    return this.#out.size > FULL_BYTES;
   }
 
   /** Says PROGRESS. */

@@ -77,7 +77,7 @@ export class Service implements JobLog {
   constructor(lane: WorkerLane, bounds: ReplyBounds) {
     this.#lane = lane;
     this.#bounds = bounds;
-    this.#turns = new Turns(() => lane.wake());
+    this.#turns = new Turns(lane);
     this.#progress = new ProgressReports((job, frames) => lane.progress(job, frames));
     this.#questions = new Questions({
       ask: (job, frames, size) => lane.ask(job, frames, size),

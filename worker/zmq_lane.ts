@@ -49,6 +49,8 @@ export class ZmqLane implements WorkerLane {
   readonly #reader = new JobReader();
   readonly #replies: Replies;
   readonly #encoder = new TextEncoder();
+  /** libzmq does not tell what waits: here parts are bounded by their clients' credit alone. */
+  readonly isFull = false;
 
   /** Opens libzmq and connects; needs FFI until it returns. */
   constructor({ library, backend, curve }: WorkerConfig) {

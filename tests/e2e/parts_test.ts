@@ -2,10 +2,14 @@
 
 import { strict as assert } from "node:assert";
 import { run } from "../rig/commands.ts";
-import { errorReply } from "../rig/messages.ts";
+import { errorReply, header } from "../rig/messages.ts";
 import { Peer } from "../rig/peer.ts";
 import { PartClient, show } from "../rig/part_client.ts";
+import { RawPeer } from "../rig/raw_peer.ts";
 import { ServerProcess } from "../rig/server_process.ts";
+import { bytes } from "../rig/text.ts";
+import { pause } from "../rig/wait.ts";
+import { message } from "../rig/zmtp.ts";
 
 const PYTHON = "/usr/bin/python3";
 const ONE_WORKER = ["--workers", "1"];
@@ -309,6 +313,43 @@ Deno.test("a reader that stops takes no memory, and holds up nobody else", async
   for (let count = 0; count < 4; count++) assert.equal((await slow.next()).kind, "part");
   assert.equal(slow.take(), undefined);
 });
+
+for (const [way, more] of Object.entries(WAYS)) {
+  // To workers that are not of this machine libzmq takes all that the client has granted.
+  if (more.includes("--backend")) continue;
+  Deno.test(`a client that takes much and reads nothing loses its answer, and no more, by ${way}`, async () => {
+    const handler = `
+      const part = new Uint8Array(65_536);
+      let ended = 0;
+      export default async function* (body) {
+        if (body.length > 0) return String(ended);
+        try {
+          for (;;) yield part;
+        } finally {
+          ended++;
+        }
+      }`;
+    // The bound of what clients leave unread goes by that of the queue.
+    const bounds = ["--queue-bytes", "16777216"];
+    const args = ["--workers", "1", "--concurrency", "2", ...bounds, ...more];
+    await using server = await ServerProcess.start({ handler, args });
+    await using quick = new PartClient(server.endpoint);
+    const [worker = 0] = server.workers;
+    const before = [server.pid, worker].map(residentBytes);
+    using slow = await RawPeer.connect(server.endpoint);
+    const stream = { bytes: 2 ** 32 - 1, parts: 2 ** 16 - 1 };
+    await slow.write(message([header(1, 0, { stream }), bytes(""), bytes("")]));
+    const ended = async () => {
+      quick.ask(1, "state", MUCH);
+      return (await quick.all(1))[0] === "0 1";
+    };
+    while (!await ended()) await pause(20);
+    const grown = [server.pid, worker].map((pid, index) =>
+      (residentBytes(pid) - (before[index] ?? 0)) / 1024 ** 2
+    );
+    assert.ok(grown.every((mib) => mib < 150), `they have grown by ${grown} MiB`);
+  });
+}
 
 /** What a process has in memory. */
 function residentBytes(pid: number): number {
