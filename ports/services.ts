@@ -28,6 +28,8 @@ export class Services {
   readonly #ground: UnitGround;
   /** All of them, in the order in which they came. */
   readonly #all: Unit[] = [];
+  /** The only one; undefined: there are several, or none. */
+  #only: Unit | undefined;
   readonly #byName = new Map<string, Unit>();
   /** By their numbers; what has asked one that is gone waits for nothing, and so its number can be used again. */
   readonly #byNumber: (Unit | undefined)[] = [];
@@ -56,6 +58,7 @@ export class Services {
     }
     const unit = new Unit(setup, number, this.#ground);
     this.#all.push(unit);
+    this.#noteOnly();
     this.#byName.set(name, unit);
     this.#byNumber[unit.number] = unit;
     return unit;
@@ -79,9 +82,14 @@ export class Services {
       throw new RangeError(`Cannot remove the service ${JSON.stringify(name)}: it has jobs`);
     }
     this.#all.splice(this.#all.indexOf(unit), 1);
+    this.#noteOnly();
     this.#byName.delete(name);
     this.#byNumber[number] = undefined;
     addCounters(this.#former, broker.counters);
+  }
+
+  #noteOnly(): void {
+    this.#only = this.#all.length === 1 ? this.#all[0] : undefined;
   }
 
   /** The service of a name. */
@@ -103,13 +111,14 @@ export class Services {
 
   /** Whether nothing is to be read: there is one service, and its queue is full. */
   get isBlocked(): boolean {
-    const [first] = this.#all;
-    return this.#all.length === 1 && first !== undefined && first.broker.blocked;
+    // Asked before each message that is read.
+    const only = this.#only;
+    return only !== undefined && only.broker.blocked;
   }
 
   /** Whether the queue of a service is full and clients of others are to be read on. */
   isCrowded({ broker }: Unit): boolean {
-    return this.#all.length > 1 && broker.blocked;
+    return this.#only === undefined && broker.blocked;
   }
 
   /** For how many more requests the queue of a service has room. */
@@ -129,7 +138,10 @@ export class Services {
 
   /** Jobs that workers have. */
   get running(): number {
-    return this.#sum(({ assigned }) => assigned);
+    // Asked before each wait.
+    let running = 0;
+    for (const { broker } of this.#all) running += broker.assigned;
+    return running;
   }
 
   /** Answers of workers that had no valid code. */
