@@ -484,6 +484,7 @@ const REQUEST = {
   key: "k",
   stream: undefined,
   resumable: false,
+  hops: 0,
   body: "hello",
   bytes: 5,
   deadline: 9,
