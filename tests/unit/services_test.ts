@@ -20,6 +20,7 @@ import { locateLibrary } from "../../zmq/locate.ts";
 import { Peer } from "../rig/peer.ts";
 import { parseStatus } from "../rig/status.ts";
 import { bytes, text } from "../rig/text.ts";
+import { Folder } from "../rig/folder.ts";
 import { until } from "../rig/wait.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -439,13 +440,14 @@ Deno.test("keys say who may ask a service, at the common endpoint and at its own
 });
 
 Deno.test("BrokerLoop closes everything when a service's endpoint can't be bound", () => {
-  const taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  using folder = new Folder();
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = taken.addr as Deno.NetAddr;
-  const before = [...Deno.readDirSync("/proc/self/fd")].length;
-  const frontend = [`tcp://127.0.0.1:${port}`];
-  assert.throws(() => new Stage({ services: { "": {}, mail: { frontend } } }), /in use/);
-  assert.equal([...Deno.readDirSync("/proc/self/fd")].length, before);
-  taken.close();
+  const [first, second] = [[`ipc://${folder.path}/first`], [`tcp://127.0.0.1:${port}`]];
+  const services = { "": {}, first: { frontend: first }, second: { frontend: second } };
+  assert.throws(() => new Stage({ services }), /in use/);
+  // The first was bound before, and its file goes with its socket.
+  assert.deepEqual([...Deno.readDirSync(folder.path)], []);
 });
 
 // ---- full queues ----
