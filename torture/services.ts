@@ -66,9 +66,9 @@ const TROUBLES: readonly Trouble[] = [
   {
     name: "full queue",
     handler: waiting(5),
-    args: ["--queue-limit", "1000"],
+    args: ["--queue-limit", "200"],
     async make({ troubled }, signal) {
-      const flood = { clients: 20, window: 300, size: 64, correlate: true, grace: 60_000 };
+      const flood = { clients: 20, window: 20, size: 64, correlate: true, grace: 60_000 };
       await using load = startLoad({ endpoint: troubled, ...flood });
       await aborted(signal);
       load.stop();
