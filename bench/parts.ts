@@ -12,7 +12,7 @@ import { address, nats } from "./peer_nats.ts";
 import { Server } from "./peer_prefork.ts";
 import type { PartLoop } from "./part_loop.ts";
 import { whyMissing } from "./programs.ts";
-import { count, type Section, type Target, withSpread } from "./report.ts";
+import { count, type Section, type Target, targetOf, withSpread } from "./report.ts";
 import { type Bench, dealer, req, type Scenario, spanOf } from "./scenario.ts";
 import { stage } from "./script.ts";
 import { askMdp } from "./zmq_load.ts";
@@ -112,11 +112,6 @@ async function readInTurn(
 
 function ratioOf(pairs: readonly (readonly number[])[]): Spread {
   return ratios(pairs.map(([ours = NaN, theirs = NaN]) => [ours, theirs]));
-}
-
-function targetOf(name: string, ratio: Spread, least: number): Target {
-  const reached = Number.isNaN(ratio.median) ? undefined : ratio.median >= least;
-  return { name, wanted: `≥ ${least}`, measured: withSpread(ratio), reached };
 }
 
 /** A service with a name and an endpoint of its own, beside the handler of a server that has nothing else. */

@@ -135,3 +135,9 @@ export function withSpread({ median, low, high }: Spread): string {
 export function latencies(values: readonly number[]): string {
   return values.map(count).join(" / ");
 }
+
+/** Whether a ratio is as large as it must be; undefined where nothing was compared. */
+export function targetOf(name: string, ratio: Spread, least: number): Target {
+  const reached = Number.isNaN(ratio.median) ? undefined : ratio.median >= least;
+  return { name, wanted: `≥ ${least}`, measured: withSpread(ratio), reached };
+}

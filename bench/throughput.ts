@@ -8,7 +8,15 @@
 import { cpuMillis } from "../tests/rig/processes.ts";
 import type { Figures } from "./load.ts";
 import type { Peer, Running, Shape } from "./peer.ts";
-import { count, latencies, type Section, short, type Target, withSpread } from "./report.ts";
+import {
+  count,
+  latencies,
+  type Section,
+  short,
+  type Target,
+  targetOf,
+  withSpread,
+} from "./report.ts";
 import { type Bench, dealer, numberOf, req, type Scenario, spanOf } from "./scenario.ts";
 import { median, ratios, type Spread, spread } from "./statistics.ts";
 
@@ -190,11 +198,6 @@ function targets(rounds: readonly Round[], peer: string, wanted: Record<string, 
     const ratio = round === undefined ? spread([]) : ratioOf(round, peer);
     return targetOf(`${name}: ratio to ${peer}`, ratio, least);
   });
-}
-
-function targetOf(name: string, ratio: Spread, least: number): Target {
-  const reached = Number.isNaN(ratio.median) ? undefined : ratio.median >= least;
-  return { name, wanted: `≥ ${least}`, measured: withSpread(ratio), reached };
 }
 
 /** Few and many workers, compared with the yardstick. */

@@ -23,7 +23,7 @@ const WORKERS = 4;
 const KILLS = 1000;
 const REQUESTS = 100_000;
 /** The small size kills no longer than this, however few were there to be killed, ms. */
-const SMALL_DURATION = 15_000;
+export const SMALL_DURATION = 15_000;
 /** Requests a second: what three workers can do, and still leaves time for starts. */
 const RATE = 1500;
 /** Chance may kill two workers on the same job, which is not the job's fault. */
@@ -58,7 +58,7 @@ async function killUnderLoad(scale: Scale): Promise<Havoc> {
 }
 
 /** Kills workers that are ready, but never the last one; when each of them was killed, by pid. */
-async function killAtRandom(
+export async function killAtRandom(
   server: ServerProcess,
   count: number,
   duration: number,

@@ -7,10 +7,10 @@
 import { runLoad } from "../bench/load.ts";
 import { Client, ReplyError } from "../client.ts";
 import { MemoryWatch } from "../tests/rig/memory_watch.ts";
-import { randomNumbers } from "../tests/rig/random.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
 import { pause } from "../tests/rig/wait.ts";
 import { compare, describe, isFlawless, ratioInWords, total } from "./figures.ts";
+import { killAtRandom, SMALL_DURATION } from "./kills.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
 /** Answers with as many parts as the request says; each has the request's words and its own number. */
@@ -27,9 +27,6 @@ const COUNTING = `export default async function* (body, ctx) {
 
 const WORKERS = 4;
 const KILLS = 1000;
-/** The small size kills no longer than this, ms. */
-const SMALL_DURATION = 15_000;
-const KILL_INTERVAL = { least: 40, spread: 120 };
 /** Streams that are under way at a time; every second one may be begun again. */
 const STREAMS = 8;
 const PARTS = 60;
@@ -58,7 +55,8 @@ async function killStorm(scale: Scale): Promise<Outcome> {
     { length: STREAMS },
     (_, index) => readAgain(client, index, sum, over.signal),
   );
-  const kills = await killSome(server, scale);
+  const duration = scale.full ? Infinity : SMALL_DURATION;
+  const { size: kills } = await killAtRandom(server, scale.of(KILLS), duration);
   over.abort();
   await Promise.all(readers);
   return {
@@ -93,23 +91,6 @@ async function readAgain(
     }
     sum.parts += next;
   }
-}
-
-/** Kills workers at random, but never the last one; how many. */
-async function killSome(server: ServerProcess, scale: Scale): Promise<number> {
-  const random = randomNumbers(1);
-  const killed = new Set<number>();
-  const end = performance.now() + (scale.full ? Infinity : SMALL_DURATION);
-  while (killed.size < scale.of(KILLS) && performance.now() < end) {
-    const living = server.workers.filter((pid) => !killed.has(pid));
-    const pid = living[random(Math.max(1, living.length))];
-    if (pid !== undefined && living.length > 1) {
-      killed.add(pid);
-      Deno.kill(pid, "SIGKILL");
-    }
-    await pause(KILL_INTERVAL.least + random(KILL_INTERVAL.spread));
-  }
-  return killed.size;
 }
 
 // ---- readers that stop
