@@ -203,13 +203,17 @@ export class Slot implements WorkerView {
     this.#state = "isolated";
   }
 
-  /** Anything but killed → stopping, if its handler's `abortGrace` is over sooner than its other time. */
+  /**
+   * Anything but killed → stopping, if its handler's `abortGrace` is over sooner than its other time. An isolated
+   * worker is always stopped, and no later than it had to leave before.
+   */
   overrun(limits: SlotLimits, now: number): void {
-    const deadline = now + abortTime(limits);
-    if (this.#state !== "isolated" && deadline >= this.deadline(limits)) return;
+    const grace = abortTime(limits);
+    const deadline = this.deadline(limits);
+    if (this.#state !== "isolated" && now + grace >= deadline) return;
     this.#state = "stopping";
     this.#reason = "overran";
-    this.#since = now;
+    this.#since = Math.min(now, deadline - grace);
     this.#dismissedAt = Math.min(this.#dismissedAt, now);
   }
 

@@ -62,7 +62,10 @@ for (const kind of [C, PYZMQ]) {
         sockets.push(socket);
       }
       await server.line(held);
-      await until("some wait", async () => Number((await server.state()).queued) > 0);
+      await until("all are here, and some wait", async () => {
+        const { queued, running } = await server.state();
+        return Number(queued) > 0 && Number(queued) + Number(running) === 50;
+      });
       await player.kill();
       await until("all are given up", async () => {
         const { abandoned, queued, connections } = await server.state();

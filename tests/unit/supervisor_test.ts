@@ -394,6 +394,19 @@ Deno.test("Supervisor evicts an isolated worker when it is in the way of a missi
   assert.deepEqual(pool.tick(), ["evict 1"], "nobody serves, and no process may be added");
 });
 
+Deno.test("Supervisor kills an isolated worker in time, however late it is asked to stop its jobs", () => {
+  const pool = new Pool({ minWorkers: 1, minSpareWorkers: 0, abortGrace: 1000, stopTimeout: 5000 });
+  pool.boot();
+  pool.take(1);
+  pool.supervisor.isolated(1, pool.now);
+  assert.deepEqual(pool.pass(6500), ["spawn 2"]);
+  pool.supervisor.overran(1, pool.now);
+  assert.deepEqual(pool.tick(), ["TERM 1"]);
+  pool.ready(2);
+  assert.deepEqual(pool.tick(499), []);
+  assert.deepEqual(pool.tick(1), ["KILL 1"]);
+});
+
 Deno.test("Supervisor waits for what is due as long as before when it overslept", () => {
   const pool = new Pool({ minWorkers: 1, babysitInterval: 3_000, dequeueInterval: 30_000 }).boot();
   pool.read(1, undefined, 0);
