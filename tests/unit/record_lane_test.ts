@@ -691,7 +691,7 @@ for (const type of [FromWorker.REPLY, FromWorker.RETURN, FromWorker.LEAVING, Onl
 
 Deno.test("RecordLane lets no crowd of silent strangers in the way of a worker", async () => {
   await using back = new Back();
-  const crowd = [];
+  const crowd: LaneWorker[] = [];
   for (let count = 0; count < 300; count++) {
     crowd.push(new LaneWorker(back.endpoint));
     back.read();
