@@ -73,6 +73,8 @@ export interface JobRequest<B> extends Asker<B> {
   resumable?: boolean;
   /** Services that it has gone through before this one: a handler of each has asked the next. @default {0} */
   hops?: number;
+  /** The trace that it belongs to, of wire/trace.ts. @default {none} */
+  trace?: Uint8Array<ArrayBuffer> | undefined;
 }
 
 /** A request inside the broker: what was asked, and where it is. */
@@ -230,7 +232,7 @@ export function newWorker<B>(id: number, now: number, service = NAMELESS): Worke
 /** A job that has just come. What it is made of is copied. */
 export function newJob<B>(id: number, from: JobRequest<B>): Job<B> {
   const { client, envelope, requestId, body, bytes, deadline, requestTimeout, key } = from;
-  const { stream, resumable = false, hops = 0 } = from;
+  const { stream, resumable = false, hops = 0, trace } = from;
   const request: JobRequest<B> = {
     client,
     envelope,
@@ -243,6 +245,7 @@ export function newJob<B>(id: number, from: JobRequest<B>): Job<B> {
     stream,
     resumable,
     hops,
+    trace,
   };
   return {
     id,
@@ -280,6 +283,7 @@ export function renewJob<B>(job: Job<B>, id: number, from: JobRequest<B>): Job<B
   request.requestTimeout = from.requestTimeout;
   request.key = from.key;
   request.hops = from.hops ?? 0;
+  request.trace = from.trace;
   request.stream = from.stream;
   request.resumable = from.resumable ?? false;
   job.id = id;

@@ -61,6 +61,7 @@ Request:
   -r, --retries N          number of tries after an unanswered first one [2]
       --request-timeout TIME
                            time that the handler may run [set by the server]
+      --trace TRACEPARENT  trace that the request belongs to [none]
   -k, --key KEY            name for the request; requests of one name are run
                            once, and all of them get that answer
       --plain              sends the request as a REQ socket does
@@ -120,6 +121,7 @@ const TEXTS = [
   "key",
   "service",
   "request-timeout",
+  "trace",
   "data",
   "call",
   "curve-server-key",
@@ -254,6 +256,7 @@ function readCommand(args: string[]): Command {
     request: {
       key: option("key"),
       service: option("service"),
+      trace: option("trace"),
       requestTimeout: readDuration("--request-timeout", option("request-timeout")),
     },
     text: option("data"),

@@ -9,8 +9,9 @@ import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { canConnect, ENDPOINT_RULE } from "../wire/endpoint.ts";
 import { MAX_KEY_BYTES } from "../wire/request_header.ts";
 import { isServiceName, SERVICE_NAME_RULE } from "../wire/service_name.ts";
+import { parseTrace } from "../wire/trace.ts";
 import { CHARACTER_BYTES } from "./bodies.ts";
-import type { Terms } from "./steps.ts";
+import type { Fields, Terms } from "./steps.ts";
 import type {
   ClientOptions,
   CurveOptions,
@@ -61,6 +62,7 @@ const REQUEST_OPTIONS = [
   "requestTimeout",
   "key",
   "service",
+  "trace",
   "onProgress",
 ];
 const STREAM_OPTIONS = REQUEST_OPTIONS.filter((name) => name !== "key").concat("resumable");
@@ -161,7 +163,7 @@ export function checkStreamOptions(options: StreamOptions, defaults: Settings): 
 
 function checkTerms(options: RequestOptions, defaults: Settings): Terms {
   const { signal, timeout = defaults.timeout, retries = defaults.retries } = options;
-  const { requestTimeout = 0, key = "", service } = options;
+  const { requestTimeout = 0, key = "", service, trace } = options;
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw wrong("send a request", "signal", "an AbortSignal", signal, false);
   }
@@ -169,8 +171,22 @@ function checkTerms(options: RequestOptions, defaults: Settings): Terms {
   checkHeaded({ requestTimeout, key }, defaults);
   if (service !== undefined) checkService(service, defaults);
   checkOnProgress(options.onProgress, defaults);
-  const fields = service === undefined ? undefined : { service };
-  return { timeout, retries, requestTimeout, key, fields };
+  const terms = { timeout, retries, requestTimeout, key };
+  if (trace !== undefined) {
+    return { ...terms, fields: { service, trace: checkTrace(trace, defaults) } };
+  }
+  return { ...terms, fields: service === undefined ? undefined : { service } };
+}
+
+/** What is wrong is an error, though a server ignores it: who passes a trace by hand wants to find it again. */
+function checkTrace(text: string, { plain }: Settings): Fields["trace"] {
+  const trace = typeof text === "string" ? parseTrace(text) : undefined;
+  if (trace === undefined) {
+    const rule = 'a traceparent such as "00-<32 hex digits>-<16 hex digits>-01"';
+    throw wrong("send a request", "trace", rule, text, typeof text === "string");
+  }
+  if (plain) throw new TypeError('Cannot send a request: a plain client has no "trace"');
+  return trace;
 }
 
 function checkOnProgress(onProgress: unknown, { plain }: Settings): void {

@@ -125,6 +125,14 @@ export interface RequestOptions {
    */
   service?: string;
   /**
+   * The trace that the request belongs to, as W3C's `traceparent`: the handler finds it in `ctx.trace`. With
+   * OpenTelemetry on, it comes before the active span as the parent of the request's own span. The server must know
+   * traces: one of version 0.4 or older never gets the request.
+   *
+   * @default {none: that of the active span, where OpenTelemetry is on}
+   */
+  trace?: string;
+  /**
    * Called whenever the handler says how far it is. If it throws, the request is rejected with that. The
    * server must know progress: one of version 0.4 or older never gets the request.
    *

@@ -33,7 +33,7 @@ export interface Link<T> {
 }
 
 /** What only a server can be asked that knows version 2 of the header. */
-export type Fields = Partial<Pick<RequestHeader, "service" | "stream" | "resumable">>;
+export type Fields = Partial<Pick<RequestHeader, "service" | "stream" | "resumable" | "trace">>;
 
 /** What the caller has said about a request. */
 export interface Terms {

@@ -23,6 +23,7 @@ export interface Visited {
   readonly in: number;
   readonly out: number;
   readonly shared: string | undefined;
+  readonly trace: string | undefined;
 }
 
 /** A file that has a line for each request. */

@@ -34,6 +34,8 @@ export interface FailedRequest {
   /** The error's stack and causes; "" if they are not known. */
   readonly stack: string;
   readonly client: { readonly address: string; readonly identity: string; readonly user: string };
+  /** The trace that the request belongs to, 32 hex digits; undefined: none. */
+  readonly trace: string | undefined;
 }
 
 /** A worker's process has ended. */
@@ -182,11 +184,11 @@ const TABLE: Table = {
 };
 
 function fieldsOfFailure({ service, message, stack, client, ...numbers }: FailedRequest): Fields {
-  const { job, worker, attempt, code } = numbers;
+  const { job, worker, attempt, code, trace } = numbers;
   const named = (text: string) => text === "" ? undefined : text;
   return {
     service: named(service),
-    ...{ job, worker, attempt, code },
+    ...{ job, worker, attempt, code, trace },
     client: named(client.address),
     identity: named(client.identity),
     user: named(client.user),
@@ -197,12 +199,13 @@ function fieldsOfFailure({ service, message, stack, client, ...numbers }: Failed
 
 function callOnError({ onError }: Hooks, failure: FailedRequest): void | Promise<void> {
   if (onError === undefined) return;
-  const { service, worker, stack, ...rest } = failure;
+  const { service, worker, stack, trace, ...rest } = failure;
   return onError({
     ...rest,
     ...ofService(service),
     ...(worker === undefined ? {} : { worker }),
     ...(stack === "" ? {} : { stack }),
+    ...(trace === undefined ? {} : { trace }),
   });
 }
 

@@ -583,6 +583,8 @@ export interface RequestErrorEvent {
   stack?: string;
   /** The client: its network address ("" over ipc), its identity and its user, "" for none. */
   client: { readonly address: string; readonly identity: string; readonly user: string };
+  /** The trace that the request belongs to, 32 hex digits as in the log; left out if there is none. */
+  trace?: string;
 }
 
 /** Functions that are called when something happens. An error that one throws is only logged. */

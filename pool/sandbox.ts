@@ -52,6 +52,7 @@ export const RUNTIME = [
   "wire/job.ts",
   "wire/credit.ts",
   "wire/rate.ts",
+  "wire/trace.ts",
   "wire/request.ts",
   "worker/hold.ts",
   "worker/lane.ts",

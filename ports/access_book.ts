@@ -8,6 +8,7 @@
 import { type Asker, attemptOf, type Client, type Job } from "../broker/job.ts";
 import { type JobClient, readClient } from "../wire/job.ts";
 import type { Body } from "./body.ts";
+import { traceIn } from "./error_replies.ts";
 
 /** A request that has ended. Times are ms. */
 export interface Visit {
@@ -31,6 +32,8 @@ export interface Visit {
   out: number;
   /** Whether it was answered together with an earlier one, or from the cache. */
   shared: "joined" | "cached" | undefined;
+  /** The trace that it belongs to, 32 hex digits; undefined: none. */
+  trace: string | undefined;
 }
 
 /** How a job has ended. */
@@ -79,7 +82,12 @@ export class AccessBook {
   }
 
   /** A request was answered from the cache. */
-  cached(client: Client<Body>, code: number, bytes: { in: number; out: number }): void {
+  cached(
+    client: Client<Body>,
+    code: number,
+    bytes: { in: number; out: number },
+    trace: string | undefined,
+  ): void {
     this.#write({
       job: undefined,
       service: this.#service,
@@ -91,6 +99,7 @@ export class AccessBook {
       total: 0,
       ...bytes,
       shared: "cached",
+      trace,
     });
   }
 
@@ -109,6 +118,7 @@ export class AccessBook {
       in: bytes,
       out,
       shared: asker === job.asker ? undefined : "joined",
+      trace: traceIn(job.request),
     });
   }
 }

@@ -5,9 +5,10 @@
  * @module
  */
 
-import type { Client, Job } from "../broker/job.ts";
+import type { Client, Job, JobRequest } from "../broker/job.ts";
 import { isIpc, isLoopback, isWildcard } from "../wire/endpoint.ts";
 import { type JobClient, MAX_DETAILS_BYTES, readClient, ReplyFlag } from "../wire/job.ts";
+import { traceIdOf } from "../wire/trace.ts";
 import type { Body } from "./body.ts";
 import { type Content, framesOf, textOf } from "./content.ts";
 
@@ -26,6 +27,13 @@ export interface Failure {
   /** The error's stack and causes; "" if they are not known. */
   stack: string;
   client: JobClient;
+  /** The trace that the request belongs to, 32 hex digits; undefined: none. */
+  trace: string | undefined;
+}
+
+/** The trace that a request belongs to, as logs call it; undefined: none. */
+export function traceIn({ trace }: Pick<JobRequest<Body>, "trace">): string | undefined {
+  return trace === undefined ? undefined : traceIdOf(trace);
 }
 
 /** Bytes of a message or a stack that the log gets. */

@@ -28,7 +28,7 @@ export function writeJob(
   bodies: BodyPool,
 ): void {
   const { writer } = connection;
-  const { deadline, asker: { client }, request: { requestTimeout, body } } = job;
+  const { deadline, asker: { client }, request: { requestTimeout, body, trace } } = job;
   const { size, sizes } = body;
   const place = size >= RING_MIN ? placeInRing(connection, body) : -1;
   const isApart = place < 0 && size >= LARGE_BYTES;
@@ -42,6 +42,7 @@ export function writeJob(
     writer.stream(job.stream.credit.left);
     if (job.stream.sent > 0) writer.number(Tag.PARTS_SENT, job.stream.sent);
   }
+  if (trace !== undefined) writer.trace(trace, 0);
   const { rings } = connection;
   if (rings !== undefined && rings.reader.untold > 0) {
     writer.number(Tag.CREDIT, rings.reader.tell());

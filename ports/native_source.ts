@@ -202,7 +202,7 @@ export class NativeSource implements Source {
   #announce(
     peer: Peer<Body>,
     envelope: ClientRequest["envelope"],
-    { id, timeout, requestTimeout, key, service, stream, resumable, fault }: RequestTerms,
+    { id, timeout, requestTimeout, key, service, stream, resumable, trace, fault }: RequestTerms,
     body: Body,
     bytes: number,
     excess: string | undefined,
@@ -217,6 +217,7 @@ export class NativeSource implements Source {
       key,
       stream,
       resumable,
+      trace,
       body,
       bytes,
       excess,
@@ -231,6 +232,7 @@ export class NativeSource implements Source {
     request.key = key;
     request.stream = stream;
     request.resumable = resumable;
+    request.trace = trace;
     request.body = body;
     request.bytes = bytes;
     request.excess = excess;

@@ -102,6 +102,7 @@ export class Questions {
       key: head.key,
       service: head.service,
       hops,
+      trace: head.trace ?? job.request.trace,
       excess,
       fault: "",
     }, now);

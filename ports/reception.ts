@@ -11,6 +11,7 @@ import { readClient } from "../wire/job.ts";
 import type { StreamCredit } from "../wire/credit.ts";
 import { Code } from "../wire/request.ts";
 import { type Body, type BodyPool, weigh } from "./body.ts";
+import { traceIn } from "./error_replies.ts";
 import type { EventQueue } from "./event_queue.ts";
 import { MDP_PLACES } from "./mdp_source.ts";
 import { isQuestioner } from "./questions.ts";
@@ -125,7 +126,10 @@ export class Reception {
     this.#counters.rejected++;
     const code = fault === "" ? Code.notFound : Code.badRequest;
     const message = fault !== "" ? fault : service === "" ? NO_PLAIN_SERVICE : noService(service);
-    if (this.#visits) this.#tellVisit(client, service, code, { in: bytes, out: message.length });
+    if (this.#visits) {
+      const size = { in: bytes, out: message.length };
+      this.#tellVisit(client, service, code, size, traceIn(request));
+    }
     this.#source.replyError(request, code, 0, message, now);
     this.#bodies.release(body);
   }
@@ -135,6 +139,7 @@ export class Reception {
     service: string,
     code: number,
     bytes: { in: number; out: number },
+    trace: string | undefined,
   ): void {
     this.#events.addVisit({
       job: undefined,
@@ -147,6 +152,7 @@ export class Reception {
       total: 0,
       ...bytes,
       shared: undefined,
+      trace,
     });
   }
 

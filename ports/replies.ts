@@ -20,7 +20,15 @@ import { Code, isFinal } from "../wire/request.ts";
 import type { AccessBook, Outcome } from "./access_book.ts";
 import { type Body, type BodyPool, weigh } from "./body.ts";
 import { type Content, framesOf, keep, MemoryContent } from "./content.ts";
-import { clientOf, detailsSize, ErrorReplies, messageIn, stackIn, veil } from "./error_replies.ts";
+import {
+  clientOf,
+  detailsSize,
+  ErrorReplies,
+  messageIn,
+  stackIn,
+  traceIn,
+  veil,
+} from "./error_replies.ts";
 import type { EventQueue } from "./event_queue.ts";
 import type { LoopLimits } from "./messages.ts";
 import type { PartReplies } from "./part_replies.ts";
@@ -166,7 +174,7 @@ export class Replies {
     this.#broker.counters.requests++;
     this.#broker.counters.cached++;
     const { code, bytes } = kept;
-    this.#book?.cached(client, code, { in: body.size, out: bytes });
+    this.#book?.cached(client, code, { in: body.size, out: bytes }, traceIn(request));
     this.#source.reply(request, code, 0, this.#kept.setBody(kept.body), now);
     this.#bodies.release(body);
     return true;
@@ -199,6 +207,7 @@ export class Replies {
       message,
       stack,
       client: clientOf(job),
+      trace: traceIn(job.request),
     };
     this.#events.add({ type: "requestFailed", failure });
   }

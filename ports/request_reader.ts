@@ -171,7 +171,7 @@ export class RequestReader {
     }
     const terms = header ?? NO_HEADER;
     const { id: requestId, timeout, requestTimeout, key, service, fault } = terms;
-    const { stream, resumable } = terms;
+    const { stream, resumable, trace } = terms;
     const deadline = timeout > 0 ? this.#now + timeout : Infinity;
     const excess = excessOf(bytes, frames, this.#limits);
     const request = {
@@ -183,6 +183,7 @@ export class RequestReader {
       key,
       stream,
       resumable,
+      trace,
       body,
       bytes,
       excess,

@@ -10,6 +10,7 @@ import type { End } from "../broker/inquest.ts";
 import type { Worker } from "../broker/job.ts";
 import { LogQuota } from "../wire/log_quota.ts";
 import { Code } from "../wire/request.ts";
+import { traceIdOf } from "../wire/trace.ts";
 import type { Lane, WorkerLine } from "./lane.ts";
 import { type EventQueue, serviceField } from "./event_queue.ts";
 import type { Body } from "./body.ts";
@@ -169,7 +170,9 @@ export class Workers {
 
   /** A worker logs a line. */
   log(worker: Worker<Body>, line: WorkerLine): void {
-    this.#events.add({ type: "line", worker: worker.id, line });
+    const trace = worker.jobs.get(line.job)?.request.trace;
+    const fields = trace === undefined ? line.fields : { ...line.fields, trace: traceIdOf(trace) };
+    this.#events.add({ type: "line", worker: worker.id, line: { ...line, fields } });
   }
 
   // ---- what is due ----

@@ -24,7 +24,7 @@ import {
   readReply,
   REPLY_BYTES,
   type ReplyHeader,
-  withStream,
+  withExtras,
   writeJob,
 } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
@@ -175,11 +175,8 @@ export class ZmqLane implements Lane {
       sent++;
       const { client } = job.asker;
       const { header, view } = client.peer;
-      const { stream } = job;
       writeJob(view, this.#orderOf(job, now));
-      this.#socket.sendMore(
-        stream === undefined ? header : withStream(header, stream.credit.left, stream.sent),
-      );
+      this.#socket.sendMore(headerOf(job, header));
       this.#sendBody(job.request.body, room <= 0 || sent === jobs.length ? "last" : "more");
     }
     return sent;
@@ -409,4 +406,12 @@ export class ZmqLane implements Lane {
 function isAnswer(type: number | undefined): boolean {
   return type === FromWorker.REPLY || type === FromWorker.PART || type === FromWorker.PROGRESS ||
     type === FromWorker.QUESTION;
+}
+
+/** The header of a job whose client has this one, whose fixed part was written. */
+function headerOf(job: Job<Body>, header: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const { stream, request: { trace } } = job;
+  if (stream === undefined && trace === undefined) return header;
+  const partsSent = stream?.sent ?? 0;
+  return withExtras(header, { stream: stream?.credit.left, partsSent, trace, queuedAt: 0 });
 }

@@ -26,8 +26,9 @@
  *   JOB      [u8 16, u8 attempt, u16 0, u32 job low, u32 job high,
  *             u32 deadline low, u32 deadline high (ms since 1970; 0: none), u32 ms to run (0: any time),
  *             u32 frames, u8 length, identity, u8 length, address, u8 length, user] [body…]
- *            others may follow in the same message. With 1 in place of u16 0 the header ends with i32 bytes and
- *            u32 parts that may be sent before GRANT, and u32 parts that were sent by workers that have died
+ *            others may follow in the same message. In place of u16 0 bits say what the header ends with: 1: i32
+ *            bytes and u32 parts that may be sent before GRANT, and u32 parts that were sent by workers that have
+ *            died; 2: the 25 bytes of trace.ts; 4: u64 µs since 1970, when the request came; in this order
  *   CANCEL   [u8 17, u8 0, u16 code, u32 job low, u32 job high]
  *   STOP     [u8 18]                           finish what came before this, then leave
  *   ASK      [u8 19]                           say that you live: a job that may end you comes next
@@ -41,6 +42,7 @@
 import { ByteCache } from "./byte_cache.ts";
 import { readWide, writeWide } from "./integers.ts";
 import type { StreamCredit } from "./credit.ts";
+import { TRACE_BYTES } from "./trace.ts";
 
 /** Types of what a worker says. */
 export const FromWorker = {
@@ -237,10 +239,12 @@ function writeJobId(view: DataView, job: number): void {
 export const JOB_FIXED_BYTES = 28;
 /** Bytes behind the client in the header of a job that may be answered in parts. */
 const STREAM_BYTES = 12;
+/** Bytes of the time at which a request came. */
+const QUEUED_BYTES = 8;
 /** No longer than this, whatever a client's identity, address and user are. */
-export const MAX_JOB_BYTES = JOB_FIXED_BYTES + 3 * 256 + STREAM_BYTES;
-/** In place of the code: `STREAM_BYTES` follow the client. */
-const HAS_STREAM = 1;
+export const MAX_JOB_BYTES = JOB_FIXED_BYTES + 3 * 256 + STREAM_BYTES + TRACE_BYTES + QUEUED_BYTES;
+/** In place of the code: what follows the client. */
+const Has = { STREAM: 1, TRACE: 2, QUEUED: 4 } as const;
 
 /** A client's JOB header: built once, its fixed part written again for each job. */
 export function buildJobHeader(
@@ -291,21 +295,48 @@ export function writeJob(view: DataView, order: JobOrder): void {
   view.setUint32(24, frames, true);
 }
 
-/** A copy of a JOB header, whose fixed part was written, with what may be sent of an answer in parts. */
-export function withStream(
+/** What the header of a job says that most jobs have nothing of. */
+export interface JobExtras {
+  /** What may be sent of an answer in parts; without parts: progress alone; undefined: neither. */
+  stream: StreamCredit | undefined;
+  /** Parts that the client has got from workers that have died; sent along with `stream`. */
+  partsSent: number;
+  /** The trace that it belongs to, of trace.ts; undefined: none. */
+  trace: Uint8Array<ArrayBuffer> | undefined;
+  /** When its request came, µs since 1970; 0: that is not said. */
+  queuedAt: number;
+}
+
+/** A copy of a JOB header, whose fixed part was written, with what most headers have nothing of. */
+export function withExtras(
   header: Uint8Array<ArrayBuffer>,
-  { bytes, parts }: StreamCredit,
-  partsSent: number,
+  { stream, partsSent, trace, queuedAt }: JobExtras,
 ): Uint8Array<ArrayBuffer> {
-  const size = header.length;
-  const longer = new Uint8Array(size + STREAM_BYTES);
+  const traceAt = header.length + (stream === undefined ? 0 : STREAM_BYTES);
+  const queuedFrom = traceAt + (trace === undefined ? 0 : TRACE_BYTES);
+  const longer = new Uint8Array(queuedFrom + (queuedAt === 0 ? 0 : QUEUED_BYTES));
   const view = new DataView(longer.buffer);
   longer.set(header);
-  view.setUint16(2, HAS_STREAM, true);
-  view.setInt32(size, bytes, true);
-  view.setUint32(size + 4, parts, true);
-  view.setUint32(size + 8, partsSent, true);
+  if (stream !== undefined) writeStream(view, header.length, stream, partsSent);
+  if (trace !== undefined) longer.set(trace, traceAt);
+  if (queuedAt > 0) writeWide(view, queuedFrom, queuedAt);
+  view.setUint16(2, bitsOf(stream, trace, queuedAt), true);
   return longer;
+}
+
+function writeStream(view: DataView, at: number, credit: StreamCredit, partsSent: number): void {
+  view.setInt32(at, credit.bytes, true);
+  view.setUint32(at + 4, credit.parts, true);
+  view.setUint32(at + 8, partsSent, true);
+}
+
+function bitsOf(
+  stream: JobExtras["stream"],
+  trace: JobExtras["trace"],
+  queuedAt: number,
+): number {
+  return (stream === undefined ? 0 : Has.STREAM) | (trace === undefined ? 0 : Has.TRACE) |
+    (queuedAt === 0 ? 0 : Has.QUEUED);
 }
 
 /** Bytes of GRANT's only frame. */
@@ -338,11 +369,7 @@ export interface JobClient {
 }
 
 /** A JOB header as the worker reads it. */
-export interface JobHeader extends JobOrder {
-  /** What may be sent of an answer in parts; without parts: progress alone; undefined: neither. */
-  stream: StreamCredit | undefined;
-  /** Parts that the client has got from workers that have died. */
-  partsSent: number;
+export interface JobHeader extends JobOrder, JobExtras {
   /** Who asked; shared by the jobs of one client, and so never changed. */
   readonly client: JobClient;
 }
@@ -358,8 +385,11 @@ export class JobReader {
   /** The header of `size` bytes. */
   read(size: number): JobHeader {
     const { view } = this;
-    const hasStream = readCode(view) === HAS_STREAM;
-    const end = hasStream ? size - STREAM_BYTES : size;
+    const bits = readCode(view);
+    const queuedFrom = (bits & Has.QUEUED) === 0 ? size : size - QUEUED_BYTES;
+    const traceAt = (bits & Has.TRACE) === 0 ? queuedFrom : queuedFrom - TRACE_BYTES;
+    const hasStream = (bits & Has.STREAM) !== 0;
+    const end = hasStream ? traceAt - STREAM_BYTES : traceAt;
     return {
       job: readJobId(view),
       attempt: view.getUint8(1),
@@ -370,6 +400,8 @@ export class JobReader {
         ? { bytes: view.getInt32(end, true), parts: view.getUint32(end + 4, true) }
         : undefined,
       partsSent: hasStream ? view.getUint32(end + 8, true) : 0,
+      trace: traceAt < queuedFrom ? this.bytes.slice(traceAt, queuedFrom) : undefined,
+      queuedAt: queuedFrom < size ? readWide(view, queuedFrom) : 0,
       client: this.#clients.get(this.bytes, JOB_FIXED_BYTES, end),
     };
   }

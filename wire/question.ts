@@ -7,8 +7,8 @@
  *     8  u64  when nobody waits any more, ms since 1970; 0: with the job that asks
  *    16  u32  how long the handler may run, ms; 0: as long as the server lets it
  *    20  u8   bytes of the key
- *    21  u8   bytes of the service's name
- *    22       the key, the name, both UTF-8
+ *    21  u8   bytes of the service's name, and 128 if the question belongs to a trace
+ *    22       the key, the name, both UTF-8; the 25 bytes of trace.ts
  * ```
  *
  * Numbers are little-endian. Docs: docs/protocol.md.
@@ -17,6 +17,7 @@
  */
 
 import { readWide, writeWide } from "./integers.ts";
+import { TRACE_BYTES } from "./trace.ts";
 
 /** What a handler asks, but for the body. */
 export interface QuestionHead {
@@ -30,6 +31,8 @@ export interface QuestionHead {
   key: string;
   /** "": the service without a name. */
   service: string;
+  /** The trace that it belongs to; undefined: none. */
+  trace: Uint8Array<ArrayBuffer> | undefined;
 }
 
 /** Bytes of a head without key and name. */
@@ -38,7 +41,9 @@ const FIXED_BYTES = 22;
 const MAX_KEY_BYTES = 128;
 const MAX_SERVICE_BYTES = 64;
 /** Maximum bytes of a head. */
-export const MAX_QUESTION_BYTES = FIXED_BYTES + MAX_KEY_BYTES + MAX_SERVICE_BYTES;
+export const MAX_QUESTION_BYTES = FIXED_BYTES + MAX_KEY_BYTES + MAX_SERVICE_BYTES +
+  TRACE_BYTES;
+const HAS_TRACE = 0x80;
 const MAX_UINT32 = 0xffffffff;
 
 /** As they were before a handler could replace them. */
@@ -55,15 +60,17 @@ const decoder = new TextDecoder();
 export function buildQuestion(head: QuestionHead): Uint8Array<ArrayBuffer> {
   const key = encode("key", head.key, MAX_KEY_BYTES);
   const service = encode("service", head.service, MAX_SERVICE_BYTES);
-  const bytes = new Bytes(FIXED_BYTES + key.length + service.length);
+  const traceAt = FIXED_BYTES + key.length + service.length;
+  const bytes = new Bytes(head.trace === undefined ? traceAt : traceAt + TRACE_BYTES);
   const view = new View(bytes.buffer);
   writeWide(view, 0, head.number);
   writeWide(view, 8, Math.ceil(head.deadline));
   view.setUint32(16, Math.min(Math.ceil(head.requestTimeout), MAX_UINT32), true);
   view.setUint8(20, key.length);
-  view.setUint8(21, service.length);
+  view.setUint8(21, service.length | (head.trace === undefined ? 0 : HAS_TRACE));
   bytes.set(key, FIXED_BYTES);
   bytes.set(service, FIXED_BYTES + key.length);
+  if (head.trace !== undefined) bytes.set(head.trace, traceAt);
   return bytes;
 }
 
@@ -85,15 +92,18 @@ export function readQuestion(
   if (size < FIXED_BYTES || size > MAX_QUESTION_BYTES || end > bytes.length) return undefined;
   const view = new View(bytes.buffer, bytes.byteOffset + start, size);
   const keySize = view.getUint8(20);
-  const nameSize = view.getUint8(21);
+  const nameSize = view.getUint8(21) & ~HAS_TRACE;
+  const traceSize = view.getUint8(21) === nameSize ? 0 : TRACE_BYTES;
   if (keySize > MAX_KEY_BYTES || nameSize > MAX_SERVICE_BYTES) return undefined;
-  if (size !== FIXED_BYTES + keySize + nameSize) return undefined;
+  if (size !== FIXED_BYTES + keySize + nameSize + traceSize) return undefined;
   const nameAt = start + FIXED_BYTES + keySize;
+  const nameEnd = nameAt + nameSize;
   return {
     number: readWide(view, 0),
     deadline: readWide(view, 8),
     requestTimeout: view.getUint32(16, true),
     key: decoder.decode(bytes.subarray(start + FIXED_BYTES, nameAt)),
-    service: decoder.decode(bytes.subarray(nameAt, end)),
+    service: decoder.decode(bytes.subarray(nameAt, nameEnd)),
+    trace: traceSize === 0 ? undefined : bytes.slice(nameEnd, end),
   };
 }

@@ -26,6 +26,8 @@
  *          CREDIT      9  any: u32 bytes of the receiver's ring that were read since the start, modulo 2^32
  *          PARTS_SENT 10  JOB: u32 parts that the client has got from workers that have died; without: none
  *          STREAM     11  JOB, GRANT: i32 bytes, u32 parts that may be sent, or so many more; without: no parts
+ *          TRACE      12  JOB: the 25 bytes of trace.ts; without: the job belongs to none
+ *          QUEUED     13  JOB: u64 µs since 1970, when its request came; only where there are traces
  * ```
  *
  * A reader skips fields whose tags it does not know up to 127, and refuses a record with others: so a field can
@@ -38,6 +40,7 @@ import { copyBytes, FEW_BYTES } from "./copy_bytes.ts";
 import { readWide, writeWide } from "./integers.ts";
 import { FromBroker, FromWorker, JOB_FIXED_BYTES } from "./job.ts";
 import type { Outgoing } from "./outgoing.ts";
+import { TRACE_BYTES } from "./trace.ts";
 import type { StreamCredit } from "./credit.ts";
 
 /** Types that only records have. */
@@ -66,6 +69,8 @@ export const Tag = {
   CREDIT: 9,
   PARTS_SENT: 10,
   STREAM: 11,
+  TRACE: 12,
+  QUEUED: 13,
 } as const;
 
 /** A record with a tag from here on that a reader does not know is refused. */
@@ -119,6 +124,10 @@ export class RecordReader {
   clientEnd = 0;
   tokenStart = 0;
   tokenEnd = 0;
+  /** Where TRACE's value stands; 0: there is none. */
+  traceStart = 0;
+  /** µs since 1970; 0: the record says nothing of it. */
+  queuedAt = 0;
 
   /**
    * Reads a record of `size` bytes at `start`, which are all in `view`; false if it is none. A known type is
@@ -172,6 +181,8 @@ export class RecordReader {
       this.memory =
       this.rings =
       this.partsSent =
+      this.traceStart =
+      this.queuedAt =
         0;
     this.credit = undefined;
     this.stream = undefined;
@@ -217,6 +228,14 @@ export class RecordReader {
       case Tag.STREAM:
         if (size !== 8) return false;
         this.stream = { bytes: view.getInt32(at, true), parts: view.getUint32(at + 4, true) };
+        return true;
+      case Tag.TRACE:
+        if (size !== TRACE_BYTES) return false;
+        this.traceStart = at;
+        return true;
+      case Tag.QUEUED:
+        if (size !== 8) return false;
+        this.queuedAt = readWide(view, at);
         return true;
       default:
         return this.#readNumber(view, tag, at, size);
@@ -331,6 +350,12 @@ export class RecordWriter {
     this.#view.setInt32(this.#at + FIELD_BYTES, bytes, true);
     this.#view.setUint32(this.#at + FIELD_BYTES + 4, parts, true);
     this.#at += FIELD_BYTES + 8;
+  }
+
+  /** The trace that a job belongs to, and when its request came, µs since 1970; 0: that is not said. */
+  trace(trace: Uint8Array | undefined, queuedAt: number): void {
+    if (trace !== undefined) this.text(Tag.TRACE, trace);
+    if (queuedAt > 0) this.wide(Tag.QUEUED, queuedAt);
   }
 
   /** A field of bytes, at most `MAX_CLIENT_BYTES`. */

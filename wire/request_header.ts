@@ -12,7 +12,7 @@
  *    24           version 1: the key; version 2: fields, each of them u8 tag, u16 bytes of its value, the value
  *
  * fields  KEY            1  UTF-8, at most 128 bytes
- *         TRACEPARENT    2  text of W3C Trace Context, at most 128 bytes
+ *         TRACEPARENT    2  text of W3C Trace Context, at most 128 bytes; one that is none is ignored
  *         SERVICE      128  the name of a service, at most 64 bytes
  *         STREAM       129  u32 bytes, u16 parts: what the server may send of an answer before more is granted
  *         RESUMABLE    130  no value: a stream may be run again after its worker has died
@@ -29,6 +29,7 @@ import type { StreamCredit } from "./credit.ts";
 import { ByteCache } from "./byte_cache.ts";
 import { EMPTY_FRAME } from "./empty_frame.ts";
 import { readWide, writeWide } from "./integers.ts";
+import { readTrace, traceText } from "./trace.ts";
 
 export type { StreamCredit };
 
@@ -46,8 +47,8 @@ export interface RequestHeader {
   key: string;
   /** The service that is asked; "": the one of the endpoint. */
   service: string;
-  /** The trace that the request belongs to, as W3C's `traceparent`; "": none. */
-  traceparent: string;
+  /** The trace that the request belongs to, of trace.ts; undefined: none. */
+  trace: Uint8Array<ArrayBuffer> | undefined;
   /** What may be sent of an answer in parts; undefined: the client takes no parts. */
   stream: StreamCredit | undefined;
   /** Whether an answer in parts may be begun again after its worker has died. */
@@ -65,7 +66,7 @@ const SILENT = {
   requestTimeout: 0,
   key: "",
   service: "",
-  traceparent: "",
+  trace: undefined,
   stream: undefined,
   resumable: false,
   fault: "",
@@ -122,9 +123,9 @@ export type HeaderWords = Pick<RequestHeader, "id"> & Partial<Omit<RequestHeader
 
 /** Whether only a server that knows version 2 can be asked this. */
 export function needsFields(
-  { type, service = "", traceparent = "", stream, resumable = false }: Partial<RequestHeader>,
+  { type, service = "", trace, stream, resumable = false }: Partial<RequestHeader>,
 ): boolean {
-  return type === "credit" || service !== "" || traceparent !== "" || stream !== undefined ||
+  return type === "credit" || service !== "" || trace !== undefined || stream !== undefined ||
     resumable;
 }
 
@@ -185,12 +186,12 @@ function buildWithFields(words: HeaderWords): Uint8Array<ArrayBuffer> {
 }
 
 function fieldsOf(
-  { key = "", service = "", traceparent = "", stream, resumable = false }: HeaderWords,
+  { key = "", service = "", trace, stream, resumable = false }: HeaderWords,
 ): [number, Uint8Array][] {
   const fields: [number, Uint8Array][] = [];
   if (key !== "") fields.push([Tag.KEY, encode("key", key, MAX_KEY_BYTES)]);
-  if (traceparent !== "") {
-    fields.push([Tag.TRACEPARENT, encode("traceparent", traceparent, MAX_TRACEPARENT_BYTES)]);
+  if (trace !== undefined) {
+    fields.push([Tag.TRACEPARENT, encode("trace", traceText(trace), MAX_TRACEPARENT_BYTES)]);
   }
   if (service !== "") fields.push([Tag.SERVICE, encode("service", service, MAX_SERVICE_BYTES)]);
   if (stream !== undefined) fields.push([Tag.STREAM, creditBytes(stream)]);
@@ -232,7 +233,7 @@ export function parseRequestHeader(frame: Uint8Array): RequestHeader | undefined
     requestTimeout: view.getUint32(20, true),
     key: "",
     service: "",
-    traceparent: "",
+    trace: undefined,
     stream: undefined,
     resumable: false,
     fault: "",
@@ -294,7 +295,7 @@ function readField(
   } else if (size > most || (tag === Tag.STREAM && size < most)) {
     header.fault = `The header's field ${tag} has a wrong size`;
   } else if (tag === Tag.KEY) header.key = textOf(frame, start, start + size);
-  else if (tag === Tag.TRACEPARENT) header.traceparent = textOf(frame, start, start + size);
+  else if (tag === Tag.TRACEPARENT) header.trace = readTrace(frame, start, start + size);
   else if (tag === Tag.SERVICE) header.service = SERVICES.get(frame, start, start + size);
   else if (tag === Tag.RESUMABLE) header.resumable = true;
   else {

@@ -129,6 +129,12 @@ export interface HandlerContext {
    */
   readonly signal: AbortSignal;
   /**
+   * The trace that the request belongs to, as W3C's `traceparent`: to be passed on to whatever the handler asks by
+   * other means than `request` and, with OpenTelemetry on, `fetch`, which pass it on by themselves. Undefined where
+   * the request has none and OpenTelemetry is off.
+   */
+  readonly trace: string | undefined;
+  /**
    * How many parts of the answer the client has already. 0, unless workers have died in the middle of it and the
    * client has asked to have such an answer resumed: the handler goes on with the part of this number.
    */

@@ -8,6 +8,7 @@
 import { Credit, type StreamCredit } from "../wire/credit.ts";
 import type { JobHeader, LogLevel } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
+import { traceText } from "../wire/trace.ts";
 import {
   type HandlerContext,
   type HandlerLog,
@@ -185,6 +186,11 @@ export class JobContext implements HandlerContext {
 
   get signal(): AbortSignal {
     return this.#job.signal;
+  }
+
+  get trace(): string | undefined {
+    const { trace } = this.#job.header;
+    return trace === undefined ? undefined : traceText(trace);
   }
 
   get partsSent(): number {

@@ -67,7 +67,9 @@ export class Questions {
     requireTime("requestTimeout", requestTimeout);
     const number = ++this.#last;
     const deadline = timeout > 0 ? Date.now() + timeout : 0;
-    const head = buildQuestion({ number, deadline, requestTimeout, key, service });
+    // The broker passes on the trace of the job, if that has one.
+    const trace = undefined;
+    const head = buildQuestion({ number, deadline, requestTimeout, key, service, trace });
     const { frames, size } = framesOf(body, NO_BOUNDS);
     this.#requireFit(frames.length, size);
     return new Later((resolve, reject) => {

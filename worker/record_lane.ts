@@ -20,6 +20,7 @@ import {
 import { Outgoing } from "../wire/outgoing.ts";
 import { HEAD_BYTES, Only, RecordReader, recordSize, RecordWriter, Tag } from "../wire/records.ts";
 import { RingReader, RingWriter } from "../wire/ring.ts";
+import { TRACE_BYTES } from "../wire/trace.ts";
 import type { WorkerConfig } from "../wire/worker_config.ts";
 import { LocalConnection, type Rings } from "../system/local_connection.ts";
 import { Bytes, harden, inPlainMemory, lengthOf } from "../zmq/library.ts";
@@ -178,7 +179,10 @@ export class RecordLane implements WorkerLane {
 
   #header(): JobHeader {
     const { job, detail, deadline, timeLimit, frames, stream, partsSent } = this.#reader;
-    const { clientStart, clientEnd } = this.#reader;
+    const { clientStart, clientEnd, traceStart, queuedAt } = this.#reader;
+    const trace = traceStart === 0
+      ? undefined
+      : this.#in.slice(traceStart, traceStart + TRACE_BYTES);
     const client: JobClient = this.#clients.get(this.#in, clientStart, clientEnd);
     return {
       job,
@@ -188,6 +192,8 @@ export class RecordLane implements WorkerLane {
       frames,
       stream,
       partsSent,
+      trace,
+      queuedAt,
       client,
     };
   }

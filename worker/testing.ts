@@ -16,6 +16,7 @@
  */
 
 import { Code } from "../wire/request.ts";
+import { parseTrace } from "../wire/trace.ts";
 import { show, showFields } from "./show.ts";
 import type {
   Handler,
@@ -55,6 +56,8 @@ export interface TestRequest {
    * @default {false}
    */
   stream?: boolean;
+  /** The trace that it belongs to, as W3C's `traceparent`. @default {none} */
+  trace?: string;
   /** Parts that the client has got from a worker that has died. @default {0} */
   partsSent?: number;
   /**
@@ -240,6 +243,8 @@ export class TestWorker {
       frames: frames.length,
       stream: takesParts ? ENDLESS : undefined,
       partsSent: request.partsSent ?? 0,
+      trace: request.trace === undefined ? undefined : traceOf(request.trace),
+      queuedAt: 0,
       client: { address: "", identity: "", user: "", ...client },
     };
     const job = new Job(header, frames);
@@ -342,6 +347,12 @@ function contextLog(
     logOf: (_job, level, message, fields) => log.push(lineOf(level, message, fields)),
     progressOf: (_job, said) => progress.push({ ...said }),
   };
+}
+
+function traceOf(text: string): Uint8Array<ArrayBuffer> {
+  const trace = parseTrace(text);
+  if (trace !== undefined) return trace;
+  throw new TypeError(`Cannot ask: "trace" must be a traceparent: current value is ${text}`);
 }
 
 function noService(name: string): string {

@@ -15,6 +15,8 @@ function newJob(job: number): Job {
     frames: 1,
     stream: undefined,
     partsSent: 0,
+    trace: undefined,
+    queuedAt: 0,
     client,
   }, []);
 }

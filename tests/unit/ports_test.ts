@@ -1195,6 +1195,8 @@ Deno.test("ZmqLane sends a job with its header and all frames of its body", asyn
   assert.deepEqual(rest, {
     stream: undefined,
     partsSent: 0,
+    trace: undefined,
+    queuedAt: 0,
     job: 2 ** 40,
     attempt: 2,
     requestTimeout: 0,

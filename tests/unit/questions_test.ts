@@ -17,7 +17,14 @@ import { bytes } from "../rig/text.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-const HEAD: QuestionHead = { number: 1, deadline: 0, requestTimeout: 0, key: "", service: "mail" };
+const HEAD: QuestionHead = {
+  number: 1,
+  deadline: 0,
+  requestTimeout: 0,
+  key: "",
+  service: "mail",
+  trace: undefined,
+};
 const LIMITS = { maxMessageSize: 1000, maxFrames: 3 };
 
 /** Questions, with what comes in by them and what goes back. */
@@ -75,7 +82,11 @@ Deno.test("readQuestion gives what buildQuestion was given, and nothing of other
     requestTimeout: 5000,
     key: "ä".repeat(64),
     service: "s".repeat(64),
+    trace: new Uint8Array(25).fill(7),
   };
+  const untraced = { ...head, trace: undefined };
+  const short = buildQuestion(untraced);
+  assert.deepEqual(readQuestion(short, 0, short.length), untraced);
   const built = buildQuestion(head);
   assert.equal(built.length, MAX_QUESTION_BYTES);
   assert.deepEqual(readQuestion(built, 0, built.length), head);

@@ -134,6 +134,24 @@ Deno.test("RecordReader reads every number that a field holds", () => {
   assert.equal(text(record.subarray(reader?.tokenStart, reader?.tokenEnd)), "a token");
 });
 
+Deno.test("RecordReader reads a job's trace, and when its request came, and forgets them at the next record", () => {
+  const trace = Uint8Array.from({ length: 25 }, (_, index) => index + 1);
+  const job = (traced: Uint8Array | undefined, queuedAt: number) =>
+    reply((writer) => {
+      writer.trace(traced, queuedAt);
+      writer.frames(0);
+    });
+  const record = job(trace, 2 ** 50);
+  const reader = new RecordReader();
+  assert(reader.read(viewOf(record), 0, record.length));
+  assert.deepEqual(record.subarray(reader.traceStart, reader.traceStart + 25), trace);
+  assert.equal(reader.queuedAt, 2 ** 50);
+  const plain = job(undefined, 0);
+  assert(reader.read(viewOf(plain), 0, plain.length));
+  assert.deepEqual([reader.traceStart, reader.queuedAt], [0, 0]);
+  for (const size of [0, 24, 26]) assert.equal(read(job(new Uint8Array(size), 0)), undefined);
+});
+
 Deno.test("RecordReader skips fields that it does not know, and refuses those that it must know", () => {
   const withTag = (tag: number) =>
     reply((writer) => {
@@ -141,7 +159,7 @@ Deno.test("RecordReader skips fields that it does not know, and refuses those th
       writer.frames(1);
       writer.copy(bytes("x"), 1);
     });
-  for (const tag of [0, 12, 99, 127]) {
+  for (const tag of [0, 14, 99, 127]) {
     const reader = read(withTag(tag));
     assert.deepEqual([reader?.frames, reader?.bytes], [1, 1], `tag ${tag}`);
   }

@@ -43,6 +43,7 @@ const FAILURE: FailedRequest = {
   message: "boom",
   stack: "",
   client: { address: "", identity: "me", user: "" },
+  trace: undefined,
 };
 
 // ---- events ----
@@ -113,11 +114,11 @@ Deno.test("Events counts failed requests that are too many to log, and calls onE
   assert.equal(log.all.at(-1), `error more requests failed {"count":${150 - logged}}`);
 });
 
-Deno.test("Events tells onError of no service, no worker and no stack where there is none", () => {
+Deno.test("Events tells onError of no service, worker, stack and trace where there is none", () => {
   const heard: unknown[] = [];
   new Events(new Lines(), { onError: (event) => void heard.push(event) })
     .emit("requestFailed", FAILURE);
-  const { service: _, worker: __, stack: ___, ...rest } = FAILURE;
+  const { service: _, worker: __, stack: ___, trace: ____, ...rest } = FAILURE;
   assert.deepEqual(heard, [rest]);
 });
 

@@ -110,6 +110,8 @@ function header(job: number, more: Partial<JobHeader> = {}): JobHeader {
     frames: 1,
     stream: undefined,
     partsSent: 0,
+    trace: undefined,
+    queuedAt: 0,
     client: CLIENT,
     ...more,
   };

@@ -137,6 +137,7 @@ const VISIT: Visit = {
   in: 0,
   out: 0,
   shared: undefined,
+  trace: undefined,
 };
 
 Deno.test("Bulletin has all of a pass, and a look where the server may act upon it", () => {

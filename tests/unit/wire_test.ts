@@ -25,7 +25,7 @@ import {
   readReply,
   REPLY_BYTES,
   ReplyFlag,
-  withStream,
+  withExtras,
   writeJob,
   writeReply,
 } from "../../wire/job.ts";
@@ -51,11 +51,15 @@ import {
   readRequestId,
   writeRequestHeader,
 } from "../../wire/request_header.ts";
+import { parseTrace, traceText } from "../../wire/trace.ts";
 import { buildWorkerConfig, type WorkerConfig } from "../../wire/worker_config.ts";
 import { randomNumbers } from "../rig/random.ts";
 import { bytes, text } from "../rig/text.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
+
+const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const TRACE = parseTrace(TRACEPARENT) ?? new Uint8Array(0);
 
 const HIGHEST = Number.MAX_SAFE_INTEGER;
 const LONGEST = 2 ** 32 - 1;
@@ -129,7 +133,7 @@ const BARE = {
   requestTimeout: 0,
   key: "",
   service: "",
-  traceparent: "",
+  trace: undefined,
   stream: undefined,
   resumable: false,
   fault: "",
@@ -230,26 +234,58 @@ Deno.test("parseRequestHeader takes no frame for a header when it is 24 bytes of
 
 Deno.test("buildRequestHeader writes the documented bytes when there are fields", () => {
   const fixed = "005a5046" + "02" + "01" + "2000" + "0500000000000000" + "e8030000" + "00000000";
-  const fields = "01 0100 6b | 02 0200 7470 | 80 0400 6d61696c | 81 0600 00000400 1000 | 82 0000";
+  const TEXT = hex(new TextEncoder().encode(TRACEPARENT));
+  const fields =
+    `01 0100 6b | 02 3700 ${TEXT} | 80 0400 6d61696c | 81 0600 00000400 1000 | 82 0000`;
   const words = {
     id: 5,
     timeout: 1000,
     key: "k",
-    traceparent: "tp",
+    trace: TRACE,
     service: "mail",
     stream: { bytes: 262_144, parts: 16 },
     resumable: true,
   };
   const written = fields.replaceAll(/[ |]/g, "");
-  assert.equal(written.length / 2, 0x1c);
-  assert.equal(hex(buildRequestHeader(words)), fixed.replace("2000", "1c00") + written);
+  assert.equal(written.length / 2, 0x51);
+  assert.equal(hex(buildRequestHeader(words)), fixed.replace("2000", "5100") + written);
   assert.deepEqual(parseRequestHeader(buildRequestHeader(words)), { ...BARE, ...words });
 });
 
-Deno.test("buildRequestHeader refuses a service or a trace that is too long", () => {
-  for (const words of [{ service: "s".repeat(65) }, { traceparent: "t".repeat(129) }]) {
-    assert.throws(() => buildRequestHeader({ id: 1, ...words }), RangeError);
+Deno.test("buildRequestHeader refuses a service that is too long", () => {
+  assert.throws(() => buildRequestHeader({ id: 1, service: "s".repeat(65) }), RangeError);
+});
+
+Deno.test("parseRequestHeader has no trace when the field is no traceparent", () => {
+  const text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  const wrong = [
+    "",
+    "x",
+    text.slice(1),
+    text + "0",
+    text.replace("-b7", "-B7"),
+    "ff" + text.slice(2),
+  ];
+  const zeros = [
+    text.replace(/[^-]{32}/, "0".repeat(32)),
+    text.replace(/[^-]{16}-01/, "0".repeat(16) + "-01"),
+  ];
+  for (const one of [...wrong, ...zeros, text.replace("01", "0g"), text.replaceAll("-", "_")]) {
+    assert.equal(parseTrace(one), undefined, one);
+    const value = new TextEncoder().encode(one);
+    const header = new Uint8Array([
+      ...buildRequestHeader({ id: 7, service: "s" }),
+      2,
+      value.length,
+      0,
+      ...value,
+    ]);
+    new DataView(header.buffer).setUint16(6, header.length - HEADER_BYTES, true);
+    const read = parseRequestHeader(header);
+    assert.deepEqual([read?.trace, read?.fault, read?.service], [undefined, "", "s"], one);
   }
+  assert.equal(traceText(parseTrace(text) ?? TRACE), text);
+  assert.equal(traceText(parseTrace(`cc-${text.slice(3)}-more`) ?? TRACE), text);
 });
 
 Deno.test("parseRequestHeader keeps the number of a header that it can't serve, and says why", () => {
@@ -429,7 +465,7 @@ Deno.test("parseErrorText survives bytes that are no UTF-8", () => {
 
 // Workers
 
-const NO_STREAM = { stream: undefined, partsSent: 0 };
+const NO_STREAM = { stream: undefined, partsSent: 0, trace: undefined, queuedAt: 0 };
 
 Deno.test("FromWorker and FromBroker have no type in common", () => {
   const types = [...Object.values(FromWorker), ...Object.values(FromBroker)];
@@ -550,15 +586,24 @@ Deno.test("parseJob reads what writeJob wrote when jobs go up to 2^53 - 1", () =
   }
 });
 
-Deno.test("JobReader reads what withStream added, and the header without it stays as it is", () => {
+Deno.test("JobReader reads what withExtras added, and the header without it stays as it is", () => {
   const plain = jobHeader("me", "here", { job: HIGHEST });
   const before = hex(plain);
   const most = 2 ** 31 - 1;
   for (const bytes of [most, 0, -most]) {
     const stream = { bytes, parts: most };
-    const { stream: read, partsSent, client } = parseJob(withStream(plain, stream, 2 ** 32 - 1));
-    assert.deepEqual([read, partsSent], [stream, 2 ** 32 - 1]);
-    assert.deepEqual([client.identity, client.address], ["me", "here"]);
+    const extras = { stream, partsSent: 2 ** 32 - 1, trace: undefined, queuedAt: 0 };
+    for (
+      const more of [{}, { trace: TRACE }, { queuedAt: HIGHEST }, { trace: TRACE, queuedAt: 1 }]
+    ) {
+      for (const streams of [{}, { stream: undefined, partsSent: 0 }]) {
+        const said = { ...extras, ...more, ...streams };
+        const { client, ...read } = parseJob(withExtras(plain, said));
+        const { stream, partsSent, trace, queuedAt } = read;
+        assert.deepEqual({ stream, partsSent, trace, queuedAt }, said);
+        assert.deepEqual([client.identity, client.address], ["me", "here"]);
+      }
+    }
   }
   assert.equal(hex(plain), before);
 });
@@ -636,16 +681,17 @@ Deno.test("buildJobHeader cuts identity and address at 255 bytes when they are l
 
 Deno.test("buildJobHeader makes no more than MAX_JOB_BYTES of any identity, address and user", () => {
   assert.equal(
-    withStream(
-      buildJobHeader("x".repeat(999), "y".repeat(999), "z".repeat(999)),
-      { bytes: 0, parts: 0 },
-      0,
-    ).length,
+    withExtras(buildJobHeader("x".repeat(999), "y".repeat(999), "z".repeat(999)), {
+      stream: { bytes: 0, parts: 0 },
+      partsSent: 0,
+      trace: TRACE,
+      queuedAt: 1,
+    }).length,
     MAX_JOB_BYTES,
   );
   // A character of four bytes is left out whole.
   const [x, flags] = ["x".repeat(999), "🎌".repeat(999)];
-  assert.equal(buildJobHeader(x, flags, x).length, MAX_JOB_BYTES - 12 - 3);
+  assert.equal(buildJobHeader(x, flags, x).length, MAX_JOB_BYTES - 12 - 33 - 3);
   assert.equal(buildJobHeader("", "", "").length, 31);
 });
 
