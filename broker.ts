@@ -36,6 +36,7 @@ import {
 import { JobNumbers, JobRecords } from "./broker/job_records.ts";
 import type { BrokerLimits } from "./broker/limits.ts";
 import { type Ended, Endings } from "./broker/endings.ts";
+import { Meter } from "./broker/meter.ts";
 import { type Overrun, Overruns } from "./broker/overruns.ts";
 import { Roster } from "./broker/roster.ts";
 import type { ServiceTimes } from "./broker/service_times.ts";
@@ -80,6 +81,8 @@ export class Broker<B> {
   lastJobAt = 0;
   /** What happened so far. */
   readonly counters: BrokerCounters = newCounters();
+  /** The same for metrics, and how long jobs took. */
+  readonly meter: Meter = new Meter();
 
   /**
    * Makes an empty broker.
@@ -132,13 +135,14 @@ export class Broker<B> {
   }
 
   /**
-   * Takes a request in: it waits, or it is refused, which `takeEnded` tells. If a job of the same key is
-   * alive, that one is returned, and answers both.
+   * Takes a request in that has come at `now`: it waits, or it is refused, which `takeEnded` tells. If a job of the
+   * same key is alive, that one is returned, and answers both.
    */
-  submit(request: JobRequest<B>): Job<B> {
+  submit(request: JobRequest<B>, now = 0): Job<B> {
     const alike = this.#shared.find(request.key);
     if (alike !== undefined && this.#shared.hasRoom(alike)) return this.#join(alike, request);
     const job = this.#newJob(request);
+    job.arrivedAt = now;
     if (alike === undefined && !this.#admission.isOpen) this.#endings.turnAway(job);
     else {
       const refusal = alike === undefined ? this.#admission.refusal(request.client) : CROWDED;
@@ -221,6 +225,8 @@ export class Broker<B> {
     const isAlone = isSuspect(job);
     job.running = worker.jobs.size < this.#concurrency && !isAlone;
     job.startedAt = now;
+    this.meter.assigned(job);
+    job.sentAt = now;
     this.#roster.assign(job, worker, isAlone ? "alone" : "any", now);
     if (isAlone) worker.unsent = job;
     this.lastJobAt = now;
@@ -254,6 +260,7 @@ export class Broker<B> {
       return undefined;
     }
     this.#dispatch.learn(worker, micros);
+    this.meter.answered(job, micros, now);
     this.counters.answered++;
     if (code !== Code.ok) this.counters.failed++;
     this.#endings.finish(job);
@@ -514,6 +521,11 @@ export class Broker<B> {
   /** Their bytes. */
   get queuedBytes(): number {
     return this.#waiting.bytes;
+  }
+
+  /** When the job came that has waited for longest, ms; undefined: none waits. */
+  get oldestArrival(): number | undefined {
+    return this.#waiting.oldestArrival;
   }
 
   /** Jobs that workers have. */

@@ -122,6 +122,12 @@ export class FairQueue<T extends Queued<T>> {
     for (const line of this.#round) yield* line.items;
   }
 
+  /** What was given back, and the first of each line: nothing has waited longer. */
+  *foremost(): Generator<T> {
+    yield* this.#returned;
+    for (const { items: { first } } of this.#round) if (first !== undefined) yield first;
+  }
+
   /** What waits of one line; the item just given may be removed. */
   *of(line: Line<T>): Generator<T> {
     for (const item of this.#returned) if (item.line === line) yield item;

@@ -95,6 +95,10 @@ export interface Job<B> extends Queued<Job<B>>, Suspect<Job<B>> {
   deadline: number;
   /** Whether a worker that is gone may have started it. */
   begun: boolean;
+  /** When it came, ms. */
+  arrivedAt: number;
+  /** When its last worker got it, ms; 0: none has. */
+  sentAt: number;
   /** The worker that has it; undefined: none. */
   worker: Worker<B> | undefined;
   /** Whether its worker is known to have started it; if not, it may still wait there. */
@@ -258,6 +262,8 @@ export function newJob<B>(id: number, from: JobRequest<B>): Job<B> {
     bytes,
     deadline,
     begun: false,
+    arrivedAt: 0,
+    sentAt: 0,
     deaths: 0,
     doubts: 0,
     excused: 0,
@@ -294,6 +300,7 @@ export function renewJob<B>(job: Job<B>, id: number, from: JobRequest<B>): Job<B
   job.bytes = from.bytes;
   job.deadline = from.deadline;
   job.begun = false;
+  job.arrivedAt = job.sentAt = 0;
   job.deaths =
     job.doubts =
     job.excused =

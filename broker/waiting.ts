@@ -37,6 +37,14 @@ export class Waiting<B> {
     return this.#queue.size;
   }
 
+  /** When the one came that has waited for longest, ms; undefined: none waits. */
+  get oldestArrival(): number | undefined {
+    let oldest = Infinity;
+    for (const job of this.#suspects) oldest = Math.min(oldest, job.arrivedAt);
+    for (const job of this.#queue.foremost()) oldest = Math.min(oldest, job.arrivedAt);
+    return oldest === Infinity ? undefined : oldest;
+  }
+
   /** Adds a job that has just come. */
   add(job: Job<B>): void {
     this.#countDeadline(job);

@@ -7,6 +7,7 @@
  */
 
 import { AccessControl } from "../auth/access_control.ts";
+import { Histogram } from "../broker/histogram.ts";
 import type { Worker } from "../broker/job.ts";
 import { JobNumbers } from "../broker/job_records.ts";
 import { messageOf } from "../system/errors.ts";
@@ -19,6 +20,7 @@ import type { Body } from "./body.ts";
 import { MemoryContent } from "./content.ts";
 import { EventQueue } from "./event_queue.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
+import type { Measures } from "./measures.ts";
 import type {
   Look,
   LoopCommand,
@@ -101,6 +103,9 @@ export class BrokerLoop {
   #hasWorked = false;
   /** When something was last read from clients, ms. */
   #readAt = -Infinity;
+  /** When the next turn is due: at once where one has left something, ms. */
+  #turnAt = Infinity;
+  readonly #lag = new Histogram();
   /** When clients' connections are checked next, if nothing is read until then, ms. */
   #goneAt = 0;
 
@@ -312,6 +317,16 @@ export class BrokerLoop {
     };
   }
 
+  /** What was measured since the start. */
+  measure(): Measures {
+    const now = performance.now();
+    return {
+      services: this.#services.all.map((unit) => unit.measure(now)),
+      unaddressed: this.#reception.unaddressed,
+      lag: this.#lag.read(),
+    };
+  }
+
   /** Obeys a command before it returns; the events that follow from it are told later. */
   send(command: LoopCommand): void {
     this.#obey(command);
@@ -404,7 +419,7 @@ export class BrokerLoop {
   /** Serves until it is told to stop. */
   async run(): Promise<void> {
     while (this.#state === "open") {
-      const sleepMs = this.#turn();
+      const sleepMs = this.#nextTurn();
       if (this.#state !== "open") break;
       const rest = this.#sockets.rest(sleepMs, this.#cores, this.#clients);
       if (rest !== undefined) await rest;
@@ -419,7 +434,7 @@ export class BrokerLoop {
    */
   async runAlone(pause: () => Promise<void> | undefined): Promise<void> {
     while (this.#state === "open") {
-      const sleepMs = this.#turn();
+      const sleepMs = this.#nextTurn();
       const others = pause();
       if (others !== undefined) await others;
       else this.#sockets.restSync(sleepMs, this.#cores, this.#clients);
@@ -435,10 +450,19 @@ export class BrokerLoop {
     return this.#services.isBlocked ? "unread" : "read";
   }
 
+  /** Takes the next turn, noting how late it comes; returns ms until another is due. */
+  #nextTurn(): number {
+    this.#now = performance.now();
+    // Sooner than it was due, something has come: that is not late.
+    if (this.#now >= this.#turnAt) this.#lag.add((this.#now - this.#turnAt) * 1000);
+    const sleepMs = this.#turn();
+    this.#turnAt = this.#now + sleepMs;
+    return sleepMs;
+  }
+
   /** Does all that can be done now, and what is due; returns ms until something is, 0 if there is more. */
   #turn(): number {
     this.#again = false;
-    this.#now = performance.now();
     const hasMore = this.#pass();
     let sleepMs = this.#ticks.tick(this.#now);
     // Jobs of workers that have died may be free to be sent only now.

@@ -47,6 +47,7 @@ export class PartReplies {
     const job = this.#broker.takePart(worker, id, content.size, now);
     if (job?.stream === undefined) return;
     job.line.charge(weigh(content.size, framesOf(content)));
+    this.#broker.meter.bytesOut += content.size;
     const number = job.stream.sent - 1;
     const isSent = this.#source.part(job.asker, StatusFlag.more, number, content, now);
     if (!isSent) this.#dispatcher.cancel(this.#broker.loseAsker(job, now));

@@ -78,6 +78,7 @@ export class Reception {
   #take(unit: Unit, peer: Peer<Body>, request: ClientRequest, now: number): void {
     const { broker, replies } = unit;
     const { body, bytes, excess, fault } = request;
+    broker.meter.bytesIn += bytes;
     // Parts are sent as they come, to one client alone.
     if (request.stream !== undefined && request.stream.parts > 0) request.key = "";
     // A key belongs to its user: nobody gets another user's answer.
@@ -100,7 +101,7 @@ export class Reception {
       broker.refuse({ ...request, key: "" }, FULL);
     } else {
       // If an earlier job of the same key answers this request too, its body is not needed.
-      const taken = broker.submit(request);
+      const taken = broker.submit(request, now);
       if (taken.request.body !== body) this.#bodies.release(body);
       else unit.book?.arrived(taken, bytes, now);
     }

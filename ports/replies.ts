@@ -97,6 +97,7 @@ export class Replies {
     if (!isValid) this.replaced++;
     const job = this.#broker.takeReply(worker, reply.job, code, micros, now);
     if (job === undefined) return;
+    this.#broker.meter.replied(code, 1 + job.others.length);
     const endsParts = code === Code.ok && (flags & ReplyFlag.ENDS_PARTS) !== 0;
     if (endsParts && job.stream?.takesParts) this.#endParts(job, job.stream.bytes, micros, now);
     else if (code === Code.ok) this.#sendResult(job, content, micros, now);
@@ -121,6 +122,7 @@ export class Replies {
     if (key !== "") this.#keep(key, Code.ok, content, now);
     for (const other of job.others) this.#source.reply(other, Code.ok, 0, content, now);
     job.line.charge(job.bytes + weigh(size, framesOf(content)));
+    this.#broker.meter.bytesOut += size * (1 + job.others.length);
     this.#source.reply(job.asker, Code.ok, 0, content, now);
   }
 
@@ -140,8 +142,9 @@ export class Replies {
     const { key } = job.request;
     if (key !== "" && (flags & ReplyFlag.PRIVATE) === 0) this.#keep(key, code, message, now);
     for (const asker of askersOf(job)) {
-      const shown = this.#errors.shows(flags, asker.client);
-      this.#source.reply(asker, code, 0, shown ? message : contentOf(veil(job)), now);
+      const shown = this.#errors.shows(flags, asker.client) ? message : contentOf(veil(job));
+      this.#broker.meter.bytesOut += shown.size;
+      this.#source.reply(asker, code, 0, shown, now);
     }
   }
 
@@ -149,7 +152,12 @@ export class Replies {
   sendEnded(now: number): boolean {
     const all = this.#broker.takeEnded();
     if (all.length === 0) return false;
+    const { meter } = this.#broker;
     for (const { job, to, code, message, flags, last } of all) {
+      // A request ends also where nobody is left to be answered.
+      meter.replied(code, Math.max(1, to.length));
+      meter.bytesOut += message.length * to.length;
+      if (last) meter.ended(job, code, now);
       for (const asker of to) this.#source.replyError(asker, code, flags, message, now);
       if (code === Code.workerDied || code === Code.handlerTimeout) {
         this.#tellFailure(job, code, message, undefined, "");
@@ -174,6 +182,8 @@ export class Replies {
     this.#broker.counters.requests++;
     this.#broker.counters.cached++;
     const { code, bytes } = kept;
+    this.#broker.meter.replied(code, 1);
+    this.#broker.meter.bytesOut += bytes;
     this.#book?.cached(client, code, { in: body.size, out: bytes }, traceIn(request));
     this.#source.reply(request, code, 0, this.#kept.setBody(kept.body), now);
     this.#bodies.release(body);

@@ -13,6 +13,7 @@ import type { Body, BodyPool } from "./body.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { EventQueue } from "./event_queue.ts";
 import type { Lane } from "./lane.ts";
+import type { ServiceMeasures } from "./measures.ts";
 import type { LoopLimits, ServiceChange, ServiceLook, ServiceSetup } from "./messages.ts";
 import { PartReplies } from "./part_replies.ts";
 import { Replies } from "./replies.ts";
@@ -93,5 +94,14 @@ export class Unit {
     const { queued, queuedBytes, assigned: running, lastJobAt, times, counters } = this.broker;
     const serviceTime = times.mean;
     return { queued, queuedBytes, running, lastJobAt, serviceTime, counters: { ...counters } };
+  }
+
+  /** What was measured since the start. */
+  measure(now: number): ServiceMeasures {
+    const { name, broker } = this;
+    const { queued, queuedBytes, assigned: running, oldestArrival, counters, meter } = broker;
+    const oldestMs = oldestArrival === undefined ? undefined : now - oldestArrival;
+    const state = { queued, queuedBytes, running, oldestMs };
+    return { name, ...state, counters: { ...counters }, ...meter.read() };
   }
 }

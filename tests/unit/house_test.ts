@@ -69,6 +69,7 @@ const RULES: Record<string, string[]> = {
   "broker/limits.ts": ["type options/settings.ts"],
   "broker/endings.ts": ["wire/request.ts"],
   "broker/job.ts": ["type wire/credit.ts"],
+  "broker/meter.ts": ["wire/request.ts"],
   "broker/stream.ts": ["wire/credit.ts"],
   cli: [
     "client/reply.ts",

@@ -511,6 +511,8 @@ Deno.test("newJob waits in its client's line, with no death and in no list", () 
     links: noLinks(),
     others: [],
     begun: false,
+    arrivedAt: 0,
+    sentAt: 0,
     deaths: 0,
     doubts: 0,
     excused: 0,
