@@ -485,6 +485,7 @@ const REQUEST = {
   stream: undefined,
   resumable: false,
   hops: 0,
+  trace: undefined,
   body: "hello",
   bytes: 5,
   deadline: 9,
