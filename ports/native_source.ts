@@ -7,7 +7,6 @@
 
 import { newPeer, type Peer } from "../broker/job.ts";
 import type { Arrivals } from "../auth/arrivals.ts";
-import type { Settings } from "../options/settings.ts";
 import type { Libc } from "../system/libc.ts";
 import type { Pollable } from "../system/poller.ts";
 import { copyBytes } from "../wire/copy_bytes.ts";
@@ -16,8 +15,6 @@ import {
   buildErrorText,
   buildStatus,
   Code,
-  MAX_ENVELOPE_BYTES,
-  MAX_ENVELOPE_FRAMES,
   PART_STATUS_BYTES,
   writePartStatus,
 } from "../wire/request.ts";
@@ -25,18 +22,17 @@ import { NO_HEADER, parseRequestHeader, type RequestTerms } from "../wire/reques
 import {
   FrameFlag,
   headBytes,
-  MAX_HEAD_BYTES,
   MAX_SHORT_BYTES,
   SHORT_HEAD_BYTES,
   writeHead,
 } from "../wire/zmtp.ts";
 import { type Body, type BodyPool, excessOf } from "./body.ts";
-import type { Connection, Inlet } from "./connection.ts";
+import type { Connection } from "./connection.ts";
 import { type Content, MemoryContent, textOf } from "./content.ts";
 import { copyContent, framesSize, writeFrames } from "./frame_writing.ts";
-import { Incoming, type IncomingEvents, type IncomingRoom } from "./incoming.ts";
-import { Intake } from "./intake.ts";
-import { Router, type RouterEvents, type RouterOptions } from "./router.ts";
+import type { Incoming } from "./incoming.ts";
+import { MessageRouter, type MessageRouterOptions } from "./message_router.ts";
+import type { Router } from "./router.ts";
 import type { Address, ClientRequest, Source, SourceCounters, SourceEvents } from "./source.ts";
 import { passOnWord } from "./words.ts";
 import type { Wrong } from "./wrongs.ts";
@@ -44,7 +40,7 @@ import type { Wrong } from "./wrongs.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** What bounds a `NativeSource`. */
-export type NativeSourceOptions = RouterOptions & Pick<Settings, "maxMessageSize" | "maxFrames">;
+export type NativeSourceOptions = MessageRouterOptions;
 
 /** What a `NativeSource` reports, and asks. */
 export interface NativeSourceEvents extends SourceEvents {
@@ -59,23 +55,13 @@ const encoder = new TextEncoder();
 const BARE_HEAD_BYTES = 2 * SHORT_HEAD_BYTES;
 /** Content of one frame that is sent from where it lies if it has more bytes than this. */
 const DIRECT_BYTES = 16_384;
-/** Time between two looks whether slow clients take something, ms. */
-const JUDGE_INTERVAL = 100;
-/** Time between two tries to send slow clients what is left for them at the end, ms. */
-const LINGER_INTERVAL = 5;
-/** A message of so many frames is always read to its end, so that 413 can be told. */
-const LEAST_WIRE_FRAMES = 100_000;
-/** Messages in the making that are kept to be used again. */
-const MAX_SPARES = 64;
 
 /** The source on sockets of our own. */
 export class NativeSource implements Source {
+  readonly #base: MessageRouter<Peer<Body>>;
   readonly #router: Router<Peer<Body>>;
   readonly #bodies: BodyPool;
   readonly #events: NativeSourceEvents;
-  readonly #room: IncomingRoom<Peer<Body>>;
-  readonly #spares: Incoming<Peer<Body>>[] = [];
-  readonly #endpoints: string[] = [];
   readonly #error = new MemoryContent();
   /** The status of the part that is sent. */
   readonly #partStatus = new Uint8Array(PART_STATUS_BYTES);
@@ -85,13 +71,6 @@ export class NativeSource implements Source {
   /** When it reads, ms. */
   #now = 0;
   #clients = 0;
-  #malformed = 0;
-  #undelivered = 0;
-  /** The last message that was malformed, or connection that was closed for what came over it. */
-  #lastMalformed: LogFields = {};
-  /** When slow clients are judged next, ms. */
-  #judgeAt = 0;
-  #isClosed = false;
 
   /**
    * Listens nowhere yet.
@@ -104,49 +83,23 @@ export class NativeSource implements Source {
     options: NativeSourceOptions,
     events: NativeSourceEvents,
   ) {
-    const { maxMessageSize, maxFrames, unreadBytes } = options;
-    const maxFrameBytes = 2 * maxMessageSize + MAX_ENVELOPE_BYTES;
-    const maxWireBytes = maxFrameBytes + MAX_ENVELOPE_BYTES + MAX_HEAD_BYTES * maxFrames;
-    const maxWireFrames = MAX_ENVELOPE_FRAMES + Math.max(2 * maxFrames, LEAST_WIRE_FRAMES);
-    this.#room = {
-      bodies,
-      intake: new Intake(Math.max(unreadBytes, 2 * maxMessageSize)),
-      limits: { maxMessageSize, maxFrames, maxFrameBytes, maxWireBytes, maxWireFrames },
-      events: this.#incomingEvents(),
-    };
     this.#bodies = bodies;
     this.#events = events;
-    this.#router = new Router("ROUTER", libc, bodies, options, this.#routerEvents());
-  }
-
-  #routerEvents(): RouterEvents<Peer<Body>> {
-    return {
-      mayRead: () => this.#events.mayRead(),
-      roomFor: (service) => this.#events.roomFor(service),
+    this.#base = new MessageRouter(libc, bodies, options, {
+      mayRead: () => events.mayRead(),
+      roomFor: (service) => events.roomFor(service),
       plain: (connection, bytes, start, end) => this.#plain(connection, bytes, start, end),
-      inlet: (connection) => this.#inlet(connection),
-      refusal: (address, open) => this.#events.refusal(address, open),
-      makeRoom: () => this.#room.intake.giveUpOldest(),
-      broken: ({ address }, reason) => {
-        this.#malformed++;
-        this.#lastMalformed = { address, reason };
-      },
-      gone: (connection, undelivered) => this.#gone(connection, undelivered),
-    };
-  }
-
-  #incomingEvents(): IncomingEvents<Peer<Body>> {
-    return {
+      refusal: (address, open) => events.refusal(address, open),
       whole: (message, body) => this.#whole(message, body),
-      malformed: ({ address }) => {
-        this.#malformed++;
-        this.#lastMalformed = { address, reason: "no empty frame ends its envelope" };
+      malformed: (connection) => {
+        this.#base.misspoke(connection, "no empty frame ends its envelope");
       },
-      broken: (connection, reason) => this.#router.breakOff(connection, reason),
-      done: (message) => {
-        if (this.#spares.length < MAX_SPARES) this.#spares.push(message);
+      gone: (connection) => this.#gone(connection),
+      stalled: ({ peer }) => {
+        if (peer !== undefined) events.stalled(peer);
       },
-    };
+    });
+    this.#router = this.#base.router;
   }
 
   // ---- what clients send ----
@@ -170,17 +123,10 @@ export class NativeSource implements Source {
     return connection !== undefined;
   }
 
-  #inlet(connection: Connection<Peer<Body>>): Inlet {
-    const spare = this.#spares.pop();
-    if (spare === undefined) return new Incoming(this.#room, connection);
-    spare.renew(connection);
-    return spare;
-  }
-
   /** A request without a header, whose body is one frame. */
   #plain(connection: Connection<Peer<Body>>, bytes: Bytes, start: number, end: number): void {
     const size = end - start;
-    const excess = excessOf(size, 1, this.#room.limits);
+    const excess = excessOf(size, 1, this.#base.limits);
     const body = this.#bodies.take(excess === undefined ? size : 0);
     copyBytes(body.bytes, 0, bytes, start, body.size);
     const peer = connection.peer ?? this.#welcome(connection);
@@ -195,7 +141,7 @@ export class NativeSource implements Source {
       passOnWord(this.#events, peer, header, envelope, body);
       return this.#bodies.release(body);
     }
-    const excess = excessOf(bytes, frames, this.#room.limits);
+    const excess = excessOf(bytes, frames, this.#base.limits);
     this.#announce(peer, envelope, header ?? NO_HEADER, body, bytes, excess);
   }
 
@@ -253,9 +199,8 @@ export class NativeSource implements Source {
     return peer;
   }
 
-  #gone({ peer }: Connection<Peer<Body>>, undelivered: number): void {
-    this.#undelivered += undelivered;
-    if (peer === undefined || this.#isClosed) return;
+  #gone({ peer }: Connection<Peer<Body>>): void {
+    if (peer === undefined) return;
     this.#clients--;
     this.#events.gone(peer);
   }
@@ -267,20 +212,11 @@ export class NativeSource implements Source {
   }
 
   get counters(): SourceCounters {
-    const { denied, takeovers, squatters } = this.#router;
-    return {
-      malformed: this.#malformed,
-      undelivered: this.#undelivered,
-      denied,
-      takeovers,
-      squatters,
-    };
+    return this.#base.counters;
   }
 
   lastOf(wrong: Wrong): LogFields {
-    if (wrong === "takeovers") return { ...this.#router.lastTakeover };
-    if (wrong === "denied") return { ...this.#router.lastDenial };
-    return wrong === "malformed" ? this.#lastMalformed : {};
+    return this.#base.lastOf(wrong);
   }
 
   get clients(): number {
@@ -296,14 +232,12 @@ export class NativeSource implements Source {
   }
 
   get endpoints(): readonly string[] {
-    return this.#endpoints;
+    return this.#base.endpoints;
   }
 
   /** @throws {SystemError} when it can't be bound. */
   bind(endpoint: string, service?: number): string {
-    const bound = this.#router.bind(endpoint, service);
-    if (!this.#endpoints.includes(bound)) this.#endpoints.push(bound);
-    return bound;
+    return this.#base.bind(endpoint, service);
   }
 
   tick(now: number): number {
@@ -311,24 +245,15 @@ export class NativeSource implements Source {
   }
 
   giveBackMemory(): void {
-    this.#spares.length = 0;
-    this.#router.outlets.dropSpares();
+    this.#base.giveBackMemory();
   }
 
-  async close(lingerMs: number): Promise<void> {
-    this.#router.stopListening();
-    const end = performance.now() + lingerMs;
-    this.#router.flush(performance.now());
-    while (this.hasUnsent && performance.now() < end) {
-      await new Promise((resolve) => setTimeout(resolve, LINGER_INTERVAL));
-      this.#router.flush(performance.now());
-    }
-    this.closeNow();
+  close(lingerMs: number): Promise<void> {
+    return this.#base.close(lingerMs);
   }
 
   closeNow(): void {
-    this.#isClosed = true;
-    this.#router.closeAll();
+    this.#base.closeNow();
   }
 
   // ---- what clients get ----
@@ -339,7 +264,7 @@ export class NativeSource implements Source {
       (to.requestId === undefined && code !== Code.ok
         ? this.#sendPlainError(connection, to, code, textOf(content, 0, content.size), now)
         : this.#send(connection, to, statusOf(code, flags), content, now));
-    if (!isSent) this.#undelivered++;
+    if (!isSent) this.#base.undelivered++;
   }
 
   part(to: Address, flags: number, number: number, content: Content, now: number): boolean {
@@ -347,7 +272,7 @@ export class NativeSource implements Source {
     writePartStatus(this.#partView, flags, number);
     const isSent = connection !== undefined &&
       this.#send(connection, to, this.#partStatus, content, now);
-    if (!isSent) this.#undelivered++;
+    if (!isSent) this.#base.undelivered++;
     return isSent;
   }
 
@@ -362,7 +287,7 @@ export class NativeSource implements Source {
         this.#contentOf(encoder.encode(message)),
         now,
       ));
-    if (!isSent) this.#undelivered++;
+    if (!isSent) this.#base.undelivered++;
   }
 
   #contentOf(bytes: Bytes, sizes?: readonly number[]): Content {
@@ -426,33 +351,19 @@ export class NativeSource implements Source {
   }
 
   get hasUnsent(): boolean {
-    return this.#router.outlets.slow.size > 0;
+    return this.#base.hasUnsent;
   }
 
   set unreadBytes(bytes: number) {
-    this.#router.unread.limit = bytes;
-    this.#room.intake.limit = Math.max(bytes, 2 * this.#room.limits.maxMessageSize);
+    this.#base.unreadBytes = bytes;
   }
 
   flush(now: number): void {
-    this.#router.flush(now);
-    if (!this.hasUnsent || now < this.#judgeAt) return;
-    this.#judgeAt = now + JUDGE_INTERVAL;
-    for (const connection of this.#router.outlets.slow) this.#judge(connection, now);
-  }
-
-  /** Gives up what waits for a client that takes nothing for too long, and reports one that is stalled. */
-  #judge(connection: Connection<Peer<Body>>, now: number): void {
-    const { outlets, unread } = this.#router;
-    if (unread.isLost(connection, now)) this.#undelivered += outlets.dropWhole(connection, now);
-    const { peer } = connection;
-    if (peer !== undefined && unread.isStalled(connection, now)) this.#events.stalled(peer);
+    this.#base.flush(now);
   }
 
   isStalled(peer: Peer<Body>, now: number): boolean {
-    const connection = this.#connectionOf(peer);
-    if (connection === undefined || connection.backlog === undefined) return false;
-    return this.#router.unread.isStalled(connection, now);
+    return this.#base.isStalled(this.#connectionOf(peer), now);
   }
 }
 
