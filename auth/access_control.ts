@@ -13,17 +13,21 @@ import { type ClientList, readClientList } from "./client_list.ts";
 import { Crowd, crowdOf, type Scene } from "./crowd.ts";
 import { encodeKey } from "./z85.ts";
 
-/** What libzmq calls the two sockets when it asks. */
-export const ZapDomain = { clients: "clients", workers: "workers" } as const;
+/** What libzmq calls the sockets when it asks: those for clients, those for who speaks Majordomo, and that for workers. */
+export const ZapDomain = {
+  clients: "clients",
+  majordomo: "majordomo",
+  workers: "workers",
+} as const;
 
 /** The same of a socket for clients of one service. */
 export function clientsOf(service: number): string {
   return `${ZapDomain.clients} ${service}`;
 }
 
-/** Whether it calls a socket for clients so. */
+/** Whether it calls a socket for clients so, of whatever protocol. */
 export function isForClients(domain: string): boolean {
-  return CLIENTS.test(domain);
+  return domain === ZapDomain.majordomo || CLIENTS.test(domain);
 }
 
 const CLIENTS = new RegExp(`^${ZapDomain.clients}( [0-9]+)?$`);

@@ -310,16 +310,10 @@ function checkBackend({ backend, curveSecretKey }: Settings): void {
   throw new RangeError(refusal('"backend"', rule, backend));
 }
 
-/** The sockets for it are the server's own, which know no keys. */
-function checkMdp({ mdp, mdpWorkers, curveSecretKey }: Settings): void {
-  if (mdpWorkers !== "none" && mdp.length === 0) {
-    throw new TypeError(
-      'Cannot start: "mdpWorkers" needs "mdp", where they come to: it is not set',
-    );
-  }
-  if (mdp.length === 0 || curveSecretKey === undefined) return;
+function checkMdp({ mdp, mdpWorkers }: Settings): void {
+  if (mdpWorkers === "none" || mdp.length > 0) return;
   throw new TypeError(
-    'Cannot start: "mdp" is open to clients without keys: it can\'t be used with "curveSecretKey"',
+    'Cannot start: "mdpWorkers" needs "mdp", where they come to: it is not set',
   );
 }
 

@@ -44,7 +44,7 @@ export interface ServeOptions extends Hooks {
   frontend?: string | string[];
   /**
    * Where clients that speak Majordomo connect (7/MDP and 18/MDP, in one port), in the same forms. They name the
-   * service that they ask; the empty name is the handler's. Not with `curveSecretKey`.
+   * service that they ask; the empty name is the handler's.
    *
    * @default {[]}
    */

@@ -53,6 +53,7 @@ export class Clients {
   readonly #gone: (client: Peer<Body>) => void;
   /** Reads what clients have sent; false: nothing may be read now. */
   readonly #catchUp: () => boolean;
+  readonly #isKept: (client: Peer<Body>) => boolean;
   readonly #notified: boolean;
   readonly #proven: boolean;
   readonly #bound: number | undefined;
@@ -74,15 +75,26 @@ export class Clients {
 
   /**
    * @param options `notified`: whether the ROUTER reports peers; if not, a client is forgotten with its
-   * last job. `proven`: whether peers prove their identity by a key. `bound`: see `Peer`.
+   * last job. `proven`: whether peers prove their identity by a key. `bound`: see `Peer`. `firstPlace`: the places of all
+   * come after it.
    * @param events `gone` is told of each client that has left or was taken over. `catchUp` reads what
-   * clients have sent, as a reply must know who has left; false: nothing may be read now.
+   * clients have sent, as a reply must know who has left; false: nothing may be read now. `isKept`: whether a client
+   * stays known without a job.
    */
   constructor(
     socket: Socket,
     library: Library,
-    options: { notified: boolean; proven: boolean; bound?: number | undefined },
-    events: { gone(client: Peer<Body>): void; catchUp(): boolean },
+    options: {
+      notified: boolean;
+      proven: boolean;
+      bound?: number | undefined;
+      firstPlace?: number;
+    },
+    events: {
+      gone(client: Peer<Body>): void;
+      catchUp(): boolean;
+      isKept(client: Peer<Body>): boolean;
+    },
   ) {
     this.#socket = socket;
     this.#connections = new Connections(library);
@@ -91,6 +103,8 @@ export class Clients {
     this.#bound = options.bound;
     this.#gone = (client) => events.gone(client);
     this.#catchUp = () => events.catchUp();
+    this.#isKept = (client) => events.isKept(client);
+    this.#lastPlace = options.firstPlace ?? 0;
   }
 
   /** Clients known. */
@@ -131,6 +145,16 @@ export class Clients {
     if (known !== undefined && (this.#notified || this.#isFrom(known, frame))) return known;
     if (known !== undefined) this.#tookOver(key, addressOf(frame));
     return this.#welcome(key, buffer.slice(0, size), frame);
+  }
+
+  /** The client that has an identity now; undefined: none. */
+  holder(buffer: Uint8Array<ArrayBuffer>, size: number): Peer<Body> | undefined {
+    return this.#byKey.get(routingKey(buffer, size));
+  }
+
+  /** Where a client comes from, "" if that is not known. */
+  addressOf(client: Peer<Body>): string {
+    return this.#addresses.get(client) ?? "";
   }
 
   /**
@@ -193,7 +217,7 @@ export class Clients {
 
   /** Forgets a client that waits for nothing, where libzmq does not report its leaving. */
   forgetIdle(client: Peer<Body>): boolean {
-    if (this.#notified || clientsOf(client).some(isLive)) return false;
+    if (this.#notified || clientsOf(client).some(isLive) || this.#isKept(client)) return false;
     const id = this.routingId(client);
     const key = routingKey(id, id.length);
     if (this.#byKey.get(key) !== client) return false;

@@ -10,7 +10,8 @@ import type { Pollable } from "../system/poller.ts";
 import type { LogFields } from "../wire/job.ts";
 import type { Body } from "./body.ts";
 import type { Content } from "./content.ts";
-import { MDP_PLACES, type MdpSource } from "./mdp_source.ts";
+import { MDP_PLACES } from "./mdp_router.ts";
+import type { MdpSource } from "./mdp_source.ts";
 import type { Address, Source, SourceCounters } from "./source.ts";
 import type { Wrong } from "./wrongs.ts";
 
@@ -57,7 +58,7 @@ export class JointSource implements Source {
   connections(now: number): number | undefined {
     const connections = this.#plain.connections(now);
     if (connections === undefined || this.#counted === "together") return connections;
-    return connections + this.#mdp.connections();
+    return connections + (this.#mdp.connections(now) ?? 0);
   }
 
   bind(endpoint: string, bound?: number): string {

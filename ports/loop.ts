@@ -37,12 +37,12 @@ import { Reception } from "./reception.ts";
 import { numberServices, Services } from "./services.ts";
 import { type AccessOptions, type SocketEvents, type SocketOptions, Sockets } from "./sockets.ts";
 import type { Source, SourceEvents } from "./source.ts";
+import type { Stage } from "./stage.ts";
 import { Tidying } from "./tidying.ts";
 import type { Unit } from "./unit.ts";
 import { OWN_VERSION } from "./words.ts";
 import { Workers } from "./workers.ts";
 import { type Wrong, type WrongCounts, Wrongs } from "./wrongs.ts";
-import type { ZmqSource } from "./zmq_source.ts";
 
 export type { AccessOptions };
 
@@ -123,7 +123,7 @@ export class BrokerLoop {
     const sockets = this.#sockets = new Sockets(library, bounds, unreadBytes(numbered), {
       source: this.#sourceEvents(),
       lane: this.#laneEvents(),
-      decide: (request, source) => this.#decide(request, source),
+      decide: (request, stage) => this.#decide(request, stage),
       refusal: (address, open) => access?.refusal(address, open),
       directory: this.#directory(),
       mdpWorkers: this.#mdpWorkerEvents(),
@@ -532,10 +532,10 @@ export class BrokerLoop {
   }
 
   /** Whether a peer may connect. */
-  #decide(request: ZapRequest, source: Pick<ZmqSource, "scene" | "expect">): ZapDecision {
+  #decide(request: ZapRequest, stage: Stage): ZapDecision {
     if (this.#access === undefined) return { outcome: "denied", reason: "no rules are known" };
-    const decision = this.#access.decide(request, source.scene(this.#now));
-    if (decision.outcome === "allowed") source.expect(request.domain, this.#now);
+    const decision = this.#access.decide(request, stage.scene(this.#now));
+    if (decision.outcome === "allowed") stage.expect(request.domain, this.#now);
     return decision;
   }
 

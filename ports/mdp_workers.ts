@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Job, Peer, Worker } from "../broker/job.ts";
+import type { Job, Worker } from "../broker/job.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import type { ReplyHeader } from "../wire/job.ts";
 import {
@@ -19,32 +19,10 @@ import {
 } from "../wire/mdp.ts";
 import { Code } from "../wire/request.ts";
 import { type Body, type BodyPool, excessOf } from "./body.ts";
-import type { Connection } from "./connection.ts";
 import { type Content, MemoryContent } from "./content.ts";
+import { isWorker, type MdpLink, type MdpWorker } from "./mdp_router.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
-
-/** A worker that has said READY. */
-export interface MdpWorker {
-  readonly kind: "worker";
-  readonly worker: Worker<Body>;
-  readonly version: MdpVersion;
-  readonly connection: Connection<MdpPeer>;
-  /** When something was last heard of it, and said to it, ms. */
-  heardAt: number;
-  saidAt: number;
-  /** When it was sent the job that it has, ms. */
-  sentAt: number;
-  /** Whether it has said that it lives since then: it can while it works, and so must. */
-  beatsAtWork: boolean;
-  /** Whether it is to show that it lives. */
-  isAsked: boolean;
-  /** Parts of an answer whose last one has not come. */
-  parts: Body[];
-}
-
-/** Who is connected. */
-export type MdpPeer = Peer<Body> | MdpWorker;
 
 /** What came behind an opening; the body is the taker's. */
 export interface MdpAnswer {
@@ -65,12 +43,12 @@ export interface MdpWorkerEvents {
   /** One is gone, and why. */
   gone(worker: Worker<Body>, end: "left" | "died", reason: string): void;
   /** A peer has said what none says here. */
-  wrong(connection: Connection<MdpPeer>, reason: string): void;
+  wrong(link: MdpLink, reason: string): void;
 }
 
 /** How a message is sent; false: there is no room for it. */
 export type SendFrames = (
-  connection: Connection<MdpPeer>,
+  link: MdpLink,
   way: readonly Bytes[],
   content: Content,
   now: number,
@@ -119,47 +97,47 @@ export class MdpWorkers {
 
   /** Hears a message of a peer that is a worker, or says so. */
   hear(
-    connection: Connection<MdpPeer>,
+    link: MdpLink,
     opening: Exclude<MdpOpening, { kind: "request" }>,
     answer: MdpAnswer,
     now: number,
   ): void {
-    const { peer } = connection;
+    const { peer } = link;
     if (peer !== undefined && !isWorker(peer)) {
-      this.#events.wrong(connection, "a client can't be a worker, too");
-    } else if (peer === undefined) this.#hearStranger(connection, opening, now);
+      this.#events.wrong(link, "a client can't be a worker, too");
+    } else if (peer === undefined) this.#hearStranger(link, opening, now);
     else if (peer.version !== opening.version) this.refuse(peer, "it changed its protocol", now);
     else return this.#hearWorker(peer, opening, answer, now);
     this.#bodies.release(answer.body);
   }
 
   #hearStranger(
-    connection: Connection<MdpPeer>,
+    link: MdpLink,
     opening: Exclude<MdpOpening, { kind: "request" }>,
     now: number,
   ): void {
     if (opening.kind === "disconnect") return;
     const joined = opening.kind === "ready"
-      ? this.#events.join(new TextDecoder().decode(opening.service), connection.address)
+      ? this.#events.join(new TextDecoder().decode(opening.service), link.address)
       : undefined;
-    if (typeof joined === "object") return this.#enter(connection, opening.version, joined, now);
+    if (typeof joined === "object") return this.#enter(link, opening.version, joined, now);
     // One that was given up, or that another server knew, starts anew when it hears this.
-    if (joined !== undefined) this.#events.wrong(connection, joined);
-    this.#tell(connection, "disconnect", opening.version, now);
+    if (joined !== undefined) this.#events.wrong(link, joined);
+    this.#tell(link, "disconnect", opening.version, now);
   }
 
   #enter(
-    connection: Connection<MdpPeer>,
+    link: MdpLink,
     version: MdpVersion,
     worker: Worker<Body>,
     now: number,
   ): void {
     const peer: MdpWorker = {
-      ...{ kind: "worker", worker, version, connection },
+      ...{ kind: "worker", worker, version, link },
       ...{ heardAt: now, saidAt: now, sentAt: now },
       ...{ beatsAtWork: false, isAsked: false, parts: [] },
     };
-    connection.peer = peer;
+    link.peer = peer;
     this.#all.set(worker, peer);
   }
 
@@ -257,12 +235,12 @@ export class MdpWorkers {
 
   /** A worker has said what it must not: it is told to start anew. */
   refuse(peer: MdpWorker, reason: string, now: number): void {
-    this.#events.wrong(peer.connection, reason);
+    this.#events.wrong(peer.link, reason);
     this.#dismiss(peer, reason, now);
   }
 
   #dismiss(peer: MdpWorker, reason: string, now: number): void {
-    this.#tell(peer.connection, "disconnect", peer.version, now);
+    this.#tell(peer.link, "disconnect", peer.version, now);
     this.#leave(peer, reason);
   }
 
@@ -281,13 +259,13 @@ export class MdpWorkers {
   #forget(peer: MdpWorker): void {
     for (const part of peer.parts.splice(0)) this.#bodies.release(part);
     this.#asked.delete(peer);
-    if (peer.connection.peer === peer) peer.connection.peer = undefined;
+    if (peer.link.peer === peer) peer.link.peer = undefined;
   }
 
   // ---- what they are told ----
 
   #tell(
-    connection: Connection<MdpPeer>,
+    link: MdpLink,
     kind: "heartbeat" | "disconnect",
     version: MdpVersion,
     now: number,
@@ -295,7 +273,7 @@ export class MdpWorkers {
     const frames = signalOf(kind, version);
     const last = frames.at(-1) ?? EMPTY_FRAME;
     // Where there is no room, the peer does not listen anyway.
-    this.#send(connection, frames.slice(0, -1), this.#content.set(last, 0, last.length), now);
+    this.#send(link, frames.slice(0, -1), this.#content.set(last, 0, last.length), now);
   }
 
   /** Whether a worker is one of these. */
@@ -310,7 +288,7 @@ export class MdpWorkers {
     for (const { id, request } of peer === undefined ? [] : jobs) {
       if (peer === undefined) break;
       const opening = requestOpening(peer.version, jobFrame(id));
-      if (!this.#send(peer.connection, opening, this.#content.setBody(request.body), now)) break;
+      if (!this.#send(peer.link, opening, this.#content.setBody(request.body), now)) break;
       peer.sentAt = peer.saidAt = now;
       peer.beatsAtWork = false;
       sent++;
@@ -334,8 +312,8 @@ export class MdpWorkers {
 
   /** The server ends. */
   dismissAll(now: number): void {
-    for (const { connection, version } of this.#all.values()) {
-      this.#tell(connection, "disconnect", version, now);
+    for (const { link, version } of this.#all.values()) {
+      this.#tell(link, "disconnect", version, now);
     }
   }
 
@@ -370,7 +348,7 @@ export class MdpWorkers {
       if (!isFirst) peer.heardAt = Math.min(now, peer.heardAt + held);
       if (now - peer.saidAt >= heartbeat - interval) {
         peer.saidAt = now;
-        this.#tell(peer.connection, "heartbeat", peer.version, now);
+        this.#tell(peer.link, "heartbeat", peer.version, now);
       }
       const isHeld = peer.worker.jobs.size > 0 && !peer.beatsAtWork;
       const silent = now - peer.heardAt;
@@ -378,9 +356,4 @@ export class MdpWorkers {
       this.#dismiss(peer, `nothing was heard of it for ${Math.round(silent)} ms`, now);
     }
   }
-}
-
-/** Whether a peer is a worker. */
-export function isWorker(peer: MdpPeer | undefined): peer is MdpWorker {
-  return peer !== undefined && "kind" in peer;
 }

@@ -35,6 +35,8 @@ export interface Reply {
   frames: Message[];
   /** What it weighs in libzmq's hands. */
   bytes: number;
+  /** Whether its envelope is all that goes ahead of the frames: no delimiter, and no status. @default {false} */
+  isBare?: boolean;
 }
 
 /** What one client has not taken. */
@@ -106,11 +108,14 @@ export class Outboxes {
     return handed === 0 || handed < Math.min(PIPE_BYTES, this.limit - this.#unread);
   }
 
-  /** Counts a reply that libzmq is given; returns whether `message` was made a mark, to be sent with it. */
-  handOver(outbox: Outbox, bytes: number, message: Message, now: number): boolean {
+  /**
+   * Counts a reply that libzmq is given; returns whether `message` was made a mark, to be sent with it: an empty frame,
+   * or one of `byte`.
+   */
+  handOver(outbox: Outbox, bytes: number, message: Message, now: number, byte?: number): boolean {
     outbox.loose += bytes;
     if (outbox.loose < MARK_BYTES) return false;
-    const mark = this.#marks.set(message);
+    const mark = this.#marks.set(message, byte);
     outbox.marks.push({ mark, bytes: outbox.loose });
     this.#grow(outbox, outbox.loose, now);
     outbox.loose = 0;

@@ -13,7 +13,7 @@ import { Code } from "../wire/request.ts";
 import { type Body, type BodyPool, weigh } from "./body.ts";
 import { traceIn } from "./error_replies.ts";
 import type { EventQueue } from "./event_queue.ts";
-import { MDP_PLACES } from "./mdp_source.ts";
+import { MDP_PLACES } from "./mdp_router.ts";
 import { isQuestioner } from "./questions.ts";
 import type { Services } from "./services.ts";
 import type { AnswerWay, ClientRequest } from "./source.ts";

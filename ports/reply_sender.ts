@@ -14,7 +14,7 @@ import {
   PART_STATUS_BYTES,
   writePartStatus,
 } from "../wire/request.ts";
-import { Marks } from "../zmq/mark.ts";
+import { Marks, mayMark } from "../zmq/mark.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Sent, Socket } from "../zmq/socket.ts";
 import { type Body, weigh } from "./body.ts";
@@ -105,6 +105,33 @@ export class ReplySender {
     return this.#reply({ to, code: Code.ok, flags, part, frames, bytes }, now);
   }
 
+  /** Sends a message of another protocol: `way` are the frames ahead of its content. False: it is lost. */
+  send(
+    peer: Peer<Body>,
+    way: readonly Uint8Array<ArrayBuffer>[],
+    content: Content,
+    now: number,
+  ): boolean {
+    const to = { client: peer.home, envelope: way, requestId: undefined };
+    const bytes = weigh(content.size, framesOf(content) + way.length);
+    const frames = this.#messagesOf(content);
+    return this.#reply({
+      to,
+      code: Code.ok,
+      flags: 0,
+      part: undefined,
+      frames,
+      bytes,
+      isBare: true,
+    }, now);
+  }
+
+  /** Whether a peer has nothing waiting here, and libzmq may be given more for it. */
+  hasTaken(peer: Peer<Body>, now: number): boolean {
+    const outbox = this.#outboxes.of(peer);
+    return outbox.waiting.length === 0 && this.#outboxes.isOpen(outbox, now);
+  }
+
   /** The frames are given away; what they weigh: see `weigh`. False: it is lost. */
   #reply(reply: Reply, now: number): boolean {
     const { to, frames } = reply;
@@ -156,7 +183,8 @@ export class ReplySender {
   }
 
   /** Sends a reply. All its frames are made before the first is sent: a failure must not leave half a message. */
-  #send({ to, code, flags, part, frames, bytes }: Reply, outbox: Outbox, now: number): Sent {
+  #send(reply: Reply, outbox: Outbox, now: number): Sent {
+    const { to, code, flags, part, frames, bytes } = reply;
     const socket = this.#socket;
     const last = frameAt(frames, frames.length - 1);
     const isPlain = to.requestId === undefined;
@@ -171,15 +199,36 @@ export class ReplySender {
     if (isFirst && !this.#clients.reaches(to.client.peer, now)) return "gone";
     const sent = socket.sendMore(this.#clients.routingId(to.client.peer));
     if (sent !== "sent") return sent;
+    if (reply.isBare) return this.#sendBare(reply, outbox, now);
     for (const frame of to.envelope) socket.sendMore(frame);
     // The delimiter. Now and then it is a mark, which shows when libzmq has sent it.
     if (this.#outboxes.handOver(outbox, bytes, this.#mark, now)) socket.moveMore(this.#mark);
     else socket.sendMore(EMPTY_FRAME);
     if (!isPlain) socket.sendMore(status);
     if (errorText !== undefined) return this.#sendPlainError(errorText, frames);
+    return this.#sendFrames(frames, last);
+  }
+
+  #sendFrames(frames: Frames, last: Message): Sent {
+    const socket = this.#socket;
     for (let index = 0; index < frames.length - 1; index++) socket.moveMore(frameAt(frames, index));
     socket.moveLast(last);
     return "sent";
+  }
+
+  /** The rest of a message without a delimiter: a short frame ahead of its content may be the mark. */
+  #sendBare({ to, frames, bytes }: Reply, outbox: Outbox, now: number): Sent {
+    const socket = this.#socket;
+    const at = to.envelope.findIndex(({ length, 0: byte }) =>
+      length === 0 || fitsMark(length, byte)
+    );
+    const [byte] = to.envelope[at] ?? EMPTY_FRAME;
+    const isMarked = at >= 0 && this.#outboxes.handOver(outbox, bytes, this.#mark, now, byte);
+    to.envelope.forEach((frame, index) => {
+      if (isMarked && index === at) socket.moveMore(this.#mark);
+      else socket.sendMore(frame);
+    });
+    return this.#sendFrames(frames, frameAt(frames, frames.length - 1));
   }
 
   #statusOfPart(flags: number, number: number): Uint8Array<ArrayBuffer> {
@@ -207,7 +256,7 @@ export class ReplySender {
   #postpone(outbox: Outbox, reply: Reply, now: number): boolean {
     // Not the request itself, which has a body too.
     const { client, envelope, requestId } = reply.to;
-    const kept = { ...reply, to: { client, envelope, requestId } };
+    const kept: Reply = { ...reply, to: { client, envelope, requestId } };
     const isKept = this.#outboxes.keep(outbox, kept, now);
     if (!isKept) this.#finish(reply.frames, "full");
     return isKept;
@@ -246,6 +295,11 @@ export class ReplySender {
   #drop(replies: readonly Reply[]): void {
     for (const { frames } of replies) this.#finish(frames, "gone");
   }
+}
+
+/** Whether a mark may stand in for a frame. */
+function fitsMark(length: number, byte: number | undefined): boolean {
+  return length === 1 && byte !== undefined && mayMark(byte);
 }
 
 /** Bytes of a content, in memory. */

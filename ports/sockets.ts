@@ -21,14 +21,18 @@ import { JointLane } from "./joint_lane.ts";
 import { JointSource } from "./joint_source.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
 import type { MadeOptions } from "./made_services.ts";
+import type { MdpRouter, MdpRouterEvents } from "./mdp_router.ts";
 import { MdpSource } from "./mdp_source.ts";
 import type { MdpWorkerEvents, MdpWorkerOptions } from "./mdp_workers.ts";
 import type { Directory } from "./mmi.ts";
+import { NativeMdpRouter } from "./native_mdp_router.ts";
 import { NativeSource } from "./native_source.ts";
 import { RecordLane } from "./record_lane.ts";
 import type { Source, SourceEvents } from "./source.ts";
+import { jointStage, type Stage } from "./stage.ts";
 import { ZmqGround } from "./zmq_ground.ts";
 import { ZmqLane } from "./zmq_lane.ts";
+import { ZmqMdpRouter } from "./zmq_mdp_router.ts";
 import { ZmqSource } from "./zmq_source.ts";
 import { ZmqSources } from "./zmq_sources.ts";
 
@@ -82,8 +86,8 @@ export interface AccessOptions {
 export interface SocketEvents {
   source: SourceEvents;
   lane: LaneEvents;
-  /** Whether a peer may connect; `source` has those that are there. */
-  decide(request: ZapRequest, source: Pick<ZmqSource, "scene" | "expect">): ZapDecision;
+  /** Whether a peer may connect; `stage` has those that are there. */
+  decide(request: ZapRequest, stage: Stage): ZapDecision;
   /** Why no other client without keys may connect from an address, "" over ipc; undefined: one may. */
   refusal(address: string, open: Arrivals): string | undefined;
   /** What services there are. */
@@ -130,12 +134,9 @@ export class Sockets {
     const bounds = { ...options, ipv6, unreadBytes, arrivals };
     const closers: (() => void)[] = [];
     try {
-      const plain = isNative(bounds)
-        ? openNative(libc, this.bodies, bounds, events)
-        : openZmqSource(ground(), this.bodies, bounds, events);
-      closers.push(() => plain.closeNow());
-      const majordomo = mdp.length > 0 ? openMdp(libc, this.bodies, bounds, events) : undefined;
-      if (majordomo !== undefined) closers.push(() => majordomo.closeNow());
+      const [plain, majordomo] = isNative(bounds)
+        ? openNative(libc, this.bodies, bounds, events, closers)
+        : openZmq(ground(), this.bodies, bounds, events, closers);
       const counted = isNative(bounds) ? "together" : "apart";
       this.source = majordomo === undefined ? plain : new JointSource(plain, majordomo, counted);
       this.#clientPorts = this.source.ports;
@@ -301,55 +302,89 @@ const DEFAULTS = {
   maxConnectionRate: 0,
 };
 
+/** The source of plain clients and ours, and that of clients that speak Majordomo, where some may. */
+type Opened = [plain: Source, majordomo: MdpSource | undefined];
+
+/** `closers` are called if something fails later. */
 function openNative(
   libc: Libc,
   bodies: BodyPool,
   bounds: Bounds,
-  { source, refusal }: SocketEvents,
-): NativeSource {
-  return new NativeSource(libc, bodies, { ...DEFAULTS, ...bounds }, { ...source, refusal });
-}
-
-function openMdp(
-  libc: Libc,
-  bodies: BodyPool,
-  bounds: Bounds,
-  { source, refusal, directory, mdpWorkers }: SocketEvents,
-): MdpSource {
+  events: SocketEvents,
+  closers: (() => void)[],
+): Opened {
+  const { source, refusal } = events;
+  const options = { ...DEFAULTS, ...bounds };
+  const plain = new NativeSource(libc, bodies, options, { ...source, refusal });
+  closers.push(() => plain.closeNow());
   const { majordomo: workers } = bounds;
-  const options = { ...DEFAULTS, ...bounds, workers };
   if (workers !== undefined) {
     // A worker that is busy may say nothing for long, but its socket answers.
     const asked = options.heartbeatInterval || Infinity;
     options.heartbeatInterval = Math.min(asked, SILENT_HEARTBEATS * workers.heartbeat);
   }
-  return new MdpSource(libc, bodies, options, {
+  const open = (heard: MdpRouterEvents) => new NativeMdpRouter(libc, bodies, options, heard);
+  return [plain, openMdp(open, bodies, bounds, events, closers)];
+}
+
+function openMdp(
+  open: (events: MdpRouterEvents) => MdpRouter,
+  bodies: BodyPool,
+  { mdp = [], majordomo: workers, maxMessageSize, maxFrames }: Bounds,
+  { source, refusal, directory, mdpWorkers }: SocketEvents,
+  closers: (() => void)[],
+): MdpSource | undefined {
+  if (mdp.length === 0) return undefined;
+  const majordomo = new MdpSource(open, bodies, { workers, maxMessageSize, maxFrames }, {
     ...{ ...source, refusal, directory },
     workers: mdpWorkers,
   });
+  closers.push(() => majordomo.closeNow());
+  return majordomo;
 }
 
-function openZmqSource(
+/** The same on libzmq. */
+function openZmq(
   zmq: ZmqGround,
   bodies: BodyPool,
   bounds: Bounds,
   events: SocketEvents,
-): Source {
+  closers: (() => void)[],
+): Opened {
   const { access } = bounds;
-  const open = (domain: string, bound?: number) => {
+  const { context, messages } = zmq;
+  const optionsOf = (domain: string, bound?: number) => {
     const zap = access && { domain, secretKey: access.secretKey };
-    const options = { ...bounds, zap, bound };
-    return new ZmqSource(zmq.context, zmq.messages, bodies, options, events.source);
+    return { ...bounds, zap, bound };
+  };
+  const open = (domain: string, bound?: number) => {
+    const options = optionsOf(domain, bound);
+    const source = new ZmqSource(context, messages, bodies, options, events.source);
+    closers.push(() => source.closeNow());
+    return source;
   };
   const common = open(ZapDomain.clients);
-  const own = (bounds.bindings ?? []).filter(({ frontend }) => frontend.length > 0);
-  const source = own.length === 0 ? common : new ZmqSources(
-    common,
-    new Map(own.map(({ number }) => [number, open(clientsOf(number), number)])),
-    bounds.unreadBytes,
+  const own = (bounds.bindings ?? []).filter(({ frontend }) => frontend.length > 0)
+    .map(({ number }) => [number, open(clientsOf(number), number)] as const);
+  const plain = own.length === 0
+    ? common
+    : new ZmqSources(common, new Map(own), bounds.unreadBytes);
+  const stages: Stage[] = [common, ...own.map(([, source]) => source)];
+  const majordomo = openMdp(
+    (heard) => {
+      const options = optionsOf(ZapDomain.majordomo);
+      const router = new ZmqMdpRouter(context, messages, bodies, options, heard);
+      stages.push(router);
+      return router;
+    },
+    bodies,
+    bounds,
+    events,
+    closers,
   );
-  if (access !== undefined) common.zap = zmq.openZap((request) => events.decide(request, source));
-  return source;
+  const stage = jointStage(stages);
+  if (access !== undefined) common.zap = zmq.openZap((request) => events.decide(request, stage));
+  return [plain, majordomo];
 }
 
 function openZmqLane({ context, messages }: ZmqGround, bounds: Bounds, events: LaneEvents): Lane {

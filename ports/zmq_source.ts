@@ -1,72 +1,33 @@
 /**
- * The source on libzmq: a ROUTER socket for clients with keys, and for all where the server is told so. What clients
- * send is request_reader.ts's, what they get reply_sender.ts's, and who is there clients.ts's.
+ * The source on libzmq: what clients with keys send and get, and all clients where the server is told so. Its socket is
+ * zmq_router.ts's.
  *
  * @module
  */
 
 import type { Scene } from "../auth/crowd.ts";
 import type { Peer } from "../broker/job.ts";
-import type { Settings } from "../options/settings.ts";
-import { EMPTY_FRAME } from "../wire/empty_frame.ts";
-import { boundPort } from "../wire/endpoint.ts";
 import type { LogFields } from "../wire/job.ts";
-import { MAX_ENVELOPE_BYTES } from "../wire/request.ts";
-import { HANDSHAKE_TIMEOUT, useZap, type ZapSettings } from "../zmq/curve.ts";
-import { CONNECT_AND_DISCONNECT, Option, SocketType } from "../zmq/library.ts";
 import type { MessagePool } from "../zmq/message.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
 import type { Body, BodyPool } from "./body.ts";
-import { readSome } from "./budget.ts";
-import { Clients, routingKey } from "./clients.ts";
+import type { Clients } from "./clients.ts";
 import type { Content } from "./content.ts";
-import { ReplySender } from "./reply_sender.ts";
+import type { MessageReader } from "./message_reader.ts";
+import type { ReplySender } from "./reply_sender.ts";
 import { RequestReader } from "./request_reader.ts";
 import type { Address, Source, SourceCounters, SourceEvents } from "./source.ts";
+import type { Stage } from "./stage.ts";
 import type { Wrong } from "./wrongs.ts";
 import type { ZapHandler } from "./zap_handler.ts";
+import { ZmqRouter, type ZmqRouterOptions } from "./zmq_router.ts";
 
 /** What bounds a `ZmqSource`. */
-export interface ZmqSourceOptions
-  extends Pick<Settings, "maxMessageSize" | "maxFrames">, Partial<Pick<Settings, "keepAlive">> {
-  /** Maximum bytes of replies that clients have not taken. */
-  unreadBytes: number;
-  /** Whether endpoints may be IPv6. */
-  ipv6: boolean;
-  /** How it is decided who may connect; undefined: all may. */
-  zap?: ZapSettings;
-  /** The service that alone can be asked here; undefined: all can. */
-  bound?: number | undefined;
-}
-
-/** Maximum replies in libzmq's hands for one client, however small; more wait here. */
-const CLIENT_HWM = 1000;
-/**
- * Maximum requests of one client that libzmq reads ahead while the queue is full, however large. A window of 100
- * is as quick as with 1,000 of them; 32 cost a seventh more CPU, 8 half as much again.
- */
-const READ_AHEAD = 64;
-/** Probes of a silent peer's host that may go unanswered, in as much time again as the peer was silent. */
-const PROBES = 3;
+export type ZmqSourceOptions = Omit<ZmqRouterOptions, "firstPlace" | "opening">;
 
 /** The source on libzmq. */
-export class ZmqSource implements Source {
-  readonly port: Socket;
-  readonly ports: readonly Socket[];
-  /** Who is there. */
-  readonly known: Clients;
-  /** The one who decides who may connect; undefined: all may. */
-  zap: ZapHandler | undefined;
-  /** Whether libzmq reports connections; if not, they are not counted and a client is forgotten with its last job. */
-  readonly notified: boolean;
-  readonly #events: Pick<SourceEvents, "mayRead">;
-  /** What they send. */
-  readonly requests: RequestReader;
-  /** What they get. */
-  readonly replies: ReplySender;
-  readonly #endpoints: string[] = [];
-  readonly #ports = new Set<number>();
-  readonly #domain: string | undefined;
+export class ZmqSource implements Source, Stage {
+  readonly #router: ZmqRouter;
 
   /** Opens the socket; `bind` comes next. */
   constructor(
@@ -76,88 +37,58 @@ export class ZmqSource implements Source {
     options: ZmqSourceOptions,
     events: SourceEvents,
   ) {
-    this.#events = events;
-    const socket = this.port = context.socket(SocketType.ROUTER);
-    this.ports = [socket];
-    this.#domain = options.zap?.domain;
-    socket.set(Option.ROUTER_MANDATORY, 1);
-    socket.set(Option.SNDHWM, CLIENT_HWM);
-    socket.set(Option.RCVHWM, READ_AHEAD);
-    socket.set(Option.BACKLOG, 1024);
-    // A connection that says nothing holds a file descriptor.
-    socket.set(Option.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT);
-    if (options.ipv6) socket.set(Option.IPV6, 1);
-    // A frame somewhat too large is answered 413; one far too large ends the connection.
-    socket.setLong(Option.MAXMSGSIZE, options.maxMessageSize * 2 + MAX_ENVELOPE_BYTES);
-    if (options.zap !== undefined) useZap(socket, options.zap);
-    const notified = this.notified = socket.trySet(Option.ROUTER_NOTIFY, CONNECT_AND_DISCONNECT);
-    // Else libzmq ignores the newcomer while the one before it is leaving, or is not known to have left.
-    socket.set(Option.ROUTER_HANDOVER, 1);
-    this.#findDeadHosts(options.keepAlive ?? 0);
-    const proven = options.zap?.secretKey !== undefined;
-    const clients = this.known = new Clients(socket, context.library, {
-      notified,
-      proven,
-      bound: options.bound,
-    }, {
-      gone: (client) => {
-        this.replies.forget(client);
-        events.gone(client);
-      },
+    const requests = new RequestReader(bodies, options, events);
+    this.#router = new ZmqRouter(context, messages, bodies, options, {
+      mayRead: () => events.mayRead(),
+      gone: (peer) => events.gone(peer),
+      stalled: (peer) => events.stalled(peer),
       catchUp: () => events.catchUp(),
+      whole: (peer, envelope, body, bytes, frames, now) => {
+        requests.take(peer, envelope, body, bytes, frames, now);
+      },
     });
-    const stalled = (client: Peer<Body>) => events.stalled(client);
-    const { unreadBytes } = options;
-    this.replies = new ReplySender(context, socket, messages, clients, unreadBytes, stalled);
-    this.requests = new RequestReader(socket, messages, bodies, clients, options, events);
-    if (notified) clients.squatters.anchor(this.#learnCount(context, messages));
   }
 
-  /** Has libzmq give a peer of our own an identity: it counts up from there. */
-  #learnCount(context: Context, messages: MessagePool): string | number {
-    const endpoint = `inproc://${crypto.randomUUID()}`;
-    const id = new Uint8Array(5);
-    const rest = messages.take();
-    this.port.bind(endpoint);
-    const peer = context.socket(SocketType.DEALER);
-    peer.connect(endpoint);
-    peer.sendLast(EMPTY_FRAME);
-    const size = this.port.receiveInto(id);
-    this.port.receive(rest);
-    messages.release(rest);
-    peer.close(0);
-    return size < 0 ? "" : routingKey(id, size);
+  /** What is waited for. */
+  get port(): Socket {
+    return this.#router.port;
   }
 
-  /**
-   * Has the system find hosts that are gone, which nothing else reports. libzmq's heartbeats are not used: it
-   * aborts when one is due on a connection that broke while nothing more was read from it.
-   */
-  #findDeadHosts(keepAlive: number): void {
-    if (keepAlive === 0) return;
-    const idle = Math.max(1, Math.round(keepAlive / 1000));
-    const interval = Math.max(1, Math.round(idle / PROBES));
-    this.port.set(Option.TCP_KEEPALIVE, 1);
-    this.port.set(Option.TCP_KEEPALIVE_IDLE, idle);
-    this.port.set(Option.TCP_KEEPALIVE_INTVL, interval);
-    this.port.set(Option.TCP_KEEPALIVE_CNT, PROBES);
-    // The system does not probe while what it has sent is not acknowledged.
-    this.port.set(Option.TCP_MAXRT, (idle + interval * PROBES) * 1000);
+  get ports(): readonly Socket[] {
+    return this.#router.ports;
+  }
+
+  /** Who is there. */
+  get known(): Clients {
+    return this.#router.known;
+  }
+
+  /** What they send. */
+  get requests(): Pick<MessageReader, "read" | "malformed"> {
+    return this.#router.incoming;
+  }
+
+  /** What they get. */
+  get replies(): ReplySender {
+    return this.#router.replies;
+  }
+
+  /** Whether libzmq reports connections. */
+  get notified(): boolean {
+    return this.#router.notified;
+  }
+
+  /** The one who decides who may connect; undefined: all may. */
+  set zap(zap: ZapHandler) {
+    this.#router.zap = zap;
   }
 
   get endpoints(): readonly string[] {
-    return this.#endpoints;
+    return this.#router.endpoints;
   }
 
   get counters(): SourceCounters {
-    const { takeovers, squatters } = this.known;
-    return {
-      malformed: this.requests.malformed,
-      undelivered: this.replies.undelivered,
-      denied: this.zap?.denied ?? 0,
-      takeovers,
-      squatters: squatters.count,
-    };
+    return this.#router.counters;
   }
 
   get clients(): number {
@@ -165,37 +96,24 @@ export class ZmqSource implements Source {
   }
 
   connections(now: number): number | undefined {
-    return this.notified ? this.known.connections(now) : undefined;
+    return this.#router.connections(now);
   }
 
-  /** What is connected now, for the decision whether one more may be. */
   scene(now: number): Scene {
-    const { known } = this;
-    return {
-      now,
-      connections: known.connections(now),
-      speakers: known.speakers,
-      isAttacked: known.squatters.isPresent,
-      peers: () => known.peers(this.#ports),
-    };
+    return this.#router.scene(now);
   }
 
-  /** A client was let in at the socket of a ZAP domain: its connection counts from now on. */
   expect(domain: string, now: number): void {
-    if (domain === this.#domain) this.known.expect(now);
+    this.#router.expect(domain, now);
   }
 
   /** @throws {ZmqError} when it can't be bound. */
   bind(endpoint: string): string {
-    const bound = this.port.bind(endpoint);
-    this.#endpoints.push(bound);
-    const port = boundPort(bound);
-    if (port !== undefined) this.#ports.add(port);
-    return bound;
+    return this.#router.bind(endpoint);
   }
 
   read(now: number): number {
-    return readSome(() => this.#events.mayRead() && this.requests.read(now));
+    return this.#router.read(now);
   }
 
   /** One client alone can't be left unread: what all have sent comes out of one socket. */
@@ -209,15 +127,15 @@ export class ZmqSource implements Source {
   }
 
   isReadable(): boolean {
-    return this.port.readable();
+    return this.#router.isReadable();
   }
 
   set unreadBytes(bytes: number) {
-    this.replies.unreadBytes = bytes;
+    this.#router.unreadBytes = bytes;
   }
 
   get hasUnsent(): boolean {
-    return this.replies.hasUnsent;
+    return this.#router.hasUnsent;
   }
 
   reply(to: Address, code: number, flags: number, content: Content, now: number): void {
@@ -233,33 +151,29 @@ export class ZmqSource implements Source {
   }
 
   flush(now: number): void {
-    if (this.replies.hasUnsent) this.replies.flush(now);
+    this.#router.flush(now);
   }
 
   isStalled(client: Peer<Body>, now: number): boolean {
-    return this.replies.isStalled(client, now);
+    return this.#router.isStalled(client, now);
   }
 
   findGone(): void {
-    this.known.findGone();
+    this.#router.findGone();
   }
 
   lastOf(wrong: Wrong): LogFields {
-    if (wrong === "takeovers") return { ...this.known.lastTakeover };
-    if (wrong === "denied" && this.zap !== undefined) return { ...this.zap.lastRefusal };
-    return {};
+    return this.#router.lastOf(wrong);
   }
 
   /** The messages are given back with the sockets' own. */
   giveBackMemory(): void {}
 
-  /** libzmq goes on sending while its context terminates. */
   close(lingerMs: number): Promise<void> {
-    this.port.close(lingerMs);
-    return Promise.resolve();
+    return this.#router.close(lingerMs);
   }
 
   closeNow(): void {
-    this.port.close(0);
+    this.#router.closeNow();
   }
 }

@@ -5,7 +5,6 @@
  * @module
  */
 
-import type { Scene } from "../auth/crowd.ts";
 import type { Peer } from "../broker/job.ts";
 import type { LogFields } from "../wire/job.ts";
 import type { Socket } from "../zmq/socket.ts";
@@ -67,23 +66,6 @@ export class ZmqSources implements Source {
   connections(now: number): number | undefined {
     if (!this.#common.notified) return undefined;
     return this.#all.reduce((sum, source) => sum + (source.connections(now) ?? 0), 0);
-  }
-
-  /** What is connected now, for the decision whether one more may be. */
-  scene(now: number): Scene {
-    const scenes = this.#all.map((source) => source.scene(now));
-    return {
-      now,
-      connections: scenes.reduce((sum, { connections }) => sum + connections, 0),
-      speakers: allOf(scenes.map(({ speakers }) => speakers)),
-      isAttacked: scenes.some(({ isAttacked }) => isAttacked),
-      peers: () => allOf(scenes.map(({ peers }) => peers())),
-    };
-  }
-
-  /** A client was let in at the socket of a ZAP domain: its connection counts from now on. */
-  expect(domain: string, now: number): void {
-    for (const source of this.#all) source.expect(domain, now);
   }
 
   /** @throws {ZmqError} when it can't be bound. */
@@ -157,8 +139,4 @@ export class ZmqSources implements Source {
   closeNow(): void {
     for (const source of this.#all) source.closeNow();
   }
-}
-
-function* allOf<T>(lists: readonly Iterable<T>[]): Generator<T> {
-  for (const list of lists) yield* list;
 }

@@ -22,8 +22,14 @@ const CELL_BYTES = 2;
 const SLAB_CELLS = 2048;
 const PASSED = 1;
 const NO_BYTES = 0n;
+const ONE_BYTE = 1n;
 
-/** Empty frames that are sent between others: each shows when libzmq has let go of it. */
+/** Whether a mark may be a frame of this one byte: it must not be what libzmq writes there. */
+export function mayMark(byte: number): boolean {
+  return byte !== PASSED;
+}
+
+/** Frames of one byte at most that are sent between others: each shows when libzmq has let go of it. */
 export class Marks {
   readonly #symbols: Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 
@@ -32,12 +38,15 @@ export class Marks {
     this.#symbols = Deno.dlopen(library.path, SYMBOLS).symbols;
   }
 
-  /** Makes `message`, which is empty, a mark; returns the number to ask for it by. */
-  set(message: Message): number {
+  /** Makes `message`, which is empty, a mark, of one byte if that is given; returns the number to ask for it by. */
+  set(message: Message, byte?: number): number {
     if (free.length === 0) grow();
     const cell = free.pop() ?? 0;
     const { strcpy, zmq_msg_init_data } = this.#symbols;
-    zmq_msg_init_data(message.slot, slabOf(cell).subarray(placeOf(cell)), NO_BYTES, strcpy, NEWS);
+    const room = slabOf(cell).subarray(placeOf(cell));
+    if (byte !== undefined) room[0] = byte;
+    const size = byte === undefined ? NO_BYTES : ONE_BYTE;
+    zmq_msg_init_data(message.slot, room, size, strcpy, NEWS);
     return cell;
   }
 

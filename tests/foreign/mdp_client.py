@@ -7,9 +7,17 @@ one JSON array a line. With 0.2 each part is a line of its own that begins with 
 """
 
 import json
+import os
 import sys
 
 import zmq
+
+
+def prove_key(socket):
+    """CURVE, where the environment has the server's public key, and the own pair: public and secret."""
+    keys = os.environ.get("CURVE", "").encode().split()
+    if keys:
+        socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = keys
 
 LIMIT = 20000
 
@@ -18,6 +26,7 @@ def main(endpoint, version, requests):
     context = zmq.Context()
     socket = context.socket(zmq.REQ if version == "0.1" else zmq.DEALER)
     socket.linger = 0
+    prove_key(socket)
     socket.connect(endpoint)
     for request in requests:
         service, *body = [word.encode() for word in request.split(" ")]

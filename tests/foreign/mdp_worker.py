@@ -13,6 +13,13 @@ import time
 
 import zmq
 
+
+def prove_key(socket):
+    """CURVE, where the environment has the server's public key, and the own pair: public and secret."""
+    keys = os.environ.get("CURVE", "").encode().split()
+    if keys:
+        socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = keys
+
 READY, REQUEST = b"\x01", b"\x02"
 CODES = {
     "0.1": {"final": b"\x03", "heartbeat": b"\x04", "disconnect": b"\x05"},
@@ -27,6 +34,7 @@ class Worker:
         self.heartbeat = heartbeat
         self.socket = zmq.Context().socket(zmq.DEALER)
         self.socket.linger = 1000
+        prove_key(self.socket)
         self.socket.connect(endpoint)
         self.say(READY, service)
         print("ready", flush=True)

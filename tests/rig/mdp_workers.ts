@@ -1,6 +1,7 @@
 /** Workers of Majordomo in Python. */
 
 import { path } from "./checkout.ts";
+import type { KeyRing } from "./key_ring.ts";
 import { until } from "./wait.ts";
 
 export const PYTHON = "/usr/bin/python3";
@@ -16,6 +17,12 @@ function findPyzmq(): boolean {
   }
 }
 
+/** What the Python programs prove their key with, as their environment. */
+export function curveOf(ring: KeyRing, name: string): Record<string, string> {
+  const { publicKey, secretKey } = ring.pair(name);
+  return { CURVE: `${ring.server.publicKey} ${publicKey} ${secretKey}` };
+}
+
 /** A worker in Python: see tests/foreign/mdp_worker.py. */
 export class PythonWorker {
   readonly #child: Deno.ChildProcess;
@@ -24,8 +31,15 @@ export class PythonWorker {
   readonly lines: string[] = [];
   hasEnded = false;
 
-  constructor(endpoint: string, version: string, service: string, heartbeat = 500) {
+  /** `keys`: see `curveOf`. */
+  constructor(
+    endpoint: string,
+    version: string,
+    service: string,
+    { heartbeat = 500, keys = {} }: { heartbeat?: number; keys?: Record<string, string> } = {},
+  ) {
     this.#child = new Deno.Command(PYTHON, {
+      env: keys,
       args: [path("tests/foreign/mdp_worker.py"), endpoint, version, service, `${heartbeat}`],
       stdout: "piped",
       stderr: "null",
