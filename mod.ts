@@ -31,7 +31,7 @@ import { laneOf, libraryOf } from "./pool/lanes.ts";
 import { inService, specOf, subfolderOf } from "./pool/service_host.ts";
 import type { ExitReason } from "./pool/supervisor.ts";
 import type { BrokerCounters, SocketCounters } from "./ports/messages.ts";
-import { PreforkServer, resolve, WORKER_MODULE } from "./server.ts";
+import { type OperatorOptions, PreforkServer, resolve, WORKER_MODULE } from "./server.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { Premises } from "./system/premises.ts";
 import { canConfine } from "./system/seccomp.ts";
@@ -85,15 +85,15 @@ export type {
  * @throws {Error} when an endpoint can't be bound, libzmq can't be opened, or the pid file is taken.
  */
 export function serve(options: ServeOptions = {}): Server {
-  return start(options, () => undefined);
+  return start(options, { reread: () => undefined, sources: () => undefined });
 }
 
-/** `reread` gives the options that a HUP is to apply; undefined: the same. */
-function start(options: ServeOptions, reread: () => ServeOptions | undefined): PreforkServer {
+/** `operator` gives the options that a HUP is to apply. */
+function start(options: ServeOptions, operator: OperatorOptions): PreforkServer {
   warmUp();
   const settings = resolve(options);
   requireHandlers(settings);
-  const server = new PreforkServer(settings, options, reread);
+  const server = new PreforkServer(settings, options, operator);
   const abandon = () => server.abandon();
   const abort = () => server.stop("refuse", "abort");
   addEventListener("unload", abandon);

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Operated } from "./admin/operated.ts";
 import { type Access, hasRules, openAccess } from "./auth/access.ts";
 import { type AccessRules, readRules } from "./auth/access_control.ts";
 import { Configuration, type OptionSource } from "./ops/configuration.ts";
@@ -13,8 +14,10 @@ import { requirePlainFiles } from "./ops/given_files.ts";
 import { type Activity, IdleWatch } from "./ops/idle_watch.ts";
 import { type Log, withFields } from "./ops/log.ts";
 import { accessOf, fixedOf, keysOf, servicesOf } from "./ops/loop_options.ts";
+import type { LogRing } from "./ops/log_ring.ts";
 import { Logs } from "./ops/logs.ts";
 import { countFiles, OpenFiles } from "./ops/open_files.ts";
+import { Operators } from "./ops/operators.ts";
 import { type Finished, Outcome } from "./ops/outcome.ts";
 import { type Rest, Shutdown } from "./ops/shutdown.ts";
 import { Signals } from "./ops/signals.ts";
@@ -22,11 +25,13 @@ import { checkStart } from "./ops/start_checks.ts";
 import type { RunningService, Server } from "./ops/server.ts";
 import { logRemarks, tellEndpoints } from "./ops/start_remarks.ts";
 import { stateFields, type Stats, statsOf } from "./ops/stats.ts";
+import type { ConfigEntry, LogLine, LogOptions, Status } from "./ops/status.ts";
+import { Steering } from "./ops/steering.ts";
 import { statsOfService, viewServices } from "./ops/service_views.ts";
 import { reloadOnChange } from "./ops/watch.ts";
 import { resolveOptions } from "./options/resolve.ts";
 import { hostedServices } from "./options/hosted.ts";
-import type { ServeOptions, ServiceOptions, Settings } from "./options/settings.ts";
+import type { Level, ServeOptions, ServiceOptions, Settings } from "./options/settings.ts";
 import { requireRun } from "./pool/child_spec.ts";
 import { laneOf, libraryOf } from "./pool/lanes.ts";
 import { checkSize } from "./pool/scaling.ts";
@@ -62,13 +67,16 @@ const NO_THREAD =
 const DEBUGGER_OPEN =
   "Deno's debugger is open on port 9229: every user of this machine can run code in this process";
 
+/** How an operator's options are read again: see `OptionSource`. */
+export type OperatorOptions = Required<Pick<OptionSource, "reread" | "sources">>;
+
 /** The parent: carries news from one of its parts to the other. */
-export class PreforkServer implements Server {
+export class PreforkServer implements Server, Operated {
   readonly #startedAt = performance.now();
   readonly #outcome = new Outcome();
   readonly #shutdown = new Shutdown();
   readonly #logs: Logs;
-  readonly #events: Events;
+  readonly events: Events;
   readonly #library: Library;
   readonly #premises: Premises;
   readonly #access: Access | undefined;
@@ -78,14 +86,18 @@ export class PreforkServer implements Server {
   readonly #signals: Signals | undefined;
   readonly #timer: TickTimer;
   readonly #running: Readonly<Record<string, RunningService>>;
+  readonly #steering: Steering;
+  readonly #operators: Operators;
   /** Ends the wait for clients to take their last replies. */
   #cutShort: (() => void) | undefined;
   #stopHook: Promise<void> | undefined;
+  /** Fulfilled when operators can reach it, as far as they are to. */
+  #opened = Promise.resolve();
   /** The last look at the loop, and when it was taken, ms. */
   #looked: { at: number; look: Look } | undefined;
 
   /** Makes all parts; the sockets are bound then, and nothing runs. */
-  constructor(settings: Settings, options: ServeOptions, reread: OptionSource["reread"]) {
+  constructor(settings: Settings, options: ServeOptions, operator: OperatorOptions) {
     const logs = this.#logs = new Logs(settings);
     const { log } = logs;
     const wake = () => this.#timer.wake();
@@ -94,7 +106,7 @@ export class PreforkServer implements Server {
     // All else is prepared while it boots.
     const thread = bootThread(found && found.limit - found.open);
     try {
-      const events = this.#events = new Events(log, settings);
+      const events = this.events = new Events(log, settings);
       const library = this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
       if (shutDebugger(library.path) === "open") log.warn(DEBUGGER_OPEN);
       const program = Deno.execPath();
@@ -135,7 +147,7 @@ export class PreforkServer implements Server {
         makeKeys: () => this.#access?.makeWorkerKeys(),
         isStopping: () => this.stopping,
       }, {
-        ready: () => this.#outcome.becameReady(),
+        ready: () => this.#becameReady(),
         failed: (error) => this.#fail(error),
       });
       requirePlainFiles(settings);
@@ -163,10 +175,19 @@ export class PreforkServer implements Server {
         resize: (bounds, name) => this.resize(bounds, name),
         reload: (name, options) => this.#reloadService(name, options),
       });
-      const source = { reread, resolve, checkSize, hasRules: needsRules, readRules: rulesOf };
+      const source = { ...operator, resolve, checkSize, hasRules: needsRules, readRules: rulesOf };
       const hasRules = access !== undefined;
       const parts = { log, events, services: [...this.#services], send, hasRules };
       this.#configuration = new Configuration(options, settings, source, parts);
+      this.#steering = new Steering({
+        ...{ log, services: this.#services },
+        look: () => plane.look("told"),
+        settings: () => this.#configuration.settings,
+        stop: () => this.#shutdown.phase,
+        endpoints: () => this.#endpoints,
+        frontendOf: (name) => this.#frontendOf(name),
+      });
+      this.#operators = new Operators(this, settings);
       const { handleSignals, signalPassthrough } = settings;
       if (handleSignals) this.#signals = new Signals(this, signalPassthrough, wake);
       this.#timer = new TickTimer(this.#ticks(files), (error) => this.#broke(error));
@@ -180,10 +201,10 @@ export class PreforkServer implements Server {
 
   /** All that is done from time to time; the loop has a list of its own. */
   #ticks(files: OpenFiles): Ticks {
-    const idle = new IdleWatch(() => this.#events.emit("idle", undefined));
+    const idle = new IdleWatch(() => this.events.emit("idle", undefined));
     return new Ticks([
       ...(this.#signals === undefined ? [] : [this.#signals]),
-      this.#events,
+      this.events,
       this.#logs,
       files,
       { tick: (now) => this.#premises.tick(now, this.#mending()) },
@@ -199,7 +220,7 @@ export class PreforkServer implements Server {
     const { settings } = this.#configuration;
     const { frontend, mdp, backend } = this;
     const endpoints = { frontend, mdp, backend, of: (name: string) => this.#frontendOf(name) };
-    tellEndpoints(log, this.#events, settings, endpoints);
+    tellEndpoints(log, this.events, settings, endpoints);
     for (const { name, bounds } of this.#services) {
       log.debug("pool", { ...bounds, library: this.library, ...ofService(name) });
     }
@@ -216,6 +237,13 @@ export class PreforkServer implements Server {
     this.#timer.wake();
     this.#run();
     if (settings.watch) this.#watch(settings);
+    this.#opened = this.#operators.open(settings, frontend[0] ?? backend);
+    this.#opened.catch((error) => this.#fail(error));
+  }
+
+  /** Operators are told that it is ready by what they can reach. */
+  #becameReady(): void {
+    this.#opened.then(() => this.#outcome.becameReady(), () => {});
   }
 
   #frontendOf(service: string): readonly string[] {
@@ -283,6 +311,39 @@ export class PreforkServer implements Server {
     return this.#running;
   }
 
+  get control(): string | undefined {
+    return this.#operators.control;
+  }
+
+  get http(): string | undefined {
+    return this.#operators.http;
+  }
+
+  get ring(): LogRing {
+    return this.#steering.ring;
+  }
+
+  get serviceNames(): readonly string[] {
+    return [...this.#services].map(({ name }) => name);
+  }
+
+  get #endpoints(): Status["endpoints"] {
+    const { frontend, mdp, backend, control, http } = this;
+    return { frontend: [...frontend], mdp: [...mdp], backend, control, http };
+  }
+
+  status(): Promise<Status> {
+    return Promise.resolve(this.#steering.status());
+  }
+
+  config(): ConfigEntry[] {
+    return this.#configuration.list();
+  }
+
+  followLog(options?: LogOptions): AsyncIterable<LogLine> {
+    return this.#steering.followLog(options);
+  }
+
   stats(): Stats {
     const look = this.#plane.look("now");
     const named = this.#services.hasNames
@@ -312,8 +373,24 @@ export class PreforkServer implements Server {
     return this.#configuration.reloadService(name, options);
   }
 
-  reloadAgain(): void {
-    if (!this.stopping) this.#configuration.reloadAgain();
+  reloadAgain(service?: string): Promise<void> {
+    if (service !== undefined) return this.#reloadService(service);
+    if (!this.stopping) return this.#configuration.reloadAgain();
+    const refused = Promise.reject(new Error("Cannot reload: the server is stopping"));
+    refused.catch(() => {});
+    return refused;
+  }
+
+  stopWorker(worker: number): void {
+    this.#steering.dismiss(worker, "stop");
+  }
+
+  killWorker(worker: number): void {
+    this.#steering.dismiss(worker, "kill");
+  }
+
+  setLogLevel(level: Level): void {
+    this.#steering.setLogLevel(level);
   }
 
   reopenLog(): boolean {
@@ -337,6 +414,11 @@ export class PreforkServer implements Server {
     await this.#outcome.finished;
   }
 
+  async drain(): Promise<void> {
+    this.stop("serve", "drain");
+    await this.#outcome.finished;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.stop("refuse", "shutdown");
     await this.#outcome.dispose();
@@ -346,7 +428,7 @@ export class PreforkServer implements Server {
     const hosted = hostedServices(this.#configuration.settings);
     const stopTimeout = Math.max(...hosted.map(([, own]) => own.stopTimeout));
     if (!this.#shutdown.start(queued, stopTimeout, performance.now())) return;
-    this.#stopHook = this.#events.emit("stopping", { reason, queued });
+    this.#stopHook = this.events.emit("stopping", { reason, queued });
     this.#premises.leave();
     this.#plane.send({ type: "drain", waiting: queued });
     this.#timer.wake();
@@ -380,7 +462,7 @@ export class PreforkServer implements Server {
       case "visits":
         return this.#logs.visits(event.visits);
       case "requestFailed":
-        return void this.#events.emit("requestFailed", event.failure);
+        return void this.events.emit("requestFailed", event.failure);
       case "backendMoved":
         return this.#backendMoved(event.before, event.endpoint);
       case "mended":
@@ -475,8 +557,9 @@ export class PreforkServer implements Server {
     }
     this.#cleanUp();
     await this.#services.close();
+    await this.#operators.close();
     const { forced } = this.#services;
-    if (this.#outcome.failure === undefined) this.#events.emit("stopped", { forced });
+    if (this.#outcome.failure === undefined) this.events.emit("stopped", { forced });
     await this.#logs.close();
     this.#timer.stop();
     this.#signals?.close();
@@ -498,6 +581,7 @@ export class PreforkServer implements Server {
 
   /** Also of a server that is not whole yet. */
   #closeNow(): void {
+    this.#operators?.abandon();
     this.#services?.abandon();
     this.#plane?.abandon();
     this.#cleanUp();

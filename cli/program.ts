@@ -4,8 +4,7 @@
  * @module
  */
 
-/** The version of deno.json. */
-export const VERSION = "0.5.0";
+export { VERSION } from "../system/version.ts";
 
 /**
  * The command that starts a program, for its help: the task of a checkout if the module is a file, else a

@@ -39,10 +39,18 @@ export interface Program {
   url: string;
   /** Checks options and fills in the defaults. */
   resolve(options: ServeOptions): Settings;
-  /** Starts a server; `reread` gives the options of a reload, undefined: the same. */
-  start(options: ServeOptions, reread: () => ServeOptions | undefined): Serving;
+  /** Starts a server. */
+  start(options: ServeOptions, operator: Rereading): Serving;
   /** Loads each handler once, in a worker; false, or an error: one failed, `say` gets all remarks. */
   check(settings: Settings, say: (remark: string) => void): Promise<boolean>;
+}
+
+/** How an operator's options are read again. */
+export interface Rereading {
+  /** Those of a reload; undefined: the same. */
+  reread(): ServeOptions | undefined;
+  /** Where each option was set, by its name. */
+  sources(): ReadonlyMap<string, string> | undefined;
 }
 
 /** A command that sets options. */
@@ -70,7 +78,7 @@ function isUsage(error: unknown): boolean {
 }
 
 async function run(args: readonly string[], program: Program): Promise<number> {
-  const command = parseCommand(args, SOURCES);
+  const command = withDefaults(parseCommand(args, SOURCES));
   switch (command.mode) {
     case "help":
       print(helpText(commandName(program.url, "deno run -A mod.ts", "")));
@@ -88,6 +96,12 @@ async function run(args: readonly string[], program: Program): Promise<number> {
     case "serve":
       return await serve(args, command, program);
   }
+}
+
+/** Whoever runs the command has `ctl` too; code has the methods of the server. */
+function withDefaults(command: Command): Command {
+  if (!("options" in command)) return command;
+  return { ...command, options: { control: "auto", ...command.options } };
 }
 
 const SOURCES = {
@@ -135,11 +149,15 @@ async function serve(
 }
 
 /** Reads the same arguments again for a reload, with the environment and the conf file of then. */
-function rereader(args: readonly string[], first: Command): () => ServeOptions | undefined {
-  let last = first;
-  return () => {
-    last = rereadCommand(args, SOURCES, last);
-    return "options" in last ? last.options : undefined;
+function rereader(args: readonly string[], first: Setting): Rereading {
+  let last: Setting = first;
+  return {
+    reread() {
+      const now = withDefaults(rereadCommand(args, SOURCES, last));
+      if ("options" in now) last = now;
+      return last.options;
+    },
+    sources: () => last.sources,
   };
 }
 

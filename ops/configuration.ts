@@ -6,6 +6,7 @@
  */
 
 import { isHandlerAlone, settingsOf } from "../options/hosted.ts";
+import { listOptions, sourcesInCode } from "../options/listing.ts";
 import type { ServeOptions, ServiceOptions, Settings } from "../options/settings.ts";
 import type { HandlerCode } from "../pool/handler_code.ts";
 import type { ServiceHost } from "../pool/service_host.ts";
@@ -14,12 +15,15 @@ import { messageOf } from "../system/errors.ts";
 import { type Events, ofService } from "./events.ts";
 import { keepFixed } from "./fixed_options.ts";
 import type { Log } from "./log.ts";
+import type { ConfigEntry } from "./status.ts";
 import { changesOf } from "./loop_options.ts";
 
 /** Where options come from. */
 export interface OptionSource {
   /** Reads again what an operator has set; undefined: the same options. */
   reread(): ServeOptions | undefined;
+  /** Where an operator has set options, by their names; undefined: they were given to `serve()`. */
+  sources?(): ReadonlyMap<string, string> | undefined;
   /** Checks options and fills in the defaults. */
   resolve(options: ServeOptions): Settings;
   /** @throws {RangeError} when a pool can't have these bounds. */
@@ -161,16 +165,30 @@ export class Configuration {
     return this.#reload(this.#planned(options, this.#boundsWithout(service, changes)), hosts);
   }
 
-  /** Replaces all workers, with the options as an operator has set them by now; logs what goes wrong. */
-  reloadAgain(): void {
+  /**
+   * Replaces all workers, with the options as an operator has set them by now. What goes wrong is logged where it
+   * does: whoever does not wait need not catch.
+   */
+  reloadAgain(): Promise<void> {
     try {
       const options = this.#source.reread();
       const plan = options && this.#planned(options, new Map());
-      // How it ends is logged where it ends.
-      this.#reload(plan, this.#parts.services).catch(() => {});
+      const reload = this.#reload(plan, this.#parts.services);
+      reload.catch(() => {});
+      return reload;
     } catch (error) {
       this.#parts.log.error("not reloaded", { error: messageOf(error) });
+      const failure = Promise.reject(error);
+      failure.catch(() => {});
+      return failure;
     }
+  }
+
+  /** Each option in force, with where it was set. */
+  list(): ConfigEntry[] {
+    const { services } = this.#options;
+    const sources = this.#source.sources?.() ?? sourcesInCode(this.#options, services);
+    return listOptions(this.#settings, sources);
   }
 
   /** The bounds that services were resized to, but those that are given anew. */

@@ -1,9 +1,12 @@
 /**
  * The control commands: all that a running server can be told to do, as one table, and the signals that
- * stand for them. Not here: how a signal arrives (signals.ts), and what a command does to the server.
+ * stand for them. Not here: how a signal arrives (signals.ts) or a request (admin/), and what a command does to the
+ * server.
  *
  * @module
  */
+
+import type { Level } from "../options/settings.ts";
 
 /** What a server does when it is told to. */
 export interface Controls {
@@ -11,10 +14,13 @@ export interface Controls {
   stop(queued: "refuse" | "serve", reason: string): void;
   /** Kills all workers at once. */
   kill(): void;
-  /** Replaces all workers by new ones, with options that are read again. */
-  reloadAgain(): void;
+  /**
+   * Replaces all workers by new ones, with options that are read again; or those of one service, with the same
+   * options. Rejected with the reason if new ones can't start.
+   */
+  reloadAgain(service?: string): Promise<void>;
   /** Changes the bounds of the pool. */
-  resize(bounds: { min?: number; max?: number }): void;
+  resize(bounds: { min?: number; max?: number }, service?: string): void;
   /** Changes the bounds of the pool by a number of workers. */
   growBy(workers: number): void;
   /** Opens the log files again under their names. */
@@ -23,18 +29,27 @@ export interface Controls {
   logState(): void;
   /** Sends a signal to all workers that are ready. */
   forward(signal: Deno.Signal): void;
+  /** Has a worker finish its requests and leave. */
+  stopWorker(worker: number): void;
+  /** Kills a worker. */
+  killWorker(worker: number): void;
+  /** Logs from another level on. */
+  setLogLevel(level: Level): void;
 }
 
 /** The commands by name, with their arguments. */
 export interface ControlArguments {
   stop: { queued: "refuse" | "serve"; reason: string };
   kill: Record<never, never>;
-  reload: Record<never, never>;
-  resize: { min?: number; max?: number };
+  reload: { service?: string };
+  resize: { min?: number; max?: number; service?: string };
   grow: { by: number };
   reopenLog: Record<never, never>;
   logState: Record<never, never>;
   forward: { signal: Deno.Signal };
+  stopWorker: { worker: number };
+  killWorker: { worker: number };
+  logLevel: { level: Level };
 }
 
 /** The name of a command. */
@@ -46,8 +61,8 @@ export interface ControlCommand<Arguments> {
   readonly doc: string;
   /** What each argument means. */
   readonly arguments: { readonly [Name in keyof Arguments]: string };
-  /** Does it. */
-  run(server: Controls, given: Arguments): void;
+  /** Does it; a command that takes its time gives a promise. */
+  run(server: Controls, given: Arguments): void | Promise<void>;
 }
 
 /** All commands. */
@@ -68,16 +83,17 @@ export const CONTROLS: { readonly [Name in ControlName]: ControlCommand<ControlA
     },
     reload: {
       doc: "Read the options again, and replace all workers by new ones",
-      arguments: {},
-      run: (server) => server.reloadAgain(),
+      arguments: { service: "replace those of this service alone, with the options that it has" },
+      run: (server, { service }) => server.reloadAgain(service),
     },
     resize: {
       doc: "Set the least and the greatest number of workers",
       arguments: {
         min: "minimum number of workers; left out: as it is",
         max: "maximum number of workers; left out: as it is",
+        service: "the service; left out: the one without a name, or each where all have names",
       },
-      run: (server, bounds) => server.resize(bounds),
+      run: (server, { service, ...bounds }) => server.resize(bounds, service),
     },
     grow: {
       doc: "Change the least and the greatest number of workers",
@@ -99,6 +115,21 @@ export const CONTROLS: { readonly [Name in ControlName]: ControlCommand<ControlA
       arguments: { signal: "its name, such as SIGALRM" },
       run: (server, { signal }) => server.forward(signal),
     },
+    stopWorker: {
+      doc: "Let a worker finish its requests and leave; another one takes its place",
+      arguments: { worker: "its number" },
+      run: (server, { worker }) => server.stopWorker(worker),
+    },
+    killWorker: {
+      doc: "Kill a worker; its requests are run again elsewhere",
+      arguments: { worker: "its number" },
+      run: (server, { worker }) => server.killWorker(worker),
+    },
+    logLevel: {
+      doc: "Log from another level on, until the server ends",
+      arguments: { level: "debug, info, warn, error or critical" },
+      run: (server, { level }) => server.setLogLevel(level),
+    },
   };
 
 /** Has a server do what a command says. */
@@ -106,8 +137,8 @@ export function control<Name extends ControlName>(
   server: Controls,
   name: Name,
   given: ControlArguments[Name],
-): void {
-  CONTROLS[name].run(server, given);
+): void | Promise<void> {
+  return CONTROLS[name].run(server, given);
 }
 
 /** A command with its arguments. */

@@ -13,14 +13,22 @@ import { LineWriter, type Sink, stderrSink } from "./line_writer.ts";
 import { isMoved, openLogFile } from "./log_file.ts";
 import type { Level, LogFormat } from "../options/settings.ts";
 import { messageOf } from "../system/errors.ts";
+import type { LogLine } from "./status.ts";
 
 /** What an event carries along with its message; an undefined field is left out. */
 export type Fields = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** Gets each line that is logged; must not throw. */
+export type LineListener = (line: LogLine) => void;
 
 /** Where events are logged. No method ever throws. */
 export interface Log {
   /** The least urgent level that is logged. */
   readonly level: Level;
+  /** Logs from another level on. */
+  setLevel(level: Level): void;
+  /** Passes each later line on to a listener too, until the function that it returns is called. */
+  listen(listener: LineListener): () => void;
   /** Logs what helps to find a fault. */
   debug(message: string, fields?: Fields): void;
   /** Logs what an operator wants to know. */
@@ -82,9 +90,19 @@ const LEVEL_NAMES: Readonly<Record<Level, LevelName>> = {
 export function openLog(options: LogOptions, open?: () => Sink): Log {
   const place = open === undefined ? placeOf(options.file) : { open, isMoved: () => false };
   const lines = new LineHandler(options.format === "json" ? toJson : toText, place.open);
-  const logger = new Logger(LOGGER_NAME, LEVEL_NAMES[options.level], { handlers: [lines] });
+  const loggerOf = (level: Level) =>
+    new Logger(LOGGER_NAME, LEVEL_NAMES[level], { handlers: [lines] });
+  let { level } = options;
+  let logger = loggerOf(level);
   return {
-    level: options.level,
+    get level() {
+      return level;
+    },
+    setLevel(changed) {
+      level = changed;
+      logger = loggerOf(changed);
+    },
+    listen: (listener) => lines.listen(listener),
     debug: (message, fields) => void logger.debug(message, fields),
     info: (message, fields) => void logger.info(message, fields),
     warn: (message, fields) => void logger.warn(message, fields),
@@ -106,7 +124,11 @@ export function openLog(options: LogOptions, open?: () => Sink): Log {
 export function withFields(log: Log, fields: Fields): Log {
   if (Object.keys(fields).length === 0) return log;
   return {
-    level: log.level,
+    get level() {
+      return log.level;
+    },
+    setLevel: (level) => log.setLevel(level),
+    listen: (listener) => log.listen(listener),
     debug: (message, own) => log.debug(message, { ...own, ...fields }),
     info: (message, own) => log.info(message, { ...own, ...fields }),
     warn: (message, own) => log.warn(message, { ...own, ...fields }),
@@ -122,14 +144,27 @@ export function withFields(log: Log, fields: Fields): Log {
 /** Gives lines to the writer. */
 class LineHandler extends BaseHandler {
   readonly #writer: LineWriter;
+  readonly #listeners = new Set<LineListener>();
 
   constructor(formatter: (record: LogRecord) => string, open: () => Sink) {
     super("NOTSET", { formatter });
     this.#writer = new LineWriter(open, (lost) => this.#lossLine(lost));
   }
 
+  override handle(record: LogRecord): void {
+    super.handle(record);
+    if (this.#listeners.size === 0) return;
+    const line = lineOf(record);
+    for (const listener of this.#listeners) listener(line);
+  }
+
   log(line: string): void {
     this.#writer.write(line);
+  }
+
+  listen(listener: LineListener): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
 
   /** Returns why the file could not be opened. */
@@ -176,19 +211,31 @@ function toText(record: LogRecord): string {
 }
 
 function toJson(record: LogRecord): string {
+  return `${escapeSpecial(JSON.stringify(lineOf(record)))}\n`;
+}
+
+/** A record as an object; its fields can't replace the first three. */
+function lineOf(record: LogRecord): LogLine {
   const message = cut(record.msg);
   const head = { time: record.datetime.toISOString(), level: levelOf(record), message };
   const fields = fieldsOf(record).map(([name, value]) => [
     name,
     typeof value === "string" ? cut(value) : value,
   ]);
-  const line = JSON.stringify({ ...head, ...Object.fromEntries(fields), ...head });
-  return `${escapeSpecial(line)}\n`;
+  return { ...head, ...Object.fromEntries(fields), ...head };
 }
 
-function levelOf(record: LogRecord): string {
-  return record.levelName.toLowerCase();
+function levelOf({ level }: LogRecord): Level {
+  return LEVELS.get(level) ?? "info";
 }
+
+const LEVELS: ReadonlyMap<number, Level> = new Map([
+  [LogLevels.DEBUG, "debug"],
+  [LogLevels.INFO, "info"],
+  [LogLevels.WARN, "warn"],
+  [LogLevels.ERROR, "error"],
+  [LogLevels.CRITICAL, "critical"],
+]);
 
 function fieldsOf(record: LogRecord): [string, unknown][] {
   const [fields] = record.args;

@@ -4,9 +4,10 @@
  * @module
  */
 
-import type { ServeOptions, ServiceOptions } from "../options/settings.ts";
+import type { Level, ServeOptions, ServiceOptions } from "../options/settings.ts";
 import type { Finished } from "./outcome.ts";
 import type { ServiceStats, Stats } from "./stats.ts";
+import type { ConfigEntry, LogLine, LogOptions, Status } from "./status.ts";
 
 /** One of the services of a server that runs. */
 export interface RunningService {
@@ -40,6 +41,10 @@ export interface Server {
   readonly mdp: readonly string[];
   /** The endpoint really bound for workers. */
   readonly backend: string;
+  /** The file of the control socket; undefined: there is none, or not yet. It is there when `ready` is fulfilled. */
+  readonly control: string | undefined;
+  /** The address of HTTP, such as `http://127.0.0.1:9660`; undefined likewise. */
+  readonly http: string | undefined;
   /** The services that have names, by these. */
   readonly services: Readonly<Record<string, RunningService>>;
   /** Fulfilled when each service has its `minWorkers` ready; rejected when a handler can't be loaded. */
@@ -76,6 +81,42 @@ export interface Server {
    * @returns whether it was opened; if not, lines still go to the old file.
    */
   reopenLog(): boolean;
+  /**
+   * The state of the server with all its parts.
+   *
+   * @throws {Error} when the server has ended.
+   */
+  status(): Promise<Status>;
+  /** Each option in force, with where it was set. */
+  config(): ConfigEntry[];
+  /**
+   * Lets a worker finish its requests and leave; another one takes its place.
+   *
+   * @throws {RangeError} when there is no such worker.
+   */
+  stopWorker(worker: number): void;
+  /**
+   * Kills a worker; its requests are run again elsewhere, which counts as no attempt.
+   *
+   * @throws {RangeError} when there is no such worker.
+   */
+  killWorker(worker: number): void;
+  /**
+   * Takes no more requests, serves those that wait and stops, as QUIT does.
+   *
+   * @throws {Error} when the server breaks meanwhile.
+   */
+  drain(): Promise<void>;
+  /** Logs from another level on, until the server ends. */
+  setLogLevel(level: Level): void;
+  /**
+   * The lines of the log as they come, until `signal` aborts or the loop is left. A reader that falls 1,000 lines
+   * behind gets a line that says how many it has missed.
+   *
+   * @param options `lines`: the last ones are given first; without a control socket and HTTP, lines are kept from
+   * the first call of this only.
+   */
+  followLog(options?: LogOptions): AsyncIterable<LogLine>;
   /** The same as `shutdown()`, but does not reject with a failure that `ready` or `finished` has reported. */
   [Symbol.asyncDispose](): Promise<void>;
 }

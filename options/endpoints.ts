@@ -53,6 +53,24 @@ export const ports: Kind<string[]> = {
   textRule: "one or two ports from 0 to 65535",
 };
 
+/** Where HTTP is served: an address and a port, or a port of loopback; `*` is every address. */
+export const httpAddress: Kind<string> = {
+  placeholder: "HOST:PORT",
+  rule: 'HOST:PORT, such as "127.0.0.1:9660", where port 0 is any free one, or "off"',
+  textRule: "HOST:PORT, such as 127.0.0.1:9660, where port 0 is any free one, or off",
+  isList: false,
+  isType: isText,
+  accept: (value) => isText(value) ? httpAddressOf(value) : undefined,
+  parse: (text) => httpAddressOf(text.trim()),
+  show: String,
+};
+
+function httpAddressOf(text: string): string | undefined {
+  if (text === "off") return text;
+  if (!isHostAndPort(text)) return undefined;
+  return text.includes(":") ? text : `127.0.0.1:${text}`;
+}
+
 /** A port, or a host and a port. */
 function isHostAndPort(text: string): boolean {
   const at = text.lastIndexOf(":");

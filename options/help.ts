@@ -5,6 +5,7 @@
  * @module
  */
 import { IN_TEXT } from "./entries.ts";
+import { type Listed, listService, listValues } from "./listing.ts";
 import type { Settings } from "./settings.ts";
 import { defaultOf, GROUPS, OPTIONS, type OptionSpec } from "./table.ts";
 
@@ -91,14 +92,14 @@ export function helpText(command: string): string {
  * @returns The text.
  */
 export function printConfig(settings: Settings, sources: ReadonlyMap<string, string>): string {
-  const top = valuesOf(settings);
-  const lines = top.map(({ spec, value }): Line => [
-    confLine(spec, value),
-    sources.get(spec.name) ?? "default",
+  const top = listValues(settings);
+  const lines = top.map((each): Line => [
+    confLine(each),
+    sources.get(each.spec.name) ?? "default",
   ]);
   const sections = Object.entries(settings.services).map(([name, own]): [string, Line[]] => [
     `\n[service ${name}]\n`,
-    sectionLines(name, own, new Map(top.map(({ spec, value }) => [spec.name, value])), sources),
+    listService(name, own, top, sources).map((each) => [confLine(each), each.source ?? "default"]),
   ]);
   const all = [...lines, ...sections.flatMap(([, lines]) => lines)];
   const width = Math.min(44, Math.max(...all.map(([line]) => line.length)));
@@ -109,34 +110,6 @@ export function printConfig(settings: Settings, sources: ReadonlyMap<string, str
 
 /** A line of a conf file, and its source. */
 type Line = readonly [line: string, source: string];
-
-/** The options that have a key, and their values. */
-function valuesOf(settings: Settings): { spec: OptionSpec; value: unknown }[] {
-  const values = new Map<string, unknown>(Object.entries(settings));
-  const granted = new Map<string, unknown>(Object.entries(settings.permissions));
-  return IN_TEXT.flatMap((spec) => {
-    const { name, permission } = spec;
-    if (permission !== undefined) return [{ spec, value: granted.get(permission) ?? false }];
-    return values.has(name) ? [{ spec, value: values.get(name) }] : [];
-  });
-}
-
-/** What a service sets itself, and what is another value there because of that. */
-function sectionLines(
-  service: string,
-  settings: Settings,
-  around: ReadonlyMap<string, unknown>,
-  sources: ReadonlyMap<string, string>,
-): Line[] {
-  return valuesOf(settings).flatMap(({ spec, value }) => {
-    const { name } = spec;
-    const source = sources.get(`services.${service}.${name}`);
-    const isSame = Deno.inspect(value) === Deno.inspect(around.get(name));
-    // An empty frontend is none of its own: that has no key.
-    if (source === undefined && (isSame || name === "frontend")) return [];
-    return [[confLine(spec, value), source ?? "default"] as const];
-  });
-}
 
 function section(title: string, rows: readonly (readonly [string, string])[]): string {
   return `${title}:\n${rows.flatMap(([flag, help]) => row(`  ${flag}`, help)).join("\n")}`;
@@ -189,9 +162,8 @@ function inBrackets(spec: OptionSpec): string {
     : ` [${text}]`;
 }
 
-function confLine(spec: OptionSpec, value: unknown): string {
-  const text = value === undefined ? "" : spec.kind.show(value).replaceAll("#", "\\#");
+function confLine({ spec, text }: Listed): string {
   // The conf file can't name itself, and a key needs a value.
   const isComment = text === "" || spec.name === "config";
-  return `${isComment ? "# " : ""}${spec.name} ${text}`.trimEnd();
+  return `${isComment ? "# " : ""}${spec.name} ${text.replaceAll("#", "\\#")}`.trimEnd();
 }

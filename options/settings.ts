@@ -333,6 +333,28 @@ export interface ServeOptions extends Hooks {
   group?: string;
   /** Detach from the terminal; needs `pidFile` and `logFile`. @default {false} */
   background?: boolean;
+  /**
+   * The control socket, through which `ctl` asks the server and changes it: the path of its file, "off", or "auto"
+   * for a file in a private folder (`$XDG_RUNTIME_DIR/prefork`, else `prefork-UID` in the folder for temporary
+   * files) that is named after the first frontend. The command line's default is "auto".
+   *
+   * @default {"off"}
+   */
+  control?: string;
+  /**
+   * Where HTTP is served, such as `127.0.0.1:9660`: metrics, probes, the page and the control API. Port 0: any free
+   * one. "off": none.
+   *
+   * @default {"off"}
+   */
+  http?: string;
+  /**
+   * File with the token that HTTP asks for, which nobody but its owner may read. Without one, HTTP shows figures and
+   * states, and to this machine alone.
+   *
+   * @default {none}
+   */
+  httpToken?: string;
   /** The least urgent level that is logged. @default {"info"} */
   logLevel?: Level;
   /** File to append the log to. After a log rotation, the new file is used. @default {stderr} */
@@ -443,6 +465,7 @@ export type OpenOption =
   | "group"
   | "logFile"
   | "config"
+  | "httpToken"
   | "signal";
 
 /** Options whose value takes another form when it is resolved. */

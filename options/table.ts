@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { endpoint, endpoints, hosts, ports, someEndpoints } from "./endpoints.ts";
+import { endpoint, endpoints, hosts, httpAddress, ports, someEndpoints } from "./endpoints.ts";
 import { grant, permissions } from "./grants.ts";
 import {
   account,
@@ -34,6 +34,7 @@ export const GROUPS = [
   "Jobs",
   "Permissions",
   "Process",
+  "Control",
   "Log",
 ] as const;
 
@@ -561,6 +562,24 @@ const ROWS = {
     kind: path,
     netServer: ["conf_file"],
     help: "conf file; read again on HUP",
+  }),
+  control: row({
+    group: "Control",
+    kind: word("auto|off|FILE", '"auto", "off" or the path of a socket file'),
+    fallback: "off",
+    fallbackText: "auto; off for serve()",
+    help: "socket that ctl asks; auto: in a private folder, named after <frontend>",
+  }),
+  http: row({
+    group: "Control",
+    kind: httpAddress,
+    fallback: "off",
+    help: "address of metrics, probes, the page and the control API over HTTP",
+  }),
+  httpToken: row({
+    group: "Control",
+    kind: path,
+    help: "file with the token that HTTP asks for; without it <http> shows figures alone",
   }),
   logLevel: row({
     group: "Log",

@@ -8,6 +8,7 @@
 import type { Events, OfService } from "../ops/events.ts";
 import type { Log } from "../ops/log.ts";
 import type { WorkerStats } from "../ops/stats.ts";
+import type { WorkerStatus } from "../ops/status.ts";
 import type { Look, LoopCommand } from "../ports/messages.ts";
 import type { ChildSpec } from "./child.ts";
 import { Gauges } from "./gauges.ts";
@@ -113,6 +114,11 @@ export class Pool {
     return this.#processes.list(look);
   }
 
+  /** Each process, with all that is known of it here. */
+  describe(look: Look, now: number): WorkerStatus[] {
+    return this.#processes.describe(look, now);
+  }
+
   // ---- what it is told ----
 
   /**
@@ -133,6 +139,11 @@ export class Pool {
     this.#parts.wake();
   }
 
+  /** Somebody has told the supervisor something: it is to decide. */
+  wake(): void {
+    this.#parts.wake();
+  }
+
   /** Sends a signal to all workers that are ready. */
   forward(signal: Deno.Signal): void {
     this.#processes.forward(signal, this.#parts.plane.look(performance.now()).workers);
@@ -145,6 +156,12 @@ export class Pool {
       const { workers } = this.#parts.plane.look(now);
       this.#gauges.note([news], now, workers, this.#settings.maxMemory);
     } else this.#processes.hear(news);
+    this.#parts.wake();
+  }
+
+  /** Kills a worker, as an operator wants. */
+  slay(worker: number): void {
+    this.#processes.slay(worker);
     this.#parts.wake();
   }
 

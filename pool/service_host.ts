@@ -9,6 +9,7 @@
 import type { Events } from "../ops/events.ts";
 import type { Log } from "../ops/log.ts";
 import type { Reports } from "../ops/stats.ts";
+import type { WorkerStatus } from "../ops/status.ts";
 import type { Look } from "../ports/messages.ts";
 import type { Settings } from "../options/settings.ts";
 import type { ChildSpec } from "./child.ts";
@@ -124,6 +125,16 @@ export class ServiceHost {
     return { generation, bounds, processes: this.#pool.list(look), counts: this.#pool.counts };
   }
 
+  /** Whether its workers are being replaced by new ones. */
+  get reloading(): boolean {
+    return this.#supervisor.reloading;
+  }
+
+  /** Each worker process, with all that is known of it here. */
+  describe(look: Look, now: number): WorkerStatus[] {
+    return this.#pool.describe(look, now);
+  }
+
   /** Whether a worker is one of its own. */
   has(worker: number): boolean {
     return this.#pool.has(worker);
@@ -160,6 +171,13 @@ export class ServiceHost {
   /** Lets workers finish and leave. */
   stop(now: number): void {
     this.#supervisor.stop(now);
+  }
+
+  /** Has a worker finish and leave, as an operator wants, or kills it; another one takes its place. */
+  dismiss(worker: number, how: "stop" | "kill"): void {
+    if (how === "kill") return this.#pool.slay(worker);
+    this.#supervisor.dismiss(worker, performance.now());
+    this.#pool.wake();
   }
 
   /** Kills all workers at once. */

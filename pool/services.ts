@@ -104,6 +104,11 @@ export class Services {
     return sum(this.#map((host) => host.starting));
   }
 
+  /** Whether each has had as many workers ready as always are to be. */
+  get wereReady(): boolean {
+    return this.#unready.size === 0;
+  }
+
   /** Whether all were told to stop and no worker is left. */
   get stopped(): boolean {
     return this.#map((host) => host.stopped).every(Boolean);

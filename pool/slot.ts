@@ -13,6 +13,7 @@ export type Purpose = "serve" | "dequeue";
 /** Why a worker ended. */
 export type ExitReason =
   | "stopped"
+  | "asked"
   | "culled"
   | "recycled"
   | "reload"

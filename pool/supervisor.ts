@@ -254,6 +254,20 @@ export class Supervisor {
     else this.#kill(slot, "SIGTERM");
   }
 
+  /** Has `id` leave, as an operator wants; another one takes its place. False: there is no such worker. */
+  dismiss(id: number, now: number): boolean {
+    const slot = this.#slots.get(id);
+    if (slot !== undefined) this.#dismiss(slot, "asked", now);
+    return slot !== undefined;
+  }
+
+  /** `id` is being killed, as an operator wants: that is not the fault of its handler. */
+  slain(id: number, now: number): void {
+    const slot = this.#slots.get(id);
+    slot?.stop("asked", now);
+    slot?.sent("SIGKILL");
+  }
+
   #dismissStarting(now: number): void {
     for (const slot of this.#slots.starting()) this.#dismiss(slot, "reload", now);
   }

@@ -8,6 +8,7 @@
 import type { Events, OfService } from "../ops/events.ts";
 import type { Log } from "../ops/log.ts";
 import type { WorkerStats } from "../ops/stats.ts";
+import type { WorkerStatus } from "../ops/status.ts";
 import type { Look, LoopCommand, LoopEvent } from "../ports/messages.ts";
 import { messageOf } from "../system/errors.ts";
 import { LOAD_FAILED } from "../wire/worker_config.ts";
@@ -69,12 +70,15 @@ interface Process {
 
 const EXPECTED: ReadonlySet<ExitReason> = new Set([
   "stopped",
+  "asked",
   "culled",
   "recycled",
   "reload",
   "left",
   "dequeued",
 ]);
+
+const EXPECTED_NAMES: ReadonlySet<string> = EXPECTED;
 
 /** The processes of a service. */
 export class WorkerProcesses {
@@ -106,6 +110,29 @@ export class WorkerProcesses {
       const state = stateOf(purpose, this.#parts.supervisor.worker(worker)?.state, jobs);
       return { worker, pid: child.pid, state, jobs, answered, ...this.#parts.tag };
     });
+  }
+
+  /** Each process, with all that is known of it here. */
+  describe(look: Look, now: number): WorkerStatus[] {
+    const { supervisor, service } = this.#parts;
+    const restarts = this.#unexpected;
+    return this.list(look).map(({ worker, pid, state, jobs, answered }) => {
+      const { spawnedAt = now, generation = supervisor.generation } = supervisor.worker(worker) ??
+        {};
+      const job = look.workers.get(worker)?.firstJob;
+      return {
+        ...{ worker, pid, service, state, jobs, answered, ageMs: Math.round(now - spawnedAt) },
+        ...{ residentBytes: undefined, cpuMs: undefined, job, jobMs: undefined },
+        ...{ generation, restarts },
+      };
+    });
+  }
+
+  /** How many have ended without being asked to. */
+  get #unexpected(): number {
+    const { dequeued: _, ...exits } = this.#exits;
+    return Object.entries(exits)
+      .reduce((sum, [reason, count]) => EXPECTED_NAMES.has(reason) ? sum : sum + count, 0);
   }
 
   /** Those that serve clients. */
@@ -221,6 +248,12 @@ export class WorkerProcesses {
     // It may become ready in this very moment, and is to get no job then.
     if (!process.hasSpoken && signal === "SIGTERM") this.#parts.send({ type: "retire", worker });
     process.child.kill(signal);
+  }
+
+  /** Kills a worker, as an operator wants: what it had is run again elsewhere, as after a kill from outside. */
+  slay(worker: number): void {
+    this.#parts.supervisor.slain(worker, performance.now());
+    this.#processes.get(worker)?.child.kill("SIGKILL");
   }
 
   /** The system reports a process's end, which may be before its last message is read. */

@@ -140,7 +140,18 @@ Deno.test("the package is published with what it runs and its documents, and not
       "examples/",
     ],
     ...["broker.ts", "client.ts", "mod.ts", "server.ts", "worker.ts"],
-    ...["auth/", "broker/", "cli/", "client/", "ops/", "options/", "pool/", "ports/", "system/"],
+    ...[
+      "admin/",
+      "auth/",
+      "broker/",
+      "cli/",
+      "client/",
+      "ops/",
+      "options/",
+      "pool/",
+      "ports/",
+      "system/",
+    ],
     ...["wire/", "worker/", "zmq/"],
   ];
   assert.deepEqual(rooms.sort(), published.sort());

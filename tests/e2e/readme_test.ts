@@ -211,7 +211,7 @@ Deno.test("docs/operations.md names every reason for which a worker exits", () =
   const [, union = ""] = texts.map((text) => /type ExitReason =([^;]*);/.exec(text))
     .find((found) => found !== null) ?? [];
   const reasons = [...union.matchAll(/"(\w+)"/g)].map(([, reason]) => reason);
-  assert.equal(reasons.length, 11);
+  assert.equal(reasons.length, 12);
   for (const reason of reasons) assert.match(OPERATIONS, new RegExp(`^\\| \`${reason}\` `, "m"));
 });
 

@@ -70,6 +70,7 @@ Deno.test("parseCommand has a flag and a variable for each option that texts can
     SIGNAL: "USR2",
     HANDLER: "./h.ts",
     HOST: "localhost",
+    "HOST:PORT": "127.0.0.1:9660",
     "F[,B]": "1,2",
     RANGE: "10.0.0.0/8,::1",
     "NAME=HANDLER": "a=./a.ts,b.c=data:text/javascript,1",

@@ -12,6 +12,7 @@ import { text } from "../rig/text.ts";
 import { LIMIT } from "../rig/wait.ts";
 
 const FOLDERS = [
+  "admin",
   "auth",
   "broker",
   "cli",
@@ -46,6 +47,7 @@ const RULES: Record<string, string[]> = {
     "zmq/locate.ts",
   ],
   "server.ts": [
+    "type admin/operated.ts",
     "auth",
     "ops",
     "options/hosted.ts",
@@ -63,6 +65,7 @@ const RULES: Record<string, string[]> = {
   "broker.ts": ["broker", "type wire/credit.ts", "wire/request.ts"],
   "client.ts": ["cli/client.ts", "client", "system", "wire/request.ts", "zmq/locate.ts"],
   "worker.ts": ["system", "wire/worker_config.ts", "worker"],
+  admin: ["type ops", "ops/control.ts", "ops/log_ring.ts", "type options/settings.ts", "system"],
   auth: ["system", "type options/settings.ts", "type wire", "type zmq"],
   "auth/access.ts": ["zmq/curve.ts"],
   broker: [],
@@ -86,6 +89,7 @@ const RULES: Record<string, string[]> = {
   ops: [
     "options/connection_limits.ts",
     "options/hosted.ts",
+    "options/listing.ts",
     "type options/settings.ts",
     "type pool",
     "type ports/messages.ts",
@@ -93,6 +97,7 @@ const RULES: Record<string, string[]> = {
     "system",
     "wire",
   ],
+  "ops/operators.ts": ["admin/admin.ts", "type admin/operated.ts"],
   options: ["auth/address.ts", "system/errors.ts", "wire/endpoint.ts", "wire/service_name.ts"],
   pool: [
     "type ops",
@@ -268,6 +273,14 @@ Deno.test("types of options need no other module", () => {
 Deno.test("the messages between server and loop are types and nothing else", async () => {
   assert.deepEqual([...runWith("ports/messages.ts")], ["ports/messages.ts"]);
   assert.deepEqual(Object.keys(await import("../../ports/messages.ts")), []);
+});
+
+Deno.test("what operators reach is loaded by a server that has a control socket or HTTP, and by nobody else", () => {
+  const users = sources().filter((file) => !file.startsWith("admin/")).flatMap(importsOf)
+    .filter(({ target, typeOnly }) => target.startsWith("admin/") && !typeOnly);
+  assert.deepEqual(users.map(({ file, target, dynamic }) => ({ file, target, dynamic })), [
+    { file: "ops/operators.ts", target: "admin/admin.ts", dynamic: true },
+  ]);
 });
 
 Deno.test("commands are loaded by a program that is run, and by nobody else", () => {

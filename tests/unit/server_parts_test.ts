@@ -27,6 +27,8 @@ class Lines implements Log {
   error = (message: string, fields?: object) => this.#add("error", message, fields);
   reopen = () => true;
   close = () => Promise.resolve();
+  setLevel() {}
+  listen = () => () => {};
 
   #add(level: string, message: string, fields: object = {}): void {
     const said = JSON.stringify(fields);
@@ -230,13 +232,16 @@ class Told implements Obeying {
     this.told.push(`stop ${queued} ${reason}`);
   }
   kill = () => void this.told.push("kill");
-  reloadAgain = () => void this.told.push("reload");
+  reloadAgain = () => Promise.resolve(void this.told.push("reload"));
   resize = ({ min, max }: { min?: number; max?: number }) =>
     void this.told.push(`resize ${min} ${max}`);
   growBy = (workers: number) => void this.told.push(`grow ${workers}`);
   reopenLog = () => this.told.push("reopen") > 0;
   logState = () => void this.told.push("state");
   forward = (signal: string) => void this.told.push(`forward ${signal}`);
+  stopWorker = (worker: number) => void this.told.push(`stop worker ${worker}`);
+  killWorker = (worker: number) => void this.told.push(`kill worker ${worker}`);
+  setLogLevel = (level: string) => void this.told.push(`level ${level}`);
 }
 
 /** Signals that a test sends itself. */

@@ -1,0 +1,101 @@
+/**
+ * What operators send: the fields of a body in JSON and of a query, each checked.
+ *
+ * @module
+ */
+
+import type { Level } from "../options/settings.ts";
+import { Refusal } from "./answers.ts";
+
+/** How a field is read; a name with "?" may be left out. */
+export type FieldKind = "number" | "number?" | "service?" | "level";
+
+/** Fields that were read. */
+export interface Given {
+  readonly numbers: Readonly<Record<string, number>>;
+  readonly service: string | undefined;
+  readonly level: Level;
+}
+
+const LEVELS: readonly Level[] = ["debug", "info", "warn", "error", "critical"];
+
+/** A level by its name; undefined: there is no such level. */
+export function levelOf(name: unknown): Level | undefined {
+  return LEVELS.find((level) => level === name);
+}
+
+/**
+ * Reads the fields of a body.
+ *
+ * @throws {Refusal} 400, when it is not JSON, lacks a field, or has one that is not known or has another type.
+ */
+export function readFields(text: string, kinds: Readonly<Record<string, FieldKind>>): Given {
+  const body = new Map(Object.entries(parse(text)));
+  const unknown = [...body.keys()].find((name) => !Object.hasOwn(kinds, name));
+  if (unknown !== undefined) throw new Refusal(400, unknownField(unknown, kinds));
+  const numbers: Record<string, number> = {};
+  let service: string | undefined;
+  let level: Level = "info";
+  for (const [name, kind] of Object.entries(kinds)) {
+    const value = body.get(name) ?? undefined;
+    if (value === undefined && kind.endsWith("?")) continue;
+    if (kind === "service?") service = serviceOf(name, value);
+    else if (kind === "level") level = requireLevel(name, value);
+    else numbers[name] = numberOf(name, value);
+  }
+  return { numbers, service, level };
+}
+
+function parse(text: string): object {
+  try {
+    const value: unknown = text.trim() === "" ? {} : JSON.parse(text);
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+  } catch {
+    // It is told what it must be.
+  }
+  throw new Refusal(400, "The body must be an object in JSON");
+}
+
+function unknownField(name: string, kinds: object): string {
+  const names = Object.keys(kinds);
+  const known = names.length === 0 ? "it takes none" : `it takes "${names.join('", "')}"`;
+  return `Unknown field ${JSON.stringify(name)}: ${known}`;
+}
+
+function serviceOf(name: string, value: unknown): string {
+  if (typeof value === "string") return value;
+  throw new Refusal(400, `"${name}" must be the name of a service`);
+}
+
+function numberOf(name: string, value: unknown): number {
+  if (typeof value === "number" && Number.isSafeInteger(value)) return value;
+  throw new Refusal(400, `"${name}" must be an integer`);
+}
+
+function requireLevel(name: string, value: unknown): Level {
+  const level = levelOf(value);
+  if (level !== undefined) return level;
+  throw new Refusal(400, `"${name}" must be one of ${LEVELS.join(", ")}`);
+}
+
+/**
+ * A number of a query.
+ *
+ * @throws {Refusal} 400, when it is not an integer from 0 to `most`.
+ */
+export function countOf(query: URLSearchParams, name: string, fallback: number, most: number) {
+  const text = query.get(name);
+  if (text === null) return fallback;
+  if (/^\d{1,9}$/.test(text) && Number(text) <= most) return Number(text);
+  throw new Refusal(400, `"${name}" must be an integer from 0 to ${most}`);
+}
+
+/**
+ * A level of a query.
+ *
+ * @throws {Refusal} 400, when it is none.
+ */
+export function levelIn(query: URLSearchParams, fallback: Level): Level {
+  const text = query.get("level");
+  return text === null ? fallback : requireLevel("level", text);
+}

@@ -1,0 +1,23 @@
+/**
+ * The server as the control API sees it. Types only.
+ *
+ * @module
+ */
+
+import type { Controls } from "../ops/control.ts";
+import type { Events } from "../ops/events.ts";
+import type { Log } from "../ops/log.ts";
+import type { LogRing } from "../ops/log_ring.ts";
+import type { Server } from "../ops/server.ts";
+
+/** What is asked and told by operators. */
+export interface Operated extends Controls, Pick<Server, "status" | "stats" | "config"> {
+  /** Where changes are logged, with who has asked for them. */
+  readonly log: Log;
+  /** What happens. */
+  readonly events: Pick<Events, "subscribe">;
+  /** The last lines of the log. */
+  readonly ring: LogRing;
+  /** The names of its services; "": the one without a name. */
+  readonly serviceNames: readonly string[];
+}

@@ -1,0 +1,77 @@
+/**
+ * Opens the ways by which operators reach a server, if there are to be any; nothing of these is loaded before. Not
+ * here: what they are (admin/).
+ *
+ * @module
+ */
+
+import type { Admin } from "../admin/admin.ts";
+import type { Operated } from "../admin/operated.ts";
+import type { Settings } from "../options/settings.ts";
+import { serverName } from "../system/control_folder.ts";
+import { messageOf } from "../system/errors.ts";
+
+/** The operators of one server. */
+export class Operators {
+  readonly #server: Operated;
+  #admin: Admin | undefined;
+  #isGone = false;
+
+  /** Keeps the lines of the log from the start, if anybody can ask for them. */
+  constructor(server: Operated, { control, http }: Settings) {
+    this.#server = server;
+    if (control !== "off" || http !== "off") void server.ring;
+  }
+
+  /** The file of the control socket. */
+  get control(): string | undefined {
+    return this.#admin?.control;
+  }
+
+  /** The address of HTTP. */
+  get http(): string | undefined {
+    return undefined;
+  }
+
+  /**
+   * Opens what the options ask for.
+   *
+   * @param frontend the first endpoint that is bound for clients: it names the server.
+   * @throws {Error} when what was asked for by name can't be opened.
+   */
+  async open({ control, http }: Settings, frontend: string): Promise<void> {
+    if (control === "off" && http === "off") return;
+    const { Admin } = await import("../admin/admin.ts");
+    if (this.#isGone) return;
+    const admin = this.#admin = new Admin(this.#server);
+    if (control !== "off") await this.#openSocket(admin, control, serverName(frontend));
+    if (this.control === undefined) return;
+    this.#server.log.info("listening to operators", { control: this.control });
+  }
+
+  /** Without what was not asked for by name, the server serves all the same. */
+  async #openSocket(admin: Admin, control: string, name: string): Promise<void> {
+    try {
+      await admin.openSocket(control, name);
+    } catch (error) {
+      const reason = messageOf(error);
+      if (control !== "auto") {
+        throw new Error(`Cannot open the control socket: ${reason}`, { cause: error });
+      }
+      const isMeant = error instanceof Error && error.name === "NoGrant";
+      this.#server.log[isMeant ? "info" : "warn"]("there is no control socket", { reason });
+    }
+  }
+
+  /** Ends what operators have open. */
+  async close(): Promise<void> {
+    this.#isGone = true;
+    await this.#admin?.close();
+  }
+
+  /** Removes what was made, at once. */
+  abandon(): void {
+    this.#isGone = true;
+    this.#admin?.abandon();
+  }
+}

@@ -1,0 +1,8 @@
+/**
+ * The version of this package.
+ *
+ * @module
+ */
+
+/** The version of deno.json. */
+export const VERSION = "0.5.0";
