@@ -9,6 +9,7 @@ import type { Operated } from "./admin/operated.ts";
 import { type Access, hasRules, openAccess } from "./auth/access.ts";
 import { type AccessRules, readRules } from "./auth/access_control.ts";
 import { Configuration, type OptionSource } from "./ops/configuration.ts";
+import { publishEvents } from "./ops/event_topics.ts";
 import { Events, type OfService, ofService } from "./ops/events.ts";
 import { requirePlainFiles } from "./ops/given_files.ts";
 import { type Activity, IdleWatch } from "./ops/idle_watch.ts";
@@ -76,7 +77,7 @@ export class PreforkServer implements Server, Operated {
   readonly #outcome = new Outcome();
   readonly #shutdown = new Shutdown();
   readonly #logs: Logs;
-  readonly events: Events;
+  readonly news: Events;
   readonly #library: Library;
   readonly #premises: Premises;
   readonly #access: Access | undefined;
@@ -106,7 +107,7 @@ export class PreforkServer implements Server, Operated {
     // All else is prepared while it boots.
     const thread = bootThread(found && found.limit - found.open);
     try {
-      const events = this.events = new Events(log, settings);
+      const events = this.news = new Events(log, settings);
       const library = this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
       if (shutDebugger(library.path) === "open") log.warn(DEBUGGER_OPEN);
       const program = Deno.execPath();
@@ -169,6 +170,9 @@ export class PreforkServer implements Server, Operated {
       this.#plane = plane;
       if (flaw !== undefined) log.info(NO_THREAD, { reason: flaw });
       premises.handOver(plane.backend);
+      if (settings.events.length > 0) {
+        publishEvents(events, (topic, json) => plane.send({ type: "publish", topic, json }));
+      }
       this.#running = viewServices(this.#services, {
         frontendOf: (name) => this.#frontendOf(name),
         look: () => plane.look("now"),
@@ -201,10 +205,10 @@ export class PreforkServer implements Server, Operated {
 
   /** All that is done from time to time; the loop has a list of its own. */
   #ticks(files: OpenFiles): Ticks {
-    const idle = new IdleWatch(() => this.events.emit("idle", undefined));
+    const idle = new IdleWatch(() => this.news.emit("idle", undefined));
     return new Ticks([
       ...(this.#signals === undefined ? [] : [this.#signals]),
-      this.events,
+      this.news,
       this.#logs,
       files,
       { tick: (now) => this.#premises.tick(now, this.#mending()) },
@@ -218,15 +222,16 @@ export class PreforkServer implements Server, Operated {
   begin(): void {
     const { log } = this;
     const { settings } = this.#configuration;
-    const { frontend, mdp, backend } = this;
-    const endpoints = { frontend, mdp, backend, of: (name: string) => this.#frontendOf(name) };
-    tellEndpoints(log, this.events, settings, endpoints);
+    const { frontend, mdp, events, backend } = this;
+    const of = (name: string) => this.#frontendOf(name);
+    const endpoints = { frontend, mdp, events, backend, of };
+    tellEndpoints(log, this.news, settings, endpoints);
     for (const { name, bounds } of this.#services) {
       log.debug("pool", { ...bounds, library: this.library, ...ofService(name) });
     }
     logRemarks(log, settings, {
       endpoints: [
-        ...[this.frontend, this.mdp],
+        ...[this.frontend, this.mdp, this.events],
         ...Object.values(this.#plane.serviceFrontends),
       ].flat(),
       serverKey: this.#access?.serverKey,
@@ -285,6 +290,10 @@ export class PreforkServer implements Server, Operated {
     return this.#plane.mdp;
   }
 
+  get events(): readonly string[] {
+    return this.#plane.events;
+  }
+
   get backend(): string {
     return this.#plane.backend;
   }
@@ -328,8 +337,9 @@ export class PreforkServer implements Server, Operated {
   }
 
   get #endpoints(): Status["endpoints"] {
-    const { frontend, mdp, backend, control, http } = this;
-    return { frontend: [...frontend], mdp: [...mdp], backend, control, http };
+    const { frontend, mdp, events, backend, control, http } = this;
+    const bound = { frontend: [...frontend], mdp: [...mdp], events: [...events] };
+    return { ...bound, backend, control, http };
   }
 
   status(): Promise<Status> {
@@ -428,7 +438,7 @@ export class PreforkServer implements Server, Operated {
     const hosted = hostedServices(this.#configuration.settings);
     const stopTimeout = Math.max(...hosted.map(([, own]) => own.stopTimeout));
     if (!this.#shutdown.start(queued, stopTimeout, performance.now())) return;
-    this.#stopHook = this.events.emit("stopping", { reason, queued });
+    this.#stopHook = this.news.emit("stopping", { reason, queued });
     this.#premises.leave();
     this.#plane.send({ type: "drain", waiting: queued });
     this.#timer.wake();
@@ -462,7 +472,7 @@ export class PreforkServer implements Server, Operated {
       case "visits":
         return this.#logs.visits(event.visits);
       case "requestFailed":
-        return void this.events.emit("requestFailed", event.failure);
+        return void this.news.emit("requestFailed", event.failure);
       case "backendMoved":
         return this.#backendMoved(event.before, event.endpoint);
       case "mended":
@@ -559,7 +569,7 @@ export class PreforkServer implements Server, Operated {
     await this.#services.close();
     await this.#operators.close();
     const { forced } = this.#services;
-    if (this.#outcome.failure === undefined) this.events.emit("stopped", { forced });
+    if (this.#outcome.failure === undefined) this.news.emit("stopped", { forced });
     await this.#logs.close();
     this.#timer.stop();
     this.#signals?.close();

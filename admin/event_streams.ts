@@ -45,7 +45,7 @@ export class EventStreams {
 
   constructor(server: Operated) {
     this.#server = server;
-    server.events.subscribe((name, event) => this.#tell(name, event));
+    server.news.subscribe((name, event) => this.#tell(name, event));
   }
 
   /**

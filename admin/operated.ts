@@ -15,7 +15,7 @@ export interface Operated extends Controls, Pick<Server, "status" | "stats" | "c
   /** Where changes are logged, with who has asked for them. */
   readonly log: Log;
   /** What happens. */
-  readonly events: Pick<Events, "subscribe">;
+  readonly news: Pick<Events, "subscribe">;
   /** The last lines of the log. */
   readonly ring: LogRing;
   /** The names of its services; "": the one without a name. */

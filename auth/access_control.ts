@@ -13,10 +13,11 @@ import { type ClientList, readClientList } from "./client_list.ts";
 import { Crowd, crowdOf, type Scene } from "./crowd.ts";
 import { encodeKey } from "./z85.ts";
 
-/** What libzmq calls the sockets when it asks: those for clients, those for who speaks Majordomo, and that for workers. */
+/** What libzmq calls the sockets when it asks: those for clients, in whatever protocol, and that for workers. */
 export const ZapDomain = {
   clients: "clients",
   majordomo: "majordomo",
+  subscribers: "subscribers",
   workers: "workers",
 } as const;
 
@@ -27,7 +28,8 @@ export function clientsOf(service: number): string {
 
 /** Whether it calls a socket for clients so, of whatever protocol. */
 export function isForClients(domain: string): boolean {
-  return domain === ZapDomain.majordomo || CLIENTS.test(domain);
+  return domain === ZapDomain.majordomo || domain === ZapDomain.subscribers ||
+    CLIENTS.test(domain);
 }
 
 const CLIENTS = new RegExp(`^${ZapDomain.clients}( [0-9]+)?$`);

@@ -59,6 +59,7 @@ export interface ServerEvents {
   listening: {
     frontend: readonly string[];
     mdp: readonly string[];
+    events: readonly string[];
     backend: string;
     /** That of the service without a name; undefined: there is no such service. */
     handler: string | undefined;
@@ -105,18 +106,19 @@ const TABLE: Table = {
   listening: {
     level: "info",
     message: "listening",
-    fields: ({ frontend, mdp, backend, handler }) => ({
+    fields: ({ frontend, mdp, events, backend, handler }) => ({
       frontend: frontend.join(","),
       mdp: mdp.length === 0 ? undefined : mdp.join(","),
+      events: events.length === 0 ? undefined : events.join(","),
       backend,
       handler,
     }),
     hook: "onListen",
-    call: (hooks, { frontend, mdp, backend, services }) => {
+    call: (hooks, { frontend, mdp, events, backend, services }) => {
       const own = services.filter((each) => each.frontend.length > 0)
         .map((each): [string, string[]] => [each.service, [...each.frontend]]);
       return hooks.onListen?.({
-        ...{ frontend: [...frontend], mdp: [...mdp], backend },
+        ...{ frontend: [...frontend], mdp: [...mdp], events: [...events], backend },
         ...(own.length === 0 ? {} : { services: Object.fromEntries(own) }),
       });
     },

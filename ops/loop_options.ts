@@ -55,13 +55,13 @@ export function changesOf(settings: Settings): Record<string, ServiceChange> {
 
 /** What holds from the start to the end. */
 export function fixedOf(settings: Settings) {
-  const { frontend, mdp, transport, maxMessageSize, maxFrames, connectionBytes } = settings;
+  const { frontend, mdp, events, transport, maxMessageSize, maxFrames, connectionBytes } = settings;
   const { handshakeTimeout, heartbeatInterval, keepAlive, maxConnectionRate } = settings;
   const { mdpWorkers, mdpHeartbeat: heartbeat, mdpExpiry: expiry } = settings;
   const majordomo = { limits: limitsOf(settings), heartbeat, expiry };
   return {
     majordomo: mdpWorkers === "any" ? majordomo : undefined,
-    ...{ frontend, mdp, transport, maxMessageSize, maxFrames, connectionBytes },
+    ...{ frontend, mdp, events, transport, maxMessageSize, maxFrames, connectionBytes },
     ...{ handshakeTimeout, heartbeatInterval, keepAlive, maxConnectionRate },
   };
 }

@@ -39,6 +39,8 @@ export interface Server {
   readonly frontend: readonly string[];
   /** The same of those for clients that speak Majordomo. */
   readonly mdp: readonly string[];
+  /** The same of those for SUB sockets, which hear what happens. */
+  readonly events: readonly string[];
   /** The endpoint really bound for workers. */
   readonly backend: string;
   /** The file of the control socket; undefined: there is none, or not yet. It is there when `ready` is fulfilled. */

@@ -42,7 +42,8 @@ export function judgeFiles(settings: Settings, files: Files, cpus: number): stri
   const minWorkers = sum((own) => own.minWorkers);
   const maxWorkers = sum((own) => own.maxWorkers);
   const maxDequeueWorkers = sum((own) => own.maxDequeueWorkers);
-  const base = files.open + FILES_OF_BROKER + allEndpoints(settings).length + settings.mdp.length;
+  const endpoints = [...allEndpoints(settings), ...settings.mdp, ...settings.events];
+  const base = files.open + FILES_OF_BROKER + endpoints.length;
   const starts = FILES_FOR_START * Math.min(cpus, minWorkers);
   const least = base + FILES_PER_WORKER * minWorkers + starts + 1;
   const way = "raise it (ulimit -n, LimitNOFILE=)";

@@ -49,6 +49,7 @@ export function logRemarks(log: Log, settings: Settings, started: Started): void
 export interface Endpoints {
   readonly frontend: readonly string[];
   readonly mdp: readonly string[];
+  readonly events: readonly string[];
   readonly backend: string;
   /** Those of one service alone. */
   of(service: string): readonly string[];
@@ -59,7 +60,7 @@ export function tellEndpoints(
   log: Log,
   events: Pick<Events, "emit">,
   settings: Settings,
-  { frontend, mdp, backend, of }: Endpoints,
+  { of, ...endpoints }: Endpoints,
 ): void {
   const hosted = hostedServices(settings);
   const services = hosted.filter(([name]) => name !== "").map(([service, own]) => ({
@@ -68,7 +69,7 @@ export function tellEndpoints(
     frontend: of(service),
   }));
   const handler = services.length < hosted.length ? settings.handler ?? "echo" : undefined;
-  events.emit("listening", { frontend, mdp, backend, handler, services });
+  events.emit("listening", { ...endpoints, handler, services });
   for (const { service, handler, frontend } of services) {
     const own = frontend.length === 0 ? undefined : frontend.join(",");
     log.info("serving", { service, handler, frontend: own });

@@ -16,6 +16,8 @@ export interface Stats extends Omit<ServiceStats, "counters"> {
   clients: number;
   /** Connections of clients; undefined where libzmq lacks its draft API, and so does not report them. */
   connections: number | undefined;
+  /** Connections that have subscribed to events; left out where nobody can. */
+  subscribers?: number;
   /** What was counted since the start. */
   counters: ServiceStats["counters"] & SocketCounters;
   /** Each service by its name, where some have names; "" is the one without. */
@@ -109,8 +111,12 @@ export function statsOf(
   look: Look,
   services: Stats["services"],
 ): Stats {
-  const { clients, connections } = look;
-  return { uptime, ...serviceStats(reports, look), clients, connections, services };
+  const { clients, connections, subscribers } = look;
+  return {
+    ...{ uptime, ...serviceStats(reports, look), clients, connections },
+    ...subscribers === undefined ? {} : { subscribers },
+    services,
+  };
 }
 
 /** The same as fields of one line of the log. */

@@ -51,6 +51,8 @@ export interface Status {
     frontend: string[];
     /** Those of clients and workers that speak Majordomo. */
     mdp: string[];
+    /** Those of SUB sockets. */
+    events: string[];
     /** The one of workers. */
     backend: string;
     /** The file of the control socket; undefined: there is none. */

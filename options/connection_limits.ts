@@ -13,6 +13,7 @@ type Access = Pick<
   Settings,
   | "frontend"
   | "mdp"
+  | "events"
   | "curveSecretKey"
   | "curveClients"
   | "maxConnections"
@@ -37,8 +38,8 @@ export function addressLimit(settings: Access): number {
   return isOpen ? settings.maxConnectionsPerAddress : 0;
 }
 
-function endpointsOf({ frontend, mdp }: Access): string[] {
-  return [...frontend, ...mdp];
+function endpointsOf({ frontend, mdp, events }: Access): string[] {
+  return [...frontend, ...mdp, ...events];
 }
 
 /** Whether clients without a listed key may connect: a key of one's own is easily made. */

@@ -282,12 +282,13 @@ function checkUsers({ users, curveClients }: Settings, naming: Naming): void {
 
 /** One endpoint has one owner; the system would only say that it is in use. */
 function checkEndpoints(
-  { frontend, mdp }: Settings,
+  { frontend, mdp, events }: Settings,
   services: readonly (readonly [name: string, settings: Settings])[],
 ): void {
   const owners = new Map<string, string>();
   for (const endpoint of frontend) owners.set(endpoint, '"frontend"');
   for (const endpoint of mdp) owners.set(endpoint, '"mdp"');
+  for (const endpoint of events) owners.set(endpoint, '"events"');
   for (const [name, own] of services) {
     const subject = `"services.${name}.frontend"`;
     for (const endpoint of own.frontend.filter((each) => !/:(\*|0)$/.test(each))) {

@@ -66,6 +66,13 @@ export interface ServeOptions extends Hooks {
    * @default {60_000}
    */
   mdpExpiry?: number;
+  /**
+   * Where SUB sockets connect that are to hear what happens here, in the same forms: see docs/events.md. Whoever may
+   * connect as a client may do so there.
+   *
+   * @default {[]}
+   */
+  events?: string | string[];
   /** Where workers connect, in the same forms. @default {an ipc socket in a private folder} */
   backend?: string;
   /**
@@ -474,6 +481,7 @@ export type ReshapedOption =
   | "services"
   | "frontend"
   | "mdp"
+  | "events"
   | "users"
   | "allow"
   | "deny"
@@ -494,6 +502,8 @@ export interface Settings
   frontend: string[];
   /** Where clients that speak Majordomo connect. */
   mdp: string[];
+  /** Where SUB sockets connect. */
+  events: string[];
   /** The users that may ask; `undefined`: all. */
   users?: string[];
   /** Addresses that may connect; empty: all. */
@@ -536,6 +546,8 @@ export interface ListenEvent {
   frontend: string[];
   /** The same of those for clients that speak Majordomo. */
   mdp: string[];
+  /** The same of those for SUB sockets. */
+  events: string[];
   /** The endpoint that workers connect to. */
   backend: string;
   /** The endpoints of single services, by their names; left out where no service has any. */

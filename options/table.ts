@@ -127,6 +127,12 @@ const ROWS = {
     fallback: 60_000,
     help: "time that requests wait for the first, or another, of Majordomo's workers",
   }),
+  events: row({
+    group: "Endpoints",
+    kind: someEndpoints,
+    fallback: [],
+    help: "endpoint that SUB sockets connect to, to hear what happens; may be repeated",
+  }),
   backend: row({
     group: "Endpoints",
     kind: endpoint,

@@ -13,6 +13,7 @@ import type { AccessBook } from "./access_book.ts";
 import type { Lane } from "./lane.ts";
 import { type EventQueue, serviceField } from "./event_queue.ts";
 import type { Body } from "./body.ts";
+import type { JobTopics } from "./job_topics.ts";
 
 /** Of so many jobs, the log says of one why it went to its worker, at level debug. */
 const TRACE_EVERY = 1000;
@@ -23,6 +24,7 @@ export class Dispatcher {
   readonly #broker: Broker<Body>;
   readonly #lane: Lane;
   readonly #book: AccessBook | undefined;
+  readonly #topics: JobTopics;
   readonly #events: EventQueue;
   readonly #traces: boolean;
   /** Jobs that workers have got since the start. */
@@ -36,13 +38,18 @@ export class Dispatcher {
     broker: Broker<Body>,
     lane: Lane,
     events: EventQueue,
-    { book, traces }: { book: AccessBook | undefined; traces: boolean },
+    { book, traces, topics }: {
+      book: AccessBook | undefined;
+      traces: boolean;
+      topics: JobTopics;
+    },
   ) {
     this.#service = service;
     this.#broker = broker;
     this.#lane = lane;
     this.#events = events;
     this.#book = book;
+    this.#topics = topics;
     this.#traces = traces;
   }
 
@@ -53,6 +60,7 @@ export class Dispatcher {
       jobs++;
       if (this.#traces && this.#jobs++ % TRACE_EVERY === 0) this.#trace(next);
       this.#book?.sent(next.job, now);
+      if (this.#topics.wanted !== 0) this.#topics.started(next.job, next.worker.id);
       if (next.worker.unsent !== undefined) this.#ask(next, now);
       else this.#group(next);
     }

@@ -6,11 +6,13 @@
  * @module
  */
 
-import { AccessControl } from "../auth/access_control.ts";
+import { AccessControl, ZapDomain } from "../auth/access_control.ts";
+import type { Scene } from "../auth/crowd.ts";
 import { Histogram } from "../broker/histogram.ts";
 import type { Worker } from "../broker/job.ts";
 import { JobNumbers } from "../broker/job_records.ts";
 import { messageOf } from "../system/errors.ts";
+import type { LogFields } from "../wire/job.ts";
 import { Ticks } from "../system/ticks.ts";
 import { Code } from "../wire/request.ts";
 import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
@@ -32,6 +34,8 @@ import type {
 } from "./messages.ts";
 import { MadeServices } from "./made_services.ts";
 import type { Directory } from "./mmi.ts";
+import type { Audience } from "./audience.ts";
+import { Publisher } from "./publisher.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
 import { numberServices, Services } from "./services.ts";
@@ -82,6 +86,11 @@ export class BrokerLoop {
   readonly #sockets: Sockets;
   readonly #source: Source;
   readonly #lane: Lane;
+  /** Undefined where nobody can subscribe to events. */
+  readonly #audience: Audience | undefined;
+  readonly #publisher: Publisher | undefined;
+  /** What subscribers had done wrong when the last of that was asked for. */
+  readonly #told = { denied: 0, malformed: 0 };
   /** Undefined where all may connect who reach the sockets. */
   readonly #access: AccessControl | undefined;
   readonly #reception: Reception;
@@ -127,7 +136,14 @@ export class BrokerLoop {
       refusal: (address, open) => access?.refusal(address, open),
       directory: this.#directory(),
       mdpWorkers: this.#mdpWorkerEvents(),
+      subscribed: () => {
+        this.#publisher?.changed();
+        this.#again = true;
+      },
     });
+    const audience = this.#audience = sockets.audience;
+    const publisher = this.#publisher = audience &&
+      new Publisher(audience, () => stateOf(this.look()));
     const { bodies } = sockets;
     const source = this.#source = sockets.source;
     const lane = this.#lane = sockets.lane;
@@ -147,6 +163,7 @@ export class BrokerLoop {
       numbers: new JobNumbers(),
       visits,
       traces,
+      publisher,
     };
     const services = this.#services = new Services(ground);
     for (const setup of numbered) services.add(setup, setup.number);
@@ -250,7 +267,7 @@ export class BrokerLoop {
   }
 
   #listTicks(): Ticks {
-    const last = (wrong: Wrong) => this.#source.lastOf(wrong);
+    const last = (wrong: Wrong) => this.#lastOf(wrong);
     return new Ticks([
       { tick: (now) => this.#tickBrokers(now) },
       { tick: (now) => this.#tickWorkers(now) },
@@ -273,6 +290,11 @@ export class BrokerLoop {
   /** The same of those for clients that speak Majordomo. */
   get mdp(): readonly string[] {
     return this.#sockets.mdp;
+  }
+
+  /** The same of those for SUB sockets. */
+  get events(): readonly string[] {
+    return this.#sockets.events;
   }
 
   /** The same of those services that have endpoints of their own, by their names. */
@@ -304,7 +326,8 @@ export class BrokerLoop {
     return {
       ...jobs,
       clients: source.clients,
-      connections: source.connections(now),
+      connections: sum(source.connections(now), this.#audience?.scene?.connections),
+      subscribers: this.#audience?.subscribers,
       hasUnsent: source.hasUnsent,
       readAt: this.#readAt,
       workers: this.#workers.look(now),
@@ -359,6 +382,8 @@ export class BrokerLoop {
         return;
       case "moveBackend":
         return this.#rebind(() => this.#moveBackend(command.endpoint));
+      case "publish":
+        return this.#publisher?.tell(command.topic, command.json);
       case "mend":
         return this.#rebind(() => this.#mend());
       case "stop":
@@ -470,6 +495,7 @@ export class BrokerLoop {
     this.#events.handOver();
     sleepMs = Math.min(sleepMs, this.#source.tick(this.#now));
     this.#source.flush(this.#now);
+    if (this.#publisher !== undefined) sleepMs = Math.min(sleepMs, this.#publish(this.#publisher));
     // Asked last, after all that was sent: a send can eat a socket's wake-up.
     if (hasMore || this.#again || this.#isReadable()) return 0;
     return this.#source.hasUnsent ? Math.min(sleepMs, SLOW_CLIENT_RETRY) : sleepMs;
@@ -497,7 +523,14 @@ export class BrokerLoop {
     if (this.#lane.isReadable()) return true;
     // Asked even while the broker takes nothing: news that are not taken in would end each wait at once.
     if (this.#source.isReadable() && !this.#services.isBlocked) return true;
+    if (this.#audience?.isReadable()) return true;
     return this.#sockets.hasQuestion;
+  }
+
+  /** Reads who subscribes, and tells those who have; returns ms until it must run again. */
+  #publish(publisher: Publisher): number {
+    this.#audience?.read(this.#now);
+    return publisher.pass(this.#now);
   }
 
   #readLane(): number {
@@ -534,8 +567,11 @@ export class BrokerLoop {
   /** Whether a peer may connect. */
   #decide(request: ZapRequest, stage: Stage): ZapDecision {
     if (this.#access === undefined) return { outcome: "denied", reason: "no rules are known" };
-    const decision = this.#access.decide(request, stage.scene(this.#now));
-    if (decision.outcome === "allowed") stage.expect(request.domain, this.#now);
+    const scene = withSubscribers(stage.scene(this.#now), this.#audience?.scene);
+    const decision = this.#access.decide(request, scene);
+    if (decision.outcome !== "allowed") return decision;
+    if (request.domain === ZapDomain.subscribers) this.#audience?.expect();
+    else stage.expect(request.domain, this.#now);
     return decision;
   }
 
@@ -597,17 +633,56 @@ export class BrokerLoop {
   }
 
   get #counters(): SocketCounters {
+    const { counters } = this.#source;
+    const { denied = 0, malformed = 0 } = this.#audience?.counters ?? {};
     return {
-      ...this.#source.counters,
+      ...counters,
+      denied: counters.denied + denied,
+      malformed: counters.malformed + malformed,
+      ...this.#publisher?.counters ?? NO_EVENTS,
       intruders: this.#lane.intruders,
       invalidReplies: this.#services.invalidReplies,
       lostJobs: this.#workers.lostJobs,
     };
   }
 
+  /** More about the last one of a wrong, whoever did it. */
+  #lastOf(wrong: Wrong): LogFields {
+    const audience = this.#audience;
+    const isTheirs = wrong === "denied" || wrong === "malformed";
+    if (audience === undefined || !isTheirs) return this.#source.lastOf(wrong);
+    const count = audience.counters[wrong];
+    const isNew = count > this.#told[wrong];
+    this.#told[wrong] = count;
+    if (!isNew) return this.#source.lastOf(wrong);
+    return { ...wrong === "denied" ? audience.lastDenial : audience.lastMalformed };
+  }
+
   get #wrongs(): WrongCounts {
     return { ...this.#counters, strayReplies: this.#services.counters.strayReplies };
   }
+}
+
+/** What is connected, those at a socket of their own included. */
+function withSubscribers(scene: Scene, others: Audience["scene"]): Scene {
+  if (others === undefined) return scene;
+  return {
+    ...scene,
+    connections: scene.connections + others.connections,
+    peers: () => [...scene.peers(), ...others.peers()],
+  };
+}
+
+function sum(connections: number | undefined, others = 0): number | undefined {
+  return connections === undefined ? undefined : connections + others;
+}
+
+const NO_EVENTS = { events: 0, eventsDropped: 0 };
+
+/** What those who have subscribed to "state" are told. */
+function stateOf({ workers, services, lastJobAt: _, readAt: __, ...rest }: Look): object {
+  const named = [...services].map(([name, { lastJobAt: _, ...look }]) => [name, look]);
+  return { ...rest, workers: workers.size, services: Object.fromEntries(named) };
 }
 
 /** Bytes of replies that clients may leave unread: as many as the largest of the queues may hold. */

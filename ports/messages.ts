@@ -58,6 +58,8 @@ export type LoopCommand =
   | { type: "drain"; waiting: "serve" | "refuse" }
   /** Listen to workers at another endpoint; connections stay. Answered "backendMoved" or "notBound". */
   | { type: "moveBackend"; endpoint: string }
+  /** Tell those who have subscribed to a topic of the server's own; `json`: what there is to say. */
+  | { type: "publish"; topic: string; json: string }
   /** Bind ipc endpoints again whose files somebody has removed. Answered "mended", each, or "notBound". */
   | { type: "mend" }
   /** End `run`. */
@@ -121,6 +123,8 @@ export interface Look {
   clients: number;
   /** Connections of clients; undefined where libzmq does not report them. */
   connections: number | undefined;
+  /** Connections that have subscribed to events; left out where nobody can. */
+  subscribers?: number | undefined;
   /** Whether replies wait for slow clients. */
   hasUnsent: boolean;
   /** When something was last read from clients; -Infinity: never. */
@@ -169,4 +173,8 @@ export interface SocketCounters {
   invalidReplies: number;
   /** Workers that were replaced as they had lost a job. */
   lostJobs: number;
+  /** Events that were made for those who have subscribed. */
+  events: number;
+  /** Events that a subscriber did not get as it took too little, each counted; not known of libzmq's sockets. */
+  eventsDropped: number;
 }

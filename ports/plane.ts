@@ -17,6 +17,8 @@ export interface DataPlane {
   readonly frontend: readonly string[];
   /** The same of those for clients that speak Majordomo. */
   readonly mdp: readonly string[];
+  /** The same of those for SUB sockets. */
+  readonly events: readonly string[];
   /** The same of those services that have endpoints of their own, by their names. */
   readonly serviceFrontends: Readonly<Record<string, readonly string[]>>;
   /** The endpoint really bound for workers. */

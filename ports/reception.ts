@@ -103,7 +103,10 @@ export class Reception {
       // If an earlier job of the same key answers this request too, its body is not needed.
       const taken = broker.submit(request, now);
       if (taken.request.body !== body) this.#bodies.release(body);
-      else unit.book?.arrived(taken, bytes, now);
+      else {
+        unit.book?.arrived(taken, bytes, now);
+        if (unit.topics.wanted !== 0 && taken.state === "queued") unit.topics.queued(taken, bytes);
+      }
     }
   }
 

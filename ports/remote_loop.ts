@@ -54,6 +54,7 @@ export class RemoteLoop {
   readonly #closed = Promise.withResolvers<void>();
   readonly frontend: readonly string[];
   readonly mdp: readonly string[];
+  readonly events: readonly string[];
   readonly serviceFrontends: Readonly<Record<string, readonly string[]>>;
   /** The latest known. */
   #view: View;
@@ -82,9 +83,10 @@ export class RemoteLoop {
     const orders = { port: port2, memory: this.#desk.memory, library, options: often };
     this.#worker.postMessage(orders satisfies ThreadOrders, [port2]);
     try {
-      const { frontend, mdp, serviceFrontends, bell, view } = this.#waitUntilBound();
+      const { frontend, mdp, events, serviceFrontends, bell, view } = this.#waitUntilBound();
       this.frontend = frontend;
       this.mdp = mdp;
+      this.events = events;
       this.serviceFrontends = serviceFrontends;
       this.#view = readView(view);
       this.#rope = new Rope(library, bell);

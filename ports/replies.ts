@@ -30,6 +30,7 @@ import {
   veil,
 } from "./error_replies.ts";
 import type { EventQueue } from "./event_queue.ts";
+import type { JobTopics } from "./job_topics.ts";
 import type { LoopLimits } from "./messages.ts";
 import type { PartReplies } from "./part_replies.ts";
 import type { AnswerWay } from "./source.ts";
@@ -45,6 +46,7 @@ export interface ReplyPath {
   /** Undefined where there is no access log. */
   book: AccessBook | undefined;
   parts: PartReplies;
+  topics: JobTopics;
 }
 
 const INVALID = "The worker's reply has no valid code";
@@ -58,6 +60,7 @@ export class Replies {
   readonly #events: EventQueue;
   readonly #book: AccessBook | undefined;
   readonly #parts: PartReplies;
+  readonly #topics: JobTopics;
   readonly #errors: ErrorReplies;
   readonly #cache: ReplyCache<Body>;
   /** What a kept answer has, while it is sent. */
@@ -66,7 +69,7 @@ export class Replies {
   replaced = 0;
 
   /** Keeps no answers before `configure`. */
-  constructor({ name, broker, source, bodies, events, book, parts }: ReplyPath) {
+  constructor({ name, broker, source, bodies, events, book, parts, topics }: ReplyPath) {
     this.#service = name;
     this.#broker = broker;
     this.#source = source;
@@ -74,6 +77,7 @@ export class Replies {
     this.#events = events;
     this.#book = book;
     this.#parts = parts;
+    this.#topics = topics;
     this.#errors = new ErrorReplies(() => source.endpoints);
     this.#cache = new ReplyCache((body) => bodies.release(body));
   }
@@ -98,6 +102,7 @@ export class Replies {
     const job = this.#broker.takeReply(worker, reply.job, code, micros, now);
     if (job === undefined) return;
     this.#broker.meter.replied(code, 1 + job.others.length);
+    if (this.#topics.wanted !== 0) this.#topics.answered(job, worker.id, code, micros);
     const endsParts = code === Code.ok && (flags & ReplyFlag.ENDS_PARTS) !== 0;
     if (endsParts && job.stream?.takesParts) this.#endParts(job, job.stream.bytes, micros, now);
     else if (code === Code.ok) this.#sendResult(job, content, micros, now);
@@ -168,6 +173,7 @@ export class Replies {
         this.#account(job, to.length > 0 ? to : [job.asker], { code, out, micros: undefined }, now);
       }
       if (!last) continue;
+      if (this.#topics.wanted !== 0) this.#topics.ended(job, code);
       this.#bodies.release(job.request.body);
       this.#broker.recycle(job);
     }

@@ -51,6 +51,12 @@ export interface RouterEvents<T>
   makeRoom(): void;
   /** A connection is gone, and so many messages to it were not taken. */
   gone(connection: Connection<T>, undelivered: number): void;
+  /** A peer subscribes to a topic by a command, or no more; not there: nobody can. */
+  subscription?(
+    connection: Connection<T>,
+    name: "SUBSCRIBE" | "CANCEL",
+    topic: Uint8Array,
+  ): void;
 }
 
 /** A connection that was not let in. */
@@ -80,6 +86,7 @@ const PING = buildPing();
 
 /** A socket that many peers connect to. */
 export class Router<T> implements Pollable {
+  readonly #type: OwnType;
   readonly #streams: Streams;
   readonly #events: RouterEvents<T>;
   readonly #epoll: Epoll;
@@ -132,6 +139,7 @@ export class Router<T> implements Pollable {
     options: RouterOptions,
     events: RouterEvents<T>,
   ) {
+    this.#type = type;
     const streams = this.#streams = new Streams(libc);
     this.#events = events;
     const epoll = this.#epoll = new Epoll(libc);
@@ -250,7 +258,8 @@ export class Router<T> implements Pollable {
   #open(connection: Connection<T>, identity: Bytes): void {
     connection.state = "open";
     this.#lifetimes.opened(connection);
-    if (identity.length === 0) return;
+    // Nothing is sent to subscribers by their names: any number of them may have the same one.
+    if (identity.length === 0 || this.#type === "XPUB") return;
     const former = this.#identities.enter(connection, identity);
     if (former !== undefined) this.close(former);
   }
@@ -474,6 +483,9 @@ export class Router<T> implements Pollable {
 
   /** A peer says something of the connection. */
   #obey(connection: Connection<T>, command: Command): void {
+    if (command.name === "SUBSCRIBE" || command.name === "CANCEL") {
+      return this.#events.subscription?.(connection, command.name, command.topic);
+    }
     if (command.name !== "PING") return;
     connection.timeToLive = command.timeToLive;
     if (command.timeToLive > 0) this.#lifetimes.promised(this.#now);

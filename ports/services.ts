@@ -77,7 +77,7 @@ export class Services {
    * @throws {RangeError} when it has jobs.
    */
   remove(unit: Unit): void {
-    const { name, number, broker } = unit;
+    const { name, number, broker, topics } = unit;
     if (!broker.idle) {
       throw new RangeError(`Cannot remove the service ${JSON.stringify(name)}: it has jobs`);
     }
@@ -86,6 +86,7 @@ export class Services {
     this.#byName.delete(name);
     this.#byNumber[number] = undefined;
     addCounters(this.#former, broker.counters);
+    this.#ground.publisher?.remove(topics);
   }
 
   #noteOnly(): void {

@@ -8,6 +8,7 @@
 import { type AccessRules, clientsOf, ZapDomain } from "../auth/access_control.ts";
 import type { Settings } from "../options/settings.ts";
 import { Arrivals } from "../auth/arrivals.ts";
+import type { Audience, AudienceEvents } from "./audience.ts";
 import { openBell } from "../system/bell.ts";
 import { type Libc, openLibc } from "../system/libc.ts";
 import { type FreedMemory, reuseFreedMemory } from "../system/malloc.ts";
@@ -25,11 +26,13 @@ import type { MdpRouter, MdpRouterEvents } from "./mdp_router.ts";
 import { MdpSource } from "./mdp_source.ts";
 import type { MdpWorkerEvents, MdpWorkerOptions } from "./mdp_workers.ts";
 import type { Directory } from "./mmi.ts";
+import { NativeAudience } from "./native_audience.ts";
 import { NativeMdpRouter } from "./native_mdp_router.ts";
 import { NativeSource } from "./native_source.ts";
 import { RecordLane } from "./record_lane.ts";
 import type { Source, SourceEvents } from "./source.ts";
 import { jointStage, type Stage } from "./stage.ts";
+import { ZmqAudience } from "./zmq_audience.ts";
 import { ZmqGround } from "./zmq_ground.ts";
 import { ZmqLane } from "./zmq_lane.ts";
 import { ZmqMdpRouter } from "./zmq_mdp_router.ts";
@@ -54,6 +57,8 @@ export interface SocketOptions extends
   frontend: readonly string[];
   /** The same for those that speak Majordomo. @default {[]} */
   mdp?: readonly string[];
+  /** The same for SUB sockets, to hear what happens. @default {[]} */
+  events?: readonly string[];
   /** Services, with the endpoints of their own. @default {[]} */
   bindings?: readonly BoundService[];
   /** Workers that speak Majordomo may come there, too; undefined: none may. */
@@ -94,6 +99,8 @@ export interface SocketEvents {
   readonly directory: Directory;
   /** What is reported of workers that speak Majordomo. */
   readonly mdpWorkers: Omit<MdpWorkerEvents, "wrong">;
+  /** Subscriptions to events came or went. */
+  subscribed(): void;
 }
 
 /** The source and the lane of a server, and what they stand on. */
@@ -107,6 +114,8 @@ export class Sockets {
   readonly frontend: readonly string[];
   /** The same of those for clients that speak Majordomo. */
   readonly mdp: readonly string[];
+  /** The same of those for SUB sockets. */
+  readonly events: readonly string[];
   /** The endpoints really bound for clients of one service each, by the services' names. */
   readonly serviceFrontends: Readonly<Record<string, readonly string[]>>;
   #backend: string;
@@ -116,6 +125,8 @@ export class Sockets {
   /** What clients are waited for at. */
   readonly #clientPorts: readonly Pollable[];
   readonly lane: Lane;
+  /** Those who have subscribed to events; undefined: nobody can. */
+  readonly audience: Audience | undefined;
 
   /**
    * Opens and binds all; `unreadBytes`: maximum bytes of replies that clients have not taken.
@@ -123,7 +134,7 @@ export class Sockets {
    * @throws {ZmqError} when an endpoint can't be bound.
    */
   constructor(library: Library, options: SocketOptions, unreadBytes: number, events: SocketEvents) {
-    const { frontend, mdp = [], backend } = options;
+    const { frontend, mdp = [], events: subscribed = [], backend } = options;
     const libc = openLibc(library.path);
     this.#memory = reuseFreedMemory(library.path);
     const ground = () => this.#zmq ??= new ZmqGround(library);
@@ -146,13 +157,19 @@ export class Sockets {
       closers.push(() => lane.close());
       const workers = majordomo?.workers;
       this.lane = workers === undefined ? lane : new JointLane(lane, workers);
-      const bindAll = (endpoints: readonly string[], to?: Pick<Source, "bind">) =>
+      const audience = this.audience = subscribed.length > 0
+        ? this.#openAudience(libc, bounds, events, ground)
+        : undefined;
+      if (audience !== undefined) closers.push(() => audience.close(0));
+      const bindAll = (endpoints: readonly string[], to?: { bind(endpoint: string): string }) =>
         endpoints.map((each) => files.bind(each, () => to?.bind(each) ?? each));
       this.frontend = bindAll(frontend, plain);
       this.mdp = bindAll(mdp, majordomo);
+      this.events = bindAll(subscribed, audience);
       this.serviceFrontends = this.#bindServices(plain, options.bindings ?? []);
       this.#backend = files.bind(backend, () => lane.bind(backend));
-      const ports = [...this.#clientPorts, lane.port, ...this.#zmq?.ports ?? []];
+      const others = [...audience?.ports ?? [], ...this.#zmq?.ports ?? []];
+      const ports = [...this.#clientPorts, lane.port, ...others];
       this.#poller = new Poller(libc, openBell(libc), ports);
     } catch (error) {
       files.remove();
@@ -161,6 +178,18 @@ export class Sockets {
       this.#zmq?.terminateSync();
       throw error;
     }
+  }
+
+  /** The socket for who subscribes, of the same kind as that for clients. */
+  #openAudience(
+    libc: Libc,
+    bounds: Bounds,
+    events: SocketEvents,
+    ground: () => ZmqGround,
+  ): Audience {
+    const { refusal, subscribed: changed } = events;
+    if (!isNative(bounds)) return openZmqAudience(ground(), bounds, { changed });
+    return new NativeAudience(libc, this.bodies, { ...DEFAULTS, ...bounds }, { refusal, changed });
   }
 
   /** Binds the endpoints where one service alone can be asked. */
@@ -251,6 +280,7 @@ export class Sockets {
   giveBackMemory(): void {
     this.source.giveBackMemory();
     this.lane.giveBackMemory();
+    this.audience?.giveBackMemory();
     this.bodies.dropFree();
     this.#zmq?.messages.dropFree();
     this.#memory.giveBack();
@@ -258,31 +288,34 @@ export class Sockets {
 
   /** Closes all; what was sent is still delivered for up to `lingerMs`. */
   async close(lingerMs: number): Promise<void> {
-    this.#closeRest();
+    this.#closeRest(lingerMs);
     await this.source.close(lingerMs);
     await this.#zmq?.terminate();
   }
 
   /** Closes all on this thread; what was sent and is still here is lost. */
   closeNow(): void {
-    this.#closeRest();
+    this.#closeRest(0);
     this.source.closeNow();
     this.#zmq?.terminateSync();
   }
 
-  #closeRest(): void {
+  #closeRest(lingerMs: number): void {
     // While the socket is open, no other file can get the number that this one is known by.
     this.#files.remove();
     this.#poller.close();
     this.lane.close();
+    this.audience?.close(lingerMs);
     this.#zmq?.closeZap();
   }
 }
 
 type Bounds = SocketOptions & { ipv6: boolean; unreadBytes: number; arrivals: Arrivals };
 
-function endpointsOf({ frontend, mdp = [], backend, bindings = [] }: SocketOptions): string[] {
-  return [...frontend, ...mdp, ...bindings.flatMap(({ frontend }) => frontend), backend];
+function endpointsOf(options: SocketOptions): string[] {
+  const { frontend, mdp = [], events = [], backend, bindings = [] } = options;
+  const bound = bindings.flatMap(({ frontend }) => frontend);
+  return [...frontend, ...mdp, ...events, ...bound, backend];
 }
 
 /** Whether clients are talked to without libzmq: they have no keys. */
@@ -385,6 +418,16 @@ function openZmq(
   const stage = jointStage(stages);
   if (access !== undefined) common.zap = zmq.openZap((request) => events.decide(request, stage));
   return [plain, majordomo];
+}
+
+function openZmqAudience(
+  { context, messages }: ZmqGround,
+  { ipv6, access }: Bounds,
+  events: AudienceEvents,
+): Audience {
+  const domain = ZapDomain.subscribers;
+  const zap = access && { domain, secretKey: access.secretKey };
+  return new ZmqAudience(context, messages, { ipv6, zap }, events);
 }
 
 function openZmqLane({ context, messages }: ZmqGround, bounds: Bounds, events: LaneEvents): Lane {

@@ -49,6 +49,7 @@ export type FromThread =
 export interface Bound {
   frontend: readonly string[];
   mdp: readonly string[];
+  events: readonly string[];
   serviceFrontends: Readonly<Record<string, readonly string[]>>;
   /** What ends a wait of the thread's when it is rung. */
   bell: number;
@@ -111,8 +112,9 @@ class LoopThread {
         options,
         (event) => this.#bulletin.add(event),
       );
-      const { frontend, mdp, serviceFrontends, bell } = loop;
-      const bound: Bound = { frontend, mdp, serviceFrontends, bell, view: this.#view(loop) };
+      const { frontend, mdp, events, serviceFrontends, bell } = loop;
+      const view = this.#view(loop);
+      const bound: Bound = { frontend, mdp, events, serviceFrontends, bell, view };
       desk.text = JSON.stringify(bound);
       desk.enter("bound");
       return loop;

@@ -12,10 +12,12 @@ import { AccessBook } from "./access_book.ts";
 import type { Body, BodyPool } from "./body.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { EventQueue } from "./event_queue.ts";
+import { JobTopics } from "./job_topics.ts";
 import type { Lane } from "./lane.ts";
 import type { ServiceMeasures } from "./measures.ts";
 import type { LoopLimits, ServiceChange, ServiceLook, ServiceSetup } from "./messages.ts";
 import { PartReplies } from "./part_replies.ts";
+import type { Publisher } from "./publisher.ts";
 import { Replies } from "./replies.ts";
 import type { AnswerWay } from "./source.ts";
 
@@ -30,6 +32,8 @@ export interface UnitGround {
   visits: boolean;
   /** Whether it is told why jobs went to their workers. */
   traces: boolean;
+  /** Undefined where nobody can subscribe to what happens. */
+  publisher?: Publisher | undefined;
 }
 
 /** A service in the loop. */
@@ -45,6 +49,8 @@ export class Unit {
   readonly dispatcher: Dispatcher;
   /** Undefined where there is no access log. */
   readonly book: AccessBook | undefined;
+  /** What becomes of its jobs, for those who have subscribed. */
+  readonly topics: JobTopics;
   /** Watches its workers, where each runs one job at a time. */
   readonly order = new OrderWatch<Body>();
   /** Whether it has never had a worker: only clients that speak Majordomo wait for the first one. */
@@ -56,18 +62,19 @@ export class Unit {
   /** Has no worker yet. */
   constructor(setup: Omit<ServiceSetup, "frontend">, number: number, ground: UnitGround) {
     const { name, limits, users } = setup;
-    const { source, lane, bodies, events, numbers, visits, traces } = ground;
+    const { source, lane, bodies, events, numbers, visits, traces, publisher } = ground;
     this.name = name;
     this.number = number;
     this.#limits = limits;
     this.#users = users && new Set(users);
     const book = visits ? new AccessBook(name, (visit) => events.addVisit(visit)) : undefined;
     this.book = book;
+    const topics = this.topics = publisher?.jobsOf(name) ?? new JobTopics(name, undefined);
     const broker = this.broker = new Broker<Body>(limits, { service: number, numbers });
-    const dispatcher = new Dispatcher(name, broker, lane, events, { book, traces });
+    const dispatcher = new Dispatcher(name, broker, lane, events, { book, traces, topics });
     this.dispatcher = dispatcher;
     const parts = this.parts = new PartReplies({ broker, dispatcher, lane, source });
-    this.replies = new Replies({ name, broker, source, bodies, events, book, parts });
+    this.replies = new Replies({ name, broker, source, bodies, events, book, parts, topics });
     this.replies.configure(limits);
   }
 

@@ -136,11 +136,13 @@ export function openWhenUsed(path: string): Library {
 }
 
 /** Socket types, zmq.h. */
-export const SocketType = { PAIR: 0, DEALER: 5, ROUTER: 6 } as const;
+export const SocketType = { PAIR: 0, SUB: 2, DEALER: 5, ROUTER: 6, XPUB: 9 } as const;
 
 /** Socket options, zmq.h. */
 export const Option = {
   ROUTING_ID: 5,
+  SUBSCRIBE: 6,
+  UNSUBSCRIBE: 7,
   RCVMORE: 13,
   FD: 14,
   EVENTS: 15,
@@ -169,6 +171,8 @@ export const Option = {
   ZAP_DOMAIN: 55,
   ROUTER_HANDOVER: 56,
   HANDSHAKE_IVL: 66,
+  /** Each subscription of each peer is told, and each that ends. */
+  XPUB_VERBOSER: 78,
   /** How long what was sent may go unacknowledged, ms. */
   TCP_MAXRT: 80,
   ZAP_ENFORCE_DOMAIN: 93,

@@ -55,7 +55,7 @@ Deno.test("serve calls onListen with the real endpoints before it returns", STRI
   const { frontend, backend } = server;
   assert.deepEqual(calls[0], {
     hook: "onListen",
-    event: { frontend: [...frontend], mdp: [], backend },
+    event: { frontend: [...frontend], mdp: [], events: [], backend },
   });
   assert.match(endpointOf(server), /:[1-9]\d*$/);
   await server.ready;

@@ -44,6 +44,7 @@ Deno.test("resolveOptions has the documented defaults when nothing is set", () =
     maxAge: 0,
     maxAgeJitter: 0.1,
     mdp: [],
+    events: [],
     mdpExpiry: 60_000,
     mdpHeartbeat: 2500,
     mdpWorkers: "none",

@@ -65,7 +65,7 @@ const COUNTERS: View["look"]["counters"] = {
   ...{ requests: 1, answered: 0, failed: 0, refused: 0, rejected: 0, expired: 0, abandoned: 0 },
   ...{ returned: 0, lost: 0, overran: 0, displaced: 0, cancelled: 0, joined: 0, cached: 0 },
   ...{ strayReplies: 0, malformed: 0, undelivered: 0, denied: 0, takeovers: 0, squatters: 0 },
-  ...{ intruders: 0, invalidReplies: 0, lostJobs: 0 },
+  ...{ intruders: 0, invalidReplies: 0, lostJobs: 0, events: 0, eventsDropped: 0 },
 };
 
 const VIEW: View = {

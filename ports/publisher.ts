@@ -1,0 +1,196 @@
+/**
+ * What happens in a server, for those who have subscribed to it: makes events of what somebody wants, and hands them
+ * over to the audience. Events give way to requests: after they were sent there is a pause of four times as long, and
+ * what does not fit into it is dropped for all, which the numbers of the events show.
+ *
+ * @module
+ */
+
+import type { Audience } from "./audience.ts";
+import { EventBatch, Topic } from "./event_batch.ts";
+import { JobTopics, type TopicGround } from "./job_topics.ts";
+
+/** What is kept to be sent at the end of a pass, bytes. */
+const BATCH_BYTES = 1024 ** 2;
+/** Time between two events of the topic "state", ms. */
+const STATE_INTERVAL = 1000;
+/** The pause after sending, in times of what sending took; and at most, ms. */
+const PAUSE_FACTOR = 4;
+const MAX_PAUSE = 20;
+/** Room for what most events say, bytes. */
+const TEXT_BYTES = 1024;
+
+const encoder = new TextEncoder();
+
+/** What was counted since the start. */
+export interface EventCounters {
+  /** Events that were made. */
+  events: number;
+  /** Events that a subscriber did not get as it takes too little, or nobody did; the first is not known of libzmq. */
+  eventsDropped: number;
+}
+
+/** Makes events. */
+export class Publisher implements TopicGround {
+  readonly #audience: Audience;
+  /** How things are, for the topic "state". */
+  readonly #state: () => object;
+  readonly #batch = new EventBatch(BATCH_BYTES);
+  readonly #text = new Uint8Array(TEXT_BYTES);
+  readonly #services = new Set<JobTopics>();
+  /** Topics of the server itself, by their names. */
+  readonly #own = new Map<string, Topic>();
+  readonly #stateTopic: Topic;
+  /** The last event of that topic as it went over the wire; undefined: none is that new. */
+  #lastState: Uint8Array<ArrayBuffer> | undefined;
+  #stateAt = 0;
+  /** Indexes that topics had which are not used any more; of those just freed, events may still be there. */
+  readonly #free: number[] = [];
+  #freed: number[] = [];
+  #indexes = 0;
+  /** Subscriptions have changed since that was last looked at. */
+  #hasChanged = false;
+  /** Whether those who have subscribed a moment ago are to be welcomed. */
+  #hasGuests = false;
+  /** When events may be sent again, ms. */
+  #sendAt = 0;
+  #events = 0;
+  #dropped = 0;
+
+  /** Has published nothing yet. */
+  constructor(audience: Audience, state: () => object) {
+    this.#audience = audience;
+    this.#state = state;
+    this.#stateTopic = this.topic("state");
+  }
+
+  /** What was counted since the start. */
+  get counters(): EventCounters {
+    const { dropped } = this.#audience.counters;
+    return { events: this.#events, eventsDropped: this.#dropped + dropped };
+  }
+
+  // ---- topics ----
+
+  topic(name: string): Topic {
+    return new Topic(encoder.encode(name), this.#free.pop() ?? this.#indexes++);
+  }
+
+  forget(topics: readonly Topic[]): void {
+    for (const { index } of topics) this.#freed.push(index);
+  }
+
+  isWanted({ key }: Topic): boolean {
+    return this.#audience.subscriptions.match(key);
+  }
+
+  /** The topics of a service's jobs. */
+  jobsOf(service: string): JobTopics {
+    const topics = new JobTopics(service, this);
+    topics.refresh(this.#audience.subscriptions.size > 0);
+    this.#services.add(topics);
+    return topics;
+  }
+
+  /** A service is gone. */
+  remove(topics: JobTopics): void {
+    this.#services.delete(topics);
+    topics.close();
+  }
+
+  /** Subscriptions came or went. */
+  changed(): void {
+    this.#hasChanged = this.#hasGuests = true;
+  }
+
+  // ---- events ----
+
+  publish(topic: Topic, json: string): void {
+    const { read, written } = encoder.encodeInto(json, this.#text);
+    if (read === json.length) this.#add(topic, this.#text, written);
+    else {
+      const bytes = encoder.encode(json);
+      this.#add(topic, bytes, bytes.length);
+    }
+  }
+
+  #add(topic: Topic, text: Uint8Array<ArrayBuffer>, size: number): void {
+    topic.sequence++;
+    this.#events++;
+    if (!this.#batch.addText(topic, Date.now(), text, size)) this.#dropped++;
+  }
+
+  /** Something that the server says of itself, which happens seldom. */
+  tell(name: string, json: string): void {
+    const topic = this.#own.get(name) ?? this.topic(name);
+    this.#own.set(name, topic);
+    // Counted whether somebody hears it or not: there are few of them.
+    if (this.isWanted(topic)) this.publish(topic, json);
+    else topic.sequence++;
+  }
+
+  // ---- at the end of each pass ----
+
+  /** Sends what there is, and does what is due; returns ms until something is. */
+  pass(now: number): number {
+    if (this.#hasChanged) this.#refresh();
+    const stateMs = this.#tellState(now);
+    const sendMs = this.#send(now);
+    this.#audience.flush(now);
+    return Math.min(stateMs, sendMs, this.#audience.tick(now));
+  }
+
+  #refresh(): void {
+    this.#hasChanged = false;
+    const some = this.#audience.subscriptions.size > 0;
+    for (const topics of this.#services) topics.refresh(some);
+  }
+
+  #tellState(now: number): number {
+    if (this.#audience.subscriptions.size === 0 || !this.isWanted(this.#stateTopic)) {
+      this.#lastState = undefined;
+      return Infinity;
+    }
+    if (now >= this.#stateAt || this.#lastState === undefined) {
+      this.#stateAt = now + STATE_INTERVAL;
+      this.#makeState();
+    }
+    return this.#stateAt - now;
+  }
+
+  #makeState(): void {
+    const dropped = this.#dropped;
+    this.publish(this.#stateTopic, JSON.stringify(this.#state()));
+    if (this.#dropped === dropped) this.#lastState = this.#batch.last();
+  }
+
+  #send(now: number): number {
+    if (this.#batch.isEmpty && !this.#hasGuests) return Infinity;
+    if (now < this.#sendAt) return this.#sendAt - now;
+    const start = performance.now();
+    // Those who have just come get what is kept, and then what is new.
+    this.#hasGuests = this.#audience.welcome((prefix, into) => this.#find(prefix, into), now);
+    this.#audience.publish(this.#batch, now);
+    this.#batch.clear();
+    if (this.#freed.length > 0) this.#recycle();
+    this.#audience.flush(now);
+    const end = performance.now();
+    this.#sendAt = end + Math.min(MAX_PAUSE, PAUSE_FACTOR * (end - start));
+    return this.#hasGuests ? this.#sendAt - now : Infinity;
+  }
+
+  /** What is kept of topics that begin so, for somebody who has just subscribed. */
+  #find(prefix: string, into: EventBatch): void {
+    const topic = this.#stateTopic;
+    const isNew = this.#batch.entries.some((entry) => entry.topic === topic);
+    if (this.#lastState === undefined || isNew || !topic.key.startsWith(prefix)) return;
+    into.repeat(topic, this.#lastState);
+  }
+
+  /** Who wants the topics that get these indexes is to be found out. */
+  #recycle(): void {
+    this.#free.push(...this.#freed);
+    this.#freed = [];
+    this.#audience.forgetTopics();
+  }
+}
