@@ -17,6 +17,7 @@
  */
 
 import { Admission } from "./broker/admission.ts";
+import type { Row } from "./broker/by_age.ts";
 import { type BrokerCounters, newCounters } from "./broker/counters.ts";
 import { Deaths } from "./broker/deaths.ts";
 import { type Assignment, Dispatch, type Explanation, type Reason } from "./broker/dispatch.ts";
@@ -48,6 +49,7 @@ import { Waiting } from "./broker/waiting.ts";
 import { Code } from "./wire/request.ts";
 import type { StreamCredit } from "./wire/credit.ts";
 
+const alone = () => undefined;
 const CROWDED = "Too many requests wait for the same answer";
 
 /** More of an answer in parts may be sent. */
@@ -186,7 +188,7 @@ export class Broker<B> {
 
   /** The next job to send, now assigned to the worker that comes with it. The record is valid until the next call. */
   next(now: number): Assignment<B> | undefined {
-    if (!this.#admission.isServing) return undefined;
+    if (!this.#admission.isServing || this.#admission.isPaused) return undefined;
     const suspect = this.#nextSuspect(now);
     if (suspect !== undefined) return suspect;
     while (this.#waiting.queued > 0) {
@@ -413,6 +415,32 @@ export class Broker<B> {
     }
   }
 
+  /** The job of a number that has not ended. Looks at all that wait: for a person, and not for each request. */
+  find(id: number): Job<B> | undefined {
+    for (const { jobs } of this.#roster.workers) {
+      const job = jobs.get(id);
+      if (job !== undefined) return job;
+    }
+    for (const job of this.#waiting) if (job.id === id) return job;
+    return undefined;
+  }
+
+  /**
+   * Ends a job, found just now, as if all who wait for it had given up: they are answered 499. Returns it if a worker
+   * has it, to be cancelled there.
+   */
+  release(job: Job<B>, now: number): Job<B> | undefined {
+    if (job.state === "aborted") return undefined;
+    this.counters.cancelled += askersOf(job).length;
+    if (job.state === "assigned") {
+      this.#endings.release(job);
+      return this.#abort(job, now);
+    }
+    this.#waiting.remove(job);
+    this.#endings.cancel(job);
+    return undefined;
+  }
+
   /** Nobody wants a job that a worker has. */
   #abort(job: Job<B>, now: number): Job<B> {
     this.#timeLimits.aborted(job, now);
@@ -468,8 +496,28 @@ export class Broker<B> {
     for (const job of this.#waiting.takeExpired(now)) this.#endings.expire(job);
     const expiry = this.#waiting.wait(now);
     const check = this.#overruns.tick(now);
-    const ending = this.#dispatch.endingIn(this.#waiting.queued, now);
+    const ending = this.#dispatch.endingIn(this.#startable(this.#waiting.queued), now);
     return Math.min(verdict, expiry, check, ending);
+  }
+
+  /** Starts no job before `resume`: those that come wait, within the bounds, and those that workers have end. */
+  pause(): void {
+    this.#admission.pause();
+  }
+
+  /** Starts jobs again. */
+  resume(): void {
+    this.#admission.resume();
+  }
+
+  /** Whether no job is started before `resume`. The end of service ends a pause, too. */
+  get isPaused(): boolean {
+    return this.#admission.isPaused;
+  }
+
+  /** Of jobs that wait, how many a worker may get. */
+  #startable(jobs: number): number {
+    return this.isPaused ? 0 : jobs;
   }
 
   /** Takes no more requests; those that wait are still served, or answered 503. */
@@ -570,6 +618,26 @@ export class Broker<B> {
 
   /** Since when a worker has been free, or as good as free, ms; undefined while it is not: see broker/dispatch.ts. */
   spareSince(worker: Worker<B>, now: number): number | undefined {
-    return this.#dispatch.spareSince(worker, this.#waiting.queued, now);
+    return this.#dispatch.spareSince(worker, this.#startable(this.#waiting.queued), now);
+  }
+
+  /** The jobs that wait, and those that workers have, in rows by age. */
+  rows(state: "waiting" | "running"): Row<Job<B>>[] {
+    if (state === "waiting") return this.#waiting.rows;
+    const rows: Row<Job<B>>[] = [];
+    for (const { jobs } of this.#roster.workers) {
+      for (const job of jobs.values()) rows.push({ job, next: alone });
+    }
+    return rows;
+  }
+
+  /** When a worker started a job that it has, ms; undefined: it is not known to have. */
+  startedAt(job: Job<B>): number | undefined {
+    const { worker } = job;
+    if (worker === undefined || worker.unsent === job) return undefined;
+    if (job.running) return job.startedAt;
+    // One that runs its jobs in turn has started this one when it ended the one before.
+    const isNext = this.#concurrency === 1 && worker.jobs.first === job;
+    return isNext ? Math.max(job.startedAt, worker.progressAt) : undefined;
   }
 }

@@ -24,6 +24,7 @@ export class Admission<B> {
   readonly #starving: Pick<Starving, "areThere">;
   /** open → serving: only what waits is served → refusing: nothing is started any more */
   #phase: "open" | "serving" | "refusing" = "open";
+  #isHeld = false;
 
   /** Lets requests in by what waits, and by what workers hold. */
   constructor(
@@ -53,9 +54,24 @@ export class Admission<B> {
     return this.#phase === "open";
   }
 
-  /** Whether what waits is started. */
+  /** Whether what waits is started, if it is not paused. */
   get isServing(): boolean {
     return this.#phase !== "refusing";
+  }
+
+  /** Starts nothing before `resume`: what comes waits. */
+  pause(): void {
+    this.#isHeld = true;
+  }
+
+  /** Starts what waits again. */
+  resume(): void {
+    this.#isHeld = false;
+  }
+
+  /** Whether nothing is started for now. The end of service ends a pause, too: what waits must come to its end. */
+  get isPaused(): boolean {
+    return this.#isHeld && this.isOpen;
   }
 
   /**

@@ -8,7 +8,7 @@
 import { Code, StatusFlag } from "../wire/request.ts";
 import type { Admission } from "./admission.ts";
 import type { BrokerCounters } from "./counters.ts";
-import { type Asker, askersOf, forgetRequest, type Job } from "./job.ts";
+import { type Asker, askersOf, forgetRequest, type Job, newPeer, noteRequest } from "./job.ts";
 import type { SharedRequests } from "./shared_requests.ts";
 import { triesOf } from "./suspects.ts";
 import type { Waiting } from "./waiting.ts";
@@ -22,8 +22,10 @@ export interface Ended<B> {
   message: string;
   /** `StatusFlag`s of the answer. */
   flags: number;
-  /** Whether the job has ended; if not, others still wait for it. */
+  /** Whether the job has ended; if not, others still wait for it, or only its worker has not ended it. */
   last: boolean;
+  /** Whether all who waited for the job were answered before. */
+  wasAnswered: boolean;
 }
 
 const NONE: readonly never[] = [];
@@ -37,6 +39,8 @@ export class Endings<B> {
   readonly #shared: SharedRequests<B>;
   readonly #counters: BrokerCounters;
   #ended: Ended<B>[] = [];
+  /** Takes the place of those who waited for a job that a worker has not ended. */
+  readonly #nobody: Asker<B> = nobody();
 
   /** Puts jobs back to `waiting`, and counts. */
   constructor(
@@ -83,7 +87,8 @@ export class Endings<B> {
   answer(job: Job<B>, code: number, message: string, flags = NO_FLAGS): void {
     this.finish(job);
     const to = askersOf(job).filter(({ client }) => client.peer.connected);
-    this.#ended.push({ job, to, code, message, flags, last: true });
+    const wasAnswered = job.asker === this.#nobody;
+    this.#ended.push({ job, to, code, message, flags, last: true, wasAnswered });
   }
 
   /** Answers 503: there is no room. */
@@ -144,8 +149,21 @@ export class Endings<B> {
 
   /** Answers 499 to one of those who waited for a job, which goes on for the others. */
   cancelFor(asker: Asker<B>, job: Job<B>): void {
+    this.#cancelFor([asker], job);
+  }
+
+  #cancelFor(to: readonly Asker<B>[], job: Job<B>): void {
     const answer = { code: Code.cancelled, message: CANCELLED, flags: NO_FLAGS };
-    this.#ended.push({ job, to: [asker], ...answer, last: false });
+    this.#ended.push({ job, to, ...answer, last: false, wasAnswered: false });
+  }
+
+  /** Answers 499 to all who wait for a job that a worker has: it ends once its worker says so, for nobody. */
+  release(job: Job<B>): void {
+    this.#cancelFor(askersOf(job), job);
+    this.#shared.leaveToFirst(job);
+    forgetRequest(job, job.asker);
+    this.#waiting.handOver(job, this.#nobody);
+    noteRequest(job, this.#nobody);
   }
 
   /** The answers that were given since the last call. */
@@ -155,4 +173,10 @@ export class Endings<B> {
     this.#ended = [];
     return ended;
   }
+}
+
+function nobody<B>(): Asker<B> {
+  const peer = newPeer<B>(0, new Uint8Array(0));
+  peer.connected = false;
+  return { client: peer.home, envelope: [], requestId: undefined };
 }

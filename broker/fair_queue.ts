@@ -122,16 +122,24 @@ export class FairQueue<T extends Queued<T>> {
     for (const line of this.#round) yield* line.items;
   }
 
-  /** What was given back, and the first of each line: nothing has waited longer. */
-  *foremost(): Generator<T> {
-    yield* this.#returned;
-    for (const { items: { first } } of this.#round) if (first !== undefined) yield first;
-  }
-
   /** What waits of one line; the item just given may be removed. */
   *of(line: Line<T>): Generator<T> {
     for (const item of this.#returned) if (item.line === line) yield item;
     yield* line.items;
+  }
+
+  /** What was given back, in its order. */
+  get returned(): Iterable<T> {
+    return this.#returned;
+  }
+
+  /** The first item of each line; the others follow it by its links. */
+  heads(): T[] {
+    const heads: T[] = [];
+    for (let line = this.#round.first; line !== undefined; line = line.links.next) {
+      if (line.items.first !== undefined) heads.push(line.items.first);
+    }
+    return heads;
   }
 
   #count({ bytes }: T, sign: 1 | -1): void {

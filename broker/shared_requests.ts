@@ -83,6 +83,11 @@ export class SharedRequests<B> {
     this.#keep(job, askersOf(job).filter((other) => other !== asker));
   }
 
+  /** Only the first of those who wait for a job still does. */
+  leaveToFirst(job: Job<B>): void {
+    if (job.others.length > 0) this.#keep(job, [job.asker]);
+  }
+
   /**
    * A client no longer waits for what it shares with others; how many of its requests that drops. Where all who
    * wait for a job are this client, the last of them stays.

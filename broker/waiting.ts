@@ -7,16 +7,21 @@
 
 import { FairQueue } from "./fair_queue.ts";
 import type { Asker, Client, Job } from "./job.ts";
+import type { Row } from "./by_age.ts";
 import { isSuspect, Suspects } from "./suspects.ts";
 
 /** How often deadlines are checked, ms. */
 const EXPIRY_INTERVAL = 100;
 const NONE: readonly never[] = [];
 
+const alone = () => undefined;
+
 /** Jobs that wait for a worker. */
 export class Waiting<B> {
   readonly #queue = new FairQueue<Job<B>>();
   readonly #suspects = new Suspects<Job<B>>();
+  /** Jobs that stand behind younger ones, as they have changed their lines. */
+  readonly #moved = new Set<Job<B>>();
   /** How many of them have a deadline. */
   #withDeadline = 0;
   /** When deadlines are checked next, ms. */
@@ -40,8 +45,8 @@ export class Waiting<B> {
   /** When the one came that has waited for longest, ms; undefined: none waits. */
   get oldestArrival(): number | undefined {
     let oldest = Infinity;
-    for (const job of this.#suspects) oldest = Math.min(oldest, job.arrivedAt);
-    for (const job of this.#queue.foremost()) oldest = Math.min(oldest, job.arrivedAt);
+    for (const job of this.#single()) oldest = Math.min(oldest, job.arrivedAt);
+    for (const job of this.#queue.heads()) oldest = Math.min(oldest, job.arrivedAt);
     return oldest === Infinity ? undefined : oldest;
   }
 
@@ -79,7 +84,9 @@ export class Waiting<B> {
   /** Takes out the job whose turn it is in the queue. */
   shift(): Job<B> | undefined {
     const job = this.#queue.shift();
-    if (job !== undefined && job.deadline !== Infinity) this.#withDeadline--;
+    if (job === undefined) return undefined;
+    if (job.deadline !== Infinity) this.#withDeadline--;
+    if (this.#moved.size > 0) this.#moved.delete(job);
     return job;
   }
 
@@ -93,6 +100,7 @@ export class Waiting<B> {
     if (job.shelf === undefined) this.#queue.remove(job);
     else this.#suspects.remove(job);
     if (job.deadline !== Infinity) this.#withDeadline--;
+    if (this.#moved.size > 0) this.#moved.delete(job);
   }
 
   /** Another asker is the first of a job, waiting or not; in the queue, it waits in the line of that one. */
@@ -101,7 +109,9 @@ export class Waiting<B> {
     if (isInLine) this.#queue.remove(job);
     job.asker = asker;
     job.line = asker.client.line;
-    if (isInLine) this.#queue.push(job);
+    if (!isInLine) return;
+    this.#queue.push(job);
+    this.#moved.add(job);
   }
 
   /** A job that has a deadline, waiting or not, has a later one from now on. */
@@ -143,6 +153,31 @@ export class Waiting<B> {
   *[Symbol.iterator](): Generator<Job<B>> {
     yield* this.#suspects;
     yield* this.#queue;
+  }
+
+  /** All that waits, in rows by age. */
+  get rows(): Row<Job<B>>[] {
+    const next = (job: Job<B>) => this.#nextInLine(job);
+    const rows: Row<Job<B>>[] = [];
+    for (const head of this.#queue.heads()) {
+      const job = this.#moved.has(head) ? next(head) : head;
+      if (job !== undefined) rows.push({ job, next });
+    }
+    for (const job of this.#single()) rows.push({ job, next: alone });
+    return rows;
+  }
+
+  #nextInLine({ links }: Job<B>): Job<B> | undefined {
+    let { next } = links;
+    while (next !== undefined && this.#moved.has(next)) next = next.links.next;
+    return next;
+  }
+
+  /** What waits in no line, or stands behind younger ones there. */
+  *#single(): Generator<Job<B>> {
+    yield* this.#suspects;
+    yield* this.#queue.returned;
+    yield* this.#moved;
   }
 
   #countDeadline({ deadline }: Job<B>): void {

@@ -5,7 +5,7 @@
  */
 
 import type { ExitReason } from "../pool/supervisor.ts";
-import type { BrokerCounters, Look, ServiceLook, SocketCounters } from "../ports/messages.ts";
+import type { BrokerCounters, JobsLook, Look, SocketCounters } from "../ports/messages.ts";
 import type { Fields } from "./log.ts";
 
 /** A look at a server, all services together. Times are milliseconds. */
@@ -82,7 +82,7 @@ export interface Reports {
 /** Puts a look at a service together, or at all. */
 export function serviceStats<Counters extends BrokerCounters>(
   { generation, bounds, processes, counts }: Reports,
-  look: ServiceLook & { counters: Counters },
+  look: JobsLook & { counters: Counters },
 ) {
   const count = (state: WorkerStats["state"]) =>
     processes.filter((process) => process.state === state).length;

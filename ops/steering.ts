@@ -9,7 +9,7 @@ import { hostedServices } from "../options/hosted.ts";
 import type { Level, Settings } from "../options/settings.ts";
 import type { ServiceHost } from "../pool/service_host.ts";
 import type { Services } from "../pool/services.ts";
-import type { Look, ServiceLook } from "../ports/messages.ts";
+import type { JobsLook, Look } from "../ports/messages.ts";
 import { serverName } from "../system/control_folder.ts";
 import { VERSION } from "../system/version.ts";
 import type { Log } from "./log.ts";
@@ -95,7 +95,7 @@ export class Steering {
 
   #serviceStatus(host: ServiceHost, look: Look, workers: readonly WorkerStatus[]): ServiceStatus {
     const { name, generation, reloading, bounds } = host;
-    const { queued, queuedBytes, running, counters }: ServiceLook = look.services.get(name) ?? look;
+    const { queued, queuedBytes, running, counters }: JobsLook = look.services.get(name) ?? look;
     const own = workers.filter(({ service }) => service === name);
     const count = (state: WorkerStatus["state"]) =>
       own.filter((worker) => worker.state === state).length;

@@ -112,6 +112,11 @@ export class Clients {
     return this.#byKey.size;
   }
 
+  /** All of them. */
+  all(): Iterable<Peer<Body>> {
+    return this.#byKey.values();
+  }
+
   /** Connections, those of clients that were let in and are about to come included. */
   connections(now: number): number {
     this.check(now);

@@ -12,7 +12,7 @@ import type { Body } from "./body.ts";
 import type { Content } from "./content.ts";
 import { MDP_PLACES } from "./mdp_router.ts";
 import type { MdpSource } from "./mdp_source.ts";
-import type { Address, Source, SourceCounters } from "./source.ts";
+import type { Address, Presence, Source, SourceCounters } from "./source.ts";
 import type { Wrong } from "./wrongs.ts";
 
 /** The source of all clients, where some speak Majordomo. Endpoints that are bound here are the others'. */
@@ -53,6 +53,11 @@ export class JointSource implements Source {
 
   get clients(): number {
     return this.#plain.clients + this.#mdp.clients;
+  }
+
+  *present(): Generator<Presence> {
+    yield* this.#plain.present();
+    yield* this.#mdp.present();
   }
 
   connections(now: number): number | undefined {

@@ -27,9 +27,13 @@ export function writeView({ at, backend, look }: View, aheadMs: number): string 
       ...look,
       lastJobAt: shiftJob(lastJobAt),
       readAt: Number.isFinite(readAt) ? shift(readAt) : undefined,
-      services: [...services].map(([name, { lastJobAt, ...rest }]) => [
+      services: [...services].map(([name, { lastJobAt, oldestAt, ...rest }]) => [
         name,
-        { ...rest, lastJobAt: shiftJob(lastJobAt) },
+        {
+          ...rest,
+          lastJobAt: shiftJob(lastJobAt),
+          oldestAt: oldestAt === undefined ? undefined : shift(oldestAt),
+        },
       ]),
       workers: [...workers].map(([worker, { spareSince, ...rest }]) => [
         worker,

@@ -19,8 +19,12 @@ import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import type { Library } from "../zmq/library.ts";
 import { Answers } from "./answers.ts";
 import type { Body } from "./body.ts";
+import { viewClients } from "./client_views.ts";
 import { MemoryContent } from "./content.ts";
 import { EventQueue } from "./event_queue.ts";
+import { type Answerers, type Hearer, Inquirer } from "./inquirer.ts";
+import type { Findings, Inquiries, InquiryKind } from "./inquiry.ts";
+import { viewJobs } from "./job_views.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
 import type { Measures } from "./measures.ts";
 import type {
@@ -100,6 +104,7 @@ export class BrokerLoop {
   readonly #made: MadeServices | undefined;
   readonly #tidying: Tidying;
   readonly #ticks: Ticks;
+  readonly #inquirer = new Inquirer(this.#answerers());
   /** When the present pass started, ms. */
   #now = performance.now();
   /** open → stopped: `run` returns → closed: so are the sockets; abandoned: closed, and `run` never returns */
@@ -350,6 +355,42 @@ export class BrokerLoop {
     };
   }
 
+  /** Asks something, which is answered between two passes: see `DataPlane`. */
+  ask<Kind extends InquiryKind>(kind: Kind, question: Inquiries[Kind]): Promise<Findings[Kind]> {
+    return new Promise((found, failed) => this.inquire(kind, question, { found, failed }));
+  }
+
+  /** The same for one who must be told at once, on a thread where promises get no turn. */
+  inquire<Kind extends InquiryKind>(
+    kind: Kind,
+    question: Inquiries[Kind],
+    hearer: Hearer<Findings[Kind]>,
+  ): void {
+    this.#inquirer.add(kind, question, hearer);
+    if (this.#state === "open") this.#sockets.wake();
+  }
+
+  #answerers(): Answerers {
+    return {
+      jobs: (question, now) => viewJobs(this.#services, question, now),
+      clients: (question) => viewClients(this.#source, this.#services, question),
+      measures: () => this.measure(),
+      cancelJob: ({ job }, now) => ({ outcome: this.#cancelJob(job, now) }),
+    };
+  }
+
+  #cancelJob(id: number, now: number): Findings["cancelJob"]["outcome"] {
+    for (const { broker, dispatcher } of this.#services.all) {
+      const job = broker.find(id);
+      if (job === undefined) continue;
+      const running = broker.release(job, now);
+      if (running !== undefined) dispatcher.cancel(running);
+      this.#worked();
+      return "cancelled";
+    }
+    return "unknown";
+  }
+
   /** Obeys a command before it returns; the events that follow from it are told later. */
   send(command: LoopCommand): void {
     this.#obey(command);
@@ -386,8 +427,12 @@ export class BrokerLoop {
         return this.#publisher?.tell(command.topic, command.json);
       case "mend":
         return this.#rebind(() => this.#mend());
+      case "pause":
+        return this.#services.named(command.service)?.broker.pause();
+      case "resume":
+        return this.#services.named(command.service)?.broker.resume();
       case "stop":
-        if (this.#state === "open") this.#state = "stopped";
+        if (this.#state === "open") this.#stop("stopped");
     }
   }
 
@@ -423,16 +468,21 @@ export class BrokerLoop {
    */
   abandon(): void {
     if (this.#isClosed) return;
-    this.#state = "abandoned";
+    this.#stop("abandoned");
     this.#sockets.closeNow();
   }
 
   /** Closes the sockets after `run` has ended; replies are delivered for up to `lingerMs`. */
   async close(lingerMs: number): Promise<void> {
     if (this.#isClosed) return;
-    this.#state = "closed";
+    this.#stop("closed");
     this.#source.flush(performance.now());
     await this.#sockets.close(lingerMs);
+  }
+
+  #stop(state: "stopped" | "abandoned" | "closed"): void {
+    this.#state = state;
+    this.#inquirer.close();
   }
 
   get #isClosed(): boolean {
@@ -496,6 +546,7 @@ export class BrokerLoop {
     sleepMs = Math.min(sleepMs, this.#source.tick(this.#now));
     this.#source.flush(this.#now);
     if (this.#publisher !== undefined) sleepMs = Math.min(sleepMs, this.#publish(this.#publisher));
+    if (this.#inquirer.answerOne(this.#now)) this.#again = true;
     // Asked last, after all that was sent: a send can eat a socket's wake-up.
     if (hasMore || this.#again || this.#isReadable()) return 0;
     return this.#source.hasUnsent ? Math.min(sleepMs, SLOW_CLIENT_RETRY) : sleepMs;

@@ -13,7 +13,7 @@ import type { LogFields } from "../wire/job.ts";
 import { type MdpVersion, readOpening } from "../wire/mdp.ts";
 import type { Body } from "./body.ts";
 import type { Content } from "./content.ts";
-import type { SourceCounters } from "./source.ts";
+import type { Presence, SourceCounters } from "./source.ts";
 import type { Wrong } from "./wrongs.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -88,6 +88,8 @@ export interface MdpRouter {
   /** A peer has said what it must not. */
   misspoke(link: MdpLink, reason: string): void;
   lastOf(wrong: Wrong): LogFields;
+  /** Those that have asked something and are connected. */
+  clients(): Iterable<Presence>;
   /** Connections; undefined where they are not known. */
   connections(now: number): number | undefined;
   /** @throws {Error} when it can't be bound. */

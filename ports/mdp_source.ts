@@ -25,7 +25,7 @@ import {
 import { answerMmi, type Directory, MMI } from "./mmi.ts";
 import { type MdpWorkerEvents, type MdpWorkerOptions, MdpWorkers } from "./mdp_workers.ts";
 import type { NativeSourceEvents } from "./native_source.ts";
-import type { Address, ClientRequest, Source, SourceCounters } from "./source.ts";
+import type { Address, ClientRequest, Presence, Source, SourceCounters } from "./source.ts";
 import type { Wrong } from "./wrongs.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -234,6 +234,10 @@ export class MdpSource implements Source {
 
   get clients(): number {
     return this.#clients;
+  }
+
+  present(): Iterable<Presence> {
+    return this.#router.clients();
   }
 
   connections(now: number): number | undefined {

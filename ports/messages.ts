@@ -62,6 +62,13 @@ export type LoopCommand =
   | { type: "publish"; topic: string; json: string }
   /** Bind ipc endpoints again whose files somebody has removed. Answered "mended", each, or "notBound". */
   | { type: "mend" }
+  /**
+   * Give no job of a service to a worker: requests wait as where all workers are busy, and what runs ends. Nothing where
+   * there is no such service, or where the server drains.
+   */
+  | { type: "pause"; service: string }
+  /** Give jobs of a service to workers again. */
+  | { type: "resume"; service: string }
   /** End `run`. */
   | { type: "stop" };
 
@@ -137,10 +144,18 @@ export interface Look {
   counters: BrokerCounters & SocketCounters;
 }
 
-/** How things are with a service. */
-export interface ServiceLook
+/** How things are with jobs, of one service or of all. */
+export interface JobsLook
   extends Pick<Look, "queued" | "queuedBytes" | "running" | "lastJobAt" | "serviceTime"> {
   counters: BrokerCounters;
+}
+
+/** How things are with a service. */
+export interface ServiceLook extends JobsLook {
+  /** Whether its jobs wait because it was paused. */
+  paused: boolean;
+  /** When the request came that has waited longest, ms; undefined: none waits. */
+  oldestAt: number | undefined;
 }
 
 /** How things are with a worker in service. */

@@ -23,7 +23,7 @@ import {
 } from "./mdp_router.ts";
 import { MessageRouter, type MessageRouterOptions } from "./message_router.ts";
 import type { Router } from "./router.ts";
-import type { SourceCounters } from "./source.ts";
+import type { Presence, SourceCounters } from "./source.ts";
 import type { Wrong } from "./wrongs.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -90,6 +90,12 @@ export class NativeMdpRouter implements MdpRouter {
 
   lastOf(wrong: Wrong): LogFields {
     return this.#base.lastOf(wrong);
+  }
+
+  *clients(): Generator<Presence> {
+    for (const { peer, unread: unreadBytes } of this.#router.all()) {
+      if (peer !== undefined && !isWorker(peer)) yield { peer, unreadBytes };
+    }
   }
 
   connections(): number {

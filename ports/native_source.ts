@@ -33,7 +33,14 @@ import { copyContent, framesSize, writeFrames } from "./frame_writing.ts";
 import type { Incoming } from "./incoming.ts";
 import { MessageRouter, type MessageRouterOptions } from "./message_router.ts";
 import type { Router } from "./router.ts";
-import type { Address, ClientRequest, Source, SourceCounters, SourceEvents } from "./source.ts";
+import type {
+  Address,
+  ClientRequest,
+  Presence,
+  Source,
+  SourceCounters,
+  SourceEvents,
+} from "./source.ts";
 import { passOnWord } from "./words.ts";
 import type { Wrong } from "./wrongs.ts";
 
@@ -221,6 +228,12 @@ export class NativeSource implements Source {
 
   get clients(): number {
     return this.#clients;
+  }
+
+  *present(): Generator<Presence> {
+    for (const { peer, unread: unreadBytes } of this.#router.all()) {
+      if (peer !== undefined) yield { peer, unreadBytes };
+    }
   }
 
   connections(): number {

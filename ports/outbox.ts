@@ -91,6 +91,11 @@ export class Outboxes {
     return this.#unread;
   }
 
+  /** The same of one client. */
+  unreadOf(client: Peer<Body>): number {
+    return this.#outboxes.get(client)?.unread ?? 0;
+  }
+
   /** A client's outbox, an empty one if it is new. */
   of(client: Peer<Body>): Outbox {
     const known = this.#outboxes.get(client);

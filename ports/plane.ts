@@ -8,6 +8,7 @@
 import { canOpen } from "../zmq/descriptors.ts";
 import { Errno, errorOf, type Library } from "../zmq/library.ts";
 import { BrokerLoop, type LoopOptions } from "./loop.ts";
+import type { Findings, Inquiries, InquiryKind } from "./inquiry.ts";
 import type { Look, LoopCommand, LoopEvent } from "./messages.ts";
 import { NotStarted, RemoteLoop, startThread } from "./remote_loop.ts";
 
@@ -28,6 +29,14 @@ export interface DataPlane {
    * ms; or as they were "told" last, some ms ago unless this thread was held up.
    */
   look(as: "now" | "told"): Look;
+  /**
+   * Asks something of what is in memory. Answered between two passes of the loop, one inquiry at a time, after all
+   * commands that were sent before.
+   *
+   * @throws {Error} by its promise, when the server has ended, or ends before the answer is there; when 100 inquiries
+   * wait already; or with what has failed in making the answer.
+   */
+  ask<Kind extends InquiryKind>(kind: Kind, question: Inquiries[Kind]): Promise<Findings[Kind]>;
   /** Has a command obeyed, after those that were sent before. */
   send(command: LoopCommand): void;
   /**

@@ -6,6 +6,8 @@
 
 import { Rope } from "../system/rope.ts";
 import { Desk } from "./desk.ts";
+import { hasEnded } from "./inquirer.ts";
+import type { Findings, Inquiries, InquiryKind } from "./inquiry.ts";
 import { readView, type View } from "./look_text.ts";
 import type { LoopOptions } from "./loop.ts";
 import type { Look, LoopCommand, LoopEvent } from "./messages.ts";
@@ -16,7 +18,7 @@ import {
   type ThreadOrders,
   type ToThread,
 } from "./thread.ts";
-import { errorTold } from "./told_errors.ts";
+import { errorTold, type ToldError } from "./told_errors.ts";
 
 /** A thread that takes longer to come to life is given up, ms: the server serves by itself. */
 const START_TIMEOUT = 5000;
@@ -32,11 +34,18 @@ const ABANDON_TIMEOUT = 2000;
  * takes no more, and a worker that is started later must be told the new endpoint.
  */
 const AWAITED: ReadonlySet<LoopCommand["type"]> = new Set([
+  "pause",
   "configure",
   "rules",
   "drain",
   "moveBackend",
 ]);
+
+/** Whoever waits for what an inquiry finds. */
+interface Pending {
+  found(text: string): void;
+  failed(error: Error): void;
+}
 
 /** No thread has come to life. */
 export class NotStarted extends Error {
@@ -58,8 +67,13 @@ export class RemoteLoop {
   readonly serviceFrontends: Readonly<Record<string, readonly string[]>>;
   /** The latest known. */
   #view: View;
+  /** Inquiries that were not answered, by their numbers. */
+  readonly #asked = new Map<number, Pending>();
+  #lastAsked = 0;
   /** Whether the thread may still listen to this one. */
   #isOpen = true;
+  /** Whether it has said that it serves no more. */
+  #hasEnded = false;
 
   /**
    * Gives the thread its orders and waits until it has bound all.
@@ -141,6 +155,21 @@ export class RemoteLoop {
     if (AWAITED.has(command.type)) this.look("now");
   }
 
+  /** Asks something, which is answered between two passes: see `DataPlane`. */
+  ask<Kind extends InquiryKind>(kind: Kind, question: Inquiries[Kind]): Promise<Findings[Kind]> {
+    if (!this.#isOpen || this.#hasEnded) return Promise.reject(hasEnded());
+    return new Promise((resolve, failed) => {
+      const number = ++this.#lastAsked;
+      this.#asked.set(number, { found: (text) => resolve(JSON.parse(text)), failed });
+      this.#say({ type: "ask", number, inquiry: JSON.stringify({ kind, question }) });
+    });
+  }
+
+  #failAll(error: Error): void {
+    for (const { failed } of this.#asked.values()) failed(error);
+    this.#asked.clear();
+  }
+
   /** Serves until it is told to stop. */
   run(): Promise<void> {
     this.#desk.clock = performance.now();
@@ -178,7 +207,11 @@ export class RemoteLoop {
     switch (message.type) {
       case "told":
         return this.#told(message);
+      case "found":
+        return this.#found(message.number, message.finding);
       case "ended":
+        this.#hasEnded = true;
+        this.#failAll(hasEnded());
         return this.#ended.resolve();
       case "closed":
         this.#dismiss();
@@ -195,6 +228,13 @@ export class RemoteLoop {
     if (view !== undefined) this.#listener({ type: "worked" });
   }
 
+  #found(number: number, finding: string | ToldError): void {
+    const pending = this.#asked.get(number);
+    this.#asked.delete(number);
+    if (typeof finding === "string") pending?.found(finding);
+    else pending?.failed(errorTold(finding));
+  }
+
   /** An error that the thread itself has not caught. */
   #crashed(event: ErrorEvent): void {
     event.preventDefault();
@@ -202,6 +242,7 @@ export class RemoteLoop {
   }
 
   #broke(error: Error): void {
+    this.#failAll(error);
     this.#dismiss();
     this.#ended.reject(error);
     this.#closed.reject(error);
@@ -209,6 +250,7 @@ export class RemoteLoop {
 
   #dismiss(): void {
     this.#isOpen = false;
+    this.#failAll(hasEnded());
     this.#port.close();
     this.#rope?.close();
     this.#worker.terminate();

@@ -158,9 +158,9 @@ export class Replies {
     const all = this.#broker.takeEnded();
     if (all.length === 0) return false;
     const { meter } = this.#broker;
-    for (const { job, to, code, message, flags, last } of all) {
+    for (const { job, to, code, message, flags, last, wasAnswered } of all) {
       // A request ends also where nobody is left to be answered.
-      meter.replied(code, Math.max(1, to.length));
+      if (!wasAnswered) meter.replied(code, Math.max(1, to.length));
       meter.bytesOut += message.length * to.length;
       if (last) meter.ended(job, code, now);
       for (const asker of to) this.#source.replyError(asker, code, flags, message, now);
@@ -169,8 +169,8 @@ export class Replies {
       }
       if (this.#book !== undefined) {
         // The request is accounted for even if nobody is left to be answered.
-        const out = message.length;
-        this.#account(job, to.length > 0 ? to : [job.asker], { code, out, micros: undefined }, now);
+        const all = to.length > 0 || wasAnswered ? to : [job.asker];
+        this.#account(job, all, { code, out: message.length, micros: undefined }, now);
       }
       if (!last) continue;
       if (this.#topics.wanted !== 0) this.#topics.ended(job, code);

@@ -79,6 +79,11 @@ export class ReplySender {
     return this.#outboxes.unread;
   }
 
+  /** Bytes of replies that one client is known not to have taken. */
+  unreadOf(client: Peer<Body>): number {
+    return this.#outboxes.unreadOf(client);
+  }
+
   /** Clients may leave so many bytes of replies unread from now on. */
   set unreadBytes(bytes: number) {
     this.#outboxes.limit = bytes;

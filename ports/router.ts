@@ -214,6 +214,11 @@ export class Router<T> implements Pollable {
     return this.#table[place];
   }
 
+  /** All connections that were not closed. */
+  *all(): Generator<Connection<T>> {
+    for (const connection of this.#table) if (connection?.isThere) yield connection;
+  }
+
   /**
    * Listens at one more endpoint, or anew at one whose file is gone, and returns the one really bound.
    *

@@ -7,13 +7,11 @@
 
 import { type BrokerCounters, newCounters } from "../broker/counters.ts";
 import { NAMELESS } from "../broker/job.ts";
-import type { Look, ServiceLook, ServiceSetup } from "./messages.ts";
+import type { JobsLook, Look, ServiceLook, ServiceSetup } from "./messages.ts";
 import { Unit, type UnitGround } from "./unit.ts";
 
 /** What a look has of all services together. */
-export type ServicesLook = Omit<ServiceLook, "counters"> & Pick<Look, "services"> & {
-  counters: BrokerCounters;
-};
+export type ServicesLook = JobsLook & Pick<Look, "services">;
 
 /** Numbers the services that there are from the start. */
 export function numberServices<T extends { name: string }>(

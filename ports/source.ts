@@ -29,6 +29,13 @@ export interface ClientRequest extends JobRequest<Body> {
   fault: string;
 }
 
+/** A client that is there. */
+export interface Presence {
+  readonly peer: Peer<Body>;
+  /** Bytes of answers that it is known not to have taken; undefined: that is not known. */
+  readonly unreadBytes: number | undefined;
+}
+
 /** What a source reports while it is read. */
 export interface SourceEvents {
   /** Whether another message may be read now: asked before each, as one may have filled the queue. */
@@ -85,6 +92,8 @@ export interface Source {
   readonly endpoints: readonly string[];
   /** Clients that have asked something and are connected. */
   readonly clients: number;
+  /** These clients, each once. None may come or leave meanwhile. */
+  present(): Iterable<Presence>;
   /** Connections; undefined where they are not known. */
   connections(now: number): number | undefined;
   /**

@@ -29,6 +29,8 @@ export interface ThreadOrders {
 /** What the server says to the thread. */
 export type ToThread =
   | { type: "command"; command: LoopCommand }
+  /** An inquiry, its kind and its question as JSON; answered "found" with the same number. */
+  | { type: "ask"; number: number; inquiry: string }
   /** After "ended": close the sockets; replies are delivered for up to `lingerMs`. */
   | { type: "close"; lingerMs: number }
   /** Close all at once. */
@@ -38,6 +40,8 @@ export type ToThread =
 export type FromThread =
   /** What happened in a pass; `view`: how things are then, where that may have changed; `units`: see Desk.heard. */
   | { type: "told"; events: readonly LoopEvent[]; view: string | undefined; units: number }
+  /** What an inquiry has found, as JSON; or why it has found nothing. */
+  | { type: "found"; number: number; finding: string | ToldError }
   /** The loop was told to stop, and has. */
   | { type: "ended" }
   /** The sockets are closed, and the thread ends. */
@@ -140,12 +144,23 @@ class LoopThread {
     switch (message.type) {
       case "command":
         return loop.send(message.command);
+      case "ask":
+        return this.#ask(loop, message.number, message.inquiry);
       case "close":
         return void this.#close(loop, message.lingerMs);
       case "abandon":
         loop.abandon();
         return this.#leave("abandoned");
     }
+  }
+
+  #ask(loop: BrokerLoop, number: number, inquiry: string): void {
+    const { kind, question } = JSON.parse(inquiry);
+    const say = (finding: string | ToldError) => this.#say({ type: "found", number, finding });
+    loop.inquire(kind, question, {
+      found: (finding) => say(JSON.stringify(finding)),
+      failed: (error) => say(tellable(error)),
+    });
   }
 
   // ---- between two passes ----

@@ -99,8 +99,12 @@ export class Unit {
   /** How things are. */
   look(): ServiceLook {
     const { queued, queuedBytes, assigned: running, lastJobAt, times, counters } = this.broker;
-    const serviceTime = times.mean;
-    return { queued, queuedBytes, running, lastJobAt, serviceTime, counters: { ...counters } };
+    const { isPaused: paused, oldestArrival: oldestAt } = this.broker;
+    return {
+      ...{ queued, queuedBytes, running, lastJobAt, paused, oldestAt },
+      serviceTime: times.mean,
+      counters: { ...counters },
+    };
   }
 
   /** What was measured since the start. */

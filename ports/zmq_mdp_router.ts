@@ -21,7 +21,7 @@ import {
   type MdpRouterEvents,
   stageAfter,
 } from "./mdp_router.ts";
-import type { SourceCounters } from "./source.ts";
+import type { Presence, SourceCounters } from "./source.ts";
 import type { Stage } from "./stage.ts";
 import type { Wrong } from "./wrongs.ts";
 import { ZmqRouter, type ZmqRouterOptions } from "./zmq_router.ts";
@@ -123,6 +123,12 @@ export class ZmqMdpRouter implements MdpRouter, Stage {
 
   lastOf(wrong: Wrong): LogFields {
     return wrong === "malformed" ? this.#lastMalformed : this.#router.lastOf(wrong);
+  }
+
+  *clients(): Generator<Presence> {
+    for (const presence of this.#router.present()) {
+      if (this.#links.get(presence.peer)?.peer === presence.peer) yield presence;
+    }
   }
 
   connections(now: number): number | undefined {

@@ -22,7 +22,7 @@ import { Clients, routingKey } from "./clients.ts";
 import type { IncomingRoom } from "./incoming.ts";
 import { MessageReader, type MessageReaderEvents } from "./message_reader.ts";
 import { ReplySender } from "./reply_sender.ts";
-import type { SourceCounters, SourceEvents } from "./source.ts";
+import type { Presence, SourceCounters, SourceEvents } from "./source.ts";
 import type { Stage } from "./stage.ts";
 import type { Wrong } from "./wrongs.ts";
 import type { ZapHandler } from "./zap_handler.ts";
@@ -173,6 +173,13 @@ export class ZmqRouter implements Stage {
       takeovers,
       squatters: squatters.count,
     };
+  }
+
+  /** All peers that have said something and are connected. */
+  *present(): Generator<Presence> {
+    for (const peer of this.known.all()) {
+      yield { peer, unreadBytes: this.replies.unreadOf(peer) };
+    }
   }
 
   connections(now: number): number | undefined {

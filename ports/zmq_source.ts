@@ -16,7 +16,7 @@ import type { Content } from "./content.ts";
 import type { MessageReader } from "./message_reader.ts";
 import type { ReplySender } from "./reply_sender.ts";
 import { RequestReader } from "./request_reader.ts";
-import type { Address, Source, SourceCounters, SourceEvents } from "./source.ts";
+import type { Address, Presence, Source, SourceCounters, SourceEvents } from "./source.ts";
 import type { Stage } from "./stage.ts";
 import type { Wrong } from "./wrongs.ts";
 import type { ZapHandler } from "./zap_handler.ts";
@@ -93,6 +93,10 @@ export class ZmqSource implements Source, Stage {
 
   get clients(): number {
     return this.known.size;
+  }
+
+  present(): Iterable<Presence> {
+    return this.#router.present();
   }
 
   connections(now: number): number | undefined {

@@ -10,7 +10,7 @@ import type { LogFields } from "../wire/job.ts";
 import type { Socket } from "../zmq/socket.ts";
 import type { Body } from "./body.ts";
 import type { Content } from "./content.ts";
-import type { Address, Source, SourceCounters } from "./source.ts";
+import type { Address, Presence, Source, SourceCounters } from "./source.ts";
 import type { Wrong } from "./wrongs.ts";
 import type { ZmqSource } from "./zmq_source.ts";
 
@@ -61,6 +61,10 @@ export class ZmqSources implements Source {
 
   get clients(): number {
     return this.#all.reduce((sum, { clients }) => sum + clients, 0);
+  }
+
+  *present(): Generator<Presence> {
+    for (const source of this.#all) yield* source.present();
   }
 
   connections(now: number): number | undefined {

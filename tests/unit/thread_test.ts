@@ -92,6 +92,8 @@ const VIEW: View = {
       lastJobAt: 90,
       serviceTime: 1,
       counters: newCounters(),
+      paused: true,
+      oldestAt: 70,
     }]]),
     counters: COUNTERS,
   },
@@ -105,6 +107,7 @@ Deno.test("readView gives what writeView wrote, by the other clock", () => {
   assert.deepEqual(look.workers.get(1)?.spareSince, 1080);
   assert.deepEqual(look.workers.get(2), { jobs: 1, firstJob: 6, answered: 7 });
   assert.equal(look.services.get("mail")?.lastJobAt, 1090);
+  assert.equal(look.services.get("mail")?.oldestAt, 1070);
   const never = { ...VIEW, look: { ...VIEW.look, lastJobAt: 0, readAt: 5 } };
   const read = readView(writeView(never, 1000));
   assert.deepEqual([read.look.lastJobAt, read.look.readAt], [0, 1005]);
