@@ -38,6 +38,7 @@ import { laneOf, libraryOf } from "./pool/lanes.ts";
 import { checkSize } from "./pool/scaling.ts";
 import { specOf } from "./pool/service_host.ts";
 import { Services } from "./pool/services.ts";
+import type { Measures } from "./ports/measures.ts";
 import type { Look, LoopCommand, LoopEvent } from "./ports/messages.ts";
 import { bootThread, type DataPlane, openPlane } from "./ports/plane.ts";
 import { shutDebugger } from "./system/debugger.ts";
@@ -190,6 +191,7 @@ export class PreforkServer implements Server, Operated {
         stop: () => this.#shutdown.phase,
         endpoints: () => this.#endpoints,
         frontendOf: (name) => this.#frontendOf(name),
+        rates: (service) => this.#operators.rates(service),
       });
       this.#operators = new Operators(this, settings);
       const { handleSignals, signalPassthrough } = settings;
@@ -330,6 +332,10 @@ export class PreforkServer implements Server, Operated {
 
   get ring(): LogRing {
     return this.#steering.ring;
+  }
+
+  measures(): Promise<Measures> {
+    return this.#plane.ask("measures", {});
   }
 
   get serviceNames(): readonly string[] {

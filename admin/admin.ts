@@ -5,24 +5,33 @@
  * @module
  */
 
+import type { Rates } from "../ops/status.ts";
 import { Api } from "./api.ts";
 import { bindSocket, type BoundSocket, placeSocket } from "./control_socket.ts";
+import { Figures } from "./figures.ts";
 import type { Operated } from "./operated.ts";
 
 export { NoGrant } from "./control_socket.ts";
 
 /** All that operators reach. */
 export class Admin {
+  readonly #figures: Figures;
   readonly #api: Api;
   #socket: BoundSocket<Deno.HttpServer> | undefined;
 
   constructor(server: Operated) {
-    this.#api = new Api(server);
+    this.#figures = new Figures(server);
+    this.#api = new Api(server, this.#figures);
   }
 
   /** The file of the control socket. */
   get control(): string | undefined {
     return this.#socket?.path;
+  }
+
+  /** How many requests a service answers, and how quickly; all together if none is named. */
+  rates(service?: string): Rates {
+    return this.#figures.rates(service);
   }
 
   /**
@@ -45,6 +54,7 @@ export class Admin {
   /** Ends all streams and stops listening; resolves when the last answers are on their way. */
   async close(): Promise<void> {
     this.#api.close();
+    this.#figures.close();
     await this.#socket?.listener.shutdown();
     this.#socket?.remove();
   }

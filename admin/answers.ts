@@ -36,3 +36,9 @@ export function textAnswer(text: string, status = 200): Response {
     headers: { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" },
   });
 }
+
+/** Text of another media type. */
+export function typedAnswer(text: string, contentType: string): Response {
+  const headers = { "content-type": contentType, "cache-control": "no-store" };
+  return new Response(text, { headers });
+}

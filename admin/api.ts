@@ -2,17 +2,19 @@
  * The control API: what can be asked and told at which path, for one who may. Not here: who may (access.ts), and how
  * requests come in.
  *
- *     GET /api/status, services, workers, jobs, clients, config, stats, log, events
+ *     GET /api/status, services, workers, jobs, clients, config, stats, history, log, events
+ *     GET /metrics
  *     POST the commands of commands.ts
  *
  * @module
  */
 
 import { messageOf } from "../system/errors.ts";
-import { errorAnswer, jsonAnswer, Refusal } from "./answers.ts";
+import { errorAnswer, jsonAnswer, Refusal, typedAnswer } from "./answers.ts";
 import { isCommand, obey } from "./commands.ts";
 import { EventStreams, type Topic, type Wishes } from "./event_streams.ts";
 import { countOf, levelIn } from "./fields.ts";
+import type { Figures } from "./figures.ts";
 import type { Operated } from "./operated.ts";
 
 /** Bytes of a body. */
@@ -30,7 +32,7 @@ export class Api {
   readonly #streams: EventStreams;
   readonly #readings: ReadonlyMap<string, Reading>;
 
-  constructor(server: Operated) {
+  constructor(server: Operated, figures: Figures) {
     this.#server = server;
     this.#streams = new EventStreams(server);
     this.#readings = new Map<string, Reading>([
@@ -39,6 +41,11 @@ export class Api {
       ["/api/workers", async () => jsonAnswer({ workers: (await server.status()).workers })],
       ["/api/config", () => jsonAnswer({ options: server.config() })],
       ["/api/stats", () => jsonAnswer(server.stats())],
+      ["/api/history", () => jsonAnswer(figures.history)],
+      ["/metrics", async (_, { headers }) => {
+        const { text, contentType } = await figures.metrics(headers.get("accept") ?? "");
+        return typedAnswer(text, contentType);
+      }],
       ["/api/log", (query) => jsonAnswer({ lines: this.#lines(query) })],
       ["/api/events", (query, { headers }) => this.#streams.open(wishesOf(query, headers))],
     ]);

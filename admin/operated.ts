@@ -9,6 +9,7 @@ import type { Events } from "../ops/events.ts";
 import type { Log } from "../ops/log.ts";
 import type { LogRing } from "../ops/log_ring.ts";
 import type { Server } from "../ops/server.ts";
+import type { Measures } from "../ports/measures.ts";
 
 /** What is asked and told by operators. */
 export interface Operated extends Controls, Pick<Server, "status" | "stats" | "config"> {
@@ -18,6 +19,8 @@ export interface Operated extends Controls, Pick<Server, "status" | "stats" | "c
   readonly news: Pick<Events, "subscribe">;
   /** The last lines of the log. */
   readonly ring: LogRing;
+  /** What the data plane has measured since the start. */
+  measures(): Promise<Measures>;
   /** The names of its services; "": the one without a name. */
   readonly serviceNames: readonly string[];
 }

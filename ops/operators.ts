@@ -10,6 +10,10 @@ import type { Operated } from "../admin/operated.ts";
 import type { Settings } from "../options/settings.ts";
 import { serverName } from "../system/control_folder.ts";
 import { messageOf } from "../system/errors.ts";
+import type { Rates } from "./status.ts";
+
+/** Nobody can look, so nothing is measured. */
+const NO_RATES: Rates = { requests: 0, errors: 0, p50Ms: undefined, p99Ms: undefined };
 
 /** The operators of one server. */
 export class Operators {
@@ -26,6 +30,11 @@ export class Operators {
   /** The file of the control socket. */
   get control(): string | undefined {
     return this.#admin?.control;
+  }
+
+  /** How many requests a service answers, and how quickly; all together if none is named. */
+  rates(service?: string): Rates {
+    return this.#admin?.rates(service) ?? NO_RATES;
   }
 
   /** The address of HTTP. */

@@ -37,10 +37,9 @@ export interface SteeredParts {
   endpoints(): Status["endpoints"];
   /** The endpoints that are bound for one service alone. */
   frontendOf(service: string): readonly string[];
+  /** How many requests a service answers, and how quickly; all together if none is named. */
+  rates(service?: string): Rates;
 }
-
-/** Nothing was measured. */
-const NO_RATES: Rates = { requests: 0, errors: 0, p50Ms: undefined, p99Ms: undefined };
 
 /** The state of one server, and its workers and its log in the hands of operators. */
 export class Steering {
@@ -81,7 +80,7 @@ export class Steering {
       ...{ name: serverName(endpoints.frontend[0] ?? ""), version: VERSION, pid: Deno.pid },
       ...{ startedAt: this.#startedAt, uptime: Math.round(now - this.#started) },
       ...{ phase, ready: reasons.length === 0, reasons, logLevel: log.level, endpoints },
-      ...{ rates: NO_RATES, services, workers, clients, connections },
+      ...{ rates: this.#parts.rates(), services, workers, clients, connections },
       generation: Math.max(...hosts.map(({ generation }) => generation)),
     };
   }
@@ -107,7 +106,7 @@ export class Steering {
       },
       queue: { jobs: queued, bytes: queuedBytes, oldestMs: undefined },
       ...{ running, requests: counters.requests, replies: counters.answered },
-      ...{ errors: counters.failed, rates: NO_RATES },
+      ...{ errors: counters.failed, rates: this.#parts.rates(name) },
       frontend: [...this.#parts.frontendOf(name)],
     };
   }

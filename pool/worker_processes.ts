@@ -11,6 +11,7 @@ import type { WorkerStats } from "../ops/stats.ts";
 import type { WorkerStatus } from "../ops/status.ts";
 import type { Look, LoopCommand, LoopEvent } from "../ports/messages.ts";
 import { messageOf } from "../system/errors.ts";
+import { Usages } from "../system/usages.ts";
 import { LOAD_FAILED } from "../wire/worker_config.ts";
 import {
   type Child,
@@ -86,6 +87,7 @@ export class WorkerProcesses {
   readonly #listener: ProcessListener;
   readonly #processes = new Map<number, Process>();
   readonly #exits: Partial<Record<ExitReason, number>> = {};
+  readonly #usages = new Usages();
   #spawned = 0;
 
   constructor(parts: ProcessParts, listener: ProcessListener) {
@@ -122,7 +124,7 @@ export class WorkerProcesses {
       const job = look.workers.get(worker)?.firstJob;
       return {
         ...{ worker, pid, service, state, jobs, answered, ageMs: Math.round(now - spawnedAt) },
-        ...{ residentBytes: undefined, cpuMs: undefined, job, jobMs: undefined },
+        ...{ ...this.#usages.of(pid, now), job, jobMs: undefined },
         ...{ generation, restarts },
       };
     });

@@ -31,4 +31,6 @@ export interface ServiceMeasures extends Metered {
   oldestMs: number | undefined;
   /** Jobs that workers have. */
   running: number;
+  /** Workers in service. */
+  workers: number;
 }

@@ -112,7 +112,7 @@ export class Unit {
     const { name, broker } = this;
     const { queued, queuedBytes, assigned: running, oldestArrival, counters, meter } = broker;
     const oldestMs = oldestArrival === undefined ? undefined : now - oldestArrival;
-    const state = { queued, queuedBytes, running, oldestMs };
+    const state = { queued, queuedBytes, running, oldestMs, workers: broker.workers.size };
     return { name, ...state, counters: { ...counters }, ...meter.read() };
   }
 }
