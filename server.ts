@@ -29,6 +29,8 @@ import { stateFields, type Stats, statsOf } from "./ops/stats.ts";
 import type { ConfigEntry, LogLine, LogOptions, Status } from "./ops/status.ts";
 import { Steering } from "./ops/steering.ts";
 import { statsOfService, viewServices } from "./ops/service_views.ts";
+import { openNotifier, passedSockets } from "./ops/service_manager.ts";
+import type { Going, Notifier } from "./ops/notify.ts";
 import { reloadOnChange } from "./ops/watch.ts";
 import { resolveOptions } from "./options/resolve.ts";
 import { hostedServices } from "./options/hosted.ts";
@@ -86,6 +88,8 @@ export class PreforkServer implements Server, Operated {
   readonly #services: Services;
   readonly #configuration: Configuration;
   readonly #signals: Signals | undefined;
+  /** Undefined where no service manager wants to hear of this process. */
+  readonly #notifier: Notifier | undefined;
   readonly #timer: TickTimer;
   readonly #running: Readonly<Record<string, RunningService>>;
   readonly #steering: Steering;
@@ -110,6 +114,9 @@ export class PreforkServer implements Server, Operated {
     try {
       const events = this.news = new Events(log, settings);
       const library = this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
+      const notifier = this.#notifier = openNotifier(settings, library.path, log);
+      if (notifier !== undefined) events.subscribe((name) => notifier.hear(name));
+      const passed = passedSockets(settings, library.path);
       if (shutDebugger(library.path) === "open") log.warn(DEBUGGER_OPEN);
       const program = Deno.execPath();
       const plans = hostedServices(settings).map(([name, own]) => (
@@ -157,6 +164,7 @@ export class PreforkServer implements Server, Operated {
       this.#services.recruit(navigator.hardwareConcurrency, premises.library);
       const fixed = {
         ...fixedOf(settings),
+        passed,
         backend: premises.backend,
         lane,
         visits: logs.hasVisits,
@@ -198,6 +206,7 @@ export class PreforkServer implements Server, Operated {
       if (handleSignals) this.#signals = new Signals(this, signalPassthrough, wake);
       this.#timer = new TickTimer(this.#ticks(files), (error) => this.#broke(error));
     } catch (error) {
+      this.#notifier?.failed(error);
       this.#closeNow();
       thread?.terminate();
       logs.close();
@@ -208,11 +217,16 @@ export class PreforkServer implements Server, Operated {
   /** All that is done from time to time; the loop has a list of its own. */
   #ticks(files: OpenFiles): Ticks {
     const idle = new IdleWatch(() => this.news.emit("idle", undefined));
+    const notifying = {
+      going: () => this.#going(performance.now()),
+      pulse: () => Promise.resolve(this.#plane.look("now")),
+    };
     return new Ticks([
       ...(this.#signals === undefined ? [] : [this.#signals]),
       this.news,
       this.#logs,
       files,
+      { tick: (now) => this.#notifier?.tick(now, notifying) ?? Infinity },
       { tick: (now) => this.#premises.tick(now, this.#mending()) },
       { tick: (now) => idle.tick(now, activityOf(this.#look(now))) },
       this.#services,
@@ -250,7 +264,11 @@ export class PreforkServer implements Server, Operated {
 
   /** Operators are told that it is ready by what they can reach. */
   #becameReady(): void {
-    this.#opened.then(() => this.#outcome.becameReady(), () => {});
+    const tell = () => {
+      this.#outcome.becameReady();
+      this.#notifier?.ready();
+    };
+    this.#opened.then(tell, () => {});
   }
 
   #frontendOf(service: string): readonly string[] {
@@ -520,18 +538,27 @@ export class PreforkServer implements Server, Operated {
     this.log.warn("the socket file was removed, it is bound again", { endpoint });
   }
 
+  #going(now: number): Going {
+    const look = this.#look(now);
+    const { bounds, processes } = this.#services.report(look);
+    const ready = processes.filter(({ state }) => state === "idle" || state === "busy").length;
+    return { ready, min: bounds.min, running: look.running, waiting: look.queued };
+  }
+
   // ---- the end ----
 
   /** It can't start at all. */
   #fail(error: Error): void {
     if (this.#shutdown.phase === "stopping") return;
     this.#outcome.fail(error);
+    this.#notifier?.failed(error);
     this.kill();
   }
 
   /** What must not fail has failed: nothing can be relied on. */
   #broke(error: unknown): void {
     this.#outcome.fail(error);
+    this.#notifier?.failed(error);
     this.log.error("the broker failed", { error: messageOf(this.#outcome.failure) });
     this.#services.abandon();
     this.#plane.send({ type: "stop" });
@@ -578,6 +605,7 @@ export class PreforkServer implements Server, Operated {
     if (this.#outcome.failure === undefined) this.news.emit("stopped", { forced });
     await this.#logs.close();
     this.#timer.stop();
+    this.#notifier?.close();
     this.#signals?.close();
     this.#outcome.end({ forced });
   }

@@ -7,16 +7,18 @@
 
 import { flush } from "../ops/line_writer.ts";
 import { requireHandlers, requirePlainFiles } from "../ops/given_files.ts";
+import { NOTIFY_VARIABLE } from "../ops/service_manager.ts";
 import { doubts } from "../ops/start_checks.ts";
 import { type Command, parseCommand, rereadCommand, UsageError } from "../options/command.ts";
 import { helpText, printConfig } from "../options/help.ts";
 import { hostedServices } from "../options/hosted.ts";
 import type { ServeOptions, Settings } from "../options/settings.ts";
-import { type Child, spawnInBackground, STARTER_VARIABLE } from "../pool/child.ts";
+import { type Child, isOwnChild, spawnInBackground, STARTER_VARIABLE } from "../pool/child.ts";
 import { readVariable } from "../system/variables.ts";
 import { shutDebugger } from "../system/debugger.ts";
 import { messageOf } from "../system/errors.ts";
 import { filePath, readText, refuseNamedPipe } from "../system/files.ts";
+import { makeReaper } from "../system/orphans.ts";
 import { setTitle, shortEndpoint } from "../system/title.ts";
 import { locateLibrary } from "../zmq/locate.ts";
 import { complain, Exit, print } from "./output.ts";
@@ -58,8 +60,15 @@ type Setting = Extract<Command, { options: ServeOptions }>;
 
 const NAME = "prefork";
 
+/** Time between two searches for orphans, ms. */
+const ORPHANS_INTERVAL = 1000;
+
 /** What a server in the background sends to the process that has started it, once it is ready. */
 const READY_SIGNAL = "SIGUSR2";
+
+/** A service manager would take the end of this process for the end of the server. */
+const WATCHED = `"--background" cannot be used where ${NOTIFY_VARIABLE} is set: ` +
+  "a service manager watches this process";
 
 /** Runs the command to its end and returns the exit code. */
 export async function main(args: readonly string[], program: Program): Promise<number> {
@@ -144,8 +153,15 @@ async function serve(
   const ports = [server.frontend.map(shortEndpoint).join(","), shortEndpoint(server.backend)];
   setTitle(server.library, `zmq broker ${ports.join("-")}`);
   server.ready.then(reportToStarter, () => {});
+  if (Deno.pid === 1) reapOrphans(server.library);
   const { forced } = await server.finished;
   return forced ? Exit.failed : Exit.ok;
+}
+
+/** The first process of a container has to wait for those whose parents have ended: programs of handlers. */
+function reapOrphans(library: string): void {
+  const reap = makeReaper(library, isOwnChild);
+  Deno.unrefTimer(setInterval(reap, ORPHANS_INTERVAL));
 }
 
 /** Reads the same arguments again for a reload, with the environment and the conf file of then. */
@@ -175,6 +191,7 @@ async function serveInBackground(
 ): Promise<number> {
   const { logFile } = settings;
   if (logFile === undefined) throw new UsageError('"--background" needs "--log-file"');
+  if (readVariable(NOTIFY_VARIABLE)) throw new UsageError(WATCHED);
   requirePlainFiles(settings);
   shutDebugger(locateLibrary(readVariable("ZMQ_LIBRARY")).path);
   const logged = (readText(logFile) ?? "").length;

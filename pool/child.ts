@@ -52,6 +52,21 @@ export interface Recruit {
   dismiss(): void;
 }
 
+/** Processes that were started here and have not ended. */
+const alive = new Set<number>();
+
+/** Whether a process was started here, and its end is waited for. */
+export function isOwnChild(pid: number): boolean {
+  return alive.has(pid);
+}
+
+function spawn(program: string, options: Deno.CommandOptions): Deno.ChildProcess {
+  const process = new Deno.Command(program, options).spawn();
+  alive.add(process.pid);
+  process.status.finally(() => alive.delete(process.pid));
+  return process;
+}
+
 /**
  * Starts a worker. Its stdin stays open for as long as this process lives: when it ends, the worker leaves.
  * What it prints goes where this process prints, or to `take`.
@@ -84,7 +99,7 @@ export function spawnRecruit(
 ): Recruit {
   // Lines that go to a log have no colours.
   const plain: Record<string, string> = output === "piped" ? { NO_COLOR: "1" } : {};
-  const process = new Deno.Command(spec.program, {
+  const process = spawn(spec.program, {
     args: [...workerFlags(spec, library), mainModule(spec)],
     stdin: "piped",
     stdout: output,
@@ -95,7 +110,7 @@ export function spawnRecruit(
     detached: true,
     ...(cwd === undefined ? {} : { cwd }),
     ...account(spec),
-  }).spawn();
+  });
   return {
     enlist: (config, take) => enlist(process, config, take),
     dismiss: () => dismiss(process, output),
@@ -173,7 +188,7 @@ export async function runDeno(
   spec: ChildSpec,
   { args, permissions, ...options }: Run,
 ): Promise<{ stdout: string; error: string | undefined }> {
-  const { success, stdout, stderr } = await new Deno.Command(spec.program, {
+  const { success, stdout, stderr } = await spawn(spec.program, {
     args,
     stdin: "null",
     stdout: "piped",
@@ -205,14 +220,14 @@ export const STARTER_VARIABLE = "PREFORK_STARTER";
  */
 export function spawnInBackground(program: string, args: string[], logFile: string): Child {
   const script = 'exec "$@" >>"$0" 2>&1 </dev/null';
-  const process = new Deno.Command("/bin/sh", {
+  const process = spawn("/bin/sh", {
     args: ["-c", script, logFile, Deno.execPath(), "run", "-A", program, ...args],
     stdin: "null",
     stdout: "null",
     stderr: "null",
     env: { [STARTER_VARIABLE]: String(Deno.pid) },
     detached: true,
-  }).spawn();
+  });
   const exited = process.status.then(({ code, signal }) => ({ code, signal }));
   return { pid: process.pid, exited, kill: (signal) => killProcess(process, signal) };
 }

@@ -9,12 +9,24 @@ import type { Settings } from "../options/settings.ts";
 import type { Epoll } from "../system/epoll.ts";
 import type { Libc } from "../system/libc.ts";
 import { PollEvent } from "../system/numbers.ts";
-import { listenAt, type Listener, type Probes } from "../system/stream_socket.ts";
+import { adoptListener, listenAt, type Listener, type Probes } from "../system/stream_socket.ts";
 
 /** How endpoints are listened at. */
 export interface ListenersOptions extends Pick<Settings, "keepAlive"> {
   /** Whether hosts of endpoints are IPv6. */
   ipv6: boolean;
+  /** Endpoints whose sockets another process has bound. @default {none} */
+  passed?: PassedSockets;
+}
+
+/** Sockets that listen already, by the endpoints that they are for: they never wait, and are not inherited. */
+export type PassedSockets = Readonly<Record<string, PassedSocket>>;
+
+/** A socket that listens already. */
+export interface PassedSocket {
+  readonly fd: number;
+  /** Where it is bound. */
+  readonly endpoint: string;
 }
 
 /** What `Listeners` report. */
@@ -67,8 +79,7 @@ export class Listeners {
    * @throws {SystemError} when it can't be bound.
    */
   bind(endpoint: string, bound: number | undefined, now: number): string {
-    const { ipv6, keepAlive } = this.#options;
-    const listener = listenAt(this.#libc, endpoint, { ipv6, probes: probesOf(keepAlive) });
+    const listener = this.#listenAt(endpoint);
     const known = this.#all.findIndex((known) => known.listener.endpoint === listener.endpoint);
     const index = known < 0 ? this.#all.length : known;
     try {
@@ -80,6 +91,14 @@ export class Listeners {
     this.#retire(this.#all[index], now);
     this.#all[index] = { listener, bound };
     return listener.endpoint;
+  }
+
+  #listenAt(endpoint: string): Listener {
+    const { ipv6, keepAlive, passed = {} } = this.#options;
+    const probes = probesOf(keepAlive);
+    const given = Object.hasOwn(passed, endpoint) ? passed[endpoint] : undefined;
+    if (given === undefined) return listenAt(this.#libc, endpoint, { ipv6, probes });
+    return adoptListener(this.#libc, given.fd, given.endpoint, probes);
   }
 
   /** Somebody has removed the file of a listener, and nobody can reach it any more: takes who has before. */

@@ -21,6 +21,7 @@ import { IpcFiles } from "./ipc_files.ts";
 import { JointLane } from "./joint_lane.ts";
 import { JointSource } from "./joint_source.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
+import type { PassedSockets } from "./listeners.ts";
 import type { MadeOptions } from "./made_services.ts";
 import type { MdpRouter, MdpRouterEvents } from "./mdp_router.ts";
 import { MdpSource } from "./mdp_source.ts";
@@ -63,6 +64,8 @@ export interface SocketOptions extends
   bindings?: readonly BoundService[];
   /** Workers that speak Majordomo may come there, too; undefined: none may. */
   majordomo?: MadeOptions & Pick<MdpWorkerOptions, "heartbeat">;
+  /** Those of all these endpoints whose sockets another process has bound. @default {none} */
+  passed?: PassedSockets;
   /** Endpoint to bind for workers. */
   backend: string;
   /** How workers are spoken to there. @default {"zmq"} */
@@ -162,11 +165,11 @@ export class Sockets {
         : undefined;
       if (audience !== undefined) closers.push(() => audience.close(0));
       const bindAll = (endpoints: readonly string[], to?: { bind(endpoint: string): string }) =>
-        endpoints.map((each) => files.bind(each, () => to?.bind(each) ?? each));
+        endpoints.map((each) => this.#bind(each, options, () => to?.bind(each) ?? each));
       this.frontend = bindAll(frontend, plain);
       this.mdp = bindAll(mdp, majordomo);
       this.events = bindAll(subscribed, audience);
-      this.serviceFrontends = this.#bindServices(plain, options.bindings ?? []);
+      this.serviceFrontends = this.#bindServices(plain, options);
       this.#backend = files.bind(backend, () => lane.bind(backend));
       const others = [...audience?.ports ?? [], ...this.#zmq?.ports ?? []];
       const ports = [...this.#clientPorts, lane.port, ...others];
@@ -193,17 +196,19 @@ export class Sockets {
   }
 
   /** Binds the endpoints where one service alone can be asked. */
-  #bindServices(
-    source: Source,
-    services: readonly BoundService[],
-  ): Record<string, readonly string[]> {
+  #bindServices(source: Source, options: SocketOptions): Record<string, readonly string[]> {
     const frontends: Record<string, readonly string[]> = {};
-    for (const { name, number, frontend } of services) {
+    for (const { name, number, frontend } of options.bindings ?? []) {
       if (frontend.length === 0) continue;
       const bind = (endpoint: string) => source.bind(endpoint, number);
-      frontends[name] = frontend.map((each) => this.#files.bind(each, () => bind(each)));
+      frontends[name] = frontend.map((each) => this.#bind(each, options, () => bind(each)));
     }
     return frontends;
+  }
+
+  /** The file of a socket that was passed on is its maker's. */
+  #bind(endpoint: string, { passed = {} }: SocketOptions, bind: () => string): string {
+    return Object.hasOwn(passed, endpoint) ? bind() : this.#files.bind(endpoint, bind);
   }
 
   /** The endpoint really bound for workers. */

@@ -26,6 +26,7 @@ import {
   ipText,
   readAddress,
   setPort,
+  type SocketAddress,
   unixAddress,
   unmapped,
 } from "./socket_address.ts";
@@ -83,8 +84,25 @@ export function listenAt(libc: Libc, endpoint: string, options: ListenOptions): 
   }
 }
 
+/**
+ * Listens with a socket that another process has bound, and that listens already. It stays open there: whoever comes
+ * after this one was closed waits for the next who listens.
+ *
+ * @param fd Never waits, and programs do not inherit it.
+ * @param endpoint Where it is bound.
+ */
+export function adoptListener(
+  libc: Libc,
+  fd: number,
+  endpoint: string,
+  probes: Probes | undefined,
+): Listener {
+  if (endpoint.startsWith("tcp://")) tune(libc, fd, probes);
+  return new Listener(libc, fd, endpoint, probes, () => {});
+}
+
 function listenAtHost(libc: Libc, text: string, options: ListenOptions): Listener {
-  const address = addressOf(libc, text, options.ipv6);
+  const address = hostAddress(libc, text, options.ipv6);
   const { fd, bound } = openFor(libc, address, options.ipv6, text);
   try {
     setOption(libc, fd, Level.SOCKET, SocketOption.REUSEADDR, 1);
@@ -105,13 +123,17 @@ function openFor(libc: Libc, address: Uint8Array<ArrayBuffer>, ipv6: boolean, te
     return { fd: openStream(libc, familyOf(address)), bound: address };
   } catch (error) {
     if (!(error instanceof SystemError && error.errno === Errno.EAFNOSUPPORT && ipv6)) throw error;
-    const bound = addressOf(libc, text, false);
+    const bound = hostAddress(libc, text, false);
     return { fd: openStream(libc, familyOf(bound)), bound };
   }
 }
 
-/** The struct sockaddr of `host:port`. */
-function addressOf(libc: Libc, text: string, ipv6: boolean): Uint8Array<ArrayBuffer> {
+/**
+ * The struct sockaddr of `host:port`.
+ *
+ * @throws {SystemError} when there is no such host, or its port makes no sense.
+ */
+export function hostAddress(libc: Libc, text: string, ipv6: boolean): Uint8Array<ArrayBuffer> {
   const at = text.lastIndexOf(":");
   const [host, portText] = [text.slice(0, at), text.slice(at + 1)];
   const isAny = portText === "*" || portText === "0";
@@ -206,12 +228,17 @@ function insist(libc: Libc, call: () => number): void {
   }
 }
 
-/** `host:port` of a socket of our own. */
-function nameOf(libc: Libc, fd: number): string {
+/** Where a socket of our own is bound; undefined: it is no socket of a family that is known here. */
+export function localAddress({ symbols }: Libc, fd: number): SocketAddress | undefined {
   const address = new Bytes(ADDRESS_BYTES);
   const size = new Uint32Array([ADDRESS_BYTES]);
-  libc.symbols.getsockname(fd, address, new Bytes(size.buffer));
-  const name = readAddress(address, size[0] ?? 0);
+  if (symbols.getsockname(fd, address, new Bytes(size.buffer)) !== 0) return undefined;
+  return readAddress(address, size[0] ?? 0);
+}
+
+/** `host:port` of a socket of our own. */
+function nameOf(libc: Libc, fd: number): string {
+  const name = localAddress(libc, fd);
   if (name === undefined || name.family === "unix") return "";
   const { ip, port, scope } = name;
   const zone = scope === 0 ? "" : `%${new Interfaces(libc).scopeName(scope)}`;

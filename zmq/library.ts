@@ -175,6 +175,8 @@ export const Option = {
   XPUB_VERBOSER: 78,
   /** How long what was sent may go unacknowledged, ms. */
   TCP_MAXRT: 80,
+  /** The next bind listens with a socket that is bound already; -1: it makes one. */
+  USE_FD: 89,
   ZAP_ENFORCE_DOMAIN: 93,
   /** Draft: a ROUTER hears of peers that connect (1) and disconnect (2). */
   ROUTER_NOTIFY: 97,

@@ -1,0 +1,39 @@
+/**
+ * Which of the server's endpoints the sockets are for that a service manager has passed on.
+ *
+ * @module
+ */
+
+import { allEndpoints } from "../options/hosted.ts";
+import type { Settings } from "../options/settings.ts";
+import type { PassedListener } from "../system/passed_listeners.ts";
+
+/** A socket that listens already. */
+interface Passed {
+  readonly fd: number;
+  readonly endpoint: string;
+}
+
+/**
+ * The sockets by the endpoints that they are for.
+ *
+ * @throws {Error} when one is for no endpoint: whoever connects there would never be answered.
+ */
+export function assignSockets(
+  settings: Settings,
+  listeners: readonly PassedListener[],
+): Record<string, Passed> {
+  const endpoints = [...allEndpoints(settings), ...settings.mdp, ...settings.events];
+  const assigned: Record<string, Passed> = {};
+  for (const { fd, endpoint, isAt } of listeners) {
+    const meant = endpoints.find((each) => !Object.hasOwn(assigned, each) && isAt(each));
+    if (meant === undefined) {
+      throw new Error(
+        `The socket at "${endpoint}" that LISTEN_FDS passes must be one of "frontend", "mdp" or "events": ` +
+          `current ones are ${endpoints.map((each) => `"${each}"`).join(", ")}`,
+      );
+    }
+    assigned[meant] = { fd, endpoint };
+  }
+  return assigned;
+}
