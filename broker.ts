@@ -451,9 +451,9 @@ export class Broker<B> {
 
   // A worker comes and goes
 
-  /** A worker that is ready for jobs. */
-  addWorker(id: number, now: number): Worker<B> {
-    const worker = newWorker<B>(id, now, this.#service);
+  /** A worker that is ready for jobs; `most`: how many it has at a time. */
+  addWorker(id: number, now: number, most: "many" | "one" = "many"): Worker<B> {
+    const worker = newWorker<B>(id, now, this.#service, most);
     this.#roster.add(worker);
     return worker;
   }

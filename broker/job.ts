@@ -125,6 +125,8 @@ export interface Worker<B> extends Linked<Worker<B>> {
   readonly id: number;
   /** The number of the service that it works for. */
   readonly service: number;
+  /** Whether it has more than one job at a time, if the limits allow that. */
+  readonly most: "many" | "one";
   /** What it was given and has not answered, in order; the first ones run. */
   readonly jobs: JobTable<Job<B>>;
   /** Jobs of these that are about to be sent, in an array that is used again: empty between two calls. */
@@ -215,10 +217,16 @@ export function isLive<B>({ live }: Client<B>): boolean {
 }
 
 /** A worker of a service that is ready for its first job. */
-export function newWorker<B>(id: number, now: number, service = NAMELESS): Worker<B> {
+export function newWorker<B>(
+  id: number,
+  now: number,
+  service = NAMELESS,
+  most: Worker<B>["most"] = "many",
+): Worker<B> {
   return {
     id,
     service,
+    most,
     links: noLinks(),
     jobs: new JobTable(),
     outgoing: [],

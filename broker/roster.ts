@@ -168,17 +168,22 @@ export class Roster<B> {
   }
 
   #place(worker: Worker<B>): void {
-    if (worker.state !== "ready" || worker.alone) return;
+    if (!mayGetMore(worker)) return;
     const level = worker.jobs.size;
     this.#level(level).unshift(worker);
     if (level < this.#lowest) this.#lowest = level;
   }
 
   #unplace(worker: Worker<B>): void {
-    if (worker.state === "ready" && !worker.alone) this.#level(worker.jobs.size).remove(worker);
+    if (mayGetMore(worker)) this.#level(worker.jobs.size).remove(worker);
   }
 
   #level(level: number): List<Worker<B>> {
     return this.#levels[level] ??= new List<Worker<B>>();
   }
+}
+
+/** Whether a worker may get one job more than it has. */
+function mayGetMore<B>({ state, alone, most, jobs }: Worker<B>): boolean {
+  return state === "ready" && !alone && (most === "many" || jobs.size === 0);
 }

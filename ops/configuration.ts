@@ -16,7 +16,7 @@ import { type Events, ofService } from "./events.ts";
 import { keepFixed } from "./fixed_options.ts";
 import type { Log } from "./log.ts";
 import type { ConfigEntry } from "./status.ts";
-import { changesOf } from "./loop_options.ts";
+import { changesOf, madeChangeOf } from "./loop_options.ts";
 
 /** Where options come from. */
 export interface OptionSource {
@@ -237,7 +237,8 @@ export class Configuration {
     for (const remark of remarks) log.warn(remark);
     events.configure(settings);
     for (const host of services) host.configure(this.settingsOf(host.name), performance.now());
-    this.#parts.send({ type: "configure", services: changesOf(settings) });
+    const made = madeChangeOf(settings);
+    this.#parts.send({ type: "configure", services: changesOf(settings), made });
   }
 
   /** Lets clients in by the rules of now; if these can't be read, the ones that were stay. */

@@ -12,7 +12,6 @@ import type { Settings } from "../options/settings.ts";
 const OF_SERVER = [
   "mdp",
   "events",
-  "mdpWorkers",
   "mdpHeartbeat",
   "mdpExpiry",
   "backend",

@@ -8,7 +8,7 @@
 import { addressLimit, connectionLimit } from "../options/connection_limits.ts";
 import { allEndpoints, hostedServices } from "../options/hosted.ts";
 import type { Settings } from "../options/settings.ts";
-import type { LoopLimits, ServiceChange, ServiceSetup } from "../ports/messages.ts";
+import type { LoopLimits, MadeChange, ServiceChange, ServiceSetup } from "../ports/messages.ts";
 import type { AccessOptions } from "../ports/sockets.ts";
 
 /** What a reload may change. */
@@ -40,7 +40,13 @@ export function servicesOf(settings: Settings): ServiceSetup[] {
     // The endpoints of the service without a name are those that all have.
     frontend: name === "" ? [] : own.frontend,
     users: own.users,
+    mdpWorkers: own.mdpWorkers,
   }));
+}
+
+/** What a reload changes of the services that workers make. */
+export function madeChangeOf(settings: Settings): MadeChange {
+  return { limits: limitsOf(settings), workers: settings.mdpWorkers };
 }
 
 /** What a reload changes of the services, by their names. */
@@ -48,7 +54,7 @@ export function changesOf(settings: Settings): Record<string, ServiceChange> {
   return Object.fromEntries(
     hostedServices(settings).map(([name, own]) => [
       name,
-      { ...limitsOf(own), users: own.users ?? "all" },
+      { ...limitsOf(own), users: own.users ?? "all", mdpWorkers: own.mdpWorkers },
     ]),
   );
 }
@@ -57,10 +63,10 @@ export function changesOf(settings: Settings): Record<string, ServiceChange> {
 export function fixedOf(settings: Settings) {
   const { frontend, mdp, events, transport, maxMessageSize, maxFrames, connectionBytes } = settings;
   const { handshakeTimeout, heartbeatInterval, keepAlive, maxConnectionRate } = settings;
-  const { mdpWorkers, mdpHeartbeat: heartbeat, mdpExpiry: expiry } = settings;
-  const majordomo = { limits: limitsOf(settings), heartbeat, expiry };
+  const { mdpHeartbeat: heartbeat, mdpExpiry: expiry } = settings;
+  const majordomo = { ...madeChangeOf(settings), heartbeat, expiry };
   return {
-    majordomo: mdpWorkers === "any" ? majordomo : undefined,
+    majordomo: mdp.length > 0 ? majordomo : undefined,
     ...{ frontend, mdp, events, transport, maxMessageSize, maxFrames, connectionBytes },
     ...{ handshakeTimeout, heartbeatInterval, keepAlive, maxConnectionRate },
   };

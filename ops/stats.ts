@@ -35,6 +35,8 @@ export interface ServiceStats {
     busy: number;
     stopping: number;
     dequeue: number;
+    /** Those that speak Majordomo, and are no processes of the server's. */
+    foreign: number;
     min: number;
     max: number;
   };
@@ -94,6 +96,7 @@ export function serviceStats<Counters extends BrokerCounters>(
       busy: count("busy"),
       stopping: count("stopping"),
       dequeue: count("dequeue"),
+      foreign: look.foreign,
       ...bounds,
     },
     processes,

@@ -51,6 +51,35 @@ export const names: Kind<string[]> = {
   },
 };
 
+/** Who may be a worker that speaks Majordomo. */
+export type MdpWorkers = "none" | "any" | string[];
+
+const MDP_WORKERS_RULE = `"none", "any", or a list of the names of clients`;
+
+/** None, any, or names of clients. */
+export const mdpWorkers: Kind<MdpWorkers> = {
+  placeholder: "none|any|NAME",
+  rule: MDP_WORKERS_RULE,
+  textRule: MDP_WORKERS_RULE,
+  isList: true,
+  isType: (value) => isText(value) || isTextList(value),
+  accept(value) {
+    if (value === "none" || value === "any") return value;
+    return isTextList(value) && isListOfWorkers(value) ? [...value] : undefined;
+  },
+  parse(text) {
+    if (text === "none" || text === "any") return text;
+    const list = names.parse(text);
+    return list !== undefined && isListOfWorkers(list) ? list : undefined;
+  },
+  show: String,
+};
+
+/** The two words mean something else than clients of these names would. */
+function isListOfWorkers(list: readonly string[]): boolean {
+  return list.length > 0 && list.every((name) => isName(name) && name !== "none" && name !== "any");
+}
+
 /** Signals, with or without the `SIG`. */
 export const signals: Kind<Deno.Signal[]> = {
   ...listOf(findSignal),

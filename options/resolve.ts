@@ -73,7 +73,7 @@ export function resolveOptions(options: ServeOptions, machine: Machine): Setting
   checkCurve(values);
   checkUsers(values, quote);
   checkBackend(values);
-  checkMdp(values);
+  checkMdp(values, values.mdp, quote);
   const around = { ...values, minWorkers, maxWorkers };
   const services = Object.entries(values.services).map(([name, given]) =>
     [name, resolveService(name, given, around, machine)] as const
@@ -106,6 +106,7 @@ function resolveService(
   const spares = spareLimits(own, values, maxWorkers, naming);
   checkMemoryLimit(values, naming);
   checkUsers(values, naming);
+  if (own.mdpWorkers !== undefined) checkOwnMdp(values, around.mdp, naming);
   return { ...values, minWorkers, maxWorkers, ...spares, handler: locate(values.handler, machine) };
 }
 
@@ -311,11 +312,28 @@ function checkBackend({ backend, curveSecretKey }: Settings): void {
   throw new RangeError(refusal('"backend"', rule, backend));
 }
 
-function checkMdp({ mdp, mdpWorkers }: Settings): void {
-  if (mdpWorkers === "none" || mdp.length > 0) return;
-  throw new TypeError(
-    'Cannot start: "mdpWorkers" needs "mdp", where they come to: it is not set',
-  );
+function checkMdp(
+  { mdpWorkers, curveClients }: Settings,
+  mdp: readonly string[],
+  naming: Naming,
+): void {
+  if (mdpWorkers === "none") return;
+  const subject = naming("mdpWorkers");
+  if (mdp.length === 0) {
+    throw new TypeError(`Cannot start: ${subject} needs "mdp", where they come to: it is not set`);
+  }
+  if (mdpWorkers === "any" || (curveClients !== undefined && curveClients !== "any")) return;
+  const needed = '"curveClients", a file that gives clients their names';
+  throw new TypeError(`Cannot start: ${subject} needs ${needed}`);
+}
+
+/** Beside a handler nobody works whom nobody knows. */
+function checkOwnMdp(settings: Settings, mdp: readonly string[], naming: Naming): void {
+  if (settings.mdpWorkers === "any") {
+    const rule = '"none" or a list of the names of clients, as the service has a handler';
+    throw new RangeError(refusal(naming("mdpWorkers"), rule, "any"));
+  }
+  checkMdp(settings, mdp, naming);
 }
 
 function locate(handler: string | undefined, machine: Machine): string | undefined {

@@ -14,6 +14,7 @@ const ALL: Readonly<Record<ServiceOption, true>> = {
   handler: true,
   frontend: true,
   users: true,
+  mdpWorkers: true,
   minWorkers: true,
   maxWorkers: true,
   workers: true,

@@ -50,12 +50,13 @@ export interface ServeOptions extends Hooks {
    */
   mdp?: string | string[];
   /**
-   * Whether workers that speak Majordomo may come to `mdp`: "any" lets everybody who reaches it serve a name that has
-   * no handler.
+   * Which workers that speak Majordomo may come to `mdp`: "any" lets everybody who reaches it serve a name that has no
+   * handler. Names of clients, as `curveClients` has them, let those serve such a name, or along with a handler's own
+   * workers.
    *
    * @default {"none"}
    */
-  mdpWorkers?: "none" | "any";
+  mdpWorkers?: "none" | "any" | string[];
   /**
    * Silence after which such a worker is told that the server lives, and that it may keep three times. @default {2500}
    */
@@ -395,6 +396,7 @@ export type ServiceOption =
   | "handler"
   | "frontend"
   | "users"
+  | "mdpWorkers"
   | "minWorkers"
   | "maxWorkers"
   | "workers"

@@ -22,7 +22,7 @@ import {
   toggle,
   word,
 } from "./kinds.ts";
-import { names, ranges, signals } from "./lists.ts";
+import { mdpWorkers, names, ranges, signals } from "./lists.ts";
 import { serviceHandlers, services } from "./services.ts";
 import type { Hooks, LogFormat, Permissions, Settings } from "./settings.ts";
 
@@ -111,9 +111,10 @@ const ROWS = {
   }),
   mdpWorkers: row({
     group: "Endpoints",
-    kind: choice<"none" | "any">(["none", "any"]),
+    kind: mdpWorkers,
     fallback: "none",
-    help: "Majordomo's workers that may come to <mdp>, and serve names without a handler",
+    help:
+      "Majordomo's workers that may come to <mdp>: any, for names without a handler, or clients by name",
   }),
   mdpHeartbeat: row({
     group: "Endpoints",

@@ -32,6 +32,7 @@ import type {
   LoopCommand,
   LoopEvent,
   LoopLimits,
+  MadeChange,
   ServiceChange,
   ServiceSetup,
   SocketCounters,
@@ -174,6 +175,7 @@ export class BrokerLoop {
     for (const setup of numbered) services.add(setup, setup.number);
     const { majordomo } = options;
     this.#made = majordomo && new MadeServices({ services, events }, majordomo);
+    this.#noteWorkers();
     this.#reception = new Reception({ services, source: answers, bodies, events, visits });
     this.#workers = new Workers({ services, lane, events, questions, access });
     const hasUnsent = () => this.#source.hasUnsent;
@@ -194,9 +196,9 @@ export class BrokerLoop {
 
   #mdpWorkerEvents(): SocketEvents["mdpWorkers"] {
     return {
-      join: (name, address) => {
+      join: (name, address, user) => {
         this.#worked();
-        return this.#made?.join(name, address, this.#now) ?? "nobody may be a worker";
+        return this.#made?.join(name, address, user, this.#now) ?? "nobody may be a worker";
       },
       reply: (worker, reply, content) => {
         this.#unitOf(worker).replies.take(worker, reply, content, this.#now);
@@ -414,7 +416,7 @@ export class BrokerLoop {
         return this.#workers.processEnded(worker, end, owesReason, performance.now());
       }
       case "configure":
-        return this.#configure(command.services);
+        return this.#configure(command.services, command.made);
       case "rules":
         return this.#access?.configure(command.rules);
       case "drain":
@@ -436,12 +438,21 @@ export class BrokerLoop {
     }
   }
 
-  #configure(services: Readonly<Record<string, ServiceChange>>): void {
+  #configure(services: Readonly<Record<string, ServiceChange>>, made?: MadeChange): void {
+    if (made !== undefined) this.#made?.configure(made);
     for (const [name, limits] of Object.entries(services)) {
       this.#services.named(name)?.configure(limits);
     }
+    this.#noteWorkers();
     // Replies have as much room as requests, and apart from them: a client that takes none must not stop others.
     this.#source.unreadBytes = unreadBytes(this.#services.all);
+  }
+
+  /** Where workers that speak Majordomo may come once, they may still be there later. */
+  #noteWorkers(): void {
+    if (this.#made === undefined) return;
+    this.#services.isReadForWorkers ||= this.#made.admitsWorkers ||
+      this.#services.all.some(({ admitsWorkers }) => admitsWorkers);
   }
 
   #rebind(bind: () => void): void {

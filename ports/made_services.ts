@@ -13,14 +13,12 @@ import { Code } from "../wire/request.ts";
 import { isServiceName, SERVICE_NAME_RULE, whySetAside } from "../wire/service_name.ts";
 import type { Body } from "./body.ts";
 import { type EventQueue, serviceField } from "./event_queue.ts";
-import type { LoopLimits } from "./messages.ts";
+import type { LoopLimits, MadeChange, MdpWorkersRule } from "./messages.ts";
 import type { Services } from "./services.ts";
 import type { Unit } from "./unit.ts";
 
 /** How services are made. */
-export interface MadeOptions {
-  /** What bounds each; its workers run one job at a time. */
-  limits: LoopLimits;
+export interface MadeOptions extends MadeChange {
   /** How long one without workers lives, ms. */
   expiry: number;
 }
@@ -45,7 +43,9 @@ const MOST_AWAITED = 500;
 export class MadeServices {
   readonly #services: Services;
   readonly #events: EventQueue;
-  readonly #options: MadeOptions;
+  readonly #expiry: number;
+  #limits: LoopLimits;
+  #workers: MdpWorkersRule;
   readonly #all = new Map<string, Made>();
   /** Numbers of these workers are negative: those of processes are not. */
   #lastNumber = 0;
@@ -55,24 +55,59 @@ export class MadeServices {
   constructor({ services, events }: MadeGround, options: MadeOptions) {
     this.#services = services;
     this.#events = events;
-    this.#options = options;
+    this.#expiry = options.expiry;
+    this.#limits = single(options.limits);
+    this.#workers = options.workers;
   }
 
-  /** A worker is ready for a service: returns it, or why it may not be one. */
-  join(name: string, address: string, now: number): Worker<Body> | string {
+  /** Makes services by other bounds, and for other workers, from now on. */
+  configure({ limits, workers }: MadeChange): void {
+    this.#limits = single(limits);
+    this.#workers = workers;
+    for (const { unit } of this.#all.values()) unit.configure(this.#limits);
+  }
+
+  /** A worker is ready for a service: returns it, or why it may not be one. `user`: see `MdpLink`. */
+  join(name: string, address: string, user: string, now: number): Worker<Body> | string {
+    const unit = this.#unitFor(name, user, now);
+    if (typeof unit === "string") return unit;
+    const worker = unit.broker.addWorker(--this.#lastNumber, now, "one");
+    unit.foreign++;
+    const fields = { worker: worker.id, address, ...(user !== "" && { user }) };
+    this.#log("info", "Majordomo's worker is ready", unit, fields);
+    return worker;
+  }
+
+  /** The service that a user's worker joins, or why it may not. */
+  #unitFor(name: string, user: string, now: number): Unit | string {
+    const known = this.#all.get(name);
+    const hosted = known === undefined ? this.#services.named(name) : undefined;
+    if (hosted !== undefined) {
+      return hosted.admitsWorker(user) ? hosted : whyNot(this.#workers, user);
+    }
+    if (!this.#admits(user)) return whyNot(this.#workers, user);
     const fault = isServiceName(name) ? whySetAside(name) : `it must serve ${SERVICE_NAME_RULE}`;
     if (fault !== undefined) return fault;
-    const made = this.#all.get(name) ?? this.#make(name, MOST, now);
+    const made = known ?? this.#make(name, MOST, now);
     if (typeof made === "string") return made;
     made.emptySince = undefined;
     made.unit.isAwaited = false;
-    const worker = made.unit.broker.addWorker(--this.#lastNumber, now);
-    this.#log("info", "Majordomo's worker is ready", made.unit, { worker: worker.id, address });
-    return worker;
+    return made.unit;
+  }
+
+  /** Whether some may be workers. */
+  get admitsWorkers(): boolean {
+    return this.#workers !== "none";
+  }
+
+  #admits(user: string): boolean {
+    const rule = this.#workers;
+    return rule === "any" || (rule !== "none" && rule.includes(user));
   }
 
   /** A client asks a service: if there is none, one is waited for. */
   expect(name: string, now: number): void {
+    if (this.#workers === "none") return;
     if (this.#services.named(name) !== undefined || !isServiceName(name)) return;
     if (whySetAside(name) !== undefined) return;
     const made = this.#make(name, MOST_AWAITED, now);
@@ -86,9 +121,8 @@ export class MadeServices {
 
   #make(name: string, most: number, now: number): Made | string {
     if (!this.#isOpen) return "the server stops";
-    if (this.#services.named(name) !== undefined) return "the service has a handler";
     if (this.#all.size >= most) return `there are ${this.#all.size} services of workers already`;
-    const limits = { ...this.#options.limits, concurrency: 1, prefetch: 1 };
+    const limits = this.#limits;
     const made: Made = {
       unit: this.#services.add({ name, limits, users: undefined }),
       emptySince: now,
@@ -102,6 +136,7 @@ export class MadeServices {
     const unit = this.#services.of(worker);
     const level = end === "died" ? "warn" : "info";
     this.#log(level, "Majordomo's worker is gone", unit, { worker: worker.id, reason });
+    unit.foreign--;
     unit.broker.processEnded(worker.id, worker, "itself", now);
     unit.broker.removeWorker(worker, end, now);
     const made = this.#all.get(unit.name);
@@ -125,7 +160,7 @@ export class MadeServices {
     let wait = Infinity;
     for (const made of this.#all.values()) {
       if (made.emptySince === undefined) continue;
-      const left = made.emptySince + this.#options.expiry - now;
+      const left = made.emptySince + this.#expiry - now;
       wait = Math.min(wait, left > 0 || !this.#end(made.unit, now) ? Math.max(1, left) : Infinity);
     }
     return wait;
@@ -141,6 +176,20 @@ export class MadeServices {
     this.#services.remove(unit);
     return true;
   }
+}
+
+/** Workers that speak Majordomo run one job at a time. */
+function single(limits: LoopLimits): LoopLimits {
+  return { ...limits, concurrency: 1, prefetch: 1 };
+}
+
+function whyNot(rule: MdpWorkersRule, user: string): string {
+  if (rule === "any") {
+    return "the service has a handler, and the worker is none of those that may join";
+  }
+  return user === ""
+    ? "nobody may be a worker without a key that is listed for it"
+    : `the user ${JSON.stringify(user)} may not be a worker of it`;
 }
 
 function noWorker(name: string): string {

@@ -35,7 +35,7 @@ export interface MdpAnswer {
 /** What is reported of these workers. */
 export interface MdpWorkerEvents {
   /** One is ready for a service: the worker that it is now, or why it may not be one. */
-  join(service: string, address: string): Worker<Body> | string;
+  join(service: string, address: string, user: string): Worker<Body> | string;
   /** An answer. The header record and the content are valid during the call only. */
   reply(worker: Worker<Body>, reply: ReplyHeader, content: Content): void;
   /** One shows that it lives, as it was asked to. */
@@ -118,7 +118,7 @@ export class MdpWorkers {
   ): void {
     if (opening.kind === "disconnect") return;
     const joined = opening.kind === "ready"
-      ? this.#events.join(new TextDecoder().decode(opening.service), link.address)
+      ? this.#events.join(new TextDecoder().decode(opening.service), link.address, link.user ?? "")
       : undefined;
     if (typeof joined === "object") return this.#enter(link, opening.version, joined, now);
     // One that was given up, or that another server knew, starts anew when it hears this.

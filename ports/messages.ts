@@ -32,10 +32,25 @@ export interface ServiceSetup {
   frontend: readonly string[];
   /** The CURVE users who may ask it; undefined: all. */
   users: readonly string[] | undefined;
+  /** Which workers that speak Majordomo may work for it; "any" lets nobody, as it has a handler. @default {"none"} */
+  mdpWorkers?: MdpWorkersRule;
 }
 
-/** What a reload may change of a service; `users` left out: those that were. */
-export type ServiceChange = LoopLimits & { users?: readonly string[] | "all" };
+/** Which workers that speak Majordomo may come: those of these CURVE users, or any. */
+export type MdpWorkersRule = "none" | "any" | readonly string[];
+
+/** What a reload may change of services that such workers make. */
+export interface MadeChange {
+  /** What bounds each; its workers run one job at a time. */
+  limits: LoopLimits;
+  workers: MdpWorkersRule;
+}
+
+/** What a reload may change of a service; `users` or `mdpWorkers` left out: those that were. */
+export type ServiceChange = LoopLimits & {
+  users?: readonly string[] | "all";
+  mdpWorkers?: MdpWorkersRule;
+};
 
 /** What the server tells the loop. */
 export type LoopCommand =
@@ -51,7 +66,7 @@ export type LoopCommand =
    */
   | { type: "processEnded"; worker: number; end: End; owesReason: boolean }
   /** Have services work by other bounds from now on; those that are left out keep theirs. */
-  | { type: "configure"; services: Readonly<Record<string, ServiceChange>> }
+  | { type: "configure"; services: Readonly<Record<string, ServiceChange>>; made?: MadeChange }
   /** Let clients in by other rules from now on; nothing where there were none at the start. */
   | { type: "rules"; rules: AccessRules }
   /** Take no more requests; those that wait are still served, or answered 503. */
@@ -122,6 +137,8 @@ export interface Look {
   queuedBytes: number;
   /** Jobs that workers have. */
   running: number;
+  /** Workers in service that speak Majordomo: no processes of the server's. */
+  foreign: number;
   /** When a job was last given to a worker; 0: never. */
   lastJobAt: number;
   /** The running estimate of the handler's time, ms; undefined before the first reply. */
@@ -146,7 +163,8 @@ export interface Look {
 
 /** How things are with jobs, of one service or of all. */
 export interface JobsLook
-  extends Pick<Look, "queued" | "queuedBytes" | "running" | "lastJobAt" | "serviceTime"> {
+  extends
+    Pick<Look, "queued" | "queuedBytes" | "running" | "foreign" | "lastJobAt" | "serviceTime"> {
   counters: BrokerCounters;
 }
 

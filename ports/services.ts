@@ -31,6 +31,8 @@ export class Services {
   readonly #byName = new Map<string, Unit>();
   /** By their numbers; what has asked one that is gone waits for nothing, and so its number can be used again. */
   readonly #byNumber: (Unit | undefined)[] = [];
+  /** Whether workers are read where clients are: then these are read whatever is full. */
+  isReadForWorkers = false;
   /** What services that are gone have counted. */
   readonly #former = newCounters();
 
@@ -112,12 +114,12 @@ export class Services {
   get isBlocked(): boolean {
     // Asked before each message that is read.
     const only = this.#only;
-    return only !== undefined && only.broker.blocked;
+    return only !== undefined && only.broker.blocked && !this.isReadForWorkers;
   }
 
   /** Whether the queue of a service is full and clients of others are to be read on. */
   isCrowded({ broker }: Unit): boolean {
-    return this.#only === undefined && broker.blocked;
+    return (this.#only === undefined || this.isReadForWorkers) && broker.blocked;
   }
 
   /** For how many more requests the queue of a service has room. */
@@ -157,12 +159,14 @@ export class Services {
 
   /** How things are. */
   look(): ServicesLook {
-    const services = new Map(this.#all.map((unit) => [unit.name, unit.look()]));
+    const there = this.#all.filter(({ isAwaited }) => !isAwaited);
+    const services = new Map(there.map((unit) => [unit.name, unit.look()]));
     const looks = [...services.values()];
     return {
       queued: this.queued,
       queuedBytes: this.queuedBytes,
       running: this.running,
+      foreign: looks.reduce((sum, { foreign }) => sum + foreign, 0),
       lastJobAt: looks.reduce((last, { lastJobAt }) => Math.max(last, lastJobAt), 0),
       serviceTime: meanOf(looks),
       services,

@@ -15,7 +15,13 @@ import type { EventQueue } from "./event_queue.ts";
 import { JobTopics } from "./job_topics.ts";
 import type { Lane } from "./lane.ts";
 import type { ServiceMeasures } from "./measures.ts";
-import type { LoopLimits, ServiceChange, ServiceLook, ServiceSetup } from "./messages.ts";
+import type {
+  LoopLimits,
+  MdpWorkersRule,
+  ServiceChange,
+  ServiceLook,
+  ServiceSetup,
+} from "./messages.ts";
 import { PartReplies } from "./part_replies.ts";
 import type { Publisher } from "./publisher.ts";
 import { Replies } from "./replies.ts";
@@ -58,15 +64,20 @@ export class Unit {
   /** Undefined: all may ask. */
   #users: ReadonlySet<string> | undefined;
   #limits: LoopLimits;
+  /** Users whose workers may join that speak Majordomo. */
+  #mdpWorkers: ReadonlySet<string>;
+  /** Workers that speak Majordomo. */
+  foreign = 0;
 
   /** Has no worker yet. */
   constructor(setup: Omit<ServiceSetup, "frontend">, number: number, ground: UnitGround) {
-    const { name, limits, users } = setup;
+    const { name, limits, users, mdpWorkers = "none" } = setup;
     const { source, lane, bodies, events, numbers, visits, traces, publisher } = ground;
     this.name = name;
     this.number = number;
     this.#limits = limits;
     this.#users = users && new Set(users);
+    this.#mdpWorkers = listed(mdpWorkers);
     const book = visits ? new AccessBook(name, (visit) => events.addVisit(visit)) : undefined;
     this.book = book;
     const topics = this.topics = publisher?.jobsOf(name) ?? new JobTopics(name, undefined);
@@ -84,7 +95,8 @@ export class Unit {
   }
 
   /** Works by other limits, and for other users, from now on. */
-  configure({ users, ...limits }: ServiceChange): void {
+  configure({ users, mdpWorkers, ...limits }: ServiceChange): void {
+    if (mdpWorkers !== undefined) this.#mdpWorkers = listed(mdpWorkers);
     if (users !== undefined) this.#users = users === "all" ? undefined : new Set(users);
     this.#limits = limits;
     this.broker.configure(limits);
@@ -96,12 +108,23 @@ export class Unit {
     return this.#users === undefined || this.#users.has(user);
   }
 
+  /** Whether there is a user whose workers may join that speak Majordomo. */
+  get admitsWorkers(): boolean {
+    return this.#mdpWorkers.size > 0;
+  }
+
+  /** Whether a user's worker that speaks Majordomo may join. */
+  admitsWorker(user: string): boolean {
+    return this.#mdpWorkers.has(user);
+  }
+
   /** How things are. */
   look(): ServiceLook {
     const { queued, queuedBytes, assigned: running, lastJobAt, times, counters } = this.broker;
     const { isPaused: paused, oldestArrival: oldestAt } = this.broker;
+    const { foreign } = this;
     return {
-      ...{ queued, queuedBytes, running, lastJobAt, paused, oldestAt },
+      ...{ queued, queuedBytes, running, foreign, lastJobAt, paused, oldestAt },
       serviceTime: times.mean,
       counters: { ...counters },
     };
@@ -115,4 +138,9 @@ export class Unit {
     const state = { queued, queuedBytes, running, oldestMs, workers: broker.workers.size };
     return { name, ...state, counters: { ...counters }, ...meter.read() };
   }
+}
+
+/** "any" are users whom nobody has listed. */
+function listed(rule: MdpWorkersRule): ReadonlySet<string> {
+  return new Set(typeof rule === "string" ? [] : rule);
 }

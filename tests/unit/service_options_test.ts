@@ -217,12 +217,18 @@ Deno.test("servicesOf tells the loop of each service's limits, endpoints and use
   const mine = { handler: "./m.ts", frontend: "tcp://127.0.0.1:2", queueLimit: 3 };
   const around = { frontend: "tcp://127.0.0.1:1", handler: "./x.ts", queueLimit: 5 };
   assert.deepEqual(told({ ...around, services: { mail: mine } }), [
-    { name: "", frontend: [], users: undefined, most: 5 },
-    { name: "mail", frontend: ["tcp://127.0.0.1:2"], users: undefined, most: 3 },
+    { name: "", frontend: [], users: undefined, mdpWorkers: "none", most: 5 },
+    {
+      name: "mail",
+      frontend: ["tcp://127.0.0.1:2"],
+      users: undefined,
+      mdpWorkers: "none",
+      most: 3,
+    },
   ]);
   const keys = { curveSecretKey: "/k", curveClients: "/c", queueLimit: 5 };
   assert.deepEqual(told({ ...keys, services: { mail: { handler: "./m.ts", users: "ann" } } }), [
-    { name: "mail", frontend: [], users: ["ann"], most: 5 },
+    { name: "mail", frontend: [], users: ["ann"], mdpWorkers: "none", most: 5 },
   ]);
 });
 

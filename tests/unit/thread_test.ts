@@ -85,7 +85,9 @@ const VIEW: View = {
       [1, { jobs: 0, firstJob: undefined, answered: 5, spareSince: 80 }],
       [2, { jobs: 1, firstJob: 6, answered: 7, spareSince: undefined }],
     ]),
+    foreign: 2,
     services: new Map([["mail", {
+      foreign: 0,
       queued: 1,
       queuedBytes: 2,
       running: 3,
