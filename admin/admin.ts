@@ -1,27 +1,49 @@
 /**
- * How operators reach a server: the control socket and HTTP, with one API behind both. Loaded by a server that has
- * one of them, and by no other.
+ * How operators reach a server: the control socket and HTTP, with the same paths behind both. Loaded by a server that
+ * has one of them, and by no other.
  *
  * @module
  */
 
 import type { Rates } from "../ops/status.ts";
-import { Api } from "./api.ts";
+import { addReadings } from "./api.ts";
 import { bindSocket, type BoundSocket, placeSocket } from "./control_socket.ts";
+import { EventStreams } from "./event_streams.ts";
 import { Figures } from "./figures.ts";
+import { type Caller, HttpAccess, SOCKET_CALLER } from "./http_access.ts";
+import { HttpListener } from "./http_listener.ts";
+import type { HttpAnswer, HttpRequest } from "./http_message.ts";
 import type { Operated } from "./operated.ts";
+import { BROWSER_HEADERS } from "./browser.ts";
+import { refused, Routes } from "./routes.ts";
+import { readToken } from "./token.ts";
 
 export { NoGrant } from "./control_socket.ts";
+
+/** Answers that are under way at the end have this time, ms. */
+const CLOSE_TIMEOUT = 1000;
 
 /** All that operators reach. */
 export class Admin {
   readonly #figures: Figures;
-  readonly #api: Api;
-  #socket: BoundSocket<Deno.HttpServer> | undefined;
+  readonly #streams: EventStreams;
+  readonly #routes: Routes;
+  #socket: BoundSocket<Deno.Listener> | undefined;
+  #access: HttpAccess | undefined;
+  #http: string | undefined;
+  readonly #listeners: HttpListener[] = [];
 
   constructor(server: Operated) {
-    this.#figures = new Figures(server);
-    this.#api = new Api(server, this.#figures);
+    const requireAll = (caller: Caller) => this.#access?.requireAll(caller);
+    const figures = this.#figures = new Figures(server);
+    const streams = this.#streams = new EventStreams(server);
+    this.#routes = new Routes(server, requireAll);
+    addReadings(this.#routes, { server, streams, figures, requireAll });
+  }
+
+  /** How many requests a service answers, and how quickly; all together if none is named. */
+  rates(service?: string): Rates {
+    return this.#figures.rates(service);
   }
 
   /** The file of the control socket. */
@@ -29,9 +51,9 @@ export class Admin {
     return this.#socket?.path;
   }
 
-  /** How many requests a service answers, and how quickly; all together if none is named. */
-  rates(service?: string): Rates {
-    return this.#figures.rates(service);
+  /** The address of HTTP. */
+  get http(): string | undefined {
+    return this.#http;
   }
 
   /**
@@ -43,24 +65,72 @@ export class Admin {
    */
   async openSocket(wanted: string, name: string): Promise<void> {
     const path = placeSocket(wanted, name);
-    const answer = (request: Request) => this.#answer(request);
-    this.#socket = await bindSocket(path, () => Deno.serve({ path, onListen() {} }, answer));
+    this.#socket = await bindSocket(path, () => Deno.listen({ transport: "unix", path }));
+    const answer = (request: HttpRequest) => this.#routes.answer(request, () => SOCKET_CALLER);
+    this.#listeners.push(new HttpListener(this.#socket.listener, () => answer));
   }
 
-  #answer(request: Request): Promise<Response> {
-    return this.#api.answer(request, new URL(request.url), "control socket");
+  /**
+   * Listens for HTTP.
+   *
+   * @param address HOST:PORT.
+   * @param tokenFile undefined: there is no token.
+   * @throws {Error} when the token can't be used, or the address not be bound.
+   */
+  openHttp(address: string, tokenFile: string | undefined): void {
+    const token = tokenFile === undefined ? undefined : readToken(tokenFile);
+    const at = address.lastIndexOf(":");
+    const host = address.slice(0, at);
+    const hostname = host === "*" ? "0.0.0.0" : host.replace(/^\[(.*)\]$/, "$1");
+    const listener = listenTcp(hostname, Number(address.slice(at + 1)));
+    const { port } = listener.addr;
+    const access = this.#access = new HttpAccess(token, host, port);
+    this.#http = `http://${host === "*" ? "0.0.0.0" : host}:${port}`;
+    this.#listeners.push(
+      new HttpListener(listener, (peer) => (request) => this.#answer(access, request, peer)),
+    );
+  }
+
+  async #answer(access: HttpAccess, request: HttpRequest, peer: string): Promise<HttpAnswer> {
+    const answer = logAnswer(access, request, peer) ??
+      await this.#routes.answer(request, () => access.judge(request, peer));
+    return { ...answer, headers: { ...BROWSER_HEADERS, ...answer.headers } };
   }
 
   /** Ends all streams and stops listening; resolves when the last answers are on their way. */
   async close(): Promise<void> {
-    this.#api.close();
+    this.#streams.close();
     this.#figures.close();
-    await this.#socket?.listener.shutdown();
+    await Promise.all(this.#listeners.map((listener) => listener.close(CLOSE_TIMEOUT)));
     this.#socket?.remove();
   }
 
   /** Removes what was made, at once: the program ends. */
   abandon(): void {
     this.#socket?.remove();
+    for (const listener of this.#listeners) listener.stop();
+  }
+}
+
+/** Asked first, or Deno would ask the user. */
+function listenTcp(hostname: string, port: number): Deno.TcpListener {
+  const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+  const { state } = Deno.permissions.querySync({ name: "net", host });
+  if (state !== "granted") throw new Error(`it takes --allow-net=${host}`);
+  return Deno.listen({ hostname, port });
+}
+
+/** The answer to one who comes or leaves; undefined: it is none of that. */
+function logAnswer(
+  access: HttpAccess,
+  request: HttpRequest,
+  peer: string,
+): HttpAnswer | undefined {
+  const { method, path } = request;
+  if (method !== "POST" || (path !== "/login" && path !== "/logout")) return undefined;
+  try {
+    return path === "/login" ? access.logIn(request, peer) : access.logOut(request);
+  } catch (error) {
+    return refused(error);
   }
 }

@@ -9,6 +9,8 @@ import type { Level } from "../options/settings.ts";
 import { isUrgent, type NumberedLine } from "../ops/log_ring.ts";
 import type { EventName, ServerEvents } from "../ops/events.ts";
 import { Refusal } from "./answers.ts";
+import type { Caller } from "./http_access.ts";
+import type { HttpAnswer } from "./http_message.ts";
 import type { Operated } from "./operated.ts";
 
 /** What a stream can carry. */
@@ -24,9 +26,9 @@ export interface Wishes {
   readonly lastId: number | undefined;
 }
 
-/** Streams at a time. */
-const MAX_STREAMS = 64;
-/** Characters that wait for one listener. */
+/** Streams at a time, of those who may all, and of the others: these can't take the places of those. */
+const MAX_STREAMS = 32;
+/** Bytes that wait for one listener; a state that is longer waits alone. */
 const MAX_UNREAD = 256 * 1024;
 /** Time between two states, ms. */
 const STATUS_INTERVAL = 1000;
@@ -53,19 +55,21 @@ export class EventStreams {
    *
    * @throws {Refusal} 503, when there are too many, or the server ends.
    */
-  open(wishes: Wishes): Response {
+  open(wishes: Wishes, { may }: Pick<Caller, "may">): HttpAnswer {
     if (this.#isClosed) throw new Refusal(503, "The server is stopping");
-    if (this.#streams.size >= MAX_STREAMS) {
+    if ([...this.#streams].filter((stream) => stream.may === may).length >= MAX_STREAMS) {
       throw new Refusal(503, `There are ${MAX_STREAMS} streams of events already`);
     }
-    const stream = new EventStream(wishes, () => this.#left(stream));
+    const stream = new EventStream(wishes, may, () => this.#left(stream));
     this.#streams.add(stream);
     this.#wake();
     if (wishes.topics.has("log")) { for (const line of this.#before(wishes)) stream.line(line); }
     if (wishes.topics.has("status")) this.#tellStatus([stream]);
-    return new Response(stream.body, {
+    return {
+      status: 200,
       headers: { "content-type": "text/event-stream", "cache-control": "no-store" },
-    });
+      body: stream.body,
+    };
   }
 
   /** The lines that come first. */
@@ -101,8 +105,8 @@ export class EventStreams {
   /** One text for all: a state of 1,000 workers is long. */
   async #tellStatus(streams: readonly EventStream[]): Promise<void> {
     try {
-      const text = eventText("status", JSON.stringify(await this.#server.status()));
-      for (const stream of streams) stream.state(text);
+      const state = encode(eventText("status", JSON.stringify(await this.#server.status())));
+      for (const stream of streams) stream.state(state);
     } catch {
       // The server ends, and so do the streams.
     }
@@ -112,8 +116,8 @@ export class EventStreams {
     const wanting = [...this.#streams].filter(({ topics }) => topics.has("event"));
     if (wanting.length === 0) return;
     const time = new Date().toISOString();
-    const text = eventText("event", JSON.stringify({ event: name, time, ...event }));
-    for (const stream of wanting) stream.event(text);
+    const bytes = encode(eventText("event", JSON.stringify({ event: name, time, ...event })));
+    for (const stream of wanting) stream.event(bytes);
   }
 
   /** Ends all streams, and opens no more. */
@@ -127,6 +131,7 @@ export class EventStreams {
 /** The stream of one listener. */
 class EventStream {
   readonly topics: ReadonlySet<Topic>;
+  readonly may: Caller["may"];
   readonly body: ReadableStream<Uint8Array>;
   readonly #level: Level;
   readonly #left: () => void;
@@ -135,41 +140,41 @@ class EventStream {
   /** Lines and events that had no room. */
   #lost = 0;
 
-  constructor({ topics, level }: Wishes, left: () => void) {
+  constructor({ topics, level }: Wishes, may: Caller["may"], left: () => void) {
     this.topics = topics;
+    this.may = may;
     this.#level = level;
     this.#left = left;
     this.body = new ReadableStream({
       start: (controller) => {
         this.#controller = controller;
-        this.#send(`retry: ${RETRY}\n\n`);
+        this.#send(encode(`retry: ${RETRY}\n\n`));
       },
       cancel: () => this.#forget(),
     }, { highWaterMark: MAX_UNREAD, size: (chunk) => chunk?.length ?? 0 });
   }
 
   /** The state: it is whole each time, so one that has no room is left out. */
-  state(text: string): void {
-    this.#send(text);
+  state(bytes: Uint8Array): void {
+    this.#send(bytes, "alone");
   }
 
   /** What has happened. */
-  event(text: string): void {
-    if (!this.#send(text)) this.#lost++;
+  event(bytes: Uint8Array): void {
+    if (!this.#send(bytes)) this.#lost++;
   }
 
   /** A line of the log, if it wants that. */
   line({ id, line }: NumberedLine): void {
     if (!this.topics.has("log") || !isUrgent(line, this.#level)) return;
-    if (!this.#send(eventText("log", JSON.stringify(line), id))) this.#lost++;
+    if (!this.#send(encode(eventText("log", JSON.stringify(line), id)))) this.#lost++;
   }
 
   /** A second has passed: says what was lost, or that the stream still lives. */
   tick(): void {
-    if (this.#lost > 0 && this.#send(eventText("lost", JSON.stringify({ lost: this.#lost })))) {
-      this.#lost = 0;
-    }
-    if (++this.#quietFor >= QUIET_INTERVALS) this.#send(": alive\n\n");
+    const lost = encode(eventText("lost", JSON.stringify({ lost: this.#lost })));
+    if (this.#lost > 0 && this.#send(lost)) this.#lost = 0;
+    if (++this.#quietFor >= QUIET_INTERVALS) this.#send(encode(": alive\n\n"));
   }
 
   /** Ends it. */
@@ -179,12 +184,12 @@ class EventStream {
     controller?.close();
   }
 
-  /** False: there is no room. */
-  #send(text: string): boolean {
+  /** False: there is no room. "alone": it needs none where nothing waits. */
+  #send(bytes: Uint8Array, how?: "alone"): boolean {
     const controller = this.#controller;
     if (controller === undefined) return true;
-    const bytes = new TextEncoder().encode(text);
-    if ((controller.desiredSize ?? 0) < bytes.length) return false;
+    const room = controller.desiredSize ?? 0;
+    if (room < bytes.length && !(how === "alone" && room === MAX_UNREAD)) return false;
     controller.enqueue(bytes);
     this.#quietFor = 0;
     return true;
@@ -194,6 +199,10 @@ class EventStream {
     this.#controller = undefined;
     this.#left();
   }
+}
+
+function encode(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
 }
 
 /** `data` is JSON, and so one line. */

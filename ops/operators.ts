@@ -10,10 +10,13 @@ import type { Operated } from "../admin/operated.ts";
 import type { Settings } from "../options/settings.ts";
 import { serverName } from "../system/control_folder.ts";
 import { messageOf } from "../system/errors.ts";
+import { isOpenToNetwork } from "../wire/endpoint.ts";
 import type { Rates } from "./status.ts";
 
 /** Nobody can look, so nothing is measured. */
 const NO_RATES: Rates = { requests: 0, errors: 0, p50Ms: undefined, p99Ms: undefined };
+
+const MUTE = 'other machines can reach "http", but nobody there is answered without "httpToken"';
 
 /** The operators of one server. */
 export class Operators {
@@ -39,7 +42,7 @@ export class Operators {
 
   /** The address of HTTP. */
   get http(): string | undefined {
-    return undefined;
+    return this.#admin?.http;
   }
 
   /**
@@ -48,14 +51,18 @@ export class Operators {
    * @param frontend the first endpoint that is bound for clients: it names the server.
    * @throws {Error} when what was asked for by name can't be opened.
    */
-  async open({ control, http }: Settings, frontend: string): Promise<void> {
+  async open({ control, http, httpToken }: Settings, frontend: string): Promise<void> {
     if (control === "off" && http === "off") return;
     const { Admin } = await import("../admin/admin.ts");
     if (this.#isGone) return;
     const admin = this.#admin = new Admin(this.#server);
+    if (http !== "off") openHttp(admin, http, httpToken);
     if (control !== "off") await this.#openSocket(admin, control, serverName(frontend));
-    if (this.control === undefined) return;
-    this.#server.log.info("listening to operators", { control: this.control });
+    if (this.#isGone) admin.abandon();
+    const bound = { control: admin.control, http: admin.http };
+    if (bound.control === undefined && bound.http === undefined) return;
+    this.#server.log.info("listening to operators", bound);
+    if (isOpenToOthers(http) && httpToken === undefined) this.#server.log.warn(MUTE, { http });
   }
 
   /** Without what was not asked for by name, the server serves all the same. */
@@ -83,4 +90,16 @@ export class Operators {
     this.#isGone = true;
     this.#admin?.abandon();
   }
+}
+
+function openHttp(admin: Admin, http: string, httpToken: string | undefined): void {
+  try {
+    admin.openHttp(http, httpToken);
+  } catch (error) {
+    throw new Error(`Cannot serve HTTP at "${http}": ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function isOpenToOthers(http: string): boolean {
+  return http !== "off" && isOpenToNetwork(`tcp://${http}`);
 }

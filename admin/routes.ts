@@ -1,0 +1,83 @@
+/**
+ * All paths that are served, over the control socket and over HTTP: the control API, probes, the page, and what
+ * others add. Who may ask is decided here, by http_access.ts.
+ *
+ * @module
+ */
+
+import { messageOf } from "../system/errors.ts";
+import { errorAnswer, jsonAnswer, Refusal, textAnswer } from "./answers.ts";
+import { isCommand, obey } from "./commands.ts";
+import type { Caller } from "./http_access.ts";
+import type { HttpAnswer, HttpRequest } from "./http_message.ts";
+import type { Operated } from "./operated.ts";
+
+/** Gives what is asked for by a path. */
+export type Read = (request: HttpRequest, caller: Caller) => Promise<HttpAnswer> | HttpAnswer;
+
+/** One path that is read. */
+interface Reading {
+  readonly read: Read;
+  /** Who may: those who see figures too, or only those who may all. */
+  readonly for: "figures" | "all";
+}
+
+/** Refuses one who may not all. */
+export type RequireAll = (caller: Caller) => void;
+
+/** The paths of one server. */
+export class Routes {
+  readonly #server: Operated;
+  readonly #requireAll: RequireAll;
+  readonly #readings = new Map<string, Reading>();
+
+  constructor(server: Operated, requireAll: RequireAll) {
+    this.#server = server;
+    this.#requireAll = requireAll;
+    this.add("/livez", "figures", () => textAnswer("alive\n"));
+    this.add("/readyz", "figures", () => this.#ready());
+  }
+
+  /** Serves a path; "figures": without the token too, to this machine. */
+  add(path: string, mayBeReadFor: Reading["for"], read: Read): void {
+    this.#readings.set(path, { read, for: mayBeReadFor });
+  }
+
+  async #ready(): Promise<HttpAnswer> {
+    const { ready, reasons } = await this.#server.status();
+    return ready ? textAnswer("ready\n") : textAnswer(`${reasons.join("\n")}\n`, 503);
+  }
+
+  /** Answers a request; never throws. */
+  async answer(request: HttpRequest, judge: () => Caller): Promise<HttpAnswer> {
+    try {
+      return await this.#answer(request, judge());
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  async #answer(request: HttpRequest, caller: Caller): Promise<HttpAnswer> {
+    const { method, path, body } = request;
+    const reading = this.#readings.get(path);
+    if (reading !== undefined && (method === "GET" || method === "HEAD")) {
+      if (reading.for === "all") this.#requireAll(caller);
+      return await reading.read(request, caller);
+    }
+    if (isCommand(path) && method === "POST") {
+      this.#requireAll(caller);
+      const { status, answer } = await obey(this.#server, path, body, caller.origin);
+      return jsonAnswer(answer, status);
+    }
+    if (reading === undefined && !isCommand(path)) throw new Refusal(404, `There is no ${path}`);
+    throw new Refusal(405, `${path} is for ${reading === undefined ? "POST" : "GET"}`);
+  }
+}
+
+/** The answer for what was thrown. */
+export function refused(error: unknown): HttpAnswer {
+  if (!(error instanceof Refusal)) return errorAnswer(503, messageOf(error));
+  const answer = errorAnswer(error.status, error.message);
+  if (error.status !== 401) return answer;
+  return { ...answer, headers: { ...answer.headers, "www-authenticate": "Bearer" } };
+}
