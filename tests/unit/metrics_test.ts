@@ -33,7 +33,7 @@ function server(...names: string[]): Scraped {
   };
   const counts = { ...newCounters(), spawned: 6, exited: { crashed: 2 } };
   const service = {
-    ...{ generation: 2, workers: { ...POOL, dequeue: 0 }, processes: [], running: 4 },
+    ...{ generation: 2, workers: { ...POOL, dequeue: 0, foreign: 0 }, processes: [], running: 4 },
     ...{ queue: { jobs: 7, bytes: 70 }, serviceTime: 1, counters: counts },
   };
   const sockets = {
