@@ -29,6 +29,7 @@ import {
   type Settings,
 } from "./client/checks.ts";
 import { Connections } from "./client/connections.ts";
+import { failSpan, RequestSpans, spanned } from "./client/request_spans.ts";
 import { readKeys } from "./client/keys.ts";
 import { LazyPirate } from "./client/lazy_pirate.ts";
 import { NamedService } from "./client/named_service.ts";
@@ -109,6 +110,8 @@ export class Client {
   readonly #connections: Connections<Link<Ask>>;
   readonly #bodies = new Bodies();
   readonly #hasKeys: boolean;
+  /** Undefined: nothing is traced. */
+  readonly #spans: RequestSpans | undefined;
   /** What servers that were shutting down have said about requests: the last refusal of each. */
   readonly #refusals = new WeakMap<Ask, ReplyError>();
   /** The loop, while anything is under way. */
@@ -150,6 +153,7 @@ export class Client {
       attend: () => this.#attend(),
     });
     this.#hasKeys = keys !== undefined;
+    this.#spans = RequestSpans.open(settings);
   }
 
   /**
@@ -169,6 +173,14 @@ export class Client {
    * ```
    */
   request(body: RequestBody, options: RequestOptions = {}): Promise<Reply> {
+    return this.#request(body, options, undefined);
+  }
+
+  #request(
+    body: RequestBody,
+    options: RequestOptions,
+    call: string | undefined,
+  ): Promise<Reply> {
     return new Promise((resolve, reject) => {
       const terms = checkRequestOptions(options, this.#settings);
       const frames = this.#bodies.copy(body);
@@ -176,7 +188,10 @@ export class Client {
       options.signal?.throwIfAborted();
       this.#refuseSecondPlain();
       const { signal, onProgress } = options;
-      this.#add({ frames, resolve, reject, parts: undefined, onProgress }, terms, signal);
+      const ask = { frames, resolve, reject, parts: undefined, onProgress, span: undefined };
+      if (this.#spans === undefined) return this.#add(ask, terms, signal);
+      const span = this.#spans.start(terms, frames, call);
+      this.#add(spanned(ask, span), this.#spans.termsOf(terms, span), signal);
     });
   }
 
@@ -200,19 +215,53 @@ export class Client {
     body: RequestBody,
     options: StreamOptions = {},
   ): AsyncGenerator<Reply, void, undefined> {
+    return this.#parts(body, options, undefined);
+  }
+
+  #parts(
+    body: RequestBody,
+    options: StreamOptions,
+    call: string | undefined,
+  ): AsyncGenerator<Reply, void, undefined> {
     const terms = checkStreamOptions(options, this.#settings);
-    return this.#stream(this.#bodies.copy(body), terms, { ...options });
+    const frames = this.#bodies.copy(body);
+    if (this.#spans === undefined) return this.#stream(frames, terms, { ...options }, undefined);
+    return this.#spannedStream(this.#spans, frames, terms, { ...options }, call);
+  }
+
+  /** An answer in parts whose span ends with the last part that is taken. */
+  async *#spannedStream(
+    spans: RequestSpans,
+    frames: Ask["frames"],
+    terms: Terms,
+    options: StreamOptions,
+    call: string | undefined,
+  ): AsyncGenerator<Reply, void, undefined> {
+    const span = spans.start(terms, frames, call);
+    let isLeft = true;
+    try {
+      yield* this.#stream(frames, spans.termsOf(terms, span), options, span);
+      isLeft = false;
+    } catch (error) {
+      isLeft = false;
+      failSpan(span, error);
+      throw error;
+    } finally {
+      if (isLeft) span.set("prefork.cancelled", true);
+      span.end();
+    }
   }
 
   async *#stream(
-    frames: readonly Uint8Array<ArrayBuffer>[],
+    frames: Ask["frames"],
     terms: Terms,
     { signal, onProgress }: StreamOptions,
+    span: Ask["span"],
   ): AsyncGenerator<Reply, void, undefined> {
     this.#refuseClosed();
     signal?.throwIfAborted();
     const parts = new PartQueue();
-    const pending = this.#ask(streamAsk(frames, parts, onProgress), terms);
+    const pending = this.#ask(streamAsk(frames, parts, onProgress, span), terms);
     const abort = () => {
       parts.abort(signal?.reason);
       this.#drop(pending);
@@ -255,7 +304,7 @@ export class Client {
    */
   service(name: string): NamedService {
     checkService(name, this.#settings);
-    return new NamedService(this, name);
+    return new NamedService(this, name, this.#asking);
   }
 
   /**
@@ -277,9 +326,9 @@ export class Client {
 
   /** What typed calls are sent with. */
   get #asking(): Asking {
-    return this.#settings.plain
-      ? { request: (body, options) => this.request(body, options) }
-      : this;
+    const request: Asking["request"] = (body, options, call) => this.#request(body, options, call);
+    if (this.#settings.plain) return { request };
+    return { request, stream: (body, options, call) => this.#parts(body, options, call) };
   }
 
   /**
@@ -490,10 +539,13 @@ export class Client {
   /** Calls `onRetry`; what that throws is what the request is rejected with. */
   #reportRetry({ request, attempt, link, reason }: Repetition<Ask>): void {
     const { onRetry } = this.#settings;
-    if (onRetry === undefined) return;
+    const { span } = request.item;
+    if (onRetry === undefined && span === undefined) return;
     const endpoint = this.#endpointOf(link);
+    const why = reason === "refused" ? "unavailable" : reasonOf(this.#connections.stateOf(link));
+    span?.note("retry", { "prefork.attempt": attempt, "prefork.reason": why });
+    if (onRetry === undefined) return;
     try {
-      const why = reason === "refused" ? "unavailable" : reasonOf(this.#connections.stateOf(link));
       onRetry({ attempt, endpoint, reason: why });
     } catch (error) {
       this.#drop(request);

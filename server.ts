@@ -35,6 +35,7 @@ import { reloadOnChange } from "./ops/watch.ts";
 import { resolveOptions } from "./options/resolve.ts";
 import { hostedServices } from "./options/hosted.ts";
 import type { Level, ServeOptions, ServiceOptions, Settings } from "./options/settings.ts";
+import { keepsTracingFromWorkers } from "./pool/environment.ts";
 import { requireRun } from "./pool/child_spec.ts";
 import { laneOf, libraryOf } from "./pool/lanes.ts";
 import { checkSize } from "./pool/scaling.ts";
@@ -50,6 +51,7 @@ import { type Mending, Premises } from "./system/premises.ts";
 import { cpuTime } from "./system/proc.ts";
 import { canConfine } from "./system/seccomp.ts";
 import { Ticks, TickTimer } from "./system/ticks.ts";
+import { openTracing } from "./system/tracing.ts";
 import { readVariable } from "./system/variables.ts";
 import { canOpen } from "./zmq/descriptors.ts";
 import type { Library } from "./zmq/library.ts";
@@ -253,6 +255,7 @@ export class PreforkServer implements Server, Operated {
       serverKey: this.#access?.serverKey,
       countsConnections: this.#plane.look("now").connections !== undefined,
       readsCpuTime: cpuTime(Deno.pid) !== undefined,
+      keepsTracing: keepsTracingFromWorkers(openTracing() !== undefined),
     });
     for (const { code } of this.#services) code.start();
     this.#timer.wake();

@@ -12,11 +12,13 @@ import { forbidFileWrites } from "./system/file_limit.ts";
 import { dieWithParent } from "./system/lifeline.ts";
 import { reuseFreedMemory } from "./system/malloc.ts";
 import { confine } from "./system/seccomp.ts";
+import { openTracing } from "./system/tracing.ts";
 import { setTitle } from "./system/title.ts";
 import { LOAD_FAILED, type WorkerConfig } from "./wire/worker_config.ts";
 import type { HandlerModule } from "./worker/handler.ts";
 import { checkModule } from "./worker/handler_module.ts";
 import type { WorkerLane } from "./worker/lane.ts";
+import { JobSpans } from "./worker/job_spans.ts";
 import { RecordLane } from "./worker/record_lane.ts";
 import { echo, Service } from "./worker/service.ts";
 import { placeOf, showMessage } from "./worker/show.ts";
@@ -98,13 +100,19 @@ async function prepare(config: WorkerConfig): Promise<Service | undefined> {
     if (config.callGrants !== undefined) confine(config.library, config.callGrants);
     lane?.prepare();
     if (!config.keepFfi) giveUpFfi(config.library);
-    const service = lane && new Service(lane, config);
+    const service = lane && new Service(lane, config, openSpans(config));
     if (service !== undefined) logUncaught(service);
     return service;
   } catch (error) {
     console.error(`Cannot start a worker: ${showMessage(error)}`);
     Deno.exit(1);
   }
+}
+
+/** What makes the spans of jobs; undefined: nothing is traced. */
+function openSpans({ service }: WorkerConfig): JobSpans | undefined {
+  const tracing = openTracing();
+  return tracing && new JobSpans(tracing, service);
 }
 
 /** Connects to the broker. */

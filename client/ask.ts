@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Span } from "../system/tracing.ts";
 import type { Answer } from "./answer.ts";
 import type { Progress } from "./options.ts";
 import type { PartQueue } from "./part_queue.ts";
@@ -19,6 +20,8 @@ export interface Ask {
   /** Where parts go; undefined: none are wanted. */
   readonly parts: PartQueue | undefined;
   readonly onProgress: ((progress: Progress) => void) | undefined;
+  /** Undefined: nothing is traced. */
+  readonly span: Span | undefined;
 }
 
 /** A request whose answer goes into a queue of parts. */
@@ -26,6 +29,7 @@ export function streamAsk(
   frames: Ask["frames"],
   parts: PartQueue,
   onProgress: Ask["onProgress"],
+  span: Ask["span"],
 ): Ask {
   return {
     frames,
@@ -33,6 +37,7 @@ export function streamAsk(
     reject: (reason) => parts.fail(reason),
     parts,
     onProgress,
+    span,
   };
 }
 

@@ -7,7 +7,7 @@
 import type { RequestBody } from "./bodies.ts";
 import type { RequestOptions, StreamOptions } from "./options.ts";
 import type { Reply } from "./reply.ts";
-import { type CallOptions, type RpcModule, type Typed, typedCalls } from "./typed.ts";
+import { type Asking, type CallOptions, type RpcModule, type Typed, typedCalls } from "./typed.ts";
 
 /** What asks. */
 interface Asker {
@@ -23,10 +23,12 @@ export class NamedService {
   /** Its name. */
   readonly name: string;
   readonly #client: Asker;
+  readonly #calls: Asking;
 
-  /** Asks nothing. */
-  constructor(client: Asker, name: string) {
+  /** Asks nothing. `calls`: what typed calls are sent with. */
+  constructor(client: Asker, name: string, calls: Asking) {
     this.#client = client;
+    this.#calls = calls;
     this.name = name;
   }
 
@@ -48,6 +50,6 @@ export class NamedService {
     options?: Omit<CallOptions, "key" | "service">,
   ): Typed<Module>;
   typed(options: CallOptions = {}): unknown {
-    return typedCalls(this.#client, { ...options, service: this.name });
+    return typedCalls(this.#calls, { ...options, service: this.name });
   }
 }

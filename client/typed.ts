@@ -120,10 +120,10 @@ export type KeptKey<Value, Key extends keyof Value> = Key extends symbol ? never
 
 /** What requests are sent with. */
 export interface Asking {
-  /** Sends a request; see `Client`. */
-  request(body: RequestBody, options: RequestOptions): Promise<Reply>;
+  /** Sends a request; see `Client`. `call`: the function that it calls, for traces. */
+  request(body: RequestBody, options: RequestOptions, call?: string): Promise<Reply>;
   /** The same, of which each part is given as soon as it is here; undefined: plain requests have none. */
-  stream?(body: RequestBody, options: StreamOptions): AsyncIterable<Reply>;
+  stream?(body: RequestBody, options: StreamOptions, call?: string): AsyncIterable<Reply>;
 }
 
 /** What is known of a call. */
@@ -195,11 +195,11 @@ export function callByName(
   queueMicrotask(() => {
     if (state === "iterated") return;
     state = "sent";
-    send(client, body, options).then(resolve, reject);
+    send(client, name, body, options).then(resolve, reject);
   });
   const iterate = () => {
     if (state === "iterated") throw new TypeError(`Cannot iterate over "${name}" twice`);
-    const parts = state === "made" ? streamed(client, body, options) : undefined;
+    const parts = state === "made" ? streamed(client, name, body, options) : undefined;
     if (parts === undefined) return partsOf(name, single(promise));
     state = "iterated";
     // Nobody need wait for it.
@@ -231,21 +231,23 @@ function attempt<Value>(make: () => Value): () => Value {
 
 async function send(
   client: Asking,
+  name: string,
   body: () => readonly Uint8Array[],
   { resumable: _, ...options }: CallOptions,
 ): Promise<CallAnswer> {
-  const { frames } = await client.request(body(), options);
+  const { frames } = await client.request(body(), options, name);
   return readAnswer(frames);
 }
 
 /** The parts of a call, sent when the first is asked for; undefined: it is one that is answered whole. */
 function streamed(
   client: Asking,
+  name: string,
   body: () => readonly Uint8Array[],
   { key, ...terms }: CallOptions,
 ): AsyncIterable<CallAnswer> | undefined {
   // Requests of a key share an answer as a whole, and plain ones get no other.
-  const replies = key === undefined ? client.stream?.(body(), terms) : undefined;
+  const replies = key === undefined ? client.stream?.(body(), terms, name) : undefined;
   return replies && readParts(replies);
 }
 
@@ -278,7 +280,7 @@ export function answersTo(
 ): AsyncIterable<CallAnswer> {
   const frames = buildCall(name, args);
   const body = () => frames;
-  return streamed(client, body, options) ?? single(send(client, body, options));
+  return streamed(client, name, body, options) ?? single(send(client, name, body, options));
 }
 
 /**

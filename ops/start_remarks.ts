@@ -21,6 +21,8 @@ export interface Started {
   countsConnections: boolean;
   /** Whether the CPU time of workers can be read. */
   readsCpuTime: boolean;
+  /** Whether this process traces, and can't have its workers do so. */
+  keepsTracing: boolean;
 }
 
 /** Logs what is open to everybody, what clients need, and which options have no effect. */
@@ -42,6 +44,9 @@ export function logRemarks(log: Log, settings: Settings, started: Started): void
   const babysits = hostedServices(settings).some(([, own]) => own.babysitInterval > 0);
   if (babysits && !started.readsCpuTime) {
     warn('"babysitInterval" has no effect: it needs Linux and -A');
+  }
+  if (started.keepsTracing) {
+    warn("workers are not traced: run again with --allow-env=OTEL_*");
   }
 }
 

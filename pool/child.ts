@@ -5,7 +5,7 @@
  * @module
  */
 
-import { environment } from "./environment.ts";
+import { environment, workerEnvironment } from "./environment.ts";
 import { workerFlags } from "./flags.ts";
 import { mainModule, type Sandbox } from "./sandbox.ts";
 import type { Permissions } from "../options/settings.ts";
@@ -105,7 +105,7 @@ export function spawnRecruit(
     stdout: output,
     stderr: output,
     clearEnv: true,
-    env: { ...environment(spec.permissions), ...plain },
+    env: { ...workerEnvironment(spec.permissions), ...plain },
     // In a session of its own it is spared by Ctrl-C in a terminal: the parent asks its workers to leave.
     detached: true,
     ...(cwd === undefined ? {} : { cwd }),

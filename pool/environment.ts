@@ -34,10 +34,77 @@ const NEEDED_BY_DENO = [
   "no_proxy",
 ];
 
-/** The variables of a worker. */
+/** What Deno's exporter of traces, metrics and logs needs; the handler can't read it either. */
+const NEEDED_BY_TRACING = [
+  "OTEL_DENO_CONSOLE",
+  "OTEL_DENO_METRICS",
+  "OTEL_DENO_TRACING",
+  "OTEL_SERVICE_NAME",
+  "OTEL_RESOURCE_ATTRIBUTES",
+  "OTEL_PROPAGATORS",
+  "OTEL_TRACES_SAMPLER",
+  "OTEL_TRACES_SAMPLER_ARG",
+  "OTEL_METRIC_EXPORT_INTERVAL",
+  "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+  ...["BSP", "BLRP"].flatMap((queue) =>
+    [
+      "EXPORT_TIMEOUT",
+      "MAX_CONCURRENT_EXPORTS",
+      "MAX_EXPORT_BATCH_SIZE",
+      "MAX_QUEUE_SIZE",
+      "SCHEDULE_DELAY",
+    ].map((name) => `OTEL_${queue}_${name}`)
+  ),
+  ...["", "TRACES_", "METRICS_", "LOGS_"].flatMap((signal) =>
+    [
+      "CERTIFICATE",
+      "CLIENT_CERTIFICATE",
+      "CLIENT_KEY",
+      "COMPRESSION",
+      "ENDPOINT",
+      "HEADERS",
+      "INSECURE",
+      "PROTOCOL",
+      "TIMEOUT",
+    ].map((name) => `OTEL_EXPORTER_OTLP_${signal}${name}`)
+  ),
+];
+/** Switches Deno's exporter on. */
+const SWITCH = "OTEL_DENO";
+/** What workers are called as a source of traces, unless the operator says otherwise. */
+const SERVICE_NAME = "prefork-worker";
+
+/** The variables of a worker's process: those of `environment`, and those for tracing where that is on. */
+export function workerEnvironment(granted: Permissions): Record<string, string> {
+  const variables = environment(granted);
+  if (readVariable(SWITCH) !== "true") return variables;
+  const given = NEEDED_BY_TRACING.flatMap((name) => {
+    const value = readVariable(name);
+    return value === undefined ? [] : [[name, value]];
+  });
+  const tracing: Record<string, string> = Object.fromEntries(given);
+  const { OTEL_RESOURCE_ATTRIBUTES: attributes = "", OTEL_SERVICE_NAME } = tracing;
+  // Each process is a source of its own.
+  const instance = `service.instance.id=${crypto.randomUUID()}`;
+  const named = /(^|,)\s*service\.name=/.test(attributes);
+  return {
+    ...variables,
+    ...tracing,
+    ...(OTEL_SERVICE_NAME === undefined && !named ? { OTEL_SERVICE_NAME: SERVICE_NAME } : {}),
+    OTEL_RESOURCE_ATTRIBUTES: attributes === "" ? instance : `${attributes},${instance}`,
+    [SWITCH]: "true",
+  };
+}
+
+/** Whether this process traces, and can't have its workers do so, as it may not read the variables for that. */
+export function keepsTracingFromWorkers(isTracing: boolean): boolean {
+  return isTracing && readVariable(SWITCH) === undefined;
+}
+
+/** The variables of a run of Deno. It traces nothing: what an exporter prints would be taken for its answer. */
 export function environment(granted: Permissions): Record<string, string> {
   // NODE_OPTIONS can open Deno's debugger.
-  const { NODE_OPTIONS: _, ...variables } = grantedVariables(granted);
+  const { NODE_OPTIONS: _, [SWITCH]: __, ...variables } = grantedVariables(granted);
   return variables;
 }
 

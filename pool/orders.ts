@@ -59,6 +59,7 @@ export function buildOrders(
   const reportsMemory = maxMemory > 0 && residentMemory(Deno.pid) === undefined;
   return {
     purpose,
+    service,
     token,
     backend,
     lane,

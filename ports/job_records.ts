@@ -19,13 +19,15 @@ const LARGE_BYTES = 32_768;
 
 /**
  * Writes a job; `epoch`: what makes a time of the calendar of one of the loop's, ms. A body that is sent from where
- * it lies is held until then, and given back to `bodies`.
+ * it lies is held until then, and given back to `bodies`. `queueEpoch`: the same as `epoch`, to the microsecond, where
+ * the worker is told when the request came.
  */
 export function writeJob(
   connection: LocalWorker,
   job: Job<Body>,
   epoch: number,
   bodies: BodyPool,
+  queueEpoch?: number,
 ): void {
   const { writer } = connection;
   const { deadline, asker: { client }, request: { requestTimeout, body, trace } } = job;
@@ -42,7 +44,9 @@ export function writeJob(
     writer.stream(job.stream.credit.left);
     if (job.stream.sent > 0) writer.number(Tag.PARTS_SENT, job.stream.sent);
   }
-  if (trace !== undefined) writer.trace(trace, 0);
+  if (trace !== undefined || queueEpoch !== undefined) {
+    writer.trace(trace, queueEpoch === undefined ? 0 : queuedAt(job, queueEpoch));
+  }
   const { rings } = connection;
   if (rings !== undefined && rings.reader.untold > 0) {
     writer.number(Tag.CREDIT, rings.reader.tell());
@@ -53,6 +57,11 @@ export function writeJob(
   if (place < 0 && !isApart) writer.copyFirst(body.bytes, size);
   writer.close(isApart ? size : 0);
   if (isApart) pushBody(connection, body, bodies);
+}
+
+/** When a job's request came, µs since 1970. */
+export function queuedAt({ arrivedAt }: Job<Body>, queueEpoch: number): number {
+  return Math.round(1000 * (queueEpoch + arrivedAt));
 }
 
 /** Writes the answer to a question. The body stays the caller's. */

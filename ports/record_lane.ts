@@ -16,6 +16,7 @@ import { PollEvent } from "../system/numbers.ts";
 import type { Pollable } from "../system/poller.ts";
 import { makeSharedMemory } from "../system/shared_memory.ts";
 import { listenAt, type Listener } from "../system/stream_socket.ts";
+import { openTracing, preciseNow } from "../system/tracing.ts";
 import { FromBroker } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
 import { HEAD_BYTES, Only, recordSize, Tag } from "../wire/records.ts";
@@ -69,6 +70,8 @@ export class RecordLane implements Lane, Pollable {
   /** Something may be read: a wait has said so, or not all was read. */
   #isActive = true;
   #turn = 0;
+  /** Whether workers are told when requests came. */
+  readonly #isTracing = openTracing() !== undefined;
   /**
    * Listens nowhere yet.
    *
@@ -312,7 +315,8 @@ export class RecordLane implements Lane, Pollable {
     const connection = this.#workers.get(worker.id);
     if (connection === undefined) return 0;
     const epoch = Date.now() - now;
-    for (const job of jobs) writeJob(connection, job, epoch, this.#bodies);
+    const queueEpoch = this.#isTracing ? preciseNow() - now : undefined;
+    for (const job of jobs) writeJob(connection, job, epoch, this.#bodies, queueEpoch);
     this.#soil(connection);
     return jobs.length;
   }

@@ -29,6 +29,7 @@ import {
 } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
 import type { StreamCredit } from "../wire/credit.ts";
+import { openTracing, preciseNow } from "../system/tracing.ts";
 import { useZap, type ZapSettings } from "../zmq/curve.ts";
 import { CONNECT_AND_DISCONNECT, Option, SocketType } from "../zmq/library.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
@@ -37,6 +38,7 @@ import type { Body } from "./body.ts";
 import { readSome } from "./budget.ts";
 import { routingKey } from "./clients.ts";
 import { type Content, MemoryContent } from "./content.ts";
+import { queuedAt } from "./job_records.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
 import { Surplus } from "./surplus.ts";
 
@@ -76,6 +78,8 @@ export class ZmqLane implements Lane {
   /** The frames of the reply that is read, one behind the other. */
   #joined = new Uint8Array(JOIN_BYTES);
   readonly #content = new MemoryContent();
+  /** Whether workers are told when requests came. */
+  readonly #isTracing = openTracing() !== undefined;
   /** Messages from peers that are not workers, and those that no worker sends. */
   intruders = 0;
 
@@ -165,6 +169,7 @@ export class ZmqLane implements Lane {
   send(worker: Worker<Body>, jobs: readonly Job<Body>[], now: number): number {
     let sent = 0;
     let room = 0;
+    const queueEpoch = this.#isTracing ? preciseNow() - now : undefined;
     for (const job of jobs) {
       if (room <= 0) {
         const routingId = this.#routingIds.get(worker.id);
@@ -176,7 +181,7 @@ export class ZmqLane implements Lane {
       const { client } = job.asker;
       const { header, view } = client.peer;
       writeJob(view, this.#orderOf(job, now));
-      this.#socket.sendMore(headerOf(job, header));
+      this.#socket.sendMore(headerOf(job, header, queueEpoch));
       this.#sendBody(job.request.body, room <= 0 || sent === jobs.length ? "last" : "more");
     }
     return sent;
@@ -409,9 +414,17 @@ function isAnswer(type: number | undefined): boolean {
 }
 
 /** The header of a job whose client has this one, whose fixed part was written. */
-function headerOf(job: Job<Body>, header: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+function headerOf(
+  job: Job<Body>,
+  header: Uint8Array<ArrayBuffer>,
+  queueEpoch: number | undefined,
+): Uint8Array<ArrayBuffer> {
   const { stream, request: { trace } } = job;
-  if (stream === undefined && trace === undefined) return header;
-  const partsSent = stream?.sent ?? 0;
-  return withExtras(header, { stream: stream?.credit.left, partsSent, trace, queuedAt: 0 });
+  if (stream === undefined && trace === undefined && queueEpoch === undefined) return header;
+  return withExtras(header, {
+    stream: stream?.credit.left,
+    partsSent: stream?.sent ?? 0,
+    trace,
+    queuedAt: queueEpoch === undefined ? 0 : queuedAt(job, queueEpoch),
+  });
 }

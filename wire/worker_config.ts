@@ -9,6 +9,8 @@
 export interface WorkerConfig {
   /** Answer requests; run the handler's `dequeue()` once; or only load the handler. */
   purpose: "serve" | "dequeue" | "check";
+  /** The service that it serves; "": the one without a name. */
+  service: string;
   /** Proves to the broker that this process was spawned by the parent. */
   token: string;
   /** The broker's endpoint for workers. */

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Span } from "../system/tracing.ts";
 import { Credit, type StreamCredit } from "../wire/credit.ts";
 import type { JobHeader, LogLevel } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
@@ -56,6 +57,8 @@ export class Job {
   readonly credit: Credit | undefined;
   /** When its handler was called, ms. */
   startedAt = 0;
+  /** The span of its handler; undefined: nothing is traced, or it has ended with an error. */
+  span: Span | undefined;
   #controller: AbortController | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #stopped: Stop | undefined;
@@ -189,7 +192,8 @@ export class JobContext implements HandlerContext {
   }
 
   get trace(): string | undefined {
-    const { trace } = this.#job.header;
+    const { span, header } = this.#job;
+    const trace = span?.trace ?? header.trace;
     return trace === undefined ? undefined : traceText(trace);
   }
 

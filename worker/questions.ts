@@ -5,12 +5,14 @@
  * @module
  */
 
+import type { Span } from "../system/tracing.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { buildQuestion } from "../wire/question.ts";
 import { Code } from "../wire/request.ts";
 import { harden } from "../zmq/library.ts";
 import { Answer } from "./answer.ts";
 import type { HandlerResult, QuestionOptions } from "./handler.ts";
+import { endSpan, type JobSpans } from "./job_spans.ts";
 import { type Job, stopError } from "./job_context.ts";
 import { RequestError } from "./request_error.ts";
 import { framesOf, type ReplyBounds } from "./result.ts";
@@ -32,6 +34,8 @@ interface Open {
   readonly reject: (error: unknown) => void;
   /** Undoes what a signal was told. */
   readonly forgetSignal: () => void;
+  /** Undefined: nothing is traced. */
+  readonly span: Span | undefined;
 }
 
 /** As they were before the handler could replace them. */
@@ -45,11 +49,13 @@ const NO_BOUNDS = { maxMessageSize: Infinity, maxFrames: Infinity };
 export class Questions {
   readonly #way: QuestionWay;
   readonly #bounds: ReplyBounds;
+  readonly #spans: JobSpans | undefined;
   readonly #open = new Map<number, Open>();
   #last = 0;
 
-  /** Has asked nothing yet. */
-  constructor(way: QuestionWay, bounds: ReplyBounds) {
+  /** Has asked nothing yet; `spans`: undefined where nothing is traced. */
+  constructor(way: QuestionWay, bounds: ReplyBounds, spans?: JobSpans) {
+    this.#spans = spans;
     this.#way = way;
     this.#bounds = bounds;
   }
@@ -67,16 +73,20 @@ export class Questions {
     requireTime("requestTimeout", requestTimeout);
     const number = ++this.#last;
     const deadline = timeout > 0 ? Date.now() + timeout : 0;
-    // The broker passes on the trace of the job, if that has one.
-    const trace = undefined;
-    const head = buildQuestion({ number, deadline, requestTimeout, key, service, trace });
     const { frames, size } = framesOf(body, NO_BOUNDS);
     this.#requireFit(frames.length, size);
+    const span = this.#spans?.ask(job.span, service);
+    // Without one of its own, the broker passes on the trace of the job.
+    const trace = span?.trace;
+    const head = buildQuestion({ number, deadline, requestTimeout, key, service, trace });
     return new Later((resolve, reject) => {
       const stopped = signal?.aborted ? signal.reason : reasonOf(job);
-      if (stopped !== undefined) return reject(stopped);
+      if (stopped !== undefined) {
+        if (span !== undefined) endSpan(span, Code.cancelled);
+        return reject(stopped);
+      }
       const forgetSignal = this.#listen(number, signal);
-      this.#open.set(number, { job, resolve, reject, forgetSignal });
+      this.#open.set(number, { job, resolve, reject, forgetSignal, span });
       this.#way.ask(job.id, [head, ...frames], head.length + size);
     });
   }
@@ -105,8 +115,13 @@ export class Questions {
   answered(number: number, code: number, frames: readonly Frame[]): void {
     const open = this.#take(number);
     if (open === undefined) return;
-    if (code === Code.ok) open.resolve(new Answer(frames));
-    else open.reject(errorOf(code, frames));
+    if (code === Code.ok) {
+      if (open.span !== undefined) endSpan(open.span, code);
+      return open.resolve(new Answer(frames));
+    }
+    const error = errorOf(code, frames);
+    if (open.span !== undefined) endSpan(open.span, code, error.message);
+    open.reject(error);
   }
 
   /** A job should stop, or was answered: what it has asked is not waited for any more. */
@@ -119,6 +134,7 @@ export class Questions {
     const open = this.#take(number);
     if (open === undefined) return;
     this.#way.withdraw(number);
+    if (open.span !== undefined) endSpan(open.span, Code.cancelled);
     open.reject(reason);
   }
 

@@ -6,11 +6,15 @@
  */
 
 import { suggest } from "../options/errors.ts";
+import { openTracing } from "../system/tracing.ts";
 import { buildAnswer, CallFault, readCall } from "../wire/call.ts";
 import { Code } from "../wire/request.ts";
 import type { Handler, HandlerContext, HandlerParts, HandlerResult } from "./handler.ts";
 import { RequestError } from "./request_error.ts";
 import { check, type StandardSchema } from "./standard_schema.ts";
+
+/** Undefined: nothing is traced. */
+const tracing = openTracing();
 
 /** A function that clients may call. Its `this` is the context of the request, unless it is an arrow function. */
 export type RpcCall = (this: HandlerContext, ...args: never[]) => unknown;
@@ -202,6 +206,7 @@ function answer(table: Map<string, RpcCall>, context: HandlerContext): Answer | 
   if (request.do === "describe") return buildAnswer("result", { calls: describe(table) });
   const call = table.get(request.name);
   if (call === undefined) throw unknown(request.name, table);
+  tracing?.describeActive("rpc.method", request.name);
   const result: unknown = Reflect.apply(call, context, request.args);
   return isThenable(result) ? Promise.resolve(result).then(encode) : encode(result);
 }

@@ -16,6 +16,7 @@ import type { Credit } from "../wire/credit.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { Rate } from "../wire/rate.ts";
 import { Code } from "../wire/request.ts";
+import { traceIdOf } from "../wire/trace.ts";
 import type { WorkerConfig } from "../wire/worker_config.ts";
 import { harden } from "../zmq/library.ts";
 import type {
@@ -33,6 +34,7 @@ import { Questions } from "./questions.ts";
 import { PendingJobs } from "./pending_jobs.ts";
 import { type Progress, ProgressReports } from "./progress.ts";
 import { bytesOf, failureOf, framesOf, type ReplyBounds } from "./result.ts";
+import { endSpan, type JobSpans } from "./job_spans.ts";
 import { MAX_TEXT, show, showFields, showMessage, showStack } from "./show.ts";
 
 /** The longest wait. */
@@ -68,21 +70,27 @@ export class Service implements JobLog {
   #risky = 0;
   #isSettling = false;
   readonly #bounds: ReplyBounds;
+  readonly #spans: JobSpans | undefined;
   /** Written anew for each reply; the lane keeps none. */
   readonly #header: ReplyHeader = { job: 0, code: 0, flags: 0, micros: 0.5, frames: 0 };
   /** serving → draining: takes no more jobs, and leaves when none is left */
   #state: "serving" | "draining" = "serving";
 
-  /** Serves the broker that is behind `lane`. */
-  constructor(lane: WorkerLane, bounds: ReplyBounds) {
+  /** Serves the broker that is behind `lane`; `spans`: undefined where nothing is traced. */
+  constructor(lane: WorkerLane, bounds: ReplyBounds, spans?: JobSpans) {
     this.#lane = lane;
+    this.#spans = spans;
     this.#bounds = bounds;
     this.#turns = new Turns(lane);
     this.#progress = new ProgressReports((job, frames) => lane.progress(job, frames));
-    this.#questions = new Questions({
-      ask: (job, frames, size) => lane.ask(job, frames, size),
-      withdraw: (question) => lane.withdraw(question),
-    }, bounds);
+    this.#questions = new Questions(
+      {
+        ask: (job, frames, size) => lane.ask(job, frames, size),
+        withdraw: (question) => lane.withdraw(question),
+      },
+      bounds,
+      spans,
+    );
     this.#orders = {
       job: (header, frames) => this.#pending.add(new Job(header, frames)),
       cancel: (job, code) => this.#cancel(job, code),
@@ -162,7 +170,8 @@ export class Service implements JobLog {
 
   /** Writes what a job's handler logs: any value, and fields. */
   logOf(job: Job, level: LogLevel, message: unknown, fields: unknown): void {
-    this.#log(level, show(message), showFields(fields, message), job.id);
+    const shown = showFields(fields, message);
+    this.#log(level, show(message), withTrace(shown, job), job.id);
   }
 
   /** Passes on how far a job's handler is, if its client wants to know. */
@@ -235,10 +244,17 @@ export class Service implements JobLog {
     }
   }
 
-  /** Runs a job. A result that is there at once is answered at once, without a promise. */
   #start(job: Job): void {
     if (isRisky(job.header)) this.#lane.flush();
     job.startedAt = this.#now;
+    const spans = this.#spans;
+    if (spans === undefined) return this.#call(job);
+    job.span = spans.start(job.header);
+    spans.run(job.span, () => this.#call(job));
+  }
+
+  /** Runs a job. A result that is there at once is answered at once, without a promise. */
+  #call(job: Job): void {
     try {
       const result = callHandler(this.#handler, job, new JobContext(job, this));
       if (result instanceof Promise || isInParts(result)) {
@@ -258,6 +274,7 @@ export class Service implements JobLog {
   #endJob(job: Job): void {
     job.end();
     this.#questions.end(job, ENDED);
+    if (job.span !== undefined) endSpan(job.span, Code.ok);
   }
 
   async #await(
@@ -332,6 +349,9 @@ export class Service implements JobLog {
     const flags = (worded ? 0 : ReplyFlag.PRIVATE) | (stack === "" ? 0 : ReplyFlag.STACK) |
       (details === undefined ? 0 : ReplyFlag.DETAILS);
     this.#reply(job.id, code, flags, tookMs, frames);
+    if (job.span === undefined) return;
+    endSpan(job.span, code, message, stack);
+    job.span = undefined;
   }
 
   #stackOf(error: unknown): string {
@@ -377,6 +397,13 @@ export class Service implements JobLog {
     header.frames = frames;
     return header;
   }
+}
+
+/** The fields of a line, as JSON, with the trace that a job has only here: the server knows of others. */
+function withTrace(fields: string, { span, header }: Job): string {
+  if (span?.trace === undefined || header.trace !== undefined) return fields;
+  const trace = `"trace":"${traceIdOf(span.trace)}"}`;
+  return fields === "" || fields === "{}" ? `{${trace}` : `${fields.slice(0, -1)},${trace}`;
 }
 
 function cut(message: string): string {

@@ -100,6 +100,7 @@ export function serverFeatures({ args = [], env = {}, program, features = [] }: 
   ];
   if (library !== undefined) used.push(["ZMQ_LIBRARY"]);
   if (Object.keys(env).some(isOption)) used.push(["PREFORK_…"]);
+  if ("OTEL_DENO" in env) used.push(["OTEL_…"]);
   const own = args.filter((arg) => isModule(arg) && arg.startsWith(ROOT));
   if (own.length > 0) used.push(["handler", { FOLDERS: ROOT }]);
   const byFlags = readArguments(args).map(([name, value]) => byFlag(name, value, LIBRARY, args));

@@ -131,6 +131,7 @@ const RULES: Record<string, string[]> = {
   "ports/router.ts": ["auth/arrivals.ts"],
   "ports/sockets.ts": ["auth/access_control.ts", "auth/arrivals.ts"],
   system: ["zmq/library.ts"],
+  "system/tracing.ts": ["type wire/span_words.ts", "wire/trace.ts"],
   wire: [],
   worker: ["system", "wire", "zmq"],
   "worker/rpc.ts": ["options/errors.ts"],
