@@ -143,7 +143,7 @@ const LETTERS = {
 
 /** Runs the command to its end; returns its exit status. */
 export async function main(args: string[], { url, makeClient }: Program): Promise<number> {
-  const stderr = new Stderr();
+  const stderr = new Stderr("client");
   try {
     const command = readCommand(args);
     if (command.help) printText(helpText(url));

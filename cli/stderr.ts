@@ -1,5 +1,5 @@
 /**
- * What the client's command says on stderr: lines, and one line of progress that is drawn over itself.
+ * What a command says on stderr: lines, and one line of progress that is drawn over itself.
  *
  * @module
  */
@@ -10,12 +10,18 @@ const ERASE = "\r\x1b[K";
 
 /** The program's stderr, which may be closed. */
 export class Stderr {
+  readonly #program: string;
   #drawn = false;
+
+  /** `program`: the name that its lines start with. */
+  constructor(program: string) {
+    this.#program = program;
+  }
 
   /** Writes a line; the line of progress makes room for it. */
   say(text: string): void {
     this.erase();
-    write(`client: ${text}\n`);
+    write(`${this.#program}: ${text}\n`);
   }
 
   /** Draws the line of progress over what it was before. */

@@ -111,7 +111,8 @@ export function printConfig(settings: Settings, sources: ReadonlyMap<string, str
 /** A line of a conf file, and its source. */
 type Line = readonly [line: string, source: string];
 
-function section(title: string, rows: readonly (readonly [string, string])[]): string {
+/** A title, and rows of two columns under it; the second is wrapped where 80 columns end. */
+export function section(title: string, rows: readonly (readonly [string, string])[]): string {
   return `${title}:\n${rows.flatMap(([flag, help]) => row(`  ${flag}`, help)).join("\n")}`;
 }
 

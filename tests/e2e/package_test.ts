@@ -114,6 +114,7 @@ const NAMES: Record<string, string[]> = {
     "testHandler",
   ],
   "./keygen": ["writeKeyPair"],
+  "./ctl": ["ctl"],
 };
 
 Deno.test("each export of the package documents its public names and nothing else", async () => {
@@ -162,6 +163,7 @@ Deno.test("each program prints its help on stdout and exits 0 when it is run wit
     "mod.ts",
     "client.ts",
     "cli/keygen.ts",
+    "cli/ctl.ts",
     "bench/bench.ts",
     "torture/torture.ts",
   ];

@@ -47,7 +47,7 @@ class Drawn extends Stderr {
 }
 
 Deno.test("ProgressBar shows how much is done, ten times a second at most", () => {
-  const stderr = new Drawn();
+  const stderr = new Drawn("client");
   const bar = new ProgressBar(stderr, 60);
   bar.add(6, "answered");
   bar.draw(0);
@@ -64,7 +64,7 @@ Deno.test("ProgressBar shows how much is done, ten times a second at most", () =
 });
 
 Deno.test("ProgressBar counts lines when nothing says how many bytes there are", () => {
-  const stderr = new Drawn();
+  const stderr = new Drawn("client");
   const bar = new ProgressBar(stderr, NaN);
   bar.add(6, "answered");
   bar.draw(0);

@@ -89,10 +89,12 @@ const RULES: Record<string, string[]> = {
     "type client",
     "type client.ts",
     "ops/line_writer.ts",
+    "type ops",
     "options",
     "system",
   ],
   "cli/call.ts": ["client/typed.ts"],
+  "cli/work_views.ts": ["type ports/inquiry.ts"],
   "cli/keygen.ts": ["auth/client_list.ts", "zmq/curve.ts", "zmq/locate.ts"],
   "cli/serve.ts": ["ops", "pool/child.ts", "zmq/locate.ts"],
   client: ["auth/curve25519.ts", "auth/keys.ts", "options/errors.ts", "system", "wire", "zmq"],
@@ -351,9 +353,21 @@ Deno.test("only pool/child.ts names Deno.Command", () => {
 Deno.test("only programs and what hears signals touch arguments, exit and signals", () => {
   const pattern = /\bDeno\s*\.\s*(args|exit|exitCode|addSignalListener|removeSignalListener)\b/;
   // What ties a worker to its parent must end it when the parent is gone already.
-  const commands = ["cli/keygen.ts", "cli/serve.ts", "client.ts", "mod.ts", "worker.ts"];
+  const commands = [
+    "cli/ctl.ts",
+    "cli/keygen.ts",
+    "cli/serve.ts",
+    "client.ts",
+    "mod.ts",
+    "worker.ts",
+  ];
   // And what keeps a signal from the runtime must let it listen first.
-  const organs = ["ops/signals.ts", "system/debugger.ts", "system/lifeline.ts"];
+  const organs = [
+    "cli/terminal.ts",
+    "ops/signals.ts",
+    "system/debugger.ts",
+    "system/lifeline.ts",
+  ];
   assert.deepEqual(naming(pattern), [...commands, ...organs].sort());
   const lifeline = code("system/lifeline.ts").match(new RegExp(pattern, "g"));
   assert.deepEqual(lifeline, ["Deno.exit"]);
