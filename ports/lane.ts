@@ -38,6 +38,8 @@ export interface LaneEvents {
   question(worker: Worker<Body>, job: number, content: Content): void;
   /** A worker does not wait for the answer to a question any more. */
   withdrawn(worker: Worker<Body>, question: number): void;
+  /** A worker publishes: the first frame is the topic; `retain`: it is kept. The content is valid during the call only. */
+  publish(worker: Worker<Body>, content: Content, retain: boolean): void;
   /** How far a worker is with a job. The content is valid during the call only. */
   progress(worker: Worker<Body>, job: number, content: Content): void;
   /** A worker shows that it lives, as it was asked to. */

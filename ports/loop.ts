@@ -149,7 +149,7 @@ export class BrokerLoop {
     });
     const audience = this.#audience = sockets.audience;
     const publisher = this.#publisher = audience &&
-      new Publisher(audience, () => stateOf(this.look()));
+      new Publisher(audience, events, () => stateOf(this.look()));
     const { bodies } = sockets;
     const source = this.#source = sockets.source;
     const lane = this.#lane = sockets.lane;
@@ -248,6 +248,9 @@ export class BrokerLoop {
       },
       question: (worker, job, content) => {
         this.#questions.ask(worker, job, content, this.#now);
+      },
+      publish: (worker, content, retain) => {
+        this.#publisher?.relay(worker.id, content, retain, this.#now);
       },
       withdrawn: (worker, question) => this.#questions.withdraw(worker, question, this.#now),
       part: (worker, job, content) => {

@@ -7,8 +7,11 @@
  */
 
 import type { Audience } from "./audience.ts";
-import { EventBatch, Topic } from "./event_batch.ts";
+import type { Content } from "./content.ts";
+import { EventBatch, eventBytes, Topic } from "./event_batch.ts";
+import type { EventQueue } from "./event_queue.ts";
 import { JobTopics, type TopicGround } from "./job_topics.ts";
+import { UserTopics } from "./user_topics.ts";
 
 /** What is kept to be sent at the end of a pass, bytes. */
 const BATCH_BYTES = 1024 ** 2;
@@ -20,6 +23,7 @@ const MAX_PAUSE = 20;
 /** Room for what most events say, bytes. */
 const TEXT_BYTES = 1024;
 
+const NOTHING = new Uint8Array(0);
 const encoder = new TextEncoder();
 
 /** What was counted since the start. */
@@ -33,10 +37,14 @@ export interface EventCounters {
 /** Makes events. */
 export class Publisher implements TopicGround {
   readonly #audience: Audience;
+  readonly #log: Pick<EventQueue, "add">;
   /** How things are, for the topic "state". */
   readonly #state: () => object;
   readonly #batch = new EventBatch(BATCH_BYTES);
   readonly #text = new Uint8Array(TEXT_BYTES);
+  readonly #users = new UserTopics();
+  /** Where an event is made that is kept. */
+  readonly #scratch = new EventBatch(BATCH_BYTES);
   readonly #services = new Set<JobTopics>();
   /** Topics of the server itself, by their names. */
   readonly #own = new Map<string, Topic>();
@@ -58,8 +66,9 @@ export class Publisher implements TopicGround {
   #dropped = 0;
 
   /** Has published nothing yet. */
-  constructor(audience: Audience, state: () => object) {
+  constructor(audience: Audience, log: Pick<EventQueue, "add">, state: () => object) {
     this.#audience = audience;
+    this.#log = log;
     this.#state = state;
     this.#stateTopic = this.topic("state");
   }
@@ -129,6 +138,35 @@ export class Publisher implements TopicGround {
     else topic.sequence++;
   }
 
+  /** A worker publishes: the first frame is the topic. */
+  relay(worker: number, content: Content, retain: boolean, now: number): void {
+    const [bytes = NOTHING, ...frames] = framesOfContent(content);
+    const topic = this.#users.of(bytes);
+    const isSound = topic !== undefined &&
+      eventBytes(topic, frames) <= this.#audience.maxEventBytes;
+    if (!isSound) return this.#users.refuse(worker, now);
+    if (!this.#users.admits(worker, content.size, now)) return;
+    const isWanted = this.isWanted(topic);
+    if (!isWanted && !retain) {
+      // A topic that nobody has ever had needs no number.
+      if (this.#users.isKnown(topic)) this.#users.use(topic);
+      return;
+    }
+    this.#users.use(topic);
+    if (retain) this.#retain(topic, frames);
+    if (!isWanted) return;
+    this.#events++;
+    if (!this.#batch.addFrames(topic, Date.now(), frames)) this.#dropped++;
+  }
+
+  /** One without frames takes back what is kept. */
+  #retain(topic: Topic, frames: readonly Uint8Array<ArrayBuffer>[]): void {
+    if (frames.length === 0) return this.#users.keep(topic, undefined);
+    this.#scratch.addFrames(topic, Date.now(), frames);
+    this.#users.keep(topic, this.#scratch.last());
+    this.#scratch.clear();
+  }
+
   // ---- at the end of each pass ----
 
   /** Sends what there is, and does what is due; returns ms until something is. */
@@ -137,7 +175,17 @@ export class Publisher implements TopicGround {
     const stateMs = this.#tellState(now);
     const sendMs = this.#send(now);
     this.#audience.flush(now);
-    return Math.min(stateMs, sendMs, this.#audience.tick(now));
+    return Math.min(stateMs, sendMs, this.#reportDropped(now), this.#audience.tick(now));
+  }
+
+  #reportDropped(now: number): number {
+    const wait = this.#users.wait(now);
+    if (wait > 0) return wait;
+    const message = "events of a worker were dropped: it publishes too much, or what it must not";
+    for (const { subject: worker, dropped } of this.#users.report(now)) {
+      this.#log.add({ type: "log", level: "warn", message, fields: { worker, dropped } });
+    }
+    return this.#users.wait(now);
   }
 
   #refresh(): void {
@@ -169,7 +217,7 @@ export class Publisher implements TopicGround {
     if (now < this.#sendAt) return this.#sendAt - now;
     const start = performance.now();
     // Those who have just come get what is kept, and then what is new.
-    this.#hasGuests = this.#audience.welcome((prefix, into) => this.#find(prefix, into), now);
+    if (this.#hasGuests) this.#hasGuests = this.#welcome(now);
     this.#audience.publish(this.#batch, now);
     this.#batch.clear();
     if (this.#freed.length > 0) this.#recycle();
@@ -179,12 +227,19 @@ export class Publisher implements TopicGround {
     return this.#hasGuests ? this.#sendAt - now : Infinity;
   }
 
-  /** What is kept of topics that begin so, for somebody who has just subscribed. */
-  #find(prefix: string, into: EventBatch): void {
-    const topic = this.#stateTopic;
-    const isNew = this.#batch.entries.some((entry) => entry.topic === topic);
-    if (this.#lastState === undefined || isNew || !topic.key.startsWith(prefix)) return;
-    into.repeat(topic, this.#lastState);
+  /** Gives those who have just subscribed what is kept, unless it comes anyway. */
+  #welcome(now: number): boolean {
+    const coming = new Set(this.#batch.entries.map(({ topic }) => topic));
+    const state = this.#stateTopic;
+    return this.#audience.welcome((prefix, into) => {
+      const last = this.#lastState;
+      if (last !== undefined && !coming.has(state) && state.key.startsWith(prefix)) {
+        into.repeat(state, last);
+      }
+      for (const [topic, wire] of this.#users.kept(prefix)) {
+        if (!coming.has(topic)) into.repeat(topic, wire);
+      }
+    }, now);
   }
 
   /** Who wants the topics that get these indexes is to be found out. */
@@ -193,4 +248,15 @@ export class Publisher implements TopicGround {
     this.#freed = [];
     this.#audience.forgetTopics();
   }
+}
+
+/** Copies of the frames of a content. */
+function framesOfContent(content: Content): Uint8Array<ArrayBuffer>[] {
+  let at = 0;
+  return (content.sizes ?? [content.size]).map((size) => {
+    const frame = new Uint8Array(size);
+    content.copyTo(frame, 0, at, size);
+    at += size;
+    return frame;
+  });
 }

@@ -147,7 +147,9 @@ export class RecordHearing {
         : this.#content.set(bytes, start, size, sizes);
       if (reader.type === FromWorker.REPLY) this.#events.reply(worker, this.#readReply(), content);
       else if (reader.type === FromWorker.PART) this.#events.part(worker, reader.job, content);
-      else this.#events.question(worker, reader.job, content);
+      else if (reader.type === FromWorker.QUESTION) {
+        this.#events.question(worker, reader.job, content);
+      } else this.#events.publish(worker, content, (reader.detail & 1) !== 0);
     }
     if (rings !== undefined) this.#ground.owe(connection, rings);
   }
@@ -257,5 +259,6 @@ export class RecordHearing {
 
 /** Whether a record has a body that may be large. */
 function isAnswer(type: number): boolean {
-  return type === FromWorker.REPLY || type === FromWorker.PART || type === FromWorker.QUESTION;
+  return type === FromWorker.REPLY || type === FromWorker.PART || type === FromWorker.QUESTION ||
+    type === FromWorker.PUBLISH;
 }

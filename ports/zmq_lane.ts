@@ -354,7 +354,9 @@ export class ZmqLane implements Lane {
     } else if (type === FromWorker.REPLY) this.#events.reply(worker, reply, content);
     else if (type === FromWorker.PART) this.#events.part(worker, reply.job, content);
     else if (type === FromWorker.QUESTION) this.#events.question(worker, reply.job, content);
-    else this.#events.progress(worker, reply.job, content);
+    else if (type === FromWorker.PUBLISH) {
+      this.#events.publish(worker, content, (reply.flags & 1) !== 0);
+    } else this.#events.progress(worker, reply.job, content);
   }
 
   /** Answers a job with an error in place of a reply that is too large. */
@@ -410,7 +412,7 @@ export class ZmqLane implements Lane {
 /** Whether a message begins with what a worker says of a job that it has. */
 function isAnswer(type: number | undefined): boolean {
   return type === FromWorker.REPLY || type === FromWorker.PART || type === FromWorker.PROGRESS ||
-    type === FromWorker.QUESTION;
+    type === FromWorker.QUESTION || type === FromWorker.PUBLISH;
 }
 
 /** The header of a job whose client has this one, whose fixed part was written. */

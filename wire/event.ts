@@ -20,6 +20,8 @@ import { readWide, writeWide } from "./integers.ts";
 export const STAMP_BYTES = 16;
 /** Maximum bytes of a topic, and of a subscription. */
 export const MAX_TOPIC_BYTES = 255;
+/** Maximum bytes of what a handler publishes, its topic included. */
+export const MAX_EVENT_BYTES = 1024 ** 2 - 1024;
 /** What the topics of handlers begin with. */
 export const USER_TOPICS = "user.";
 

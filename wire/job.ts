@@ -21,6 +21,7 @@
  *   PROGRESS [u8 13, as REPLY] [f64 done, f64 total or NaN] [note]     how far the handler is
  *   QUESTION [u8 14, as REPLY] [head] [body…]  another service is asked on behalf of a job: question.ts has the head
  *   WITHDRAWAL  [u8 15, u8 0, u16 0, u32 question low, u32 question high]   it needs no answer any more
+ *   PUBLISH  [u8 33, as REPLY] [topic] [frame…]   for those who have subscribed; flag 1: it is kept for others
  *
  * broker → worker
  *   JOB      [u8 16, u8 attempt, u16 0, u32 job low, u32 job high,
@@ -60,6 +61,7 @@ export const FromWorker = {
   PROGRESS: 13,
   QUESTION: 14,
   WITHDRAWAL: 15,
+  PUBLISH: 33,
 } as const;
 
 /** Types of what the broker says. */

@@ -5,7 +5,7 @@
  * ```text
  * at  0  u32  bytes of the whole record, these 4 included; numbers are little-endian
  *     4  u8   type: of `FromWorker`, `FromBroker` or `Only`
- *     5  u8   JOB: attempt; REPLY: flags; LOG: level; else 0
+ *     5  u8   JOB: attempt; REPLY, PUBLISH: flags; LOG: level; else 0
  *     6  u16  REPLY, CANCEL: code; else 0
  *     8  u64  the job; 0: of none
  *    16  u32  bytes of the fields
@@ -21,7 +21,7 @@
  *          TOKEN       5  HELLO, READY, LOADED, FAILED: text
  *          MEMORY      6  MEMORY: u32 KiB
  *          RINGS       7  WELCOME: u32 bytes of a ring, of which there is one each way; READY: the same, taken
- *          PLACE       8  JOB, REPLY, PART, QUESTION, ANSWER: u32 where in the sender's ring the frames lie, u32
+ *          PLACE       8  JOB, REPLY, PART, QUESTION, PUBLISH, ANSWER: u32 where in the sender's ring the frames lie, u32
  *                         bytes of all of them
  *          CREDIT      9  any: u32 bytes of the receiver's ring that were read since the start, modulo 2^32
  *          PARTS_SENT 10  JOB: u32 parts that the client has got from workers that have died; without: none

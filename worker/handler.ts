@@ -177,8 +177,41 @@ export interface HandlerContext {
    * ```
    */
   request(service: string, body?: HandlerResult, options?: QuestionOptions): Promise<Answer>;
+  /**
+   * Tells those who have subscribed at the server's endpoint for events, if it has one. What a worker publishes beyond
+   * 10,000 events or 16 MiB in a second is dropped, and the log says so.
+   *
+   * @param topic begins with `user.`; at most 255 bytes of UTF-8.
+   * @param args the frames, any number of them; text is sent as UTF-8. Options may stand behind them: with
+   * `retain: true` the event is kept, for those who subscribe later, until the topic's next one of this kind; one
+   * without frames takes it back.
+   * @throws {TypeError} when an argument is of another type.
+   * @throws {RangeError} when the topic does not begin so, or the event has more than 1,047,552 bytes (over libzmq:
+   * 16,384, a larger one is dropped) or more frames than `maxFrames` allows.
+   *
+   * @example
+   * ```ts
+   * const handler: Handler = (body, ctx) => {
+   *   ctx.publish("user.uploads", `${body.length} bytes`);
+   *   ctx.publish("user.last", body, { retain: true });
+   *   return "thanks";
+   * };
+   * ```
+   */
+  publish(topic: string, ...args: PublishArguments): void;
   /** Writes to the server's log. */
   readonly log: HandlerLog;
+}
+
+/** What `publish` takes behind the topic: frames, and then options if there are some. */
+export type PublishArguments =
+  | (Uint8Array | string)[]
+  | [...frames: (Uint8Array | string)[], options: PublishOptions];
+
+/** How an event is published. */
+export interface PublishOptions {
+  /** Whether it is kept for those who subscribe later. @default {false} */
+  retain?: boolean;
 }
 
 /** How another service is asked. */

@@ -17,6 +17,7 @@ import {
   type HandlerParts,
   type HandlerResult,
   type LogLineFields,
+  type PublishArguments,
   type QuestionOptions,
   RequestError,
 } from "./handler.ts";
@@ -40,6 +41,8 @@ export interface JobLog {
   logOf(job: Job, level: LogLevel, message: unknown, fields: unknown): void;
   /** How far a job is, checked. */
   progressOf(job: Job, progress: Progress): void;
+  /** What a job's handler publishes: see `HandlerContext.publish`. */
+  publishFor(job: Job, topic: unknown, args: PublishArguments): void;
   /** What a job asks another service. */
   askFor(
     job: Job,
@@ -206,6 +209,10 @@ export class JobContext implements HandlerContext {
     return (done, total, note) => {
       this.#log.progressOf(this.#job, checkProgress(done, total, note));
     };
+  }
+
+  get publish(): HandlerContext["publish"] {
+    return (topic, ...args) => this.#log.publishFor(this.#job, topic, args);
   }
 
   get request(): HandlerContext["request"] {

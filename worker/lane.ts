@@ -70,6 +70,8 @@ export interface WorkerLane {
   ): void;
   /** Asks on behalf of a job: the first frame is the head of wire/question.ts; `size`: bytes of all. */
   ask(job: number, frames: readonly Uint8Array[], size: number): void;
+  /** Publishes: the first frame is the topic; `size`: bytes of all. */
+  publish(job: number, frames: readonly Uint8Array[], size: number, retain: boolean): void;
   /** Says that a question needs no answer any more. */
   withdraw(question: number): void;
   /** Whether much waits until the broker takes it: then parts must wait, too, where that is known. */

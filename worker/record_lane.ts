@@ -452,6 +452,12 @@ export class RecordLane implements WorkerLane {
     this.#write(FromWorker.QUESTION, header, frames, size, false, 0);
   }
 
+  /** Says PUBLISH. */
+  publish(job: number, frames: readonly Uint8Array[], size: number, retain: boolean): void {
+    const header = { job, code: 0, flags: retain ? 1 : 0, micros: 0, frames: frames.length };
+    this.#write(FromWorker.PUBLISH, header, frames, size, false, 0);
+  }
+
   /** Says WITHDRAWAL. */
   withdraw(question: number): void {
     this.#writer.open(FromWorker.WITHDRAWAL, 0, 0, question, 0);

@@ -24,6 +24,7 @@ import type {
   HandlerModule,
   HandlerParts,
   HandlerResult,
+  PublishArguments,
   QuestionOptions,
 } from "./handler.ts";
 import { callHandler, Job, JobContext, type JobLog, Stop } from "./job_context.ts";
@@ -31,6 +32,7 @@ import type { Orders, WorkerLane } from "./lane.ts";
 import { drain, GatheredParts, isInParts, SentParts, Turns } from "./parts.ts";
 import type { Answer } from "./answer.ts";
 import { Questions } from "./questions.ts";
+import { checkPublication } from "./publication.ts";
 import { PendingJobs } from "./pending_jobs.ts";
 import { type Progress, ProgressReports } from "./progress.ts";
 import { bytesOf, failureOf, framesOf, type ReplyBounds } from "./result.ts";
@@ -178,6 +180,12 @@ export class Service implements JobLog {
   progressOf(job: Job, progress: Progress): void {
     const isWanted = job.header.stream !== undefined && !job.isOver;
     if (isWanted) this.#progress.add(job.id, progress);
+  }
+
+  /** Passes on what a job's handler publishes. */
+  publishFor(job: Job, topic: unknown, args: PublishArguments): void {
+    const { frames, size, retain } = checkPublication(topic, args, this.#bounds);
+    this.#lane.publish(job.id, frames, size, retain);
   }
 
   /** Asks another service on behalf of a job. */

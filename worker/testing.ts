@@ -31,6 +31,7 @@ import { checkModule } from "./handler_module.ts";
 import { callHandler, Job, JobContext, type JobLog, Stop, stopError } from "./job_context.ts";
 import { drain, GatheredParts, isInParts } from "./parts.ts";
 import { RequestError } from "./request_error.ts";
+import { checkPublication } from "./publication.ts";
 import { failureOf, framesOf } from "./result.ts";
 
 /** A request for a handler under test, and what its context says. */
@@ -104,6 +105,16 @@ export interface TestProgress {
   note: string;
 }
 
+/** What a handler has published by `ctx.publish`. */
+export interface TestEvent {
+  /** Its topic. */
+  topic: string;
+  /** Its frames. */
+  frames: readonly Uint8Array[];
+  /** Whether it is kept for those who subscribe later. */
+  retain: boolean;
+}
+
 /** The end of a request: what a client would get, and what only the handler's side sees. */
 export class TestReply {
   /** 200, or the code of an error reply: 400 to 599. */
@@ -125,6 +136,8 @@ export class TestReply {
   readonly parts: readonly (readonly Uint8Array[])[];
   /** What the handler has said of how far it is, all of it. */
   readonly progress: readonly TestProgress[];
+  /** What the handler has published, all of it. */
+  readonly published: readonly TestEvent[];
 
   /** Made by `testHandler` and `TestWorker`. */
   constructor(reply: Omit<TestReply, "bytes" | "text" | "json">) {
@@ -136,6 +149,7 @@ export class TestReply {
     this.log = reply.log;
     this.parts = reply.parts;
     this.progress = reply.progress;
+    this.published = reply.published;
   }
 
   /** The first frame; empty if there is none. */
@@ -281,7 +295,7 @@ export class TestWorker {
   }
 
   async #run(job: Job, services: NonNullable<TestRequest["services"]>): Promise<TestReply> {
-    const seen: Seen = { log: [], parts: [], progress: [] };
+    const seen: Seen = { log: [], parts: [], progress: [], published: [] };
     const context = new JobContext(job, contextLog(seen, services, this.#bounds));
     job.startedAt = performance.now();
     try {
@@ -328,10 +342,11 @@ interface Seen {
   log: TestLogLine[];
   parts: (readonly Uint8Array[])[];
   progress: TestProgress[];
+  published: TestEvent[];
 }
 
 function contextLog(
-  { log, progress }: Seen,
+  { log, progress, published }: Seen,
   services: NonNullable<TestRequest["services"]>,
   bounds: Required<TestLimits>,
 ): JobLog {
@@ -346,6 +361,12 @@ function contextLog(
     },
     logOf: (_job, level, message, fields) => log.push(lineOf(level, message, fields)),
     progressOf: (_job, said) => progress.push({ ...said }),
+    publishFor: (_job, topic, args) => {
+      const { frames: [name, ...frames], retain } = checkPublication(topic, args, bounds);
+      // The handler may change its memory afterwards.
+      const copies = frames.map((frame) => new Uint8Array(frame));
+      published.push({ topic: new TextDecoder().decode(name), frames: copies, retain });
+    },
   };
 }
 

@@ -166,6 +166,14 @@ export class ZmqLane implements WorkerLane {
     this.wake();
   }
 
+  /** Sends PUBLISH. */
+  publish(job: number, frames: readonly Uint8Array[], size: number, retain: boolean): void {
+    const header = { job, code: 0, flags: retain ? 1 : 0, micros: 0, frames: frames.length };
+    this.#replies.add(header, inPlainFrames(frames), size, false, 0, FromWorker.PUBLISH);
+    // A send can eat the wake-up of what arrived meanwhile.
+    this.wake();
+  }
+
   /** Sends WITHDRAWAL. */
   withdraw(question: number): void {
     this.#send(buildJobSignal(FromWorker.WITHDRAWAL, question, 0));

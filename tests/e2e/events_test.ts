@@ -167,6 +167,53 @@ Deno.test({
   },
 });
 
+const PUBLISHER = moduleOf(`
+export default (body, { publish }) => {
+  const [topic, count, ...frames] = JSON.parse(new TextDecoder().decode(body));
+  const retain = frames.at(-1) === "!retain" && frames.pop() !== undefined;
+  for (let sent = 0; sent < count; sent++) publish(topic, ...frames, { retain });
+  return "published";
+};`);
+
+for (
+  const [lane, options] of [["records", {}], ["zmq", { backend: "tcp://127.0.0.1:0" }]] as const
+) {
+  for (const transport of TRANSPORTS) {
+    Deno.test({
+      name:
+        `handlers publish, over ${lane} and ${transport}; what is kept is for those who come later`,
+      ignore,
+      fn: async () => {
+        await using server = await open({ ...options, transport, handler: PUBLISHER });
+        await using client = new Client({ endpoint: endpointOf(server) });
+        const publish = (...said: unknown[]) => client.request(JSON.stringify(said));
+        await publish("user.kept", 1, "then", "!retain");
+        await publish("user.kept", 1, "one", "two", "!retain");
+        await publish("user.gone", 1, "then", "!retain");
+        await publish("user.gone", 1, "!retain");
+        await publish("user.unheard", 1, "x");
+        await using subscriber = await PythonSubscriber.open(eventsOf(server), "user.");
+        const [kept] = await subscriber.wait("user.kept");
+        assert.deepEqual(kept?.data, ["one", "two"]);
+        await publish("user.news", 3, "x".repeat(5000));
+        const news = await subscriber.wait("user.news", 3);
+        const [{ sequence = 0 } = {}] = news;
+        assert.deepEqual(news.map((each) => each.sequence - sequence), [0, 1, 2]);
+        assert.deepEqual(news[0]?.data, ["x".repeat(5000)]);
+        await publish("user.kept", 1);
+        assert.deepEqual((await subscriber.wait("user.kept", 2))[1]?.data, []);
+        assert.deepEqual(subscriber.of("user.gone"), []);
+        assert.deepEqual(subscriber.of("user.unheard"), []);
+        for (const topic of ["job.done.", "user.", "users", 7, "user." + "x".repeat(251)]) {
+          await assert.rejects(publish(topic, 1, "x"), /Cannot publish/, `${topic}`);
+        }
+        await assert.rejects(publish("user.large", 1, "x".repeat(1024 ** 2)), /must have at most/);
+        await assert.rejects(publish("user.odd", 1, 5), /a frame must be/);
+      },
+    });
+  }
+}
+
 // ---- on the wire ----
 
 const SUB = { "Socket-Type": "SUB" };

@@ -722,6 +722,7 @@ class Back {
         this.replies.push({ worker, reply: { ...reply }, body: keep(content, pool) }),
       part: (worker, job, content) => this.#noteShare("part", worker, job, content),
       question: () => {},
+      publish: () => {},
       withdrawn: () => {},
       progress: (worker, job, content) => this.#noteShare("progress", worker, job, content),
       alive: (worker) => this.events.push(`alive ${worker.id}`),

@@ -76,6 +76,7 @@ class Back {
       },
       part: (worker, job, content) => this.#noteShare("part", worker, job, content),
       question: () => {},
+      publish: () => {},
       withdrawn: () => {},
       progress: (worker, job, content) => this.#noteShare("progress", worker, job, content),
       alive: (worker) => this.events.push(`alive ${worker.id}`),

@@ -51,6 +51,11 @@ class FakeLane implements WorkerLane {
     this.told.push(`${job} asks by ${frames.length} frames of ${size} bytes`);
   }
 
+  publish(job: number, frames: readonly Uint8Array[], size: number, retain: boolean): void {
+    const kept = retain ? ", to be kept" : "";
+    this.told.push(`${job} publishes ${frames.length} frames of ${size} bytes${kept}`);
+  }
+
   withdraw(question: number): void {
     this.told.push(`question ${question} is withdrawn`);
   }
