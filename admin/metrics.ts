@@ -9,6 +9,7 @@ import { BUCKET_BOUNDS, buckets, type Spread } from "../broker/histogram.ts";
 import type { Operated } from "./operated.ts";
 import type { Status } from "../ops/status.ts";
 import type { Measures } from "../ports/measures.ts";
+import { messageOf } from "../system/errors.ts";
 import { cpuTime, fileLimit, openFiles, residentMemory } from "../system/proc.ts";
 import {
   FAMILIES,
@@ -45,6 +46,17 @@ interface Formatter {
   metrics(): Promise<string>;
   readonly contentType: string;
 }
+
+/** prom-client, as far as it is used. */
+interface PromClient {
+  Registry: {
+    new (): Formatter & { setContentType(type: string): void };
+    readonly OPENMETRICS_CONTENT_TYPE: string;
+  };
+}
+
+/** The library that knows the formats; deno.json pins it too. */
+export const PROM_CLIENT = "npm:prom-client@15.1.3";
 
 /** `# HELP` and `# TYPE` come from here; prom-client takes the ending off a counter's name for OpenMetrics. */
 class Exposition implements Written {
@@ -152,10 +164,24 @@ export class Metrics {
   }
 }
 
+/**
+ * A registry without metrics, of a library that is fetched and loaded when it is needed first.
+ *
+ * @throws {Error} when that can't be had.
+ */
 async function newRegistry(format: Format): Promise<Formatter> {
-  const { Registry } = await import("prom-client");
-  if (format === "text") return new Registry();
-  const registry = new Registry<typeof Registry.OPENMETRICS_CONTENT_TYPE>();
-  registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
+  const { Registry } = await loadLibrary();
+  const registry = new Registry();
+  if (format === "openmetrics") registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
   return registry;
+}
+
+async function loadLibrary(): Promise<PromClient> {
+  try {
+    // A name that stands in the import would be fetched at the start of each server.
+    return await import(PROM_CLIENT);
+  } catch (error) {
+    const reason = messageOf(error);
+    throw new Error(`Cannot write metrics, as ${PROM_CLIENT} can't be loaded: ${reason}`);
+  }
 }

@@ -8,6 +8,7 @@ import type { Status } from "../../ops/status.ts";
 import { Folder } from "../rig/folder.ts";
 import { hasParser, parse, seriesOf } from "../rig/metrics.ts";
 import { getText } from "../rig/operator.ts";
+import { serverFlags } from "../rig/permissions.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import { until } from "../rig/wait.ts";
 
@@ -118,3 +119,22 @@ Deno.test("a server's metrics are what clients have seen", { ignore }, async (te
     });
   });
 });
+
+Deno.test(
+  "metrics take no grants; without -A they lack what is read from /proc",
+  { ignore },
+  async () => {
+    using folder = new Folder();
+    const socket = `${folder.path}/control`;
+    const args = ["--workers", "1", "--control", socket];
+    // A control socket's.
+    const grants = [`--allow-read=${folder.path}`, `--allow-write=${folder.path}`];
+    const permissions = [...serverFlags({ args }), ...grants, `--allow-net=unix:${socket}`];
+    await using server = await ServerProcess.start({ args, permissions });
+    await server.line("listening to operators");
+    const read = new Map((await scrape(socket, "openmetrics")).map((each) => [each.name, each]));
+    assert.deepEqual(read.get("process_resident_memory_bytes")?.samples, []);
+    assert.deepEqual(read.get("prefork_worker_cpu_seconds")?.samples, []);
+    assert.equal(read.get("prefork_workers_limit")?.samples.length, 2);
+  },
+);

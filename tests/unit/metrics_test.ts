@@ -1,12 +1,13 @@
 import { strict as assert } from "node:assert";
 import { FAMILIES, type Snapshot } from "../../admin/families.ts";
-import { formatFor, Metrics, type Scraped } from "../../admin/metrics.ts";
+import { formatFor, Metrics, PROM_CLIENT, type Scraped } from "../../admin/metrics.ts";
 import { Places } from "../../admin/places.ts";
 import { newCounters } from "../../broker/counters.ts";
 import { Meter } from "../../broker/meter.ts";
 import type { Stats } from "../../ops/stats.ts";
 import type { Status } from "../../ops/status.ts";
 import type { Measures, ServiceMeasures } from "../../ports/measures.ts";
+import { path } from "../rig/checkout.ts";
 
 const RATES = { requests: 0, errors: 0, p50Ms: undefined, p99Ms: undefined };
 const POOL = { starting: 1, idle: 2, busy: 3, stopping: 0, min: 2, max: 8 };
@@ -202,4 +203,13 @@ Deno.test("Places gives the lowest free place, and keeps each worker in its own"
   places.update([worker(6), worker(7)]);
   assert.deepEqual([6, 7].map((number) => places.of(worker(number))), [0, 1]);
   assert.equal(places.of(worker(1)), -1);
+});
+
+Deno.test("PROM_CLIENT is what deno.json pins, and is in no import that is read at the start", () => {
+  const { imports } = JSON.parse(Deno.readTextFileSync(path("deno.json")));
+  assert.equal(imports["prom-client"], PROM_CLIENT);
+  for (const { name } of Deno.readDirSync(path("admin"))) {
+    const text = Deno.readTextFileSync(path(`admin/${name}`));
+    assert(!/(from|import\() ?"(npm:)?prom-client/.test(text), name);
+  }
 });
