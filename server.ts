@@ -26,7 +26,15 @@ import { checkStart } from "./ops/start_checks.ts";
 import type { RunningService, Server } from "./ops/server.ts";
 import { logRemarks, tellEndpoints } from "./ops/start_remarks.ts";
 import { stateFields, type Stats, statsOf } from "./ops/stats.ts";
-import type { ConfigEntry, LogLine, LogOptions, Status } from "./ops/status.ts";
+import type {
+  ClientList,
+  ConfigEntry,
+  JobFilter,
+  JobList,
+  LogLine,
+  LogOptions,
+  Status,
+} from "./ops/status.ts";
 import { Steering } from "./ops/steering.ts";
 import { statsOfService, viewServices } from "./ops/service_views.ts";
 import { openNotifier, passedSockets } from "./ops/service_manager.ts";
@@ -195,8 +203,7 @@ export class PreforkServer implements Server, Operated {
       const parts = { log, events, services: [...this.#services], send, hasRules };
       this.#configuration = new Configuration(options, settings, source, parts);
       this.#steering = new Steering({
-        ...{ log, services: this.#services },
-        look: () => plane.look("told"),
+        ...{ log, services: this.#services, plane },
         settings: () => this.#configuration.settings,
         stop: () => this.#shutdown.phase,
         endpoints: () => this.#endpoints,
@@ -373,6 +380,14 @@ export class PreforkServer implements Server, Operated {
     return Promise.resolve(this.#steering.status());
   }
 
+  jobs(filter?: JobFilter): Promise<JobList> {
+    return this.#steering.jobs(filter);
+  }
+
+  clients(options?: { limit?: number }): Promise<ClientList> {
+    return this.#steering.clients(options);
+  }
+
   config(): ConfigEntry[] {
     return this.#configuration.list();
   }
@@ -424,6 +439,18 @@ export class PreforkServer implements Server, Operated {
 
   killWorker(worker: number): void {
     this.#steering.dismiss(worker, "kill");
+  }
+
+  cancelJob(job: number): Promise<void> {
+    return this.#steering.cancelJob(job);
+  }
+
+  pause(service?: string): void {
+    this.#steering.hold("pause", service);
+  }
+
+  resume(service?: string): void {
+    this.#steering.hold("resume", service);
   }
 
   setLogLevel(level: Level): void {

@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { JobFilter } from "../ops/status.ts";
+import { parseDuration } from "../options/durations.ts";
 import { jsonAnswer, Refusal, textAnswer } from "./answers.ts";
 import { EventStreams, type Topic, type Wishes } from "./event_streams.ts";
 import { countOf, levelIn } from "./fields.ts";
@@ -16,6 +18,9 @@ import type { RequireAll, Routes } from "./routes.ts";
 /** Lines of the log that are given where nothing else is said, and at most. */
 const LINES = 200;
 const MAX_LINES = 1000;
+/** The same of requests and of clients. */
+const LISTED = 100;
+const MAX_LISTED = 1000;
 
 /** What is read from. */
 export interface Sources {
@@ -47,6 +52,14 @@ export function addReadings(
     return jsonAnswer({ workers });
   });
   routes.add("/api/stats", "figures", () => jsonAnswer(server.stats()));
+  routes.add(
+    "/api/jobs",
+    "all",
+    async ({ query }) => jsonAnswer(await server.jobs(filterOf(query))),
+  );
+  routes.add("/api/clients", "all", async ({ query }) => {
+    return jsonAnswer(await server.clients({ limit: countOf(query, "limit", LISTED, MAX_LISTED) }));
+  });
   routes.add("/api/config", "all", () => jsonAnswer({ options: server.config() }));
   routes.add("/api/log", "all", ({ query }) => {
     const count = countOf(query, "lines", LINES, MAX_LINES);
@@ -58,6 +71,20 @@ export function addReadings(
     if (wishes.topics.has("log") || wishes.topics.has("event")) requireAll(caller);
     return streams.open(wishes, caller);
   });
+}
+
+/** `slow=2.5` and `slow=2500ms` are the same. */
+function filterOf(query: URLSearchParams): JobFilter {
+  const limit = countOf(query, "limit", LISTED, MAX_LISTED);
+  const state = query.get("state") ?? undefined;
+  if (state !== undefined && state !== "running" && state !== "waiting") {
+    throw new Refusal(400, '"state" must be running or waiting');
+  }
+  const slow = query.get("slow");
+  if (slow === null) return { limit, state };
+  const slowerThanMs = /^\d{1,9}(\.\d+)?$/.test(slow) ? Number(slow) * 1000 : parseDuration(slow);
+  if (slowerThanMs !== undefined) return { limit, state, slowerThanMs };
+  throw new Refusal(400, '"slow" must be a number of seconds, or a time such as 500ms or 5m');
 }
 
 const TOPICS: readonly Topic[] = ["status", "log", "event"];

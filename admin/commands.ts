@@ -51,6 +51,18 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     run: (server, { numbers: { worker = 0 } }) =>
       found(() => control(server, "killWorker", { worker })),
   },
+  "/api/job/cancel": {
+    fields: { job: "number" },
+    run: (server, { numbers: { job = 0 } }) => found(() => control(server, "cancelJob", { job })),
+  },
+  "/api/pause": {
+    fields: { service: "service?" },
+    run: (server, { service }) => found(() => control(server, "pause", { service })),
+  },
+  "/api/resume": {
+    fields: { service: "service?" },
+    run: (server, { service }) => found(() => control(server, "resume", { service })),
+  },
   "/api/drain": {
     fields: {},
     takesTime: true,

@@ -12,7 +12,8 @@ import type { Server } from "../ops/server.ts";
 import type { Measures } from "../ports/measures.ts";
 
 /** What is asked and told by operators. */
-export interface Operated extends Controls, Pick<Server, "status" | "stats" | "config"> {
+export interface Operated
+  extends Controls, Pick<Server, "status" | "stats" | "config" | "jobs" | "clients"> {
   /** Where changes are logged, with who has asked for them. */
   readonly log: Log;
   /** What happens. */

@@ -33,6 +33,12 @@ export interface Controls {
   stopWorker(worker: number): void;
   /** Kills a worker. */
   killWorker(worker: number): void;
+  /** Ends a request as if its client had given up. */
+  cancelJob(job: number): Promise<void>;
+  /** Gives workers no more requests. */
+  pause(service?: string): void;
+  /** Gives workers requests again. */
+  resume(service?: string): void;
   /** Logs from another level on. */
   setLogLevel(level: Level): void;
 }
@@ -49,6 +55,9 @@ export interface ControlArguments {
   forward: { signal: Deno.Signal };
   stopWorker: { worker: number };
   killWorker: { worker: number };
+  cancelJob: { job: number };
+  pause: { service?: string };
+  resume: { service?: string };
   logLevel: { level: Level };
 }
 
@@ -124,6 +133,21 @@ export const CONTROLS: { readonly [Name in ControlName]: ControlCommand<ControlA
       doc: "Kill a worker; its requests are run again elsewhere",
       arguments: { worker: "its number" },
       run: (server, { worker }) => server.killWorker(worker),
+    },
+    cancelJob: {
+      doc: "End a request: its client is answered 499",
+      arguments: { job: "its number" },
+      run: (server, { job }) => server.cancelJob(job),
+    },
+    pause: {
+      doc: "Give workers no more requests: they wait as in a full pool",
+      arguments: { service: "the service; left out: each" },
+      run: (server, { service }) => server.pause(service),
+    },
+    resume: {
+      doc: "Give workers requests again",
+      arguments: { service: "the service; left out: each" },
+      run: (server, { service }) => server.resume(service),
     },
     logLevel: {
       doc: "Log from another level on, until the server ends",

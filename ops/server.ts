@@ -7,7 +7,15 @@
 import type { Level, ServeOptions, ServiceOptions } from "../options/settings.ts";
 import type { Finished } from "./outcome.ts";
 import type { ServiceStats, Stats } from "./stats.ts";
-import type { ConfigEntry, LogLine, LogOptions, Status } from "./status.ts";
+import type {
+  ClientList,
+  ConfigEntry,
+  JobFilter,
+  JobList,
+  LogLine,
+  LogOptions,
+  Status,
+} from "./status.ts";
 
 /** One of the services of a server that runs. */
 export interface RunningService {
@@ -89,6 +97,19 @@ export interface Server {
    * @throws {Error} when the server has ended.
    */
   status(): Promise<Status>;
+  /**
+   * Requests in memory, without their bodies: the oldest first.
+   *
+   * @throws {Error} when the server has ended.
+   */
+  jobs(filter?: JobFilter): Promise<JobList>;
+  /**
+   * Clients that have asked something and are connected: those that wait for most answers first.
+   *
+   * @param options `limit`: how many of them are listed, at most 1,000; by default 100.
+   * @throws {Error} when the server has ended.
+   */
+  clients(options?: { limit?: number }): Promise<ClientList>;
   /** Each option in force, with where it was set. */
   config(): ConfigEntry[];
   /**
@@ -103,6 +124,26 @@ export interface Server {
    * @throws {RangeError} when there is no such worker.
    */
   killWorker(worker: number): void;
+  /**
+   * Ends a request as if its client had given up: it is answered 499, and its handler's signal aborts.
+   *
+   * @throws {RangeError} when there is no such request, or it was answered before.
+   */
+  cancelJob(job: number): Promise<void>;
+  /**
+   * Gives workers no more requests: they wait as in a full pool, within the same limits, and those that run go on.
+   *
+   * @param service its name. Left out: each service.
+   * @throws {RangeError} when there is no such service.
+   */
+  pause(service?: string): void;
+  /**
+   * Gives workers requests again.
+   *
+   * @param service its name. Left out: each service.
+   * @throws {RangeError} when there is no such service.
+   */
+  resume(service?: string): void;
   /**
    * Takes no more requests, serves those that wait and stops, as QUIT does.
    *

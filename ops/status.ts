@@ -6,6 +6,9 @@
  */
 
 import type { Level } from "../options/settings.ts";
+import type { ClientView, Findings, JobView } from "../ports/inquiry.ts";
+
+export type { ClientView, JobView };
 
 /** What a server does as a whole. */
 export type ServerPhase = "starting" | "serving" | "paused" | "draining" | "stopping";
@@ -145,6 +148,22 @@ export interface WorkerStatus {
   /** How many workers of its service have ended without being asked to, since the start. */
   restarts: number;
 }
+
+/** Which requests in memory are wanted. */
+export interface JobFilter {
+  /** Those that workers have, or those that wait for one. @default {both} */
+  state?: "running" | "waiting";
+  /** Those that came longer ago than this, ms. @default {0} */
+  slowerThanMs?: number;
+  /** How many of them are listed, at most 1,000. @default {100} */
+  limit?: number;
+}
+
+/** Requests in memory. */
+export type JobList = Findings["jobs"];
+
+/** Clients that are connected. */
+export type ClientList = Findings["clients"];
 
 /** An option in force. */
 export interface ConfigEntry {

@@ -9,12 +9,16 @@ import { hostedServices } from "../options/hosted.ts";
 import type { Level, Settings } from "../options/settings.ts";
 import type { ServiceHost } from "../pool/service_host.ts";
 import type { Services } from "../pool/services.ts";
-import type { JobsLook, Look } from "../ports/messages.ts";
+import type { JobsLook, Look, LoopCommand } from "../ports/messages.ts";
+import type { DataPlane } from "../ports/plane.ts";
 import { serverName } from "../system/control_folder.ts";
 import { VERSION } from "../system/version.ts";
 import type { Log } from "./log.ts";
 import { LogRing } from "./log_ring.ts";
 import type {
+  ClientList,
+  JobFilter,
+  JobList,
   LogLine,
   LogOptions,
   Rates,
@@ -28,8 +32,7 @@ import type {
 export interface SteeredParts {
   readonly log: Log;
   readonly services: Services;
-  /** How things were told last in the loop. */
-  look(): Look;
+  readonly plane: Pick<DataPlane, "ask" | "look" | "send">;
   /** The options of now. */
   settings(): Settings;
   /** Where it is in its stop. */
@@ -41,11 +44,16 @@ export interface SteeredParts {
   rates(service?: string): Rates;
 }
 
+/** How many requests or clients are listed where nothing else is said. */
+const LISTED = 100;
+
 /** The state of one server, and its workers and its log in the hands of operators. */
 export class Steering {
   readonly #parts: SteeredParts;
   readonly #startedAt = Date.now();
   readonly #started = performance.now();
+  /** The names of services that are paused. */
+  readonly #paused = new Set<string>();
   #ring: LogRing | undefined;
 
   constructor(parts: SteeredParts) {
@@ -68,7 +76,7 @@ export class Steering {
   status(): Status {
     const { log } = this.#parts;
     const now = performance.now();
-    const look = this.#parts.look();
+    const look = this.#parts.plane.look("told");
     const endpoints = this.#parts.endpoints();
     const hosts = [...this.#parts.services];
     const workers = hosts.flatMap((host) => host.describe(look, now));
@@ -94,17 +102,26 @@ export class Steering {
 
   #serviceStatus(host: ServiceHost, look: Look, workers: readonly WorkerStatus[]): ServiceStatus {
     const { name, generation, reloading, bounds } = host;
-    const { queued, queuedBytes, running, counters }: JobsLook = look.services.get(name) ?? look;
+    const seen = look.services.get(name);
+    const { queued, queuedBytes, running, counters }: JobsLook = seen ?? look;
+    const { oldestAt } = seen ?? {};
+    const oldestMs = oldestAt === undefined ? undefined : Math.round(performance.now() - oldestAt);
     const own = workers.filter(({ service }) => service === name);
     const count = (state: WorkerStatus["state"]) =>
       own.filter((worker) => worker.state === state).length;
     return {
-      ...{ name, paused: false, generation, reloading, handler: this.#handlerOf(name) },
+      ...{
+        name,
+        paused: this.#paused.has(name),
+        generation,
+        reloading,
+        handler: this.#handlerOf(name),
+      },
       workers: {
         ...{ starting: count("starting"), idle: count("idle"), busy: count("busy") },
         ...{ stopping: count("stopping"), ...bounds },
       },
-      queue: { jobs: queued, bytes: queuedBytes, oldestMs: undefined },
+      queue: { jobs: queued, bytes: queuedBytes, oldestMs },
       ...{ running, requests: counters.requests, replies: counters.answered },
       ...{ errors: counters.failed, rates: this.#parts.rates(name) },
       frontend: [...this.#parts.frontendOf(name)],
@@ -116,7 +133,38 @@ export class Steering {
     return hosted.get(service)?.handler ?? "echo";
   }
 
+  /** Requests in memory. */
+  jobs({ limit = LISTED, ...filter }: JobFilter = {}): Promise<JobList> {
+    return this.#parts.plane.ask("jobs", { ...filter, limit });
+  }
+
+  /** Clients that are connected. */
+  clients({ limit = LISTED }: { limit?: number } = {}): Promise<ClientList> {
+    return this.#parts.plane.ask("clients", { limit });
+  }
+
   // ---- what is changed ----
+
+  /** Ends a request. */
+  async cancelJob(job: number): Promise<void> {
+    const { outcome } = await this.#parts.plane.ask("cancelJob", { job });
+    if (outcome === "cancelled") return;
+    throw new RangeError(`Cannot cancel request ${job}: there is none, or it was answered before`);
+  }
+
+  /** Has the requests of a service, or of each, wait; or go on. */
+  hold(type: "pause" | "resume", service: string | undefined): void {
+    const names = [...this.#parts.services].map(({ name }) => name);
+    const meant = service === undefined ? names : names.filter((name) => name === service);
+    if (meant.length === 0) {
+      throw new RangeError(`Cannot ${type} the service "${service}": there is none of this name`);
+    }
+    for (const name of meant) {
+      if (type === "pause") this.#paused.add(name);
+      else this.#paused.delete(name);
+      this.#parts.plane.send({ type, service: name } satisfies LoopCommand);
+    }
+  }
 
   /** Has a worker leave, or kills it. */
   dismiss(worker: number, how: "stop" | "kill"): void {

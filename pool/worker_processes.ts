@@ -79,6 +79,8 @@ const EXPECTED: ReadonlySet<ExitReason> = new Set([
   "dequeued",
 ]);
 
+const NO_JOB = { firstJob: undefined, firstJobAt: undefined };
+
 const EXPECTED_NAMES: ReadonlySet<string> = EXPECTED;
 
 /** The processes of a service. */
@@ -121,10 +123,13 @@ export class WorkerProcesses {
     return this.list(look).map(({ worker, pid, state, jobs, answered }) => {
       const { spawnedAt = now, generation = supervisor.generation } = supervisor.worker(worker) ??
         {};
-      const job = look.workers.get(worker)?.firstJob;
+      const { firstJob: job, firstJobAt } = look.workers.get(worker) ?? NO_JOB;
+      const jobMs = firstJobAt === undefined
+        ? undefined
+        : Math.round(Math.max(0, now - firstJobAt));
       return {
         ...{ worker, pid, service, state, jobs, answered, ageMs: Math.round(now - spawnedAt) },
-        ...{ ...this.#usages.of(pid, now), job, jobMs: undefined },
+        ...{ ...this.#usages.of(pid, now), job, jobMs },
         ...{ generation, restarts },
       };
     });

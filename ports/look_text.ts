@@ -18,6 +18,7 @@ export interface View {
 /** Writes a view; its times become those of a clock that is `aheadMs` ahead. */
 export function writeView({ at, backend, look }: View, aheadMs: number): string {
   const shift = (time: number) => time + aheadMs;
+  const shiftKnown = (time: number | undefined) => time === undefined ? undefined : shift(time);
   const { lastJobAt, readAt, services, workers } = look;
   const shiftJob = (lastJobAt: number) => lastJobAt === 0 ? 0 : shift(lastJobAt);
   return JSON.stringify({
@@ -32,12 +33,12 @@ export function writeView({ at, backend, look }: View, aheadMs: number): string 
         {
           ...rest,
           lastJobAt: shiftJob(lastJobAt),
-          oldestAt: oldestAt === undefined ? undefined : shift(oldestAt),
+          oldestAt: shiftKnown(oldestAt),
         },
       ]),
-      workers: [...workers].map(([worker, { spareSince, ...rest }]) => [
+      workers: [...workers].map(([worker, { spareSince, firstJobAt, ...rest }]) => [
         worker,
-        { ...rest, spareSince: spareSince === undefined ? undefined : shift(spareSince) },
+        { ...rest, spareSince: shiftKnown(spareSince), firstJobAt: shiftKnown(firstJobAt) },
       ]),
     },
   });

@@ -182,6 +182,8 @@ export interface WorkerLook {
   jobs: number;
   /** The number of the job that it has had for longest; undefined: it has none. */
   firstJob: number | undefined;
+  /** When it was given that one, ms. */
+  firstJobAt: number | undefined;
   /** Jobs that it has answered. */
   answered: number;
   /** Since when it has had nothing to do, or now if it will be free in a moment, ms; undefined: it is busy. */

@@ -20,6 +20,8 @@ import type { Questions } from "./questions.ts";
 import type { Services } from "./services.ts";
 import type { Unit } from "./unit.ts";
 
+/** Of a worker that has nothing. */
+const NO_JOB = { id: undefined, sentAt: undefined };
 /** What each worker may log in a second. */
 const LOG_LIMITS = { lines: 5000, bytes: 4 * 1024 ** 2 };
 
@@ -65,9 +67,9 @@ export class Workers {
         // Those of Majordomo are no processes of the server's.
         if (worker.id < 0) continue;
         const { id, jobs, answered } = worker;
-        const firstJob = jobs.first?.id;
+        const { id: firstJob, sentAt: firstJobAt } = jobs.first ?? NO_JOB;
         const spareSince = broker.spareSince(worker, now);
-        looks.set(id, { jobs: jobs.size, firstJob, answered, spareSince });
+        looks.set(id, { jobs: jobs.size, firstJob, firstJobAt, answered, spareSince });
       }
     }
     return looks;

@@ -239,6 +239,9 @@ class Told implements Obeying {
   reopenLog = () => this.told.push("reopen") > 0;
   logState = () => void this.told.push("state");
   forward = (signal: string) => void this.told.push(`forward ${signal}`);
+  cancelJob = (job: number) => Promise.resolve(void this.told.push(`cancel ${job}`));
+  pause = (service?: string) => void this.told.push(`pause ${service}`);
+  resume = (service?: string) => void this.told.push(`resume ${service}`);
   stopWorker = (worker: number) => void this.told.push(`stop worker ${worker}`);
   killWorker = (worker: number) => void this.told.push(`kill worker ${worker}`);
   setLogLevel = (level: string) => void this.told.push(`level ${level}`);

@@ -82,8 +82,8 @@ const VIEW: View = {
     hasUnsent: true,
     readAt: -Infinity,
     workers: new Map([
-      [1, { jobs: 0, firstJob: undefined, answered: 5, spareSince: 80 }],
-      [2, { jobs: 1, firstJob: 6, answered: 7, spareSince: undefined }],
+      [1, { jobs: 0, firstJob: undefined, firstJobAt: undefined, answered: 5, spareSince: 80 }],
+      [2, { jobs: 1, firstJob: 6, firstJobAt: 60, answered: 7, spareSince: undefined }],
     ]),
     foreign: 2,
     services: new Map([["mail", {
@@ -107,7 +107,7 @@ Deno.test("readView gives what writeView wrote, by the other clock", () => {
   assert.deepEqual([at, backend], [1100, "ipc:///x"]);
   assert.deepEqual([look.lastJobAt, look.readAt, look.serviceTime], [1090, -Infinity, undefined]);
   assert.deepEqual(look.workers.get(1)?.spareSince, 1080);
-  assert.deepEqual(look.workers.get(2), { jobs: 1, firstJob: 6, answered: 7 });
+  assert.deepEqual(look.workers.get(2), { jobs: 1, firstJob: 6, firstJobAt: 1060, answered: 7 });
   assert.equal(look.services.get("mail")?.lastJobAt, 1090);
   assert.equal(look.services.get("mail")?.oldestAt, 1070);
   const never = { ...VIEW, look: { ...VIEW.look, lastJobAt: 0, readAt: 5 } };
