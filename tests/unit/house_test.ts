@@ -67,6 +67,7 @@ const RULES: Record<string, string[]> = {
   "client.ts": ["cli/client.ts", "client", "system", "wire/request.ts", "zmq/locate.ts"],
   "worker.ts": ["system", "wire/worker_config.ts", "worker"],
   admin: [
+    "options/durations.ts",
     "broker/histogram.ts",
     "type ops",
     "ops/control.ts",
@@ -104,11 +105,13 @@ const RULES: Record<string, string[]> = {
     "options/listing.ts",
     "type options/settings.ts",
     "type pool",
+    "type ports/inquiry.ts",
     "type ports/messages.ts",
     "type ports/sockets.ts",
     "system",
     "wire",
   ],
+  "ops/steering.ts": ["type ports/plane.ts"],
   "ops/operators.ts": ["admin/admin.ts", "type admin/operated.ts"],
   options: ["auth/address.ts", "system/errors.ts", "wire/endpoint.ts", "wire/service_name.ts"],
   pool: [
