@@ -421,8 +421,7 @@ export class Broker<B> {
       const job = jobs.get(id);
       if (job !== undefined) return job;
     }
-    for (const job of this.#waiting) if (job.id === id) return job;
-    return undefined;
+    return this.#waiting.find(id);
   }
 
   /**
@@ -626,7 +625,7 @@ export class Broker<B> {
     if (state === "waiting") return this.#waiting.rows;
     const rows: Row<Job<B>>[] = [];
     for (const { jobs } of this.#roster.workers) {
-      for (const job of jobs.values()) rows.push({ job, next: alone });
+      for (const first of jobs.values()) rows.push({ first, next: alone });
     }
     return rows;
   }

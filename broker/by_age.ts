@@ -1,5 +1,5 @@
 /**
- * Jobs of many rows in the order in which they came, one by one: whoever wants the oldest few need not look at all.
+ * Jobs of many rows in the order in which they came: whoever wants the oldest few need not look at all.
  *
  * @module
  */
@@ -11,52 +11,81 @@ interface Numbered {
 
 /** Items in the order in which they came: the first of them, and what is behind each. */
 export interface Row<T extends Numbered> {
-  job: T;
-  next(job: T): T | undefined;
+  readonly first: T;
+  next(item: T): T | undefined;
 }
 
 /**
- * Gives the items of all rows, the oldest first. The rows are used up, and nothing may join or leave them meanwhile.
- * Costs one step for each row, and a few for each item that is given.
+ * The oldest items of all rows, up to `most`, the oldest first. Costs one step for each row, and a few for each item
+ * that is given.
  */
-export function* byAge<T extends Numbered>(rows: Row<T>[]): Generator<T> {
-  for (let index = rows.length >> 1; index >= 0; index--) sink(rows, index);
-  for (let first = rows[0]; first !== undefined; first = rows[0]) {
-    const { job } = first;
-    const next = first.next(job);
-    if (next !== undefined) first.job = next;
-    else {
-      const last = rows.pop();
-      if (last !== undefined && last !== first) rows[0] = last;
-    }
-    sink(rows, 0);
-    yield job;
-  }
-}
-
-/** Lets a row of the heap sink to its place: no row is older than the one that it hangs from. */
-function sink<T extends Numbered>(rows: Row<T>[], start: number): void {
-  let index = start;
-  for (;;) {
-    const oldest = oldestOf(rows, index);
-    if (oldest === index) return;
-    const [row, other] = [rows[index], rows[oldest]];
-    if (row === undefined || other === undefined) return;
-    rows[index] = other;
-    rows[oldest] = row;
-    index = oldest;
-  }
-}
-
-/** Of a row and the two that hang from it, the one with the oldest item. */
-function oldestOf<T extends Numbered>(rows: Row<T>[], index: number): number {
-  let oldest = index;
-  for (let child = 2 * index + 1; child <= 2 * index + 2; child++) {
-    if (numberOf(rows[child]) < numberOf(rows[oldest])) oldest = child;
+export function oldestOf<T extends Numbered>(rows: readonly Row<T>[], most: number): T[] {
+  const heap = new Heap(rows);
+  const oldest: T[] = [];
+  while (oldest.length < most) {
+    const item = heap.take();
+    if (item === undefined) break;
+    oldest.push(item);
   }
   return oldest;
 }
 
-function numberOf<T extends Numbered>(row: Row<T> | undefined): number {
-  return row?.job.id ?? Infinity;
+/** The first items of rows that are not used up, the oldest of them on top. */
+class Heap<T extends Numbered> {
+  readonly #rows: Row<T>[];
+  readonly #items: T[];
+  /** The numbers of the items. */
+  readonly #ids: number[];
+
+  constructor(rows: readonly Row<T>[]) {
+    this.#rows = [...rows];
+    this.#items = rows.map(({ first }) => first);
+    this.#ids = this.#items.map(({ id }) => id);
+    for (let index = (rows.length >> 1) - 1; index >= 0; index--) this.#sink(index);
+  }
+
+  /** Takes the oldest item out; the next one of its row takes its place. */
+  take(): T | undefined {
+    const item = this.#items[0];
+    const row = this.#rows[0];
+    if (item === undefined || row === undefined) return undefined;
+    const next = row.next(item);
+    if (next === undefined) this.#drop();
+    else {
+      this.#items[0] = next;
+      this.#ids[0] = next.id;
+    }
+    this.#sink(0);
+    return item;
+  }
+
+  /** The row on top is used up: the last one takes its place. */
+  #drop(): void {
+    const [row, item, id] = [this.#rows.pop(), this.#items.pop(), this.#ids.pop()];
+    if (this.#rows.length === 0 || row === undefined || item === undefined) return;
+    this.#rows[0] = row;
+    this.#items[0] = item;
+    this.#ids[0] = id ?? Infinity;
+  }
+
+  /** Lets an item sink to its place: none is older than the one that it hangs from. */
+  #sink(start: number): void {
+    const ids = this.#ids;
+    for (let index = start;;) {
+      const left = 2 * index + 1;
+      const child = (ids[left + 1] ?? Infinity) < (ids[left] ?? Infinity) ? left + 1 : left;
+      if ((ids[child] ?? Infinity) >= (ids[index] ?? Infinity)) return;
+      swap(ids, index, child);
+      swap(this.#items, index, child);
+      swap(this.#rows, index, child);
+      index = child;
+    }
+  }
+}
+
+function swap<T>(list: T[], one: number, other: number): void {
+  const [former, latter] = [list[one], list[other]];
+  if (former === undefined || latter === undefined) return;
+  list[one] = latter;
+  list[other] = former;
 }

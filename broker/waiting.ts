@@ -160,15 +160,27 @@ export class Waiting<B> {
     const next = (job: Job<B>) => this.#nextInLine(job);
     const rows: Row<Job<B>>[] = [];
     for (const head of this.#queue.heads()) {
-      const job = this.#moved.has(head) ? next(head) : head;
-      if (job !== undefined) rows.push({ job, next });
+      const first = this.#moved.has(head) ? next(head) : head;
+      if (first !== undefined) rows.push({ first, next });
     }
-    for (const job of this.#single()) rows.push({ job, next: alone });
+    for (const first of this.#single()) rows.push({ first, next: alone });
     return rows;
+  }
+
+  /** The job of a number, if it waits. */
+  find(id: number): Job<B> | undefined {
+    for (const job of this.#single()) if (job.id === id) return job;
+    for (const head of this.#queue.heads()) {
+      let job: Job<B> | undefined = head;
+      while (job !== undefined && job.id !== id) job = job.links.next;
+      if (job !== undefined) return job;
+    }
+    return undefined;
   }
 
   #nextInLine({ links }: Job<B>): Job<B> | undefined {
     let { next } = links;
+    if (this.#moved.size === 0) return next;
     while (next !== undefined && this.#moved.has(next)) next = next.links.next;
     return next;
   }

@@ -21,31 +21,36 @@ export interface ClientGround {
   at(number: number): Pick<Unit, "name"> | undefined;
 }
 
-/** Lists those of the clients that wait for most answers. */
-export function viewClients(
+/** Lists those of the clients that wait for most answers; who has left between two steps is left out. */
+export function* viewClients(
   source: Pick<Source, "clients" | "present">,
   services: ClientGround,
   { limit }: Inquiries["clients"],
-): Findings["clients"] {
-  const all: (Presence & { live: number })[] = [];
+): Generator<void, Findings["clients"]> {
+  const total = source.clients;
+  const all: [live: number, presence: Presence][] = [];
   for (const presence of source.present()) {
-    all.push({ ...presence, live: liveOf(presence.peer) });
+    all.push([liveOf(presence.peer), presence]);
     if (all.length === MOST_LOOKED_AT) break;
   }
-  const most = all.sort((one, other) => other.live - one.live).slice(0, listed(limit));
-  return { total: source.clients, clients: most.map((presence) => viewOf(presence, services)) };
+  const most = all.sort(([one], [other]) => other - one).slice(0, listed(limit));
+  const clients: ClientView[] = [];
+  for (const [, presence] of most) {
+    yield;
+    if (presence.peer.connected) clients.push(viewOf(presence, services));
+  }
+  return { total, clients };
 }
 
-function liveOf(peer: Peer<Body>): number {
-  return clientsOf(peer).reduce((sum, { live }) => sum + live, 0);
+function liveOf({ home, others }: Peer<Body>): number {
+  let { live } = home;
+  for (const other of others) live += other.live;
+  return live;
 }
 
-function viewOf(
-  { peer, live, unreadBytes }: Presence & { live: number },
-  services: ClientGround,
-): ClientView {
+function viewOf({ peer, unreadBytes }: Presence, services: ClientGround): ClientView {
   const { address, identity, user } = readClient(peer.header);
   const asked = clientsOf(peer).filter(isLive).map(({ service }) => services.at(service)?.name);
   const known = asked.filter((name) => name !== undefined);
-  return { address, identity, user, live, services: known, unreadBytes };
+  return { address, identity, user, live: liveOf(peer), services: known, unreadBytes };
 }

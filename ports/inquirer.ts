@@ -1,15 +1,22 @@
 /**
- * Inquiries that wait for their turn: the loop answers one between two passes, so that many of them hold up no request
- * for long. What fails in one is told to whoever has asked, and to nobody else.
+ * Inquiries that wait for their turn: the loop answers them between two of its own turns, some tenths of a millisecond
+ * at a time, so that they hold up no request for long. What fails in one is told to whoever has asked, and to nobody
+ * else.
  *
  * @module
  */
 
 import type { Findings, Inquiries, InquiryKind } from "./inquiry.ts";
 
+/** What an inquiry finds, at once or step by step. Between two steps anything may happen. */
+export type Search<Finding> = Finding | Generator<void, Finding>;
+
 /** How each kind of inquiry is answered. */
 export type Answerers = {
-  readonly [Kind in InquiryKind]: (question: Inquiries[Kind], now: number) => Findings[Kind];
+  readonly [Kind in InquiryKind]: (
+    question: Inquiries[Kind],
+    now: number,
+  ) => Search<Findings[Kind]>;
 };
 
 /** Who hears what an inquiry has found, or why it has found nothing; neither may throw. */
@@ -18,14 +25,17 @@ export interface Hearer<Finding> {
   failed(error: unknown): void;
 }
 
-/** An inquiry that waits. */
+/** An inquiry that waits, or is under way. */
 interface Waiting {
-  answer(now: number): void;
+  /** Takes a step, the first one at `now`; true: it was the last one. */
+  step(now: number): boolean;
   fail(error: unknown): void;
 }
 
 /** Inquiries that wait at a time: more are refused. */
 const MOST_WAITING = 100;
+/** Time after which no further step is taken in one turn, ms. */
+const TURN_TIME = 0.3;
 
 /** The error of an inquiry that comes when nothing is there any more to be asked. */
 export function hasEnded(): Error {
@@ -35,12 +45,14 @@ export function hasEnded(): Error {
 /** The inquiries that wait. */
 export class Inquirer {
   readonly #answerers: Answerers;
+  readonly #clock: () => number;
   readonly #waiting: Waiting[] = [];
   #isOpen = true;
 
-  /** None waits yet. */
-  constructor(answerers: Answerers) {
+  /** None waits yet; `clock` gives ms. */
+  constructor(answerers: Answerers, clock: () => number = () => performance.now()) {
     this.#answerers = answerers;
+    this.#clock = clock;
   }
 
   /** Takes an inquiry in, to be answered in its turn. */
@@ -54,19 +66,22 @@ export class Inquirer {
       const most = `Cannot ask: ${MOST_WAITING} inquiries wait already, which is the limit`;
       return hearer.failed(new Error(most));
     }
-    const answer = (now: number) => hearer.found(this.#answerers[kind](question, now));
-    this.#waiting.push({ answer, fail: (error) => hearer.failed(error) });
+    const answer = (now: number) => this.#answerers[kind](question, now);
+    this.#waiting.push(inSteps(answer, hearer));
   }
 
-  /** Answers the inquiry that has waited longest; false: none waits. */
-  answerOne(now: number): boolean {
-    const first = this.#waiting.shift();
+  /** Goes on with the inquiry that has waited longest; false: none waits. */
+  goOn(now: number): boolean {
+    const [first] = this.#waiting;
+    if (first === undefined) return false;
+    const end = this.#clock() + TURN_TIME;
     try {
-      first?.answer(now);
+      while (!first.step(now)) if (this.#clock() >= end) return true;
     } catch (error) {
-      first?.fail(error);
+      first.fail(error);
     }
-    return first !== undefined;
+    this.#waiting.shift();
+    return true;
   }
 
   /** Answers no more: those that wait have failed. */
@@ -74,4 +89,31 @@ export class Inquirer {
     this.#isOpen = false;
     for (const { fail } of this.#waiting.splice(0)) fail(hasEnded());
   }
+}
+
+function inSteps<Finding extends object>(
+  answer: (now: number) => Search<Finding>,
+  hearer: Hearer<Finding>,
+): Waiting {
+  let search: Search<Finding> | undefined;
+  return {
+    step(now) {
+      search ??= answer(now);
+      const finding = isUnderWay(search) ? take(search) : search;
+      if (finding !== undefined) hearer.found(finding);
+      return finding !== undefined;
+    },
+    fail: (error) => hearer.failed(error),
+  };
+}
+
+function take<Finding>(search: Generator<void, Finding>): Finding | undefined {
+  const { done, value } = search.next();
+  return done ? value : undefined;
+}
+
+function isUnderWay<Finding extends object>(
+  search: Search<Finding>,
+): search is Generator<void, Finding> {
+  return Symbol.iterator in search;
 }

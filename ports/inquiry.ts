@@ -36,8 +36,8 @@ export interface Inquiries {
 export interface Findings {
   jobs: {
     /**
-     * How many requests there are that were asked for, listed or not. With `slowerThanMs` they are counted up to
-     * some thousands, and there may be more.
+     * How many requests there are that were asked for, listed or not. With `slowerThanMs` they are counted up to 2,000,
+     * and there may be more.
      */
     total: number;
     /** The oldest first. */

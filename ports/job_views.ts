@@ -4,7 +4,7 @@
  * @module
  */
 
-import { byAge } from "../broker/by_age.ts";
+import { oldestOf, type Row } from "../broker/by_age.ts";
 import { askersOf, attemptOf, type Job } from "../broker/job.ts";
 import { readClient } from "../wire/job.ts";
 import type { Body } from "./body.ts";
@@ -14,9 +14,10 @@ import { listed } from "./listed.ts";
 import type { Unit } from "./unit.ts";
 
 type Question = Inquiries["jobs"];
+type JobRow = Row<Job<Body>>;
 
-/** Requests that are counted beyond those that are listed, where each must be looked at for that. */
-const MOST_COUNTED = 5000;
+/** Requests that are counted where each must be looked at for that. */
+const MOST_COUNTED = 2000;
 
 /** What tells the services of jobs apart. */
 export interface JobGround {
@@ -25,29 +26,51 @@ export interface JobGround {
   at(number: number): Unit | undefined;
 }
 
-/** Lists the oldest of the requests that are asked for. */
-export function viewJobs(services: JobGround, question: Question, now: number): Findings["jobs"] {
+/** Lists the oldest of the requests that are asked for; what has ended between two steps is left out. */
+export function* viewJobs(
+  services: JobGround,
+  question: Question,
+  now: number,
+): Generator<void, Findings["jobs"]> {
   const { state, slowerThanMs = 0 } = question;
-  const limit = listed(question.limit);
-  const rows = services.all.flatMap(({ broker }) => [
+  const rows = rowsOf(services, state);
+  const isSlow = ({ arrivedAt }: Job<Body>) => now - arrivedAt >= slowerThanMs;
+  const total = slowerThanMs > 0 ? countSlow(rows, isSlow) : countOf(services, state);
+  const oldest = oldestOf(rows, listed(question.limit)).filter(isSlow);
+  const chosen = oldest.map((job) => [job, job.id] as const);
+  const jobs: JobView[] = [];
+  for (const [job, id] of chosen) {
+    yield;
+    // Its record may be that of another by now.
+    const isThere = job.id === id && job.state !== "ended";
+    if (isThere) jobs.push(viewOf(job, services.at(job.request.client.service), now));
+  }
+  return { total, jobs };
+}
+
+function rowsOf({ all }: JobGround, state: Question["state"]): JobRow[] {
+  return all.flatMap(({ broker }) => [
     ...state === "running" ? [] : broker.rows("waiting"),
     ...state === "waiting" ? [] : broker.rows("running"),
   ]);
-  const jobs: JobView[] = [];
-  let slow = 0;
-  for (const job of byAge(rows)) {
-    const isListed = slow < limit;
-    if (now - job.arrivedAt < slowerThanMs || (!isListed && slowerThanMs === 0)) break;
-    if (isListed) jobs.push(viewOf(job, services.at(job.request.client.service), now));
-    if (++slow >= limit + MOST_COUNTED) break;
-  }
-  return { total: slowerThanMs > 0 ? slow : countOf(services, state), jobs };
 }
 
 function countOf({ all }: JobGround, state: Question["state"]): number {
   let count = 0;
   for (const { broker: { queued, assigned } } of all) {
     count += (state === "running" ? 0 : queued) + (state === "waiting" ? 0 : assigned);
+  }
+  return count;
+}
+
+/** How many there are; in each row they are the first ones. */
+function countSlow(rows: readonly JobRow[], isSlow: (job: Job<Body>) => boolean): number {
+  let count = 0;
+  for (const row of rows) {
+    let job: Job<Body> | undefined = row.first;
+    for (; job !== undefined && isSlow(job); job = row.next(job)) {
+      if (++count === MOST_COUNTED) return count;
+    }
   }
   return count;
 }
@@ -66,7 +89,8 @@ function viewOf(job: Job<Body>, unit: Unit | undefined, now: number): JobView {
     worker: worker?.id,
     ...{ address, identity, user },
     ageMs: now - job.arrivedAt,
-    runningMs: startedAt === undefined ? undefined : now - startedAt,
+    // It may have started since.
+    runningMs: startedAt === undefined ? undefined : Math.max(0, now - startedAt),
     attempt: attemptOf(job),
     bytes: job.bytes,
     key: request.key !== "",

@@ -1,10 +1,10 @@
 /**
- * How many of something are listed for one who asks: the loop serves nobody while it makes a list.
+ * How many of something are listed for one who asks.
  *
  * @module
  */
 
-/** Maximum number of things that are listed: making the list takes about 1 ms. */
+/** Maximum number of things that are listed. */
 export const MOST_LISTED = 1000;
 
 /** How many are listed if so many are wanted. */

@@ -560,7 +560,7 @@ export class BrokerLoop {
     sleepMs = Math.min(sleepMs, this.#source.tick(this.#now));
     this.#source.flush(this.#now);
     if (this.#publisher !== undefined) sleepMs = Math.min(sleepMs, this.#publish(this.#publisher));
-    if (this.#inquirer.answerOne(this.#now)) this.#again = true;
+    if (this.#inquirer.goOn(this.#now)) this.#again = true;
     // Asked last, after all that was sent: a send can eat a socket's wake-up.
     if (hasMore || this.#again || this.#isReadable()) return 0;
     return this.#source.hasUnsent ? Math.min(sleepMs, SLOW_CLIENT_RETRY) : sleepMs;

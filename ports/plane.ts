@@ -30,8 +30,9 @@ export interface DataPlane {
    */
   look(as: "now" | "told"): Look;
   /**
-   * Asks something of what is in memory. Answered between two passes of the loop, one inquiry at a time, after all
-   * commands that were sent before.
+   * Asks something of what is in memory. Answered between two turns of the loop, one inquiry after the other, and
+   * after all commands that were sent before. A list of many is made in several turns: what has ended in between is
+   * left out.
    *
    * @throws {Error} by its promise, when the server has ended, or ends before the answer is there; when 100 inquiries
    * wait already; or with what has failed in making the answer.

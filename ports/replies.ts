@@ -163,7 +163,11 @@ export class Replies {
       if (!wasAnswered) meter.replied(code, Math.max(1, to.length));
       meter.bytesOut += message.length * to.length;
       if (last) meter.ended(job, code, now);
-      for (const asker of to) this.#source.replyError(asker, code, flags, message, now);
+      for (const asker of to) {
+        // It may have left in this very turn.
+        if (!asker.client.peer.connected) continue;
+        this.#source.replyError(asker, code, flags, message, now);
+      }
       if (code === Code.workerDied || code === Code.handlerTimeout) {
         this.#tellFailure(job, code, message, undefined, "");
       }

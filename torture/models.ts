@@ -1,11 +1,12 @@
 /**
- * Events in any order for the two state machines, many more than the ordinary tests go through.
+ * Events in any order for the state machines, many more than the ordinary tests go through.
  *
  * @module
  */
 
 import fc from "fast-check";
 import { brokerLimits, brokerSteps, checkBroker } from "../tests/models/broker_model.ts";
+import { checkServices, serviceSteps } from "../tests/models/services_model.ts";
 import { checkSupervisor, poolLimits, poolSteps } from "../tests/models/supervisor_model.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
 
@@ -15,7 +16,7 @@ const LENGTH = 300;
 /** Events in any order. */
 export const scenarios: Scenario[] = [{
   id: "R20",
-  title: "10,000 random event sequences for the broker and as many for the pool",
+  title: "10,000 random event sequences each for the broker, for several services and for the pool",
   figure: "0 differences from their models",
   run,
 }];
@@ -27,6 +28,10 @@ function run(scale: Scale): Promise<Outcome> {
     report(
       "broker",
       fc.check(fc.property(brokerLimits, brokerSteps(LENGTH), checkBroker), { numRuns }),
+    ),
+    report(
+      "services",
+      fc.check(fc.property(serviceSteps(LENGTH), checkServices), { numRuns }),
     ),
     report(
       "pool",

@@ -9,6 +9,7 @@
 import { strict as assert } from "node:assert";
 import fc from "fast-check";
 import { Broker } from "../../broker.ts";
+import { oldestOf } from "../../broker/by_age.ts";
 import type { Assignment } from "../../broker/dispatch.ts";
 import {
   askersOf,
@@ -32,6 +33,8 @@ export type Step = readonly [event: keyof typeof EVENTS, first: number, second: 
 const EVENTS = {
   submit: 30,
   cancel: 5,
+  end: 3,
+  pause: 3,
   reject: 1,
   dispatch: 20,
   prove: 10,
@@ -93,6 +96,7 @@ interface Asked {
   readonly key: string;
   readonly bytes: number;
   readonly timeLimit: number;
+  readonly arrivedAt: number;
   deadline: number;
   /** Who waits for its answer; it takes the turns of the first. */
   askers: Asker[];
@@ -183,6 +187,7 @@ class BrokerModel {
   readonly #wakeTime: number;
   #now = 1000;
   #phase: "open" | "serving" | "refusing" = "open";
+  #isHeld = false;
   #peers = Array.from({ length: CLIENTS }, (_, number) => newPeer(number));
   readonly #hands: Hand[] = [];
   readonly #asked = new Map<number, Asked>();
@@ -238,6 +243,7 @@ class BrokerModel {
 
   /** Serves all that is left: then every job has ended, once. */
   finish(): void {
+    this.#endPause();
     while (this.#hands.length > 0) this.#removeWorker(0, "left");
     this.#tell();
     this.advance(0, 3 * TOGETHER);
@@ -259,7 +265,7 @@ class BrokerModel {
     const alike = [...this.#asked.values()].find((it) => it.key === request.key && isOpen(it));
     const reason = this.#refusal(peer);
     const others = this.#others;
-    const job = this.#broker.submit({ ...request, client: peer.client });
+    const job = this.#broker.submit({ ...request, client: peer.client }, this.#now);
     const asker = { peer, requestId: request.requestId };
     if (alike !== undefined && request.key !== "") {
       if (others >= this.#limits.queueLimit) {
@@ -304,7 +310,55 @@ class BrokerModel {
     }
   }
 
+  /** Somebody else ends a job for all who wait for it; it may have ended long ago. */
+  end(first: number, second: number): void {
+    const asked = pick([...this.#asked.values()], first * 31 + second);
+    if (asked === undefined) return;
+    const job = this.#broker.find(asked.id);
+    assert.equal(job?.id, asked.ends === 0 ? asked.id : undefined);
+    if (job === undefined) return;
+    const { cancelled } = this.#broker.counters;
+    const askers = isOpen(asked) ? asked.askers.length : 0;
+    const told = this.#broker.release(job, this.#now);
+    assert.equal(this.#broker.counters.cancelled, cancelled + askers);
+    const runs = this.#hands.some(({ jobs }) => jobs.includes(asked));
+    assert.equal(told?.id, runs && isOpen(asked) ? asked.id : undefined);
+    if (!isOpen(asked)) return;
+    this.#departed += askers - 1;
+    this.#shared.delete(asked);
+    if (runs) {
+      this.#leaving.push(asked.id);
+      asked.abortedAt = this.#now;
+      asked.askers = [];
+    } else {
+      this.#unwait(asked);
+      this.#end(asked, Code.cancelled);
+    }
+  }
+
+  /** Nothing is started for a while. */
+  pause(first: number): void {
+    this.#isHeld = first % 3 === 0;
+    if (this.#isHeld) this.#broker.pause();
+    else this.#broker.resume();
+  }
+
+  get #isPaused(): boolean {
+    return this.#isHeld && this.#phase === "open";
+  }
+
+  /** Ends a pause, in either way. */
+  #endPause(): void {
+    if (!this.#isPaused) return;
+    if (this.#asked.size % 2 === 0) return this.pause(1);
+    this.#phase = "serving";
+    this.#broker.drain("serve");
+  }
+
   dispatch(): void {
+    if (this.#isPaused) {
+      return assert.equal(this.#broker.next(this.#now), undefined, "nothing is started in a pause");
+    }
     for (;;) {
       const before = this.#hands.map(({ jobs }) => jobs.length);
       const next = this.#broker.next(this.#now);
@@ -527,7 +581,7 @@ class BrokerModel {
       this.#end(asked, Code.cancelled);
     }
     const running = this.#hands.flatMap(({ jobs, worker }) =>
-      jobs.filter((asked) => ownerOf(asked) === peer && isOpen(asked))
+      jobs.filter((asked) => isOpen(asked) && ownerOf(asked) === peer)
         .map((asked) => ({ asked, worker }))
     );
     assert.deepEqual(
@@ -625,7 +679,8 @@ class BrokerModel {
     const { id, request: { key, bytes, deadline, requestTimeout: timeLimit } } = job;
     const { stream, resumable = false } = job.request;
     assert(!this.#asked.has(id), "job ids are never used twice");
-    const state = { since: this.#now, runningSince: undefined, abortedAt: undefined };
+    const since = { since: this.#now, arrivedAt: this.#now };
+    const state = { ...since, runningSince: undefined, abortedAt: undefined };
     const counts = { deaths: 0, excused: 0, suspect: false, doubt: false, sent: true, ends: 0 };
     const asked: Asked = {
       id,
@@ -1033,7 +1088,22 @@ class BrokerModel {
       assert.deepEqual(ids, jobs.map(({ id }) => id), "in order at a worker");
     }
     this.#compareSizes();
+    this.#compareLists();
     this.#compareCounters();
+  }
+
+  /** Whoever looks sees the oldest first, wherever they are. */
+  #compareLists(): void {
+    const broker = this.#broker;
+    assert.equal(broker.isPaused, this.#isPaused);
+    const waiting = this.#waiting().sort((one, other) => one.id - other.id);
+    const running = this.#hands.flatMap(({ jobs }) => jobs.map(({ id }) => id));
+    const listOf = (state: "waiting" | "running") =>
+      oldestOf(broker.rows(state), Infinity).map(({ id }) => id);
+    assert.deepEqual(listOf("waiting"), waiting.map(({ id }) => id));
+    assert.deepEqual(listOf("running"), running.sort((one, other) => one - other));
+    const arrivals = waiting.map(({ arrivedAt }) => arrivedAt);
+    assert.equal(broker.oldestArrival, waiting.length === 0 ? undefined : Math.min(...arrivals));
   }
 
   #compareSizes(): void {

@@ -21,6 +21,10 @@ Deno.test("Services answer what each of them is asked when events come in any or
   fc.assert(fc.property(serviceSteps(150), checkServices), { numRuns });
 });
 
+Deno.test("Services answer nobody who has left in the turn of the answer", () => {
+  checkServices([["ask", 0, 0], ["cancel", 0, 0], ["leave", 0, 0]]);
+});
+
 Deno.test("Supervisor keeps its rules when events come in any order", () => {
   const cpus = fc.constantFrom(1, 2, 8);
   fc.assert(fc.property(poolLimits, cpus, poolSteps(150), checkSupervisor), { numRuns });

@@ -31,6 +31,8 @@ const EVENTS = {
   dispatch: 15,
   reply: 20,
   cancel: 6,
+  end: 4,
+  pause: 3,
   leave: 2,
   addWorker: 6,
   die: 2,
@@ -60,7 +62,7 @@ export function checkServices(steps: readonly ServiceStep[]): void {
     world[event](first, second);
     world.check();
   }
-  world.end();
+  world.finish();
 }
 
 /** A request that was made. */
@@ -195,6 +197,20 @@ class World {
     this.#reception.cancel(asked.peer, asked.id, [], this.#now);
   }
 
+  /** Somebody else ends a job, for all who wait for it. */
+  end(first: number, second: number): void {
+    const unit = this.#services.all[first % NAMES.length];
+    const job = unit?.broker.find(1 + second % Math.max(1, this.#asked.length));
+    const running = job && unit?.broker.release(job, this.#now);
+    if (running !== undefined) unit?.dispatcher.cancel(running);
+  }
+
+  pause(first: number, second: number): void {
+    const broker = this.#services.all[first % NAMES.length]?.broker;
+    if (second % 2 === 0) broker?.pause();
+    else broker?.resume();
+  }
+
   leave(first: number): void {
     const index = first % PEERS;
     const peer = this.#peers[index];
@@ -249,7 +265,7 @@ class World {
   }
 
   /** Nothing is started any more, workers die: every request of those who are there has its answer. */
-  end(): void {
+  finish(): void {
     for (const { broker } of this.#services.all) broker.drain("refuse");
     while (this.#workers.length > 0) this.die(0);
     for (let count = 0; count < 5; count++) this.advance(0, 60_000);

@@ -2222,3 +2222,43 @@ Deno.test("Broker ends each job once and mixes no clients when all happens in ra
   all.push("ended: 502", "ended: 503", "suspect sent", "suspect not sent yet");
   for (const what of all) assert((Audit.seen[what] ?? 0) > 50, `Hardly tested: ${what}`);
 });
+
+Deno.test("Broker needs no more workers for jobs of a pause, however many wait", () => {
+  const desk = new Desk({ concurrency: 1 });
+  desk.workers(1);
+  desk.observe(1, 1000);
+  desk.submit("a1");
+  desk.dispatch();
+  desk.submit(series("b", 100));
+  assert.equal(desk.broker.spareSince(desk.worker(1), desk.now), undefined);
+  desk.broker.pause();
+  assert.equal(desk.dispatch(), "");
+  assert.equal(desk.broker.spareSince(desk.worker(1), desk.now), desk.now);
+  desk.reply(1, "a1");
+  assert.equal(desk.broker.spareSince(desk.worker(1), desk.now), desk.now);
+  assert.equal(desk.broker.tick(desk.now), Infinity);
+  desk.broker.resume();
+  assert.equal(desk.dispatch(), "b1>1");
+});
+
+Deno.test("Broker answers 499 to all who wait for a job that is cancelled, and to nobody once it ends", () => {
+  const desk = new Desk();
+  desk.workers(1);
+  desk.submit("a1", { key: "k", requestId: 1 });
+  desk.dispatch();
+  desk.submit("b1", { key: "k", requestId: 1 });
+  const job = desk.job("a1");
+  assert.equal(desk.broker.find(job.id), job);
+  assert.equal(desk.broker.release(job, desk.now), job);
+  assert.deepEqual(desk.ended(), ["a1: 499 The request was cancelled"]);
+  assert.deepEqual([desk.client("a").live, desk.client("b").live], [0, 0]);
+  // Its number is free for another request of the same client.
+  desk.submit("a2", { requestId: 1 });
+  assert.equal(desk.broker.release(job, desk.now), undefined);
+  desk.broker.disconnect(desk.client("b"), desk.now);
+  assert.deepEqual(desk.ended(), []);
+  assert.equal(desk.reply(1, "a1"), false);
+  assert.deepEqual(desk.ended(), ["a1: nothing"]);
+  assert.equal(desk.broker.find(job.id), undefined);
+  assert.equal(desk.broker.counters.cancelled, 2);
+});

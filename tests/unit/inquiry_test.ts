@@ -1,7 +1,7 @@
 /** What the loop is asked while it serves: whose turn it is, what is found, and what comes of failures. */
 
 import { strict as assert } from "node:assert";
-import { byAge, type Row } from "../../broker/by_age.ts";
+import { oldestOf, type Row } from "../../broker/by_age.ts";
 import { resolveOptions } from "../../options/resolve.ts";
 import { type Answerers, Inquirer } from "../../ports/inquirer.ts";
 import { BrokerLoop } from "../../ports/loop.ts";
@@ -40,11 +40,11 @@ Deno.test("Inquirer answers one inquiry at a time, in order, and goes on after a
   const { heard, inquirer, ask } = newInquirer();
   for (const job of [1, 13, 2]) ask(job);
   assert.deepEqual(heard, []);
-  assert.equal(inquirer.answerOne(0), true);
+  assert.equal(inquirer.goOn(0), true);
   assert.deepEqual(heard, ["1 cancelled"]);
-  assert.equal(inquirer.answerOne(0), true);
-  assert.equal(inquirer.answerOne(0), true);
-  assert.equal(inquirer.answerOne(0), false);
+  assert.equal(inquirer.goOn(0), true);
+  assert.equal(inquirer.goOn(0), true);
+  assert.equal(inquirer.goOn(0), false);
   assert.deepEqual(heard, ["1 cancelled", "13 RangeError: no luck", "2 unknown"]);
 });
 
@@ -59,28 +59,63 @@ Deno.test("Inquirer refuses inquiries when 100 wait, and all of them when it is 
   assert(heard.every((said) => said.endsWith("Cannot ask: the server has ended")));
   ask(102);
   assert.equal(heard.at(-1), "102 Error: Cannot ask: the server has ended");
-  assert.equal(inquirer.answerOne(0), false);
+  assert.equal(inquirer.goOn(0), false);
 });
 
-Deno.test("byAge gives the items of all rows in order, and looks at no more than it is asked for", () => {
+Deno.test("Inquirer goes on with a long inquiry in the next turn, and then with the one behind", () => {
+  const steps: string[] = [];
+  let clock = 0;
+  function* search(job: number): Generator<void, { outcome: "unknown" }> {
+    for (const step of [1, 2, 3]) {
+      steps.push(`${job}:${step}`);
+      clock += 0.2;
+      yield;
+    }
+    return { outcome: "unknown" };
+  }
+  const answerers = { cancelJob: ({ job }: { job: number }) => search(job) };
+  const inquirer = new Inquirer(answerers as Partial<Answerers> as Answerers, () => clock);
+  const heard: number[] = [];
+  const failed = (error: unknown) => assert.fail(String(error));
+  for (const job of [1, 2]) {
+    inquirer.add("cancelJob", { job }, { found: () => void heard.push(job), failed });
+  }
+  inquirer.goOn(0);
+  assert.deepEqual(steps.splice(0), ["1:1", "1:2"]);
+  inquirer.goOn(0);
+  assert.deepEqual([steps.splice(0), heard], [["1:3"], [1]]);
+  inquirer.goOn(0);
+  assert.deepEqual(steps.splice(0), ["2:1", "2:2"]);
+  while (inquirer.goOn(0));
+  assert.deepEqual(heard, [1, 2]);
+});
+
+Deno.test("oldestOf gives the oldest items of all rows in order, and no more than it is asked for", () => {
   interface Item {
     id: number;
     next?: Item;
   }
+  let looks = 0;
   const rowOf = (ids: number[]): Row<Item> => {
     const items: Item[] = ids.map((id) => ({ id }));
     items.forEach((item, index) => item.next = items[index + 1]);
-    const [job] = items;
-    assert(job !== undefined);
-    return { job, next: ({ next }) => next };
+    const [first] = items;
+    assert(first !== undefined);
+    return { first, next: ({ next }) => (looks++, next) };
   };
   const rows = () => [[5, 6, 30], [1], [7, 8, 9, 10], [2, 40], [3], [4, 11]].map(rowOf);
-  assert.deepEqual([...byAge(rows())].map(({ id }) => id), [
-    ...[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 30, 40],
+  const ids = (most: number) => oldestOf(rows(), most).map(({ id }) => id);
+  assert.deepEqual(ids(100), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 30, 40]);
+  looks = 0;
+  assert.deepEqual([ids(2), looks], [[1, 2], 2]);
+  assert.deepEqual(ids(0), []);
+  assert.deepEqual(oldestOf<Item>([], 5), []);
+  const many = Array.from({ length: 300 }, (_, index) => [index + 1, index + 1001]);
+  const shuffled = many.toSorted(() => Math.random() - 0.5).map(rowOf);
+  assert.deepEqual(oldestOf(shuffled, 1000).map(({ id }) => id), [
+    ...many.map(([id]) => id),
+    ...many.map(([, id]) => id),
   ]);
-  const first = byAge(rows());
-  assert.deepEqual([first.next().value?.id, first.next().value?.id], [1, 2]);
-  assert.deepEqual([...byAge<Item>([])], []);
 });
 
 // ---- with a thread and without ----

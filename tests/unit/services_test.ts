@@ -178,6 +178,14 @@ class Working {
     this.#peer.send(header, body);
   }
 
+  /** Sends a part of an answer. */
+  part(job: number, body: string): void {
+    const header = new Uint8Array(REPLY_BYTES);
+    const view = new DataView(header.buffer);
+    writeReply(view, { job, code: Code.ok, micros: 0, frames: 1 }, FromWorker.PART);
+    this.#peer.send(header, body);
+  }
+
   /** Answers the next jobs, `count` of them, by their bodies in capitals; returns the bodies. */
   async serve(count: number): Promise<string[]> {
     const bodies: string[] = [];
@@ -525,3 +533,143 @@ overBoth("a full queue of the only service keeps all from being read", async (tr
   assert.deepEqual(await worker.serve(5), ["0", "1", "2", "3", "4"]);
   for (let count = 0; count < 5; count++) assert.equal((await client.answer())[0], 200);
 });
+
+// ---- what operators do ----
+
+const CANCELLED = [499, "The request was cancelled"] as const;
+
+overBoth(
+  "a job that is cancelled ends at once for all who wait, and for its worker",
+  async (transport) => {
+    await using stage = new Stage({ services: { "": {}, mail: {} }, transport });
+    const worker = await stage.worker("mail");
+    const [one, other] = [stage.client(), stage.client()];
+    one.ask("mail", "x", { key: "k" });
+    const [job] = await worker.job();
+    other.ask("mail", "x", { key: "k" });
+    await until("both wait", () => stage.loop.look().counters.joined === 1);
+    const before = await stage.loop.ask("jobs", { limit: 5 });
+    const { jobs: [view] } = before;
+    assert.deepEqual(
+      [before.total, view?.job, view?.service, view?.state, view?.worker, view?.askers, view?.key],
+      [1, job, "mail", "running", worker.number, 2, true],
+    );
+    assert.deepEqual(await stage.loop.ask("cancelJob", { job }), { outcome: "cancelled" });
+    assert.deepEqual([await one.answer(), await other.answer()], [CANCELLED, CANCELLED]);
+    assert.equal(await worker.signal(), FromBroker.CANCEL);
+    const { jobs: [rest] } = await stage.loop.ask("jobs", { state: "running", limit: 5 });
+    assert.deepEqual([rest?.job, rest?.askers], [job, 0]);
+    // The worker has it still: to be told twice is no news.
+    assert.deepEqual(await stage.loop.ask("cancelJob", { job }), { outcome: "cancelled" });
+    // A key that nobody can join any more is asked anew.
+    one.ask("mail", "again", { key: "k" });
+    worker.reply(job, "too late");
+    assert.deepEqual(await worker.serve(1), ["again"]);
+    assert.deepEqual(await one.answer(), [200, "AGAIN"]);
+    const { counters } = stage.look("mail");
+    assert.deepEqual([counters.cancelled, counters.answered, counters.strayReplies], [2, 1, 0]);
+    await until("all is told", () => stage.visits.length === 3);
+    assert.deepEqual(stage.visits.map(({ code }) => code), [499, 499, 200]);
+    const { services } = await stage.loop.ask("measures", {});
+    const mail = services.find(({ name }) => name === "mail");
+    assert.deepEqual(mail?.replies, { 200: 1, 499: 2 });
+  },
+);
+
+overBoth("a job whose answer comes in parts is ended with 499 behind them", async (transport) => {
+  await using stage = new Stage({ services: { "": {} }, transport });
+  const worker = await stage.worker("");
+  const client = stage.client();
+  client.ask("", "x", { stream: { bytes: 1000, parts: 10 } });
+  const [job] = await worker.job();
+  worker.part(job, "first");
+  const [, , , body] = await client.peer.receive();
+  assert.equal(text(body), "first");
+  await stage.loop.ask("cancelJob", { job });
+  assert.deepEqual(await client.answer(), CANCELLED);
+  assert.equal(await worker.signal(), FromBroker.CANCEL);
+  worker.part(job, "second");
+  worker.reply(job, "too late");
+  client.ask("", "next");
+  assert.deepEqual(await worker.serve(1), ["next"]);
+  assert.deepEqual(await client.answer(), [200, "NEXT"]);
+});
+
+Deno.test("jobs are found with the time that they have left, and by how long ago they came", async () => {
+  await using stage = new Stage({ services: { "": {}, one: { requestTimeout: 60_000 } } });
+  const client = stage.client();
+  const worker = await stage.worker("one");
+  for (const body of ["a", "b", "c"]) client.ask("one", body, { timeout: 60_000 });
+  await worker.job();
+  await until("all are here", () => stage.loop.look().queued + stage.loop.look().running === 3);
+  const { total, jobs } = await stage.loop.ask("jobs", { limit: 3 });
+  assert.deepEqual([total, jobs.map(({ state }) => state)], [3, ["running", "waiting", "waiting"]]);
+  for (const { timeLeftMs = 0 } of jobs) assert(timeLeftMs > 0 && timeLeftMs <= 60_000);
+  assert.deepEqual(jobs.map(({ runningMs }) => runningMs === undefined), [false, true, true]);
+  const old = await stage.loop.ask("jobs", { limit: 3, slowerThanMs: 60_000 });
+  assert.deepEqual(old, { total: 0, jobs: [] });
+  const slow = await stage.loop.ask("jobs", { limit: 1, slowerThanMs: 0.001 });
+  assert.deepEqual([slow.total, slow.jobs.map(({ job }) => job)], [3, [jobs[0]?.job]]);
+});
+
+overBoth("clients are found with what they wait for, the busiest first", async (transport) => {
+  await using stage = new Stage({ services: { "": {}, mail: {} }, transport });
+  const [one, two] = [stage.client(), stage.client()];
+  one.ask("", "x");
+  for (const service of ["", "mail", "mail"]) two.ask(service, "x");
+  await until("all wait", () => stage.loop.look().queued === 4);
+  const { total, clients } = await stage.loop.ask("clients", { limit: 5 });
+  assert.equal(total, 2);
+  assert.deepEqual(clients.map(({ live }) => live), [3, 1]);
+  assert.deepEqual(clients[0]?.services, ["", "mail"]);
+  assert(clients.every(({ address }) => address.startsWith("127.0.0.1")));
+  const some = await stage.loop.ask("clients", { limit: 1 });
+  assert.deepEqual([some.total, some.clients.length], [2, 1]);
+});
+
+overBoth("a paused service starts nothing, and others are served", async (transport) => {
+  const services = { "": {}, mail: { queueLimit: 2, overflow: "reject" as const } };
+  await using stage = new Stage({ services, transport });
+  const [plain, mail] = [await stage.worker(""), await stage.worker("mail")];
+  const client = stage.client();
+  client.ask("mail", "runs");
+  const [running] = await mail.job();
+  stage.loop.send({ type: "pause", service: "mail" });
+  client.ask("mail", "waits");
+  const late = client.ask("mail", "late", { timeout: 20 });
+  await until("they wait", () => stage.look("mail").queued === 2);
+  // What runs ends, bounds and deadlines hold.
+  client.ask("mail", "too many");
+  assert.deepEqual(await client.answer(), [503, "The queue is full"]);
+  mail.reply(running, "RUNS");
+  assert.deepEqual(await client.answer(), [200, "RUNS"]);
+  const [code] = await client.answer();
+  assert.deepEqual([code, late], [408, 3]);
+  client.ask("", "other");
+  await plain.serve(1);
+  assert.deepEqual(await client.answer(), [200, "OTHER"]);
+  const { queued, running: runs, paused } = stage.look("mail");
+  assert.deepEqual([queued, runs, paused], [1, 0, true]);
+  stage.loop.send({ type: "resume", service: "mail" });
+  assert.deepEqual(await mail.serve(1), ["waits"]);
+  assert.deepEqual(await client.answer(), [200, "WAITS"]);
+  assert.equal(stage.look("mail").paused, false);
+});
+
+for (const waiting of ["serve", "refuse"] as const) {
+  Deno.test(`a pause keeps no server from ending that is to ${waiting} what waits`, async () => {
+    await using stage = new Stage({ services: { "": {} } });
+    const worker = await stage.worker("");
+    const client = stage.client();
+    stage.loop.send({ type: "pause", service: "" });
+    client.ask("", "waits");
+    await until("it waits", () => stage.look("").queued === 1);
+    stage.loop.send({ type: "drain", waiting });
+    assert.equal(stage.look("").paused, false);
+    stage.loop.send({ type: "pause", service: "" });
+    if (waiting === "serve") assert.deepEqual(await worker.serve(1), ["waits"]);
+    const [code] = await client.answer();
+    assert.equal(code, waiting === "serve" ? 200 : 503);
+    assert.equal(stage.look("").paused, false);
+  });
+}
