@@ -15,6 +15,8 @@ export class Stream {
   readonly takesParts: boolean;
   /** Whether another worker may go on where one has died. */
   readonly resumable: boolean;
+  /** Whether the worker that sends it does not know where another has stopped. */
+  #isStrangers = false;
   /** Parts that the client was sent, and their bytes. */
   sent = 0;
   bytes = 0;
@@ -34,9 +36,14 @@ export class Stream {
     return true;
   }
 
+  /** A worker sends it that could not go on where another has stopped. */
+  tie(): void {
+    this.#isStrangers = true;
+  }
+
   /** Whether the client would get something twice, or not at all, if another worker ran the job. */
   get isTied(): boolean {
-    return this.sent > 0 && !this.resumable;
+    return this.sent > 0 && (!this.resumable || this.#isStrangers);
   }
 }
 

@@ -107,6 +107,8 @@ export class Dispatcher {
 
   /** The worker has just gone; what it said before that is still to be read. */
   #unsendable(worker: Worker<Body>, jobs: readonly Job<Body>[], now: number): void {
+    // One that was given up while it was sent something has nothing any more.
+    if (worker.state === "gone") return;
     for (const job of jobs.toReversed()) this.#broker.giveBack(worker, job.id, now);
     this.#broker.retire(worker);
   }

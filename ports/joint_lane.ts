@@ -62,9 +62,10 @@ export class JointLane implements Lane {
     if (!this.#mdp.has(worker)) this.#own.cancel(worker, job, code);
   }
 
-  /** Nor has it one for this: parts of such a worker's answer are gathered here. */
+  /** Nor has it one for this: what such a worker has sent beyond what its client took waits here. */
   grant(worker: Worker<Body>, job: number, credit: StreamCredit): void {
-    if (!this.#mdp.has(worker)) this.#own.grant(worker, job, credit);
+    if (this.#mdp.has(worker)) this.#mdp.grant(worker, job, performance.now());
+    else this.#own.grant(worker, job, credit);
   }
 
   /** Only handlers of the server's own workers ask. */

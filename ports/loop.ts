@@ -203,6 +203,12 @@ export class BrokerLoop {
       reply: (worker, reply, content) => {
         this.#unitOf(worker).replies.take(worker, reply, content, this.#now);
       },
+      part: (worker, job, content) => {
+        return this.#unitOf(worker).parts.offer(worker, job, content, this.#now);
+      },
+      giveUp: (worker, job, message) => {
+        this.#unitOf(worker).parts.giveUp(worker, job, message, this.#now);
+      },
       alive: (worker) => this.#unitOf(worker).dispatcher.sendProven(worker, this.#now),
       gone: (worker, end, reason) => {
         this.#made?.gone(worker, end, reason, this.#now);

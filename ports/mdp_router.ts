@@ -48,6 +48,13 @@ export interface MdpWorker {
   beatsAtWork: boolean;
   /** Parts of an answer that its client has not got. */
   parts: Body[];
+  /** Whether the last of them ends the answer. */
+  isFinal: boolean;
+  /** Parts that its client has got, of this worker or of one before it, and those that are yet to be skipped for that. */
+  passed: number;
+  skips: number;
+  /** Whether a part is on its way: others wait for that. */
+  isPassing: boolean;
 }
 
 /** A message that has come whole. The body is the taker's. */

@@ -8,7 +8,7 @@
 
 import type { Job, Worker } from "../broker/job.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
-import type { ReplyHeader } from "../wire/job.ts";
+import { ReplyFlag, type ReplyHeader } from "../wire/job.ts";
 import {
   jobFrame,
   type MdpOpening,
@@ -21,6 +21,7 @@ import { Code } from "../wire/request.ts";
 import { type Body, type BodyPool, excessOf } from "./body.ts";
 import { type Content, MemoryContent } from "./content.ts";
 import { isWorker, type MdpLink, type MdpWorker } from "./mdp_router.ts";
+import type { PartFate } from "./part_replies.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -38,6 +39,10 @@ export interface MdpWorkerEvents {
   join(service: string, address: string, user: string): Worker<Body> | string;
   /** An answer. The header record and the content are valid during the call only. */
   reply(worker: Worker<Body>, reply: ReplyHeader, content: Content): void;
+  /** A part of an answer. The content is valid during the call only. */
+  part(worker: Worker<Body>, job: number, content: Content): PartFate;
+  /** A client leaves more of an answer unread than can be kept for it. */
+  giveUp(worker: Worker<Body>, job: number, message: string): void;
   /** One shows that it lives, as it was asked to. */
   alive(worker: Worker<Body>): void;
   /** One is gone, and why. */
@@ -64,6 +69,8 @@ export interface MdpWorkerOptions {
 
 /** Heartbeats that may be missed. */
 const LIVENESS = 3;
+const OK = { code: Code.ok, flags: 0 };
+const NOT_TAKEN = "The client leaves more of the answer unread than is kept for it";
 /** Looks at all workers in one heartbeat. */
 const LOOKS = 5;
 
@@ -135,7 +142,8 @@ export class MdpWorkers {
     const peer: MdpWorker = {
       ...{ kind: "worker", worker, version, link },
       ...{ heardAt: now, saidAt: now, sentAt: now },
-      ...{ beatsAtWork: false, isAsked: false, parts: [] },
+      ...{ beatsAtWork: false, parts: [], isFinal: false },
+      ...{ passed: 0, skips: 0, isPassing: false },
     };
     link.peer = peer;
     this.#all.set(worker, peer);
@@ -180,13 +188,67 @@ export class MdpWorkers {
       else this.refuse(peer, excess, now);
     } else {
       peer.parts.push(body);
-      if (kind === "final") return this.#finish(peer, job, now);
-      const sum = this.#sumOf(peer.parts);
-      const all = excessOf(sum.bytes, sum.frames, this.#options);
-      if (all === undefined) return;
-      return this.refuse(peer, all, now);
+      peer.isFinal = kind === "final";
+      return this.#passOn(peer, job, now);
     }
     this.#bodies.release(body);
+  }
+
+  /**
+   * Passes on what came of an answer: parts to clients that take them, as far as they take more; whatever is gathered is
+   * kept until the end.
+   */
+  #passOn(peer: MdpWorker, job: number, now: number): void {
+    // What is sent may bring news of this worker along.
+    if (peer.isPassing) return;
+    peer.isPassing = true;
+    const fate = this.#passParts(peer, job);
+    peer.isPassing = false;
+    if (this.#all.get(peer.worker) !== peer) return;
+    if (peer.isFinal && (fate === "gathered" || peer.parts.length === 0)) {
+      return peer.passed > 0 ? this.#endParts(peer, job, now) : this.#finish(peer, job, now);
+    }
+    const sum = this.#sumOf(peer.parts);
+    const excess = excessOf(sum.bytes, sum.frames, this.#options);
+    if (excess === undefined) return;
+    if (fate === "gathered") return this.refuse(peer, excess, now);
+    this.#dropParts(peer);
+    this.#events.giveUp(peer.worker, job, NOT_TAKEN);
+  }
+
+  /** Passes on all that its client takes; what became of the last one, "sent" if all were. */
+  #passParts(peer: MdpWorker, job: number): PartFate {
+    const { parts, worker } = peer;
+    for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
+      const isLast = peer.isFinal && parts.length === 0;
+      // An answer that comes at once is no stream.
+      if (isLast && peer.passed === 0) return this.#keepFirst(peer, part, "gathered");
+      if (peer.skips > 0) peer.skips--;
+      else if (!isLast || !isEmpty(part)) {
+        const fate = this.#events.part(worker, job, new MemoryContent().setBody(part));
+        if (fate === "gathered" || fate === "later") return this.#keepFirst(peer, part, fate);
+        if (fate === "sent") peer.passed++;
+      }
+      this.#bodies.release(part);
+    }
+    return "sent";
+  }
+
+  #keepFirst(peer: MdpWorker, part: Body, fate: PartFate): PartFate {
+    peer.parts.unshift(part);
+    return fate;
+  }
+
+  /** All parts of an answer have gone to its client. */
+  #endParts(peer: MdpWorker, job: number, now: number): void {
+    const nothing = new MemoryContent();
+    this.#reply(peer, job, { code: Code.ok, flags: ReplyFlag.ENDS_PARTS }, nothing, now);
+  }
+
+  /** A client takes more of the answer to a job. */
+  grant(worker: Worker<Body>, job: number, now: number): void {
+    const peer = this.#all.get(worker);
+    if (peer !== undefined && peer.parts.length > 0) this.#passOn(peer, job, now);
   }
 
   #sumOf(parts: readonly Body[]): { bytes: number; frames: number } {
@@ -206,7 +268,7 @@ export class MdpWorkers {
     const parts = peer.parts.splice(0);
     const [first] = parts;
     if (parts.length === 1 && first !== undefined) {
-      this.#reply(peer, job, Code.ok, this.#content.setBody(first), now);
+      this.#reply(peer, job, OK, new MemoryContent().setBody(first), now);
     } else {
       const sizes = parts.flatMap((part) => part.sizes ?? [part.size]);
       const whole = new Uint8Array(sum.bytes);
@@ -215,22 +277,30 @@ export class MdpWorkers {
         whole.set(part.bytes.subarray(0, part.size), at);
         at += part.size;
       }
-      this.#reply(peer, job, Code.ok, this.#content.set(whole, 0, at, sizes), now);
+      this.#reply(peer, job, OK, new MemoryContent().set(whole, 0, at, sizes), now);
     }
     for (const part of parts) this.#bodies.release(part);
   }
 
   /** A job ends with an error, as its answer is too large. */
   #answer(peer: MdpWorker, job: number, excess: string, now: number): void {
-    for (const part of peer.parts.splice(0)) this.#bodies.release(part);
+    this.#dropParts(peer);
     const text = new TextEncoder().encode(excess.replace("The body", "The reply"));
-    this.#reply(peer, job, Code.handlerFailed, this.#content.set(text, 0, text.length), now);
+    const failed = { code: Code.handlerFailed, flags: 0 };
+    this.#reply(peer, job, failed, new MemoryContent().set(text, 0, text.length), now);
   }
 
-  #reply(peer: MdpWorker, job: number, code: number, content: MemoryContent, now: number): void {
+  /** The content is for this answer alone: while it is sent to one client, another answer may come. */
+  #reply(
+    peer: MdpWorker,
+    job: number,
+    { code, flags }: Pick<ReplyHeader, "code" | "flags">,
+    content: MemoryContent,
+    now: number,
+  ): void {
     const micros = Math.max(0, Math.round((now - peer.sentAt) * 1000));
     const frames = content.sizes?.length ?? 1;
-    this.#events.reply(peer.worker, { job, code, flags: 0, micros, frames }, content);
+    this.#events.reply(peer.worker, { job, code, flags, micros, frames }, content);
   }
 
   /** A worker has said what it must not: it is told to start anew. */
@@ -240,8 +310,8 @@ export class MdpWorkers {
   }
 
   #dismiss(peer: MdpWorker, reason: string, now: number): void {
-    this.#tell(peer.link, "disconnect", peer.version, now);
     this.#leave(peer, reason);
+    this.#tell(peer.link, "disconnect", peer.version, now);
   }
 
   /** The connection of a worker is gone. */
@@ -249,17 +319,22 @@ export class MdpWorkers {
     this.#leave(peer, "its connection has ended");
   }
 
-  #leave(peer: MdpWorker, reason: string): void {
+  /** `end`: whether a job that it had may have ended it. */
+  #leave(peer: MdpWorker, reason: string, end: "left" | "died" = endOf(peer)): void {
     const { worker } = peer;
     if (!this.#all.delete(worker)) return;
     this.#forget(peer);
-    this.#events.gone(worker, worker.jobs.size > 0 ? "died" : "left", reason);
+    this.#events.gone(worker, end, reason);
   }
 
   #forget(peer: MdpWorker): void {
-    for (const part of peer.parts.splice(0)) this.#bodies.release(part);
+    this.#dropParts(peer);
     this.#asked.delete(peer);
     if (peer.link.peer === peer) peer.link.peer = undefined;
+  }
+
+  #dropParts(peer: MdpWorker): void {
+    for (const part of peer.parts.splice(0)) this.#bodies.release(part);
   }
 
   // ---- what they are told ----
@@ -285,12 +360,16 @@ export class MdpWorkers {
   send(worker: Worker<Body>, jobs: readonly Job<Body>[], now: number): number {
     const peer = this.#all.get(worker);
     let sent = 0;
-    for (const { id, request } of peer === undefined ? [] : jobs) {
+    for (const { id, request, stream } of peer === undefined ? [] : jobs) {
       if (peer === undefined) break;
       const opening = requestOpening(peer.version, jobFrame(id));
-      if (!this.#send(peer.link, opening, this.#content.setBody(request.body), now)) break;
       peer.sentAt = peer.saidAt = now;
-      peer.beatsAtWork = false;
+      peer.beatsAtWork = peer.isFinal = false;
+      peer.passed = peer.skips = stream?.sent ?? 0;
+      if (!this.#send(peer.link, opening, this.#content.setBody(request.body), now)) {
+        this.#leave(peer, "it takes nothing", "left");
+        break;
+      }
       sent++;
     }
     return sent;
@@ -356,4 +435,13 @@ export class MdpWorkers {
       this.#dismiss(peer, `nothing was heard of it for ${Math.round(silent)} ms`, now);
     }
   }
+}
+
+function endOf({ worker }: MdpWorker): "left" | "died" {
+  return worker.jobs.size > 0 ? "died" : "left";
+}
+
+/** Whether a body is one empty frame: it ends parts, and is none. */
+function isEmpty({ size, frames }: Body): boolean {
+  return size === 0 && frames === 1;
 }

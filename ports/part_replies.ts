@@ -8,7 +8,7 @@
 import type { Broker } from "../broker.ts";
 import type { Client, Job, Worker } from "../broker/job.ts";
 import type { StreamCredit } from "../wire/credit.ts";
-import { MAX_NOTE_BYTES, PROGRESS_BYTES, StatusFlag } from "../wire/request.ts";
+import { Code, MAX_NOTE_BYTES, PROGRESS_BYTES, StatusFlag } from "../wire/request.ts";
 import { type Body, weigh } from "./body.ts";
 import { type Content, framesOf, MemoryContent } from "./content.ts";
 import type { Dispatcher } from "./dispatcher.ts";
@@ -16,6 +16,12 @@ import type { Lane } from "./lane.ts";
 import type { AnswerWay, ClientRequest } from "./source.ts";
 
 const NOTHING = new MemoryContent();
+
+/**
+ * What became of a part: sent; gathered, its client takes no parts; later, the client takes no more now; unwanted, nobody
+ * waits for it.
+ */
+export type PartFate = "sent" | "gathered" | "later" | "unwanted";
 
 /** What parts come from, and where they go. */
 export interface PartPath {
@@ -51,6 +57,26 @@ export class PartReplies {
     const number = job.stream.sent - 1;
     const isSent = this.#source.part(job.asker, StatusFlag.more, number, content, now);
     if (!isSent) this.#dispatcher.cancel(this.#broker.loseAsker(job, now));
+  }
+
+  /** The same of a worker that knows no credit, and can't go on where another has stopped. */
+  offer(worker: Worker<Body>, id: number, content: Content, now: number): PartFate {
+    const job = worker.jobs.get(id);
+    if (job === undefined || job.state === "aborted") return "unwanted";
+    const { stream } = job;
+    if (stream === undefined || !stream.takesParts) return "gathered";
+    if (!stream.credit.isOpen) return "later";
+    stream.tie();
+    this.take(worker, id, content, now);
+    return "sent";
+  }
+
+  /** A client leaves more unread than can be kept for it: it gets an error, and nobody waits for the job any more. */
+  giveUp(worker: Worker<Body>, id: number, message: string, now: number): void {
+    const job = worker.jobs.get(id);
+    if (job === undefined || job.state === "aborted") return;
+    this.#source.replyError(job.asker, Code.tooLarge, 0, message, now);
+    this.#dispatcher.cancel(this.#broker.loseAsker(job, now));
   }
 
   /** A client takes more of an answer: its worker is told. */

@@ -62,6 +62,12 @@ for (const version of ["0.1", "0.2"]) {
         ...final,
         large.toUpperCase(),
       ]]);
+      assert.deepEqual(
+        answers.slice(2, -1),
+        version === "0.1"
+          ? [["PARTS", "OF", "ONE"]]
+          : [["partial", "PARTS"], ["partial", "OF"], ["partial", "ONE"], ["final", ""]],
+      );
       assert.deepEqual(answers.at(-1), [...final, "1"]);
     },
   });

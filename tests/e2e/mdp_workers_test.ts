@@ -268,6 +268,130 @@ Deno.test("parts of 0.2 are one answer, and one that is too large ends the worke
   assert.deepEqual(await asker.end(), ["", "502 The worker died 1 times on this job"]);
 });
 
+/** A worker of 0.2 that has a request of `service`; it answers in parts by hand. */
+async function inParts(worker: HandWorker) {
+  const { frames: [client = bytes("")] } = await worker.hear();
+  return {
+    part: (...body: string[]) => worker.peer.send("MDPW02", "\x03", client, "", ...body),
+    end: (...body: string[]) => worker.say(Command.reply, client, "", ...body),
+  };
+}
+
+Deno.test("parts of 0.2 reach those at once who take parts: our client, and a client of 0.2", async () => {
+  await using server = open();
+  await using worker = new HandWorker(server, "0.2");
+  worker.say(Command.ready, "mail");
+  await using client = new Client({ endpoint: endpointOf(server) });
+  await using asker = new Asker(mdpOf(server));
+  await until("it is there", async () => (await asker.ask("mmi.workers", "mail"))[0] === "1");
+  const parts = client.stream("x", { service: "mail" })[Symbol.asyncIterator]();
+  const next = async () => (await parts.next()).value?.frames.map(text);
+  const first = next();
+  const ours = await inParts(worker);
+  ours.part("one");
+  assert.deepEqual(await first, ["one"]);
+  ours.part("two", "frames");
+  assert.deepEqual(await next(), ["two", "frames"]);
+  ours.end("last");
+  assert.deepEqual(await next(), ["last"]);
+  assert.equal((await parts.next()).done, true);
+
+  await using other = new Peer(mdpOf(server));
+  for (const last of [["last"], [""]]) {
+    other.send("MDPC02", "\x01", "mail", "x");
+    const theirs = await inParts(worker);
+    theirs.part("one");
+    assert.deepEqual(await other.receiveText(), ["MDPC02", "\x02", "mail", "one"]);
+    theirs.end(...last);
+    if (last[0] !== "") {
+      assert.deepEqual(await other.receiveText(), ["MDPC02", "\x02", "mail", "last"]);
+    }
+    assert.deepEqual(await other.receiveText(), ["MDPC02", "\x03", "mail", ""]);
+  }
+  // An answer that comes at once is none in parts.
+  other.send("MDPC02", "\x01", "mail", "x");
+  (await inParts(worker)).end("whole");
+  assert.deepEqual(await other.receiveText(), ["MDPC02", "\x03", "mail", "whole"]);
+});
+
+Deno.test("a worker of 0.2 that vanishes between two parts ends the answer, resumable or not", async () => {
+  await using server = open();
+  await using client = new Client({ endpoint: endpointOf(server) });
+  await using asker = new Asker(mdpOf(server));
+  for (const resumable of [false, true]) {
+    const worker = new HandWorker(server, "0.2");
+    worker.say(Command.ready, "mail");
+    await until("it is there", async () => (await asker.ask("mmi.workers", "mail"))[0] === "1");
+    const parts = client.stream("x", { service: "mail", resumable })[Symbol.asyncIterator]();
+    const first = parts.next();
+    (await inParts(worker)).part("one");
+    assert.equal((await first).value?.text(), "one");
+    await worker[Symbol.asyncDispose]();
+    await assert.rejects(() => parts.next(), /502|worker died/i);
+  }
+});
+
+Deno.test("what a client does not take of a worker's parts is bounded, and then it is answered 413", async () => {
+  await using server = open({ maxMessageSize: 1_000_000, abortGrace: 60_000 });
+  await using worker = new HandWorker(server, "0.2");
+  await using asker = new Asker(mdpOf(server));
+  worker.say(Command.ready, "mail");
+  await until("it is there", async () => (await asker.ask("mmi.workers", "mail"))[0] === "1");
+  await using client = new Client({ endpoint: endpointOf(server) });
+  const parts = client.stream("x", { service: "mail" })[Symbol.asyncIterator]();
+  const first = parts.next();
+  const answer = await inParts(worker);
+  // The credit is 256 KiB; 1,000,000 bytes more are kept.
+  for (let count = 0; count < 14; count++) answer.part("x".repeat(100_000));
+  await first;
+  await until("it is given up", () => server.stats().counters.abandoned === 1);
+  await assert.rejects(async () => {
+    while (!(await parts.next()).done);
+  }, /leaves more of the answer unread/);
+  // The worker may end its answer, which nobody hears, and serves on.
+  answer.end("late");
+  asker.begin("mail", "again");
+  (await inParts(worker)).end("served");
+  assert.deepEqual(await asker.end(), ["served"]);
+});
+
+Deno.test("a worker whose client has left is disconnected if it works on, and can start anew", async () => {
+  await using server = open({ abortGrace: 100 });
+  await using worker = new HandWorker(server, "0.2");
+  worker.say(Command.ready, "mail");
+  {
+    await using asker = new Asker(mdpOf(server));
+    asker.begin("mail", "x");
+    await inParts(worker);
+  }
+  await until("nobody waits for it", () => server.stats().counters.abandoned === 1);
+  assert.equal((await worker.hear()).command, Command.disconnect);
+  worker.say(Command.ready, "mail");
+  await using asker = new Asker(mdpOf(server));
+  asker.begin("mail", "again");
+  (await inParts(worker)).end("served");
+  assert.deepEqual(await asker.end(), ["served"]);
+});
+
+Deno.test("a client that reads on gets more parts of a worker than are kept for it", async () => {
+  await using server = open({ maxMessageSize: 1_000_000 });
+  await using worker = new HandWorker(server, "0.2");
+  await using asker = new Asker(mdpOf(server));
+  worker.say(Command.ready, "mail");
+  await until("it is there", async () => (await asker.ask("mmi.workers", "mail"))[0] === "1");
+  await using client = new Client({ endpoint: endpointOf(server) });
+  const parts = client.stream("x", { service: "mail" })[Symbol.asyncIterator]();
+  let next = parts.next();
+  const answer = await inParts(worker);
+  for (let count = 0; count < 60; count++) {
+    answer.part(`${count} ${"x".repeat(100_000)}`);
+    assert.equal((await next).value?.text().split(" ")[0], `${count}`);
+    next = parts.next();
+  }
+  answer.end("");
+  assert.equal((await next).done, true);
+});
+
 Deno.test("only clients of Majordomo wait for a service's first worker, and no longer than mdpExpiry", async () => {
   await using server = open({ mdpExpiry: 1000 });
   await using asker = new Asker(mdpOf(server));
