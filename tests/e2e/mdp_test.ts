@@ -148,6 +148,9 @@ Deno.test("what is not Majordomo is counted and dropped, and the connection serv
   ];
   for (const frames of wrong) peer.send(...frames);
   peer.send("MDPC02", "\x01", "", "x");
+  // Nobody may be a worker here, which is told to those who want to be one.
+  assert.deepEqual(await peer.receiveText(), ["", "MDPW01", "\x05"]);
+  assert.deepEqual(await peer.receiveText(), ["MDPW02", "\x06"]);
   assert.deepEqual(await peer.receiveText(), ["MDPC02", "\x03", "", "X"]);
   await until("counters.malformed", () => server.stats().counters.malformed === wrong.length);
   await until("clients", () => server.stats().clients === 1);
