@@ -138,6 +138,12 @@ function byFlag(
       return value === "off" ? undefined : ["logFile", { FILE: value }];
     case "log-file":
       return ["logFile", { FILE: value }];
+    case "control":
+      return value === "off" ? undefined : ["control", { FILE: value, FOLDER: folderOf(value) }];
+    case "http":
+      return ["http", { ADDRESS: value }];
+    case "http-token":
+      return ["httpToken", { FILE: value }];
     case "user":
     case "group":
       return ["user", { LIBRARY }];
