@@ -18,6 +18,7 @@ import { accessOf, fixedOf, keysOf, servicesOf } from "./ops/loop_options.ts";
 import type { LogRing } from "./ops/log_ring.ts";
 import { Logs } from "./ops/logs.ts";
 import { countFiles, OpenFiles } from "./ops/open_files.ts";
+import { requireOperatorGrants } from "./ops/operator_grants.ts";
 import { Operators } from "./ops/operators.ts";
 import { type Finished, Outcome } from "./ops/outcome.ts";
 import { type Rest, Shutdown } from "./ops/shutdown.ts";
@@ -133,6 +134,7 @@ export class PreforkServer implements Server, Operated {
         { name, settings: own, spec: specOf(name, own, WORKER_MODULE, program) }
       ));
       requireRun(program);
+      requireOperatorGrants(settings);
       checkStart(settings, found, (doubt) => log.warn(doubt));
       const canFilter = canConfine(library.path);
       if (!canFilter && Deno.build.os === "linux") log.warn(UNFILTERED);

@@ -7,7 +7,7 @@
 
 import type { Rates } from "../ops/status.ts";
 import { addReadings } from "./api.ts";
-import { bindSocket, type BoundSocket, placeSocket } from "./control_socket.ts";
+import { ControlSocket, placeSocket } from "./control_socket.ts";
 import { EventStreams } from "./event_streams.ts";
 import { Figures } from "./figures.ts";
 import { type Caller, HttpAccess, SOCKET_CALLER } from "./http_access.ts";
@@ -16,10 +16,11 @@ import type { HttpAnswer, HttpRequest } from "./http_message.ts";
 import type { Operated } from "./operated.ts";
 import { BROWSER_HEADERS } from "./browser.ts";
 import { refused, Routes } from "./routes.ts";
+import { messageOf } from "../system/errors.ts";
 import { readToken } from "./token.ts";
 
-export { NoGrant } from "./control_socket.ts";
-
+/** How often it is checked that the socket's file is still there, ms. */
+const CHECK_INTERVAL = 1000;
 /** Answers that are under way at the end have this time, ms. */
 const CLOSE_TIMEOUT = 1000;
 
@@ -28,12 +29,18 @@ export class Admin {
   readonly #figures: Figures;
   readonly #streams: EventStreams;
   readonly #routes: Routes;
-  #socket: BoundSocket<Deno.Listener> | undefined;
+  #socket: ControlSocket | undefined;
   #access: HttpAccess | undefined;
   #http: string | undefined;
-  readonly #listeners: HttpListener[] = [];
+  readonly #listeners = new Set<HttpListener>();
+  readonly #log: Operated["log"];
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #isMending = false;
+  /** It was said that the socket's file is gone. */
+  #isLost = false;
 
   constructor(server: Operated) {
+    this.#log = server.log;
     const requireAll = (caller: Caller) => this.#access?.requireAll(caller);
     const figures = this.#figures = new Figures(server);
     const streams = this.#streams = new EventStreams(server);
@@ -64,10 +71,35 @@ export class Admin {
    * @throws {NoSocket} when there can be none.
    */
   async openSocket(wanted: string, name: string): Promise<void> {
-    const path = placeSocket(wanted, name);
-    this.#socket = await bindSocket(path, () => Deno.listen({ transport: "unix", path }));
+    await this.#bind(placeSocket(wanted, name));
+    this.#timer = setInterval(() => this.#mend(wanted, name), CHECK_INTERVAL);
+    Deno.unrefTimer(this.#timer);
+  }
+
+  async #bind(path: string): Promise<void> {
+    const socket = this.#socket = await ControlSocket.bind(path);
     const answer = (request: HttpRequest) => this.#routes.answer(request, () => SOCKET_CALLER);
-    this.#listeners.push(new HttpListener(this.#socket.listener, () => answer));
+    this.#listeners.add(new HttpListener(socket.listener, () => answer, () => socket.close()));
+  }
+
+  /** Somebody may have removed the file, such as a program that cleans folders for temporary ones. */
+  async #mend(wanted: string, name: string): Promise<void> {
+    const socket = this.#socket;
+    if (socket === undefined || socket.place !== "empty" || this.#isMending) return;
+    this.#isMending = true;
+    try {
+      // Closed later, it would remove the new file.
+      socket.close();
+      await this.#bind(placeSocket(wanted, name));
+      this.#log.warn("the control socket was removed, it is bound again", { control: socket.path });
+    } catch (error) {
+      if (!this.#isLost) {
+        this.#log.warn("the control socket was removed", { reason: messageOf(error) });
+      }
+      this.#isLost = true;
+    } finally {
+      this.#isMending = false;
+    }
   }
 
   /**
@@ -82,11 +114,11 @@ export class Admin {
     const at = address.lastIndexOf(":");
     const host = address.slice(0, at);
     const hostname = host === "*" ? "0.0.0.0" : host.replace(/^\[(.*)\]$/, "$1");
-    const listener = listenTcp(hostname, Number(address.slice(at + 1)));
+    const listener = Deno.listen({ hostname, port: Number(address.slice(at + 1)) });
     const { port } = listener.addr;
     const access = this.#access = new HttpAccess(token, host, port);
     this.#http = `http://${host === "*" ? "0.0.0.0" : host}:${port}`;
-    this.#listeners.push(
+    this.#listeners.add(
       new HttpListener(listener, (peer) => (request) => this.#answer(access, request, peer)),
     );
   }
@@ -99,25 +131,17 @@ export class Admin {
 
   /** Ends all streams and stops listening; resolves when the last answers are on their way. */
   async close(): Promise<void> {
+    clearInterval(this.#timer);
     this.#streams.close();
     this.#figures.close();
-    await Promise.all(this.#listeners.map((listener) => listener.close(CLOSE_TIMEOUT)));
-    this.#socket?.remove();
+    await Promise.all([...this.#listeners].map((listener) => listener.close(CLOSE_TIMEOUT)));
   }
 
   /** Removes what was made, at once: the program ends. */
   abandon(): void {
-    this.#socket?.remove();
+    clearInterval(this.#timer);
     for (const listener of this.#listeners) listener.stop();
   }
-}
-
-/** Asked first, or Deno would ask the user. */
-function listenTcp(hostname: string, port: number): Deno.TcpListener {
-  const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
-  const { state } = Deno.permissions.querySync({ name: "net", host });
-  if (state !== "granted") throw new Error(`it takes --allow-net=${host}`);
-  return Deno.listen({ hostname, port });
 }
 
 /** The answer to one who comes or leaves; undefined: it is none of that. */

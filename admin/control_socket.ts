@@ -6,7 +6,7 @@
  */
 
 import { controlFolders, controlSocket, isPrivate } from "../system/control_folder.ts";
-import { messageOf } from "../system/errors.ts";
+import { messageOf, NoGrant } from "../system/errors.ts";
 import { folderOf, isSameFile, typeOf } from "../system/files.ts";
 import { readVariable } from "../system/variables.ts";
 import { ownUser } from "../system/account.ts";
@@ -16,12 +16,7 @@ const OWNER_ONLY = 0o600;
 
 /** What keeps a control socket from being there. */
 export class NoSocket extends Error {
-  override readonly name: string = "NoSocket";
-}
-
-/** A permission that this process does not have. */
-export class NoGrant extends NoSocket {
-  override readonly name = "NoGrant";
+  override readonly name = "NoSocket";
 }
 
 /**
@@ -29,18 +24,24 @@ export class NoGrant extends NoSocket {
  *
  * @param wanted A path, or "auto".
  * @param name What the server is called.
- * @throws {NoSocket} when there is no folder for it.
+ * @throws {NoGrant | NoSocket} when there is no folder for it.
  */
 export function placeSocket(wanted: string, name: string): string {
   if (wanted !== "auto") return wanted;
   const uid = ownUser();
-  const [folder] = controlFolders(readVariable, uid);
-  if (folder === undefined) {
-    throw new NoGrant("it takes --allow-sys=uid, or --allow-env=XDG_RUNTIME_DIR");
+  const folders = controlFolders(readVariable, uid);
+  let refusal: unknown = new NoGrant("it takes --allow-sys=uid, or --allow-env=XDG_RUNTIME_DIR");
+  for (const [index, folder] of folders.entries()) {
+    try {
+      requireGrants(folder);
+      makeFolder(folder, uid);
+      return controlSocket(folder, name);
+    } catch (error) {
+      // Why the first one can't be had is worth telling.
+      if (index === 0) refusal = error;
+    }
   }
-  requireGrants(folder);
-  makeFolder(folder, uid);
-  return controlSocket(folder, name);
+  throw refusal;
 }
 
 /** Asked first, or Deno would ask the user. */
@@ -63,37 +64,52 @@ function makeFolder(folder: string, uid: number | undefined): void {
   throw new NoSocket(`the folder "${folder}" is not this user's alone, with mode 0700`);
 }
 
-/** A socket that listens at a path. */
-export interface BoundSocket<Listener> {
-  readonly path: string;
-  readonly listener: Listener;
-  /** Whether the file is still this socket's. */
-  readonly isThere: boolean;
-  /** Removes the file, if it is still this socket's. */
-  remove(): void;
-}
+/** What is at the path of a socket: its file, nothing, or something else. */
+export type Place = "own" | "empty" | "foreign";
 
-/**
- * Listens at a path.
- *
- * @param listen does that; throws `Deno.errors.AddrInUse` when there is something at the path.
- * @throws {NoSocket} when something else is there, or another server listens there.
- */
-export async function bindSocket<Listener>(
-  path: string,
-  listen: () => Listener,
-): Promise<BoundSocket<Listener>> {
-  requireGrants(folderOf(path));
-  requireNet(path);
-  const listener = tryListen(path, listen) ?? await takeOver(path, listen);
-  const file = Deno.lstatSync(path);
-  return {
-    ...{ path, listener },
-    get isThere() {
-      return isAt(path, file);
-    },
-    remove: () => isAt(path, file) ? removeIfThere(path) : undefined,
-  };
+/** A socket that listens at a path. */
+export class ControlSocket {
+  readonly path: string;
+  readonly listener: Deno.Listener;
+  readonly #file: Deno.FileInfo;
+  #isClosed = false;
+
+  private constructor(path: string, listener: Deno.Listener) {
+    this.path = path;
+    this.listener = listener;
+    this.#file = Deno.lstatSync(path);
+  }
+
+  /**
+   * Listens at a path.
+   *
+   * @throws {NoGrant | NoSocket} when that takes a permission, or something else is there.
+   */
+  static async bind(path: string): Promise<ControlSocket> {
+    requireGrants(folderOf(path));
+    requireNet(path);
+    return new ControlSocket(path, tryListen(path) ?? await takeOver(path));
+  }
+
+  /** What is at its path now. */
+  get place(): Place {
+    try {
+      return isSame(this.#file, Deno.lstatSync(this.path)) ? "own" : "foreign";
+    } catch (error) {
+      return error instanceof Deno.errors.NotFound ? "empty" : "foreign";
+    }
+  }
+
+  /** Accepts no more, and removes the file if it is its own. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    const { place } = this;
+    // The runtime removes whatever is at the path, once a closed listener is no longer waited for.
+    if (place === "foreign") return this.listener.unref();
+    this.listener.close();
+    if (place === "own") removeIfThere(this.path);
+  }
 }
 
 function requireNet(path: string): void {
@@ -102,22 +118,26 @@ function requireNet(path: string): void {
 }
 
 /** Undefined: there is something at the path. */
-function tryListen<Listener>(path: string, listen: () => Listener): Listener | undefined {
+function tryListen(path: string): Deno.Listener | undefined {
   try {
-    return asOwnerOnly(path, listen);
+    return listenAlone(path);
   } catch (error) {
     if (error instanceof Deno.errors.AddrInUse) return undefined;
-    if (error instanceof NoSocket) throw error;
+    if (error instanceof NoSocket || error instanceof NoGrant) throw error;
     throw new NoSocket(`"${path}" can't be bound: ${messageOf(error)}`);
   }
 }
 
 /** Nobody else can open the file at any moment. */
-function asOwnerOnly<Listener>(path: string, listen: () => Listener): Listener {
-  const { state } = Deno.permissions.querySync({ name: "sys", kind: "umask" });
+function listenAlone(path: string): Deno.Listener {
+  const listen = () => Deno.listen({ transport: "unix", path });
+  // No grant of Deno's names the umask.
+  const { state } = Deno.permissions.querySync({ name: "sys" });
   if (state !== "granted") {
     // In a folder that nobody else can enter, there is time to change the file's mode.
-    if (!isPrivate(folderOf(path), ownUser())) throw new NoGrant("it takes --allow-sys=umask");
+    if (!isPrivate(folderOf(path), ownUser())) {
+      throw new NoGrant("it takes --allow-sys, or a folder that nobody else can enter");
+    }
     const listener = listen();
     Deno.chmodSync(path, OWNER_ONLY);
     return listener;
@@ -131,15 +151,17 @@ function asOwnerOnly<Listener>(path: string, listen: () => Listener): Listener {
 }
 
 /** Removes what a server that was killed has left, and listens there. */
-async function takeOver<Listener>(path: string, listen: () => Listener): Promise<Listener> {
+async function takeOver(path: string): Promise<Deno.Listener> {
   const found = Deno.lstatSync(path);
   if (!found.isSocket) throw new NoSocket(`"${path}" is a ${typeOf(found)}, not a socket`);
   const uid = ownUser();
-  if (uid === undefined) throw new NoGrant("it takes --allow-sys=uid to know whose socket it is");
+  if (uid === undefined) {
+    throw new NoGrant("it takes --allow-sys=uid to know whose socket is there");
+  }
   if (found.uid !== uid) throw new NoSocket(`"${path}" belongs to another user`);
   if (await answers(path)) throw new NoSocket(`another server listens at "${path}"`);
-  if (isAt(path, found)) removeIfThere(path);
-  const listener = tryListen(path, listen);
+  if (isSame(found, Deno.lstatSync(path))) Deno.removeSync(path);
+  const listener = tryListen(path);
   if (listener === undefined) throw new NoSocket(`another server listens at "${path}"`);
   return listener;
 }
@@ -153,19 +175,15 @@ async function answers(path: string): Promise<boolean> {
   }
 }
 
-/** Whether a file is still at a path. */
-function isAt(path: string, file: Deno.FileInfo): boolean {
-  try {
-    return isSameFile(file, Deno.lstatSync(path));
-  } catch {
-    return false;
-  }
-}
-
 function removeIfThere(path: string): void {
   try {
     Deno.removeSync(path);
   } catch {
-    // Somebody else was quicker.
+    // The runtime was quicker.
   }
+}
+
+/** The number of a file that was removed may be given to the next one. */
+function isSame(one: Deno.FileInfo, other: Deno.FileInfo): boolean {
+  return isSameFile(one, other) && one.mtime?.getTime() === other.mtime?.getTime();
 }

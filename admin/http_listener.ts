@@ -24,12 +24,22 @@ export class HttpListener {
   /** The oldest first. */
   readonly #connections = new Set<HttpConnection>();
   readonly #timer: ReturnType<typeof setInterval>;
+  readonly #stopListening: () => void;
   #isClosed = false;
 
-  /** Accepts connections from now on. */
-  constructor(listener: Deno.Listener, answer: AnswerPeer) {
+  /**
+   * Accepts connections from now on.
+   *
+   * @param stopListening closes the listener.
+   */
+  constructor(
+    listener: Deno.Listener,
+    answer: AnswerPeer,
+    stopListening: () => void = () => listener.close(),
+  ) {
     this.#listener = listener;
     this.#answer = answer;
+    this.#stopListening = stopListening;
     this.#timer = setInterval(() => this.#tick(), CHECK_INTERVAL);
     Deno.unrefTimer(this.#timer);
     this.#accept();
@@ -48,7 +58,9 @@ export class HttpListener {
   async #accept(): Promise<void> {
     while (!this.#isClosed) {
       try {
-        this.#add(await this.#listener.accept());
+        const conn = await this.#listener.accept();
+        if (this.#isClosed) conn.close();
+        else this.#add(conn);
       } catch (error) {
         // No descriptor is left, or the peer was gone at once.
         if (!this.#isClosed) {
@@ -92,7 +104,7 @@ export class HttpListener {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearInterval(this.#timer);
-    this.#listener.close();
+    this.#stopListening();
   }
 }
 

@@ -9,6 +9,7 @@ import type { Admin } from "../admin/admin.ts";
 import type { Operated } from "../admin/operated.ts";
 import type { Settings } from "../options/settings.ts";
 import { serverName } from "../system/control_folder.ts";
+import { NoGrant } from "../system/errors.ts";
 import { messageOf } from "../system/errors.ts";
 import { isOpenToNetwork } from "../wire/endpoint.ts";
 import type { Rates } from "./status.ts";
@@ -71,11 +72,13 @@ export class Operators {
       await admin.openSocket(control, name);
     } catch (error) {
       const reason = messageOf(error);
-      if (control !== "auto") {
+      const isDenied = error instanceof NoGrant;
+      if (control !== "auto" && !isDenied) {
         throw new Error(`Cannot open the control socket: ${reason}`, { cause: error });
       }
-      const isMeant = error instanceof Error && error.name === "NoGrant";
-      this.#server.log[isMeant ? "info" : "warn"]("there is no control socket", { reason });
+      // Who grants little has not asked for it.
+      const level = control === "auto" && isDenied ? "info" : "warn";
+      this.#server.log[level]("there is no control socket", { reason });
     }
   }
 

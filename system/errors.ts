@@ -8,3 +8,9 @@
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** This process lacks a permission, as the message says. */
+export class NoGrant extends Error {
+  /** Always `NoGrant`. */
+  override readonly name = "NoGrant";
+}

@@ -40,6 +40,10 @@ const NEEDY: Record<string, (folder: Folder) => string[]> = {
     folder,
   ) => ["--curve-secret-key", folder.write("key", "x"), "--curve-clients", "any"],
   logFile: ({ path }) => ["--log-file", `${path}/log`],
+  http: () => ["--http", "127.0.0.1:0"],
+  httpToken: (
+    folder,
+  ) => ["--http", "127.0.0.1:0", "--http-token", folder.write("token", "0123456789abcdef")],
   user: () => ["--user", "root"],
   background: ({ path }) =>
     [
