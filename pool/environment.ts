@@ -69,6 +69,13 @@ const NEEDED_BY_TRACING = [
     ].map((name) => `OTEL_EXPORTER_OTLP_${signal}${name}`)
   ),
 ];
+/**
+ * How long an exporter may take for one of traces, metrics and logs, unless the operator says otherwise, ms: a process
+ * ends only when it has tried to get rid of all three, and a collector that does not answer must not hold it up.
+ */
+const EXPORT_TIMEOUT_MS = 1500;
+/** What is left for that, ms: a worker that has said its last word is not killed before. */
+export const EXPORT_GRACE_MS = 3 * EXPORT_TIMEOUT_MS + 1000;
 /** Switches Deno's exporter on. */
 const SWITCH = "OTEL_DENO";
 /** What workers are called as a source of traces, unless the operator says otherwise. */
@@ -89,6 +96,7 @@ export function workerEnvironment(granted: Permissions): Record<string, string> 
   const named = /(^|,)\s*service\.name=/.test(attributes);
   return {
     ...variables,
+    OTEL_EXPORTER_OTLP_TIMEOUT: String(EXPORT_TIMEOUT_MS),
     ...tracing,
     ...(OTEL_SERVICE_NAME === undefined && !named ? { OTEL_SERVICE_NAME: SERVICE_NAME } : {}),
     OTEL_RESOURCE_ATTRIBUTES: attributes === "" ? instance : `${attributes},${instance}`,

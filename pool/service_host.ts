@@ -12,8 +12,10 @@ import type { Reports } from "../ops/stats.ts";
 import type { WorkerStatus } from "../ops/status.ts";
 import type { Look } from "../ports/messages.ts";
 import type { Settings } from "../options/settings.ts";
+import { openTracing } from "../system/tracing.ts";
 import type { ChildSpec } from "./child.ts";
 import { childSpec } from "./child_spec.ts";
+import { EXPORT_GRACE_MS } from "./environment.ts";
 import type { HandlerCode } from "./handler_code.ts";
 import { Pool, type PoolListener, type PoolParts, type PoolSettings } from "./pool.ts";
 import { Supervisor } from "./supervisor.ts";
@@ -77,9 +79,13 @@ export class ServiceHost {
    */
   constructor(spec: ChildSpec, settings: PoolSettings, parts: HostParts, listener: PoolListener) {
     const { cpus, nextWorker } = parts;
+    const leftGrace = openTracing() === undefined ? undefined : EXPORT_GRACE_MS;
     this.name = parts.service;
     this.#settings = settings;
-    const supervisor = this.#supervisor = new Supervisor(settings, { cpus, nextWorker });
+    const supervisor = this.#supervisor = new Supervisor({ ...settings, leftGrace }, {
+      cpus,
+      nextWorker,
+    });
     this.#pool = new Pool(spec, settings, { ...parts, supervisor }, {
       ready: () => listener.ready(),
       failed: (error) => listener.failed(inService(this.name, error)),

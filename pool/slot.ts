@@ -74,7 +74,10 @@ export interface Load {
 }
 
 /** How long a worker may take for what. */
-export type SlotLimits = Pick<Settings, "startTimeout" | "stopTimeout" | "abortGrace">;
+export type SlotLimits = Pick<Settings, "startTimeout" | "stopTimeout" | "abortGrace"> & {
+  /** Time for a process to end after its last message. @default {1000} */
+  readonly leftGrace?: number;
+};
 
 /** Gives times that were overslept their later place. */
 export type Postpone = (time: number) => number;
@@ -246,12 +249,12 @@ export class Slot implements WorkerView {
 
   /** When it must have left its state; Infinity: never. */
   deadline(limits: SlotLimits): number {
-    const { startTimeout, stopTimeout } = limits;
+    const { startTimeout, stopTimeout, leftGrace = LEFT_GRACE_MS } = limits;
     if (this.#state === "ready" || this.#state === "killed") return Infinity;
     if (this.#state === "starting") return this.#since + startTimeout;
     const grace = this.#reason === "overran" ? abortTime(limits) : stopTimeout;
     const time = this.#state === "isolated" ? stopTimeout + LEFT_GRACE_MS + grace : grace;
-    return Math.min(this.#since + time, this.#leftAt + LEFT_GRACE_MS);
+    return Math.min(this.#since + time, this.#leftAt + leftGrace);
   }
 
   /** Whether it takes longer to leave than it may while others wait for its place. */

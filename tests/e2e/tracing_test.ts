@@ -315,6 +315,21 @@ Deno.test("a collector that is not there costs nothing and is not spoken of", as
   assert.deepEqual(server.lines.filter(({ level }) => level === "warn" || level === "error"), []);
 });
 
+Deno.test("workers end by themselves though their collector never answers", async () => {
+  // It takes connections, and says nothing.
+  using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  await using server = await ServerProcess.start({
+    handler: HANDLER,
+    env: { ...tracingTo(silent.addr.port), OTEL_EXPORTER_OTLP_METRICS_TIMEOUT: "100" },
+    args: ["--workers", "1"],
+  });
+  assert.match((await askOnce(server.endpoint, "trace")).at(-1) ?? "", /^00-/);
+  server.signal("SIGTERM");
+  const exit = await server.line("worker exited");
+  assert.deepEqual([exit.code, exit.reason], [0, "stopped"]);
+  server.signal("SIGKILL");
+});
+
 Deno.test("a server that may not read the variables of tracing says that its workers are not traced", async () => {
   await using collector = new Collector();
   const permissions = serverFlags({});

@@ -437,6 +437,15 @@ Deno.test("Supervisor kills a worker 1 s after its last word when it was asked t
   assert.deepEqual(pool.tick(1), ["KILL 1"]);
 });
 
+Deno.test("Supervisor gives a worker `leftGrace` after its last word where there is one", () => {
+  const pool = new Pool({ minWorkers: 1, stopTimeout: NEVER, leftGrace: 5_000 }).boot(1);
+  pool.supervisor.stop(pool.now);
+  pool.supervisor.left(1, pool.now);
+  const told = pool.pass(4_999);
+  assert.deepEqual(told.filter((it) => it.startsWith("KILL 1")), []);
+  assert.deepEqual(pool.tick(1), ["KILL 1"]);
+});
+
 Deno.test("Supervisor makes room at once when all that say their last word live on", () => {
   const pool = new Pool({ minWorkers: 2, maxWorkers: 2, minSpareWorkers: 0 }).boot(2);
   pool.supervisor.left(1, pool.now);
