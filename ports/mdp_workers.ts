@@ -429,7 +429,8 @@ export class MdpWorkers {
         peer.saidAt = now;
         this.#tell(peer.link, "heartbeat", peer.version, now);
       }
-      const isHeld = peer.worker.jobs.size > 0 && !peer.beatsAtWork;
+      // What it is to get once it shows that it lives, it can't be busy with.
+      const isHeld = isBusy(peer.worker) && !peer.beatsAtWork;
       const silent = now - peer.heardAt;
       if (isHeld || silent <= LIVENESS * heartbeat) continue;
       this.#dismiss(peer, `nothing was heard of it for ${Math.round(silent)} ms`, now);
@@ -444,4 +445,9 @@ function endOf({ worker }: MdpWorker): "left" | "died" {
 /** Whether a body is one empty frame: it ends parts, and is none. */
 function isEmpty({ size, frames }: Body): boolean {
   return size === 0 && frames === 1;
+}
+
+/** Whether a worker was sent a job that it has not answered. */
+function isBusy({ jobs, unsent }: Worker<Body>): boolean {
+  return jobs.size > 0 && unsent === undefined;
 }

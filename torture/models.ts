@@ -6,6 +6,7 @@
 
 import fc from "fast-check";
 import { brokerLimits, brokerSteps, checkBroker } from "../tests/models/broker_model.ts";
+import { checkMdp, mdpSteps } from "../tests/models/mdp_model.ts";
 import { checkServices, serviceSteps } from "../tests/models/services_model.ts";
 import { checkSupervisor, poolLimits, poolSteps } from "../tests/models/supervisor_model.ts";
 import type { Outcome, Scale, Scenario } from "./scenario.ts";
@@ -16,7 +17,7 @@ const LENGTH = 300;
 /** Events in any order. */
 export const scenarios: Scenario[] = [{
   id: "R20",
-  title: "10,000 random event sequences each for the broker, for several services and for the pool",
+  title: "10,000 random event sequences each for broker, services and pool, 1,000 for Majordomo",
   figure: "0 differences from their models",
   run,
 }];
@@ -32,6 +33,10 @@ function run(scale: Scale): Promise<Outcome> {
     report(
       "services",
       fc.check(fc.property(serviceSteps(LENGTH), checkServices), { numRuns }),
+    ),
+    report(
+      "Majordomo",
+      fc.check(fc.property(mdpSteps(LENGTH), checkMdp), { numRuns: Math.ceil(numRuns / 10) }),
     ),
     report(
       "pool",

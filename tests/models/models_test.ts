@@ -8,6 +8,7 @@
 
 import fc from "fast-check";
 import { brokerLimits, brokerSteps, checkBroker } from "./broker_model.ts";
+import { checkMdp, mdpSteps } from "./mdp_model.ts";
 import { checkServices, serviceSteps } from "./services_model.ts";
 import { checkSupervisor, poolLimits, poolSteps } from "./supervisor_model.ts";
 
@@ -23,6 +24,16 @@ Deno.test("Services answer what each of them is asked when events come in any or
 
 Deno.test("Services answer nobody who has left in the turn of the answer", () => {
   checkServices([["ask", 0, 0], ["cancel", 0, 0], ["leave", 0, 0]]);
+});
+
+Deno.test("Majordomo's requests have one answer each when its workers do anything", () => {
+  fc.assert(fc.property(mdpSteps(150), checkMdp), { numRuns: 150 });
+  checkMdp([["ask", 0, 0], ["ready", 1, 1], ["crowd", 0, 0], ["ask", 1, 1]]);
+});
+
+Deno.test("Majordomo's worker is given up that a suspect is meant for and of which nothing is heard", () => {
+  const lost = [["ready", 0, 0], ["ready", 0, 0], ["advance", 0, 203], ["ask", 0, 0]] as const;
+  checkMdp([...lost, ["vanish", 3, 0], ["advance", 0, 200]]);
 });
 
 Deno.test("Supervisor keeps its rules when events come in any order", () => {
