@@ -26,17 +26,24 @@ import {
   checkRequestOptions,
   checkService,
   checkStreamOptions,
+  checkSubscription,
   type Settings,
 } from "./client/checks.ts";
 import { Connections } from "./client/connections.ts";
 import { failSpan, RequestSpans, spanned } from "./client/request_spans.ts";
-import { readKeys } from "./client/keys.ts";
+import { type Keys, readKeys } from "./client/keys.ts";
 import { LazyPirate } from "./client/lazy_pirate.ts";
 import { NamedService } from "./client/named_service.ts";
 import { NativeTransport } from "./client/native_transport.ts";
-import type { ClientOptions, RequestOptions, StreamOptions } from "./client/options.ts";
+import type {
+  ClientOptions,
+  RequestOptions,
+  StreamOptions,
+  SubscribeOptions,
+} from "./client/options.ts";
 import { PartQueue } from "./client/part_queue.ts";
 import { AbandonedError, parseDetails, Reply, ReplyError } from "./client/reply.ts";
+import { type PublishedEvent, Subscription } from "./client/subscription.ts";
 import type { Link, Pending, Repetition, Step, Terms } from "./client/steps.ts";
 import { type Connection, describeState, NOT_SAID, reasonOf } from "./client/transport.ts";
 import {
@@ -46,10 +53,12 @@ import {
   type Typed,
   typedCalls,
 } from "./client/typed.ts";
+import { ZmqSubscriptions } from "./client/zmq_subscription.ts";
 import { ZmqTransport } from "./client/zmq_transport.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { readVariable } from "./system/variables.ts";
 import { Code } from "./wire/request.ts";
+import type { Library } from "./zmq/library.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 
 export type { RequestBody } from "./client/bodies.ts";
@@ -61,7 +70,9 @@ export type {
   Retry,
   RetryReason,
   StreamOptions,
+  SubscribeOptions,
 } from "./client/options.ts";
+export type { PublishedEvent } from "./client/subscription.ts";
 export { NamedService } from "./client/named_service.ts";
 export { AbandonedError, Reply, ReplyError } from "./client/reply.ts";
 export type {
@@ -109,7 +120,10 @@ export class Client {
   readonly #pirate: LazyPirate<Ask>;
   readonly #connections: Connections<Link<Ask>>;
   readonly #bodies = new Bodies();
-  readonly #hasKeys: boolean;
+  readonly #library: Library;
+  readonly #keys: Keys | undefined;
+  /** What it has subscribed to. */
+  readonly #subscriptions = new Set<Subscription>();
   /** Undefined: nothing is traced. */
   readonly #spans: RequestSpans | undefined;
   /** What servers that were shutting down have said about requests: the last refusal of each. */
@@ -128,7 +142,7 @@ export class Client {
    */
   constructor(options: ClientOptions = {}) {
     const settings = this.#settings = checkOptions(options);
-    const library = locateLibrary(readVariable("ZMQ_LIBRARY"));
+    const library: Library = locateLibrary(readVariable("ZMQ_LIBRARY"));
     const keys = settings.curve && readKeys(settings.curve, library);
     const { plain, endpoints, transport } = settings;
     const identity = encoder.encode(settings.identity);
@@ -152,7 +166,8 @@ export class Client {
       listener: this.#pirate,
       attend: () => this.#attend(),
     });
-    this.#hasKeys = keys !== undefined;
+    this.#library = library;
+    this.#keys = keys;
     this.#spans = RequestSpans.open(settings);
   }
 
@@ -291,6 +306,54 @@ export class Client {
   }
 
   /**
+   * Hears what the server publishes, as long as the loop runs: leaving it ends the subscription. The client connects
+   * again by itself; what it did not hear meanwhile shows in the next event's `lost`. A loop that is slow may have
+   * 10,000 events wait for it, with 16 MiB; more are lost.
+   *
+   * @param topics the first characters of topics: `job.done.` for all services, "" for everything.
+   * @throws {TypeError | RangeError} when an argument is not what it must be; the loop throws the signal's reason when
+   * that aborts.
+   *
+   * @example
+   * ```ts
+   * for await (const { topic, data } of client.subscribe(["job.failed.", "worker."])) {
+   *   console.log(topic, data);
+   * }
+   * ```
+   */
+  subscribe(
+    topics: string | readonly string[],
+    options: SubscribeOptions = {},
+  ): AsyncGenerator<PublishedEvent, void, undefined> {
+    const { topics: bytes, endpoint } = checkSubscription(topics, options, this.#settings);
+    const isZmq = this.#keys !== undefined || this.#settings.transport === "libzmq";
+    const transport = isZmq
+      ? new ZmqSubscriptions(this.#library, bytes, this.#keys)
+      : new NativeTransport({ identity: encoder.encode(""), plain: true, topics: bytes });
+    const subscription = new Subscription(endpoint, transport, this.#library.path);
+    return this.#hear(subscription, options.signal);
+  }
+
+  async *#hear(
+    subscription: Subscription,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<PublishedEvent, void, undefined> {
+    this.#refuseClosed();
+    signal?.throwIfAborted();
+    const abort = () => void subscription.close();
+    signal?.addEventListener("abort", abort, { once: true });
+    this.#subscriptions.add(subscription);
+    try {
+      for (let event; (event = await subscription.next()) !== undefined;) yield event;
+      signal?.throwIfAborted();
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      this.#subscriptions.delete(subscription);
+      await subscription.close();
+    }
+  }
+
+  /**
    * A service of the server, to be asked by its methods.
    *
    * @param name 1 to 64 characters of A–Z, a–z, 0–9, `.`, `_` and `-`.
@@ -339,7 +402,9 @@ export class Client {
     const last = this.#connections.newest;
     if (this.#pirate.size === 0 || last === undefined) return undefined;
     const isOpenQuestion = last.isAsking && last.state === "connected";
-    const known = isOpenQuestion ? NOT_SAID : describeState(last.state, this.#hasKeys, last.said);
+    const known = isOpenQuestion
+      ? NOT_SAID
+      : describeState(last.state, this.#keys !== undefined, last.said);
     return `"${last.endpoint}": ${known}`;
   }
 
@@ -532,7 +597,7 @@ export class Client {
     const isOpenQuestion = needsFields && state === "connected" && connection?.isAsking === true;
     const detail = isOpenQuestion
       ? NOT_SAID
-      : describeState(state, this.#hasKeys, connection?.said);
+      : describeState(state, this.#keys !== undefined, connection?.said);
     item.reject(new AbandonedError(endpoint, tries, timeout, reasonOf(state), detail));
   }
 
@@ -562,6 +627,7 @@ export class Client {
       ask.reject(new Error("Cannot wait for a reply: the client was closed"));
     }
     if (this.#running) this.#wakeLoop();
+    await Promise.all([...this.#subscriptions].map((each) => each.close()));
     await this.#running;
     await this.#connections.end();
   }

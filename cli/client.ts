@@ -77,6 +77,13 @@ Typed calls, of a handler made with rpc():
                            prints the result as JSON. Without NAME: lists the
                            functions
 
+Events:
+      --subscribe TOPIC    prints what the server publishes under topics that
+                           begin so, each event as a line of JSON, until it is
+                           interrupted; may be repeated; "" is everything
+      --events ENDPOINT    where the server publishes: its own option --events
+                           [tcp://localhost:6662]
+
 Many requests:
       --lines              sends each line as a request, and prints the replies
                            in the order of the lines
@@ -102,6 +109,8 @@ interface Command {
   /** The request itself; undefined: read `files`, or standard input if there are none. */
   text: string | undefined;
   files: string[];
+  /** Topics to subscribe to; none: it asks. */
+  topics: string[];
   /** The function to call; undefined: none. */
   call: CallCommand | undefined;
   lines: boolean;
@@ -126,6 +135,8 @@ const TEXTS = [
   "call",
   "curve-server-key",
   "curve-key",
+  "events",
+  "subscribe",
   "transport",
 ];
 const SWITCHES = ["plain", "stream", "lines", "raw", "quiet", "help", "version"];
@@ -167,11 +178,13 @@ async function ask(
   stderr: Stderr,
 ): Promise<number> {
   // First, so that a missing file is found before anything is sent.
-  const inputs = inputsOf(command);
+  const { topics } = command;
+  const inputs = topics.length > 0 ? [] : inputsOf(command);
   const speaks = !command.quiet && Deno.stderr.isTerminal();
   const onRetry = (retry: Retry) => waiting?.retry(retry);
   await using client = makeClient(speaks ? { ...command.client, onRetry } : command.client);
   using waiting = speaks ? new Waiting(stderr, () => client.waitingFor) : undefined;
+  if (topics.length > 0) return await printEvents(client, topics);
   const { request, text, call, jobs, raw } = command;
   if (call !== undefined) {
     const { plain = false } = command.client;
@@ -195,6 +208,17 @@ async function ask(
   } else {
     output.add(await client.request(body, request));
     output.flush();
+  }
+  return Exit.answered;
+}
+
+/** Prints each event as it comes, until the program is ended. */
+async function printEvents(client: Client, topics: string[]): Promise<number> {
+  const decoder = new TextDecoder();
+  for await (const { frames, ...event } of client.subscribe(topics)) {
+    // What handlers publish is text, as far as it can be.
+    const { data = frames.map((frame) => decoder.decode(frame)) } = event;
+    printText(`${JSON.stringify({ ...event, data })}\n`);
   }
   return Exit.answered;
 }
@@ -251,6 +275,7 @@ function readCommand(args: string[]): Command {
       identity: option("identity"),
       plain: flags.plain === true,
       curve: readCurve(option("curve-server-key"), option("curve-key")),
+      events: option("events"),
       transport: readTransport(option("transport")),
     },
     request: {
@@ -262,6 +287,7 @@ function readCommand(args: string[]): Command {
     text: option("data"),
     // parseArgs takes the value of --data "" for an argument of its own.
     files: call === undefined ? rest.filter((path) => path !== "") : [],
+    topics: Array.isArray(flags.subscribe) ? flags.subscribe.map(String) : [],
     call: call === undefined ? undefined : { name: call, args: rest },
     lines: flags.lines === true,
     stream: flags.stream === true,
@@ -279,7 +305,7 @@ function parseFlags(args: string[]): Record<string, unknown> {
   const unknown: string[] = [];
   const flags = parseArgs(args, {
     string: [...TEXTS, "j", "_"],
-    collect: ["endpoint"],
+    collect: ["endpoint", "subscribe"],
     boolean: SWITCHES,
     alias: LETTERS,
     unknown: (arg, key) => key === undefined || (unknown.push(arg), false),
@@ -330,7 +356,7 @@ function readInteger(flag: string, text: string | undefined, min: number): numbe
 }
 
 function checkCombination(
-  { client, request, text, files, call, lines, stream, jobs, raw }: Command,
+  { client, request, text, files, topics, call, lines, stream, jobs, raw }: Command,
   hasJobs: boolean,
 ): void {
   const others = {
@@ -342,6 +368,11 @@ function checkCombination(
   for (const [flag, isGiven] of Object.entries(others)) {
     if (call === undefined || !isGiven) continue;
     throw new TypeError(`Cannot ask with "--call" and "${flag}": give one or the other`);
+  }
+  const asks = { ...others, files: files.length > 0, "--call": call !== undefined };
+  for (const [what, isGiven] of Object.entries(topics.length > 0 ? asks : {})) {
+    if (!isGiven) continue;
+    throw new TypeError(`Cannot subscribe with ${what === "files" ? what : `"${what}"`}`);
   }
   if (text !== undefined && files.length > 0) {
     throw new TypeError(`Cannot ask with "--data" and files: give one or the other`);

@@ -7,6 +7,7 @@
 import { complaint, unknownOption, wrongValue } from "../options/errors.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { canConnect, ENDPOINT_RULE } from "../wire/endpoint.ts";
+import { MAX_TOPIC_BYTES } from "../wire/event.ts";
 import { MAX_KEY_BYTES } from "../wire/request_header.ts";
 import { isServiceName, SERVICE_NAME_RULE } from "../wire/service_name.ts";
 import { parseTrace } from "../wire/trace.ts";
@@ -18,6 +19,7 @@ import type {
   RequestOptions,
   Retry,
   StreamOptions,
+  SubscribeOptions,
 } from "./options.ts";
 import { CREDIT } from "./part_queue.ts";
 
@@ -39,6 +41,8 @@ export interface Settings {
   plain: boolean;
   /** The keys that were named. */
   curve: CurveOptions | undefined;
+  /** Where the server publishes events. */
+  events: string;
   /** What the server is talked to with, without keys. */
   transport: "native" | "libzmq";
 }
@@ -52,8 +56,10 @@ const CLIENT_OPTIONS = [
   "identity",
   "plain",
   "curve",
+  "events",
   "transport",
 ];
+const SUBSCRIBE_OPTIONS = ["endpoint", "signal"];
 const CURVE_OPTIONS = ["serverKey", "keyFile"];
 const REQUEST_OPTIONS = [
   "signal",
@@ -68,7 +74,7 @@ const REQUEST_OPTIONS = [
 const STREAM_OPTIONS = REQUEST_OPTIONS.filter((name) => name !== "key").concat("resumable");
 
 /** What is not done because of a wrong option. */
-type Purpose = "make a client" | "send a request";
+type Purpose = "make a client" | "send a request" | "subscribe";
 
 /**
  * A client's options, checked and complete.
@@ -93,7 +99,36 @@ export function checkOptions(options: ClientOptions): Settings {
     const rule = "native or libzmq";
     throw wrong("make a client", "transport", rule, transport, typeof transport === "string");
   }
-  return { endpoints, timeout, retries, onRetry, identity, plain, curve, transport };
+  const { events = "tcp://localhost:6662" } = options;
+  checkEvents("make a client", "events", events);
+  return { endpoints, timeout, retries, onRetry, identity, plain, curve, events, transport };
+}
+
+function checkEvents(purpose: Purpose, name: string, endpoint: unknown): void {
+  if (isEndpoint(endpoint)) return;
+  throw wrong(purpose, name, ENDPOINT_RULE, endpoint, typeof endpoint === "string");
+}
+
+/**
+ * What is subscribed to, as bytes, and where.
+ *
+ * @throws {TypeError | RangeError} when something is not what it must be.
+ */
+export function checkSubscription(
+  topics: unknown,
+  options: SubscribeOptions,
+  { events }: Settings,
+): { topics: Uint8Array<ArrayBuffer>[]; endpoint: string } {
+  refuseUnknown(options, SUBSCRIBE_OPTIONS);
+  const { endpoint = events } = options;
+  checkEvents("subscribe", "endpoint", endpoint);
+  const list: unknown[] = Array.isArray(topics) ? topics : [topics];
+  const bytes = list.flatMap((topic) => typeof topic === "string" ? [encoder.encode(topic)] : []);
+  const rule = `texts of at most ${MAX_TOPIC_BYTES} bytes, one at least`;
+  const fits = bytes.length > 0 && bytes.every(({ length }) => length <= MAX_TOPIC_BYTES);
+  const areTexts = bytes.length === list.length;
+  if (!areTexts || !fits) throw wrong("subscribe", "topics", rule, topics, areTexts);
+  return { topics: bytes, endpoint };
 }
 
 function checkEndpoints(endpoint: unknown): readonly string[] {

@@ -1,5 +1,5 @@
 /**
- * The handshake of a connection, from the client's side: it is a DEALER, without keys. Reads what it is given, and
+ * The handshake of a connection, from the client's side: it is a DEALER or a SUB, without keys. Reads what it is given, and
  * says what is to be sent.
  *
  * @module
@@ -23,6 +23,9 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** Bytes of the longest identity that a peer of ZMTP 2.0 can have. */
 const LONGEST_IDENTITY = 255;
 
+/** What a client is on the wire. */
+export type ClientType = "DEALER" | "SUB";
+
 /** A ZAP status code, which says nothing to people. */
 const STATUS = /^[345]00$/;
 
@@ -35,6 +38,7 @@ const STATUS = /^[345]00$/;
  * ```
  */
 export class Greeter {
+  readonly #type: ClientType;
   readonly #identity: Uint8Array;
   readonly #say: (bytes: Bytes) => void;
   readonly #head = new FrameHead();
@@ -45,7 +49,8 @@ export class Greeter {
   said = "";
 
   /** Begins; `say` takes what is to be sent. */
-  constructor(identity: Uint8Array, say: (bytes: Bytes) => void) {
+  constructor(identity: Uint8Array, say: (bytes: Bytes) => void, type: ClientType = "DEALER") {
+    this.#type = type;
     this.#identity = identity;
     this.#say = say;
     say(OPENING);
@@ -83,15 +88,17 @@ export class Greeter {
   #greetWhole(type2: number): void {
     this.state = "ready";
     this.#greet(this.version === "2.0" ? "2.0" : "3");
-    if (this.version === "2.0" && refuseType2(type2, "DEALER") !== undefined) this.state = "failed";
+    if (this.version === "2.0" && refuseType2(type2, this.#type) !== undefined) {
+      this.state = "failed";
+    }
   }
 
   #greet(version: "2.0" | "3"): void {
     if (this.#hasGreeted) return;
     this.#hasGreeted = true;
-    this.#say(restOfGreeting(version, "DEALER", this.#identity));
+    this.#say(restOfGreeting(version, this.#type, this.#identity));
     // Not only once the server has said more: that would take one more turn.
-    if (version === "3") this.#say(buildReady("DEALER", this.#identity));
+    if (version === "3") this.#say(buildReady(this.#type, this.#identity));
   }
 
   #readReady(bytes: Bytes, at: number, end: number): number {
@@ -108,7 +115,7 @@ export class Greeter {
       return end;
     }
     if (command?.name !== "READY") return this.#fail(end);
-    if (refuseSocketType(command.socketType, "DEALER") !== undefined) return this.#fail(end);
+    if (refuseSocketType(command.socketType, this.#type) !== undefined) return this.#fail(end);
     this.state = "open";
     return start + head.size;
   }

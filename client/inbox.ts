@@ -36,6 +36,8 @@ export type Read = "answer" | "noise" | "command" | "short" | "broken";
 /** Takes what comes over one connection apart. */
 export class Inbox {
   readonly #plain: boolean;
+  /** Whether messages have no envelope: all frames are their body's. */
+  readonly #isBare: boolean;
   readonly #head = new FrameHead();
   #bytes: Bytes = new Uint8Array(SMALLEST);
   /** What was not read yet lies here. */
@@ -55,9 +57,10 @@ export class Inbox {
   /** The answer that was read last, or that is being read. */
   readonly answer = new Answer();
 
-  /** `plain`: the answers have no status, as those to a REQ socket. */
-  constructor({ plain }: { plain: boolean }) {
+  /** `plain`: the answers have no status, as those to a REQ socket. `isBare`: they have no envelope, as events. */
+  constructor({ plain, isBare = false }: { plain: boolean; isBare?: boolean }) {
     this.#plain = plain;
+    this.#isBare = isBare;
   }
 
   /** Whether nothing is here that was not read. */
@@ -177,7 +180,10 @@ export class Inbox {
   #take(bytes: Bytes, start: number, stop: number): Read | undefined {
     const { answer } = this;
     const size = stop - start;
-    if (this.#next === "first") answer.begin();
+    if (this.#next === "first") {
+      answer.begin();
+      if (this.#isBare) this.#next = "body";
+    }
     switch (this.#next) {
       case "body":
         answer.frames.push(bytes === this.#bytes ? bytes.slice(start, stop) : bytes);
@@ -207,6 +213,7 @@ export class Inbox {
     const isAnswer = this.#next === "body" || this.#next === "status";
     this.#next = "first";
     if (!isAnswer) return "noise";
+    if (this.#isBare) return "answer";
     return this.#plain ? this.answer.endPlain() : this.answer.end();
   }
 }

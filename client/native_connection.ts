@@ -9,7 +9,7 @@ import type { Destination, Dialer } from "../system/dialer.ts";
 import { PollEvent } from "../system/numbers.ts";
 import type { Sink } from "../wire/outgoing.ts";
 import type { StreamCredit } from "../wire/request_header.ts";
-import { buildPong } from "../wire/zmtp.ts";
+import { buildPong, buildSubscription } from "../wire/zmtp.ts";
 import type { Answer } from "./answer.ts";
 import { Greeter } from "./greeter.ts";
 import { Inbox } from "./inbox.ts";
@@ -34,6 +34,8 @@ export interface Habits {
   identity: Uint8Array<ArrayBuffer>;
   /** Whether requests go without a header. */
   plain: boolean;
+  /** What it subscribes to: it is a SUB then, whose answers are events; undefined: it asks. */
+  topics?: readonly Uint8Array[];
 }
 
 /** How long a handshake may take, ms, as with libzmq. */
@@ -89,7 +91,7 @@ export class NativeConnection implements Connection, Watched {
     this.#habits = habits;
     this.#ground = ground;
     this.#destination = dialer.destinationOf(endpoint);
-    this.#inbox = new Inbox(habits);
+    this.#inbox = new Inbox({ plain: habits.plain, isBare: habits.topics !== undefined });
     this.#outbox = new Outbox(habits);
     this.#found = this.#destination.address;
     this.#fd = dialer.open(this.#destination);
@@ -193,7 +195,9 @@ export class NativeConnection implements Connection, Watched {
     const now = performance.now();
     if (outcome === "failed") return this.#lose(now);
     this.#happens("reached");
-    this.#greeter = new Greeter(this.#habits.identity, (bytes) => this.#outbox.say(bytes));
+    const { identity, topics } = this.#habits;
+    const type = topics === undefined ? "DEALER" : "SUB";
+    this.#greeter = new Greeter(identity, (bytes) => this.#outbox.say(bytes), type);
     this.#outbox.sendSaid(this.#sink);
     this.#dueAt = now + HANDSHAKE_TIMEOUT;
     this.#enter("greeting");
@@ -212,6 +216,11 @@ export class NativeConnection implements Connection, Watched {
   }
 
   #open(): void {
+    const { version = "3.1" } = this.#greeter ?? {};
+    for (const topic of this.#habits.topics ?? []) {
+      this.#outbox.say(buildSubscription(topic, version));
+    }
+    this.#outbox.sendSaid(this.#sink);
     this.#greeter = undefined;
     this.said = "";
     this.#delay = RECONNECT_INTERVAL;
@@ -250,6 +259,7 @@ export class NativeConnection implements Connection, Watched {
     for (;;) {
       if (this.#phase === "open") {
         const read = this.#inbox.read();
+        if (read === "answer" && this.#habits.topics !== undefined) return read;
         if (read === "answer") return this.#outbox.learn(this.#inbox.answer) ? "noise" : read;
         if (read === "noise") return read;
         if (read === "command") this.#obey();

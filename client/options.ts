@@ -58,12 +58,26 @@ export interface ClientOptions {
    */
   curve?: CurveOptions;
   /**
+   * Where the server publishes events, for `subscribe`: its option `events`.
+   *
+   * @default {"tcp://localhost:6662"}
+   */
+  events?: string;
+  /**
    * What the server is talked to with: sockets of the client's own, or libzmq's. With `curve` it is always
    * libzmq's.
    *
    * @default {"native"}
    */
   transport?: "native" | "libzmq";
+}
+
+/** Options of one subscription. */
+export interface SubscribeOptions {
+  /** Where the server publishes events. @default {the client's `events`} */
+  endpoint?: string;
+  /** Ends the loop when it aborts: the loop throws its reason. @default {none} */
+  signal?: AbortSignal;
 }
 
 /**

@@ -50,17 +50,21 @@ const MECHANISM_AT = 12;
 const MECHANISM_BYTES = 20;
 
 /** Socket types by ZMTP 2.0's numbers. */
-const SOCKET_TYPES = ["PAIR", "PUB", "SUB", "REQ", "REP", "DEALER", "ROUTER", "PULL", "PUSH"];
+const SOCKET_TYPES = [
+  ...["PAIR", "PUB", "SUB", "REQ", "REP", "DEALER", "ROUTER", "PULL", "PUSH"],
+  ...["XPUB", "XSUB"],
+];
 /** Socket types that may talk to each of ours. */
 const PEERS = {
   ROUTER: ["REQ", "DEALER", "ROUTER"],
   DEALER: ["REP", "DEALER", "ROUTER"],
   XPUB: ["SUB", "XSUB"],
+  SUB: ["PUB", "XPUB"],
 } as const;
 
 /** A socket type of ours. */
 export type OwnType = keyof typeof PEERS;
-const OWN_NUMBERS: Record<OwnType, number> = { DEALER: 5, ROUTER: 6, XPUB: 9 };
+const OWN_NUMBERS: Record<OwnType, number> = { SUB: 2, DEALER: 5, ROUTER: 6, XPUB: 9 };
 /** Socket types that say which identity they have. */
 const NAMED: readonly OwnType[] = ["DEALER", "ROUTER"];
 
@@ -337,6 +341,17 @@ function property(name: string, value: Uint8Array): number[] {
 export function buildError(reason: string): Uint8Array<ArrayBuffer> {
   const bytes = encoder.encode(reason).subarray(0, 255);
   return buildCommand("ERROR", [bytes.length, ...bytes]);
+}
+
+/** A subscription, as a whole frame: a command where the peer knows it, else a message. */
+export function buildSubscription(topic: Uint8Array, version: Version): Uint8Array<ArrayBuffer> {
+  if (version === "3.1") return buildCommand("SUBSCRIBE", topic);
+  const size = 1 + topic.length;
+  const frame = new Uint8Array(headBytes(size) + size);
+  const at = writeHead(frame, 0, size, 0);
+  frame[at] = 1;
+  frame.set(topic, at + 1);
+  return frame;
 }
 
 /** A PING without a context, as a whole frame. It sets no limit to how long the peer waits for the next one. */

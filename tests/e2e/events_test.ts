@@ -5,6 +5,8 @@ import { Client } from "../../client.ts";
 import type { ServeOptions, Server } from "../../mod.ts";
 import { endpointOf, moduleOf, serveQuietly } from "../rig/in_process.ts";
 import { hasPyzmq } from "../rig/mdp_workers.ts";
+import { path } from "../rig/checkout.ts";
+import { overBoth } from "../rig/over_both.ts";
 import { KeyRing } from "../rig/key_ring.ts";
 import { randomNumbers } from "../rig/random.ts";
 import { RawPeer } from "../rig/raw_peer.ts";
@@ -31,6 +33,12 @@ async function open(options: ServeOptions = {}): Promise<Server> {
   });
   await server.ready;
   return server;
+}
+
+/** A port that nobody has now. */
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
 }
 
 function eventsOf({ events: [endpoint = ""] }: Server): string {
@@ -340,4 +348,107 @@ Deno.test("whatever subscribers send, the server goes on", async () => {
   using peer = await RawPeer.connect(eventsOf(server), { properties: SUB });
   await peer.write(SUBSCRIBES["3.1"]("state"));
   assert.equal(text((await peer.message())[0]), "state");
+});
+
+// ---- our own client ----
+
+overBoth(
+  "Client.subscribe hears events, keeps what it knows when the server is back, and ends",
+  async (Client) => {
+    const events = `tcp://127.0.0.1:${freePort()}`;
+    await using client = new Client({ events });
+    const heard = client.subscribe(["job.done.", "user."]);
+    const first = heard.next();
+    {
+      await using server = await open({ events, handler: PUBLISHER });
+      await using asker = new Client({ endpoint: endpointOf(server) });
+      const ask = () => asker.request(JSON.stringify(["user.news", 1, "one", "two"]));
+      await until("it has subscribed", () => server.stats().subscribers === 1);
+      await until("its subscriptions are heard", async () => {
+        await ask();
+        return server.stats().counters.events > 0;
+      });
+      const { value: news } = await first;
+      assert.equal(news?.topic, "user.news");
+      assert.deepEqual(news?.frames.map(text), ["one", "two"]);
+      assert.deepEqual([news?.data, news?.lost], [undefined, 0]);
+      const { value: done } = await heard.next();
+      assert.equal(done?.topic, "job.done.");
+      assert.equal((done?.data as { code: number }).code, 200);
+    }
+    const next = heard.next();
+    await using server = await open({ events, handler: PUBLISHER });
+    await using asker = new Client({ endpoint: endpointOf(server) });
+    const asking = until("it has subscribed again", async () => {
+      await asker.request(JSON.stringify(["user.late", 1]));
+      return server.stats().counters.events > 0;
+    });
+    const { value: event } = await next;
+    assert.equal(typeof event?.sequence, "number");
+    await asking;
+    await heard.return();
+    await until("it has left", () => server.stats().subscribers === 0);
+  },
+);
+
+overBoth(
+  "Client.subscribe tells how many events were lost, and ends by its signal",
+  async (Client) => {
+    await using server = await open();
+    const [endpoint = ""] = server.events;
+    await using client = new Client({ endpoint: endpointOf(server), events: endpoint });
+    const controller = new AbortController();
+    const heard = client.subscribe("state", { signal: controller.signal });
+    const { value: first } = await heard.next();
+    const { value: second } = await heard.next();
+    assert.deepEqual([second?.sequence, second?.lost], [(first?.sequence ?? 0) + 1, 0]);
+    const last = heard.next();
+    const reason = new Error("enough");
+    controller.abort(reason);
+    // One that has come before may be told first.
+    await assert.rejects(last.then(() => heard.next()), (error) => error === reason);
+    assert.throws(() => client.subscribe([]), /topics/);
+    assert.throws(() => client.subscribe("x".repeat(256)), /topics/);
+    assert.throws(() => client.subscribe("x", { endpoint: "udp://x" }), /endpoint/);
+  },
+);
+
+Deno.test("Client.subscribe proves its key, over libzmq", async () => {
+  using ring = new KeyRing("anna");
+  await using server = await open({
+    curveSecretKey: ring.secretKeyFile,
+    curveClients: ring.list,
+  });
+  const [events = ""] = server.events;
+  const keyFile = ring.writeSecret("anna", ring.pair("anna").secretKey);
+  const curve = { serverKey: ring.server.publicKey, keyFile };
+  await using client = new Client({ events, curve });
+  for await (const { topic } of client.subscribe("state")) {
+    assert.equal(topic, "state");
+    break;
+  }
+});
+
+Deno.test("client --subscribe prints events as lines of JSON until it is interrupted", async () => {
+  await using server = await open();
+  const args = ["run", "-A", "--no-check", path("client.ts"), "--events", eventsOf(server)];
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [...args, "--subscribe", "job.done.", "--subscribe", "state"],
+    stdout: "piped",
+  }).spawn();
+  const lines: string[] = [];
+  const reading = (async () => {
+    for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
+      lines.push(...chunk.split("\n").filter((line) => line !== ""));
+    }
+  })();
+  await until("it has subscribed", () => lines.length > 0);
+  await using client = new Client({ endpoint: endpointOf(server) });
+  await client.request("x");
+  const line = await until("it has printed", () => lines.find((each) => each.includes("job.done")));
+  const { topic, data } = JSON.parse(line);
+  assert.deepEqual([topic, data.code], ["job.done.", 200]);
+  child.kill("SIGINT");
+  assert.equal((await child.status).code, 130);
+  await reading;
 });

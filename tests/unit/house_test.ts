@@ -64,7 +64,14 @@ const RULES: Record<string, string[]> = {
     "type zmq/library.ts",
   ],
   "broker.ts": ["broker", "type wire/credit.ts", "wire/request.ts"],
-  "client.ts": ["cli/client.ts", "client", "system", "wire/request.ts", "zmq/locate.ts"],
+  "client.ts": [
+    "cli/client.ts",
+    "client",
+    "system",
+    "wire/request.ts",
+    "type zmq/library.ts",
+    "zmq/locate.ts",
+  ],
   "worker.ts": ["system", "wire/worker_config.ts", "worker"],
   admin: [
     "options/durations.ts",
