@@ -230,7 +230,7 @@ export class PreforkServer implements Server, Operated {
     const idle = new IdleWatch(() => this.news.emit("idle", undefined));
     const notifying = {
       going: () => this.#going(performance.now()),
-      pulse: () => Promise.resolve(this.#plane.look("now")),
+      pulse: () => this.#plane.ask("pulse", {}),
     };
     return new Ticks([
       ...(this.#signals === undefined ? [] : [this.#signals]),

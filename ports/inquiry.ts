@@ -25,6 +25,8 @@ export interface Inquiries {
   };
   /** What was measured since the start. */
   measures: Record<never, never>;
+  /** Whether the loop is alive: it answers once it has had a turn. */
+  pulse: Record<never, never>;
   /** Has a request ended as if all who wait for it had given up: they are answered 499. */
   cancelJob: {
     /** Its number. */
@@ -50,6 +52,7 @@ export interface Findings {
     clients: ClientView[];
   };
   measures: Measures;
+  pulse: Record<never, never>;
   cancelJob: {
     /** unknown: there is no such request, or it was answered before. */
     outcome: "cancelled" | "unknown";

@@ -386,6 +386,7 @@ export class BrokerLoop {
       jobs: (question, now) => viewJobs(this.#services, question, now),
       clients: (question) => viewClients(this.#source, this.#services, question),
       measures: () => this.measure(),
+      pulse: () => ({}),
       cancelJob: ({ job }, now) => ({ outcome: this.#cancelJob(job, now) }),
     };
   }
