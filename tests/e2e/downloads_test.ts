@@ -48,6 +48,7 @@ const IMPORTED: Record<string, string[]> = {
   "./worker": [],
   "./testing": [],
   "./keygen": LIBZMQ,
+  "./ctl": ARGUMENTS,
 };
 
 Deno.test("each export of the package imports no package of npm but those that it runs", async () => {

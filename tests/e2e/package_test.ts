@@ -88,6 +88,8 @@ const NAMES: Record<string, string[]> = {
   "./worker": [
     ...HANDLER,
     "LogLineFields",
+    "PublishArguments",
+    "PublishOptions",
     "RequestError",
     "RpcCall",
     "RpcCalls",
@@ -104,6 +106,7 @@ const NAMES: Record<string, string[]> = {
     "withContext",
   ],
   "./testing": [
+    "TestEvent",
     "TestLimits",
     "TestLogLine",
     "TestProgress",
