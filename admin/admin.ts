@@ -15,6 +15,7 @@ import { HttpListener } from "./http_listener.ts";
 import type { HttpAnswer, HttpRequest } from "./http_message.ts";
 import type { Operated } from "./operated.ts";
 import { BROWSER_HEADERS } from "./browser.ts";
+import { Pace } from "./pace.ts";
 import { refused, Routes } from "./routes.ts";
 import { messageOf } from "../system/errors.ts";
 import { readToken } from "./token.ts";
@@ -23,6 +24,10 @@ import { readToken } from "./token.ts";
 const CHECK_INTERVAL = 1000;
 /** Answers that are under way at the end have this time, ms. */
 const CLOSE_TIMEOUT = 1000;
+
+/** Requests of those without the token, all together; so many may come at once. */
+const REQUESTS_PER_SECOND = 200;
+const BURST = 100;
 
 /** All that operators reach. */
 export class Admin {
@@ -33,6 +38,7 @@ export class Admin {
   #access: HttpAccess | undefined;
   #http: string | undefined;
   readonly #listeners = new Set<HttpListener>();
+  readonly #pace = new Pace(REQUESTS_PER_SECOND, BURST);
   readonly #log: Operated["log"];
   #timer: ReturnType<typeof setInterval> | undefined;
   #isMending = false;
@@ -124,8 +130,12 @@ export class Admin {
   }
 
   async #answer(access: HttpAccess, request: HttpRequest, peer: string): Promise<HttpAnswer> {
-    const answer = logAnswer(access, request, peer) ??
-      await this.#routes.answer(request, () => access.judge(request, peer));
+    const judged = judge(access, request, peer);
+    if (judged instanceof Error || judged.may !== "all") await this.#pace.turn();
+    const answer = logAnswer(access, request, peer) ?? await this.#routes.answer(request, () => {
+      if (judged instanceof Error) throw judged;
+      return judged;
+    });
     return { ...answer, headers: { ...BROWSER_HEADERS, ...answer.headers } };
   }
 
@@ -141,6 +151,15 @@ export class Admin {
   abandon(): void {
     clearInterval(this.#timer);
     for (const listener of this.#listeners) listener.stop();
+  }
+}
+
+/** Who asks, or why nobody is heard. */
+function judge(access: HttpAccess, request: HttpRequest, peer: string): Caller | Error {
+  try {
+    return access.judge(request, peer);
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
   }
 }
 

@@ -70,7 +70,7 @@ export function addReadings(
     const wishes = wishesOf(request);
     if (wishes.topics.has("log") || wishes.topics.has("event")) requireAll(caller);
     return streams.open(wishes, caller);
-  });
+  }, "fresh");
 }
 
 /** `slow=2.5` and `slow=2500ms` are the same. */

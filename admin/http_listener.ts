@@ -6,9 +6,11 @@
  */
 
 import { type AnswerRequest, HttpConnection } from "./http_connection.ts";
+import { Pace } from "./pace.ts";
 
 /** Connections at a time. */
 const MAX_CONNECTIONS = 256;
+const ACCEPTED_PER_SECOND = 200;
 /** How often slow peers are looked for, ms. */
 const CHECK_INTERVAL = 1000;
 /** After a connection could not be accepted, the next one waits so long, ms. */
@@ -25,6 +27,7 @@ export class HttpListener {
   readonly #connections = new Set<HttpConnection>();
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #stopListening: () => void;
+  readonly #pace = new Pace(ACCEPTED_PER_SECOND, MAX_CONNECTIONS);
   #isClosed = false;
 
   /**
@@ -58,6 +61,7 @@ export class HttpListener {
   async #accept(): Promise<void> {
     while (!this.#isClosed) {
       try {
+        await this.#pace.turn();
         const conn = await this.#listener.accept();
         if (this.#isClosed) conn.close();
         else this.#add(conn);

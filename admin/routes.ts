@@ -11,6 +11,7 @@ import { isCommand, obey } from "./commands.ts";
 import type { Caller } from "./http_access.ts";
 import type { HttpAnswer, HttpRequest } from "./http_message.ts";
 import type { Operated } from "./operated.ts";
+import { SharedAnswers } from "./pace.ts";
 
 /** Gives what is asked for by a path. */
 export type Read = (request: HttpRequest, caller: Caller) => Promise<HttpAnswer> | HttpAnswer;
@@ -20,6 +21,7 @@ interface Reading {
   readonly read: Read;
   /** Who may: those who see figures too, or only those who may all. */
   readonly for: "figures" | "all";
+  readonly isFresh: boolean;
 }
 
 /** Refuses one who may not all. */
@@ -30,17 +32,29 @@ export class Routes {
   readonly #server: Operated;
   readonly #requireAll: RequireAll;
   readonly #readings = new Map<string, Reading>();
+  readonly #shared = new SharedAnswers();
 
   constructor(server: Operated, requireAll: RequireAll) {
     this.#server = server;
     this.#requireAll = requireAll;
-    this.add("/livez", "figures", () => textAnswer("alive\n"));
-    this.add("/readyz", "figures", () => this.#ready());
+    this.add("/livez", "figures", () => textAnswer("alive\n"), "fresh");
+    this.add("/readyz", "figures", () => this.#ready(), "fresh");
   }
 
-  /** Serves a path; "figures": without the token too, to this machine. */
-  add(path: string, mayBeReadFor: Reading["for"], read: Read): void {
-    this.#readings.set(path, { read, for: mayBeReadFor });
+  /**
+   * Serves a path; "figures": without the token too, to this machine.
+   *
+   * @param how "fresh": each who asks has an answer of his own; without the token, others are some time old.
+   */
+  add(path: string, mayBeReadFor: Reading["for"], read: Read, how?: "fresh"): void {
+    this.#readings.set(path, { read, for: mayBeReadFor, isFresh: how === "fresh" });
+  }
+
+  /** One who may all sees at once what he has changed. */
+  async #read({ read, isFresh }: Reading, request: HttpRequest, caller: Caller) {
+    const make = async () => await read(request, caller);
+    if (caller.may === "all" || isFresh) return await make();
+    return await this.#shared.get(nameOf(request), performance.now(), make);
   }
 
   async #ready(): Promise<HttpAnswer> {
@@ -62,7 +76,7 @@ export class Routes {
     const reading = this.#readings.get(path);
     if (reading !== undefined && (method === "GET" || method === "HEAD")) {
       if (reading.for === "all") this.#requireAll(caller);
-      return await reading.read(request, caller);
+      return await this.#read(reading, request, caller);
     }
     if (isCommand(path) && method === "POST") {
       this.#requireAll(caller);
@@ -72,6 +86,11 @@ export class Routes {
     if (reading === undefined && !isCommand(path)) throw new Refusal(404, `There is no ${path}`);
     throw new Refusal(405, `${path} is for ${reading === undefined ? "POST" : "GET"}`);
   }
+}
+
+/** What an answer depends on. */
+function nameOf({ path, headers, query }: HttpRequest): string {
+  return `${path} ${headers.get("accept") ?? ""} ${query}`;
 }
 
 /** The answer for what was thrown. */

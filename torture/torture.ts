@@ -17,6 +17,7 @@ import { scenarios as kills } from "./kills.ts";
 import { scenarios as logs } from "./logs.ts";
 import { scenarios as models } from "./models.ts";
 import { scenarios as noise } from "./noise.ts";
+import { scenarios as operators } from "./operators.ts";
 import { scenarios as overload } from "./overload.ts";
 import { scenarios as parts } from "./parts.ts";
 import { scenarios as reloads } from "./reloads.ts";
@@ -43,6 +44,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...logs,
   ...models,
   ...noise,
+  ...operators,
   ...overload,
   ...parts,
   ...reloads,
