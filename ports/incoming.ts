@@ -5,7 +5,9 @@
  * @module
  */
 
+import { ByteCache } from "../wire/byte_cache.ts";
 import { copyBytes } from "../wire/copy_bytes.ts";
+import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { MAX_ENVELOPE_BYTES, MAX_ENVELOPE_FRAMES } from "../wire/request.ts";
 import { headBytes } from "../wire/zmtp.ts";
 import type { Body, BodyPool } from "./body.ts";
@@ -54,6 +56,18 @@ export interface IncomingRoom<T> {
 const NO_FRAMES: readonly Bytes[] = [];
 /** Memory for a body that is to have several frames, or whose size is not believed yet, bytes. */
 const FIRST_BYTES = 1024;
+
+/** First frames come again and again: the same ones are used for all messages, and never changed. */
+const FIRST_FRAMES = new ByteCache((bytes) => bytes);
+/** Longer ones are no names. */
+const MAX_KEPT_BYTES = 64;
+
+function firstFrame(bytes: Bytes, start: number, size: number): Bytes {
+  if (size === 0) return EMPTY_FRAME;
+  return size > MAX_KEPT_BYTES
+    ? bytes.slice(start, start + size)
+    : FIRST_FRAMES.get(bytes, start, start + size);
+}
 
 /** A message that comes. */
 export class Incoming<T> implements Inlet, Begun {
@@ -189,7 +203,9 @@ export class Incoming<T> implements Inlet, Begun {
       this.#envelopeBytes <= MAX_ENVELOPE_BYTES;
     if (!fits || (!more && opening === undefined)) this.#stage = "malformed";
     else {
-      const frame = bytes.slice(start, start + size);
+      const frame = opening === undefined
+        ? bytes.slice(start, start + size)
+        : firstFrame(bytes, start, size);
       this.envelope = this.envelope.length === 0 ? [frame] : [...this.envelope, frame];
       if (opening !== undefined) this.#stage = opening(this.envelope, more);
     }

@@ -9,6 +9,7 @@
 import type { Peer } from "../broker/job.ts";
 import type { Settings } from "../options/settings.ts";
 import type { Pollable } from "../system/poller.ts";
+import { ByteCache } from "../wire/byte_cache.ts";
 import type { StreamCredit } from "../wire/credit.ts";
 import type { LogFields } from "../wire/job.ts";
 import { type MdpOpening, partialWay, readOpening } from "../wire/mdp.ts";
@@ -50,6 +51,7 @@ const NAME_RULE = `The service's name must have at most ${MAX_NAME_BYTES} bytes`
 const STREAM: StreamCredit = { bytes: 262_144, parts: 16 };
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
+const NAMES = new ByteCache((name) => decoder.decode(name));
 
 /** Clients that speak Majordomo. */
 export class MdpSource implements Source {
@@ -177,7 +179,7 @@ export class MdpSource implements Source {
     const known = link.peer;
     const peer = known === undefined || isWorker(known) ? this.#welcome(link) : known;
     const isName = service.length <= MAX_NAME_BYTES;
-    const name = isName ? decoder.decode(service) : "";
+    const name = isName ? NAMES.get(service, 0, service.length) : "";
     const request: ClientRequest = {
       client: peer.home,
       envelope: way,
