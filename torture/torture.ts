@@ -15,6 +15,7 @@ import { scenarios as forgery } from "./forgery.ts";
 import { scenarios as hoarders } from "./hoarders.ts";
 import { scenarios as kills } from "./kills.ts";
 import { scenarios as logs } from "./logs.ts";
+import { scenarios as majordomo } from "./majordomo.ts";
 import { scenarios as models } from "./models.ts";
 import { scenarios as noise } from "./noise.ts";
 import { scenarios as operators } from "./operators.ts";
@@ -42,6 +43,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...forgery,
   ...hoarders,
   ...logs,
+  ...majordomo,
   ...models,
   ...noise,
   ...operators,

@@ -105,6 +105,11 @@ export class RawPeer {
     });
   }
 
+  /** Says nothing more, and hears on; over tcp. */
+  async closeWrite(): Promise<void> {
+    await this.#connection.closeWrite();
+  }
+
   /** Sends bytes, each in a packet of its own. */
   async writeSingly(bytes: Uint8Array): Promise<void> {
     for (const byte of bytes) await this.write(Uint8Array.of(byte));
