@@ -25,7 +25,7 @@ export class JobSpans {
   }
 
   /** The span of a job whose handler is called now; that of its wait has come before. */
-  start({ job, attempt, trace, queuedAt, frames }: JobHeader): Span {
+  start({ job, attempt, trace, queuedAt }: JobHeader): Span {
     const now = preciseNow();
     const waitMs = queuedAt === 0 ? 0 : Math.max(0, now - queuedAt / 1000);
     const parent = trace === undefined ? this.#none : this.#tracing.contextOf(trace);
@@ -35,7 +35,6 @@ export class JobSpans {
       ...spanAttributes("process", this.#service),
       "messaging.message.id": String(job),
       "prefork.attempt": attempt,
-      "prefork.frames": frames,
       ...(queuedAt === 0 ? {} : { "prefork.queue.duration": waitMs / 1000 }),
     };
     const name = spanName("process", this.#service);
