@@ -14,8 +14,8 @@ import type { Token } from "./token.ts";
 export interface Caller {
   /** Who it is, as the log names it: "control socket", "http 127.0.0.1". */
   readonly origin: string;
-  /** Figures and states, or all that there is. */
-  readonly may: "figures" | "all";
+  /** Whether the server lives and is ready, in a word; figures and states too; or all that there is. */
+  readonly may: "probe" | "figures" | "all";
 }
 
 /** One who reaches the control socket is the user who runs the server. */
@@ -26,6 +26,10 @@ const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|::ffff:127\.\d+\.\d+\.\d+)$/;
 const LOCAL_HOST = /^(localhost|\d+\.\d+\.\d+\.\d+|\[[0-9a-f:.]+\])(:\d+)?$/i;
 /** A proxy of this machine speaks for somebody else. */
 const FORWARDED = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
+const UNKNOWN_HOST = "Unknown Host: use an address, or localhost";
+/** Paths of which everybody is told a word. */
+const PROBES: ReadonlySet<string> = new Set(["/livez", "/readyz"]);
 
 /** The rules for one server. */
 export class HttpAccess {
@@ -63,11 +67,14 @@ export class HttpAccess {
       requireOrigin(request);
       return { origin: `page ${address}`, may: "all" };
     }
-    if (!LOOPBACK.test(address) || FORWARDED.some((name) => headers.has(name))) {
-      throw this.#locked();
+    const origin = `http ${address}`;
+    const isLocal = LOOPBACK.test(address) && !FORWARDED.some((name) => headers.has(name));
+    if (!isLocal || !this.#isKnown(headers)) {
+      // Load balancers and Kubernetes ask from elsewhere, and have no token.
+      if (PROBES.has(request.path)) return { origin, may: "probe" };
+      throw isLocal ? new Refusal(403, UNKNOWN_HOST) : this.#locked();
     }
-    this.#requireHost(headers);
-    return { origin: `http ${address}`, may: "figures" };
+    return { origin, may: "figures" };
   }
 
   /** Refuses what takes the token to one who has not shown it. */
@@ -93,11 +100,10 @@ export class HttpAccess {
   }
 
   /** With another name for this machine, a page from elsewhere could pass for one of its own. */
-  #requireHost(headers: ReadonlyMap<string, string>): void {
+  #isKnown(headers: ReadonlyMap<string, string>): boolean {
     const host = headers.get("host") ?? "";
     const [name] = host.split(/:\d+$/);
-    if (LOCAL_HOST.test(host) || name === this.#host) return;
-    throw new Refusal(403, "Unknown Host: use an address, or localhost");
+    return LOCAL_HOST.test(host) || name === this.#host;
   }
 
   #wordIn(headers: ReadonlyMap<string, string>): string {

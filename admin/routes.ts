@@ -38,7 +38,7 @@ export class Routes {
     this.#server = server;
     this.#requireAll = requireAll;
     this.add("/livez", "figures", () => textAnswer("alive\n"), "fresh");
-    this.add("/readyz", "figures", () => this.#ready(), "fresh");
+    this.add("/readyz", "figures", (_, caller) => this.#ready(caller), "fresh");
   }
 
   /**
@@ -57,8 +57,9 @@ export class Routes {
     return await this.#shared.get(nameOf(request), performance.now(), make);
   }
 
-  async #ready(): Promise<HttpAnswer> {
+  async #ready({ may }: Caller): Promise<HttpAnswer> {
     const { ready, reasons } = await this.#server.status();
+    if (may === "probe" && !ready) return textAnswer("not ready\n", 503);
     return ready ? textAnswer("ready\n") : textAnswer(`${reasons.join("\n")}\n`, 503);
   }
 
@@ -88,7 +89,7 @@ export class Routes {
   }
 }
 
-/** What an answer depends on. */
+/** What an answer depends on, but who may ask. */
 function nameOf({ path, headers, query }: HttpRequest): string {
   return `${path} ${headers.get("accept") ?? ""} ${query}`;
 }

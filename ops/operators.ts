@@ -17,7 +17,7 @@ import type { Rates } from "./status.ts";
 /** Nobody can look, so nothing is measured. */
 const NO_RATES: Rates = { requests: 0, errors: 0, p50Ms: undefined, p99Ms: undefined };
 
-const MUTE = 'other machines can reach "http", but nobody there is answered without "httpToken"';
+const MUTE = 'other machines can reach "http": without "httpToken" they are answered probes alone';
 
 /** The operators of one server. */
 export class Operators {

@@ -126,6 +126,14 @@ Deno.test("HTTP shows figures to this machine, and all to one who has the token"
     }
   });
 
+  await t.step("others are told in a word whether the server is ready", async () => {
+    const proxied = { "x-forwarded-for": "10.0.0.1", host: "jobs.example" };
+    for (const [route, word] of [["/readyz", "ready\n"], ["/livez", "alive\n"]] as const) {
+      const { status, text } = await ask(where, route, undefined, proxied);
+      assert.deepEqual([status, text], [200, word]);
+    }
+  });
+
   await t.step("what a browser shows runs no script but the page's own", async () => {
     const { headers } = await ask(where, "/api/status");
     const policy = headers.get("content-security-policy") ?? "";
@@ -229,6 +237,9 @@ Deno.test("readyz says why the server is not ready: it starts, or it stops", asy
   Deno.kill(server.workers[0] ?? 0, "SIGSTOP");
   server.signal("SIGTERM");
   await server.line("stopping");
+  const proxied = { "x-forwarded-for": "10.0.0.1" };
+  const told = await ask(where, "/readyz", undefined, proxied);
+  assert.deepEqual([told.status, told.text], [503, "not ready\n"]);
   const after = await ask(where, "/readyz");
   assert.deepEqual([after.status, after.text], [503, "the server is stopping\n"]);
   Deno.kill(server.workers[0] ?? 0, "SIGKILL");
