@@ -5,6 +5,7 @@ import { path } from "../rig/checkout.ts";
 import { Operations } from "../rig/ctl.ts";
 import { isAlive } from "../rig/processes.ts";
 import { Peer } from "../rig/peer.ts";
+import { bytes, text } from "../rig/text.ts";
 import { until } from "../rig/wait.ts";
 
 /** Holds a request that asks for it until nobody wants its answer any more. */
@@ -56,6 +57,46 @@ Deno.test("ctl shows and changes a server of two services, each command from out
     assert.match(await ctl("stats", "mail"), /^answered +0$/m);
     const [code, said] = await operations.fails("stats", "nobody");
     assert.deepEqual([code, said], [2, 'ctl: Cannot find a service named "nobody"\n']);
+  });
+
+  await t.step("jobs, clients and job cancel", async () => {
+    await using peer = new Peer(server.endpoint, { identity: "holder" });
+    for (let request = 0; request < 3; request++) peer.send("", "hold");
+    await operations.shows(/^ +\d+ +running [^]*^ +\d+ +running [^]*^ +\d+ +waiting /m, "jobs");
+    const running = await json("jobs", "--running");
+    const waiting = await json("jobs", "--waiting");
+    assert.deepEqual([running.total, waiting.total], [2, 1]);
+    assert.equal((await json("jobs", "--limit", "1")).jobs.length, 1);
+    assert.equal((await json("jobs", "--slow", "1h")).total, 0);
+    await operations.shows(/^ +\d+ +(running|waiting) /m, "jobs", "--slow", "0.001");
+    assert.match(await ctl("workers"), /^ +\d+ +\d+ +- +busy +1 +\d+ /m);
+    assert.match(await ctl("clients"), /^127\.0\.0\.1 +holder +3\b/m);
+    for (const { job } of [...waiting.jobs, ...running.jobs]) {
+      assert.equal(await ctl("job", "cancel", String(job)), `cancelled job ${job}\n`);
+    }
+    for (let reply = 0; reply < 3; reply++) {
+      assert.match(text((await peer.receive()).at(-1)), /^499 /);
+    }
+    await operations.shows(/^ *JOB[^\n]*\n$/, "jobs");
+    const [code, said] = await operations.fails("job", "cancel", "123456789");
+    assert.equal(code, 1);
+    assert.match(said, /^ctl: Cannot cancel request 123456789: /);
+  });
+
+  await t.step("pause and resume", async () => {
+    await using peer = new Peer(server.endpoint);
+    assert.equal(await ctl("pause"), "paused the server\n");
+    await operations.shows(/^state +paused\nnot ready +.*paused/m, "status");
+    peer.send("", "hello");
+    await operations.shows(/^ +\d+ +waiting /m, "jobs");
+    assert.equal(await ctl("resume"), "resumed the server\n");
+    assert.deepEqual(await peer.receive(), [bytes(""), bytes("hello")]);
+    assert.equal(await ctl("pause", "mail"), 'paused the service "mail"\n');
+    await operations.shows(/^- +serving [^]*^mail +paused /m, "services");
+    assert.equal(await ctl("resume", "mail"), 'resumed the service "mail"\n');
+    await operations.shows(/^mail +serving /m, "services");
+    const [code, said] = await operations.fails("pause", "nobody");
+    assert.deepEqual([code, said], [1, 'ctl: There is no service "nobody"\n']);
   });
 
   await t.step("resize", async () => {
