@@ -188,6 +188,8 @@ export class ControlLink {
 /** What the system says about a connection, in words; undefined: it was there, and has ended. */
 function reasonOf(text: string): string | undefined {
   const [, number] = /\(os error (\d+)\)/.exec(text) ?? [];
+  // Some ports are closed to HTTP by the fetch standard.
+  if (text.includes("are blocked")) return text;
   const isConnecting = text.includes("(Connect)");
   if (!isConnecting) return undefined;
   if (number === "2") return "there is no such socket";

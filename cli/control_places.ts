@@ -59,7 +59,7 @@ function urlPlace(text: string, tokenFile: string | undefined): Place {
     const rule = "must be a URL, such as http://127.0.0.1:9660";
     throw new TypeError(`Cannot use "--url": it ${rule}: current value is "${text}"`);
   }
-  const file = tokenFile ?? readVariable("PREFORK_HTTP_TOKEN");
+  const file = tokenFile ?? (readVariable("PREFORK_HTTP_TOKEN") || undefined);
   return { kind: "url", url, token: file === undefined ? undefined : readToken(file) };
 }
 
