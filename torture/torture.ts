@@ -34,6 +34,7 @@ import { scenarios as starts } from "./starts.ts";
 import { scenarios as stops } from "./stops.ts";
 import { scenarios as storms } from "./storms.ts";
 import { scenarios as streams } from "./streams.ts";
+import { scenarios as subscribers } from "./subscribers.ts";
 
 const SCENARIOS: readonly Scenario[] = [
   ...connections,
@@ -61,6 +62,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...stops,
   ...storms,
   ...streams,
+  ...subscribers,
 ].sort(byNumber);
 
 /** A scenario's outcome, and how long it took. */
