@@ -65,8 +65,11 @@ export interface Audience {
   isReadable(): boolean;
   /** Topics get indexes that others have had. */
   forgetTopics(): void;
-  /** Gives each event to all who have subscribed to it. */
-  publish(batch: EventBatch, now: number): void;
+  /**
+   * Gives each event to all who have subscribed to it, some of them at a time; false: there are more, and the same batch
+   * is to be given again.
+   */
+  publish(batch: EventBatch, now: number): boolean;
   /** Gives some of those who have just subscribed what is kept of their topics; returns whether there are more. */
   welcome(find: Find, now: number): boolean;
   /** Sends what it can. */

@@ -36,6 +36,8 @@ const MOST_BYTES_EACH = 32_768;
 const MOST = 100_000;
 /** Events that go to one subscriber at once have at most so many bytes, one event aside. */
 const RUN_BYTES = 16_384;
+/** Time that subscribers are given events before requests have their turn, ms. */
+const TURN_MS = 0.5;
 /** New subscriptions that are welcomed at a time. */
 const WELCOMES = 32;
 
@@ -62,6 +64,8 @@ export class NativeAudience implements Audience {
   /** Subscriptions of all, each of them counted. */
   #count = 0;
   readonly #places = new Set<Place>();
+  /** Those who get the batch that is being given; undefined: none is. */
+  #round: Iterator<Place> | undefined;
   /** Those who have subscribed a moment ago. */
   readonly #fresh = new Set<Place>();
   readonly #greeting = new EventBatch(QUEUE_BYTES);
@@ -190,8 +194,16 @@ export class NativeAudience implements Audience {
 
   // ---- what they get ----
 
-  publish(batch: EventBatch, now: number): void {
-    for (const connection of this.#places) this.#send(connection, batch, now);
+  publish(batch: EventBatch, now: number): boolean {
+    const round = this.#round ??= this.#places.values();
+    const end = performance.now() + TURN_MS;
+    for (let next = round.next(); !next.done; next = round.next()) {
+      this.#send(next.value, batch, now);
+      this.#router.outlets.flushOne(next.value, now);
+      if (performance.now() >= end) return false;
+    }
+    this.#round = undefined;
+    return true;
   }
 
   /** Copies runs of events that it wants, each with one call. */

@@ -1,7 +1,7 @@
 /**
  * What happens in a server, for those who have subscribed to it: makes events of what somebody wants, and hands them
- * over to the audience. Events give way to requests: after they were sent there is a pause of four times as long, and
- * what does not fit into it is dropped for all, which the numbers of the events show.
+ * over to the audience. Events give way to requests: they are sent for half a millisecond at a time, and after that there
+ * is a pause of four times as long; what does not fit in is dropped for all, which the numbers of the events show.
  *
  * @module
  */
@@ -40,7 +40,9 @@ export class Publisher implements TopicGround {
   readonly #log: Pick<EventQueue, "add">;
   /** How things are, for the topic "state". */
   readonly #state: () => object;
-  readonly #batch = new EventBatch(BATCH_BYTES);
+  /** What has happened, and what is being sent: one becomes the other. */
+  #batch = new EventBatch(BATCH_BYTES);
+  #outgoing = new EventBatch(BATCH_BYTES);
   readonly #text = new Uint8Array(TEXT_BYTES);
   readonly #users = new UserTopics();
   /** Where an event is made that is kept. */
@@ -52,9 +54,10 @@ export class Publisher implements TopicGround {
   /** The last event of that topic as it went over the wire; undefined: none is that new. */
   #lastState: Uint8Array<ArrayBuffer> | undefined;
   #stateAt = 0;
-  /** Indexes that topics had which are not used any more; of those just freed, events may still be there. */
+  /** Indexes that topics had which are not used any more; of those just freed, events may still be on their way. */
   readonly #free: number[] = [];
   #freed: number[] = [];
+  #freedBefore: number[] = [];
   #indexes = 0;
   /** Subscriptions have changed since that was last looked at. */
   #hasChanged = false;
@@ -213,18 +216,27 @@ export class Publisher implements TopicGround {
   }
 
   #send(now: number): number {
-    if (this.#batch.isEmpty && !this.#hasGuests) return Infinity;
+    if (this.#batch.isEmpty && this.#outgoing.isEmpty && !this.#hasGuests) return Infinity;
     if (now < this.#sendAt) return this.#sendAt - now;
     const start = performance.now();
     // Those who have just come get what is kept, and then what is new.
-    if (this.#hasGuests) this.#hasGuests = this.#welcome(now);
-    this.#audience.publish(this.#batch, now);
-    this.#batch.clear();
-    if (this.#freed.length > 0) this.#recycle();
+    if (this.#outgoing.isEmpty) {
+      if (this.#hasGuests) this.#hasGuests = this.#welcome(now);
+      this.#closeBatch();
+    }
+    if (this.#audience.publish(this.#outgoing, now)) this.#outgoing.clear();
     this.#audience.flush(now);
     const end = performance.now();
     this.#sendAt = end + Math.min(MAX_PAUSE, PAUSE_FACTOR * (end - start));
-    return this.#hasGuests ? this.#sendAt - now : Infinity;
+    const hasMore = this.#hasGuests || !this.#batch.isEmpty || !this.#outgoing.isEmpty;
+    return hasMore ? this.#sendAt - now : Infinity;
+  }
+
+  /** What has happened is sent from now on. */
+  #closeBatch(): void {
+    if (this.#freedBefore.length > 0) this.#recycle();
+    [this.#freedBefore, this.#freed] = [this.#freed, []];
+    [this.#batch, this.#outgoing] = [this.#outgoing, this.#batch];
   }
 
   /** Gives those who have just subscribed what is kept, unless it comes anyway. */
@@ -244,8 +256,7 @@ export class Publisher implements TopicGround {
 
   /** Who wants the topics that get these indexes is to be found out. */
   #recycle(): void {
-    this.#free.push(...this.#freed);
-    this.#freed = [];
+    this.#free.push(...this.#freedBefore);
     this.#audience.forgetTopics();
   }
 }

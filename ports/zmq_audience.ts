@@ -172,12 +172,13 @@ export class ZmqAudience implements Audience {
 
   forgetTopics(): void {}
 
-  publish({ entries, bytes }: EventBatch): void {
+  publish({ entries, bytes }: EventBatch): boolean {
     let start = 0;
     for (const { topic, end } of entries) {
       if (this.#match(topic.key)) this.#socket.sendAll(framesAt(bytes, start, end));
       start = end;
     }
+    return true;
   }
 
   /** XPUB can't send to one alone: all who have subscribed get it again. */
