@@ -1,6 +1,7 @@
 /** Holds the documents to the code: README.md, CHANGELOG.md and docs/. */
 
 import { strict as assert } from "node:assert";
+import { CTL_OPTIONS } from "../../cli/ctl_options.ts";
 import { helpText } from "../../options/help.ts";
 import { parseCommand } from "../../options/command.ts";
 import { buildJobHeader, REPLY_BYTES, writeJob, writeReply } from "../../wire/job.ts";
@@ -131,7 +132,8 @@ const FOREIGN =
 
 Deno.test("the documents name only flags that the commands know", async () => {
   const { stdout } = await run(Deno.execPath(), ["run", "-A", path("client.ts"), "--help"]);
-  const known = new Set(`${helpText("")}${stdout}`.match(/--[a-z][a-z-]*/g));
+  const own = CTL_OPTIONS.map(({ name }) => `--${name}`);
+  const known = new Set(`${helpText("")}${stdout} ${own.join(" ")}`.match(/--[a-z][a-z-]*/g));
   const pages = ["README.md", ...namesOf("docs").filter((name) => !name.includes("development"))];
   const named = pages.flatMap((file) =>
     read(file).match(/(?<![\w-])--[a-z][a-z0-9-]*[a-z]/g) ?? []
