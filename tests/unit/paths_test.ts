@@ -5,8 +5,8 @@ import { path } from "../rig/checkout.ts";
 
 /** Folders with texts of ours. CHANGELOG.md is left out: it tells of files that were. */
 const FOLDERS = [
-  ...["auth", "broker", "cli", "client", "ops", "options", "pool", "ports", "system", "wire"],
-  ...["worker", "zmq", "bench", "docs", "examples", "jsr", "jsr/cli", "jsr/log", "torture"],
+  ...["admin", "auth", "broker", "cli", "client", "ops", "options", "pool", "ports", "system"],
+  ...["wire", "worker", "zmq", "bench", "docs", "examples", "jsr", "jsr/cli", "jsr/log", "torture"],
   ...["tests/conformance", "tests/e2e", "tests/models", "tests/rig", "tests/unit", ".ci"],
 ];
 const DOCUMENTS = ["README.md", "CONTRIBUTING.md"];
