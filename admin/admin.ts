@@ -14,8 +14,8 @@ import { type Caller, HttpAccess, SOCKET_CALLER } from "./http_access.ts";
 import { HttpListener } from "./http_listener.ts";
 import type { HttpAnswer, HttpRequest } from "./http_message.ts";
 import type { Operated } from "./operated.ts";
-import { BROWSER_HEADERS } from "./browser.ts";
 import { Pace } from "./pace.ts";
+import { BROWSER_HEADERS, pageAnswer } from "./page_answer.ts";
 import { refused, Routes } from "./routes.ts";
 import { messageOf } from "../system/errors.ts";
 import { readToken } from "./token.ts";
@@ -132,10 +132,11 @@ export class Admin {
   async #answer(access: HttpAccess, request: HttpRequest, peer: string): Promise<HttpAnswer> {
     const judged = judge(access, request, peer);
     if (judged instanceof Error || judged.may !== "all") await this.#pace.turn();
-    const answer = logAnswer(access, request, peer) ?? await this.#routes.answer(request, () => {
-      if (judged instanceof Error) throw judged;
-      return judged;
-    });
+    const answer = logAnswer(access, request, peer) ?? await pageAnswer(request) ??
+      await this.#routes.answer(request, () => {
+        if (judged instanceof Error) throw judged;
+        return judged;
+      });
     return { ...answer, headers: { ...BROWSER_HEADERS, ...answer.headers } };
   }
 

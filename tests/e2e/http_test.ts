@@ -134,6 +134,18 @@ Deno.test("HTTP shows figures to this machine, and all to one who has the token"
     }
   });
 
+  await t.step("the page's files are for everybody", async () => {
+    const types = { "/": "text/html", "/page.js": "text/javascript", "/page.css": "text/css" };
+    for (const [route, type] of Object.entries(types)) {
+      const proxied = { "x-forwarded-for": "10.0.0.1" };
+      const { status, headers, text } = await ask(where, route, undefined, proxied);
+      assert.equal(status, 200, route);
+      assert.ok(headers.get("content-type")?.startsWith(type) && text.length > 0, route);
+      assert.match(headers.get("content-security-policy") ?? "", /^default-src 'self';/);
+    }
+    assert.equal((await ask(where, "/page_nothing.js")).status, 404);
+  });
+
   await t.step("what a browser shows runs no script but the page's own", async () => {
     const { headers } = await ask(where, "/api/status");
     const policy = headers.get("content-security-policy") ?? "";
