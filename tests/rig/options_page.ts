@@ -1,11 +1,12 @@
 /**
- * The tables of docs/options.md and docs/net_server.md, made from the table of options. Run, it puts them
- * into these files, between `<!-- options -->` or `<!-- names -->` and the end of that; a test holds the
- * files to it.
+ * The tables of docs/options.md and docs/net_server.md, made from the table of options, and that of docs/metrics.md.
+ * Run, it puts them into these files, between a mark such as `<!-- options -->` and the end of that; a test holds
+ * the files to it.
  *
  * @module
  */
 
+import { FAMILIES } from "../../admin/families.ts";
 import { REFUSED } from "../../options/net_server.ts";
 import { defaultOf, GROUPS, OPTIONS, type OptionSpec } from "../../options/table.ts";
 import { path } from "./checkout.ts";
@@ -32,6 +33,17 @@ export function netServerTable(): string {
   return `${known}\nA key that has no meaning here is an error that says why:\n\n${
     table([["there", "why it has no meaning here"], ...refused])
   }`;
+}
+
+/** Each metric, with its labels. */
+export function metricsTable(): string {
+  const rows = FAMILIES.map(({ name, type, labels, help }) => [
+    code(name),
+    type,
+    labels.length === 0 ? "–" : labels.map(code).join(", "),
+    help,
+  ]);
+  return table([["metric", "type", "labels", "what it is"], ...rows]);
 }
 
 function helpOf({ help }: OptionSpec): string {
@@ -68,6 +80,7 @@ export function withTable(document: string, mark: string, made: string): string 
 export const TABLES: readonly (readonly [string, string, () => string])[] = [
   ["docs/options.md", "options", optionsTable],
   ["docs/net_server.md", "names", netServerTable],
+  ["docs/metrics.md", "metrics", metricsTable],
 ];
 
 if (import.meta.main) {
