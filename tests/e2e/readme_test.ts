@@ -128,7 +128,7 @@ Deno.test(
 
 /** Flags in the documents that are Deno's, Docker's or systemd's. */
 const FOREIGN =
-  /^--(allow-\w+|cached-only|init|inspect|now|reload|system|v8-flags|max-semi-space-size)$/;
+  /^--(allow-\w+|cached-only|init|inspect|now|reload|system|unix-socket|v8-flags|max-semi-space-size)$/;
 
 Deno.test("the documents name only flags that the commands know", async () => {
   const { stdout } = await run(Deno.execPath(), ["run", "-A", path("client.ts"), "--help"]);
