@@ -147,6 +147,7 @@ async function serve(
 ): Promise<number> {
   const settings = program.resolve(command.options);
   if (settings.background) return await serveInBackground(args, settings, program.url);
+  keepExitCode();
   const options = { ...command.options, handleSignals: true };
   const server = program.start(options, rereader(args, command));
   for (const doubt of command.doubts) server.log.warn(doubt);
@@ -156,6 +157,13 @@ async function serve(
   if (Deno.pid === 1) reapOrphans(server.library);
   const { forced } = await server.finished;
   return forced ? Exit.failed : Exit.ok;
+}
+
+/** A signal that comes once the server has ended, and before this process has, must not end it with another code. */
+function keepExitCode(): void {
+  for (const signal of ["SIGTERM", "SIGINT", "SIGQUIT"] as const) {
+    Deno.addSignalListener(signal, () => {});
+  }
 }
 
 /** The first process of a container has to wait for those whose parents have ended: programs of handlers. */
