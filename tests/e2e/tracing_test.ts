@@ -36,6 +36,7 @@ const HANDLER = `
     if (word === "fail") throw new Error("failed");
     if (word === "die" && ctx.attempt === 1) Deno.exit(9);
     if (word === "wait") {
+      ctx.progress(1);
       await new Promise((_, reject) => ctx.signal.addEventListener("abort", () => reject(ctx.signal.reason)));
     }
     if (word === "parts") return (async function* () {
@@ -223,8 +224,9 @@ Deno.test("the spans of clients, of waiting, of handlers and of what these call 
     await asked(`
       await client.request("fail").catch(() => {});
       const controller = new AbortController();
-      const waiting = client.request("wait", { signal: controller.signal });
-      setTimeout(() => controller.abort(), 300);
+      // Once the handler says that it runs.
+      const onProgress = () => controller.abort();
+      const waiting = client.request("wait", { signal: controller.signal, onProgress });
       await waiting.catch(() => {});
       for await (const part of client.stream("parts")) break;
     `);
