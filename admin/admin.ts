@@ -10,7 +10,7 @@ import { addReadings } from "./api.ts";
 import { ControlSocket, placeSocket } from "./control_socket.ts";
 import { EventStreams } from "./event_streams.ts";
 import { Figures } from "./figures.ts";
-import { type Caller, HttpAccess, SOCKET_CALLER } from "./http_access.ts";
+import { type Caller, HttpAccess, PROBES, SOCKET_CALLER } from "./http_access.ts";
 import { HttpListener } from "./http_listener.ts";
 import type { HttpAnswer, HttpRequest } from "./http_message.ts";
 import type { Operated } from "./operated.ts";
@@ -39,6 +39,7 @@ export class Admin {
   #http: string | undefined;
   readonly #listeners = new Set<HttpListener>();
   readonly #pace = new Pace(REQUESTS_PER_SECOND, BURST);
+  readonly #probePace = new Pace(REQUESTS_PER_SECOND, BURST);
   readonly #log: Operated["log"];
   #timer: ReturnType<typeof setInterval> | undefined;
   #isMending = false;
@@ -131,7 +132,10 @@ export class Admin {
 
   async #answer(access: HttpAccess, request: HttpRequest, peer: string): Promise<HttpAnswer> {
     const judged = judge(access, request, peer);
-    if (judged instanceof Error || judged.may !== "all") await this.#pace.turn();
+    if (judged instanceof Error || judged.may !== "all") {
+      // A probe need not wait behind what costs more.
+      await (PROBES.has(request.path) ? this.#probePace : this.#pace).turn();
+    }
     const answer = logAnswer(access, request, peer) ?? await pageAnswer(request) ??
       await this.#routes.answer(request, () => {
         if (judged instanceof Error) throw judged;

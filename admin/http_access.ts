@@ -29,7 +29,7 @@ const FORWARDED = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
 const UNKNOWN_HOST = "Unknown Host: use an address, or localhost";
 /** Paths of which everybody is told a word. */
-const PROBES: ReadonlySet<string> = new Set(["/livez", "/readyz"]);
+export const PROBES: ReadonlySet<string> = new Set(["/livez", "/readyz"]);
 
 /** The rules for one server. */
 export class HttpAccess {

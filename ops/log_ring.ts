@@ -89,9 +89,10 @@ export class LogRing {
     signal?.addEventListener("abort", abort);
     try {
       while (!signal?.aborted) {
-        yield* waiting.splice(0);
-        if (lost > 0) yield lossOf(lost);
+        const [batch, missed] = [waiting.splice(0), lost];
         lost = 0;
+        yield* batch;
+        if (missed > 0) yield lossOf(missed);
         if (waiting.length === 0 && !signal?.aborted) await bell.rung();
       }
     } finally {

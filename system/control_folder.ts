@@ -15,7 +15,7 @@ const MAX_NAME = 60;
 
 /** What a server is called among those of its user: `tcp-127.0.0.1-6660`, after its first frontend. */
 export function serverName(endpoint: string): string {
-  const name = endpoint.replace("://", "-").replaceAll(/[^A-Za-z0-9._-]+/g, "-");
+  const name = endpoint.replace(/:\/\/\/?/, "-").replaceAll(/[^A-Za-z0-9._-]+/g, "-");
   // The end tells two long paths from each other.
   return name.length > MAX_NAME ? name.slice(-MAX_NAME) : name;
 }
