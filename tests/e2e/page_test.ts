@@ -1,7 +1,7 @@
 /** The live page in a real browser, before a server that says whatever a test wants. */
 
 import { strict as assert } from "node:assert";
-import { endBrowser, Tab, withBrowser } from "../rig/browser.ts";
+import { endBrowser, Tab, withBrowser, withTime } from "../rig/browser.ts";
 import { FakeAdmin, type Size } from "../rig/fake_admin.ts";
 
 Deno.test.afterAll(endBrowser);
@@ -272,7 +272,7 @@ Deno.test(
 );
 
 for (const colorScheme of ["light", "dark"] as const) {
-  Deno.test(`axe-core finds nothing serious in the ${colorScheme} page`, withBrowser, async () => {
+  Deno.test(`axe-core finds nothing serious in the ${colorScheme} page`, withTime, async () => {
     await using fake = new FakeAdmin(SMALL);
     await using tab = await open(fake, { colorScheme });
     assert.deepEqual(await tab.obstacles(), [], "locked");

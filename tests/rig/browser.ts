@@ -12,6 +12,11 @@ const FLAGS = [
 /** Whether there is a browser on this machine. */
 export const withBrowser = { ignore: !exists(PROGRAM) };
 
+/** The same for tests that take long: they run in `deno task test:foreign` alone. */
+export const withTime = {
+  ignore: withBrowser.ignore || Deno.env.get("TEST_FOREIGN") !== "all",
+};
+
 function exists(file: string): boolean {
   try {
     return Deno.statSync(file).isFile;
@@ -39,8 +44,8 @@ export class Tab {
     page.on("pageerror", (error) => this.troubles.push(error.message));
     page.on("console", (message) => {
       const text = message.text();
-      // What needs the token is asked for once, to know whether there is a session.
-      const isExpected = text.includes("401") || text.includes("ERR_CONNECTION");
+      // What needs the token is asked for once, to know whether there is a session; tests have changes refused.
+      const isExpected = /status of 4\d\d|ERR_CONNECTION/.test(text);
       if (message.type() === "error" && !isExpected) this.troubles.push(text);
     });
   }
