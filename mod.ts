@@ -66,6 +66,20 @@ export type {
   WorkerStats,
 };
 export type {
+  ClientList,
+  ConfigEntry,
+  JobFilter,
+  JobList,
+  LogLine,
+  LogOptions,
+  Rates,
+  ServerPhase,
+  ServiceStatus,
+  Status,
+  WorkerStatus,
+} from "./ops/status.ts";
+export type { ClientView, JobView } from "./ports/inquiry.ts";
+export type {
   Answer,
   Handler,
   HandlerContext,

@@ -6,7 +6,7 @@
  */
 
 import type { Level } from "../options/settings.ts";
-import type { ClientView, Findings, JobView } from "../ports/inquiry.ts";
+import type { ClientView, JobView } from "../ports/inquiry.ts";
 
 export type { ClientView, JobView };
 
@@ -160,10 +160,20 @@ export interface JobFilter {
 }
 
 /** Requests in memory. */
-export type JobList = Findings["jobs"];
+export interface JobList {
+  /** How many there are that were asked for, listed or not; with `slowerThanMs` they are counted up to some thousands. */
+  total: number;
+  /** The oldest first. */
+  jobs: JobView[];
+}
 
-/** Clients that are connected. */
-export type ClientList = Findings["clients"];
+/** Clients that are connected and have asked something. */
+export interface ClientList {
+  /** How many there are, listed or not. */
+  total: number;
+  /** Those that wait for most answers first. */
+  clients: ClientView[];
+}
 
 /** An option in force. */
 export interface ConfigEntry {
@@ -185,6 +195,7 @@ export interface LogLine {
   readonly level: Level;
   /** What it says. */
   readonly message: string;
+  /** What else the line says, by name. */
   readonly [field: string]: string | number | boolean | undefined;
 }
 
