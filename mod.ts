@@ -67,9 +67,11 @@ export type {
 };
 export type {
   ClientList,
+  ClientView,
   ConfigEntry,
   JobFilter,
   JobList,
+  JobView,
   LogLine,
   LogOptions,
   Rates,
@@ -78,7 +80,6 @@ export type {
   Status,
   WorkerStatus,
 } from "./ops/status.ts";
-export type { ClientView, JobView } from "./ports/inquiry.ts";
 export type {
   Answer,
   Handler,
