@@ -53,7 +53,8 @@ const NEEDY: Record<string, (folder: Folder) => string[]> = {
 
 Deno.test("the table in docs/permissions.md says of each feature what it needs", () => {
   const required = [...TABLE].filter(([, row]) => row.required).map(([name]) => name);
-  assert.deepEqual(required.sort(), [...Object.keys(NEEDY), "files"].sort());
+  // What the client and ctl need is tested with them.
+  assert.deepEqual(required.sort(), [...Object.keys(NEEDY), "files", "ctl", "url"].sort());
   for (const [name, { flags }] of TABLE) assert.ok(flags.length > 0, name);
 });
 
