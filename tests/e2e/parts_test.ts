@@ -8,7 +8,7 @@ import { PartClient, show } from "../rig/part_client.ts";
 import { RawPeer } from "../rig/raw_peer.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import { bytes } from "../rig/text.ts";
-import { pause } from "../rig/wait.ts";
+import { pause, until } from "../rig/wait.ts";
 import { message } from "../rig/zmtp.ts";
 
 const PYTHON = "/usr/bin/python3";
@@ -70,8 +70,8 @@ Deno.test("answers in parts run beside each other, and end before their worker l
   for (let id = 1; id <= 8; id++) {
     assert.deepEqual((await peer.receiveText()).slice(2), ["0", "1", "2", "3", "4"]);
   }
-  peer.send("", "50 10");
-  await server.line("job assigned");
+  peer.send("", "50 40");
+  await until("it runs", async () => (await server.state()).running === 1);
   server.signal("SIGTERM");
   assert.deepEqual((await peer.receiveText()).length, 51);
   assert.equal((await server.ended()).code, 0);
