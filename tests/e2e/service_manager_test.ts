@@ -14,8 +14,10 @@ import { LIMIT, until, within } from "../rig/wait.ts";
 
 const linux = Deno.build.os === "linux";
 const PYTHON = "/usr/bin/python3";
-/** Restarts under load: fewer where there is little time. */
-const RESTARTS = Deno.env.get("TEST_FOREIGN") === "all" ? 20 : 2;
+/** Restarts under load, and how clients reach the server: less where there is little time. */
+const FULL = Deno.env.get("TEST_FOREIGN") === "all";
+const RESTARTS = FULL ? 20 : 2;
+const WAYS = FULL ? TRANSPORTS : TRANSPORTS.filter(({ name }) => name === "native");
 const ALL = ["-A"];
 
 const SLOW = `export default async () => {
@@ -151,7 +153,7 @@ class Activator {
   }
 }
 
-for (const { name, args } of TRANSPORTS) {
+for (const { name, args } of WAYS) {
   Deno.test({
     name:
       `over ${name}, a server that is started again with the sockets it is passed refuses nobody`,
