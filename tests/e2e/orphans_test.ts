@@ -8,7 +8,19 @@ import { endNow, statOf } from "../rig/processes.ts";
 import { ENVIRONMENT } from "../rig/server_process.ts";
 import { LIMIT, until } from "../rig/wait.ts";
 
-const canIsolate = Deno.build.os === "linux" && Deno.uid() === 0;
+const ISOLATED = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+const canIsolate = Deno.build.os === "linux" && Deno.uid() === 0 && mayIsolate();
+
+/** Whether this machine lets us make namespaces. */
+function mayIsolate(): boolean {
+  const args = [...ISOLATED, "true"];
+  const probe = new Deno.Command("unshare", { args, stdout: "null", stderr: "null" });
+  try {
+    return probe.outputSync().success;
+  } catch {
+    return false;
+  }
+}
 
 /** Starts a program that starts others, and ends before they do. */
 const HANDLER = `export default async () => {
@@ -26,10 +38,9 @@ Deno.test({
     const endpoint = `ipc://${folder.path}/front`;
     const handler = folder.write("handler.ts", HANDLER);
     const allowed = ["--workers", "1", "--handler-allow-run=/bin/sh"];
-    const isolated = ["--pid", "--fork", "--mount-proc", "--kill-child"];
     const command = [Deno.execPath(), "run", "-A", path("mod.ts"), "--frontend", endpoint];
     const container = new Deno.Command("unshare", {
-      args: [...isolated, ...command, ...allowed, handler],
+      args: [...ISOLATED, ...command, ...allowed, handler],
       stdin: "null",
       stdout: "null",
       stderr: "null",

@@ -8,13 +8,37 @@ import { childrenOf, endNow } from "../rig/processes.ts";
 import { until } from "../rig/wait.ts";
 
 const SYSTEMD = "/usr/lib/systemd/systemd";
-const canBoot = Deno.build.os === "linux" && Deno.uid() === 0 && exists(SYSTEMD);
+const ISOLATED = [
+  "--pid",
+  "--fork",
+  "--mount",
+  "--cgroup",
+  "--ipc",
+  "--uts",
+  "--net",
+  "--kill-child",
+];
+const canBoot = Deno.build.os === "linux" && Deno.uid() === 0 && exists(SYSTEMD) && mayIsolate();
 const PORT = 6660;
 const DENO_DIR = Deno.env.get("DENO_DIR") ?? `${Deno.env.get("HOME")}/.cache/deno`;
 
 function exists(file: string): boolean {
   try {
     return Deno.statSync(file).isFile;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether this machine lets us make namespaces, and mount in them what systemd needs. */
+function mayIsolate(): boolean {
+  const script =
+    "mount --make-rprivate / && mount -t tmpfs tmpfs /mnt && mount -t proc proc /proc " +
+    "&& mkdir /mnt/c && mount -t cgroup2 cgroup2 /mnt/c && ip link set lo up";
+  const args = [...ISOLATED, "bash", "-c", script];
+  const probe = new Deno.Command("unshare", { args, stdout: "null", stderr: "null" });
+  try {
+    return probe.outputSync().success;
   } catch {
     return false;
   }
@@ -51,11 +75,10 @@ class Machine {
     this.#folder.write("jobs.socket", adapted(socket));
     const wants = "[Unit]\nDefaultDependencies=no\nWants=jobs.socket jobs.service\n";
     this.#folder.write("test.target", wants);
-    const isolated = ["--pid", "--fork", "--mount", "--cgroup", "--ipc", "--uts", "--net"];
     const script = ["bash", path("tests/rig/systemd.sh")];
     const places = [this.#folder.path, path("."), Deno.execPath(), DENO_DIR];
     this.#child = new Deno.Command("unshare", {
-      args: [...isolated, "--kill-child", ...script, ...places],
+      args: [...ISOLATED, ...script, ...places],
       stdin: "null",
       stdout: "null",
       stderr: "inherit",
