@@ -203,6 +203,7 @@ Deno.test(
       busy: 2,
       stopping: 0,
       dequeue: 0,
+      foreign: 0,
       min: 2,
       max: 2,
     });
