@@ -228,6 +228,7 @@ export class PreforkServer implements Server, Operated {
   /** All that is done from time to time; the loop has a list of its own. */
   #ticks(files: OpenFiles): Ticks {
     const idle = new IdleWatch(() => this.news.emit("idle", undefined));
+    const notifier = this.#notifier;
     const notifying = {
       going: () => this.#going(performance.now()),
       pulse: () => this.#plane.ask("pulse", {}),
@@ -237,7 +238,7 @@ export class PreforkServer implements Server, Operated {
       this.news,
       this.#logs,
       files,
-      { tick: (now) => this.#notifier?.tick(now, notifying) ?? Infinity },
+      ...(notifier === undefined ? [] : [{ tick: (now: number) => notifier.tick(now, notifying) }]),
       { tick: (now) => this.#premises.tick(now, this.#mending()) },
       { tick: (now) => idle.tick(now, activityOf(this.#look(now))) },
       this.#services,

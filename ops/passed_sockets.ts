@@ -6,13 +6,10 @@
 
 import { allEndpoints } from "../options/hosted.ts";
 import type { Settings } from "../options/settings.ts";
+import type { SocketOptions } from "../ports/sockets.ts";
 import type { PassedListener } from "../system/passed_listeners.ts";
 
-/** A socket that listens already. */
-interface Passed {
-  readonly fd: number;
-  readonly endpoint: string;
-}
+type Passed = NonNullable<SocketOptions["passed"]>;
 
 /**
  * The sockets by the endpoints that they are for.
@@ -22,18 +19,18 @@ interface Passed {
 export function assignSockets(
   settings: Settings,
   listeners: readonly PassedListener[],
-): Record<string, Passed> {
+): Passed {
   const endpoints = [...allEndpoints(settings), ...settings.mdp, ...settings.events];
-  const assigned: Record<string, Passed> = {};
+  const assigned = new Map<string, { fd: number; endpoint: string }>();
   for (const { fd, endpoint, isAt } of listeners) {
-    const meant = endpoints.find((each) => !Object.hasOwn(assigned, each) && isAt(each));
+    const meant = endpoints.find((each) => !assigned.has(each) && isAt(each));
     if (meant === undefined) {
       throw new Error(
         `The socket at "${endpoint}" that LISTEN_FDS passes must be one of "frontend", "mdp" or "events": ` +
           `current ones are ${endpoints.map((each) => `"${each}"`).join(", ")}`,
       );
     }
-    assigned[meant] = { fd, endpoint };
+    assigned.set(meant, { fd, endpoint });
   }
   return assigned;
 }

@@ -48,7 +48,7 @@ export function passedSockets(
   settings: Settings,
   library: string,
 ): ReturnType<typeof assignSockets> {
-  if (!settings.handleSignals) return {};
+  if (!settings.handleSignals) return new Map();
   const variables = { count: readVariable("LISTEN_FDS"), pid: readVariable("LISTEN_PID") };
   return assignSockets(settings, takePassedListeners(library, variables, Deno.pid));
 }

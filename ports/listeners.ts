@@ -9,6 +9,7 @@ import type { Settings } from "../options/settings.ts";
 import type { Epoll } from "../system/epoll.ts";
 import type { Libc } from "../system/libc.ts";
 import { PollEvent } from "../system/numbers.ts";
+import type { PassedSockets } from "./passed_sockets.ts";
 import { adoptListener, listenAt, type Listener, type Probes } from "../system/stream_socket.ts";
 
 /** How endpoints are listened at. */
@@ -17,16 +18,6 @@ export interface ListenersOptions extends Pick<Settings, "keepAlive"> {
   ipv6: boolean;
   /** Endpoints whose sockets another process has bound. @default {none} */
   passed?: PassedSockets;
-}
-
-/** Sockets that listen already, by the endpoints that they are for: they never wait, and are not inherited. */
-export type PassedSockets = Readonly<Record<string, PassedSocket>>;
-
-/** A socket that listens already. */
-export interface PassedSocket {
-  readonly fd: number;
-  /** Where it is bound. */
-  readonly endpoint: string;
 }
 
 /** What `Listeners` report. */
@@ -94,9 +85,9 @@ export class Listeners {
   }
 
   #listenAt(endpoint: string): Listener {
-    const { ipv6, keepAlive, passed = {} } = this.#options;
+    const { ipv6, keepAlive, passed } = this.#options;
     const probes = probesOf(keepAlive);
-    const given = Object.hasOwn(passed, endpoint) ? passed[endpoint] : undefined;
+    const given = passed?.get(endpoint);
     if (given === undefined) return listenAt(this.#libc, endpoint, { ipv6, probes });
     return adoptListener(this.#libc, given.fd, given.endpoint, probes);
   }

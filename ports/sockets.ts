@@ -21,7 +21,6 @@ import { IpcFiles } from "./ipc_files.ts";
 import { JointLane } from "./joint_lane.ts";
 import { JointSource } from "./joint_source.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
-import type { PassedSockets } from "./listeners.ts";
 import type { MadeOptions } from "./made_services.ts";
 import type { MdpRouter, MdpRouterEvents } from "./mdp_router.ts";
 import { MdpSource } from "./mdp_source.ts";
@@ -30,6 +29,7 @@ import type { Directory } from "./mmi.ts";
 import { NativeAudience } from "./native_audience.ts";
 import { NativeMdpRouter } from "./native_mdp_router.ts";
 import { NativeSource } from "./native_source.ts";
+import type { PassedSockets } from "./passed_sockets.ts";
 import { RecordLane } from "./record_lane.ts";
 import type { Source, SourceEvents } from "./source.ts";
 import { jointStage, type Stage } from "./stage.ts";
@@ -207,8 +207,8 @@ export class Sockets {
   }
 
   /** The file of a socket that was passed on is its maker's. */
-  #bind(endpoint: string, { passed = {} }: SocketOptions, bind: () => string): string {
-    return Object.hasOwn(passed, endpoint) ? bind() : this.#files.bind(endpoint, bind);
+  #bind(endpoint: string, { passed }: SocketOptions, bind: () => string): string {
+    return passed?.has(endpoint) ? bind() : this.#files.bind(endpoint, bind);
   }
 
   /** The endpoint really bound for workers. */
@@ -427,12 +427,12 @@ function openZmq(
 
 function openZmqAudience(
   { context, messages }: ZmqGround,
-  { ipv6, access }: Bounds,
+  { ipv6, access, passed }: Bounds,
   events: AudienceEvents,
 ): Audience {
   const domain = ZapDomain.subscribers;
   const zap = access && { domain, secretKey: access.secretKey };
-  return new ZmqAudience(context, messages, { ipv6, zap }, events);
+  return new ZmqAudience(context, messages, { ipv6, zap, passed }, events);
 }
 
 function openZmqLane({ context, messages }: ZmqGround, bounds: Bounds, events: LaneEvents): Lane {

@@ -17,6 +17,7 @@ import { Monitor } from "../zmq/monitor.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
 import type { Audience, AudienceCounters, AudienceEvents, Find, LastWrong } from "./audience.ts";
 import { EventBatch, framesAt, type Topic } from "./event_batch.ts";
+import { bindOrAdopt, type PassedSockets } from "./passed_sockets.ts";
 import { keyOf, Prefixes } from "./prefixes.ts";
 
 /** Maximum events that wait for one subscriber in libzmq. */
@@ -41,6 +42,8 @@ export interface ZmqAudienceOptions {
   ipv6: boolean;
   /** How it is decided who may connect; undefined: all may. */
   zap: ZapSettings | undefined;
+  /** Endpoints whose sockets another process has bound. @default {none} */
+  passed?: PassedSockets | undefined;
 }
 
 /** Subscribers, over libzmq. */
@@ -51,6 +54,7 @@ export class ZmqAudience implements Audience {
   readonly #connections: Connections;
   readonly #portNumbers = new Set<number>();
   readonly #events: AudienceEvents;
+  readonly #passed: PassedSockets | undefined;
   readonly #prefixes = new Prefixes();
   readonly subscriptions: Audience["subscriptions"];
   /** Whether there are so many subscriptions that they are not told apart. */
@@ -73,10 +77,11 @@ export class ZmqAudience implements Audience {
   constructor(
     context: Context,
     messages: MessagePool,
-    { ipv6, zap }: ZmqAudienceOptions,
+    { ipv6, zap, passed }: ZmqAudienceOptions,
     events: AudienceEvents,
   ) {
     this.#events = events;
+    this.#passed = passed;
     const prefixes = this.#prefixes;
     this.subscriptions = {
       get size() {
@@ -124,7 +129,7 @@ export class ZmqAudience implements Audience {
 
   /** @throws {ZmqError} when it can't be bound. */
   bind(endpoint: string): string {
-    const bound = this.#socket.bind(endpoint);
+    const bound = bindOrAdopt(this.#socket, endpoint, this.#passed);
     const port = boundPort(bound);
     if (port !== undefined) this.#portNumbers.add(port);
     return bound;

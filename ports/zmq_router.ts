@@ -20,8 +20,8 @@ import type { Body, BodyPool } from "./body.ts";
 import { readSome } from "./budget.ts";
 import { Clients, routingKey } from "./clients.ts";
 import type { IncomingRoom } from "./incoming.ts";
-import type { PassedSockets } from "./listeners.ts";
 import { MessageReader, type MessageReaderEvents } from "./message_reader.ts";
+import { bindOrAdopt, type PassedSockets } from "./passed_sockets.ts";
 import { ReplySender } from "./reply_sender.ts";
 import type { Presence, SourceCounters, SourceEvents } from "./source.ts";
 import type { Stage } from "./stage.ts";
@@ -80,7 +80,7 @@ export class ZmqRouter implements Stage {
   /** What they get. */
   readonly replies: ReplySender;
   readonly #endpoints: string[] = [];
-  readonly #passed: PassedSockets;
+  readonly #passed: PassedSockets | undefined;
   readonly #ports = new Set<number>();
   readonly #domain: string | undefined;
 
@@ -93,7 +93,7 @@ export class ZmqRouter implements Stage {
     events: ZmqRouterEvents,
   ) {
     this.#events = events;
-    this.#passed = options.passed ?? {};
+    this.#passed = options.passed;
     const socket = this.port = context.socket(SocketType.ROUTER);
     this.ports = [socket];
     this.#domain = options.zap?.domain;
@@ -210,20 +210,11 @@ export class ZmqRouter implements Stage {
 
   /** @throws {ZmqError} when it can't be bound. */
   bind(endpoint: string): string {
-    const bound = this.#bindOrAdopt(endpoint);
+    const bound = bindOrAdopt(this.port, endpoint, this.#passed);
     this.#endpoints.push(bound);
     const port = boundPort(bound);
     if (port !== undefined) this.#ports.add(port);
     return bound;
-  }
-
-  #bindOrAdopt(endpoint: string): string {
-    const passed = Object.hasOwn(this.#passed, endpoint) ? this.#passed[endpoint] : undefined;
-    if (passed === undefined) return this.port.bind(endpoint);
-    this.port.set(Option.USE_FD, passed.fd);
-    this.port.bind(passed.endpoint);
-    this.port.set(Option.USE_FD, -1);
-    return passed.endpoint;
   }
 
   read(now: number): number {

@@ -197,6 +197,29 @@ for (const { name, args } of WAYS) {
   });
 }
 
+for (const { name, args } of TRANSPORTS) {
+  Deno.test({
+    name: `over ${name}, subscribers connect to a socket that the server is passed`,
+    ignore: !linux,
+    async fn() {
+      using folder = new Folder();
+      const file = `${folder.path}/events`;
+      const given = [...args, "--events", "ENDPOINTS"];
+      await using manager = new Activator([`ipc://${file}`], given, "tcp://127.0.0.1:0");
+      const events = await manager.line();
+      const { ino } = Deno.statSync(file);
+      await manager.tell("start");
+      await using client = new Client({ events });
+      for await (const { topic } of client.subscribe("state")) {
+        assert.equal(topic, "state");
+        break;
+      }
+      assert.equal(await manager.tell("stop"), "0");
+      assert.equal(Deno.statSync(file).ino, ino, "the file is the manager's");
+    },
+  });
+}
+
 /** Connects again and again, which must never be refused; returns how often that was. */
 async function knock(port: number, isOver: () => boolean): Promise<number> {
   for (let count = 0;; count++) {
