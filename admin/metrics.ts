@@ -72,11 +72,11 @@ class Exposition implements Written {
     this.#samples = samples;
   }
 
-  // What prom-client awaits.
-  // deno-lint-ignore require-await
-  async get() {
+  /** What prom-client awaits. */
+  get() {
     const { name, type, help } = this;
-    return { name, type, help, values: this.#samples.flatMap((each) => linesOf(name, each)) };
+    const values = this.#samples.flatMap((each) => linesOf(name, each));
+    return Promise.resolve({ name, type, help, values });
   }
 }
 

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { parseArgs } from "@std/cli/parse-args";
 import type { Client } from "../client.ts";
 import type {
   ClientOptions,
@@ -15,9 +14,10 @@ import type {
   StreamOptions,
 } from "../client/options.ts";
 import { missingUnit, parseDuration } from "../options/durations.ts";
-import { complaint, unknownOption } from "../options/errors.ts";
+import { complaint } from "../options/errors.ts";
 import { type CallCommand, runCall } from "./call.ts";
 import { type Input, openInputs, readBody, textInput } from "./input.ts";
+import { parseKnownFlags } from "./known_flags.ts";
 import { LineRun } from "./lines.ts";
 import { Exit, exitCodeOf, explain } from "./outcome.ts";
 import { printText, ReplyOutput } from "./reply_output.ts";
@@ -302,21 +302,14 @@ function readCommand(args: string[]): Command {
 }
 
 function parseFlags(args: string[]): Record<string, unknown> {
-  const unknown: string[] = [];
-  const flags = parseArgs(args, {
-    string: [...TEXTS, "j", "_"],
-    collect: ["endpoint", "subscribe"],
-    boolean: SWITCHES,
-    alias: LETTERS,
-    unknown: (arg, key) => key === undefined || (unknown.push(arg), false),
-  });
-  const [first] = unknown;
-  if (first === undefined) return flags;
-  const known = [...TEXTS, ...SWITCHES].map((name) => `--${name}`);
-  const hint = flags.call === undefined
-    ? "--help lists them"
-    : "arguments with a dash stand behind --";
-  throw new TypeError(unknownOption(first.replace(/=[^]*$/, ""), known, hint));
+  const lists = ["endpoint", "subscribe"];
+  const known = { texts: TEXTS, hidden: ["j"], lists, switches: SWITCHES, letters: LETTERS };
+  return parseKnownFlags(
+    args,
+    known,
+    ({ call }) =>
+      call === undefined ? "--help lists them" : "arguments with a dash stand behind --",
+  );
 }
 
 /** All that were named: a list's commas stand ahead of the next one's scheme, for paths may have some. */

@@ -5,11 +5,11 @@
  * @module
  */
 
-import { parseArgs } from "@std/cli/parse-args";
 import { missingUnit, parseDuration } from "../options/durations.ts";
-import { complaint, suggest, unknownOption } from "../options/errors.ts";
+import { complaint, suggest } from "../options/errors.ts";
 import type { Choice } from "./control_places.ts";
 import { CTL_OPTIONS } from "./ctl_options.ts";
+import { parseKnownFlags } from "./known_flags.ts";
 
 /** How a command is written. */
 export interface Grammar {
@@ -57,7 +57,8 @@ export function readOrder<Command extends Grammar>(
   args: readonly string[],
   commands: readonly Command[],
 ): Order<Command> {
-  const flags = parseFlags(args);
+  const known = { texts: TEXTS, switches: SWITCHES, letters: LETTERS };
+  const flags = parseKnownFlags(args, known, () => "--help lists them");
   const switches = new Set(SWITCHES.filter((name) => flags[name] === true));
   const values = new Map(TEXTS.flatMap((name) => valueOf(name, flags[name])));
   const rest = Array.isArray(flags._) ? flags._.map(String).filter((word) => word !== "") : [];
@@ -82,20 +83,6 @@ export function readOrder<Command extends Grammar>(
     json: switches.has("json"),
     timeout: readTime("--timeout", values.get("timeout")) ?? TIMEOUT_MS,
   };
-}
-
-function parseFlags(args: readonly string[]): Record<string, unknown> {
-  const unknown: string[] = [];
-  const flags = parseArgs([...args], {
-    string: [...TEXTS, "_"],
-    boolean: SWITCHES,
-    alias: LETTERS,
-    unknown: (arg, key) => key === undefined || (unknown.push(arg), false),
-  });
-  const [first] = unknown;
-  if (first === undefined) return flags;
-  const known = [...TEXTS, ...SWITCHES].map((name) => `--${name}`);
-  throw new TypeError(unknownOption(first.replace(/=[^]*$/, ""), known, "--help lists them"));
 }
 
 function valueOf(name: string, value: unknown): [name: string, value: string][] {

@@ -37,7 +37,7 @@ export function printable(text: string): string {
 const NARROW = /\p{M}/u;
 const WIDE =
   /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}]/u;
-// deno-lint-ignore no-control-regex
+// deno-lint-ignore no-control-regex -- ASCII has them
 const ASCII = /^[\x00-\x7f]*$/;
 
 /** The columns that a printable text takes. */

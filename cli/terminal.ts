@@ -125,6 +125,6 @@ export class Terminal {
 
 /** Single keys: a special one comes as a sequence that starts with an escape. */
 function keysIn(text: string): string[] {
-  // deno-lint-ignore no-control-regex
+  // deno-lint-ignore no-control-regex -- it looks for them
   return text.match(/\x1b[[O][0-9;]*[A-Za-z~]|[^]/gu) ?? [];
 }
