@@ -21,6 +21,7 @@ const FOLDERS = [
   "options",
   "pool",
   "ports",
+  "store",
   "system",
   "wire",
   "worker",
