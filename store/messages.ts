@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { Spread } from "../broker/histogram.ts";
+
 /**
  * Where a job is in its life:
  *
@@ -23,6 +25,9 @@ export type JobState =
   | "failed"
   | "cancelled"
   | "expired";
+
+/** The states in which a job has ended. */
+export type EndState = "done" | "failed" | "cancelled" | "expired";
 
 /** A body of several frames as one array; `sizes` says how long each is, and is left out where there is one. */
 export interface Frames {
@@ -152,11 +157,25 @@ export interface StoreFigures {
     /** Since the start of this server. */
     submitted: number;
     retried: number;
+    /** Jobs that have ended since the start of this server, by how; `failed` once for each, not for each try. */
+    ended: Record<EndState, number>;
     /** How long the oldest has waited that may run, ms. */
     oldestMs: number | undefined;
-    /** Time from due to start, and from submission to end: counts per bucket as in broker/histogram.ts. */
-    waitTime: number[];
-    totalTime: number[];
+    /** Time from due to start, and from submission to end, since the start of this server. */
+    waitTime: Spread;
+    totalTime: Spread;
+  }>;
+  /** By name; left out where there are none. */
+  schedules?: Record<string, {
+    service: string;
+    cron: string;
+    /** "": the server's. */
+    timeZone: string;
+    /** ms since 1970; undefined: there is none. */
+    nextAt: number | undefined;
+    lastAt: number | undefined;
+    /** The job that was made last; "": none is known. */
+    lastId: string;
   }>;
 }
 
@@ -179,6 +198,8 @@ export type ToStore =
   | { type: "withdraw"; number: number }
   /** Of the server alone. Answered "told" or "refused". */
   | { type: "operate"; number: number; question: OperatorQuestion }
+  /** Of the plane alone: whether somebody has subscribed to `stored.`: then the store says "over" of each job. */
+  | { type: "watch"; isOn: boolean }
   /** Of the server alone: what a reload has changed. */
   | { type: "configure"; config: StoreConfig }
   /** The last message of this user; when both have said so, the store commits all, and closes. */
@@ -203,6 +224,15 @@ export type FromStore =
     level: "debug" | "info" | "warn" | "error";
     message: string;
     fields?: Record<string, string | number>;
+  }
+  /** To the plane alone, while it watches: a job has ended. `code` undefined: by no run. */
+  | {
+    type: "over";
+    id: string;
+    service: string;
+    state: EndState;
+    attempt: number;
+    code: number | undefined;
   }
   /** To the server alone: it is open; or it can't be opened: all that was asked was refused, and it ends. */
   | { type: "opened" }
