@@ -12,6 +12,7 @@ export const SERVICE_NAME_RULE = `a name of ${SERVICE_NAME_CHARACTERS}`;
 
 /** Names that others have given a meaning, by what they start with, and which. */
 const SET_ASIDE: readonly (readonly [prefix: string, meaning: string])[] = [
+  ["job.", "jobs that are stored (docs/jobs.md)"],
   ["mmi.", "the Majordomo Management Interface (ZeroMQ RFC 8)"],
   ["titanic.", "the Titanic Service Protocol (ZeroMQ RFC 9)"],
 ];

@@ -1,0 +1,485 @@
+/**
+ * What is said about jobs that are stored: the JSON in the first frame of `job.submit`, `job.status`, `job.result` and
+ * `job.cancel`, and of their answers. Reads and builds; no I/O. What comes from a peer is checked here in full.
+ *
+ * ```text
+ * job.submit   [options] [body…]   →  [{"id":"j-…","isNew":true}]
+ * job.status   [question]          →  [status]
+ * job.result   [question]          →  [status] [result…]
+ * job.cancel   [question]          →  [status]
+ * ```
+ *
+ * Docs: docs/jobs.md.
+ *
+ * @module
+ */
+
+import { MAX_KEY_BYTES } from "./request_header.ts";
+import { isServiceName, SERVICE_NAME_CHARACTERS } from "./service_name.ts";
+
+/** What the names of these services begin with; each is asked as any service is. */
+export const JOB_PREFIX = "job.";
+/** What can be asked, behind the prefix, and as a command at an endpoint for plain clients. */
+export const JOB_COMMANDS = ["submit", "status", "result", "cancel"] as const;
+/** One of them. */
+export type JobCommand = typeof JOB_COMMANDS[number];
+
+/** Maximum bytes of the first frame. */
+export const MAX_WORDS_BYTES = 16_384;
+/** Maximum jobs that one waits for. */
+export const MAX_AFTER = 100;
+/** The longest time that a question waits, ms. */
+export const MAX_WAIT = 3_600_000;
+/** The longest delay, time to live and back-off, ms: 10 years. */
+export const MAX_SPAN = 315_360_000_000;
+/** The last time that a job may be due, ms since 1970: the end of the year 9999. */
+const MAX_TIME = 253_402_300_799_999;
+const MAX_TIMEOUT = 0xffffffff;
+const MAX_RETRIES = 1000;
+const MAX_PRIORITY = 9;
+const ID_RULE = '"j-" and 32 hex digits, lower case';
+
+/** Where a job is in its life; store/messages.ts draws it. */
+export type JobState =
+  | "scheduled"
+  | "waiting"
+  | "running"
+  | "done"
+  | "failed"
+  | "cancelled"
+  | "expired";
+
+/** States that a job does not leave by itself. */
+const ENDS: readonly JobState[] = ["done", "failed", "cancelled", "expired"];
+const STATES: readonly string[] = ["scheduled", "waiting", "running", ...ENDS];
+
+/** Whether a job in this state has ended. */
+export function hasEnded(state: JobState): boolean {
+  return ENDS.includes(state);
+}
+
+/** What is known of a job, as its submitter sees it. Never its body. Times are ms since 1970; undefined: not yet. */
+export interface JobStatus {
+  /** Names the job: `j-` and 32 hex digits. */
+  id: string;
+  /** The service whose handler runs it. */
+  service: string;
+  /** Where it is in its life. */
+  state: JobState;
+  /** Grows with each change. */
+  version: number;
+  /** Tries that have begun. */
+  attempt: number;
+  /** Tries that may follow the first one. */
+  retries: number;
+  /** 0 to 9. */
+  priority: number;
+  /** "": none. */
+  key: string;
+  /** "": none. */
+  group: string;
+  /** The jobs that it waits for. */
+  after: readonly string[];
+  /** Bytes of its body. */
+  bytes: number;
+  /** When it was stored. */
+  createdAt: number;
+  /** When it may run next. */
+  runAt: number;
+  /** When its last try has begun. */
+  startedAt: number | undefined;
+  /** When it has ended. */
+  endedAt: number | undefined;
+  /** How its last try has ended: 200, or the code of an error. */
+  code: number | undefined;
+  /** What went wrong in its last try. */
+  message: string | undefined;
+  /** How far it is, in units of its handler. */
+  progress: { done: number; total: number | undefined; note: string } | undefined;
+  /** The server that runs it, or has; "": the one that was asked. */
+  node: string;
+}
+
+/** What `job.submit` was asked, but for what the server knows by itself: see `Submission` of store/messages.ts. */
+export interface SubmissionWords {
+  /** Chosen by the submitter, who may then submit again what was not answered: it is stored once. "": the store does. */
+  id: string;
+  /** "": the service that is asked where none is named. */
+  service: string;
+  /** "": none. */
+  key: string;
+  /** Not run before, ms since 1970; 0: at once. */
+  runAt: number;
+  priority: number;
+  retries: number;
+  backoff: { firstMs: number; maxMs: number };
+  /** Ms; 0: as long as the service lets it. */
+  requestTimeout: number;
+  /** Not started after that, ms since 1970; 0: at any time. */
+  expiresAt: number;
+  /** "": none. */
+  group: string;
+  after: readonly string[];
+}
+
+/** What one of the other services was asked. */
+export interface JobQuestionWords {
+  id: string;
+  /** The version that is known already; undefined: any is news. */
+  since: number | undefined;
+  /** How long the answer may wait for news, ms. */
+  wait: number;
+}
+
+/** What was read, or what is wrong with it; `hasType`: a value has the right type, and only its range is wrong. */
+export type Read<Words> =
+  | { words: Words; fault?: undefined }
+  | { fault: string; hasType: boolean };
+
+type Members = Readonly<Record<string, unknown>>;
+
+const SUBMIT_MEMBERS = [
+  "id",
+  "service",
+  "key",
+  "delay",
+  "runAt",
+  "priority",
+  "retries",
+  "backoff",
+  "requestTimeout",
+  "ttl",
+  "jobGroup",
+  "after",
+];
+const QUESTION_MEMBERS: Readonly<Record<Exclude<JobCommand, "submit">, readonly string[]>> = {
+  status: ["id", "since", "wait"],
+  result: ["id", "wait"],
+  cancel: ["id"],
+};
+
+const encoder = new TextEncoder();
+const strictDecoder = new TextDecoder("utf-8", { fatal: true });
+
+/** Whether a text can be a job's id. */
+export function isJobId(text: unknown): text is string {
+  return typeof text === "string" && /^j-[0-9a-f]{32}$/.test(text);
+}
+
+/** A new id: 128 random bits. */
+export function newJobId(): string {
+  return `j-${crypto.randomUUID().replaceAll("-", "")}`;
+}
+
+/** The command that a text is; undefined: it is none. */
+export function jobCommandOf(text: string): JobCommand | undefined {
+  return JOB_COMMANDS.find((command) => command === text);
+}
+
+// ---- what clients send ----
+
+/** Reads the first frame of `job.submit`. `now`: ms since 1970. */
+export function parseSubmission(frame: Uint8Array, now: number): Read<SubmissionWords> {
+  const members = parseMembers(frame);
+  if (typeof members === "string") return { fault: members, hasType: false };
+  return readSubmission(members, now);
+}
+
+/** The same of what was parsed already; members that are undefined are not there. */
+export function readSubmission(members: Members, now: number): Read<SubmissionWords> {
+  const reader = new MemberReader(members, SUBMIT_MEMBERS, "option");
+  const delay = reader.integer("delay", 0, 0, MAX_SPAN, "ms");
+  const runAt = reader.time("runAt");
+  if (reader.has("delay") && reader.has("runAt")) {
+    reader.fail('"delay" and "runAt" exclude each other: give one of them', true);
+  }
+  const dueAt = runAt > 0 ? runAt : delay > 0 ? now + delay : 0;
+  const ttl = reader.integer("ttl", 0, 0, MAX_SPAN, "ms");
+  const id = reader.id("id", "");
+  const after = reader.ids("after");
+  if (after.includes(id)) reader.fail('"after" must not have the job itself', true);
+  return reader.result({
+    id,
+    service: reader.service("service"),
+    key: reader.text("key"),
+    runAt: dueAt,
+    priority: reader.integer("priority", 4, 0, MAX_PRIORITY),
+    retries: reader.integer("retries", 4, 0, MAX_RETRIES),
+    backoff: readBackoff(reader),
+    requestTimeout: reader.integer("requestTimeout", 0, 0, MAX_TIMEOUT, "ms"),
+    expiresAt: ttl === 0 ? 0 : Math.max(dueAt, now) + ttl,
+    group: reader.text("jobGroup"),
+    after,
+  });
+}
+
+function readBackoff(reader: MemberReader): SubmissionWords["backoff"] {
+  const inner = reader.inner("backoff", ["min", "max"]);
+  const firstMs = inner.integer("min", 1000, 0, MAX_SPAN, "ms");
+  const maxMs = inner.integer("max", Math.max(3_600_000, firstMs), 0, MAX_SPAN, "ms");
+  if (maxMs < firstMs) {
+    inner.fail(`"backoff.max" must be at least "backoff.min": ${maxMs} is less than ${firstMs}`);
+  }
+  reader.adopt(inner);
+  return { firstMs, maxMs };
+}
+
+/** Reads the first frame of one of the other services. */
+export function parseJobQuestion(
+  command: Exclude<JobCommand, "submit">,
+  frame: Uint8Array,
+): Read<JobQuestionWords> {
+  const members = parseMembers(frame);
+  if (typeof members === "string") return { fault: members, hasType: false };
+  const reader = new MemberReader(members, QUESTION_MEMBERS[command], "member");
+  return reader.result({
+    id: reader.id("id", undefined),
+    since: reader.has("since") ? reader.integer("since", 0, 0, Number.MAX_SAFE_INTEGER) : undefined,
+    wait: reader.integer("wait", 0, 0, MAX_WAIT, "ms"),
+  });
+}
+
+/** The first frame of a request to one of these services; members that are undefined are left out. */
+export function buildJobWords(members: Members): Uint8Array<ArrayBuffer> {
+  return encoder.encode(JSON.stringify(members));
+}
+
+/** The members of a frame of JSON, or what is wrong with it. */
+function parseMembers(frame: Uint8Array): Members | string {
+  if (frame.length > MAX_WORDS_BYTES) {
+    return `The first frame must have at most ${MAX_WORDS_BYTES} bytes: it has ${frame.length}`;
+  }
+  const value = parseJson(frame);
+  return isRecord(value) ? value : "The first frame must be a JSON object, such as {}";
+}
+
+function parseJson(frame: Uint8Array): unknown {
+  try {
+    return JSON.parse(strictDecoder.decode(frame));
+  } catch {
+    return undefined;
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Reads members one by one, and remembers the first fault; what is wrong reads as what stands for none. */
+class MemberReader {
+  readonly #members: Members;
+  readonly #prefix: string;
+  #fault: { fault: string; hasType: boolean } | undefined;
+
+  /** `kind`: what a member is called; `prefix`: of their names in messages. */
+  constructor(members: Members, known: readonly string[], kind: string, prefix = "") {
+    this.#members = members;
+    this.#prefix = prefix;
+    const unknown = Object.keys(members).find((name) => !known.includes(name));
+    if (unknown === undefined) return;
+    this.fail(`Unknown ${kind} "${prefix}${cut(unknown)}": use ${known.join(", ")}`);
+  }
+
+  /** Something is wrong. */
+  fail(fault: string, hasType = false): void {
+    this.#fault ??= { fault, hasType };
+  }
+
+  /** What was wrong inside a member is wrong with the whole. */
+  adopt(inner: MemberReader): void {
+    this.#fault ??= inner.#fault;
+  }
+
+  /** What all was read for. */
+  result<Words>(words: Words): Read<Words> {
+    return this.#fault ?? { words };
+  }
+
+  /** Whether it is there. */
+  has(name: string): boolean {
+    return this.#get(name) !== undefined;
+  }
+
+  #get(name: string): unknown {
+    return Object.hasOwn(this.#members, name) ? this.#members[name] : undefined;
+  }
+
+  #wrong(name: string, rule: string, hasType: boolean): void {
+    const subject = `"${this.#prefix}${name}"`;
+    this.fail(`${subject} must be ${rule}: current value is ${shown(this.#get(name))}`, hasType);
+  }
+
+  /** An integer within bounds. */
+  integer(name: string, otherwise: number, least: number, most: number, unit = ""): number {
+    const value = this.#get(name);
+    if (value === undefined) return otherwise;
+    const isInteger = typeof value === "number" && Number.isSafeInteger(value);
+    if (isInteger && value >= least && value <= most) return value;
+    const of = unit === "" ? "" : ` of ${unit}`;
+    this.#wrong(name, `an integer${of} from ${least} to ${most}`, typeof value === "number");
+    return otherwise;
+  }
+
+  /** A moment, ms since 1970; 0: none. */
+  time(name: string): number {
+    const value = this.#get(name);
+    if (value === undefined) return 0;
+    const ms = typeof value === "string" ? parseTime(value) : value;
+    const isTime = typeof ms === "number" && Number.isSafeInteger(ms) && ms >= 0 && ms <= MAX_TIME;
+    if (isTime) return ms;
+    const rule = "ms since 1970, or a time with its zone such as 2027-01-31T03:00:00Z";
+    this.#wrong(name, rule, typeof value === "string" || typeof value === "number");
+    return 0;
+  }
+
+  /** A name that its submitter makes up; "": none. */
+  text(name: string): string {
+    const value = this.#get(name);
+    if (value === undefined) return "";
+    if (typeof value === "string" && isPlainText(value)) return value;
+    const rule = `a text of maximum ${MAX_KEY_BYTES} bytes of UTF-8 without control characters`;
+    this.#wrong(name, rule, typeof value === "string");
+    return "";
+  }
+
+  /** The name of a service; "": none. */
+  service(name: string): string {
+    const value = this.#get(name);
+    if (value === undefined || value === "") return "";
+    if (typeof value === "string" && isServiceName(value)) return value;
+    this.#wrong(name, `a name of ${SERVICE_NAME_CHARACTERS}`, typeof value === "string");
+    return "";
+  }
+
+  /** A job's id. `otherwise`: what stands for none; undefined: it must be there. */
+  id(name: string, otherwise: string | undefined): string {
+    const value = this.#get(name);
+    if (isJobId(value)) return value;
+    if (value === undefined && otherwise !== undefined) return otherwise;
+    this.#wrong(name, `a job's id, ${ID_RULE}`, typeof value === "string");
+    return "";
+  }
+
+  /** Ids of jobs, each once. */
+  ids(name: string): readonly string[] {
+    const value = this.#get(name);
+    if (value === undefined) return [];
+    if (Array.isArray(value) && value.length <= MAX_AFTER && value.every(isJobId)) {
+      return [...new Set(value)];
+    }
+    this.#wrong(name, `a list of maximum ${MAX_AFTER} ids of jobs`, Array.isArray(value));
+    return [];
+  }
+
+  /** The members of a member. */
+  inner(name: string, known: readonly string[]): MemberReader {
+    const value = this.#get(name);
+    const prefix = `${this.#prefix}${name}.`;
+    if (isRecord(value)) return new MemberReader(value, known, "option", prefix);
+    if (value !== undefined) this.#wrong(name, `an object of ${known.join(" and ")}`, false);
+    return new MemberReader({}, known, "option", prefix);
+  }
+}
+
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
+
+/** A time of ISO 8601 with its zone, ms since 1970; undefined: it is none. */
+export function parseTime(text: string): number | undefined {
+  if (!TIME.test(text)) return undefined;
+  const ms = Date.parse(text);
+  return Number.isNaN(ms) ? undefined : ms;
+}
+
+function isPlainText(text: string): boolean {
+  // deno-lint-ignore no-control-regex -- these are what is looked for.
+  if (/[\u0000-\u001f\u007f-\u009f]/.test(text) || !text.isWellFormed()) return false;
+  return text.length <= MAX_KEY_BYTES && encoder.encode(text).length <= MAX_KEY_BYTES;
+}
+
+/** A value as an error shows it. */
+function shown(value: unknown): string {
+  return cut(JSON.stringify(value) ?? String(value));
+}
+
+function cut(text: string): string {
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
+}
+
+// ---- what clients are answered ----
+
+/** The answer to `job.submit`. */
+export interface StoredWords {
+  /** The job's id. */
+  id: string;
+  /** False where a job of the same key is alive, whose id this is. */
+  isNew: boolean;
+}
+
+/** The answer to `job.submit`, one frame. */
+export function buildStored({ id, isNew }: StoredWords): Uint8Array<ArrayBuffer> {
+  return encoder.encode(JSON.stringify({ id, isNew }));
+}
+
+/** Reads that; undefined: it is none. */
+export function parseStored(frame: Uint8Array): StoredWords | undefined {
+  const value = parseJson(frame);
+  if (!isRecord(value)) return undefined;
+  const { id, isNew } = value;
+  return isJobId(id) && typeof isNew === "boolean" ? { id, isNew } : undefined;
+}
+
+/** The status of a job, one frame: without its user, whom only operators are told. */
+export function buildStatus(status: JobStatus & { user?: string }): Uint8Array<ArrayBuffer> {
+  const { user: _, ...words } = status;
+  return encoder.encode(JSON.stringify(words));
+}
+
+/** Reads that; undefined: it is none. Of what no server leaves out, what is not there reads as none. */
+export function parseStatus(frame: Uint8Array): JobStatus | undefined {
+  const value = parseJson(frame);
+  if (!isRecord(value)) return undefined;
+  const { id, state, version } = value;
+  if (!isJobId(id) || !isState(state) || typeof version !== "number") return undefined;
+  return { ...parseDetails(value), id, state, version };
+}
+
+function parseDetails(value: Members): Omit<JobStatus, "id" | "state" | "version"> {
+  const text = (name: string) => textOf(value[name]) ?? "";
+  const number = (name: string) => numberOf(value[name]) ?? 0;
+  return {
+    service: text("service"),
+    attempt: number("attempt"),
+    retries: number("retries"),
+    priority: number("priority"),
+    key: text("key"),
+    group: text("group"),
+    after: Array.isArray(value.after) ? value.after.filter(isJobId) : [],
+    bytes: number("bytes"),
+    createdAt: number("createdAt"),
+    runAt: number("runAt"),
+    startedAt: numberOf(value.startedAt),
+    endedAt: numberOf(value.endedAt),
+    code: numberOf(value.code),
+    message: textOf(value.message),
+    progress: parseProgress(value.progress),
+    node: text("node"),
+  };
+}
+
+function parseProgress(value: unknown): JobStatus["progress"] {
+  const done = isRecord(value) ? numberOf(value.done) : undefined;
+  if (!isRecord(value) || done === undefined) return undefined;
+  return { done, total: numberOf(value.total), note: textOf(value.note) ?? "" };
+}
+
+function isState(value: unknown): value is JobState {
+  return typeof value === "string" && STATES.includes(value);
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}
+
+function numberOf(value: unknown): number | undefined {
+  return typeof value === "number" ? value : undefined;
+}
