@@ -51,6 +51,8 @@ export interface Submission {
   key: string;
   /** Not run before; 0: at once. */
   runAt: number;
+  /** `runAt` came of a delay: where the clock is set back, it moves along. */
+  isDelay?: boolean;
   /** 0 to 9, 9 first. */
   priority: number;
   /** Tries after the first one. */
@@ -190,8 +192,11 @@ export interface StoreFigures {
 export type ToStore =
   /** Answered "stored", once it would survive a power cut, or "refused". */
   | { type: "submit"; number: number; job: Submission }
-  /** How many more jobs of a service this plane would take now: in place of what was said before. */
-  | { type: "room"; service: string; jobs: number }
+  /**
+   * How many more jobs of a service this plane would take now: in place of what was said before. `heard`: how many jobs
+   * of that service it has been given so far, since those under way take room, too.
+   */
+  | { type: "room"; service: string; jobs: number; heard?: number }
   /** A run has ended. */
   | { type: "ended"; run: number; outcome: RunOutcome }
   /** A run was not started, and will not be: no try. */
@@ -241,7 +246,10 @@ export type FromStore =
     attempt: number;
     code: number | undefined;
   }
-  /** To the server alone: it is open; or it can't be opened: all that was asked was refused, and it ends. */
+  /**
+   * To the server alone: it is open; or it can't be opened now: all that is asked is refused with 507 and the reason,
+   * until it can be. Each is said once for each time that this changes.
+   */
   | { type: "opened" }
   | { type: "failed"; message: string }
   /** To the server alone: everything is committed and closed. */
@@ -310,7 +318,10 @@ export interface StoreOrders {
   nats: NatsOrders | undefined;
   server: MessagePort;
   plane: MessagePort;
-  /** What wakes the plane's thread: `bell` of the plane (system/bell.ts), libzmq's file; undefined: it needs no bell. */
+  /**
+   * What wakes the plane's thread: `bell` of the plane (system/bell.ts), libzmq's file; undefined: it needs no bell.
+   * The first int32 of `counter` counts what was posted to the plane, each array once, just before the bell rings.
+   */
   waking: { library: string; bell: number; counter: SharedArrayBuffer } | undefined;
 }
 

@@ -144,7 +144,7 @@ const RULES: Record<string, string[]> = {
   "ports/unit.ts": ["broker.ts"],
   "ports/router.ts": ["auth/arrivals.ts"],
   "ports/sockets.ts": ["auth/access_control.ts", "auth/arrivals.ts"],
-  store: ["type broker/histogram.ts"],
+  store: ["type broker/histogram.ts", "system"],
   system: ["zmq/library.ts"],
   "system/tracing.ts": ["type wire/span_words.ts", "wire/trace.ts"],
   wire: [],

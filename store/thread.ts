@@ -1,0 +1,217 @@
+/**
+ * The store in a thread of its own: a Web Worker in which nothing else runs. What the plane and the server say comes
+ * by their ports; all that has come is taken at once, so that one commit serves it. What the store says goes back in
+ * one message per turn, and the plane, which sleeps in a call of the system, is woken by its bell.
+ *
+ * @module
+ */
+
+import { receiveMessageOnPort } from "node:worker_threads";
+import { messageOf } from "../system/errors.ts";
+import { Rope } from "../system/rope.ts";
+import type { JobStore, OpenJobStore, StoreClock, StoreParts, StoreUser } from "./job_store.ts";
+import type { FromStore, StoreOrders, ToStore } from "./messages.ts";
+
+/** Modules of stores by the scheme of their names; each exports `openStore`. */
+const MODULES: Record<string, string> = {
+  sqlite: "./sqlite_store.ts",
+  nats: "./nats_store.ts",
+  tls: "./nats_store.ts",
+};
+
+/** Serves in this thread, which must be a Web Worker and have been sent nothing but its `StoreOrders`. */
+export function serveStore(): void {
+  addEventListener("message", (event) => {
+    if (event instanceof MessageEvent) new StoreThread(event.data, event.data).live();
+  }, { once: true });
+}
+
+/** The system's clock. */
+export const SYSTEM_CLOCK: StoreClock = {
+  now: () => Date.now(),
+  steady: () => performance.now(),
+  after: (ms, call) => {
+    const timer = setTimeout(call, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
+/** The thread's life. */
+class StoreThread {
+  readonly #orders: StoreOrders;
+  readonly #ends: Record<StoreUser, PortEnd>;
+  readonly #plane: PlaneEnd;
+  #store: JobStore | undefined;
+  /** Users that have said "bye". */
+  readonly #gone = new Set<StoreUser>();
+  #isClosing = false;
+
+  /** `inboxes`: the same ports. */
+  constructor(orders: StoreOrders, inboxes: Record<StoreUser, Inbox>) {
+    this.#orders = orders;
+    this.#plane = new PlaneEnd(orders.plane, inboxes.plane, orders.waking);
+    this.#ends = { server: new PortEnd(orders.server, inboxes.server), plane: this.#plane };
+  }
+
+  async live(): Promise<void> {
+    const { store, config, nats } = this.#orders;
+    const emit = (to: StoreUser, messages: FromStore[]) => this.#ends[to].say(messages);
+    try {
+      this.#store = await open({ store, config, nats, clock: SYSTEM_CLOCK, emit });
+    } catch (error) {
+      // A module that can't be loaded: nothing can be asked of it.
+      this.#ends.server.say([{ type: "failed", message: messageOf(error) }]);
+      this.#store = new Refusing(messageOf(error), emit);
+    }
+    for (const user of ["server", "plane"] as const) this.#listen(user, this.#store);
+  }
+
+  #listen(user: StoreUser, store: JobStore): void {
+    const end = this.#ends[user];
+    end.port.onmessage = ({ data }) => this.#hear(user, store, end.drain(data));
+  }
+
+  #hear(user: StoreUser, store: JobStore, messages: readonly ToStore[]): void {
+    if (this.#isClosing) return;
+    store.take(messages, user);
+    if (messages.at(-1)?.type !== "bye") return;
+    this.#gone.add(user);
+    if (this.#gone.size === 2) void this.#close(store);
+  }
+
+  async #close(store: JobStore): Promise<void> {
+    this.#isClosing = true;
+    try {
+      await store.close();
+    } finally {
+      this.#ends.server.say([{ type: "closed" }]);
+      this.#plane.close();
+      this.#ends.server.close();
+      close();
+    }
+  }
+}
+
+/** Opens the store of that name. */
+async function open(parts: StoreParts): Promise<JobStore> {
+  const [scheme = ""] = parts.store.split(":", 1);
+  const name = MODULES[scheme];
+  if (name === undefined) {
+    throw new TypeError(`Cannot open "${parts.store}": unknown kind of store`);
+  }
+  // Computed, so that what one kind of store needs is not loaded for the other.
+  const module: { openStore: OpenJobStore } = await import(new URL(name, import.meta.url).href);
+  return module.openStore(parts);
+}
+
+/** A port as Node's types see it, from which can be taken what has come without a turn of the event loop. */
+type Inbox = Parameters<typeof receiveMessageOnPort>[0];
+
+/** The thread's end of a port. */
+class PortEnd {
+  readonly port: MessagePort;
+  readonly #inbox: Inbox;
+  #pending: FromStore[] = [];
+  #isFlushing = false;
+
+  constructor(port: MessagePort, inbox: Inbox) {
+    this.port = port;
+    this.#inbox = inbox;
+  }
+
+  /** A message, and all others that have come. */
+  drain(first: readonly ToStore[]): readonly ToStore[] {
+    let all: ToStore[] | undefined;
+    for (;;) {
+      const next = receiveMessageOnPort(this.#inbox);
+      if (next === undefined) return all ?? first;
+      all ??= [...first];
+      for (const message of next.message) all.push(message);
+    }
+  }
+
+  /** Says it with all else that is said in this turn. */
+  say(messages: FromStore[]): void {
+    if (this.#isFlushing) {
+      for (const message of messages) this.#pending.push(message);
+      return;
+    }
+    this.#pending = messages;
+    this.#isFlushing = true;
+    queueMicrotask(() => this.flush());
+  }
+
+  /** Sends what was said. */
+  flush(): void {
+    this.#isFlushing = false;
+    const messages = this.#pending;
+    if (messages.length === 0) return;
+    this.#pending = [];
+    this.send(messages);
+  }
+
+  /** Sends. */
+  send(messages: readonly FromStore[]): void {
+    this.port.postMessage(messages);
+  }
+
+  close(): void {
+    this.flush();
+    this.port.close();
+  }
+}
+
+/** The end towards the plane: its counter counts messages, and its bell is rung for the first that is not heard. */
+class PlaneEnd extends PortEnd {
+  readonly #counter: Int32Array | undefined;
+  readonly #rope: Rope | undefined;
+
+  constructor(port: MessagePort, inbox: Inbox, waking: StoreOrders["waking"]) {
+    super(port, inbox);
+    if (waking === undefined) return;
+    this.#counter = new Int32Array(waking.counter);
+    this.#rope = new Rope(waking.library, waking.bell);
+  }
+
+  override send(messages: readonly FromStore[]): void {
+    super.send(messages);
+    if (this.#counter === undefined) return;
+    // What was sent is counted before the bell rings: the plane waits for as many.
+    Atomics.add(this.#counter, 0, 1);
+    this.#rope?.ring();
+  }
+
+  override close(): void {
+    super.close();
+    this.#rope?.close();
+  }
+}
+
+/** In place of a store that can't be loaded. */
+class Refusing implements JobStore {
+  readonly #message: string;
+  readonly #emit: StoreParts["emit"];
+
+  constructor(message: string, emit: StoreParts["emit"]) {
+    this.#message = message;
+    this.#emit = emit;
+  }
+
+  take(messages: readonly ToStore[], from: StoreUser): void {
+    const answers: FromStore[] = [];
+    for (const message of messages) {
+      if (!("number" in message) || message.type === "withdraw") continue;
+      answers.push({
+        type: "refused",
+        number: message.number,
+        code: 507,
+        message: this.#message,
+      });
+    }
+    if (answers.length > 0) this.#emit(from, answers);
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
