@@ -16,6 +16,12 @@ const OF_SERVER = [
   "mdpExpiry",
   "backend",
   "curveSecretKey",
+  "joinEndpoint",
+  "joinSecretKey",
+  "join",
+  "joinKey",
+  "joinServerKey",
+  "joinService",
   "transport",
   "connectionBytes",
   "handshakeTimeout",
@@ -47,6 +53,7 @@ export function keepFixed(before: Settings, next: Settings, warn: Warn): Setting
   keep(ofEach(before), before, kept, (name) => `a changed "${name}"`, warn);
   // The key stays in use, so its list of clients must too.
   if (kept.curveSecretKey !== undefined) kept.curveClients ??= before.curveClients;
+  if (kept.joinEndpoint !== undefined) kept.joinClients ??= before.joinClients;
   tellOfServices(before, next, warn);
   const hosted = new Map(hostedServices(before));
   if (!hosted.has("")) kept.handler = undefined;

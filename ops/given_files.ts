@@ -48,10 +48,11 @@ function faultOf(path: string): string | undefined {
  * @throws {Error} when one of them is.
  */
 export function requirePlainFiles(settings: Settings): void {
-  const { logFile, curveSecretKey } = settings;
+  const { logFile, curveSecretKey, joinClients, joinSecretKey, joinKey } = settings;
   const accessLog = settings.accessLog === "off" ? undefined : settings.accessLog;
   const curveClients = settings.curveClients === "any" ? undefined : settings.curveClients;
-  const files = { logFile, accessLog, curveSecretKey, curveClients };
+  const keys = { curveSecretKey, curveClients, joinClients, joinSecretKey, joinKey };
+  const files = { logFile, accessLog, ...keys };
   for (const [name, path] of Object.entries(files)) {
     if (path === undefined || !mayRead(path) || !isNamedPipe(path)) continue;
     throw new Error(`Cannot use "${path}" as "${name}": it is a named pipe`);

@@ -3,7 +3,15 @@
  *
  * @module
  */
-import { bracket, canBind, ENDPOINT_RULE, isHost, isPort } from "../wire/endpoint.ts";
+import {
+  bracket,
+  canBind,
+  canConnect,
+  ENDPOINT_RULE,
+  isHost,
+  isPort,
+  isTcp,
+} from "../wire/endpoint.ts";
 import { isText, isTextList, type Kind } from "./kinds.ts";
 import { listOf } from "./lists.ts";
 
@@ -18,6 +26,28 @@ export const endpoint: Kind<string> = {
   parse: (text) => canBind(text) ? text : undefined,
   show: String,
 };
+
+/** A tcp endpoint to listen at. */
+export const tcpToBind: Kind<string> = oneEndpoint(
+  "tcp://host:port",
+  (text) => canBind(text) && isTcp(text),
+);
+
+/** The tcp endpoint of another machine. */
+export const tcpToReach: Kind<string> = oneEndpoint(
+  "tcp://host:port with one host and one port",
+  (text) => canConnect(text) && isTcp(text),
+);
+
+function oneEndpoint(rule: string, isRight: (text: string) => boolean): Kind<string> {
+  return {
+    ...endpoint,
+    rule,
+    textRule: rule,
+    accept: (value) => isText(value) && isRight(value) ? value : undefined,
+    parse: (text) => isRight(text) ? text : undefined,
+  };
+}
 
 /** One endpoint or several. */
 export const endpoints: Kind<string[]> = {

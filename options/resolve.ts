@@ -9,6 +9,7 @@ import { pathToFileURL } from "node:url";
 import { isOpenToNetwork } from "../wire/endpoint.ts";
 import { complaint, unknownOption, wrongValue } from "./errors.ts";
 import { isHandlerAlone } from "./hosted.ts";
+import { checkJoin } from "./join.ts";
 import { belongsToServer, faultOfName, SERVICE_OPTIONS } from "./services.ts";
 import { isRecord } from "./kinds.ts";
 import type { ServeOptions, ServiceOptions, Settings } from "./settings.ts";
@@ -74,6 +75,9 @@ export function resolveOptions(options: ServeOptions, machine: Machine): Setting
   checkUsers(values, quote);
   checkBackend(values);
   checkMdp(values, values.mdp, quote);
+  checkJoin(values, given);
+  // A pool for another server has no clients of its own.
+  if (values.join !== undefined) values.frontend = [];
   const around = { ...values, minWorkers, maxWorkers };
   const services = Object.entries(values.services).map(([name, given]) =>
     [name, resolveService(name, given, around, machine)] as const

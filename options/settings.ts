@@ -91,6 +91,30 @@ export interface ServeOptions extends Hooks {
    */
   curveClients?: string;
   /**
+   * Where pools on other machines join this server: see docs/join.md. tcp, and always with keys. Needs `joinClients`,
+   * and `joinSecretKey` or `curveSecretKey`.
+   *
+   * @default {none: no other machine can}
+   */
+  joinEndpoint?: string;
+  /** File that lists the machines that may join, one line `NAME KEY` each, as that of `curveClients`. @default {none} */
+  joinClients?: string;
+  /** File with the secret key of `joinEndpoint`. @default {that of `curveSecretKey`} */
+  joinSecretKey?: string;
+  /**
+   * The `joinEndpoint` of a server on another machine. This process then has a pool of workers for that server, and no
+   * sockets of its own for clients. Needs `joinKey` and `joinServerKey`.
+   *
+   * @default {none}
+   */
+  join?: string;
+  /** File with the secret key of this machine, whose public one is in the server's `joinClients`. @default {none} */
+  joinKey?: string;
+  /** The public key of the server that is joined, or a file that has it. @default {none} */
+  joinServerKey?: string;
+  /** The service of that server that `handler` serves. @default {the one without a name} */
+  joinService?: string;
+  /**
    * Names of the clients, as `curveClients` has them, that may ask; others are answered 403.
    *
    * @default {all that may connect}
@@ -468,6 +492,13 @@ export type OpenOption =
   | "backend"
   | "curveSecretKey"
   | "curveClients"
+  | "joinEndpoint"
+  | "joinClients"
+  | "joinSecretKey"
+  | "join"
+  | "joinKey"
+  | "joinServerKey"
+  | "joinService"
   | "exposeErrors"
   | "pidFile"
   | "user"

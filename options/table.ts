@@ -6,7 +6,16 @@
  *
  * @module
  */
-import { endpoint, endpoints, hosts, httpAddress, ports, someEndpoints } from "./endpoints.ts";
+import {
+  endpoint,
+  endpoints,
+  hosts,
+  httpAddress,
+  ports,
+  someEndpoints,
+  tcpToBind,
+  tcpToReach,
+} from "./endpoints.ts";
 import { grant, permissions } from "./grants.ts";
 import {
   account,
@@ -164,6 +173,43 @@ const ROWS = {
     group: "Access",
     kind: word("FILE|any", "the path of a client list, or any"),
     help: "list of clients that may connect; any: all with a key",
+  }),
+  joinEndpoint: row({
+    group: "Access",
+    kind: tcpToBind,
+    help: "tcp endpoint where pools on other machines join; see <joinClients>",
+  }),
+  joinClients: row({
+    group: "Access",
+    kind: path,
+    help: "list of the machines that may join at <joinEndpoint>, as that of <curveClients>",
+  }),
+  joinSecretKey: row({
+    group: "Access",
+    kind: path,
+    fallbackText: "<curveSecretKey>",
+    help: "file with the secret key of <joinEndpoint>",
+  }),
+  join: row({
+    group: "Workers",
+    kind: tcpToReach,
+    help: "run workers for the server at this <joinEndpoint>, and no server here",
+  }),
+  joinKey: row({
+    group: "Workers",
+    kind: path,
+    help: "file with this machine's secret key, for <join>",
+  }),
+  joinServerKey: row({
+    group: "Workers",
+    kind: word("KEY|FILE", "a public key or the path of its file"),
+    help: "public key of the server of <join>, or its file",
+  }),
+  joinService: row({
+    group: "Workers",
+    kind: word("NAME", "the name of a service"),
+    fallbackText: "the one without a name",
+    help: "service of the server of <join> that the handler serves",
   }),
   users: row({
     group: "Access",
