@@ -30,12 +30,14 @@ import { tryHandler } from "./pool/check.ts";
 import { laneOf, libraryOf } from "./pool/lanes.ts";
 import { inService, specOf, subfolderOf } from "./pool/service_host.ts";
 import type { ExitReason } from "./pool/supervisor.ts";
+import { ownProgram } from "./pool/worker_program.ts";
 import type { BrokerCounters, SocketCounters } from "./ports/messages.ts";
 import { type OperatorOptions, PreforkServer, resolve, WORKER_MODULE } from "./server.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { Premises } from "./system/premises.ts";
 import { canConfine } from "./system/seccomp.ts";
 import { readVariable } from "./system/variables.ts";
+import { WORKER_ARGUMENT } from "./wire/worker_config.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 
 export type {
@@ -136,7 +138,7 @@ function warmUp(): void {
 /** Loads each handler once, in a worker, with all that a server would give it; false: one has said why not. */
 async function check(settings: Settings, say: (remark: string) => void): Promise<boolean> {
   const plans = hostedServices(settings).map(([name, own]) => {
-    return { name, own, spec: specOf(name, own, WORKER_MODULE, Deno.execPath()) };
+    return { name, own, spec: specOf(name, own, WORKER_MODULE, ownProgram()) };
   });
   for (const { spec } of plans) spec.config?.notes.forEach(say);
   const library = locateLibrary(readVariable("ZMQ_LIBRARY"));
@@ -165,7 +167,11 @@ async function check(settings: Settings, say: (remark: string) => void): Promise
   }
 }
 
-if (import.meta.main) {
+if (import.meta.main && Deno.args[0] === WORKER_ARGUMENT) {
+  // A server loads nothing of this.
+  const { work } = await import(new URL("./worker/compiled.ts", import.meta.url).href);
+  await work((handler: string) => import(handler));
+} else if (import.meta.main) {
   // Whoever imports this module needs no command line.
   const { main } = await import("./cli/serve.ts");
   Deno.exit(await main(Deno.args, { url: import.meta.url, resolve, start, check }));

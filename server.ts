@@ -50,6 +50,7 @@ import { laneOf, libraryOf } from "./pool/lanes.ts";
 import { checkSize } from "./pool/scaling.ts";
 import { specOf } from "./pool/service_host.ts";
 import { Services } from "./pool/services.ts";
+import { ownProgram } from "./pool/worker_program.ts";
 import type { Measures } from "./ports/measures.ts";
 import type { Look, LoopCommand, LoopEvent } from "./ports/messages.ts";
 import { bootThread, type DataPlane, openPlane } from "./ports/plane.ts";
@@ -129,11 +130,11 @@ export class PreforkServer implements Server, Operated {
       if (notifier !== undefined) events.subscribe((name) => notifier.hear(name));
       const passed = passedSockets(settings, library.path);
       if (shutDebugger(library.path) === "open") log.warn(DEBUGGER_OPEN);
-      const program = Deno.execPath();
+      const program = ownProgram();
       const plans = hostedServices(settings).map(([name, own]) => (
         { name, settings: own, spec: specOf(name, own, WORKER_MODULE, program) }
       ));
-      requireRun(program);
+      requireRun(program.path);
       requireOperatorGrants(settings);
       checkStart(settings, found, (doubt) => log.warn(doubt));
       const canFilter = canConfine(library.path);

@@ -53,25 +53,35 @@ export {
 /**
  * Runs a worker process to its end.
  *
- * @param load imports the handler module; without it, requests are echoed.
+ * @param load imports the handler module, which gets what the server calls it; without it, or where it returns nothing,
+ * requests are echoed.
  */
-export async function main(load?: () => Promise<unknown>): Promise<void> {
+export async function main(
+  load?: (handler: string | undefined) => Promise<unknown> | undefined,
+): Promise<void> {
   ignoreSignals(SERVER_SIGNALS);
   const config = await readConfig();
   ignoreSignals(config.signals);
+  // As it is before the handler can replace it.
+  const revoke = Deno.permissions.revokeSync.bind(Deno.permissions);
   const service = await prepare(config);
   exitWithParent();
   try {
-    const module = await load?.();
-    giveUpLinks(config.links);
-    const handler = load === undefined ? { default: echo } : checkModule(module, config);
+    for (const name of config.giveUp) if (name !== "read") revoke({ name });
+    const loading = load?.(config.handler);
+    const module = await loading;
+    for (const name of config.giveUp) revoke({ name });
+    // The handler's own links, which were needed to load it.
+    for (const path of config.links) revoke({ name: "read", path });
+    const handler = loading === undefined ? { default: echo } : checkModule(module, config);
     if (config.purpose === "check") Deno.exit(0);
     if (handler.init !== undefined) service?.reportLoaded(config.token);
     await handler.init?.();
     if (service === undefined) await runDequeue(handler);
     else await serve(service, handler, config);
   } catch (error) {
-    const message = `Cannot load the handler "${config.handler}": ${loadError(error)}`;
+    const name = config.handler ?? "echo";
+    const message = `Cannot load the handler "${name}": ${loadError(error)}`;
     if (service === undefined) console.error(message);
     else service.reportFailure(config.token, message);
     Deno.exit(LOAD_FAILED);
@@ -170,11 +180,6 @@ async function readConfig(): Promise<WorkerConfig> {
 function giveUpFfi(library: string): void {
   Deno.permissions.revokeSync({ name: "ffi", path: library });
   Deno.permissions.revokeSync({ name: "ffi" });
-}
-
-/** Gives up reading the handler's own links, which was needed to load it. */
-function giveUpLinks(links: readonly string[]): void {
-  for (const path of links) Deno.permissions.revokeSync({ name: "read", path });
 }
 
 /** Signals that mean something to the server; sent to the whole cgroup, they come to workers too. */

@@ -8,13 +8,13 @@
 import { environment, workerEnvironment } from "./environment.ts";
 import { workerFlags } from "./flags.ts";
 import { mainModule, type Sandbox } from "./sandbox.ts";
+import { ownProgram, type WorkerProgram } from "./worker_program.ts";
 import type { Permissions } from "../options/settings.ts";
-import { buildWorkerConfig, type WorkerConfig } from "../wire/worker_config.ts";
+import { buildWorkerConfig, WORKER_ARGUMENT, type WorkerConfig } from "../wire/worker_config.ts";
 
 /** How workers are started; the same for all workers of a server. */
 export interface ChildSpec extends Sandbox {
-  /** The path of Deno; asked for once, because its file may be replaced while this process runs. */
-  program: string;
+  program: WorkerProgram;
   /** User to run as. */
   uid: number | undefined;
   /** Group to run as. */
@@ -99,8 +99,8 @@ export function spawnRecruit(
 ): Recruit {
   // Lines that go to a log have no colours.
   const plain: Record<string, string> = output === "piped" ? { NO_COLOR: "1" } : {};
-  const process = spawn(spec.program, {
-    args: [...workerFlags(spec, library), mainModule(spec)],
+  const process = spawn(spec.program.path, {
+    args: argumentsOf(spec, library),
     stdin: "piped",
     stdout: output,
     stderr: output,
@@ -115,6 +115,12 @@ export function spawnRecruit(
     enlist: (config, take) => enlist(process, config, take),
     dismiss: () => dismiss(process, output),
   };
+}
+
+/** Its orders say what a compiled program needs besides. */
+function argumentsOf(spec: ChildSpec, library: string): string[] {
+  if (spec.program.isCompiled) return [WORKER_ARGUMENT];
+  return [...workerFlags(spec, library), mainModule(spec)];
 }
 
 function enlist(process: Deno.ChildProcess, config: WorkerConfig, take?: TakeStream): Child {
@@ -188,7 +194,7 @@ export async function runDeno(
   spec: ChildSpec,
   { args, permissions, ...options }: Run,
 ): Promise<{ stdout: string; error: string | undefined }> {
-  const { success, stdout, stderr } = await spawn(spec.program, {
+  const { success, stdout, stderr } = await spawn(spec.program.path, {
     args,
     stdin: "null",
     stdout: "piped",
@@ -216,12 +222,15 @@ export const STARTER_VARIABLE = "PREFORK_STARTER";
  * Starts this program again in the background, with nothing on its stdin and all that it prints at the
  * end of `logFile`.
  *
+ * @param module its main module, for Deno to run.
  * @throws {Error} when the system can't start a process.
  */
-export function spawnInBackground(program: string, args: string[], logFile: string): Child {
+export function spawnInBackground(module: string, args: string[], logFile: string): Child {
   const script = 'exec "$@" >>"$0" 2>&1 </dev/null';
+  const { path, isCompiled } = ownProgram();
+  const program = isCompiled ? [path] : [path, "run", "-A", module];
   const process = spawn("/bin/sh", {
-    args: ["-c", script, logFile, Deno.execPath(), "run", "-A", program, ...args],
+    args: ["-c", script, logFile, ...program, ...args],
     stdin: "null",
     stdout: "null",
     stderr: "null",

@@ -9,8 +9,12 @@ import type { Settings } from "../options/settings.ts";
 import { lookupAccount } from "../system/account.ts";
 import type { ChildSpec } from "./child.ts";
 import { readHandlerConfig } from "./handler_config.ts";
-import { scanModules } from "./modules.ts";
+import { NO_MODULES, scanModules } from "./modules.ts";
 import { ownConfig, ownLock, ownMap } from "./own_config.ts";
+import type { WorkerProgram } from "./worker_program.ts";
+
+/** None are placed yet. */
+const NO_FILES = { configFile: undefined, mapFile: undefined, lockFile: undefined };
 
 /** Where files for workers are put. */
 export interface WorkerFiles {
@@ -24,36 +28,39 @@ export interface WorkerFiles {
  * How workers are started; their files are yet to be placed.
  *
  * @param workerModule The URL of the module that a worker runs.
- * @param program The deno to run: the file of this process's own may be replaced while it runs.
  * @throws {Error} when the account is not known, or the handler's configuration can't be read.
+ * @throws {RangeError} when an option can't be kept by workers of a compiled program.
  */
 export function childSpec(
   settings: Pick<Settings, "handler" | "permissions" | "memoryLimit" | "user" | "group">,
   workerModule: string,
-  program: string,
+  program: WorkerProgram,
 ): ChildSpec {
   const { handler, permissions, memoryLimit, user, group } = settings;
   const ownAccount = { uid: undefined, gid: undefined };
   const account = user === undefined && group === undefined
     ? ownAccount
     : lookupAccount(user, group);
+  const own = { program, workerModule, handler, permissions, memoryLimit, ...NO_FILES, ...account };
+  if (program.isCompiled) {
+    requireCompilable(settings);
+    return { ...own, config: undefined, graph: NO_MODULES };
+  }
   const config = readHandlerConfig(handler);
   // Hosts can be granted only once it is known which ones the handler itself comes from.
   const needsHosts = Array.isArray(permissions.import) && permissions.import.length > 0;
   const isRemote = !workerModule.startsWith("file:");
-  return {
-    program,
-    workerModule,
-    handler,
-    permissions,
-    memoryLimit,
-    config,
-    configFile: undefined,
-    mapFile: undefined,
-    lockFile: undefined,
-    graph: needsHosts || isRemote ? undefined : scanModules(handler, config),
-    ...account,
-  };
+  const graph = needsHosts || isRemote ? undefined : scanModules(handler, config);
+  return { ...own, config, graph };
+}
+
+/** @throws {RangeError} when there is an option that only Deno's own flags can keep. */
+function requireCompilable({ memoryLimit }: Pick<Settings, "memoryLimit">): void {
+  if (memoryLimit === 0) return;
+  throw new RangeError(
+    '"memoryLimit" (--memory-limit) can\'t be set in a compiled program: ' +
+      "compile it with --v8-flags=--max-old-space-size=MiB",
+  );
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 
 import type { Permissions } from "../options/settings.ts";
-import type { CallGrants } from "../wire/worker_config.ts";
+import type { CallGrants, GivenUp } from "../wire/worker_config.ts";
 
 /** A permission of which a handler may be given all. */
 type Kind = "read" | "write" | "net" | "env" | "run" | "sys" | "ffi" | "import";
@@ -35,6 +35,14 @@ export function mayWriteFiles({ all, write, run, import: hosts }: Permissions): 
 export function callGrants({ all, run, net, sys }: Permissions): CallGrants | undefined {
   if (all === true || gives(run)) return undefined;
   return { net: gives(net), sys: gives(sys) };
+}
+
+const GIVEN_UP = ["read", "write", "net", "env", "run", "sys"] as const;
+
+/** Kinds of permission of which a handler is granted nothing. */
+export function ungranted(permissions: Permissions): GivenUp[] {
+  if (permissions.all === true) return [];
+  return GIVEN_UP.filter((kind) => !gives(permissions[kind]));
 }
 
 /** Whether a grant gives anything. */

@@ -10,7 +10,7 @@ import { shortEndpoint } from "../system/title.ts";
 import type { WorkerConfig, WorkerKeys } from "../wire/worker_config.ts";
 import type { ChildSpec } from "./child.ts";
 import { linksToRead } from "./flags.ts";
-import { callGrants, mayUseFfi, mayWriteFiles } from "./grants.ts";
+import { callGrants, mayUseFfi, mayWriteFiles, ungranted } from "./grants.ts";
 
 /** The options that workers are told. */
 export type OrderSettings = Pick<
@@ -66,7 +66,7 @@ export function buildOrders(
     curve: keys,
     library,
     parent: Deno.pid,
-    handler: spec.handler ?? "echo",
+    handler: spec.handler,
     concurrency,
     maxMessageSize,
     maxFrames,
@@ -75,6 +75,8 @@ export function buildOrders(
     // What a trial prints goes where this process prints, which may be a file.
     mayWriteFiles: purpose === "check" || mayWriteFiles(spec.permissions),
     links: linksToRead(spec),
+    // Deno takes the others of its own.
+    giveUp: spec.program.isCompiled ? ungranted(spec.permissions) : [],
     needsDequeue: dequeueInterval > 0,
     memoryInterval: reportsMemory ? MEMORY_INTERVAL : 0,
     signals: [...settings.signalPassthrough],

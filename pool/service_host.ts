@@ -20,6 +20,7 @@ import type { HandlerCode } from "./handler_code.ts";
 import { Pool, type PoolListener, type PoolParts, type PoolSettings } from "./pool.ts";
 import { Supervisor } from "./supervisor.ts";
 import type { WorkerNews } from "./worker_processes.ts";
+import type { WorkerProgram } from "./worker_program.ts";
 
 /** What a service is made of. */
 export interface HostParts extends Omit<PoolParts, "supervisor"> {
@@ -55,7 +56,7 @@ export function specOf(
   name: string,
   settings: Settings,
   workerModule: string,
-  program: string,
+  program: WorkerProgram,
 ): ChildSpec {
   try {
     return childSpec(settings, workerModule, program);

@@ -30,6 +30,7 @@ const LONGEST_REASON = 2000;
  */
 export async function loadModules(spec: ChildSpec, options: LoadOptions = {}): Promise<Graph> {
   const { handler = "", workerModule } = spec;
+  if (spec.program.isCompiled) return NO_MODULES;
   if (!workerModule.startsWith("file:")) {
     const plain = { ...spec, configFile: undefined, mapFile: undefined, lockFile: undefined };
     await runLoad(spec, [...loadFlags(plain), workerModule], options);
@@ -50,7 +51,7 @@ export async function loadModules(spec: ChildSpec, options: LoadOptions = {}): P
  */
 export async function translateModules(spec: ChildSpec, options: LoadOptions): Promise<void> {
   const { handler = "data:" } = spec;
-  if (isInline(handler)) return;
+  if (isInline(handler) || spec.program.isCompiled) return;
   const args = [...translateFlags(spec), handler];
   await runDeno(spec, { args, permissions: {}, ...options }).catch(() => {});
 }
@@ -92,6 +93,7 @@ const TRIAL_LIMIT_MS = 10_000;
 
 /** Asks Deno, by a process that loads no handler, whether it refuses to run workers at all. */
 export async function findRefusal(spec: ChildSpec, library: string): Promise<Refusal | undefined> {
+  if (spec.program.isCompiled) return undefined;
   const reason = await tryFlags(spec, library);
   if (reason === undefined) return undefined;
   const plain = await tryFlags({ ...spec, permissions: {} }, library);

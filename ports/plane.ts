@@ -74,7 +74,7 @@ const HOME = new URL("..", import.meta.url);
  */
 export function bootThread(freeFiles: number | undefined): Worker | undefined {
   if (freeFiles === undefined || freeFiles < ROOMY_FILES) return undefined;
-  return missingPermission(HOME) === undefined ? startThread() : undefined;
+  return obstacle(HOME) === undefined ? startThread() : undefined;
 }
 
 /**
@@ -91,8 +91,8 @@ export function openPlane(
   thread?: Worker,
 ): OpenedPlane {
   const here = (flaw: string) => ({ plane: new BrokerLoop(library, options, listener), flaw });
-  const missing = missingPermission(HOME);
-  if (missing !== undefined) return here(missing);
+  const flaw = obstacle(HOME);
+  if (flaw !== undefined) return here(flaw);
   if (thread === undefined && !canOpen(library, THREAD_FILES)) {
     throw errorOf(library, "start a thread", Errno.EMFILE);
   }
@@ -104,8 +104,10 @@ export function openPlane(
   }
 }
 
-/** The permission without which no thread can load these modules, in a few words. */
-function missingPermission(home: URL): string | undefined {
+/** Why no thread can load these modules, in a few words. */
+function obstacle(home: URL): string | undefined {
+  // It has no module of which a thread could be made.
+  if (Deno.build.standalone) return "the program was compiled";
   if (home.protocol === "file:") {
     const path = decodeURIComponent(home.pathname);
     return isGranted({ name: "read", path }) ? undefined : `--allow-read=${path} is not granted`;

@@ -23,8 +23,8 @@ export interface WorkerConfig {
   library: string;
   /** The parent's process id. */
   parent: number;
-  /** What the handler was called by the operator, for messages. */
-  handler: string;
+  /** What the handler was called by the operator; undefined: there is none, and requests are echoed. */
+  handler: string | undefined;
   /** Jobs at a time. */
   concurrency: number;
   /** Maximum bytes of one reply. */
@@ -39,6 +39,8 @@ export interface WorkerConfig {
   mayWriteFiles: boolean;
   /** Links that may be read until the handler is loaded. */
   links: string[];
+  /** Kinds of permission that the worker is to give up itself: reading once the handler is loaded, others before. */
+  giveUp: GivenUp[];
   /** Whether the handler must export `dequeue()`. */
   needsDequeue: boolean;
   /** Time between two MEMORY messages, ms; 0: none. */
@@ -48,6 +50,9 @@ export interface WorkerConfig {
   /** What `ps` shows. */
   title: string;
 }
+
+/** A kind of permission that a worker can give up, as a whole. */
+export type GivenUp = "read" | "write" | "net" | "env" | "run" | "sys";
 
 /** Grants that let more system calls through. */
 export interface CallGrants {
@@ -63,6 +68,9 @@ export interface WorkerKeys {
   publicKey: string;
   secretKey: string;
 }
+
+/** The argument that makes a worker of a compiled program. */
+export const WORKER_ARGUMENT = "--worker";
 
 /** The exit code of a worker that can't load its handler, after it has said why. */
 export const LOAD_FAILED = 3;

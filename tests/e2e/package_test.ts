@@ -120,6 +120,7 @@ const NAMES: Record<string, string[]> = {
     "text",
     "withContext",
   ],
+  "./compiled": ["isWorker", "work"],
   "./testing": [
     "TestEvent",
     "TestLimits",
@@ -169,6 +170,7 @@ Deno.test("the package is published with what it runs and its documents, and not
       "options/",
       "pool/",
       "ports/",
+      "store/",
       "system/",
     ],
     ...["wire/", "worker/", "zmq/"],

@@ -2,6 +2,7 @@
 
 import { strict as assert } from "node:assert";
 import { findRefusal } from "../../pool/trials.ts";
+import { ownProgram } from "../../pool/worker_program.ts";
 import { serve } from "../../mod.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
 import { parseCommand } from "../../options/command.ts";
@@ -122,7 +123,7 @@ Deno.test("serve rejects a reload and keeps its workers when the handler's deno.
 
 Deno.test("findRefusal finds nothing when Deno runs workers", async () => {
   const spec = {
-    program: Deno.execPath(),
+    program: ownProgram(),
     workerModule: new URL("worker.ts", ROOT).href,
     handler: "data:application/javascript,throw 1",
     permissions: { env: ["A"] },

@@ -44,6 +44,8 @@ const RULES: Record<string, string[]> = {
     "pool",
     "type ports/messages.ts",
     "system",
+    "wire/worker_config.ts",
+    "type worker/compiled.ts",
     "type worker/handler.ts",
     "zmq/locate.ts",
   ],
@@ -149,6 +151,7 @@ const RULES: Record<string, string[]> = {
   "system/tracing.ts": ["type wire/span_words.ts", "wire/trace.ts"],
   wire: [],
   worker: ["system", "wire", "zmq"],
+  "worker/compiled.ts": ["worker.ts"],
   "worker/rpc.ts": ["options/errors.ts"],
   zmq: ["wire/empty_frame.ts"],
 };
@@ -318,7 +321,7 @@ Deno.test("commands are loaded by a program that is run, and by nobody else", ()
   ]);
 });
 
-Deno.test("nobody imports the actors' modules except mod.ts the server, the loop the broker, and types", () => {
+Deno.test("nobody imports the actors' modules except mod.ts the server, the loop the broker, a compiled program the worker, and types", () => {
   const actors = ["mod.ts", "server.ts", "client.ts", "worker.ts", "broker.ts"];
   const users = sources().flatMap(importsOf).filter(({ target }) => actors.includes(target))
     .map(({ file, target, typeOnly }) => `${file} → ${typeOnly ? "type " : ""}${target}`);
@@ -331,6 +334,7 @@ Deno.test("nobody imports the actors' modules except mod.ts the server, the loop
     "ports/replies.ts → type broker.ts",
     "ports/unit.ts → broker.ts",
     "server.ts → type worker.ts",
+    "worker/compiled.ts → worker.ts",
   ]);
 });
 
@@ -373,6 +377,7 @@ Deno.test("only programs and what hears signals touch arguments, exit and signal
     "client.ts",
     "mod.ts",
     "worker.ts",
+    "worker/compiled.ts",
   ];
   // And what keeps a signal from the runtime must let it listen first.
   const organs = [

@@ -16,9 +16,14 @@ const TCP: Workshop = {
   canConfine: true,
 };
 
-function ordersOf(purpose: "serve" | "check", options = {}, workshop = TCP) {
+function ordersOf(
+  purpose: "serve" | "check",
+  options = {},
+  workshop = TCP,
+  isCompiled = false,
+) {
   const settings = resolveOptions(options, MACHINE);
-  const spec = childSpec(settings, WORKER, "/deno");
+  const spec = childSpec(settings, WORKER, { path: "/deno", isCompiled });
   return buildOrders(
     { service: "", purpose, token: "t", keys: undefined },
     spec,
@@ -30,7 +35,7 @@ function ordersOf(purpose: "serve" | "check", options = {}, workshop = TCP) {
 Deno.test("buildOrders gives a worker what its options and its server say", () => {
   const options = { concurrency: 3, dequeueInterval: 5, signalPassthrough: ["SIGALRM" as const] };
   const orders = ordersOf("serve", options);
-  assert.equal(orders.handler, "echo");
+  assert.equal(orders.handler, undefined);
   assert.equal(orders.concurrency, 3);
   assert.equal(orders.needsDequeue, true);
   assert.deepEqual(orders.signals, ["SIGALRM"]);
