@@ -362,6 +362,11 @@ function checkCombination(
     if (call === undefined || !isGiven) continue;
     throw new TypeError(`Cannot ask with "--call" and "${flag}": give one or the other`);
   }
+  if (topics.length > 0 && client.endpoint !== undefined) {
+    throw new TypeError(
+      'Cannot subscribe with "--endpoint": "--events" says where events come from',
+    );
+  }
   const asks = { ...others, files: files.length > 0, "--call": call !== undefined };
   for (const [what, isGiven] of Object.entries(topics.length > 0 ? asks : {})) {
     if (!isGiven) continue;

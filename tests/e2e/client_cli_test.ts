@@ -295,6 +295,8 @@ Deno.test("client.ts exits 2 when the arguments are wrong", async () => {
     [["--transport", "zmq"], /"--transport" must be native or libzmq: current value is "zmq"/],
     [["--data", "x", "file"], /"--data" and files/],
     [["-j", "2"], /needs "--lines"/],
+    [["--subscribe", "x", "--stream"], /Cannot subscribe with "--stream"$/m],
+    [["--subscribe", "x", "--endpoint", "tcp://localhost:1"], /"--endpoint": "--events" says/],
     [["--stream", "--lines"], /"--stream" and "--lines": give one or the other$/m],
     [["--stream", "-k", "x"], /"--stream" and "--key": parts are for one request alone$/m],
     [["--stream", "--plain"], /a plain client takes no parts$/m],
