@@ -49,10 +49,12 @@ export type {
   ReloadEvent,
   RequestErrorEvent,
   ResizeEvent,
+  ScheduleOptions,
   ServeOptions,
   ServiceOption,
   ServiceOptions,
   StopEvent,
+  StoredJobOptions,
   WorkerEvent,
   WorkerExitEvent,
 } from "./options/settings.ts";

@@ -186,8 +186,8 @@ export class Configuration {
 
   /** Each option in force, with where it was set. */
   list(): ConfigEntry[] {
-    const { services } = this.#options;
-    const sources = this.#source.sources?.() ?? sourcesInCode(this.#options, services);
+    const { services, schedules } = this.#options;
+    const sources = this.#source.sources?.() ?? sourcesInCode(this.#options, services, schedules);
     return listOptions(this.#settings, sources);
   }
 

@@ -41,6 +41,14 @@ const OF_SERVER = [
   "logFormat",
   "logLevel",
   "accessLog",
+  "store",
+  "natsCredentials",
+  "natsNkey",
+  "natsCa",
+  "natsCert",
+  "natsKey",
+  "natsPrefix",
+  "natsAckWait",
 ] as const;
 
 /** Gets a remark for each change that has no effect. */
@@ -58,10 +66,20 @@ export function keepFixed(before: Settings, next: Settings, warn: Warn): Setting
   const hosted = new Map(hostedServices(before));
   if (!hosted.has("")) kept.handler = undefined;
   else if (!hostedServices(next).some(([name]) => name === "")) kept.handler = before.handler;
+  keepSchedules(kept, new Set(hosted.keys()), warn);
   const services = Object.entries(before.services).map(([name, own]) =>
     [name, keepService(name, own, settingsOf(next, name) ?? own, kept, warn)] as const
   );
   return { ...kept, services: Object.fromEntries(services) };
+}
+
+/** Takes away the schedules of services that a restart alone adds. */
+function keepSchedules(kept: Settings, hosted: ReadonlySet<string>, warn: Warn): void {
+  const all = Object.entries(kept.schedules);
+  for (const [name, { service }] of all) {
+    if (!hosted.has(service)) warn(`the schedule "${name}" is added after a restart only`);
+  }
+  kept.schedules = Object.fromEntries(all.filter(([, { service }]) => hosted.has(service)));
 }
 
 /** The settings of a service; `around` are those of the server. */

@@ -64,6 +64,7 @@ export function parseCommand(args: readonly string[], sources: Sources): Command
   if (config !== undefined) {
     const conf = readConf(String(readAs(config, config.spec.kind)), sources.readFile);
     for (const [name, subject] of conf.services) entries.addService(name, subject);
+    for (const section of conf.schedules) entries.addSchedule(section);
     entries.addMissing(conf.entries);
   }
   const options = entries.options();
@@ -81,7 +82,7 @@ export function parseCommand(args: readonly string[], sources: Sources): Command
 
 function sourcesOf(entries: Entries): Map<string, string> {
   const found = new Map(IN_TEXT.map(({ name }) => [name, "default"]));
-  for (const [name, { source }] of entries.list()) found.set(name, source);
+  for (const [name, source] of entries.sources()) found.set(name, source);
   return found;
 }
 

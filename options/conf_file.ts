@@ -1,6 +1,6 @@
 /**
  * Options that a conf file sets: a line `key value` each, under our names or Net::Server's. Lines that follow
- * `[service NAME]` are of that service. Not here: reading the file, which the caller brings.
+ * `[service NAME]` are of that service, those that follow `[schedule NAME]` are of that schedule. Not here: reading the file, which the caller brings.
  *
  * @module
  */
@@ -8,7 +8,9 @@ import { messageOf } from "../system/errors.ts";
 import { type Entry, IN_TEXT, Rank, UsageError } from "./entries.ts";
 import { unknownOption } from "./errors.ts";
 import { refusalOf } from "./net_server.ts";
+import { scheduleOption, type ScheduleSection } from "./schedule_sections.ts";
 import { belongsToServer, faultOfName, SERVICE_OPTIONS } from "./services.ts";
+import { faultOfScheduleName } from "./stored_checks.ts";
 import { type OptionSpec, separate } from "./table.ts";
 
 /** A key of the conf file. */
@@ -22,8 +24,8 @@ const CONF_KEYS: ReadonlyMap<string, ConfKey> = new Map(IN_TEXT.flatMap(confKeys
 /** Options that a section of a service may have, by their names. */
 const IN_SERVICE: readonly string[] = IN_TEXT.filter(isOfService).map(({ name }) => name);
 
-/** `[service NAME]`: the lines after it belong to that service. */
-const SECTION_LINE = /^\[\s*service\s+([^\]]*?)\s*\]$/;
+/** `[service NAME]` or `[schedule NAME]`: the lines after it belong to that service or schedule. */
+const SECTION_LINE = /^\[\s*(service|schedule)\s+([^\]]*?)\s*\]$/;
 
 /** `key value`, `key = value` or `key: value`; in `host ::1` the colons belong to the value. */
 const CONF_LINE = /^(?:--)?([\w-]+)(?:\s*=\s*|:\s*|\s+:\s+|\s+|$)(.*)$/;
@@ -33,6 +35,7 @@ export interface Conf {
   entries: Entry[];
   /** Services that have a section, and what an error names that by. */
   services: [name: string, subject: string][];
+  schedules: ScheduleSection[];
 }
 
 /**
@@ -62,11 +65,18 @@ function readText(path: string, readFile: (path: string) => string): string {
 class Reader {
   readonly #entries = new Map<string, Entry>();
   readonly #services = new Map<string, string>();
-  /** The service whose section this is; undefined: none's yet. */
+  readonly #schedules = new Map<string, ScheduleSection>();
+  /** The service whose section this is; undefined: none's. */
   #service: string | undefined;
+  /** The schedule whose section this is; undefined: none's. */
+  #schedule: ScheduleSection | undefined;
 
   get found(): Conf {
-    return { entries: [...this.#entries.values()], services: [...this.#services] };
+    return {
+      entries: [...this.#entries.values()],
+      services: [...this.#services],
+      schedules: [...this.#schedules.values()],
+    };
   }
 
   /** Reads one line; a `#` that is part of a value is written `\#`. */
@@ -84,22 +94,39 @@ class Reader {
   }
 
   #enter(text: string, place: string): void {
-    const [, name] = SECTION_LINE.exec(text) ?? [];
+    const [, kind, name] = SECTION_LINE.exec(text) ?? [];
     if (name === undefined) {
       throw new UsageError(
-        `Cannot read ${place}: a section must be "[service NAME]": current line is "${text}"`,
+        `Cannot read ${place}: a section must be "[service NAME]" or "[schedule NAME]": ` +
+          `current line is "${text}"`,
       );
     }
-    const fault = faultOfName(name);
+    const isService = kind === "service";
+    const fault = isService ? faultOfName(name) : faultOfScheduleName(name);
     if (fault !== undefined) throw new UsageError(`Cannot read ${place}: ${fault}`);
     const subject = `"${text}" in ${place}`;
-    const first = this.#services.get(name);
+    const first = isService ? this.#services.get(name) : this.#schedules.get(name)?.subject;
     if (first !== undefined) throw givenTwice(subject, first);
-    this.#services.set(name, subject);
-    this.#service = name;
+    this.#service = isService ? name : undefined;
+    this.#schedule = isService ? undefined : { name, subject, lines: [] };
+    if (isService) this.#services.set(name, subject);
+    if (this.#schedule !== undefined) this.#schedules.set(name, this.#schedule);
+  }
+
+  #addToSchedule(section: ScheduleSection, key: string, text: string, place: string): void {
+    const option = scheduleOption(key, place);
+    if (option instanceof Error) throw new UsageError(option.message);
+    const subject = `"${key}" in ${place}`;
+    if (text === "") throw new UsageError(`Cannot start: ${subject} needs a value`);
+    const first = section.lines.find((line) => line.option === option);
+    if (first !== undefined) throw givenTwice(subject, first.subject);
+    section.lines.push({ option, text, subject, source: `file ${place}` });
   }
 
   #add(key: string, value: string, place: string): void {
+    if (this.#schedule !== undefined) {
+      return this.#addToSchedule(this.#schedule, key, value, place);
+    }
     const { spec, isNetServer: inSeconds } = findKey(key, place);
     const subject = `"${key}" in ${place}`;
     const service = this.#service;

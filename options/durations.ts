@@ -1,6 +1,6 @@
 /**
  * Durations as people write them, in flags, environment variables and conf files: a number with its
- * unit, as in 500ms, 10s, 5m or 1h. A number alone is refused, because it could be seconds or
+ * unit, as in 500ms, 10s, 5m, 1h or 30d. A number alone is refused, because it could be seconds or
  * milliseconds; only 0 needs no unit.
  *
  * @module
@@ -8,6 +8,7 @@
 
 /** The units, the longest first. */
 const UNITS_MS: ReadonlyMap<string, number> = new Map([
+  ["d", 86_400_000],
   ["h", 3_600_000],
   ["m", 60_000],
   ["s", 1_000],
@@ -15,7 +16,7 @@ const UNITS_MS: ReadonlyMap<string, number> = new Map([
 ]);
 
 const NUMBER = String.raw`\d+(?:\.\d+)?|\.\d+`;
-const DURATION = new RegExp(`^(${NUMBER})(ms|s|m|h)$`);
+const DURATION = new RegExp(`^(${NUMBER})(ms|s|m|h|d)$`);
 const BARE_NUMBER = new RegExp(`^(?:${NUMBER})$`);
 
 /**

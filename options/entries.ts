@@ -9,6 +9,7 @@ import { hosts, ports } from "./endpoints.ts";
 import { complaint, CURRENT_VALUE, suggest } from "./errors.ts";
 import type { Kind } from "./kinds.ts";
 import { isServeOptions, resolveOptions } from "./resolve.ts";
+import { type ScheduleSection, schedulesOf } from "./schedule_sections.ts";
 import { faultOfName, serviceHandlers, splitName } from "./services.ts";
 import type { ServeOptions } from "./settings.ts";
 import { OPTIONS, type OptionSpec } from "./table.ts";
@@ -140,19 +141,28 @@ export class Entries {
   readonly #services = new Map<string, Section>();
   /** Where each service was named first. */
   readonly #places = new Map<string, string>();
+  readonly #schedules = new Map<string, ScheduleSection>();
 
   /** The entry of an option that stands above all services. */
   get(name: string): Entry | undefined {
     return this.#top.get(name);
   }
 
-  /** All entries: by their options' names, those of services as `services.mail.handler`. */
-  list(): Map<string, Entry> {
-    const found = new Map([...this.#top].map((each) => [each.spec.name, each]));
+  /** Where each option was set: by its name, that of a service or schedule as `services.mail.handler`. */
+  sources(): Map<string, string> {
+    const found = new Map([...this.#top].map((each) => [each.spec.name, each.source]));
     for (const [service, section] of this.#services) {
-      for (const each of section) found.set(`services.${service}.${each.spec.name}`, each);
+      for (const each of section) found.set(`services.${service}.${each.spec.name}`, each.source);
+    }
+    for (const { name, lines } of this.#schedules.values()) {
+      for (const { option, source } of lines) found.set(`schedules.${name}.${option}`, source);
     }
     return found;
+  }
+
+  /** Adds a schedule. */
+  addSchedule(section: ScheduleSection): void {
+    this.#schedules.set(section.name, section);
   }
 
   /** Adds a service, which may have no entries. */
@@ -190,7 +200,16 @@ export class Entries {
       const services = [...this.#services].map(([name, each]) => [name, each.values()] as const);
       values.services = Object.fromEntries(services);
     }
+    if (this.#schedules.size > 0) values.schedules = this.#readSchedules();
     return this.#requireFit(values);
+  }
+
+  #readSchedules(): Record<string, unknown> {
+    try {
+      return schedulesOf(this.#schedules.values());
+    } catch (error) {
+      throw error instanceof Error ? new UsageError(error.message, { cause: error }) : error;
+    }
   }
 
   /** A service whose name was mistyped has options, but no handler. */
@@ -225,10 +244,20 @@ export class Entries {
   #inOperatorsWords(message: string): string {
     const [rule = "", ...value] = message.split(CURRENT_VALUE);
     const named = rule.replaceAll(
-      /"(?:services\.([\w.-]+)\.)?(\w+)"/g,
-      (quoted, service, name) => this.#subjectOf(name, service) ?? quoted,
+      /"(?:(services|schedules)\.([\w.-]+)\.)?(\w+)"/g,
+      (quoted, kind, section, name) =>
+        (kind === "schedules"
+          ? this.#subjectInSchedule(section, name)
+          : this.#subjectOf(name, section)) ?? quoted,
     );
     return [named, ...value].join(CURRENT_VALUE);
+  }
+
+  /** The line of an option of a schedule, or its section. */
+  #subjectInSchedule(name: string, option: string): string | undefined {
+    const section = this.#schedules.get(name);
+    const line = section?.lines.find((each) => each.option === option);
+    return line?.subject ?? (section && `"${option}" of ${section.subject}`);
   }
 
   #subjectOf(name: string, service: string | undefined): string | undefined {

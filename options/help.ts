@@ -5,6 +5,7 @@
  * @module
  */
 import { IN_TEXT } from "./entries.ts";
+import { scheduleLines } from "./schedule_sections.ts";
 import { type Listed, listService, listValues } from "./listing.ts";
 import type { Settings } from "./settings.ts";
 import { defaultOf, GROUPS, OPTIONS, type OptionSpec } from "./table.ts";
@@ -28,7 +29,7 @@ const COMMANDS: readonly (readonly [string, string])[] = [
 ];
 
 const NOTES = `Values:
-  TIME      500ms, 10s, 5m or 1h; only 0 needs no unit
+  TIME      500ms, 10s, 5m, 1h or 30d; only 0 needs no unit
   SIZE      bytes, or 512k, 64MiB, 1G (powers of 1024)
   PERCENT   10% or 0.1
   RANGE     an IP address or a CIDR range, or several separated by commas
@@ -41,7 +42,8 @@ Sources:
   file, which has lines of "key value" and # comments; a repeated key makes a
   list. Net::Server's keys work too (min_servers, check_for_spawn ...); with
   these, a number without a unit is seconds. Lines that follow [service NAME]
-  are options of that service, which has those above it for all else.
+  are options of that service, which has those above it for all else; those
+  that follow [schedule NAME] are cron, timeZone, service, body and catchUp.
 
 Signals:
   TERM, INT   stop: finish running jobs, refuse queued requests; a second signal
@@ -101,6 +103,13 @@ export function printConfig(settings: Settings, sources: ReadonlyMap<string, str
     `\n[service ${name}]\n`,
     listService(name, own, top, sources).map((each) => [confLine(each), each.source ?? "default"]),
   ]);
+  for (const [name, each] of Object.entries(settings.schedules)) {
+    const rows = scheduleLines(each).map(([option, text]): Line => [
+      pairLine(option, text),
+      sources.get(`schedules.${name}.${option}`) ?? "default",
+    ]);
+    sections.push([`\n[schedule ${name}]\n`, rows]);
+  }
   const all = [...lines, ...sections.flatMap(([, lines]) => lines)];
   const width = Math.min(44, Math.max(...all.map(([line]) => line.length)));
   const text = (lines: readonly Line[]) =>
@@ -164,7 +173,12 @@ function inBrackets(spec: OptionSpec): string {
 }
 
 function confLine({ spec, text }: Listed): string {
-  // The conf file can't name itself, and a key needs a value.
-  const isComment = text === "" || spec.name === "config";
-  return `${isComment ? "# " : ""}${spec.name} ${text.replaceAll("#", "\\#")}`.trimEnd();
+  const line = pairLine(spec.name, text);
+  // The conf file can't name itself.
+  return spec.name === "config" && text !== "" ? `# ${line}` : line;
+}
+
+/** A key needs a value. */
+function pairLine(key: string, text: string): string {
+  return `${text === "" ? "# " : ""}${key} ${text.replaceAll("#", "\\#")}`.trimEnd();
 }

@@ -35,6 +35,9 @@ export interface Kind<T> {
 /** The longest duration, in milliseconds: timers go no further (24 days). */
 const LONGEST_MS = 2 ** 31 - 1;
 
+/** The longest time that something is kept, in milliseconds (10 years): no timer waits for all of it. */
+export const LONGEST_KEPT_MS = 3650 * 86_400_000;
+
 const SWITCH_WORDS: ReadonlyMap<string, boolean> = new Map([
   ["true", true],
   ["yes", true],
@@ -83,17 +86,20 @@ export function integer(min: number): Kind<number> {
 }
 
 /**
- * A duration: a number of milliseconds in code; in a text a number with its unit, `ms`, `s`, `m` or `h`.
+ * A duration: a number of milliseconds in code; in a text a number with its unit, `ms`, `s`, `m`, `h`
+ * or `d`.
  *
  * @param min The least that is allowed, in milliseconds.
+ * @param max The most.
  * @returns The kind.
  */
-export function duration(min: number): Kind<number> {
-  const fits = (value: number) => value >= min && value <= LONGEST_MS;
+export function duration(min: number, max = LONGEST_MS): Kind<number> {
+  const fits = (value: number) => value >= min && value <= max;
+  const days = Math.floor(max / 86_400_000);
   return {
     placeholder: "TIME",
-    rule: `a number of milliseconds from ${min} to ${LONGEST_MS}`,
-    textRule: `a duration such as 500ms, 10s or 5m, from ${showDuration(min)} to 24 days`,
+    rule: `a number of milliseconds from ${min} to ${max}`,
+    textRule: `a duration such as 500ms, 10s or 5m, from ${showDuration(min)} to ${days} days`,
     isList: false,
     isType: isNumber,
     accept: (value) => isNumber(value) && fits(value) ? value : undefined,

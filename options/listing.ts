@@ -5,6 +5,7 @@
  * @module
  */
 import { hostedServices } from "./hosted.ts";
+import { scheduleLines } from "./schedule_sections.ts";
 import type { Settings } from "./settings.ts";
 import { OPTIONS, type OptionSpec } from "./table.ts";
 
@@ -79,19 +80,32 @@ export function listOptions(
         source: source ?? "default",
       }))
     ),
+    ...Object.entries(settings.schedules).flatMap(([schedule, each]) =>
+      scheduleLines(each).map(([option, value]) => {
+        const name = `schedules.${schedule}.${option}`;
+        return { name, value, source: sources.get(name) ?? "default" };
+      })
+    ),
   ];
 }
 
 /** Where options were set that were given to `serve()`, by their names. */
-export function sourcesInCode(options: object, services: object = {}): Map<string, string> {
+export function sourcesInCode(
+  options: object,
+  services: object = {},
+  schedules: object = {},
+): Map<string, string> {
   const names = (given: object, prefix: string) =>
     Object.entries(given).flatMap(([name, value]) =>
       value === undefined ? [] : [[`${prefix}${name}`, "serve()"] as const]
     );
+  const inEach = (kind: string, all: object) =>
+    Object.entries(all).flatMap(([name, own]) =>
+      typeof own === "object" && own !== null ? names(own, `${kind}.${name}.`) : []
+    );
   return new Map([
     ...names(options, ""),
-    ...Object.entries(services).flatMap(([service, own]) =>
-      typeof own === "object" && own !== null ? names(own, `services.${service}.`) : []
-    ),
+    ...inEach("services", services),
+    ...inEach("schedules", schedules),
   ]);
 }

@@ -8,11 +8,12 @@ import { resolve as resolvePath } from "node:path";
 import { pathToFileURL } from "node:url";
 import { isOpenToNetwork } from "../wire/endpoint.ts";
 import { complaint, unknownOption, wrongValue } from "./errors.ts";
-import { isHandlerAlone } from "./hosted.ts";
+import { hostedServices, isHandlerAlone } from "./hosted.ts";
 import { checkJoin } from "./join.ts";
 import { belongsToServer, faultOfName, SERVICE_OPTIONS } from "./services.ts";
 import { isRecord } from "./kinds.ts";
 import type { ServeOptions, ServiceOptions, Settings } from "./settings.ts";
+import { checkDurable, checkStored, locateStored, resolveSchedules } from "./stored_checks.ts";
 import { OPTIONS, type OptionSpec } from "./table.ts";
 
 /** The machine that the server runs on. */
@@ -78,13 +79,17 @@ export function resolveOptions(options: ServeOptions, machine: Machine): Setting
   checkJoin(values, given);
   // A pool for another server has no clients of its own.
   if (values.join !== undefined) values.frontend = [];
-  const around = { ...values, minWorkers, maxWorkers };
+  checkStored(values, quote);
+  const stored = locateStored(values, machine.cwd);
+  const around = { ...values, minWorkers, maxWorkers, ...stored, schedules: {} };
   const services = Object.entries(values.services).map(([name, given]) =>
     [name, resolveService(name, given, around, machine)] as const
   );
   checkEndpoints(values, services);
   const handler = locate(values.handler, machine);
-  return { ...around, ...spares, handler, services: Object.fromEntries(services) };
+  const all = { ...around, ...spares, handler, services: Object.fromEntries(services) };
+  const hosted = hostedServices(all).map(([name]) => name);
+  return { ...all, schedules: resolveSchedules(values.schedules, hosted, values.store) };
 }
 
 /** The settings of a service; what it does not set is as `around` it. */
@@ -110,6 +115,7 @@ function resolveService(
   const spares = spareLimits(own, values, maxWorkers, naming);
   checkMemoryLimit(values, naming);
   checkUsers(values, naming);
+  checkDurable(values, naming);
   if (own.mdpWorkers !== undefined) checkOwnMdp(values, around.mdp, naming);
   return { ...values, minWorkers, maxWorkers, ...spares, handler: locate(values.handler, machine) };
 }

@@ -53,6 +53,10 @@ const ALL: Readonly<Record<ServiceOption, true>> = {
   exposeErrors: true,
   permissions: true,
   handlerLock: true,
+  jobShare: true,
+  maxRunningPerGroup: true,
+  rate: true,
+  durable: true,
 };
 
 /** The options that a service may have. */

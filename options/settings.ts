@@ -1,10 +1,14 @@
 /**
  * The options of `serve()`: their types and what they mean, with units and defaults. The one place where
- * they are documented. Not here: how they are checked (resolve.ts), and how operators write them
+ * they are documented, but those of stored jobs (stored_settings.ts). Not here: how they are checked (resolve.ts), and how operators write them
  * (table.ts).
  *
  * @module
  */
+
+import type { OpenStoredOption, ScheduleOptions, StoredJobOptions } from "./stored_settings.ts";
+
+export type { ScheduleOptions, StoredJobOptions };
 
 /**
  * Options of `serve()`. All durations are milliseconds and all sizes are bytes.
@@ -20,7 +24,7 @@
  * };
  * ```
  */
-export interface ServeOptions extends Hooks {
+export interface ServeOptions extends StoredJobOptions, Hooks {
   /**
    * The module whose default export answers requests: a URL, a path (from the current directory)
    * or a file:, http:, https:, npm:, jsr: or data: specifier.
@@ -458,7 +462,11 @@ export type ServiceOption =
   | "replyCacheBytes"
   | "exposeErrors"
   | "permissions"
-  | "handlerLock";
+  | "handlerLock"
+  | "jobShare"
+  | "maxRunningPerGroup"
+  | "rate"
+  | "durable";
 
 /**
  * Options of one of the `services`. What is left out is taken from the options of `serve()` around them, all but
@@ -506,7 +514,8 @@ export type OpenOption =
   | "logFile"
   | "config"
   | "httpToken"
-  | "signal";
+  | "signal"
+  | OpenStoredOption;
 
 /** Options whose value takes another form when it is resolved. */
 export type ReshapedOption =
@@ -519,7 +528,8 @@ export type ReshapedOption =
   | "allow"
   | "deny"
   | "workers"
-  | "permissions";
+  | "permissions"
+  | "schedules";
 
 /** All options, checked and with their defaults. Durations are milliseconds, sizes are bytes. */
 export interface Settings
@@ -545,6 +555,8 @@ export interface Settings
   deny: string[];
   /** What the handler may do; everything else is denied. */
   permissions: Permissions;
+  /** Jobs that are submitted again and again, by the names of their schedules. */
+  schedules: Readonly<Record<string, Required<ScheduleOptions>>>;
 }
 
 /** What a handler may do, named as Deno's permissions: `true` for all of it, or a list. */

@@ -23,7 +23,6 @@ import {
   duration,
   fraction,
   integer,
-  type Kind,
   level,
   path,
   size,
@@ -33,52 +32,11 @@ import {
 } from "./kinds.ts";
 import { mdpWorkers, names, ranges, signals } from "./lists.ts";
 import { serviceHandlers, services } from "./services.ts";
+import { type OptionSpec, type Row, row, separate } from "./row.ts";
 import type { Hooks, LogFormat, Permissions, Settings } from "./settings.ts";
+import { STORED_ROWS } from "./stored_table.ts";
 
-/** Headings under which --help lists the options. */
-export const GROUPS = [
-  "Endpoints",
-  "Access",
-  "Workers",
-  "Jobs",
-  "Permissions",
-  "Process",
-  "Control",
-  "Log",
-] as const;
-
-/** One row of the table. */
-export interface OptionSpec<T = unknown> {
-  /** The option's name in code and in the conf file. */
-  readonly name: string;
-  /** Its heading. */
-  readonly group: typeof GROUPS[number];
-  /** How its value is accepted, read and shown. */
-  readonly kind: Kind<T>;
-  /** What it is, in a few words that stand alone; `<maxWorkers>` is another option. */
-  readonly help: string;
-  /** The default; `undefined` if there is none, or if it depends on the machine. */
-  readonly fallback?: NoInfer<T>;
-  /** The default is this many times the number of CPUs. */
-  readonly perCpu?: number;
-  /** The default in words, where its value does not say it. */
-  readonly fallbackText?: string;
-  /** Where it can be set: `code` is serve() alone, `text` is flags, environment and conf file. */
-  readonly scope: "everywhere" | "code" | "text";
-  /** Net::Server's names for it in the conf file; a duration under these is in seconds. */
-  readonly netServer: readonly string[];
-  /** Its flag, `--min-workers`; empty if it has none. */
-  readonly flag: string;
-  /** Its environment variable, `PREFORK_MIN_WORKERS`; empty if it has none. */
-  readonly environment: string;
-  /** The permission that it grants. */
-  readonly permission?: keyof Permissions;
-}
-
-/** What the table says of an option; the rest follows from its name. */
-type Row<T> =
-  & Pick<OptionSpec<T>, "group" | "kind" | "help">
-  & Partial<Omit<OptionSpec<T>, "name" | "environment">>;
+export { GROUPS, type OptionSpec, separate } from "./row.ts";
 
 const MiB = 1024 ** 2;
 
@@ -533,6 +491,7 @@ const ROWS = {
     netServer: ["max_dequeue"],
     help: "maximum processes that run dequeue() at a time",
   }),
+  ...STORED_ROWS,
   permissions: row({
     group: "Permissions",
     kind: permissions,
@@ -664,7 +623,7 @@ const ROWS = {
 
 /** Has the compiler check that each setting has a row, of its own type. */
 const _settingsHaveRows: {
-  readonly [K in Exclude<keyof Settings, keyof Hooks | "signal" | "services">]-?: Row<
+  readonly [K in Exclude<keyof Settings, keyof Hooks | "signal" | "services" | "schedules">]-?: Row<
     NonNullable<Settings[K]>
   >;
 } = ROWS;
@@ -673,11 +632,6 @@ const _settingsHaveRows: {
 export const OPTIONS: readonly OptionSpec[] = Object.entries(ROWS).map(([name, row]) =>
   specOf(name, row)
 );
-
-/** Has the compiler find the type of an option's values. */
-function row<T>(given: Row<T>): Row<T> {
-  return given;
-}
 
 function grantRow(permission: keyof Permissions, help: string): Row<boolean | string[]> {
   const kind = grant(permission);
@@ -695,11 +649,6 @@ function specOf(name: string, given: Row<unknown>): OptionSpec {
     flag: isText ? flag : "",
     environment: isText ? `PREFORK_${separate(name, "_").toUpperCase()}` : "",
   };
-}
-
-/** `minWorkers` to `min-workers` or `min_workers`. */
-export function separate(name: string, by: "-" | "_"): string {
-  return name.replace(/[A-Z]/g, (letter) => by + letter.toLowerCase());
 }
 
 /** The default of an option in words; empty if it has none. */

@@ -73,10 +73,13 @@ Deno.test("parseCommand has a flag and a variable for each option that texts can
     "HOST:PORT": "127.0.0.1:9660",
     "F[,B]": "1,2",
     RANGE: "10.0.0.0/8,::1",
+    "off|RATE": "100/s burst 20",
     "NAME=HANDLER": "a=./a.ts,b.c=data:text/javascript,1",
   };
   const others = ["background", "config", "curveSecretKey", "curveClients", "users", "mdpWorkers"];
-  const needy = ({ name }: { name: string }) => others.includes(name) || name.startsWith("join");
+  const ofNats = ["natsCredentials", "natsNkey", "natsCa", "natsCert", "natsKey"];
+  const needy = ({ name }: { name: string }) =>
+    [...others, ...ofNats].includes(name) || name.startsWith("join");
   for (const spec of OPTIONS) {
     const { flag, environment, kind, scope } = spec;
     if (scope === "code" || needy(spec)) continue;

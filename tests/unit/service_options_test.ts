@@ -344,7 +344,8 @@ Deno.test("readConf names the line when it can't use one of a section", () => {
   );
   refuses(
     [],
-    'Cannot read x.conf:1: a section must be "[service NAME]": current line is "[mail]"',
+    'Cannot read x.conf:1: a section must be "[service NAME]" or "[schedule NAME]": ' +
+      'current line is "[mail]"',
     "[mail]",
   );
   refuses(
