@@ -47,8 +47,11 @@ const MAX_FIELDS = 100;
 /** A target may name the host too, as clients of a proxy do; that is the one that counts then. */
 const REQUEST_LINE =
   /^([A-Z]{1,16}) (?:https?:\/\/([A-Za-z0-9.:[\]-]+))?(\/[\x21-\x7e]*) HTTP\/1\.([01])$/;
-/** A token, and a value without control characters. */
-const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*$/;
+/**
+ * A token, and a value without control characters, the blanks around it included. No two neighbours match the same
+ * characters: else a head of blanks would be tried in all ways of dividing them, which takes hours.
+ */
+const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)$/;
 /** Fields that must not come twice: two programs might go by different ones. */
 const SINGLE: ReadonlySet<string> = new Set([
   "host",
@@ -89,7 +92,7 @@ export function parseHead(bytes: Uint8Array): RequestHead {
   if (host !== undefined) headers.set("host", host);
   const bodyBytes = lengthOf(headers);
   const [path = "", ...query] = target.split("?");
-  const connection = headers.get("connection")?.toLowerCase().split(/\s*,\s*/) ?? [];
+  const connection = headers.get("connection")?.toLowerCase().split(",").map(trimBlanks) ?? [];
   return {
     ...{ method, path, query: new URLSearchParams(query.join("?")), headers, bodyBytes },
     keepsAlive: minor === "1" && !connection.includes("close"),
@@ -98,12 +101,25 @@ export function parseHead(bytes: Uint8Array): RequestHead {
 }
 
 function addField(headers: Map<string, string>, line: string): void {
-  const [, name = "", value = ""] = FIELD.exec(line) ?? [];
+  const [, name = "", text = ""] = FIELD.exec(line) ?? [];
   if (name === "") throw malformed("a header field");
+  const value = trimBlanks(text);
   const key = name.toLowerCase();
   const before = headers.get(key);
   if (before !== undefined && SINGLE.has(key)) throw malformed(`a second ${key}`);
   headers.set(key, before === undefined ? value : `${before}, ${value}`);
+}
+
+/** A text without the spaces and tabs around it; other white space belongs to it. */
+function trimBlanks(text: string): string {
+  let [start, end] = [0, text.length];
+  while (start < end && isBlank(text.charCodeAt(start))) start++;
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end--;
+  return text.slice(start, end);
+}
+
+function isBlank(character: number): boolean {
+  return character === 0x20 || character === 0x09;
 }
 
 function lengthOf(headers: ReadonlyMap<string, string>): number {
