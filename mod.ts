@@ -85,6 +85,18 @@ export type {
   WorkerStatus,
 } from "./ops/status.ts";
 export type {
+  EndState,
+  JobState,
+  JobStatus,
+  ScheduleStatus,
+  StoredFilter,
+  StoredJob,
+  StoredJobs,
+  StoredList,
+  StoredServiceStatus,
+  StoreStatus,
+} from "./ops/stored.ts";
+export type {
   Answer,
   Handler,
   HandlerContext,

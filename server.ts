@@ -37,6 +37,10 @@ import type {
   Status,
 } from "./ops/status.ts";
 import { Steering } from "./ops/steering.ts";
+import { StoreGauge } from "./ops/store_gauge.ts";
+import { NO_STORE, type StoreLink } from "./ops/store_link.ts";
+import type { StoredJobs } from "./ops/stored.ts";
+import { StoredDesk } from "./ops/stored_desk.ts";
 import { statsOfService, viewServices } from "./ops/service_views.ts";
 import { openNotifier, passedSockets } from "./ops/service_manager.ts";
 import type { Going, Notifier } from "./ops/notify.ts";
@@ -54,6 +58,7 @@ import { ownProgram } from "./pool/worker_program.ts";
 import type { Measures } from "./ports/measures.ts";
 import type { Look, LoopCommand, LoopEvent } from "./ports/messages.ts";
 import { bootThread, type DataPlane, openPlane } from "./ports/plane.ts";
+import type { StoreFigures } from "./store/messages.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { messageOf } from "./system/errors.ts";
 import { filePath } from "./system/files.ts";
@@ -66,6 +71,7 @@ import { readVariable } from "./system/variables.ts";
 import { canOpen } from "./zmq/descriptors.ts";
 import type { Library } from "./zmq/library.ts";
 import { locateLibrary } from "./zmq/locate.ts";
+import { libraryVersion } from "./zmq/version.ts";
 
 /** What runs in workers. */
 export const WORKER_MODULE = new URL("./worker.ts", import.meta.url).href;
@@ -106,6 +112,8 @@ export class PreforkServer implements Server, Operated {
   readonly #running: Readonly<Record<string, RunningService>>;
   readonly #steering: Steering;
   readonly #operators: Operators;
+  readonly #gauge: StoreGauge;
+  readonly stored: StoredJobs;
   /** Ends the wait for clients to take their last replies. */
   #cutShort: (() => void) | undefined;
   #stopHook: Promise<void> | undefined;
@@ -203,7 +211,8 @@ export class PreforkServer implements Server, Operated {
       });
       const source = { ...operator, resolve, checkSize, hasRules: needsRules, readRules: rulesOf };
       const hasRules = access !== undefined;
-      const parts = { log, events, services: [...this.#services], send, hasRules };
+      const applied = (now: Settings) => this.#operators.reload(now);
+      const parts = { log, events, services: [...this.#services], send, hasRules, applied };
       this.#configuration = new Configuration(options, settings, source, parts);
       this.#steering = new Steering({
         ...{ log, services: this.#services, plane },
@@ -213,6 +222,9 @@ export class PreforkServer implements Server, Operated {
         frontendOf: (name) => this.#frontendOf(name),
         rates: (service) => this.#operators.rates(service),
       });
+      const store: StoreLink = NO_STORE;
+      this.#gauge = new StoreGauge(store);
+      this.stored = new StoredDesk(store, this.#gauge);
       this.#operators = new Operators(this, settings);
       const { handleSignals, signalPassthrough } = settings;
       if (handleSignals) this.#signals = new Signals(this, signalPassthrough, wake);
@@ -316,6 +328,10 @@ export class PreforkServer implements Server, Operated {
     return this.#library.path;
   }
 
+  get libzmq(): string {
+    return libraryVersion(this.#library);
+  }
+
   get frontend(): readonly string[] {
     return this.#plane.frontend;
   }
@@ -380,8 +396,14 @@ export class PreforkServer implements Server, Operated {
     return { ...bound, backend, control, http };
   }
 
-  status(): Promise<Status> {
-    return Promise.resolve(this.#steering.status());
+  async status(): Promise<Status> {
+    const status = this.#steering.status();
+    const stored = await this.#gauge.glance();
+    return stored === undefined ? status : { ...status, stored };
+  }
+
+  storeFigures(): Promise<StoreFigures | undefined> {
+    return this.#gauge.figures();
   }
 
   jobs(filter?: JobFilter): Promise<JobList> {

@@ -130,6 +130,23 @@ export class Admin {
     );
   }
 
+  /**
+   * Reads the token again; if it can't be used, the one that was stays.
+   *
+   * @param tokenFile undefined: there is none.
+   */
+  readTokenAgain(tokenFile: string | undefined): void {
+    const access = this.#access;
+    if (access === undefined || tokenFile === undefined) return;
+    try {
+      if (access.change(readToken(tokenFile))) {
+        this.#log.info("the token of HTTP is another one now");
+      }
+    } catch (error) {
+      this.#log.error("the token of HTTP stays as it was", { error: messageOf(error) });
+    }
+  }
+
   async #answer(access: HttpAccess, request: HttpRequest, peer: string): Promise<HttpAnswer> {
     const judged = judge(access, request, peer);
     if (judged instanceof Error || judged.may !== "all") {

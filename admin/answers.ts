@@ -11,7 +11,7 @@ export class Refusal extends Error {
   override readonly name = "Refusal";
   readonly status: number;
 
-  /** @param status 400, 401, 403, 404, 405, 409, 411, 413, 429, 431 or 503. */
+  /** @param status 400, 401, 403, 404, 405, 409, 411, 413, 429, 431, 503 or 507. */
   constructor(status: number, message: string) {
     super(message);
     this.status = status;

@@ -8,12 +8,14 @@
 import type { JobFilter } from "../ops/status.ts";
 import { parseDuration } from "../options/durations.ts";
 import { jsonAnswer, Refusal, textAnswer } from "./answers.ts";
+import { requireService } from "./commands.ts";
 import { EventStreams, type Topic, type Wishes } from "./event_streams.ts";
 import { countOf, levelIn } from "./fields.ts";
 import type { Figures } from "./figures.ts";
 import type { HttpRequest } from "./http_message.ts";
 import type { Operated } from "./operated.ts";
 import type { RequireAll, Routes } from "./routes.ts";
+import { addStoredReadings } from "./stored.ts";
 
 /** Lines of the log that are given where nothing else is said, and at most. */
 const LINES = 200;
@@ -51,7 +53,8 @@ export function addReadings(
     const { workers } = await status();
     return jsonAnswer({ workers });
   });
-  routes.add("/api/stats", "figures", () => jsonAnswer(server.stats()));
+  routes.add("/api/stats", "figures", ({ query }) => jsonAnswer(statsOf(server, query)));
+  addStoredReadings(routes, server);
   routes.add(
     "/api/jobs",
     "all",
@@ -71,6 +74,15 @@ export function addReadings(
     if (wishes.topics.has("log") || wishes.topics.has("event")) requireAll(caller);
     return streams.open(wishes, caller);
   }, "fresh");
+}
+
+/** Of all, or of the service that is named. */
+function statsOf(server: Operated, query: URLSearchParams): object {
+  const service = query.get("service");
+  if (service === null) return server.stats();
+  requireService(service, server);
+  const { services, ...all } = server.stats();
+  return services[service] ?? all;
 }
 
 /** `slow=2.5` and `slow=2500ms` are the same. */

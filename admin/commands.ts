@@ -9,13 +9,17 @@ import { control } from "../ops/control.ts";
 import { messageOf } from "../system/errors.ts";
 import { Refusal } from "./answers.ts";
 import { type FieldKind, type Given, readFields } from "./fields.ts";
+import { type Caller, SOCKET_CALLER } from "./http_access.ts";
 import type { Operated } from "./operated.ts";
+import { STORED_COMMANDS } from "./stored.ts";
 
 /** One command. */
 interface Command {
   readonly fields: Readonly<Record<string, FieldKind>>;
   /** Answered 202: it goes on. */
   readonly takesTime?: boolean;
+  /** Only for one who reaches the control socket. */
+  readonly isLocal?: true;
   /** Does it; gives what is now, besides `ok`. */
   run(server: Operated, given: Given): object | Promise<object>;
 }
@@ -85,7 +89,36 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       return {};
     },
   },
+  ...STORED_COMMANDS,
 };
+
+/** What an order says, for the log. */
+function fieldsOf({ numbers, ...given }: Given, { fields }: Command) {
+  const { service, level, id, storedService, file } = given;
+  return {
+    ...numbers,
+    service,
+    ..."level" in fields ? { level } : {},
+    ...id === "" ? {} : { job: id },
+    ...fields.service === "storedService?" ? { service: storedService } : {},
+    ...file === "" ? {} : { file },
+  };
+}
+
+/**
+ * Makes sure that there is a service, if one is named.
+ *
+ * @throws {Refusal} 404, with those that there are.
+ */
+export function requireService(
+  service: string | undefined,
+  { serviceNames }: Pick<Operated, "serviceNames">,
+): void {
+  if (service === undefined || serviceNames.includes(service)) return;
+  const names = serviceNames.filter((name) => name !== "").map((name) => JSON.stringify(name));
+  const known = names.length === 0 ? "none has a name" : `there are ${names.join(", ")}`;
+  throw new Refusal(404, `There is no service ${JSON.stringify(service)}: ${known}`);
+}
 
 /** What is not there is 404. */
 async function found(run: () => void | Promise<void>): Promise<object> {
@@ -105,25 +138,25 @@ export function isCommand(path: string): boolean {
 /**
  * Does what a path says, and logs that with who wants it.
  *
- * @param origin Who wants it, as the log names it: "control socket".
- * @throws {Refusal} when the fields are wrong (400), what they name is not there (404), or it can't be done (409).
+ * @param caller who wants it.
+ * @throws {Refusal} when the fields are wrong (400), what they name is not there (404), it can't be done (409), or not
+ * from there (403).
  */
 export async function obey(
   server: Operated,
   path: string,
   body: string,
-  origin: string,
+  { origin }: Pick<Caller, "origin">,
 ): Promise<{ status: number; answer: object }> {
   const command = COMMANDS[path];
   if (command === undefined) throw new Refusal(404, `There is no ${path}`);
-  const given = readFields(body, command.fields);
-  const { service, numbers } = given;
-  if (service !== undefined && !server.serviceNames.includes(service)) {
-    throw new Refusal(404, `There is no service ${JSON.stringify(service)}`);
+  if (command.isLocal && origin !== SOCKET_CALLER.origin) {
+    throw new Refusal(403, `${path} is for the control socket alone`);
   }
-  const level = "level" in command.fields ? { level: given.level } : {};
+  const given = readFields(body, command.fields);
+  requireService(given.service, server);
   const name = path.replace("/api/", "").replace("/", " ");
-  server.log.info("an operator asks", { command: name, ...numbers, service, ...level, origin });
+  server.log.info("an operator asks", { command: name, ...fieldsOf(given, command), origin });
   try {
     const now = await command.run(server, given);
     return { status: command.takesTime ? 202 : 200, answer: { ok: true, ...now } };

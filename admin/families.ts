@@ -11,6 +11,7 @@ import type { Stats } from "../ops/stats.ts";
 import type { Status, WorkerStatus } from "../ops/status.ts";
 import type { ExitReason } from "../pool/supervisor.ts";
 import type { Measures, ServiceMeasures } from "../ports/measures.ts";
+import type { StoreFigures } from "../store/messages.ts";
 
 /** What all metrics are read from, at one moment. */
 export interface Snapshot {
@@ -24,7 +25,9 @@ export interface Snapshot {
   /** The place of a worker among those of its service, from 0: it is given again when the worker has ended. */
   placeOf(worker: WorkerStatus): number;
   process: ProcessUsage;
-  build: Readonly<Record<"version" | "deno" | "v8", string>>;
+  build: Readonly<Record<"version" | "deno" | "v8" | "libzmq", string>>;
+  /** What the store has counted; undefined: nothing was ever stored. */
+  store: StoreFigures | undefined;
 }
 
 /** How a reload ended. */
@@ -54,21 +57,36 @@ export interface Family {
   read(snapshot: Snapshot): Sample[];
 }
 
-/** Why workers end, with what that is for a reader. */
-const EXIT_REASONS: Readonly<Record<ExitReason, true>> = {
-  stopped: true,
-  asked: true,
-  culled: true,
-  recycled: true,
-  reload: true,
-  crashed: true,
-  rogue: true,
-  overran: true,
-  failed: true,
-  timeout: true,
-  left: true,
-  dequeued: true,
+/** Why workers end, and whether that is part of their life or another one is to be started in place of one that died. */
+const EXIT_REASONS: Readonly<Record<ExitReason, "planned" | "restart">> = {
+  stopped: "planned",
+  asked: "planned",
+  culled: "planned",
+  recycled: "planned",
+  reload: "planned",
+  crashed: "restart",
+  rogue: "restart",
+  overran: "restart",
+  failed: "restart",
+  timeout: "restart",
+  left: "planned",
+  dequeued: "planned",
 };
+
+const RESTART_REASONS = Object.entries(EXIT_REASONS)
+  .flatMap(([reason, kind]) => kind === "restart" ? [reason] : []);
+
+/** The states of a stored job, and those in which it has ended. */
+const STORED_STATES = [
+  "scheduled",
+  "waiting",
+  "running",
+  "done",
+  "failed",
+  "cancelled",
+  "expired",
+] as const;
+const END_STATES = ["done", "failed", "cancelled", "expired"] as const;
 
 const RELOAD_RESULTS: readonly ReloadResult[] = ["ok", "failed"];
 
@@ -126,6 +144,32 @@ function each<Word extends string>(
   others: Labels = {},
 ): Sample[] {
   return words.flatMap((word) => sample({ ...others, [label]: word }, value(word)));
+}
+
+/** A value of each service that has stored jobs. */
+function ofStored(
+  name: string,
+  type: "counter" | "gauge",
+  help: string,
+  value: (of: StoreFigures["services"][string]) => number,
+): Family {
+  const read = ({ store }: Snapshot) =>
+    storedServices(store).flatMap(([service, of]) => sample({ service }, value(of)));
+  return { name, type, help, labels: ["service"], read };
+}
+
+function storedTimes(
+  name: string,
+  help: string,
+  spread: (of: StoreFigures["services"][string]) => Spread,
+): Family {
+  const read = ({ store }: Snapshot) =>
+    storedServices(store).map(([service, of]) => ({ labels: { service }, spread: spread(of) }));
+  return { name, type: "histogram", help, labels: ["service"], read };
+}
+
+function storedServices(store: StoreFigures | undefined) {
+  return Object.entries(store?.services ?? {});
 }
 
 /** Each service with its pool; the only one where none has a name. */
@@ -345,6 +389,17 @@ const WORKERS: readonly Family[] = [
         });
       }),
   },
+  {
+    name: "prefork_worker_restarts_total",
+    type: "counter",
+    help: "Worker processes that ended without being asked to, so that others take their places.",
+    labels: ["service", "reason"],
+    read: ({ stats }) =>
+      pools(stats).flatMap(([service, { counters: { exited } }]) => {
+        const known: Record<string, number> = exited;
+        return each(RESTART_REASONS, "reason", (reason) => known[reason] ?? 0, { service });
+      }),
+  },
   ofWorkers(
     "prefork_worker_resident_memory_bytes",
     "gauge",
@@ -383,6 +438,76 @@ const WORKERS: readonly Family[] = [
     read: ({ status }) =>
       status.services.flatMap(({ name, paused }) => sample({ service: name }, Number(paused))),
   },
+];
+
+const STORED: readonly Family[] = [
+  {
+    name: "prefork_stored_jobs",
+    type: "gauge",
+    help: "Stored jobs by their state; failed ones are the dead set.",
+    labels: ["service", "state"],
+    read: ({ store }) =>
+      storedServices(store).flatMap(([service, { states }]) =>
+        each(STORED_STATES, "state", (state) => states[state], { service })
+      ),
+  },
+  ofStored(
+    "prefork_stored_submitted_total",
+    "counter",
+    "Jobs that were stored since the start of this server.",
+    ({ submitted }) => submitted,
+  ),
+  {
+    name: "prefork_stored_ended_total",
+    type: "counter",
+    help:
+      "Stored jobs that have ended since the start of this server, by the state that they ended in.",
+    labels: ["service", "outcome"],
+    read: ({ store }) =>
+      storedServices(store).flatMap(([service, { ended }]) =>
+        each(END_STATES, "outcome", (outcome) => ended[outcome], { service })
+      ),
+  },
+  ofStored(
+    "prefork_stored_retried_total",
+    "counter",
+    "Tries of stored jobs that failed, and after which the jobs wait for another one.",
+    ({ retried }) => retried,
+  ),
+  ofStored(
+    "prefork_stored_oldest_seconds",
+    "gauge",
+    "How long the stored job has waited that could have run for longest; 0 if none waits.",
+    ({ oldestMs }) => (oldestMs ?? 0) / 1000,
+  ),
+  ofStored(
+    "prefork_stored_paused",
+    "gauge",
+    "Whether the stored jobs of a service wait because somebody has paused them: 1 or 0.",
+    ({ paused }) => Number(paused),
+  ),
+  storedTimes(
+    "prefork_stored_start_delay_seconds",
+    "Time from when a try of a stored job was due until a worker got it.",
+    ({ waitTime }) => waitTime,
+  ),
+  storedTimes(
+    "prefork_stored_duration_seconds",
+    "Time from the submission of a stored job until its end.",
+    ({ totalTime }) => totalTime,
+  ),
+  ofServer(
+    "prefork_store_up",
+    "gauge",
+    "Whether the store takes jobs: 1 or 0; absent where nothing was ever stored.",
+    ({ store }) => store && Number(store.trouble === undefined),
+  ),
+  ofServer(
+    "prefork_store_bytes",
+    "gauge",
+    "What the store takes on disk.",
+    ({ store }) => store?.bytes,
+  ),
 ];
 
 const SERVER: readonly Family[] = [
@@ -451,7 +576,7 @@ const SERVER: readonly Family[] = [
     name: "prefork_build_info",
     type: "gauge",
     help: "Always 1: the labels are the versions that run.",
-    labels: ["version", "deno", "v8"],
+    labels: ["version", "deno", "v8", "libzmq"],
     read: ({ build }) => [{ labels: build, value: 1 }],
   },
 ];
@@ -494,6 +619,7 @@ export const FAMILIES: readonly Family[] = [
   ...REQUESTS,
   ...JOBS,
   ...WORKERS,
+  ...STORED,
   ...SERVER,
   ...PROCESS,
 ];

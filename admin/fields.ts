@@ -5,16 +5,30 @@
  */
 
 import type { Level } from "../options/settings.ts";
+import { isJobId } from "../wire/submission.ts";
 import { Refusal } from "./answers.ts";
 
 /** How a field is read; a name with "?" may be left out. */
-export type FieldKind = "number" | "number?" | "service?" | "level";
+export type FieldKind =
+  | "number"
+  | "number?"
+  | "service?"
+  | "level"
+  | "id"
+  | "storedService?"
+  | "path";
 
 /** Fields that were read. */
 export interface Given {
   readonly numbers: Readonly<Record<string, number>>;
   readonly service: string | undefined;
   readonly level: Level;
+  /** Of a stored job; "": it takes none. */
+  readonly id: string;
+  /** Whose stored jobs are meant: it need not be there any more. */
+  readonly storedService: string;
+  /** An absolute path; "": it takes none. */
+  readonly file: string;
 }
 
 const LEVELS: readonly Level[] = ["debug", "info", "warn", "error", "critical"];
@@ -36,14 +50,18 @@ export function readFields(text: string, kinds: Readonly<Record<string, FieldKin
   const numbers: Record<string, number> = {};
   let service: string | undefined;
   let level: Level = "info";
+  let [id, storedService, file] = ["", "", ""];
   for (const [name, kind] of Object.entries(kinds)) {
     const value = body.get(name) ?? undefined;
     if (value === undefined && kind.endsWith("?")) continue;
     if (kind === "service?") service = serviceOf(name, value);
+    else if (kind === "storedService?") storedService = serviceOf(name, value);
+    else if (kind === "id") id = idOf(name, value);
+    else if (kind === "path") file = pathOf(name, value);
     else if (kind === "level") level = requireLevel(name, value);
     else numbers[name] = numberOf(name, value);
   }
-  return { numbers, service, level };
+  return { numbers, service, level, id, storedService, file };
 }
 
 function parse(text: string): object {
@@ -65,6 +83,16 @@ function unknownField(name: string, kinds: object): string {
 function serviceOf(name: string, value: unknown): string {
   if (typeof value === "string") return value;
   throw new Refusal(400, `"${name}" must be the name of a service`);
+}
+
+function idOf(name: string, value: unknown): string {
+  if (isJobId(value)) return value;
+  throw new Refusal(400, `"${name}" must be the id of a stored job`);
+}
+
+function pathOf(name: string, value: unknown): string {
+  if (typeof value === "string" && value.startsWith("/") && !value.includes("\0")) return value;
+  throw new Refusal(400, `"${name}" must be an absolute path`);
 }
 
 function numberOf(name: string, value: unknown): number {

@@ -23,7 +23,13 @@ export class Figures {
       measures: () => server.measures(),
       status: () => server.status(),
       stats: () => server.stats(),
-      build: { version: VERSION, deno: Deno.version.deno, v8: Deno.version.v8 },
+      storeFigures: () => server.storeFigures(),
+      build: {
+        version: VERSION,
+        deno: Deno.version.deno,
+        v8: Deno.version.v8,
+        libzmq: server.libzmq,
+      },
     });
     server.news.subscribe((name, event) => {
       if (this.#isClosed || (name !== "reloaded" && name !== "reloadFailed")) return;

@@ -33,7 +33,7 @@ export const PROBES: ReadonlySet<string> = new Set(["/livez", "/readyz"]);
 
 /** The rules for one server. */
 export class HttpAccess {
-  readonly #token: Token | undefined;
+  #token: Token | undefined;
   readonly #host: string;
   readonly #cookie: string;
   readonly #sessions = new Sessions();
@@ -48,6 +48,14 @@ export class HttpAccess {
     this.#token = token;
     this.#host = host;
     this.#cookie = `prefork-${port}`;
+  }
+
+  /** Another token counts from now on: whoever has shown the old one must show it. Returns whether it is another one. */
+  change(token: Token): boolean {
+    if (this.#token?.isSame(token)) return false;
+    this.#token = token;
+    this.#sessions.closeAll();
+    return true;
   }
 
   /**

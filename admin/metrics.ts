@@ -23,7 +23,7 @@ import { LoopLag } from "./loop_lag.ts";
 import { Places } from "./places.ts";
 
 /** What metrics are read from. */
-export interface Scraped extends Pick<Operated, "status" | "stats"> {
+export interface Scraped extends Pick<Operated, "status" | "stats" | "storeFigures"> {
   measures(): Promise<Measures>;
   readonly build: Snapshot["build"];
 }
@@ -136,7 +136,11 @@ export class Metrics {
   }
 
   async #look(): Promise<Snapshot> {
-    const [measures, status] = await Promise.all([this.#server.measures(), this.#server.status()]);
+    const [measures, status, store] = await Promise.all([
+      this.#server.measures(),
+      this.#server.status(),
+      this.#server.storeFigures(),
+    ]);
     return {
       measures,
       status,
@@ -151,6 +155,7 @@ export class Metrics {
         fileLimit: fileLimit(),
       },
       build: this.#server.build,
+      store,
     };
   }
 

@@ -81,7 +81,7 @@ export class Routes {
     }
     if (isCommand(path) && method === "POST") {
       this.#requireAll(caller);
-      const { status, answer } = await obey(this.#server, path, body, caller.origin);
+      const { status, answer } = await obey(this.#server, path, body, caller);
       return jsonAnswer(answer, status);
     }
     if (reading === undefined && !isCommand(path)) throw new Refusal(404, `There is no ${path}`);

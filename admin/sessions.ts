@@ -40,6 +40,11 @@ export class Sessions {
     this.#ends.delete(word);
   }
 
+  /** Ends all. */
+  closeAll(): void {
+    this.#ends.clear();
+  }
+
   /** What a browser is told to keep for `word`; "": nothing any more. */
   static cookie(name: string, word: string): string {
     const age = word === "" ? 0 : LIFETIME / 1000;

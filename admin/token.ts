@@ -22,7 +22,15 @@ export class Token {
 
   /** Whether a text is the token; how long that takes says nothing of how much of it is right. */
   is(text: string): boolean {
-    const said = new TextEncoder().encode(text);
+    return this.#equals(new TextEncoder().encode(text));
+  }
+
+  /** Whether another one is the same. */
+  isSame(other: Token): boolean {
+    return this.#equals(other.#bytes);
+  }
+
+  #equals(said: Uint8Array): boolean {
     let difference = said.length ^ this.#bytes.length;
     for (let at = 0; at < this.#bytes.length; at++) {
       difference |= (this.#bytes[at] ?? 0) ^ (said[at] ?? 0);

@@ -46,6 +46,8 @@ export interface Configured {
   /** All services; none is added or removed while the server runs. */
   readonly services: readonly Hosted[];
   send(command: LoopCommand): void;
+  /** The options are applied: what else follows from them is to be read again. */
+  applied(settings: Settings): void;
   /** Whether the server was started with rules for clients, and so can apply others. */
   readonly hasRules: boolean;
 }
@@ -222,6 +224,7 @@ export class Configuration {
     }
     if (plan !== undefined) this.#apply(plan);
     this.#applyRules();
+    this.#parts.applied(this.#settings);
     const [only, second] = hosts;
     events.emit("reloading", second === undefined && only ? ofService(only.name) : {});
     return allOf(

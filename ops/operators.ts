@@ -82,6 +82,11 @@ export class Operators {
     }
   }
 
+  /** Reads again what a reload may change. */
+  reload({ httpToken }: Settings): void {
+    this.#admin?.readTokenAgain(httpToken);
+  }
+
   /** Ends what operators have open. */
   async close(): Promise<void> {
     this.#isGone = true;

@@ -16,6 +16,7 @@ import type {
   LogOptions,
   Status,
 } from "./status.ts";
+import type { StoredJobs } from "./stored.ts";
 
 /** One of the services of a server that runs. */
 export interface RunningService {
@@ -61,6 +62,8 @@ export interface Server {
   readonly ready: Promise<void>;
   /** Fulfilled when the server has ended; rejected when it could not start or broke. */
   readonly finished: Promise<Finished>;
+  /** Background jobs, which are stored: how many there are, each of them, and what can be done with it. */
+  readonly stored: StoredJobs;
   /** What there is and what has happened. */
   stats(): Stats;
   /**

@@ -7,6 +7,7 @@
 
 import type { Level } from "../options/settings.ts";
 import type { ClientView, JobView } from "../ports/inquiry.ts";
+import type { StoreStatus } from "./stored.ts";
 
 export type { ClientView, JobView };
 
@@ -75,6 +76,8 @@ export interface Status {
   connections: number | undefined;
   /** Counts the reloads, from 1, of the service that was reloaded most often. */
   generation: number;
+  /** The store of background jobs; left out where nothing was ever stored. */
+  stored?: Omit<StoreStatus, "schedules">;
 }
 
 /** A look at one service. Times are milliseconds. */

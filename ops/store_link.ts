@@ -44,3 +44,11 @@ export interface StoreLink {
    */
   ask(question: JobQuestion): Promise<JobAnswer>;
 }
+
+/** The store of a server that has none. */
+export const NO_STORE: StoreLink = {
+  store: "off",
+  isUsed: false,
+  operate: () => Promise.reject(new StoreRefusedError(503, "This server has no store")),
+  ask: () => Promise.reject(new StoreRefusedError(503, "This server has no store")),
+};

@@ -9,6 +9,7 @@
 
 const SYMBOLS = {
   zmq_errno: { parameters: [], result: "i32" },
+  zmq_version: { parameters: ["buffer", "buffer", "buffer"], result: "void" },
   zmq_strerror: { parameters: ["i32"], result: "pointer" },
   zmq_ctx_new: { parameters: [], result: "pointer" },
   zmq_ctx_set: { parameters: ["pointer", "i32", "i32"], result: "i32" },

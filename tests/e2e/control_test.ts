@@ -183,7 +183,12 @@ Deno.test("the control socket shows and changes a server, and each change is log
     const refusals: [number, string, unknown, RegExp][] = [
       [404, "/api/nothing", {}, /^There is no \/api\/nothing$/],
       [405, "/api/status", {}, /^\/api\/status is for GET$/],
-      [404, "/api/pause", { service: "nobody" }, /^There is no service "nobody"$/],
+      [
+        404,
+        "/api/pause",
+        { service: "nobody" },
+        /^There is no service "nobody": there are "mail"$/,
+      ],
       [400, "/api/pause", { services: "mail" }, /^Unknown field "services": it takes "service"$/],
       [400, "/api/pause", "{", /^The body must be an object in JSON$/],
       [400, "/api/worker/stop", {}, /^"worker" must be an integer$/],

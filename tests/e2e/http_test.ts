@@ -19,7 +19,18 @@ const FIGURES = ["/metrics", "/livez", "/readyz", "/api/status", "/api/services"
 FIGURES.push("/api/stats", "/api/history");
 const ALL = ["/api/log", "/api/jobs", "/api/clients", "/api/config", "/api/events"];
 ALL.push("/api/events?only=status,log");
-const CHANGES = ["/api/pause", "/api/reload", "/api/drain", "/api/worker/kill", "/api/log-level"];
+ALL.push("/api/stored", "/api/stored/job?id=j-0");
+FIGURES.push("/api/store");
+const CHANGES = [
+  "/api/stored/retry",
+  "/api/stored/delete",
+  "/api/store/backup",
+  "/api/pause",
+  "/api/reload",
+  "/api/drain",
+  "/api/worker/kill",
+  "/api/log-level",
+];
 
 Deno.test("HTTP shows figures to this machine, and all to one who has the token", async (t) => {
   using folder = new Folder();
@@ -155,6 +166,32 @@ Deno.test("HTTP shows figures to this machine, and all to one who has the token"
     assert.equal(headers.get("x-content-type-options"), "nosniff");
     assert.equal(headers.get("access-control-allow-origin"), undefined);
   });
+
+  await t.step(
+    "HUP reads the token again, and keeps the old one if the new one is no good",
+    async () => {
+      const next = "another-0123456789";
+      const form = { "content-type": "application/x-www-form-urlencoded", origin };
+      const { headers } = await ask(where, "/login", `token=${TOKEN}`, form);
+      const [cookie = ""] = (headers.get("set-cookie") ?? "").split(";");
+      Deno.writeTextFileSync(tokenFile, next);
+      server.signal("SIGHUP");
+      await server.line("the token of HTTP is another one now");
+      const status = async (headers: Record<string, string>) =>
+        (await ask(where, "/api/log", undefined, headers)).status;
+      assert.deepEqual([await status(BEARER), await status({ cookie })], [401, 401]);
+      assert.equal(await status({ authorization: `Bearer ${next}` }), 200);
+      Deno.chmodSync(tokenFile, 0o644);
+      server.signal("SIGHUP");
+      const line = await server.line("the token of HTTP stays as it was");
+      assert.match(String(line.error), /others may read it/);
+      assert.equal(await status({ authorization: `Bearer ${next}` }), 200);
+      Deno.chmodSync(tokenFile, 0o600);
+      Deno.writeTextFileSync(tokenFile, TOKEN);
+      server.signal("SIGHUP");
+      await server.line("the token of HTTP is another one now", 2);
+    },
+  );
 
   await t.step("malformed requests are refused, and their connections closed", async () => {
     const host = "Host: 127.0.0.1\r\n";

@@ -137,6 +137,7 @@ Deno.test(
       assert.equal(replies?.value, 10);
       for (const { name, type } of FAMILIES) {
         if (name === "prefork_connections") continue; // not where libzmq lacks its draft API
+        if (name.startsWith("prefork_store")) continue; // nothing was ever stored
         const found = await prometheus.query(type === "histogram" ? `${name}_bucket` : name);
         assert(found.length > 0, name);
       }

@@ -3,14 +3,38 @@ import { FAMILIES, type Snapshot } from "../../admin/families.ts";
 import { formatFor, Metrics, PROM_CLIENT, type Scraped } from "../../admin/metrics.ts";
 import { Places } from "../../admin/places.ts";
 import { newCounters } from "../../broker/counters.ts";
+import { Histogram } from "../../broker/histogram.ts";
 import { Meter } from "../../broker/meter.ts";
 import type { Stats } from "../../ops/stats.ts";
 import type { Status } from "../../ops/status.ts";
 import type { Measures, ServiceMeasures } from "../../ports/measures.ts";
+import type { StoreFigures } from "../../store/messages.ts";
 import { path } from "../rig/checkout.ts";
+import { serviceFigures } from "../rig/stand_in_store.ts";
 
 const RATES = { requests: 0, errors: 0, p50Ms: undefined, p99Ms: undefined };
 const POOL = { starting: 1, idle: 2, busy: 3, stopping: 0, min: 2, max: 8 };
+
+const HISTOGRAM = new Histogram();
+HISTOGRAM.add(20);
+const FIGURES: StoreFigures = {
+  ...{ store: "sqlite:/a.db", trouble: "the disk is full", bytes: 8192 },
+  services: {
+    mail: serviceFigures({
+      ...{ submitted: 9, retried: 2, oldestMs: 1500, paused: true, waitTime: HISTOGRAM.read() },
+      states: {
+        scheduled: 1,
+        waiting: 2,
+        running: 3,
+        done: 4,
+        failed: 5,
+        cancelled: 6,
+        expired: 7,
+      },
+      ended: { done: 40, failed: 50, cancelled: 60, expired: 70 },
+    }),
+  },
+};
 
 function serviceMeasures(name: string): ServiceMeasures {
   const meter = new Meter();
@@ -51,7 +75,8 @@ function server(...names: string[]): Scraped {
     measures: () => Promise.resolve(measures),
     status: () => Promise.resolve(statusOf(names)),
     stats: () => stats,
-    build: { version: "1.2.3", deno: "2", v8: '1"5\\' },
+    storeFigures: () => Promise.resolve(FIGURES),
+    build: { version: "1.2.3", deno: "2", v8: '1"5\\', libzmq: "4.3.5" },
   };
 }
 
@@ -115,7 +140,7 @@ Deno.test("FAMILIES give values with the labels that they name", async () => {
   const source = server("", "resize");
   const snapshot: Snapshot = {
     ...{ measures: await source.measures(), status: await source.status(), stats: source.stats() },
-    ...{ mainLag: new Meter().read().total, reloads: [], build: source.build },
+    ...{ mainLag: new Meter().read().total, reloads: [], build: source.build, store: FIGURES },
     placeOf: ({ worker }) => worker,
     process: { cpuMs: 1, residentBytes: 1, openFiles: 1, fileLimit: 1 },
   };
@@ -152,12 +177,28 @@ Deno.test("Metrics writes Prometheus' text, with times in seconds and cumulated 
       'prefork_worker_exits_total{service="resize",reason="rogue"} 0',
       'prefork_worker_cpu_seconds_total{service="resize",place="1"} 1.5',
       'prefork_messages_dropped_total{reason="intruder"} 3',
-      'prefork_build_info{version="1.2.3",deno="2",v8="1\\"5\\\\"} 1',
+      'prefork_build_info{version="1.2.3",deno="2",v8="1\\"5\\\\",libzmq="4.3.5"} 1',
+      'prefork_worker_restarts_total{service="resize",reason="crashed"} 2',
+      'prefork_stored_jobs{service="mail",state="scheduled"} 1',
+      'prefork_stored_jobs{service="mail",state="failed"} 5',
+      'prefork_stored_submitted_total{service="mail"} 9',
+      'prefork_stored_ended_total{service="mail",outcome="failed"} 50',
+      'prefork_stored_retried_total{service="mail"} 2',
+      'prefork_stored_oldest_seconds{service="mail"} 1.5',
+      'prefork_stored_paused{service="mail"} 1',
+      'prefork_stored_start_delay_seconds_bucket{service="mail",le="0.000032"} 1',
+      'prefork_stored_start_delay_seconds_sum{service="mail"} 0.00002',
+      'prefork_stored_duration_seconds_count{service="mail"} 0',
+      "prefork_store_up 0",
+      "prefork_store_bytes 8192",
       "prefork_requests_unaddressed_total 2",
       "process_start_time_seconds 1500",
     ]
   ) assert(lines.includes(line), line);
   assert(!lines.some((line) => line.startsWith("prefork_connections ")));
+  assert(
+    !lines.some((line) => /^prefork_worker_restarts_total.*(recycled|asked|stopped)/.test(line)),
+  );
 });
 
 Deno.test("Metrics writes OpenMetrics, where a counter's family has no ending", async () => {
@@ -212,4 +253,11 @@ Deno.test("PROM_CLIENT is what deno.json pins, and is in no import that is read 
     const text = Deno.readTextFileSync(path(`admin/${name}`));
     assert(!/(from|import\() ?"(npm:)?prom-client/.test(text), name);
   }
+});
+
+Deno.test("Metrics has nothing of a store where nothing was ever stored", async () => {
+  const metrics = new Metrics({ ...server(""), storeFigures: () => Promise.resolve(undefined) });
+  const { text } = await metrics.write("text");
+  metrics.close();
+  assert.deepEqual(text.match(/^prefork_store.*$/gm), null);
 });
