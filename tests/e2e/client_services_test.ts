@@ -153,17 +153,24 @@ overBoth("Client takes an answer to a question of another connection for none", 
   }
   assert.ok(question !== undefined);
   const { envelope } = question;
+  const answer = (server: FakeServer, question: Received) => {
+    server.reply(question, 200, Uint8Array.of(HEADER_VERSION));
+  };
+  let knowsQuestions = false;
   await using second = new FakeServer((server, request) => {
     // What the first server had to say comes by the connection to the second.
-    server.reply({ ...request, envelope }, 200, Uint8Array.of(HEADER_VERSION));
+    answer(server, { ...request, envelope });
     if (!isQuestion(request)) echo(server, request);
+    else if (knowsQuestions) answer(server, request);
   }, endpoint);
   assert.equal((await client.request("b")).text(), "b");
   assert.equal((await client.request("c")).text(), "c");
   assert.deepEqual(asked(second.requests).filter((one) => one !== "?"), [":b", ":c"]);
-  const [own] = second.requests.filter(isQuestion);
-  assert.ok(own !== undefined);
-  second.reply(own, 200, Uint8Array.of(HEADER_VERSION));
+  // It asks again each time that it is connected anew, and its connection may break on a busy machine.
+  knowsQuestions = true;
+  const own = second.requests.filter(isQuestion);
+  assert.ok(own.length > 0);
+  for (const question of own) answer(second, question);
   assert.equal((await waiting).text(), "a");
 });
 
