@@ -19,7 +19,7 @@
 
 import { setImmediate } from "node:timers";
 import type { Answer } from "./client/answer.ts";
-import { type Ask, endParts, streamAsk, takePart } from "./client/ask.ts";
+import { type Ask, endParts, takePart } from "./client/ask.ts";
 import { Bodies, type RequestBody } from "./client/bodies.ts";
 import {
   checkOptions,
@@ -30,8 +30,9 @@ import {
   type Settings,
 } from "./client/checks.ts";
 import { Connections } from "./client/connections.ts";
-import { failSpan, RequestSpans, spanned } from "./client/request_spans.ts";
+import { RequestSpans, spanned } from "./client/request_spans.ts";
 import { type Keys, readKeys } from "./client/keys.ts";
+import type { SubmitOptions } from "./client/job_options.ts";
 import { LazyPirate } from "./client/lazy_pirate.ts";
 import { NamedService } from "./client/named_service.ts";
 import { NativeTransport } from "./client/native_transport.ts";
@@ -41,9 +42,13 @@ import type {
   StreamOptions,
   SubscribeOptions,
 } from "./client/options.ts";
-import { PartQueue } from "./client/part_queue.ts";
+import type { PartQueue } from "./client/part_queue.ts";
 import { AbandonedError, parseDetails, Reply, ReplyError } from "./client/reply.ts";
-import { type PublishedEvent, Subscription } from "./client/subscription.ts";
+import { type JobAsker, submitJob, type Submitted } from "./client/submitting.ts";
+import type { PublishedEvent } from "./client/subscription.ts";
+import { Subscriptions } from "./client/subscriptions.ts";
+import { StoredJob } from "./client/stored_job.ts";
+import { spannedParts, type StreamGround, streamParts } from "./client/streams.ts";
 import type { Link, Pending, Repetition, Step, Terms } from "./client/steps.ts";
 import { type Connection, describeState, NOT_SAID, reasonOf } from "./client/transport.ts";
 import {
@@ -53,7 +58,6 @@ import {
   type Typed,
   typedCalls,
 } from "./client/typed.ts";
-import { ZmqSubscriptions } from "./client/zmq_subscription.ts";
 import { ZmqTransport } from "./client/zmq_transport.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { readVariable } from "./system/variables.ts";
@@ -72,6 +76,9 @@ export type {
   StreamOptions,
   SubscribeOptions,
 } from "./client/options.ts";
+export type { JobOptions, ResultOptions, SubmitOptions } from "./client/job_options.ts";
+export { type JobProgress, NotEndedError, StoredJob } from "./client/stored_job.ts";
+export { type JobState, type JobStatus, newJobId, type Submitted } from "./client/submitting.ts";
 export type { PublishedEvent } from "./client/subscription.ts";
 export { NamedService } from "./client/named_service.ts";
 export { AbandonedError, Reply, ReplyError } from "./client/reply.ts";
@@ -120,10 +127,11 @@ export class Client {
   readonly #pirate: LazyPirate<Ask>;
   readonly #connections: Connections<Link<Ask>>;
   readonly #bodies = new Bodies();
-  readonly #library: Library;
   readonly #keys: Keys | undefined;
-  /** What it has subscribed to. */
-  readonly #subscriptions = new Set<Subscription>();
+  readonly #subscriptions: Subscriptions;
+  readonly #streams: StreamGround;
+  /** How it asks about background jobs. */
+  readonly #jobs: JobAsker;
   /** Undefined: nothing is traced. */
   readonly #spans: RequestSpans | undefined;
   /** What servers that were shutting down have said about requests: the last refusal of each. */
@@ -166,8 +174,18 @@ export class Client {
       listener: this.#pirate,
       attend: () => this.#attend(),
     });
-    this.#library = library;
     this.#keys = keys;
+    const refuseClosed = () => this.#refuseClosed();
+    this.#subscriptions = new Subscriptions({ library, keys, transport, refuseClosed });
+    this.#streams = {
+      ask: (ask, terms) => (refuseClosed(), this.#ask(ask, terms)),
+      drop: (pending) => this.#drop(pending),
+      grant: (pending, parts) => this.#grant(pending, parts),
+    };
+    this.#jobs = {
+      ...settings,
+      request: (body, options) => this.#request(body, options, undefined, "repeatable"),
+    };
     this.#spans = RequestSpans.open(settings);
   }
 
@@ -195,9 +213,11 @@ export class Client {
     body: RequestBody,
     options: RequestOptions,
     call: string | undefined,
+    repeatable?: "repeatable",
   ): Promise<Reply> {
     return new Promise((resolve, reject) => {
       const terms = checkRequestOptions(options, this.#settings);
+      if (repeatable !== undefined) terms.isRepeatable = true;
       const frames = this.#bodies.copy(body);
       this.#refuseClosed();
       options.signal?.throwIfAborted();
@@ -240,57 +260,10 @@ export class Client {
   ): AsyncGenerator<Reply, void, undefined> {
     const terms = checkStreamOptions(options, this.#settings);
     const frames = this.#bodies.copy(body);
-    if (this.#spans === undefined) return this.#stream(frames, terms, { ...options }, undefined);
-    return this.#spannedStream(this.#spans, frames, terms, { ...options }, call);
-  }
-
-  /** An answer in parts whose span ends with the last part that is taken. */
-  async *#spannedStream(
-    spans: RequestSpans,
-    frames: Ask["frames"],
-    terms: Terms,
-    options: StreamOptions,
-    call: string | undefined,
-  ): AsyncGenerator<Reply, void, undefined> {
-    const span = spans.start(terms, frames, call);
-    let isLeft = true;
-    try {
-      yield* this.#stream(frames, spans.termsOf(terms, span), options, span);
-      isLeft = false;
-    } catch (error) {
-      isLeft = false;
-      failSpan(span, error);
-      throw error;
-    } finally {
-      if (isLeft) span.set("prefork.cancelled", true);
-      span.end();
+    if (this.#spans === undefined) {
+      return streamParts(this.#streams, frames, terms, { ...options }, undefined);
     }
-  }
-
-  async *#stream(
-    frames: Ask["frames"],
-    terms: Terms,
-    { signal, onProgress }: StreamOptions,
-    span: Ask["span"],
-  ): AsyncGenerator<Reply, void, undefined> {
-    this.#refuseClosed();
-    signal?.throwIfAborted();
-    const parts = new PartQueue();
-    const pending = this.#ask(streamAsk(frames, parts, onProgress, span), terms);
-    const abort = () => {
-      parts.abort(signal?.reason);
-      this.#drop(pending);
-    };
-    signal?.addEventListener("abort", abort, { once: true });
-    try {
-      for (let part; (part = await parts.next()) !== undefined;) {
-        yield part;
-        this.#grant(pending, parts);
-      }
-    } finally {
-      signal?.removeEventListener("abort", abort);
-      if (!parts.hasEnded) this.#drop(pending);
-    }
+    return spannedParts(this.#streams, this.#spans, frames, terms, { ...options }, call);
   }
 
   /** Has the server send more once enough was read. */
@@ -325,32 +298,40 @@ export class Client {
     topics: string | readonly string[],
     options: SubscribeOptions = {},
   ): AsyncGenerator<PublishedEvent, void, undefined> {
-    const { topics: bytes, endpoint } = checkSubscription(topics, options, this.#settings);
-    const isZmq = this.#keys !== undefined || this.#settings.transport === "libzmq";
-    const transport = isZmq
-      ? new ZmqSubscriptions(this.#library, bytes, this.#keys)
-      : new NativeTransport({ identity: encoder.encode(""), plain: true, topics: bytes });
-    const subscription = new Subscription(endpoint, transport, this.#library.path);
-    return this.#hear(subscription, options.signal);
+    const place = checkSubscription(topics, options, this.#settings);
+    return this.#subscriptions.hear(place, options.signal);
   }
 
-  async *#hear(
-    subscription: Subscription,
-    signal: AbortSignal | undefined,
-  ): AsyncGenerator<PublishedEvent, void, undefined> {
-    this.#refuseClosed();
-    signal?.throwIfAborted();
-    const abort = () => void subscription.close();
-    signal?.addEventListener("abort", abort, { once: true });
-    this.#subscriptions.add(subscription);
-    try {
-      for (let event; (event = await subscription.next()) !== undefined;) yield event;
-      signal?.throwIfAborted();
-    } finally {
-      signal?.removeEventListener("abort", abort);
-      this.#subscriptions.delete(subscription);
-      await subscription.close();
-    }
+  /**
+   * Submits a background job, and waits until it is stored: it is run then, whatever happens to this client or the
+   * server, at least once. However often the submission had to be sent, the job is stored once. `body` may be changed
+   * as soon as this returns. A plain client submits at an endpoint of the server's option `jobs`.
+   *
+   * @param body one frame, or a list of at least one; text is sent as UTF-8.
+   * @returns the job's id; `isNew` is false where a job of the same `key` has not ended, whose id it is then.
+   * @throws {ReplyError} when the server refuses it: 400 an option, 403 the service is not allowed, 404 there is no such
+   * service, 413 it is too large, 503 the store can't be reached for now, 507 it is full, or its disk fails.
+   * @throws {AbandonedError} when no answer came within `timeout`; the job may be stored all the same.
+   * @throws {TypeError | RangeError} when an argument is not what it must be.
+   *
+   * @example
+   * ```ts
+   * const { id } = await client.submit("hello", { service: "mail", delay: 60_000 });
+   * const reply = await client.job(id).result({ wait: 120_000 });
+   * ```
+   */
+  submit(body: RequestBody, options: SubmitOptions = {}): Promise<Submitted> {
+    return submitJob(this.#jobs, body, options);
+  }
+
+  /**
+   * A background job, by its id, to be asked about by its methods. It need not be submitted by this client; with keys
+   * it must be by the same user.
+   *
+   * @throws {TypeError | RangeError} when `id` can't be a job's.
+   */
+  job(id: string): StoredJob {
+    return new StoredJob(this.#jobs, id);
   }
 
   /**
@@ -627,7 +608,7 @@ export class Client {
       ask.reject(new Error("Cannot wait for a reply: the client was closed"));
     }
     if (this.#running) this.#wakeLoop();
-    await Promise.all([...this.#subscriptions].map((each) => each.close()));
+    await this.#subscriptions.close();
     await this.#running;
     await this.#connections.end();
   }

@@ -25,11 +25,7 @@ export class Bodies {
   /** A body's frames. @throws {TypeError} when it is not a body. */
   copy(body: RequestBody): Uint8Array<ArrayBuffer>[] {
     if (typeof body === "string" || body instanceof Uint8Array) return [this.#frame(body)];
-    if (!Array.isArray(body) || body.length === 0) throw wrongBody(body);
-    return body.map((frame) => {
-      if (typeof frame !== "string" && !(frame instanceof Uint8Array)) throw wrongBody(body);
-      return this.#frame(frame);
-    });
+    return framesOf(body).map((frame) => this.#frame(frame));
   }
 
   #frame(frame: Uint8Array | string): Uint8Array<ArrayBuffer> {
@@ -49,6 +45,15 @@ export class Bodies {
     this.#shared.set(frame, start);
     return this.#shared.subarray(start, this.#used);
   }
+}
+
+/** A body's frames as they are. @throws {TypeError} when it is not a body. */
+export function framesOf(body: RequestBody): readonly (Uint8Array | string)[] {
+  if (typeof body === "string" || body instanceof Uint8Array) return [body];
+  if (!Array.isArray(body) || body.length === 0) throw wrongBody(body);
+  const isFrame = (frame: unknown) => typeof frame === "string" || frame instanceof Uint8Array;
+  if (!body.every(isFrame)) throw wrongBody(body);
+  return body;
 }
 
 function wrongBody(body: unknown): TypeError {

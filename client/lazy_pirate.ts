@@ -69,6 +69,7 @@ export class LazyPirate<T> {
       requestTimeout,
       key,
       fields,
+      isRepeatable: terms.isRepeatable === true,
       id: 0,
       tries: 1,
       startedAt: now,
@@ -169,10 +170,15 @@ export class LazyPirate<T> {
     else this.#breakOff(link, now);
   }
 
-  /** The rest of answers in parts will not come: their tries are over. */
+  /**
+   * The rest of answers in parts will not come: their tries are over. What may run twice is sent again, as a part of the
+   * same try.
+   */
   #breakOff(link: Link<T>, now: number): void {
-    for (const request of link.requests) {
-      if (!request.begun || request.link !== link) continue;
+    for (const request of [...link.requests]) {
+      if (request.link !== link) continue;
+      if (request.isRepeatable) this.#repeat(request, now);
+      if (!request.begun) continue;
       request.startedAt = -Infinity;
       this.#dueAt = now;
     }
@@ -232,6 +238,14 @@ export class LazyPirate<T> {
     this.#dueAt = Infinity;
     for (const request of this.#requests.values()) this.#expect(request);
     this.#links.schedule(now);
+  }
+
+  #repeat(request: Pending<T>, now: number): void {
+    const { link } = request;
+    this.#remove(request);
+    this.#steps.push(repetition(request, "unconnected"));
+    this.#put(request, this.#links.next(now), now);
+    this.#links.closeIfUnused(link);
   }
 
   /** One that the caller holds up waits on; if its connection is gone, that is in vain. */

@@ -176,8 +176,10 @@ export class Links<T> {
   }
 }
 
-/** Whether no server can have started any of the requests that wait on a link. */
+/** Whether no server can have started any of the requests that wait on a link, or it may start them again. */
 export function isUnstarted<T>(link: Link<T>): boolean {
-  for (const { sentAt } of link.requests) if (sentAt <= link.unstartedFrom) return false;
+  for (const { sentAt, isRepeatable } of link.requests) {
+    if (!isRepeatable && sentAt <= link.unstartedFrom) return false;
+  }
   return true;
 }

@@ -5,8 +5,10 @@
  */
 
 import type { RequestBody } from "./bodies.ts";
+import type { SubmitOptions } from "./job_options.ts";
 import type { RequestOptions, StreamOptions } from "./options.ts";
 import type { Reply } from "./reply.ts";
+import type { Submitted } from "./submitting.ts";
 import { type Asking, type CallOptions, type RpcModule, type Typed, typedCalls } from "./typed.ts";
 
 /** What asks. */
@@ -16,6 +18,7 @@ interface Asker {
     body: RequestBody,
     options: StreamOptions & { service: string },
   ): AsyncGenerator<Reply, void, undefined>;
+  submit(body: RequestBody, options: SubmitOptions & { service: string }): Promise<Submitted>;
 }
 
 /** One service; made by `Client.service`. */
@@ -43,6 +46,11 @@ export class NamedService {
     options: Omit<StreamOptions, "service"> = {},
   ): AsyncGenerator<Reply, void, undefined> {
     return this.#client.stream(body, { ...options, service: this.name });
+  }
+
+  /** Submits a background job that the service runs: see `Client.submit`. */
+  submit(body: RequestBody, options: Omit<SubmitOptions, "service"> = {}): Promise<Submitted> {
+    return this.#client.submit(body, { ...options, service: this.name });
   }
 
   /** The calls of the service: see `Client.typed`. */

@@ -47,6 +47,8 @@ export interface Terms {
   key: string;
   /** What an older server would not understand; undefined: nothing. */
   fields: Fields | undefined;
+  /** Whether the server may run it twice: it is sent again once its connection is lost. @default {false} */
+  isRepeatable?: boolean;
 }
 
 /**

@@ -110,6 +110,8 @@ export interface SubmissionWords {
   key: string;
   /** Not run before, ms since 1970; 0: at once. */
   runAt: number;
+  /** Whether `runAt` came of a delay: it moves along when the clock is set. */
+  isDelay: boolean;
   priority: number;
   retries: number;
   backoff: { firstMs: number; maxMs: number };
@@ -203,6 +205,7 @@ export function readSubmission(members: Members, now: number): Read<SubmissionWo
     service: reader.service("service"),
     key: reader.text("key"),
     runAt: dueAt,
+    isDelay: delay > 0,
     priority: reader.integer("priority", 4, 0, MAX_PRIORITY),
     retries: reader.integer("retries", 4, 0, MAX_RETRIES),
     backoff: readBackoff(reader),

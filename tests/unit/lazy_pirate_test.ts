@@ -403,3 +403,32 @@ class Voyage {
     return (this.#random >>> 0) % Math.max(1, limit);
   }
 }
+
+Deno.test("LazyPirate sends again what may run twice when its connection is lost, and nothing else", () => {
+  const { pirate, log } = setUp();
+  pirate.add("once", LIMITS, 0);
+  pirate.add("twice", { ...LIMITS, isRepeatable: true }, 0);
+  assert.deepEqual(log.of(pirate.take()), [
+    "open 1",
+    "send once #1 on 1 for 100",
+    "send twice #2 on 1 for 100",
+  ]);
+  pirate.connected(log.link(1), 5);
+  pirate.disconnected(log.link(1), 10);
+  pirate.tick(10);
+  // As a part of the same try, that has 90 ms left.
+  assert.deepEqual(log.of(pirate.take()), ["send twice #3 on 1 for 90"]);
+  pirate.connected(log.link(1), 20);
+  assert.equal(pirate.answer(log.link(1), 2, 200, 30), undefined);
+  assert.equal(pirate.answer(log.link(1), 3, 200, 30), "twice");
+});
+
+Deno.test("LazyPirate moves what may run twice to a fresh link when all on the lost one may", () => {
+  const { pirate, log } = setUp({ plain: true });
+  pirate.add("twice", { ...LIMITS, isRepeatable: true }, 0);
+  assert.deepEqual(log.of(pirate.take()), ["open 1", "send twice #1 on 1 for 100"]);
+  pirate.connected(log.link(1), 5);
+  pirate.disconnected(log.link(1), 10);
+  pirate.tick(10);
+  assert.deepEqual(log.of(pirate.take()), ["close 1", "open 2", "send twice #2 on 2 for 90"]);
+});
