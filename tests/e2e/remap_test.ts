@@ -138,34 +138,50 @@ const PLACES: Record<string, string | undefined> = {
   "beside the product": ".",
 };
 
-for (const [way, filesFor] of Object.entries(WAYS)) {
-  Deno.test(`a handler's files reach no module of the worker when they use ${way}`, async () => {
-    for (const [place, product] of Object.entries(PLACES)) {
-      using folder = new Folder();
-      const root = product === undefined ? ROOT : new URL(`file://${folder.path}/${product}/`);
-      if (product !== undefined) {
-        Deno.mkdirSync(`${folder.path}/${product}`, { recursive: true });
-        copyProduct(`${folder.path}/${product}`.replace(/\/\.$/, ""));
-      }
-      const mark = `${folder.path}/mark`;
-      folder.write("evil.ts", EVIL(mark));
-      const modules = RUNTIME.map((file) => new URL(file, root).href);
-      const folders = [...new Set(modules.flatMap(foldersAbove))];
-      const files = filesFor(modules, folders, `file://${folder.path}/evil.ts`);
-      for (const [name, content] of Object.entries(files)) {
-        Deno.mkdirSync(new URL(".", `file://${folder.path}/${name}`), { recursive: true });
-        folder.write(name, typeof content === "string" ? content : JSON.stringify(content));
-      }
-      const inner = way === "workspace" ? "member/" : "";
-      const handler = folder.write(`${inner}handler.ts`, "export default () => 'own';");
-      const script = `${decodeURIComponent(root.pathname)}mod.ts`;
-      const config = ["--no-lock", "--config", path("deno.json")];
-      const args = ["run", "-A", ...config, script, "--check", handler];
-      const { code, stdout, stderr } = await run(Deno.execPath(), args);
-      const said = `${place}: ${stdout}${stderr}`;
-      assert.throws(() => Deno.statSync(mark), Deno.errors.NotFound, said);
-      assert.doesNotMatch(said, /EVIL/);
-      assert.equal(code, 0, said);
+/** What a project has besides its handler, which lies in `inner`; removed at the end. */
+function lay(folder: Folder, inner: string, files: Files): Disposable & { handler: string } {
+  const handler = `${inner}handler.ts`;
+  const all: Files = { ...files, [handler]: "export default () => 'own';" };
+  for (const [name, content] of Object.entries(all)) {
+    Deno.mkdirSync(new URL(".", `file://${folder.path}/${name}`), { recursive: true });
+    folder.write(name, typeof content === "string" ? content : JSON.stringify(content));
+  }
+  return {
+    handler: `${folder.path}/${handler}`,
+    [Symbol.dispose]() {
+      for (const name of Object.keys(all)) Deno.removeSync(`${folder.path}/${name}`);
+    },
+  };
+}
+
+for (const [place, product] of Object.entries(PLACES)) {
+  // One copy for all ways: Deno translates each module of it anew.
+  Deno.test(`a handler's files reach no module of a worker when they lie ${place}`, async (test) => {
+    using folder = new Folder();
+    const root = product === undefined ? ROOT : new URL(`file://${folder.path}/${product}/`);
+    if (product !== undefined) {
+      Deno.mkdirSync(`${folder.path}/${product}`, { recursive: true });
+      copyProduct(`${folder.path}/${product}`.replace(/\/\.$/, ""));
+      // In the folder itself it would be the handler's.
+      Deno.removeSync(new URL("deno.json", root));
+    }
+    const mark = `${folder.path}/mark`;
+    folder.write("evil.ts", EVIL(mark));
+    const modules = RUNTIME.map((file) => new URL(file, root).href);
+    const folders = [...new Set(modules.flatMap(foldersAbove))];
+    const script = `${decodeURIComponent(root.pathname)}mod.ts`;
+    const config = ["--no-lock", "--config", path("deno.json")];
+    for (const [way, filesFor] of Object.entries(WAYS)) {
+      await test.step(`by ${way}`, async () => {
+        const files = filesFor(modules, folders, `file://${folder.path}/evil.ts`);
+        using project = lay(folder, way === "workspace" ? "member/" : "", files);
+        const args = ["run", "-A", ...config, script, "--check", project.handler];
+        const { code, stdout, stderr } = await run(Deno.execPath(), args);
+        const said = `${stdout}${stderr}`;
+        assert.throws(() => Deno.statSync(mark), Deno.errors.NotFound, said);
+        assert.doesNotMatch(said, /EVIL/);
+        assert.equal(code, 0, said);
+      });
     }
   });
 }
