@@ -174,10 +174,9 @@ class PlaneEnd extends PortEnd {
   }
 
   override send(messages: readonly FromStore[]): void {
+    // Counted before it is posted: the plane waits for as many as it sees here.
+    if (this.#counter !== undefined) Atomics.add(this.#counter, 0, 1);
     super.send(messages);
-    if (this.#counter === undefined) return;
-    // What was sent is counted before the bell rings: the plane waits for as many.
-    Atomics.add(this.#counter, 0, 1);
     this.#rope?.ring();
   }
 

@@ -151,7 +151,7 @@ const RULES: Record<string, string[]> = {
   "ports/unit.ts": ["broker.ts"],
   "ports/router.ts": ["auth/arrivals.ts"],
   "ports/sockets.ts": ["auth/access_control.ts", "auth/arrivals.ts"],
-  store: ["type broker/histogram.ts", "system"],
+  store: ["broker/histogram.ts", "system", "wire/submission.ts"],
   system: ["zmq/library.ts"],
   "system/tracing.ts": ["type wire/span_words.ts", "wire/trace.ts"],
   wire: [],

@@ -1,0 +1,264 @@
+/**
+ * The jobs of an open file. What comes is taken in passes: all changes of one in a single transaction, then questions
+ * are answered, then jobs are given to the plane.
+ *
+ * @module
+ */
+
+import type { DatabaseSync } from "node:sqlite";
+import type { JobStore, StoreParts, StoreUser } from "./job_store.ts";
+import type { FromStore, ToStore } from "./messages.ts";
+import { SqliteEnds } from "./sqlite_ends.ts";
+import { type Ground, log } from "./sqlite_ground.ts";
+import { type Change, isDiskError, Ledger, troubleOf } from "./sqlite_ledger.ts";
+import { type AskMessage, SqliteQuestions } from "./sqlite_questions.ts";
+import { StoredServices } from "./sqlite_services.ts";
+import { SqliteStarts } from "./sqlite_starts.ts";
+import { SqliteSubmit } from "./sqlite_submit.ts";
+import { JobTable } from "./sqlite_table.ts";
+import { SqliteUpkeep } from "./sqlite_upkeep.ts";
+import { StoredRuns } from "./stored_runs.ts";
+import { Waits } from "./waits.ts";
+
+/** Messages that only ask. */
+interface Asked {
+  message: AskMessage;
+  from: StoreUser;
+}
+
+/** An open file of jobs. */
+export class SqliteJobs implements JobStore {
+  readonly #db: DatabaseSync;
+  readonly #emit: StoreParts["emit"];
+  readonly #ground: Ground;
+  readonly #upkeep: SqliteUpkeep;
+  readonly #ends: SqliteEnds;
+  readonly #submit: SqliteSubmit;
+  readonly #questions: SqliteQuestions;
+  readonly #starts: SqliteStarts;
+  #said: Record<StoreUser, FromStore[]> = { plane: [], server: [] };
+  #cancelTimer: (() => void) | undefined;
+
+  /**
+   * Takes over a file that is ready.
+   *
+   * @throws {Error} what SQLite throws.
+   */
+  constructor(db: DatabaseSync, parts: StoreParts) {
+    const { clock, config, emit } = parts;
+    this.#db = db;
+    this.#emit = emit;
+    const table = new JobTable(db);
+    const ledger = new Ledger(db, table, () => clock.steady(), (trouble) => this.#tell(trouble));
+    const services = new StoredServices(table, ledger, config.services, clock.steady());
+    const ground: Ground = this.#ground = {
+      clock,
+      table,
+      ledger,
+      services,
+      runs: new StoredRuns(),
+      waits: new Waits(),
+      changed: new Set(),
+      config,
+      isWatched: false,
+      hasNeeds: table.sql("SELECT 1 FROM need LIMIT 1").get() !== undefined,
+      say: (to, message) => void this.#said[to].push(message),
+    };
+    const forgotten = (row: Parameters<SqliteSubmit["noteForgotten"]>[0]) =>
+      this.#submit.noteForgotten(row);
+    this.#upkeep = new SqliteUpkeep(ground, (coming) => new SqliteEnds(ground, coming), forgotten);
+    this.#ends = this.#upkeep.ends;
+    this.#submit = new SqliteSubmit(
+      ground,
+      (batch, row, cause) => this.#ends.failDependent(batch, row, cause),
+      (due, expires) => {
+        this.#upkeep.due(due);
+        this.#upkeep.expiry(expires);
+      },
+    );
+    this.#questions = new SqliteQuestions(
+      ground,
+      this.#ends,
+      (batch, row) => this.#upkeep.drop(batch, row),
+    );
+    this.#starts = new SqliteStarts(ground);
+    this.#pass([{ apply: (batch) => this.#ends.recover(batch), refuse: () => {} }], []);
+  }
+
+  // ---- a pass ----
+
+  take(messages: readonly ToStore[], from: StoreUser): void {
+    const changes: Change[] = [];
+    const asked: Asked[] = [];
+    for (const message of messages) {
+      const change = this.#changeOf(message, from);
+      if (change !== undefined) changes.push(change);
+      else if (message.type === "ask") asked.push({ message, from });
+      else this.#note(message, from);
+    }
+    this.#pass(changes, asked);
+  }
+
+  #pass(changes: readonly Change[], asked: readonly Asked[]): void {
+    const { ledger } = this.#ground;
+    let isDone = true;
+    try {
+      const upkeep = this.#upkeep.change();
+      ledger.commit(upkeep === undefined ? changes : [upkeep, ...changes]);
+      for (const { message, from } of asked) this.#ask(message, from);
+      isDone = this.#starts.start();
+      this.#tellNews();
+    } catch (error) {
+      if (!isDiskError(error)) throw error;
+      ledger.readFailed(error);
+    } finally {
+      this.#flush();
+      this.#setTimer(isDone);
+    }
+  }
+
+  #tellNews(): void {
+    const { changed } = this.#ground;
+    if (changed.size > 0) {
+      this.#questions.tellChanged(changed);
+      changed.clear();
+    }
+    this.#questions.tellDue();
+  }
+
+  #ask(message: AskMessage, from: StoreUser): void {
+    try {
+      this.#questions.ask(message, from);
+    } catch (error) {
+      const refused = { number: message.number, code: 507, message: troubleOf(error) };
+      this.#ground.say(from, { type: "refused", ...refused });
+      throw error;
+    }
+  }
+
+  /** Says all that was said in this pass. */
+  #flush(): void {
+    const said = this.#said;
+    if (said.plane.length === 0 && said.server.length === 0) return;
+    this.#said = { plane: [], server: [] };
+    for (const to of ["plane", "server"] as const) {
+      if (said[to].length > 0) this.#emit(to, said[to]);
+    }
+  }
+
+  #setTimer(isDone: boolean): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    const { clock, ledger, waits } = this.#ground;
+    const isStuck = ledger.trouble !== undefined;
+    const wait = Math.min(
+      isStuck ? ledger.waitMs : Math.min(isDone ? Infinity : 0, this.#upkeep.waitMs),
+      waits.waitMs(clock.steady()),
+      this.#starts.waitMs,
+    );
+    if (wait === Infinity) return;
+    this.#cancelTimer = clock.after(Math.ceil(Math.max(0, wait)), () => this.#pass([], []));
+  }
+
+  // ---- what is said ----
+
+  #changeOf(message: ToStore, from: StoreUser): Change | undefined {
+    switch (message.type) {
+      case "submit":
+        return this.#submit.change(message, from);
+      case "ended":
+        return this.#ends.ended(message);
+      case "returned": {
+        const run = this.#ground.runs.get(message.run);
+        return run && this.#ends.returned(run);
+      }
+      case "checkpoint":
+        return this.#keep(message);
+      case "ask":
+        return this.#questions.change(message, from);
+      default:
+        return undefined;
+    }
+  }
+
+  #note(message: ToStore, from: StoreUser): void {
+    const { services, clock, waits } = this.#ground;
+    switch (message.type) {
+      case "room": {
+        const { choice, given } = services.of(message.service, clock.steady());
+        // Those under way take room that the plane does not know of.
+        const underWay = message.heard === undefined ? 0 : Math.max(0, given - message.heard);
+        choice.room = message.jobs - underWay;
+        return;
+      }
+      case "progress":
+        return this.#noteProgress(message);
+      case "withdraw":
+        return waits.withdraw(from, message.number);
+      case "watch":
+        this.#ground.isWatched = message.isOn;
+        return;
+      case "configure":
+        this.#ground.config = message.config;
+        return services.configure(message.config.services, clock.steady());
+      case "operate":
+        return this.#ground.say(from, {
+          type: "refused",
+          number: message.number,
+          code: 503,
+          message: `Cannot answer "${message.question.type}" yet`,
+        });
+    }
+  }
+
+  #noteProgress({ run: number, done, total, note }: Extract<ToStore, { type: "progress" }>): void {
+    const run = this.#ground.runs.get(number);
+    if (run === undefined || run.isOver) return;
+    run.progress = { done, total, note };
+    run.version++;
+    this.#ground.changed.add(run.row.seq);
+  }
+
+  #keep(
+    { run: number, number: question, value }: Extract<ToStore, { type: "checkpoint" }>,
+  ): Change {
+    const { runs, table, config, ledger } = this.#ground;
+    const refuse = (code: number, message: string) =>
+      this.#ground.say("plane", { type: "refused", number: question, code, message });
+    return {
+      refuse,
+      apply: (batch) => {
+        const run = runs.get(number);
+        const row = run === undefined || run.isOver ? undefined : table.bySeq(run.row.seq);
+        if (row === undefined) return batch.then(() => refuse(409, "The job has ended already"));
+        if (ledger.weight + batch.weight + value.bytes.length > config.storeBytes) {
+          return batch.then(() => refuse(507, "The store is full"));
+        }
+        const { service, stage, priority } = row;
+        batch.count({ service, stage, priority }, 0, table.keep(row, value.bytes));
+        batch.then(() => this.#ground.say("plane", { type: "kept", number: question }));
+      },
+    };
+  }
+
+  #tell(trouble: string | undefined): void {
+    if (trouble === undefined) log(this.#ground, "info", "jobs are stored again");
+    else log(this.#ground, "error", "jobs are not stored: they are refused with 507", { trouble });
+  }
+
+  // ---- the end ----
+
+  close(): Promise<void> {
+    this.#pass([], []);
+    this.#cancelTimer?.();
+    this.#questions.refuseAll(503, "The server stops");
+    this.#flush();
+    try {
+      this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    } catch {
+      // What is in the log of the file is read from there.
+    }
+    this.#db.close();
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,207 @@
+/**
+ * Takes submissions: within the bounds, each id once, and each key once among those that live.
+ *
+ * @module
+ */
+
+import { newJobId } from "../wire/submission.ts";
+import type { StoreUser } from "./job_store.ts";
+import type { Submission, ToStore } from "./messages.ts";
+import { addWaiting, type Ground } from "./sqlite_ground.ts";
+import type { Batch, Change } from "./sqlite_ledger.ts";
+import { Stage } from "./sqlite_schema.ts";
+import type { StoredService } from "./sqlite_services.ts";
+import type { JobRow } from "./sqlite_table.ts";
+
+/** A submission as it comes. */
+export type SubmitMessage = Extract<ToStore, { type: "submit" }>;
+
+/** Why a submission is not stored. */
+class Refusal {
+  readonly code: number;
+  readonly message: string;
+
+  constructor(code: number, message: string) {
+    this.code = code;
+    this.message = message;
+  }
+}
+
+/** What a job waits for. */
+interface Needs {
+  /** Jobs that have not ended. */
+  open: number[];
+  /** The first one that has ended otherwise than done. */
+  failed: JobRow | undefined;
+}
+
+/** Ids that were forgotten, for as long as they may be submitted again, ms. */
+const REMEMBERED = 120_000;
+/** How many of them are remembered. */
+const MOST_REMEMBERED = 100_000;
+
+/** The way in. */
+export class SqliteSubmit {
+  readonly #ground: Ground;
+  /** Told of jobs that are to fail, since one that they wait for has. */
+  readonly #fail: (batch: Batch, job: JobRow, cause: string) => void;
+  readonly #noteDue: (due: number, expires: number) => void;
+  /** Forgotten ids, with their users and until when they are known, oldest first. */
+  readonly #forgotten = new Map<string, { user: string; until: number }>();
+
+  constructor(
+    ground: Ground,
+    fail: (batch: Batch, job: JobRow, cause: string) => void,
+    noteDue: (due: number, expires: number) => void,
+  ) {
+    this.#ground = ground;
+    this.#fail = fail;
+    this.#noteDue = noteDue;
+  }
+
+  /** The change that a submission makes. */
+  change({ number, job }: SubmitMessage, from: StoreUser): Change {
+    const refuse = (code: number, message: string) =>
+      this.#ground.say(from, { type: "refused", number, code, message });
+    const stored = (id: string, isNew: boolean) =>
+      this.#ground.say(from, { type: "stored", number, id, isNew });
+    return {
+      apply: (batch) => {
+        const answer = this.store(batch, job);
+        batch.then(() => {
+          if (answer instanceof Refusal) refuse(answer.code, answer.message);
+          else stored(answer.id, answer.isNew);
+        });
+      },
+      refuse,
+    };
+  }
+
+  /** A job is forgotten: its id may be submitted again for a while, and is known then. */
+  noteForgotten({ id, user, created }: JobRow): void {
+    const now = this.#ground.clock.now();
+    if (created + REMEMBERED <= now) return;
+    this.#forgotten.set(id, { user, until: created + REMEMBERED });
+    for (const [old, { until }] of this.#forgotten) {
+      if (until > now && this.#forgotten.size <= MOST_REMEMBERED) break;
+      this.#forgotten.delete(old);
+    }
+  }
+
+  /** Stores a job, or finds the one that it is. */
+  store(batch: Batch, job: Submission): { id: string; isNew: boolean } | Refusal {
+    const { services, clock } = this.#ground;
+    if (!services.isKnown(job.service)) {
+      return new Refusal(404, `Unknown service "${job.service}"`);
+    }
+    const service = services.of(job.service, clock.steady());
+    const remembered = this.#remembered(job);
+    if (remembered !== undefined) return remembered;
+    const bound = this.#boundsOf(batch, job);
+    if (bound !== undefined) return this.#existing(service, job) ?? bound;
+    const needs = this.#needsOf(job);
+    if (needs instanceof Refusal) return needs;
+    return this.#insert(batch, service, job, needs) ?? this.#existing(service, job) ??
+      new Refusal(500, "The job was not stored");
+  }
+
+  /** Undefined: there is room. */
+  #boundsOf(batch: Batch, job: Submission): Refusal | undefined {
+    const { config, ledger } = this.#ground;
+    const jobs = ledger.jobs + batch.jobs;
+    if (jobs >= config.storeJobs) {
+      return new Refusal(
+        507,
+        `The store is full: it has ${jobs} jobs, and storeJobs is ${config.storeJobs}`,
+      );
+    }
+    const bytes = ledger.weight + batch.weight;
+    const more = job.body.bytes.length;
+    if (bytes + more <= config.storeBytes) return undefined;
+    return new Refusal(
+      507,
+      `The store is full: its jobs have ${bytes} bytes, this one ${more}, and storeBytes is ${config.storeBytes}`,
+    );
+  }
+
+  #remembered(job: Submission): { id: string; isNew: boolean } | Refusal | undefined {
+    const forgotten = job.id === "" ? undefined : this.#forgotten.get(job.id);
+    if (forgotten === undefined || forgotten.until <= this.#ground.clock.now()) return undefined;
+    return forgotten.user === job.user ? { id: job.id, isNew: true } : TAKEN;
+  }
+
+  /** The job of that id, or the living one of that key. */
+  #existing(
+    service: StoredService,
+    job: Submission,
+  ): { id: string; isNew: boolean } | Refusal | undefined {
+    const { table } = this.#ground;
+    const same = job.id === "" ? undefined : table.byId(job.id);
+    if (same !== undefined) return same.user === job.user ? { id: job.id, isNew: true } : TAKEN;
+    const other = job.key === "" ? undefined : table.byKey(service.number, job.user, job.key);
+    return other && { id: other.id, isNew: false };
+  }
+
+  #needsOf(job: Submission): Needs | Refusal {
+    const needs: Needs = { open: [], failed: undefined };
+    for (const id of job.after) {
+      const other = this.#ground.table.byId(id);
+      if (other === undefined || other.user !== job.user) {
+        return new Refusal(404, `Unknown job "${id}" in "after"`);
+      }
+      if (other.stage < Stage.done) needs.open.push(other.seq);
+      else if (other.stage !== Stage.done) needs.failed ??= other;
+    }
+    return needs;
+  }
+
+  #insert(
+    batch: Batch,
+    service: StoredService,
+    job: Submission,
+    needs: Needs,
+  ): { id: string; isNew: boolean } | undefined {
+    const { table, services, clock } = this.#ground;
+    const now = clock.now();
+    const id = job.id === "" ? newJobId() : job.id;
+    const stage = needs.open.length > 0 || needs.failed !== undefined
+      ? Stage.blocked
+      : job.runAt > now
+      ? Stage.scheduled
+      : Stage.waiting;
+    services.write(service, batch);
+    const seq = table.insert(job, id, { service: service.number, stage, now });
+    if (seq === undefined) return undefined;
+    batch.count(
+      { service: service.number, stage, priority: job.priority },
+      1,
+      job.body.bytes.length,
+    );
+    for (const other of needs.open) {
+      table.sql("INSERT INTO need (other, seq) VALUES (?, ?)").run(other, seq);
+    }
+    batch.then(() => service.submitted++);
+    if (needs.open.length > 0) batch.then(() => this.#ground.hasNeeds = true);
+    if (needs.failed !== undefined) this.#failAtOnce(batch, seq, needs.failed);
+    else if (stage === Stage.waiting) {
+      const added = {
+        seq,
+        service: service.number,
+        user: job.user,
+        group: job.group,
+        priority: job.priority,
+      };
+      batch.then(() => addWaiting(this.#ground, added, Math.max(job.runAt, now)));
+    }
+    const due = stage === Stage.scheduled ? job.runAt : Infinity;
+    batch.then(() => this.#noteDue(due, job.expiresAt === 0 ? Infinity : job.expiresAt));
+    return { id, isNew: true };
+  }
+
+  #failAtOnce(batch: Batch, seq: number, cause: JobRow): void {
+    const row = this.#ground.table.bySeq(seq);
+    if (row !== undefined) this.#fail(batch, row, cause.id);
+  }
+}
+
+const TAKEN = new Refusal(409, "Another job has this id");
