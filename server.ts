@@ -8,13 +8,17 @@
 import type { Operated } from "./admin/operated.ts";
 import { type Access, hasRules, openAccess } from "./auth/access.ts";
 import { type AccessRules, readRules } from "./auth/access_control.ts";
+import { openJoinable } from "./auth/join_keys.ts";
+import type { JoinedPlane, JoinedPlaneListener } from "./join/joined_plane.ts";
+import { Joiners } from "./join/joiners.ts";
+import { openJoining } from "./join/joining.ts";
 import { Configuration, type OptionSource } from "./ops/configuration.ts";
 import { publishEvents } from "./ops/event_topics.ts";
 import { Events, type OfService, ofService } from "./ops/events.ts";
 import { requirePlainFiles } from "./ops/given_files.ts";
 import { type Activity, IdleWatch } from "./ops/idle_watch.ts";
 import { type Log, withFields } from "./ops/log.ts";
-import { accessOf, fixedOf, keysOf, servicesOf } from "./ops/loop_options.ts";
+import { accessOf, fixedOf, keysOf, servicesOf, termsOf } from "./ops/loop_options.ts";
 import type { LogRing } from "./ops/log_ring.ts";
 import { Logs } from "./ops/logs.ts";
 import { countFiles, OpenFiles } from "./ops/open_files.ts";
@@ -52,6 +56,7 @@ import { keepsTracingFromWorkers } from "./pool/environment.ts";
 import { requireRun } from "./pool/child_spec.ts";
 import { laneOf, libraryOf } from "./pool/lanes.ts";
 import { checkSize } from "./pool/scaling.ts";
+import { countFromOne } from "./pool/supervisor.ts";
 import { specOf } from "./pool/service_host.ts";
 import { Services } from "./pool/services.ts";
 import { ownProgram } from "./pool/worker_program.ts";
@@ -64,6 +69,7 @@ import { messageOf } from "./system/errors.ts";
 import { filePath } from "./system/files.ts";
 import { type Mending, Premises } from "./system/premises.ts";
 import { cpuTime } from "./system/proc.ts";
+import { JOIN_TIMEOUT } from "./wire/join.ts";
 import { canConfine } from "./system/seccomp.ts";
 import { Ticks, TickTimer } from "./system/ticks.ts";
 import { openTracing } from "./system/tracing.ts";
@@ -103,6 +109,10 @@ export class PreforkServer implements Server, Operated {
   readonly #premises: Premises;
   readonly #access: Access | undefined;
   readonly #plane: DataPlane;
+  /** The same where this is a pool that has joined a server. */
+  readonly #joined: JoinedPlane | undefined;
+  /** The pools that have joined this server; undefined: none can. */
+  readonly #joiners: Joiners | undefined;
   readonly #services: Services;
   readonly #configuration: Configuration;
   readonly #signals: Signals | undefined;
@@ -130,7 +140,9 @@ export class PreforkServer implements Server, Operated {
     const send = (command: LoopCommand) => this.#plane.send(command);
     const found = countFiles();
     // All else is prepared while it boots.
-    const thread = bootThread(found && found.limit - found.open);
+    const thread = settings.join === undefined
+      ? bootThread(found && found.limit - found.open)
+      : undefined;
     try {
       const events = this.news = new Events(log, settings);
       const library = this.#library = locateLibrary(readVariable("ZMQ_LIBRARY"));
@@ -147,7 +159,8 @@ export class PreforkServer implements Server, Operated {
       checkStart(settings, found, (doubt) => log.warn(doubt));
       const canFilter = canConfine(library.path);
       if (!canFilter && Deno.build.os === "linux") log.warn(UNFILTERED);
-      const { backend, pidFile } = settings;
+      const joining = openJoining(settings, library, log);
+      const { join, backend = join, pidFile } = settings;
       const lane = laneOf(settings);
       const opened = libraryOf(lane, library.path);
       // Workers of all services run as the same user.
@@ -161,11 +174,17 @@ export class PreforkServer implements Server, Operated {
       const premises = this.#premises = new Premises(library, places, log);
       const table = { count: countFiles, canOpen: (count: number) => canOpen(library, count) };
       const files = new OpenFiles(table, log, () => this.#services.forgiveStarts());
+      const count = countFromOne();
+      const nextWorker = () => this.#joined?.nextWorker() ?? count();
       this.#services = new Services(plans, {
         ...{ events, wake, logOf: (tag) => withFields(log, { ...tag }), tagOf: ofService },
         cpus: navigator.hardwareConcurrency,
         files,
-        plane: { send, look: (now) => this.#look(now) },
+        plane: {
+          send,
+          look: (now) => this.#look(now),
+          mayStart: () => this.#joined?.mayStart ?? true,
+        },
         filesIn: (subfolder) => premises.filesIn(subfolder),
         start: premises.start,
         workshop: () => ({
@@ -173,8 +192,12 @@ export class PreforkServer implements Server, Operated {
           lane,
           library: premises.library,
           canConfine: canFilter,
+          silence: joining === undefined ? 0 : JOIN_TIMEOUT,
+          termsOf: (service) => this.#joined?.termsOf(service),
         }),
-        makeKeys: () => this.#access?.makeWorkerKeys(),
+        nextWorker,
+        makeToken: (worker) => this.#joined?.makeToken(worker) ?? crypto.randomUUID(),
+        makeKeys: () => joining?.makeWorkerKeys() ?? this.#access?.makeWorkerKeys(),
         isStopping: () => this.stopping,
       }, {
         ready: () => this.#becameReady(),
@@ -182,7 +205,11 @@ export class PreforkServer implements Server, Operated {
       });
       requirePlainFiles(settings);
       const access = this.#access = openAccess(accessOf(settings), library);
-      this.#services.recruit(navigator.hardwareConcurrency, premises.library);
+      const joinable = openJoinable(settings, library);
+      // A pool elsewhere first has to be let in.
+      if (joining === undefined) {
+        this.#services.recruit(navigator.hardwareConcurrency, premises.library);
+      }
       const fixed = {
         ...fixedOf(settings),
         passed,
@@ -190,14 +217,26 @@ export class PreforkServer implements Server, Operated {
         lane,
         visits: logs.hasVisits,
         traces: settings.logLevel === "debug",
+        join: joinable,
       };
-      const { plane, flaw } = openPlane(
-        library,
-        { services: servicesOf(settings), ...fixed, access: access && keysOf(access) },
-        (event) => this.#hear(event),
-        thread,
-      );
+      const joined = this.#joined = joining?.open(this.#joinedListener());
+      const { plane, flaw } = joined === undefined
+        ? openPlane(
+          library,
+          { services: servicesOf(settings), ...fixed, access: access && keysOf(access) },
+          (event) => this.#hear(event),
+          thread,
+        )
+        : { plane: joined, flaw: undefined };
       this.#plane = plane;
+      this.#joiners = joinable && new Joiners({
+        ...{ log, send, nextWorker },
+        look: (now) => this.#look(now),
+        terms: () => termsOf(this.#configuration.settings),
+      });
+      if (joinable !== undefined) {
+        log.info("other machines can join", { join: plane.join, serverKey: joinable.publicKey });
+      }
       if (flaw !== undefined) log.info(NO_THREAD, { reason: flaw });
       premises.handOver(plane.backend);
       if (settings.events.length > 0) {
@@ -221,6 +260,7 @@ export class PreforkServer implements Server, Operated {
         endpoints: () => this.#endpoints,
         frontendOf: (name) => this.#frontendOf(name),
         rates: (service) => this.#operators.rates(service),
+        joiners: this.#joiners,
       });
       const store: StoreLink = NO_STORE;
       this.#gauge = new StoreGauge(store);
@@ -255,6 +295,7 @@ export class PreforkServer implements Server, Operated {
       { tick: (now) => this.#premises.tick(now, this.#mending()) },
       { tick: (now) => idle.tick(now, activityOf(this.#look(now))) },
       this.#services,
+      { tick: (now) => this.#joiners?.tick(now) ?? Infinity },
       { tick: (now) => this.#tickShutdown(now) },
     ]);
   }
@@ -348,6 +389,10 @@ export class PreforkServer implements Server, Operated {
     return this.#plane.backend;
   }
 
+  get joinEndpoint(): string | undefined {
+    return this.#plane.join;
+  }
+
   get ready(): Promise<void> {
     return this.#outcome.ready;
   }
@@ -393,7 +438,7 @@ export class PreforkServer implements Server, Operated {
   get #endpoints(): Status["endpoints"] {
     const { frontend, mdp, events, backend, control, http } = this;
     const bound = { frontend: [...frontend], mdp: [...mdp], events: [...events] };
-    return { ...bound, backend, control, http };
+    return { ...bound, backend, control, http, join: this.joinEndpoint };
   }
 
   async status(): Promise<Status> {
@@ -561,13 +606,38 @@ export class PreforkServer implements Server, Operated {
         return this.#premises.failed(event.message, performance.now());
       case "worked":
         return this.#timer.wake();
+      case "joinerSaid":
+        return this.#joiners?.said(event, performance.now());
+      case "joinerGone":
+        return this.#joiners?.gone(event.joiner);
       default:
-        return this.#services.hear(event);
+        if (!this.#joiners?.hear(event)) this.#services.hear(event);
     }
   }
 
+  /** What is told of the server that this one has joined. */
+  #joinedListener(): JoinedPlaneListener {
+    return {
+      hear: (event) => this.#hear(event),
+      describe: () => {
+        const now = performance.now();
+        const look = this.#look(now);
+        return [...this.#services].flatMap((host) => host.describe(look, now));
+      },
+      dismiss: (worker, how) => {
+        this.#services.of(worker)?.dismiss(worker, how);
+      },
+      termsChanged: () => {
+        this.reload().catch(() => {});
+      },
+      refused: (error) => this.#fail(error),
+    };
+  }
+
   /** What the log says of a worker's service. */
-  #tagOf(worker: number): OfService {
+  #tagOf(worker: number): OfService & { host?: string } {
+    const place = this.#joiners?.placeOf(worker);
+    if (place !== undefined) return { ...ofService(place.service), host: place.host };
     return ofService(this.#services.of(worker)?.name ?? "");
   }
 
@@ -575,7 +645,8 @@ export class PreforkServer implements Server, Operated {
     return {
       moved: () => {
         this.#services.placeAgain();
-        const isGiven = this.#configuration.settings.backend !== undefined;
+        const { backend, join } = this.#configuration.settings;
+        const isGiven = backend !== undefined || join !== undefined;
         if (isGiven) this.#backendMoved(this.backend, this.backend);
         else this.#plane.send({ type: "moveBackend", endpoint: this.#premises.backend });
       },
@@ -642,6 +713,7 @@ export class PreforkServer implements Server, Operated {
     if (step !== "stopWorkers") return this.#shutdown.wait(now, rest);
     this.#plane.send({ type: "drain", waiting: "refuse" });
     this.#services.stop(now);
+    this.#joiners?.stop(this.#shutdown.endAt - now, now);
     this.#timer.wake();
     return 0;
   }

@@ -10,6 +10,7 @@ import { allEndpoints, hostedServices } from "../options/hosted.ts";
 import type { Settings } from "../options/settings.ts";
 import type { LoopLimits, MadeChange, ServiceChange, ServiceSetup } from "../ports/messages.ts";
 import type { AccessOptions } from "../ports/sockets.ts";
+import type { ServiceTerms } from "../wire/join.ts";
 
 /** What a reload may change. */
 export function limitsOf(settings: Settings): LoopLimits {
@@ -70,6 +71,16 @@ export function fixedOf(settings: Settings) {
     ...{ frontend, mdp, events, transport, maxMessageSize, maxFrames, connectionBytes },
     ...{ handshakeTimeout, heartbeatInterval, keepAlive, maxConnectionRate },
   };
+}
+
+/** What workers of each service are bound by, on whatever machine. */
+export function termsOf(settings: Settings): Map<string, ServiceTerms> {
+  return new Map(
+    hostedServices(settings).map(([name, own]) => {
+      const { concurrency, maxMessageSize, maxFrames } = own;
+      return [name, { concurrency, maxMessageSize, maxFrames }];
+    }),
+  );
 }
 
 /** Who may connect, with the limits that follow from where clients may come from. */

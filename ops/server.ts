@@ -52,6 +52,8 @@ export interface Server {
   readonly events: readonly string[];
   /** The endpoint really bound for workers. */
   readonly backend: string;
+  /** The endpoint where pools on other machines join, with its real port; undefined: none can. */
+  readonly joinEndpoint: string | undefined;
   /** The file of the control socket; undefined: there is none, or not yet. It is there when `ready` is fulfilled. */
   readonly control: string | undefined;
   /** The address of HTTP, such as `http://127.0.0.1:9660`; undefined likewise. */

@@ -59,6 +59,8 @@ export interface Status {
     events: string[];
     /** The one of workers. */
     backend: string;
+    /** The one of pools on other machines; left out: none can join. */
+    join?: string | undefined;
     /** The file of the control socket; undefined: there is none. */
     control: string | undefined;
     /** The address of HTTP, as `http://127.0.0.1:9660`; undefined: there is none. */
@@ -148,8 +150,10 @@ export interface WorkerStatus {
   jobMs: number | undefined;
   /** The generation of its code. */
   generation: number;
-  /** How many workers of its service have ended without being asked to, since the start. */
+  /** How many workers of its service have ended without being asked to, since the start; of a joined pool, on its machine. */
   restarts: number;
+  /** The machine that it runs on, as the list of those that may join names it; left out: the server's own. */
+  host?: string;
 }
 
 /** Which requests in memory are wanted. */

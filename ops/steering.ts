@@ -6,6 +6,7 @@
  */
 
 import { hostedServices } from "../options/hosted.ts";
+import type { Joiners } from "../join/joiners.ts";
 import type { Level, Settings } from "../options/settings.ts";
 import type { ServiceHost } from "../pool/service_host.ts";
 import type { Services } from "../pool/services.ts";
@@ -42,6 +43,8 @@ export interface SteeredParts {
   frontendOf(service: string): readonly string[];
   /** How many requests a service answers, and how quickly; all together if none is named. */
   rates(service?: string): Rates;
+  /** Workers on other machines; undefined: there can be none. */
+  readonly joiners?: Pick<Joiners, "describe" | "dismiss"> | undefined;
 }
 
 /** How many requests or clients are listed where nothing else is said. */
@@ -79,7 +82,8 @@ export class Steering {
     const look = this.#parts.plane.look("told");
     const endpoints = this.#parts.endpoints();
     const hosts = [...this.#parts.services];
-    const workers = hosts.flatMap((host) => host.describe(look, now));
+    const joined = this.#parts.joiners?.describe(look, now) ?? [];
+    const workers = [...hosts.flatMap((host) => host.describe(look, now)), ...joined];
     const services = hosts.map((host) => this.#serviceStatus(host, look, workers));
     const phase = this.#phaseOf(services);
     const reasons = reasonsOf(phase, services);
@@ -168,6 +172,7 @@ export class Steering {
 
   /** Has a worker leave, or kills it. */
   dismiss(worker: number, how: "stop" | "kill"): void {
+    if (this.#parts.joiners?.dismiss(worker, how)) return;
     const host = this.#parts.services.of(worker);
     if (host === undefined) {
       throw new RangeError(`Cannot ${how} worker ${worker}: there is no such worker`);

@@ -28,6 +28,8 @@ export interface HiringParts {
   settings(): OrderSettings;
   /** What workers are told of the server, as it is now. */
   workshop(): Workshop;
+  /** A token for a worker, where the broker, on another machine, gives that; undefined: it is made here. */
+  makeToken?(worker: number): string;
   /** Keys for a worker; undefined where it needs none. */
   makeKeys(): WorkerKeys | undefined;
 }
@@ -49,10 +51,11 @@ export function hire(
   worker: number,
   purpose: Purpose,
   starting: number,
-  { service, code, files, prints, recruits, settings, workshop, makeKeys }: HiringParts,
+  { service, code, files, prints, recruits, settings, workshop, makeKeys, makeToken }: HiringParts,
 ): Hired {
+  // First of all: whoever gives it learns by it that a worker is started, or not after all.
+  const token = makeToken?.(worker) ?? crypto.randomUUID();
   files.require(starting);
-  const token = crypto.randomUUID();
   const keys = purpose === "serve" ? makeKeys() : undefined;
   const { spec, cwd } = code.placed;
   // Its orders name what was granted, and `spec` what that means where it starts.

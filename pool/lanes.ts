@@ -10,8 +10,9 @@ import type { WorkerConfig } from "../wire/worker_config.ts";
 
 /** What workers speak: records where they are on this machine for certain, and ZeroMQ elsewhere or where it is asked for. */
 export function laneOf(
-  { backend, transport }: Pick<Settings, "backend" | "transport">,
+  { backend, transport, join }: Pick<Settings, "backend" | "transport" | "join">,
 ): WorkerConfig["lane"] {
+  if (join !== undefined) return "zmq";
   if (backend === undefined) return "records";
   return backend.startsWith("ipc:") && transport === "native" ? "records" : "zmq";
 }

@@ -7,6 +7,7 @@
 import type { Settings } from "../options/settings.ts";
 import { residentMemory } from "../system/proc.ts";
 import { shortEndpoint } from "../system/title.ts";
+import type { ServiceTerms } from "../wire/join.ts";
 import type { WorkerConfig, WorkerKeys } from "../wire/worker_config.ts";
 import type { ChildSpec } from "./child.ts";
 import { linksToRead } from "./flags.ts";
@@ -33,6 +34,10 @@ export interface Workshop {
   readonly library: string;
   /** Whether the kernel can filter what workers ask of it. */
   readonly canConfine: boolean;
+  /** Silence after which the connection ends, ms: the broker is on another machine. @default {0: it is not} */
+  readonly silence?: number;
+  /** What workers of a service are bound by where the broker, on another machine, says that. */
+  termsOf?(service: string): ServiceTerms | undefined;
 }
 
 /** What one worker is started for. */
@@ -53,9 +58,10 @@ export function buildOrders(
   { service, purpose, token, keys }: Hiring,
   spec: ChildSpec,
   settings: OrderSettings,
-  { backend, lane, library, canConfine }: Workshop,
+  { backend, lane, library, canConfine, silence = 0, termsOf }: Workshop,
 ): WorkerConfig {
-  const { concurrency, dequeueInterval, maxMessageSize, maxFrames, maxMemory } = settings;
+  const { dequeueInterval, maxMemory } = settings;
+  const { concurrency, maxMessageSize, maxFrames } = termsOf?.(service) ?? settings;
   const reportsMemory = maxMemory > 0 && residentMemory(Deno.pid) === undefined;
   return {
     purpose,
@@ -64,6 +70,7 @@ export function buildOrders(
     backend,
     lane,
     curve: keys,
+    silence,
     library,
     parent: Deno.pid,
     handler: spec.handler,

@@ -28,6 +28,8 @@ export interface Plane {
   send(command: LoopCommand): void;
   /** How things are at `now`; what ticks at the same time shares one look. */
   look(now: number): Look;
+  /** Whether workers can come into service; false: none is started. @default {true} */
+  mayStart?(): boolean;
 }
 
 /** What a pool is made of. */
@@ -194,10 +196,11 @@ export class Pool {
     return actions.length > 0 ? 0 : Math.min(sleep, prints);
   }
 
-  /** Whether the first workers wait for modules; workers that are there may leave without. */
+  /** Whether the first workers wait for modules, or all for the broker; workers that are there may leave without. */
   get #isWaiting(): boolean {
-    const { supervisor, isStopping } = this.#parts;
-    return this.code.isLoading && !isStopping() && !supervisor.everReady;
+    const { supervisor, isStopping, plane } = this.#parts;
+    if (isStopping()) return false;
+    return this.code.isLoading && !supervisor.everReady || plane.mayStart?.() === false;
   }
 
   #do(action: Action): void {

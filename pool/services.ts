@@ -37,6 +37,8 @@ export interface SharedParts
   filesIn(subfolder: string): WorkerFiles;
   /** The folder that workers start in. */
   readonly start: StartFolder;
+  /** Numbers the workers: none is given twice. @default {from 1} */
+  nextWorker?(): number;
 }
 
 /** The services of one server, by their names. */
@@ -55,7 +57,7 @@ export class Services {
    */
   constructor(plans: readonly ServicePlan[], shared: SharedParts, listener: PoolListener) {
     this.#unready = new Set(plans.map(({ name }) => name));
-    const nextWorker = countFromOne();
+    const nextWorker = shared.nextWorker ?? countFromOne();
     const cpus = this.#cpus = Math.ceil(shared.cpus / plans.length);
     const files = { require: () => shared.files.require(this.starting) };
     const hosts = plans.map(({ name, settings, spec }, index) => {

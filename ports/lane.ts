@@ -92,6 +92,8 @@ export interface Lane {
   answer(worker: Worker<Body>, question: number, code: number, content: Content): void;
   /** Tells a worker to finish what it has, and leave. */
   stop(worker: Worker<Body>): void;
+  /** Tells a joiner something; nothing where none can join. */
+  tellJoiner?(joiner: number, text: string): void;
   /** Ends a worker that is no process of the server's; false, or not there: it is one. */
   end?(worker: Worker<Body>): boolean;
   /** A worker is gone: nothing that comes over its connection counts any more. */

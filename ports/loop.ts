@@ -7,7 +7,9 @@
  */
 
 import { AccessControl, ZapDomain } from "../auth/access_control.ts";
+import type { ClientList } from "../auth/client_list.ts";
 import type { Scene } from "../auth/crowd.ts";
+import { JoinAccess } from "../auth/join_access.ts";
 import { Histogram } from "../broker/histogram.ts";
 import type { Worker } from "../broker/job.ts";
 import { JobNumbers } from "../broker/job_records.ts";
@@ -44,7 +46,13 @@ import { Publisher } from "./publisher.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
 import { numberServices, Services } from "./services.ts";
-import { type AccessOptions, type SocketEvents, type SocketOptions, Sockets } from "./sockets.ts";
+import {
+  type AccessOptions,
+  type JoinSocketOptions,
+  type SocketEvents,
+  type SocketOptions,
+  Sockets,
+} from "./sockets.ts";
 import type { Source, SourceEvents } from "./source.ts";
 import type { Stage } from "./stage.ts";
 import { Tidying } from "./tidying.ts";
@@ -68,6 +76,8 @@ export interface LoopOptions extends SocketOptions {
    * @default {2}
    */
   workedInterval?: number;
+  /** Where pools on other machines join, and the names of those that may, by their public keys. */
+  join?: JoinSocketOptions & { readonly names: ClientList } | undefined;
 }
 
 /** Maximum questions whether a peer may connect that are answered before jobs have their turn. */
@@ -83,6 +93,8 @@ const VERSION = new MemoryContent().set(OWN_VERSION, 0, OWN_VERSION.length);
 const MIN_UNREAD = 16 * 1024 ** 2;
 /** Time between two checks of clients' connections while a full queue keeps their messages unread, ms. */
 const GONE_INTERVAL = 500;
+/** Time between two remarks that a machine may not join, ms: it tries again and again. */
+const STRANGERS_INTERVAL = 10_000;
 
 /** The loop between the sockets and the brokers of all services. */
 export class BrokerLoop {
@@ -98,6 +110,10 @@ export class BrokerLoop {
   readonly #told = { denied: 0, malformed: 0 };
   /** Undefined where all may connect who reach the sockets. */
   readonly #access: AccessControl | undefined;
+  /** Undefined where no other machine can join. */
+  readonly #joinAccess: JoinAccess | undefined;
+  /** When it was last logged that one may not connect, ms. */
+  #toldOfStrangerAt = -Infinity;
   readonly #reception: Reception;
   readonly #questions: Questions;
   readonly #workers: Workers;
@@ -133,12 +149,24 @@ export class BrokerLoop {
   constructor(library: Library, options: LoopOptions, listener: (event: LoopEvent) => void) {
     const events = this.#events = new EventQueue(listener);
     const access = this.#access = options.access && new AccessControl(options.access.rules);
+    this.#joinAccess = options.join && new JoinAccess(options.join.names);
     const numbered = numberServices(options.services);
     const bounds = { ...options, bindings: numbered };
     const sockets = this.#sockets = new Sockets(library, bounds, unreadBytes(numbered), {
       source: this.#sourceEvents(),
       lane: this.#laneEvents(),
       decide: (request, stage) => this.#decide(request, stage),
+      decideJoiner: (request, open) => this.#decideJoiner(request, open),
+      joiners: {
+        said: (joiner, name, address, text) => {
+          events.add({ type: "joinerSaid", joiner, name, address, text });
+          this.#worked();
+        },
+        gone: (joiner) => {
+          events.add({ type: "joinerGone", joiner });
+          this.#worked();
+        },
+      },
       refusal: (address, open) => access?.refusal(address, open),
       directory: this.#directory(),
       mdpWorkers: this.#mdpWorkerEvents(),
@@ -177,7 +205,10 @@ export class BrokerLoop {
     this.#made = majordomo && new MadeServices({ services, events }, majordomo);
     this.#noteWorkers();
     this.#reception = new Reception({ services, source: answers, bodies, events, visits });
-    this.#workers = new Workers({ services, lane, events, questions, access });
+    this.#workers = new Workers({
+      ...{ services, lane, events, questions, access },
+      joinAccess: this.#joinAccess,
+    });
     const hasUnsent = () => this.#source.hasUnsent;
     this.#tidying = new Tidying(services, hasUnsent, () => this.#giveBackMemory());
     this.#ticks = this.#listTicks();
@@ -323,6 +354,11 @@ export class BrokerLoop {
     return this.#sockets.backend;
   }
 
+  /** The same for pools on other machines; undefined: none can join. */
+  get join(): string | undefined {
+    return this.#sockets.join;
+  }
+
   /** What ends a wait of `runAlone` when another thread rings it: see system/bell.ts. */
   get bell(): number {
     return this.#sockets.bell;
@@ -443,6 +479,10 @@ export class BrokerLoop {
         return this.#services.named(command.service)?.broker.pause();
       case "resume":
         return this.#services.named(command.service)?.broker.resume();
+      case "tellJoiner":
+        return this.#lane.tellJoiner?.(command.joiner, command.text);
+      case "joinable":
+        return this.#joinAccess?.configure(command.names);
       case "stop":
         if (this.#state === "open") this.#stop("stopped");
     }
@@ -644,6 +684,19 @@ export class BrokerLoop {
     if (decision.outcome !== "allowed") return decision;
     if (request.domain === ZapDomain.subscribers) this.#audience?.expect();
     else stage.expect(request.domain, this.#now);
+    return decision;
+  }
+
+  #decideJoiner(request: ZapRequest, open: number): ZapDecision {
+    const decision = this.#joinAccess?.decide(request, open) ??
+      { outcome: "denied", reason: "no other machine can join" };
+    if (decision.outcome === "allowed") return decision;
+    if (this.#now - this.#toldOfStrangerAt >= STRANGERS_INTERVAL) {
+      this.#toldOfStrangerAt = this.#now;
+      const message = "a machine may not join";
+      const fields = { address: request.address, reason: decision.reason };
+      this.#events.add({ type: "log", level: "warn", message, fields });
+    }
     return decision;
   }
 

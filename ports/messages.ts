@@ -6,6 +6,7 @@
  */
 
 import type { AccessRules } from "../auth/access_control.ts";
+import type { ClientList } from "../auth/client_list.ts";
 import type { BrokerCounters } from "../broker/counters.ts";
 import type { End } from "../broker/inquest.ts";
 import type { BrokerLimits } from "../broker/limits.ts";
@@ -54,8 +55,10 @@ export type ServiceChange = LoopLimits & {
 
 /** What the server tells the loop. */
 export type LoopCommand =
-  /** A worker's process was started for a service: its token and its key may be used. */
-  | { type: "expect"; service: string } & NewProcess
+  /**
+   * A worker's process was started for a service: its token and its key may be used. `isJoined`: on another machine.
+   */
+  | { type: "expect"; service: string; isJoined?: boolean } & NewProcess
   /** Let a worker finish what it has, and leave; one that is not in service yet gets no job when it is. */
   | { type: "retire"; worker: number }
   /** The place of an isolated worker is needed: it is to be ended now. */
@@ -84,6 +87,10 @@ export type LoopCommand =
   | { type: "pause"; service: string }
   /** Give jobs of a service to workers again. */
   | { type: "resume"; service: string }
+  /** Tell a joiner something: see wire/join.ts. Nothing where its connection is gone. */
+  | { type: "tellJoiner"; joiner: number; text: string }
+  /** Let these machines join from now on: their names, by their public keys. */
+  | { type: "joinable"; names: ClientList }
   /** End `run`. */
   | { type: "stop" };
 
@@ -121,6 +128,10 @@ export type LoopEvent =
   | { type: "requestFailed"; failure: Failure }
   /** Requests that have ended, where there is an access log. */
   | { type: "visits"; visits: readonly Visit[] }
+  /** A machine that has proved its name says something: see wire/join.ts. */
+  | { type: "joinerSaid"; joiner: number; name: string; address: string; text: string }
+  /** The connection of a machine that has said something is gone. */
+  | { type: "joinerGone"; joiner: number }
   /** Workers connect to this endpoint from now on. */
   | { type: "backendMoved"; before: string; endpoint: string }
   /** The file of an endpoint was gone, and it is bound again. */

@@ -24,6 +24,8 @@ export interface DataPlane {
   readonly serviceFrontends: Readonly<Record<string, readonly string[]>>;
   /** The endpoint really bound for workers. */
   readonly backend: string;
+  /** The same for pools on other machines; undefined: none can join. */
+  readonly join: string | undefined;
   /**
    * How things are: "now", after all commands that were sent before, for which this thread may have to wait some
    * ms; or as they were "told" last, some ms ago unless this thread was held up.

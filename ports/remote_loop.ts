@@ -65,6 +65,7 @@ export class RemoteLoop {
   readonly mdp: readonly string[];
   readonly events: readonly string[];
   readonly serviceFrontends: Readonly<Record<string, readonly string[]>>;
+  readonly join: string | undefined;
   /** The latest known. */
   #view: View;
   /** Inquiries that were not answered, by their numbers. */
@@ -97,11 +98,12 @@ export class RemoteLoop {
     const orders = { port: port2, memory: this.#desk.memory, library, options: often };
     this.#worker.postMessage(orders satisfies ThreadOrders, [port2]);
     try {
-      const { frontend, mdp, events, serviceFrontends, bell, view } = this.#waitUntilBound();
+      const { frontend, mdp, events, serviceFrontends, join, bell, view } = this.#waitUntilBound();
       this.frontend = frontend;
       this.mdp = mdp;
       this.events = events;
       this.serviceFrontends = serviceFrontends;
+      this.join = join;
       this.#view = readView(view);
       this.#rope = new Rope(library, bell);
     } catch (error) {

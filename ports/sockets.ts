@@ -8,6 +8,7 @@
 import { type AccessRules, clientsOf, ZapDomain } from "../auth/access_control.ts";
 import type { Settings } from "../options/settings.ts";
 import { Arrivals } from "../auth/arrivals.ts";
+import { JOIN_DOMAIN } from "../auth/join_access.ts";
 import type { Audience, AudienceEvents } from "./audience.ts";
 import { openBell } from "../system/bell.ts";
 import { type Libc, openLibc } from "../system/libc.ts";
@@ -18,6 +19,7 @@ import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import type { Library } from "../zmq/library.ts";
 import { BodyPool } from "./body.ts";
 import { IpcFiles } from "./ipc_files.ts";
+import type { JoinerEvents } from "./joiner_peers.ts";
 import { JointLane } from "./joint_lane.ts";
 import { JointSource } from "./joint_source.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
@@ -72,6 +74,15 @@ export interface SocketOptions extends
   lane?: "records" | "zmq";
   /** Who may connect; undefined: all who reach the sockets. */
   access?: AccessOptions;
+  /** Where pools on other machines join; undefined: nowhere. */
+  join?: JoinSocketOptions | undefined;
+}
+
+/** The socket that pools on other machines come to. */
+export interface JoinSocketOptions {
+  readonly endpoint: string;
+  /** The secret key whose public one they must know. */
+  readonly secretKey: string;
 }
 
 /** A service that may have endpoints of its own. */
@@ -104,6 +115,10 @@ export interface SocketEvents {
   readonly mdpWorkers: Omit<MdpWorkerEvents, "wrong">;
   /** Subscriptions to events came or went. */
   subscribed(): void;
+  /** What joiners say. */
+  readonly joiners: JoinerEvents;
+  /** Whether a pool on another machine, or a worker of one, may connect where `open` others are. */
+  decideJoiner(request: ZapRequest, open: number): ZapDecision;
 }
 
 /** The source and the lane of a server, and what they stand on. */
@@ -128,6 +143,8 @@ export class Sockets {
   /** What clients are waited for at. */
   readonly #clientPorts: readonly Pollable[];
   readonly lane: Lane;
+  /** The endpoint really bound for pools on other machines; undefined: none can join. */
+  readonly join: string | undefined;
   /** Those who have subscribed to events; undefined: nobody can. */
   readonly audience: Audience | undefined;
 
@@ -147,10 +164,18 @@ export class Sockets {
     const arrivals = new Arrivals(options.maxConnectionRate ?? DEFAULTS.maxConnectionRate);
     const bounds = { ...options, ipv6, unreadBytes, arrivals };
     const closers: (() => void)[] = [];
+    // One handler of libzmq's questions for all of its sockets.
+    const decide = (request: ZapRequest, stage?: Stage) =>
+      request.domain === JOIN_DOMAIN
+        ? events.decideJoiner(request, joinLane?.connections ?? 0)
+        : stage === undefined
+        ? NO_SOCKET
+        : events.decide(request, stage);
+    let joinLane: ZmqLane | undefined;
     try {
       const [plain, majordomo] = isNative(bounds)
         ? openNative(libc, this.bodies, bounds, events, closers)
-        : openZmq(ground(), this.bodies, bounds, events, closers);
+        : openZmq(ground(), this.bodies, bounds, events, closers, decide);
       const counted = isNative(bounds) ? "together" : "apart";
       this.source = majordomo === undefined ? plain : new JointSource(plain, majordomo, counted);
       this.#clientPorts = this.source.ports;
@@ -158,8 +183,15 @@ export class Sockets {
         ? new RecordLane(libc, this.bodies, bounds, events.lane)
         : openZmqLane(ground(), bounds, events.lane);
       closers.push(() => lane.close());
+      const joined = options.join === undefined
+        ? undefined
+        : openJoinLane(ground(), bounds, options.join, events, decide);
+      joinLane = joined;
+      if (joined !== undefined) closers.push(() => joined.close());
       const workers = majordomo?.workers;
-      this.lane = workers === undefined ? lane : new JointLane(lane, workers);
+      this.lane = workers === undefined && joined === undefined
+        ? lane
+        : new JointLane(lane, workers, joined);
       const audience = this.audience = subscribed.length > 0
         ? this.#openAudience(libc, bounds, events, ground)
         : undefined;
@@ -171,7 +203,12 @@ export class Sockets {
       this.events = bindAll(subscribed, audience);
       this.serviceFrontends = this.#bindServices(plain, options);
       this.#backend = files.bind(backend, () => lane.bind(backend));
-      const others = [...audience?.ports ?? [], ...this.#zmq?.ports ?? []];
+      this.join = options.join && joined?.bind(options.join.endpoint);
+      const others = [
+        ...audience?.ports ?? [],
+        ...this.#zmq?.ports ?? [],
+        ...joined === undefined ? [] : [joined.port],
+      ];
       const ports = [...this.#clientPorts, lane.port, ...others];
       this.#poller = new Poller(libc, openBell(libc), ports);
     } catch (error) {
@@ -318,9 +355,10 @@ export class Sockets {
 type Bounds = SocketOptions & { ipv6: boolean; unreadBytes: number; arrivals: Arrivals };
 
 function endpointsOf(options: SocketOptions): string[] {
-  const { frontend, mdp = [], events = [], backend, bindings = [] } = options;
+  const { frontend, mdp = [], events = [], backend, bindings = [], join } = options;
   const bound = bindings.flatMap(({ frontend }) => frontend);
-  return [...frontend, ...mdp, ...events, ...bound, backend];
+  const joined = join === undefined ? [] : [join.endpoint];
+  return [...frontend, ...mdp, ...events, ...bound, backend, ...joined];
 }
 
 /** Whether clients are talked to without libzmq: they have no keys. */
@@ -388,6 +426,7 @@ function openZmq(
   bounds: Bounds,
   events: SocketEvents,
   closers: (() => void)[],
+  decide: (request: ZapRequest, stage: Stage) => ZapDecision,
 ): Opened {
   const { access } = bounds;
   const { context, messages } = zmq;
@@ -421,7 +460,7 @@ function openZmq(
     closers,
   );
   const stage = jointStage(stages);
-  if (access !== undefined) common.zap = zmq.openZap((request) => events.decide(request, stage));
+  if (access !== undefined) common.zap = zmq.openZap((request) => decide(request, stage));
   return [plain, majordomo];
 }
 
@@ -442,3 +481,18 @@ function openZmqLane({ context, messages }: ZmqGround, bounds: Bounds, events: L
     : { domain: ZapDomain.workers, secretKey: access.backendKey };
   return new ZmqLane(context, messages, { ...bounds, zap }, events);
 }
+
+/** The lane to workers on other machines. */
+function openJoinLane(
+  zmq: ZmqGround,
+  bounds: Bounds,
+  { secretKey }: JoinSocketOptions,
+  { lane, joiners }: SocketEvents,
+  decide: (request: ZapRequest) => ZapDecision,
+): ZmqLane {
+  zmq.openZap(decide);
+  const zap = { domain: JOIN_DOMAIN, secretKey };
+  return new ZmqLane(zmq.context, zmq.messages, { ...bounds, zap, joiners }, lane);
+}
+
+const NO_SOCKET: ZapDecision = { outcome: "denied", reason: "there is no such socket" };

@@ -55,6 +55,7 @@ export interface Bound {
   mdp: readonly string[];
   events: readonly string[];
   serviceFrontends: Readonly<Record<string, readonly string[]>>;
+  join?: string | undefined;
   /** What ends a wait of the thread's when it is rung. */
   bell: number;
   view: string;
@@ -116,9 +117,9 @@ class LoopThread {
         options,
         (event) => this.#bulletin.add(event),
       );
-      const { frontend, mdp, events, serviceFrontends, bell } = loop;
+      const { frontend, mdp, events, serviceFrontends, join, bell } = loop;
       const view = this.#view(loop);
-      const bound: Bound = { frontend, mdp, events, serviceFrontends, bell, view };
+      const bound: Bound = { frontend, mdp, events, serviceFrontends, join, bell, view };
       desk.text = JSON.stringify(bound);
       desk.enter("bound");
       return loop;

@@ -6,6 +6,7 @@
  */
 
 import type { AccessControl } from "../auth/access_control.ts";
+import type { JoinAccess } from "../auth/join_access.ts";
 import type { End } from "../broker/inquest.ts";
 import type { Worker } from "../broker/job.ts";
 import { LogQuota } from "../wire/log_quota.ts";
@@ -34,6 +35,8 @@ export interface WorkerGround {
   questions: Pick<Questions, "gone">;
   /** Learns the keys of workers; undefined: they need none. */
   access: AccessControl | undefined;
+  /** The same of workers on other machines; undefined: there are none. */
+  joinAccess: JoinAccess | undefined;
 }
 
 /** Workers, from the start of their processes to the end. */
@@ -43,6 +46,7 @@ export class Workers {
   readonly #events: EventQueue;
   readonly #questions: WorkerGround["questions"];
   readonly #access: AccessControl | undefined;
+  readonly #joinAccess: JoinAccess | undefined;
   readonly #processes = new Processes();
   /** Workers in service, by the pool's numbers. */
   readonly #workers = new Map<number, Worker<Body>>();
@@ -51,12 +55,13 @@ export class Workers {
   lostJobs = 0;
 
   /** Knows no worker yet. */
-  constructor({ services, lane, events, questions, access }: WorkerGround) {
+  constructor({ services, lane, events, questions, access, joinAccess }: WorkerGround) {
     this.#services = services;
     this.#lane = lane;
     this.#events = events;
     this.#questions = questions;
     this.#access = access;
+    this.#joinAccess = joinAccess;
   }
 
   /** The state of each worker in service. */
@@ -82,14 +87,15 @@ export class Workers {
    *
    * @throws {RangeError} when there is no such service.
    */
-  expect({ worker, service, token, publicKey, pid }: NewProcess & { service: string }): void {
+  expect(process: NewProcess & { service: string; isJoined?: boolean }): void {
+    const { worker, service, token, publicKey, pid, isJoined = false } = process;
     if (this.#services.named(service) === undefined) {
       throw new RangeError(
         `Cannot expect a worker: no service is named ${JSON.stringify(service)}`,
       );
     }
     this.#processes.expect({ worker, service, token, publicKey, pid });
-    if (publicKey !== undefined) this.#access?.addWorker(publicKey);
+    if (publicKey !== undefined) this.#accessOf(isJoined)?.addWorker(publicKey);
   }
 
   /** Lets a worker finish what it has, and leave; one that is not ready yet will get nothing. */
@@ -238,7 +244,10 @@ export class Workers {
       const worker = this.#workers.get(number);
       if (worker !== undefined) this.#forget(worker, "died", now);
       const key = this.#processes.forget(number);
-      if (key !== undefined) this.#access?.removeWorker(key);
+      if (key !== undefined) {
+        this.#access?.removeWorker(key);
+        this.#joinAccess?.removeWorker(key);
+      }
       this.#events.add({ type: "departed", worker: number });
     }
     return this.#processes.wait(now);
@@ -252,6 +261,10 @@ export class Workers {
       this.#events.add({ type: "dropped", worker, lines });
     }
     return this.#lines.wait(now);
+  }
+
+  #accessOf(isJoined: boolean): Pick<AccessControl, "addWorker"> | undefined {
+    return isJoined ? this.#joinAccess : this.#access;
   }
 
   #retire(worker: Worker<Body>): void {

@@ -25,13 +25,15 @@ import {
   REPLY_BYTES,
   type ReplyHeader,
   withExtras,
+  WORKER_PROTOCOL,
   writeJob,
 } from "../wire/job.ts";
+import { JOIN_HEARTBEAT, JOIN_TIMEOUT, JOINER_SAYS, TO_JOINER } from "../wire/join.ts";
 import { Code } from "../wire/request.ts";
 import type { StreamCredit } from "../wire/credit.ts";
 import { openTracing, preciseNow } from "../system/tracing.ts";
 import { useZap, type ZapSettings } from "../zmq/curve.ts";
-import { CONNECT_AND_DISCONNECT, Option, SocketType } from "../zmq/library.ts";
+import { CONNECT_AND_DISCONNECT, cString, Option, SocketType } from "../zmq/library.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
 import type { Body } from "./body.ts";
@@ -39,6 +41,7 @@ import { readSome } from "./budget.ts";
 import { routingKey } from "./clients.ts";
 import { type Content, MemoryContent } from "./content.ts";
 import { queuedAt } from "./job_records.ts";
+import { type JoinerEvents, JoinerPeers } from "./joiner_peers.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
 import { Surplus } from "./surplus.ts";
 
@@ -56,6 +59,19 @@ const TEXT_BYTES = 65_536;
 /** The memory that replies are joined in; that of larger ones is not kept. */
 const JOIN_BYTES = 65_536;
 const ONE_FRAME = [0];
+/** Properties of a message. */
+const USER_ID = cString("User-Id");
+const PEER_ADDRESS = cString("Peer-Address");
+
+/** What a `ZmqLane` is made of. */
+export interface ZmqLaneOptions {
+  readonly maxMessageSize: number;
+  readonly maxFrames: number;
+  readonly ipv6: boolean;
+  readonly zap?: ZapSettings | undefined;
+  /** Hears the joining processes of other machines, whose workers come there too; undefined: none may. */
+  readonly joiners?: JoinerEvents;
+}
 
 /** The socket that workers talk to. */
 export class ZmqLane implements Lane {
@@ -80,6 +96,8 @@ export class ZmqLane implements Lane {
   readonly #content = new MemoryContent();
   /** Whether workers are told when requests came. */
   readonly #isTracing = openTracing() !== undefined;
+  /** Undefined: all workers are this machine's. */
+  readonly #joiners: JoinerPeers | undefined;
   /** Messages from peers that are not workers, and those that no worker sends. */
   intruders = 0;
 
@@ -87,7 +105,7 @@ export class ZmqLane implements Lane {
   constructor(
     context: Context,
     messages: MessagePool,
-    options: { maxMessageSize: number; maxFrames: number; ipv6: boolean; zap?: ZapSettings },
+    options: ZmqLaneOptions,
     events: LaneEvents,
   ) {
     this.#socket = context.socket(SocketType.ROUTER);
@@ -105,11 +123,31 @@ export class ZmqLane implements Lane {
     this.#socket.setLong(Option.MAXMSGSIZE, options.maxMessageSize + TEXT_BYTES);
     if (options.ipv6) this.#socket.set(Option.IPV6, 1);
     if (options.zap !== undefined) useZap(this.#socket, options.zap);
+    this.#joiners = options.joiners && new JoinerPeers(options.joiners);
+    if (options.joiners !== undefined) this.#socket.beat(JOIN_HEARTBEAT, JOIN_TIMEOUT);
     this.#socket.trySet(Option.ROUTER_NOTIFY, CONNECT_AND_DISCONNECT);
   }
 
   get port(): Socket {
     return this.#socket;
+  }
+
+  /** Connections that there are, where other machines join. */
+  get connections(): number {
+    return this.#joiners?.connections ?? 0;
+  }
+
+  /** Whether `worker` is reached this way. */
+  has(worker: Worker<Body>): boolean {
+    return this.#routingIds.has(worker.id);
+  }
+
+  /** Tells a joiner something, if it is still there. */
+  tellJoiner(joiner: number, text: string): void {
+    const routingId = this.#joiners?.routeTo(joiner);
+    if (routingId === undefined) return;
+    const bytes = new TextEncoder().encode(text);
+    this.#socket.sendAll([routingId, buildSignal(TO_JOINER), bytes]);
   }
 
   /**
@@ -126,8 +164,8 @@ export class ZmqLane implements Lane {
     this.#socket.close(0);
   }
 
-  read(_now: number): number {
-    return readSome(() => this.#readOne());
+  read(now: number): number {
+    return readSome(() => this.#readOne(now));
   }
 
   isReadable(): boolean {
@@ -143,7 +181,7 @@ export class ZmqLane implements Lane {
   }
 
   /** Reads one message; false when there is none, or when the rest of a long one is for later. */
-  #readOne(): boolean {
+  #readOne(now: number): boolean {
     if (this.#surplus.pending) {
       this.#surplus.resume();
       return !this.#surplus.pending;
@@ -157,10 +195,11 @@ export class ZmqLane implements Lane {
     if (size === 0 && !more && !this.#scratch.fromPeer) {
       // libzmq reports a peer that came, which says nothing yet, or one that left.
       if (worker !== undefined) this.#events.gone(worker, "died");
+      this.#joiners?.noticed(key);
       return true;
     }
     this.#readControl(size);
-    if (worker === undefined) this.#readStranger(size, more, key, idSize);
+    if (worker === undefined) this.#readStranger(size, more, key, idSize, now);
     else this.#readWorker(worker, size, more);
     return !this.#surplus.pending;
   }
@@ -267,12 +306,20 @@ export class ZmqLane implements Lane {
     if (size > CONTROL_BYTES) this.#scratch.clear();
   }
 
-  #readStranger(size: number, more: boolean, key: string | number, idSize: number): void {
-    const token = this.#text(1, Math.min(size, CONTROL_BYTES));
+  #readStranger(
+    size: number,
+    more: boolean,
+    key: string | number,
+    idSize: number,
+    now: number,
+  ): void {
     const type = this.#control[0];
+    if (type === JOINER_SAYS && size === 1 && more) return this.#readJoiner(key, idSize, now);
+    const token = this.#text(1, Math.min(size, CONTROL_BYTES));
     const rest = more ? this.#readText() : "";
     if (type === FromWorker.FAILED && this.#events.failed(token, rest)) return;
     if (type === FromWorker.LOADED && this.#events.loaded(token)) return;
+    if (type === FromWorker.READY && !this.#isUnderstood(token, rest, idSize)) return;
     const worker = type === FromWorker.READY ? this.#events.admit(token) : undefined;
     if (worker === undefined) {
       this.intruders++;
@@ -280,6 +327,32 @@ export class ZmqLane implements Lane {
       this.#workers.set(key, worker);
       this.#routingIds.set(worker.id, this.#id.slice(0, idSize));
     }
+  }
+
+  /** A worker of another machine may be of another release; one of another protocol is told to leave. */
+  #isUnderstood(token: string, version: string, idSize: number): boolean {
+    if (this.#joiners === undefined || version === WORKER_PROTOCOL) return true;
+    const said = JSON.stringify(version.slice(0, 64));
+    const reason = `Cannot serve: this worker speaks version ${said} of the protocol of workers, ` +
+      `and the server version "${WORKER_PROTOCOL}": run the same release on both machines`;
+    if (!this.#events.failed(token, reason)) return true;
+    this.#socket.sendAll([this.#id.slice(0, idSize), buildSignal(FromBroker.STOP)]);
+    return false;
+  }
+
+  /** What a joining process says, whose first frame was read. */
+  #readJoiner(key: string | number, idSize: number, now: number): void {
+    const size = this.#socket.receive(this.#scratch);
+    const frame = this.#scratch;
+    const isHeard = this.#joiners?.hear(key, () => this.#id.slice(0, idSize), {
+      name: frame.property(USER_ID) ?? "",
+      address: frame.property(PEER_ADDRESS) ?? "",
+      size,
+      text: () => new TextDecoder().decode(frame.bytes(size)),
+    }, now);
+    if (isHeard !== true) this.intruders++;
+    if (frame.more) this.#surplus.skip();
+    else frame.clear();
   }
 
   #readWorker(worker: Worker<Body>, size: number, more: boolean): void {

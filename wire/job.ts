@@ -4,7 +4,8 @@
  *
  * ```text
  * worker → broker
- *   READY    [u8 1, token]                     once, first of all; the token is made for this one spawn
+ *   READY    [u8 1, token] [version]           once, first of all; the token is made for this one spawn. The version
+ *            is `WORKER_PROTOCOL` as text; records have none: there both sides are of one release
  *   REPLY    [u8 2, u8 flags, u16 code, u32 job low, u32 job high, u32 µs, u32 frames] [body…]
  *            code 200: body frames; else one frame with the message, and with flag 2 one with the stack.
  *            Flag 1: the message is not meant for clients. µs: how long the handler took.
@@ -44,6 +45,9 @@ import { ByteCache } from "./byte_cache.ts";
 import { readWide, writeWide } from "./integers.ts";
 import type { StreamCredit } from "./credit.ts";
 import { TRACE_BYTES } from "./trace.ts";
+
+/** The version of what is said here: READY has it. Changed with whatever an older side would misunderstand. */
+export const WORKER_PROTOCOL = "1";
 
 /** Types of what a worker says. */
 export const FromWorker = {

@@ -19,6 +19,8 @@ export interface WorkerConfig {
   lane: "records" | "zmq";
   /** What the worker proves itself by over a network; undefined: nothing. */
   curve: WorkerKeys | undefined;
+  /** Silence after which the connection ends, ms: its other side is on another machine; 0: any. */
+  silence: number;
   /** The file that is opened through FFI: for records the C library, or one that is linked to it; else libzmq. */
   library: string;
   /** The parent's process id. */

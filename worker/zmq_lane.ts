@@ -22,6 +22,7 @@ import {
   readGrant,
   readJobId,
   type ReplyHeader,
+  WORKER_PROTOCOL,
 } from "../wire/job.ts";
 import type { WorkerConfig } from "../wire/worker_config.ts";
 import { prove } from "../zmq/curve.ts";
@@ -37,6 +38,8 @@ type Frame = Uint8Array<ArrayBuffer>;
 const BATCH_MESSAGES = 256;
 /** A batch of messages is full with this many bytes in their bodies, however few they are. */
 const BATCH_BYTES = 262_144;
+/** Signs of life in the time after which a silent connection ends. */
+const BEATS = 5;
 /** How long a worker that leaves waits for its last replies to be sent. */
 const LINGER_MS = 5000;
 
@@ -53,7 +56,7 @@ export class ZmqLane implements WorkerLane {
   readonly isFull = false;
 
   /** Opens libzmq and connects; needs FFI until it returns. */
-  constructor({ library, backend, curve }: WorkerConfig) {
+  constructor({ library, backend, curve, silence }: WorkerConfig) {
     const opened = openLibrary(library);
     this.#context = new Context(opened);
     this.#socket = this.#context.socket(SocketType.DEALER);
@@ -61,6 +64,7 @@ export class ZmqLane implements WorkerLane {
     this.#socket.set(Option.RCVHWM, 0);
     if (backend.includes("[")) this.#socket.set(Option.IPV6, 1);
     if (curve !== undefined) prove(this.#socket, curve, curve.serverKey);
+    if (silence > 0) this.#socket.beat(silence / BEATS, silence);
     this.#socket.connect(backend);
     const bell = openBell(openConnector(library));
     this.#poller = new Poller(openTransfer(library), bell, [this.#socket]);
@@ -195,7 +199,9 @@ export class ZmqLane implements WorkerLane {
 
   /** Sends READY or LOADED. */
   introduce(type: Introduction, token: string): void {
-    this.#send(this.#withToken(type, token));
+    const first = this.#withToken(type, token);
+    if (type === FromWorker.READY) this.#send(first, this.#encoder.encode(WORKER_PROTOCOL));
+    else this.#send(first);
   }
 
   /** Sends FAILED. */

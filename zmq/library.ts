@@ -172,8 +172,14 @@ export const Option = {
   ZAP_DOMAIN: 55,
   ROUTER_HANDOVER: 56,
   HANDSHAKE_IVL: 66,
+  /** Time between two PINGs, ms; time that the peer has for an answer; time after which it gives up without a word. */
+  HEARTBEAT_IVL: 75,
+  HEARTBEAT_TTL: 76,
+  HEARTBEAT_TIMEOUT: 77,
   /** Each subscription of each peer is told, and each that ends. */
   XPUB_VERBOSER: 78,
+  /** How long a try to connect may take, ms. */
+  CONNECT_TIMEOUT: 79,
   /** How long what was sent may go unacknowledged, ms. */
   TCP_MAXRT: 80,
   /** The next bind listens with a socket that is bound already; -1: it makes one. */

@@ -179,6 +179,19 @@ export class Socket {
     }
   }
 
+  /**
+   * Has connections end that are silent for `timeoutMs`, on this side and on the other: hosts vanish without a word.
+   * Asked for each `intervalMs`. Before `bind` and `connect`.
+   */
+  beat(intervalMs: number, timeoutMs: number): void {
+    this.set(Option.HEARTBEAT_IVL, intervalMs);
+    // Counted from the question that was not answered.
+    this.set(Option.HEARTBEAT_TIMEOUT, timeoutMs - intervalMs);
+    this.set(Option.HEARTBEAT_TTL, timeoutMs);
+    // A lost packet of the handshake is sent again after 1 s, 3 s, 7 s and so on: a new try is quicker.
+    this.set(Option.CONNECT_TIMEOUT, timeoutMs / 2);
+  }
+
   /** Has events of the connections sent to an inproc endpoint: see monitor.ts. `events` are bits. */
   monitor(endpoint: string, events: number): void {
     if (this.#symbols.zmq_socket_monitor(this.#pointer, cString(endpoint), events) !== 0) {

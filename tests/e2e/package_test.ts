@@ -168,6 +168,7 @@ Deno.test("the package is published with what it runs and its documents, and not
       "broker/",
       "cli/",
       "client/",
+      "join/",
       "ops/",
       "options/",
       "pool/",

@@ -1,0 +1,62 @@
+/**
+ * The keys of pools on other machines, as operators have set them: those of a server that lets such pools in, and those
+ * of a process that joins one. Not here: deciding about a peer (join_access.ts).
+ *
+ * @module
+ */
+
+import type { Settings } from "../options/settings.ts";
+import type { WorkerKeys } from "../wire/worker_config.ts";
+import { type KeyPair, makeKeyPair, publicKeyOf } from "../zmq/curve.ts";
+import type { Library } from "../zmq/library.ts";
+import { type ClientList, readClientList } from "./client_list.ts";
+import { readPublicKey, readSecretKey } from "./keys.ts";
+
+/** Where pools on other machines join, and which may. */
+export interface Joinable {
+  readonly endpoint: string;
+  readonly secretKey: string;
+  /** The public key that they must know. */
+  readonly publicKey: string;
+  /** Names of machines, by their public keys. */
+  readonly names: ClientList;
+}
+
+/**
+ * Reads key and list of a server; undefined: no other machine can join.
+ *
+ * @throws {Error} when a file can't be read or is wrong.
+ */
+export function openJoinable(
+  { joinEndpoint: endpoint, joinClients, joinSecretKey, curveSecretKey }: Settings,
+  library: Library,
+): Joinable | undefined {
+  const file = joinSecretKey ?? curveSecretKey;
+  if (endpoint === undefined || joinClients === undefined || file === undefined) return undefined;
+  const secretKey = readSecretKey(file);
+  const publicKey = publicKeyOf(library, secretKey);
+  return { endpoint, secretKey, publicKey, names: readClientList(joinClients) };
+}
+
+/** What a process proves itself by that joins a server, and its workers. */
+export interface JoinKeys {
+  readonly serverKey: string;
+  readonly keys: KeyPair;
+  /** Keys for a worker that is about to be started. */
+  makeWorkerKeys(): WorkerKeys;
+}
+
+/**
+ * Reads the keys of a process that joins.
+ *
+ * @throws {Error} when a file can't be read or is wrong.
+ */
+export function openJoinKeys(file: string, server: string, library: Library): JoinKeys {
+  const secretKey = readSecretKey(file);
+  const serverKey = readPublicKey(server);
+  return {
+    serverKey,
+    keys: { secretKey, publicKey: publicKeyOf(library, secretKey) },
+    makeWorkerKeys: () => ({ serverKey, ...makeKeyPair(library) }),
+  };
+}

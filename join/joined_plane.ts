@@ -1,0 +1,514 @@
+/**
+ * The data plane of a pool that works for a server on another machine: it has no sockets for clients, and its loop is
+ * there. What the pool tells its loop goes over the network, and so does what the loop tells. When the connection is
+ * lost, the workers are lost, too: the server has given them up, and takes nothing of them any more.
+ *
+ * @module
+ */
+
+import { newCounters } from "../broker/counters.ts";
+import { noSpread } from "../broker/histogram.ts";
+import type { Log } from "../ops/log.ts";
+import type { Answerers } from "../ports/inquirer.ts";
+import { Inquirer } from "../ports/inquirer.ts";
+import type { Findings, Inquiries, InquiryKind } from "../ports/inquiry.ts";
+import type { Look, LoopCommand, LoopEvent, ServiceLook, WorkerLook } from "../ports/messages.ts";
+import type { DataPlane } from "../ports/plane.ts";
+import { VERSION } from "../system/version.ts";
+import { WORKER_PROTOCOL } from "../wire/job.ts";
+import {
+  type FromJoiner,
+  JOIN_HEARTBEAT,
+  JOIN_PROTOCOL,
+  JOIN_TIMEOUT,
+  type JoinedFigures,
+  MOST_TICKETS,
+  readToJoiner,
+  type ServiceTerms,
+  type Ticket,
+  type ToJoiner,
+  writeJoin,
+} from "../wire/join.ts";
+import type { Library } from "../zmq/library.ts";
+import type { ConnectionEvent } from "../zmq/monitor.ts";
+import { Link, type LinkOptions } from "./link.ts";
+
+/** What a `JoinedPlane` is made of. */
+export interface JoinedPlaneOptions extends LinkOptions {
+  /** The services of the server, by what they are called here. */
+  readonly services: ReadonlyMap<string, string>;
+  readonly log: Pick<Log, "info" | "warn" | "error">;
+}
+
+/** What is told of it beside the events of a loop. */
+export interface JoinedPlaneListener {
+  hear(event: LoopEvent): void;
+  /** How each process is. */
+  describe(): readonly JoinedFigures[];
+  /** An operator of the server wants a worker to leave, or killed. */
+  dismiss(worker: number, how: "stop" | "kill"): void;
+  /** Workers that are started from now on are bound otherwise. */
+  termsChanged(): void;
+  /** It can never join. */
+  refused(error: Error): void;
+}
+
+/** Time until a link that was lost is made again, ms. */
+const PAUSE = 500;
+/** The same where the server does not want it, ms. */
+const REFUSED_PAUSE = 10_000;
+/** Time between two remarks that the server can't be reached, ms. */
+const REMARK_INTERVAL = 30_000;
+/** As long as this after the start nothing is remarked, ms. */
+const QUIET_TIME = 3000;
+/** What is still to be said at the end may take this long, ms. */
+const LINGER = 200;
+/** Fewer tickets than this are too few: as many more are asked for. */
+const LOW_TICKETS = 16;
+
+/**
+ * connecting ─(connected: hello)→ greeting ─welcome→ joined → lost: pause, then connecting
+ *     stopped: nothing more is done
+ */
+type State = "connecting" | "greeting" | "joined" | "pausing" | "stopped";
+
+/** What gives jobs to workers, on another machine. */
+export class JoinedPlane implements DataPlane {
+  readonly frontend: readonly string[] = [];
+  readonly mdp: readonly string[] = [];
+  readonly events: readonly string[] = [];
+  readonly serviceFrontends: Readonly<Record<string, readonly string[]>> = {};
+  readonly join = undefined;
+  readonly backend: string;
+  readonly #library: Library;
+  readonly #options: JoinedPlaneOptions;
+  readonly #listener: JoinedPlaneListener;
+  readonly #inquirer = new Inquirer(ANSWERERS);
+  #link: Link | undefined;
+  #state: State = "connecting";
+  /** Numbers for workers, with their tokens. */
+  #tickets: Ticket[] = [];
+  /** Those that the server was asked for, and has not given. */
+  #asked = 0;
+  /** Tokens of workers that are about to be started. */
+  readonly #tokens = new Map<number, string>();
+  /** Processes of this connection whose ends the server has not told, and whether they have ended. */
+  readonly #processes = new Map<number, { hasEnded: boolean }>();
+  /** Those that are in service. */
+  readonly #workers = new Map<number, WorkerLook>();
+  /** When jobs of each of the server's services were given last, ms. */
+  readonly #lastJobAt = new Map<string, number>();
+  #terms: Readonly<Record<string, ServiceTerms>> = {};
+  /** Numbers that are given where there is no ticket: nothing is started under them. */
+  #lastUnfounded = 0;
+  #heardAt = 0;
+  #saidAt = 0;
+  #pauseUntil = 0;
+  #remarkedAt: number;
+  /** The last reason why there is no connection. */
+  #trouble = "it does not answer";
+  #wasJoined = false;
+  /** The server stops, or this pool does. */
+  #isServerStopping = false;
+  #isDraining = false;
+
+  /** Connects with `run`. */
+  constructor(library: Library, options: JoinedPlaneOptions, listener: JoinedPlaneListener) {
+    this.#library = library;
+    this.#options = options;
+    this.#listener = listener;
+    this.backend = options.endpoint;
+    this.#remarkedAt = performance.now() - REMARK_INTERVAL + QUIET_TIME;
+  }
+
+  // ---- what the pool asks ----
+
+  /** Whether workers may be started: they can reach the server. */
+  get mayStart(): boolean {
+    return this.#state === "joined" && !this.#isServerStopping;
+  }
+
+  /** The number of a worker that is about to be started. */
+  nextWorker(): number {
+    const ticket = this.#tickets.shift();
+    this.#askForTickets();
+    if (ticket === undefined) return --this.#lastUnfounded;
+    this.#tokens.set(ticket.worker, ticket.token);
+    return ticket.worker;
+  }
+
+  /**
+   * The token of a worker that is started now; it is given back if the start fails.
+   *
+   * @throws {Error} when the server has given none.
+   */
+  makeToken(worker: number): string {
+    const token = this.#tokens.get(worker);
+    this.#tokens.delete(worker);
+    if (token === undefined) throw new Error("the server has given no token for another worker");
+    // A process that is started is told at once.
+    queueMicrotask(() => {
+      if (!this.#processes.has(worker)) this.#giveBack(worker);
+    });
+    return token;
+  }
+
+  #giveBack(worker: number): void {
+    this.#say({ type: "ended", worker, end: "itself", owesReason: false });
+  }
+
+  /** What workers of a service, as it is called here, are bound by. */
+  termsOf(service: string): ServiceTerms | undefined {
+    const name = this.#options.services.get(service);
+    return name === undefined ? undefined : this.#terms[name];
+  }
+
+  /** How things are here, as far as is known. */
+  look(): Look {
+    const services = [...this.#options.services].map(([own, name]) =>
+      [own, this.#lookOf(name)] as const
+    );
+    let running = 0;
+    for (const { jobs } of this.#workers.values()) running += jobs;
+    return {
+      ...{ ...NO_JOBS, clients: 0, connections: undefined, hasUnsent: false, readAt: -Infinity },
+      // Who stops waits for the workers to leave, which end what they have.
+      running: this.#isDraining ? 0 : running,
+      lastJobAt: Math.max(0, ...services.map(([, { lastJobAt }]) => lastJobAt)),
+      workers: new Map([...this.#workers].map(([worker, look]) => [worker, { ...look }])),
+      services: new Map(services),
+      counters: { ...newCounters(), ...NO_SOCKETS },
+    };
+  }
+
+  #lookOf(name: string): ServiceLook {
+    const lastJobAt = this.#lastJobAt.get(name) ?? 0;
+    const counters = newCounters();
+    return { ...NO_JOBS, lastJobAt, counters, paused: false, oldestAt: undefined };
+  }
+
+  ask<Kind extends InquiryKind>(kind: Kind, question: Inquiries[Kind]): Promise<Findings[Kind]> {
+    const found = new Promise<Findings[Kind]>((found, failed) =>
+      this.#inquirer.add(kind, question, { found, failed })
+    );
+    while (this.#inquirer.goOn(performance.now()));
+    return found;
+  }
+
+  // ---- what the pool says ----
+
+  send(command: LoopCommand): void {
+    switch (command.type) {
+      case "expect":
+        return this.#expect(command);
+      case "retire":
+      case "evict":
+        if (this.#isHere(command.worker)) this.#say(command);
+        return;
+      case "processEnded":
+        return this.#ended(command);
+      case "drain":
+        this.#isDraining = true;
+        return;
+      case "stop":
+        if (this.#state === "joined") this.#say({ type: "bye" });
+        this.#state = "stopped";
+        return this.#link?.wake();
+    }
+  }
+
+  #expect({ worker, service, publicKey, pid }: Extract<LoopCommand, { type: "expect" }>): void {
+    const name = this.#options.services.get(service);
+    if (name === undefined || publicKey === undefined || this.#state !== "joined") return;
+    this.#processes.set(worker, { hasEnded: false });
+    this.#say({ type: "expect", worker, service: name, publicKey, pid: pid ?? 0 });
+  }
+
+  #ended({ worker, end, owesReason }: Extract<LoopCommand, { type: "processEnded" }>): void {
+    const process = this.#processes.get(worker);
+    if (process === undefined || this.#state !== "joined") return this.#departed(worker);
+    process.hasEnded = true;
+    this.#say({ type: "ended", worker, end: end === "vanished" ? "outside" : end, owesReason });
+  }
+
+  #isHere(worker: number): boolean {
+    return this.#state === "joined" && this.#processes.has(worker);
+  }
+
+  /** Nothing more is to come of a process; told later, as all events are. */
+  #departed(worker: number): void {
+    this.#processes.delete(worker);
+    this.#workers.delete(worker);
+    queueMicrotask(() => this.#listener.hear({ type: "departed", worker }));
+  }
+
+  // ---- the connection ----
+
+  /** Joins, and joins again, until it is told to stop. */
+  async run(): Promise<void> {
+    while (this.#state !== "stopped") {
+      const wait = this.#turn(performance.now());
+      if (this.#isStopped) break;
+      if (this.#link === undefined) await pause(Math.min(wait, PAUSE));
+      else await this.#link.wait(wait);
+    }
+  }
+
+  /** Asked anew: what a turn brings may stop it. */
+  get #isStopped(): boolean {
+    return this.#state === "stopped";
+  }
+
+  /** Does what is due; returns ms until something is. */
+  #turn(now: number): number {
+    if (this.#state === "pausing") {
+      if (now < this.#pauseUntil) return this.#pauseUntil - now;
+      this.#state = "connecting";
+    }
+    const link = this.#link ??= new Link(this.#library, this.#options);
+    this.#readAll(link, now);
+    if (this.#state === "joined") return this.#beat(now);
+    if (this.#link !== link || this.#isStopped) return 0;
+    return this.#remarkTrouble(now);
+  }
+
+  #readAll(link: Link, now: number): void {
+    for (let word = link.nextWord(); word !== undefined; word = link.nextWord()) {
+      this.#hear(word, now);
+      if (this.#link !== link) return;
+    }
+    for (let event = link.nextEvent(); event !== undefined; event = link.nextEvent()) {
+      this.#became(event);
+      if (this.#link !== link) return;
+    }
+  }
+
+  /** Says each second that it lives, and how its processes are; gives up a server that says nothing. */
+  #beat(now: number): number {
+    const silent = now - this.#heardAt;
+    if (silent > JOIN_TIMEOUT) {
+      this.#lose(`nothing was heard of it for ${Math.round(silent)} ms`, PAUSE);
+      return PAUSE;
+    }
+    if (now - this.#saidAt >= JOIN_HEARTBEAT) {
+      this.#saidAt = now;
+      this.#say({ type: "figures", workers: this.#figures() });
+    }
+    return Math.min(this.#saidAt + JOIN_HEARTBEAT, this.#heardAt + JOIN_TIMEOUT) - now;
+  }
+
+  #figures(): readonly JoinedFigures[] {
+    return this.#listener.describe().filter(({ worker }) => this.#processes.has(worker));
+  }
+
+  #remarkTrouble(now: number): number {
+    const due = this.#remarkedAt + REMARK_INTERVAL - now;
+    if (due > 0) return due;
+    this.#remarkedAt = now;
+    const { endpoint: server, log } = this.#options;
+    log.warn("the server cannot be joined yet", { server, reason: this.#trouble });
+    return REMARK_INTERVAL;
+  }
+
+  #became(event: ConnectionEvent): void {
+    switch (event.what) {
+      case "reached":
+        return;
+      case "connected":
+        return this.#greet();
+      case "denied":
+        this.#trouble = "it does not let this machine's key in: is that in its list of joinClients";
+        return;
+      case "mismatch":
+      case "failed":
+        this.#trouble = "it does not speak with these keys: is --join-server-key its public key, " +
+          "and is this its joinEndpoint";
+        return;
+      case "disconnected":
+        if (this.#state === "joined") this.#lose("its connection is gone", PAUSE);
+        else this.#state = "connecting";
+    }
+  }
+
+  #greet(): void {
+    this.#state = "greeting";
+    this.#trouble = "it does not say anything";
+    const services = [...this.#options.services.values()];
+    this.#say({
+      ...{ type: "hello", protocol: JOIN_PROTOCOL, workers: WORKER_PROTOCOL, version: VERSION },
+      ...{ services, tickets: MOST_TICKETS },
+    });
+  }
+
+  #say(message: FromJoiner): void {
+    this.#link?.say(writeJoin(message));
+  }
+
+  #askForTickets(): void {
+    if (this.#state !== "joined" || this.#tickets.length + this.#asked >= LOW_TICKETS) return;
+    this.#asked += LOW_TICKETS;
+    this.#say({ type: "tickets", count: LOW_TICKETS });
+  }
+
+  // ---- what the server says ----
+
+  #hear(text: string, now: number): void {
+    const said = readToJoiner(text);
+    if (said === undefined || this.#isStopped) return;
+    this.#heardAt = now;
+    if (said.type === "welcome") return this.#welcomed(said, now);
+    if (said.type === "refused") return this.#refused(said.reason);
+    if (this.#state === "joined") this.#hearServer(said, now);
+  }
+
+  #welcomed(said: Extract<ToJoiner, { type: "welcome" }>, now: number): void {
+    if (this.#state !== "greeting") return;
+    const { log, endpoint: server } = this.#options;
+    this.#state = "joined";
+    this.#wasJoined = true;
+    this.#isServerStopping = false;
+    this.#terms = said.terms;
+    this.#tickets = [...said.tickets];
+    this.#asked = 0;
+    this.#saidAt = now;
+    log.info("joined", { server, host: said.host, version: said.version });
+    this.#listener.hear({ type: "worked" });
+  }
+
+  #refused(reason: string): void {
+    const { endpoint: server, log } = this.#options;
+    if (this.#wasJoined) {
+      log.error("the server refuses this pool", { server, reason });
+      return this.#lose(reason, REFUSED_PAUSE);
+    }
+    this.#lose(reason, REFUSED_PAUSE);
+    this.#listener.refused(new Error(`Cannot join the server at "${server}": ${reason}`));
+  }
+
+  #hearServer(said: ToJoiner, now: number): void {
+    switch (said.type) {
+      case "tickets":
+        this.#asked = 0;
+        this.#tickets.push(...said.tickets);
+        return;
+      case "news":
+        return this.#hearNews(said.news, now);
+      case "look":
+        return this.#learn(said, now);
+      case "terms":
+        if (JSON.stringify(this.#terms) === JSON.stringify(said.terms)) return;
+        this.#terms = said.terms;
+        return this.#listener.termsChanged();
+      case "dismiss":
+        return this.#listener.dismiss(said.worker, said.how);
+      case "stopping":
+        this.#isServerStopping = true;
+        return this.#options.log.info("the server stops", { server: this.backend });
+      case "unknown":
+        return this.#lose("it has given this pool up", PAUSE);
+    }
+  }
+
+  #hearNews(news: Extract<ToJoiner, { type: "news" }>["news"], now: number): void {
+    const { worker } = news;
+    if (news.type === "departed") {
+      this.#processes.delete(worker);
+      this.#workers.delete(worker);
+    } else if (!this.#processes.has(worker)) return;
+    if (news.type === "ready") this.#workers.set(worker, newLook(now));
+    if (news.type === "left" || news.type === "lost") this.#workers.delete(worker);
+    this.#listener.hear(news);
+  }
+
+  #learn(
+    { workers, services }: Extract<ToJoiner, { type: "look" }>,
+    now: number,
+  ): void {
+    for (const { worker, jobs, answered, firstJob, firstJobMs, spareMs } of workers) {
+      if (!this.#workers.has(worker)) continue;
+      const at = (passed: number | undefined) => passed === undefined ? undefined : now - passed;
+      const [firstJobAt, spareSince] = [at(firstJobMs), at(spareMs)];
+      this.#workers.set(worker, { jobs, answered, firstJob, firstJobAt, spareSince });
+    }
+    for (const [name, passed] of Object.entries(services)) this.#lastJobAt.set(name, now - passed);
+    this.#listener.hear({ type: "worked" });
+  }
+
+  // ---- the end of a connection, and of all ----
+
+  /** The server has given up all that is here: the processes are of no use any more. */
+  #lose(reason: string, pauseMs: number): void {
+    const wasJoined = this.#state === "joined";
+    this.#state = "pausing";
+    this.#pauseUntil = performance.now() + pauseMs;
+    this.#trouble = reason;
+    this.#close(0);
+    this.#tickets = [];
+    this.#tokens.clear();
+    this.#workers.clear();
+    const lost = [...this.#processes];
+    this.#processes.clear();
+    if (wasJoined) {
+      const fields = { server: this.backend, reason, workers: lost.length };
+      this.#options.log.warn("the server is lost, and the workers with it", fields);
+    }
+    for (const [worker, { hasEnded }] of lost) {
+      if (hasEnded) this.#departed(worker);
+      else this.#listener.hear({ type: "lost", worker });
+    }
+  }
+
+  #close(linger: number): void {
+    const link = this.#link;
+    this.#link = undefined;
+    link?.close(linger);
+  }
+
+  /** Closes all at once. */
+  abandon(): void {
+    this.#state = "stopped";
+    this.#inquirer.close();
+    this.#close(0);
+  }
+
+  /** Closes, once what was said is sent or that has taken too long. */
+  close(_lingerMs: number): Promise<void> {
+    this.#state = "stopped";
+    this.#inquirer.close();
+    this.#close(LINGER);
+    return Promise.resolve();
+  }
+}
+
+/** A worker that is in service since now. */
+function newLook(now: number): WorkerLook {
+  const nothing = { firstJob: undefined, firstJobAt: undefined };
+  return { jobs: 0, answered: 0, ...nothing, spareSince: now };
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+const NO_JOBS = {
+  ...{ queued: 0, queuedBytes: 0, running: 0, foreign: 0, lastJobAt: 0 },
+  serviceTime: undefined,
+};
+
+const NO_SOCKETS = {
+  ...{ malformed: 0, undelivered: 0, intruders: 0, denied: 0, takeovers: 0, squatters: 0 },
+  ...{ invalidReplies: 0, lostJobs: 0, events: 0, eventsDropped: 0 },
+};
+
+/** There is nothing to be asked about: all requests are at the server. */
+const ANSWERERS: Answerers = {
+  jobs: () => ({ total: 0, jobs: [] }),
+  clients: () => ({ total: 0, clients: [] }),
+  measures: () => ({
+    services: [],
+    unaddressed: 0,
+    lag: noSpread(),
+  }),
+  pulse: () => ({}),
+  cancelJob: () => ({ outcome: "unknown" }),
+};

@@ -1,0 +1,352 @@
+/**
+ * The pools on other machines that have joined a server, as its own thread sees them: checks what they say, passes on
+ * what concerns their workers to the loop and back, and gives up those of whom nothing is heard. A joiner may be
+ * hostile: it can do what it likes to its own workers, and to nobody else's. Reads and sends nothing itself.
+ *
+ * @module
+ */
+
+import type { ClientList } from "../auth/client_list.ts";
+import type { Log } from "../ops/log.ts";
+import type { WorkerStatus } from "../ops/status.ts";
+import type { Look, LoopCommand } from "../ports/messages.ts";
+import { VERSION } from "../system/version.ts";
+import { WORKER_PROTOCOL } from "../wire/job.ts";
+import {
+  type FromJoiner,
+  JOIN_HEARTBEAT,
+  JOIN_PROTOCOL,
+  JOIN_TIMEOUT,
+  type JoinedNews,
+  MOST_JOINED_WORKERS,
+  readFromJoiner,
+  type ServiceTerms,
+  type ToJoiner,
+  writeJoin,
+} from "../wire/join.ts";
+import { JoinedPool } from "./joined_pool.ts";
+
+/** What `Joiners` work with. */
+export interface JoinersParts {
+  readonly log: Pick<Log, "info" | "warn" | "debug">;
+  send(command: LoopCommand): void;
+  /** A number that no worker of the server has had. */
+  nextWorker(): number;
+  /** What workers of each service are bound by, by the services' names. */
+  terms(): ReadonlyMap<string, ServiceTerms>;
+  /** How things are in the loop. */
+  look(now: number): Look;
+}
+
+/** What a machine says, as the loop brings it. */
+export interface JoinerWord {
+  readonly joiner: number;
+  /** What it has proved to be called. */
+  readonly name: string;
+  readonly address: string;
+  readonly text: string;
+}
+
+/** Pools of one name at a time. */
+const MOST_OF_NAME = 16;
+/** Time between two looks at workers that are at work, ms. */
+const LOOK_INTERVAL = 100;
+/** The same for each of the workers, ms: a look tells of all of them. */
+const LOOK_INTERVAL_EACH = 2;
+/** This thread was held up for so long that nobody could be heard, ms. */
+const HELD_UP = 2 * JOIN_HEARTBEAT;
+/** Time between two remarks about a joiner that breaks rules, ms. */
+const REMARK_INTERVAL = 10_000;
+
+/** The pools that have joined. */
+export class Joiners {
+  readonly #parts: JoinersParts;
+  readonly #pools = new Map<number, JoinedPool>();
+  /** The pool of each worker whose end the loop has not told, by its number; one that is gone included. */
+  readonly #byWorker = new Map<number, JoinedPool>();
+  #tickedAt: number | undefined;
+  #remarkedAt = -Infinity;
+  /** When those that are left are given up, as the server stops; undefined: it does not. */
+  #endAt: number | undefined;
+
+  /** None has joined yet. */
+  constructor(parts: JoinersParts) {
+    this.#parts = parts;
+  }
+
+  // ---- what they say ----
+
+  /** Hears a machine. */
+  said({ joiner, name, address, text }: JoinerWord, now: number): void {
+    const said = readFromJoiner(text);
+    const pool = this.#pools.get(joiner);
+    if (said === undefined) return this.#wrong(name, address, "it says what no joiner says", now);
+    if (said.type === "hello") return this.#greet(said, { joiner, name, address }, now);
+    if (pool === undefined) return said.type === "bye" ? undefined : this.#tell(joiner, UNKNOWN);
+    pool.heardAt = now;
+    this.#obey(pool, said, now);
+  }
+
+  #greet(
+    hello: Extract<FromJoiner, { type: "hello" }>,
+    peer: { joiner: number; name: string; address: string },
+    now: number,
+  ): void {
+    const { joiner, name, address } = peer;
+    this.#release(joiner, "it starts anew");
+    const reason = this.#refusal(hello, name);
+    const { version } = hello;
+    if (reason !== undefined) {
+      this.#parts.log.warn("a pool may not join", { host: name, address, version, reason });
+      return this.#tell(joiner, { type: "refused", reason });
+    }
+    const pool = new JoinedPool(joiner, name, address, new Set(hello.services), now);
+    this.#pools.set(joiner, pool);
+    const tickets = this.#giveTickets(pool, hello.tickets);
+    const terms = this.#termsFor(pool);
+    this.#tell(joiner, { type: "welcome", host: name, version: VERSION, terms, tickets });
+    const services = hello.services.filter((each) => each !== "").join(",") || undefined;
+    this.#parts.log.info("a pool has joined", { host: name, address, version, services });
+  }
+
+  /** Why a pool can't join; undefined: it can. */
+  #refusal(
+    { protocol, workers, version, services }: Extract<FromJoiner, { type: "hello" }>,
+    name: string,
+  ): string | undefined {
+    if (protocol !== JOIN_PROTOCOL || workers !== WORKER_PROTOCOL) {
+      return `it is of release ${version}, which speaks version ${protocol}.${workers} of the ` +
+        `protocol; this server is of release ${VERSION}, which speaks ` +
+        `${JOIN_PROTOCOL}.${WORKER_PROTOCOL}: run the same release on both machines`;
+    }
+    if (this.#endAt !== undefined) return "the server is stopping";
+    const known = this.#parts.terms();
+    const unknown = services.find((each) => !known.has(each));
+    if (unknown !== undefined) return `the server has no ${called(unknown)}${listed(known)}`;
+    const others = [...this.#pools.values()].filter((pool) => pool.name === name);
+    if (others.length < MOST_OF_NAME) return undefined;
+    return `${others.length} pools of the name "${name}" have joined already`;
+  }
+
+  #obey(pool: JoinedPool, said: FromJoiner, now: number): void {
+    switch (said.type) {
+      case "tickets": {
+        const tickets = this.#giveTickets(pool, said.count);
+        return this.#tell(pool.joiner, { type: "tickets", tickets });
+      }
+      case "expect":
+        return this.#expect(pool, said, now);
+      case "retire":
+      case "evict":
+        if (pool.workers.has(said.worker)) this.#parts.send(said);
+        return;
+      case "ended":
+        return this.#ended(pool, said);
+      case "figures":
+        return pool.note(said.workers);
+      case "bye":
+        return this.#release(pool.joiner, "it has left");
+    }
+  }
+
+  #giveTickets(pool: JoinedPool, wanted: number) {
+    const room = MOST_JOINED_WORKERS - pool.tickets.size - pool.workers.size;
+    const tickets = Array.from({ length: Math.max(0, Math.min(wanted, room)) }, () => ({
+      worker: this.#parts.nextWorker(),
+      token: crypto.randomUUID(),
+    }));
+    for (const { worker, token } of tickets) pool.tickets.set(worker, token);
+    return tickets;
+  }
+
+  /** A process was started with a ticket. */
+  #expect(
+    pool: JoinedPool,
+    { worker, service, publicKey, pid }: Extract<FromJoiner, { type: "expect" }>,
+    now: number,
+  ): void {
+    const token = pool.tickets.get(worker);
+    if (token === undefined || !pool.services.has(service)) {
+      return this.#wrong(pool.name, pool.address, "it uses a ticket that it was not given", now);
+    }
+    pool.tickets.delete(worker);
+    pool.enter({ worker, service, pid }, now);
+    this.#byWorker.set(worker, pool);
+    this.#parts.send({ type: "expect", worker, service, token, publicKey, isJoined: true });
+    if (this.#endAt !== undefined) this.#parts.send({ type: "retire", worker });
+  }
+
+  /** A process has ended, and was that of a worker, or a ticket is given back. */
+  #ended(
+    pool: JoinedPool,
+    { worker, end, owesReason }: Extract<FromJoiner, { type: "ended" }>,
+  ): void {
+    const known = pool.workers.get(worker);
+    if (known === undefined) {
+      pool.tickets.delete(worker);
+      return this.#tell(pool.joiner, { type: "news", news: { type: "departed", worker } });
+    }
+    if (known.hasEnded) return;
+    known.hasEnded = true;
+    this.#parts.send({ type: "processEnded", worker, end, owesReason });
+  }
+
+  /** A joiner breaks rules; a line for each would fill the log. */
+  #wrong(host: string, address: string, reason: string, now: number): void {
+    if (now - this.#remarkedAt < REMARK_INTERVAL) return;
+    this.#remarkedAt = now;
+    this.#parts.log.warn("a pool that has joined is not believed", { host, address, reason });
+  }
+
+  #tell(joiner: number, message: ToJoiner): void {
+    this.#parts.send({ type: "tellJoiner", joiner, text: writeJoin(message) });
+  }
+
+  #termsFor({ services }: JoinedPool): Record<string, ServiceTerms> {
+    const known = this.#parts.terms();
+    return Object.fromEntries([...services].flatMap((name) => {
+      const terms = known.get(name);
+      return terms === undefined ? [] : [[name, terms] as const];
+    }));
+  }
+
+  // ---- what the loop says ----
+
+  /** The connection of a joiner is gone. */
+  gone(joiner: number): void {
+    this.#release(joiner, "its connection is gone");
+  }
+
+  /** All that a pool has, it has lost: no job is to blame for that. */
+  #release(joiner: number, reason: string): void {
+    const pool = this.#pools.get(joiner);
+    if (pool === undefined) return;
+    this.#pools.delete(joiner);
+    for (const worker of pool.workers.values()) {
+      if (worker.hasEnded) continue;
+      worker.hasEnded = true;
+      const { worker: number } = worker;
+      const end = "vanished";
+      this.#parts.send({ type: "processEnded", worker: number, end, owesReason: false });
+    }
+    const { name: host, address, workers: { size: workers } } = pool;
+    const level = workers > 0 && this.#endAt === undefined ? "warn" : "info";
+    this.#parts.log[level]("a pool has left", { host, address, workers, reason });
+  }
+
+  /** Passes on what the loop says of a worker; false: it is none of a joined pool's. */
+  hear(news: JoinedNews): boolean {
+    const { worker } = news;
+    const pool = this.#byWorker.get(worker);
+    if (pool === undefined) return false;
+    if (news.type === "ready") pool.becameReady(worker);
+    if (news.type === "departed") {
+      pool.workers.delete(worker);
+      this.#byWorker.delete(worker);
+    }
+    if (this.#pools.get(pool.joiner) === pool) this.#tell(pool.joiner, { type: "news", news });
+    return true;
+  }
+
+  // ---- what operators ask and say ----
+
+  /** The service and the machine of a worker; undefined: it is none of a joined pool's. */
+  placeOf(worker: number): { service: string; host: string } | undefined {
+    const pool = this.#byWorker.get(worker);
+    const service = pool?.workers.get(worker)?.service;
+    return pool === undefined || service === undefined ? undefined : { service, host: pool.name };
+  }
+
+  /** Whether there is a worker of a joined pool. */
+  get hasWorkers(): boolean {
+    return this.#byWorker.size > 0;
+  }
+
+  /** Each worker process, with all that is known of it here. */
+  describe(look: Look, now: number): WorkerStatus[] {
+    const pools = new Set(this.#byWorker.values());
+    return [...pools].flatMap((pool) => pool.describe(look, now));
+  }
+
+  /** Has a worker leave, or killed; false: it is none of a joined pool's. */
+  dismiss(worker: number, how: "stop" | "kill"): boolean {
+    const pool = this.#byWorker.get(worker);
+    if (pool === undefined) return false;
+    this.#tell(pool.joiner, { type: "dismiss", worker, how });
+    return true;
+  }
+
+  /** Lets these machines join from now on, by other terms; pools of others have left. */
+  configure(names: ClientList): void {
+    this.#parts.send({ type: "joinable", names });
+    const known = new Set(names.values());
+    for (const [joiner, pool] of [...this.#pools]) {
+      if (known.has(pool.name)) {
+        this.#tell(joiner, { type: "terms", terms: this.#termsFor(pool) });
+        continue;
+      }
+      const reason = `"${pool.name}" is not on the list of machines any more`;
+      this.#release(joiner, reason);
+      this.#tell(joiner, { type: "refused", reason });
+    }
+  }
+
+  /** Has all workers finish and leave, within `timeout` ms, as the server stops. */
+  stop(timeout: number, now: number): void {
+    this.#endAt ??= now + timeout;
+    for (const { joiner, workers } of this.#pools.values()) {
+      this.#tell(joiner, { type: "stopping" });
+      for (const worker of workers.keys()) this.#parts.send({ type: "retire", worker });
+    }
+  }
+
+  // ---- what is due ----
+
+  /** Tells how things are, and gives up those of whom nothing is heard; returns ms until it must run again. */
+  tick(now: number): number {
+    if (this.#pools.size === 0) {
+      this.#tickedAt = undefined;
+      return Infinity;
+    }
+    const held = Math.max(0, now - (this.#tickedAt ?? now) - HELD_UP);
+    this.#tickedAt = now;
+    let wait = JOIN_HEARTBEAT;
+    for (const pool of [...this.#pools.values()]) {
+      if (held > 0) pool.heardAt = now;
+      wait = Math.min(wait, this.#tickPool(pool, now));
+    }
+    return wait;
+  }
+
+  #tickPool(pool: JoinedPool, now: number): number {
+    const { joiner, workers } = pool;
+    if (now - pool.heardAt > JOIN_TIMEOUT || now >= (this.#endAt ?? Infinity)) {
+      const silent = `nothing was heard of it for ${Math.round(now - pool.heardAt)} ms`;
+      this.#release(joiner, this.#endAt === undefined ? silent : "the server ends");
+      this.#tell(joiner, UNKNOWN);
+      return Infinity;
+    }
+    const look = this.#parts.look(now);
+    const isAtWork = [...workers.keys()].some((each) => (look.workers.get(each)?.jobs ?? 0) > 0);
+    const busy = Math.max(LOOK_INTERVAL, LOOK_INTERVAL_EACH * workers.size);
+    const interval = isAtWork || pool.isChanged ? busy : JOIN_HEARTBEAT;
+    const wait = pool.lookedAt + interval - now;
+    if (wait > 0) return wait;
+    pool.lookedAt = now;
+    // The last one of a busy time shows that it is over.
+    pool.isChanged = isAtWork;
+    this.#tell(joiner, pool.lookAt(look, now));
+    return interval;
+  }
+}
+
+const UNKNOWN: ToJoiner = { type: "unknown" };
+
+function called(service: string): string {
+  return service === "" ? "service without a name" : `service "${service}"`;
+}
+
+function listed(known: ReadonlyMap<string, unknown>): string {
+  const names = [...known.keys()].filter((name) => name !== "");
+  return names.length === 0 ? "" : `: it has ${names.join(", ")}, see --join-service`;
+}
