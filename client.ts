@@ -77,11 +77,11 @@ export type {
   SubscribeOptions,
 } from "./client/options.ts";
 export type { JobOptions, ResultOptions, SubmitOptions } from "./client/job_options.ts";
-export { type JobProgress, NotEndedError, StoredJob } from "./client/stored_job.ts";
+export { type JobProgress, StoredJob } from "./client/stored_job.ts";
 export { type JobState, type JobStatus, newJobId, type Submitted } from "./client/submitting.ts";
 export type { PublishedEvent } from "./client/subscription.ts";
 export { NamedService } from "./client/named_service.ts";
-export { AbandonedError, Reply, ReplyError } from "./client/reply.ts";
+export { AbandonedError, NotEndedError, Reply, ReplyError } from "./client/reply.ts";
 export type {
   CallOptions,
   KeptKey,

@@ -7,15 +7,21 @@
 import type { Client } from "../client.ts";
 import type {
   ClientOptions,
-  CurveOptions,
   Progress,
   RequestOptions,
   Retry,
   StreamOptions,
 } from "../client/options.ts";
-import { missingUnit, parseDuration } from "../options/durations.ts";
-import { complaint } from "../options/errors.ts";
 import { type CallCommand, runCall } from "./call.ts";
+import {
+  JOB_COMMANDS,
+  jobCommandOf,
+  readCurve,
+  readDuration,
+  readEndpoints,
+  readInteger,
+  readTransport,
+} from "./client_flags.ts";
 import { type Input, openInputs, readBody, textInput } from "./input.ts";
 import { parseKnownFlags } from "./known_flags.ts";
 import { LineRun } from "./lines.ts";
@@ -83,6 +89,11 @@ Events:
                            interrupted; may be repeated; "" is everything
       --events ENDPOINT    where the server publishes: its own option --events
                            [tcp://localhost:6662]
+
+Background jobs (submit --help says more):
+  submit [file…]           submits a job and prints its id
+  job ID, result ID, cancel ID
+                           what is known of a job, its result, its end
 
 Many requests:
       --lines              sends each line as a request, and prints the replies
@@ -153,9 +164,15 @@ const LETTERS = {
 };
 
 /** Runs the command to its end; returns its exit status. */
-export async function main(args: string[], { url, makeClient }: Program): Promise<number> {
+export async function main(args: string[], program: Program): Promise<number> {
+  const { url, makeClient } = program;
   const stderr = new Stderr("client");
   try {
+    const job = jobCommandOf(args[0]);
+    if (job !== undefined) {
+      const { runJobCommand } = await import("./job_commands.ts");
+      return await runJobCommand(job, args.slice(1), program, stderr);
+    }
     const command = readCommand(args);
     if (command.help) printText(helpText(url));
     else if (command.version) printText(`${VERSION}\n`);
@@ -169,7 +186,9 @@ export async function main(args: string[], { url, makeClient }: Program): Promis
 }
 
 function helpText(url: string): string {
-  return `Usage: ${commandName(url, "deno task client", "client")} [options] [file…]\n${HELP}`;
+  return `Usage: ${
+    commandName(url, "deno task client", "client")
+  } [command] [options] [file…]\n${HELP}`;
 }
 
 async function ask(
@@ -312,42 +331,6 @@ function parseFlags(args: string[]): Record<string, unknown> {
   );
 }
 
-/** All that were named: a list's commas stand ahead of the next one's scheme, for paths may have some. */
-function readEndpoints(values: unknown): string[] | undefined {
-  if (!Array.isArray(values) || values.length === 0) return undefined;
-  return values.flatMap((value) => String(value).split(/,(?=(?:tcp|ipc):)/));
-}
-
-function readCurve(
-  serverKey: string | undefined,
-  keyFile: string | undefined,
-): CurveOptions | undefined {
-  if (serverKey !== undefined) return { serverKey, keyFile };
-  if (keyFile === undefined) return undefined;
-  throw new TypeError(`Cannot ask with "--curve-key" alone: it needs "--curve-server-key"`);
-}
-
-function readTransport(text: string | undefined): ClientOptions["transport"] {
-  if (text === undefined || text === "native" || text === "libzmq") return text;
-  throw new RangeError(`Cannot ask: ${complaint('"--transport"', "native or libzmq", text)}`);
-}
-
-function readDuration(flag: string, text: string | undefined): number | undefined {
-  const ms = text === undefined ? undefined : parseDuration(text);
-  if (text === undefined || ms !== undefined) return ms;
-  const lack = missingUnit(text);
-  const rule = "a duration, such as 500ms, 10s or 5m";
-  const fault = lack === undefined ? complaint(`"${flag}"`, rule, text) : `"${flag}" ${lack}`;
-  throw new TypeError(`Cannot ask: ${fault}`);
-}
-
-function readInteger(flag: string, text: string | undefined, min: number): number | undefined {
-  if (text === undefined) return undefined;
-  const number = Number(text);
-  if (/^\d+$/.test(text) && number >= min) return number;
-  throw new RangeError(`Cannot ask: ${complaint(`"${flag}"`, `an integer >= ${min}`, text)}`);
-}
-
 function checkCombination(
   { client, request, text, files, topics, call, lines, stream, jobs, raw }: Command,
   hasJobs: boolean,
@@ -371,6 +354,14 @@ function checkCombination(
   for (const [what, isGiven] of Object.entries(topics.length > 0 ? asks : {})) {
     if (!isGiven) continue;
     throw new TypeError(`Cannot subscribe with ${what === "files" ? what : `"${what}"`}`);
+  }
+  const [first = ""] = files;
+  if (jobCommandOf(first) !== undefined) {
+    const names = JOB_COMMANDS.join(", ");
+    throw new TypeError(
+      `Cannot ask with "${first}" behind options: the commands ${names} stand first, and a file ` +
+        `of that name is "./${first}"`,
+    );
   }
   if (text !== undefined && files.length > 0) {
     throw new TypeError(`Cannot ask with "--data" and files: give one or the other`);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { AbandonedError, ReplyError } from "../client/reply.ts";
+import { AbandonedError, NotEndedError, ReplyError } from "../client/reply.ts";
 import { messageOf } from "../system/errors.ts";
 
 /** The command's exit statuses, from good to bad. */
@@ -12,7 +12,7 @@ export const Exit = { answered: 0, errorReply: 1, usage: 2, noAnswer: 3 } as con
 
 /** The exit status for an error. */
 export function exitCodeOf(error: unknown): number {
-  if (error instanceof AbandonedError) return Exit.noAnswer;
+  if (error instanceof AbandonedError || error instanceof NotEndedError) return Exit.noAnswer;
   return error instanceof ReplyError ? Exit.errorReply : Exit.usage;
 }
 

@@ -1,8 +1,10 @@
 /**
- * How a request can end: with a reply, with an error reply, or without an answer.
+ * How a request can end: with a reply, with an error reply, or without an answer; and a wait for a background job.
  *
  * @module
  */
+
+import type { JobStatus } from "../wire/submission.ts";
 
 const decoder = new TextDecoder();
 
@@ -105,5 +107,21 @@ export class AbandonedError extends Error {
     this.endpoint = endpoint;
     this.tries = tries;
     this.timeout = timeout;
+  }
+}
+
+/** A background job has not ended within the time that was waited. */
+export class NotEndedError extends Error {
+  /** Always "NotEndedError". */
+  override readonly name = "NotEndedError";
+  /** The job as it was then. */
+  readonly status: JobStatus;
+
+  /** Made after a wait of `wait` ms. */
+  constructor(status: JobStatus, wait: number) {
+    super(
+      `Cannot get the result of job "${status.id}": it is ${status.state} after a wait of ${wait} ms`,
+    );
+    this.status = status;
   }
 }

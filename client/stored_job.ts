@@ -17,8 +17,10 @@ import {
 } from "../wire/submission.ts";
 import type { JobOptions, ResultOptions } from "./job_options.ts";
 import type { Progress, RequestOptions } from "./options.ts";
-import { AbandonedError, parseDetails, Reply, ReplyError } from "./reply.ts";
+import { AbandonedError, NotEndedError, parseDetails, Reply, ReplyError } from "./reply.ts";
 import { askAbout, type JobAsker } from "./submitting.ts";
+
+export type { JobStatus } from "../wire/submission.ts";
 
 /** The longest time that one question waits at the server, ms: a longer wait asks again. */
 const POLL_MS = 20_000;
@@ -39,22 +41,6 @@ const decoder = new TextDecoder();
 export interface JobProgress extends Progress {
   /** The try that says so: another one may start over. */
   attempt: number;
-}
-
-/** The job has not ended within the time that was waited. */
-export class NotEndedError extends Error {
-  /** Always "NotEndedError". */
-  override readonly name = "NotEndedError";
-  /** The job as it was then. */
-  readonly status: JobStatus;
-
-  /** Made after a wait of `wait` ms. */
-  constructor(status: JobStatus, wait: number) {
-    super(
-      `Cannot get the result of job "${status.id}": it is ${status.state} after a wait of ${wait} ms`,
-    );
-    this.status = status;
-  }
 }
 
 /** What has become of a question. */

@@ -5,9 +5,7 @@ import {
   AbandonedError,
   Client,
   type JobProgress,
-  type JobState,
   type JobStatus,
-  newJobId,
   NotEndedError,
   ReplyError,
 } from "../../client.ts";
@@ -22,38 +20,8 @@ import {
   type Received,
 } from "../rig/fake_server.ts";
 import { overBoth } from "../rig/over_both.ts";
+import { ID, statusOf, storing, wordsOf } from "../rig/fake_jobs.ts";
 import { bytes, text } from "../rig/text.ts";
-
-const ID = newJobId();
-
-function statusOf(state: JobState, more: Partial<JobStatus> = {}): JobStatus {
-  return {
-    id: ID,
-    service: "mail",
-    state,
-    version: 1,
-    attempt: 1,
-    retries: 4,
-    priority: 4,
-    key: "",
-    group: "",
-    after: [],
-    bytes: 5,
-    createdAt: 1,
-    runAt: 1,
-    startedAt: undefined,
-    endedAt: undefined,
-    code: undefined,
-    message: undefined,
-    progress: undefined,
-    node: "",
-    ...more,
-  };
-}
-
-function wordsOf({ body }: Received): Record<string, unknown> {
-  return JSON.parse(text(body[0] ?? new Uint8Array()));
-}
 
 /** Answers questions one after the other, and keeps what they have said. */
 function scripted(...answers: [status: JobStatus, ...frames: string[]][]) {
@@ -64,15 +32,6 @@ function scripted(...answers: [status: JobStatus, ...frames: string[]][]) {
     server.reply(request, 200, buildStatus(status), ...frames.map(bytes));
   });
   return { asked, answer };
-}
-
-/** Stores jobs by their ids. */
-function storing(jobs: Map<unknown, string[]>) {
-  return knowing((server, request) => {
-    const { id } = wordsOf(request);
-    jobs.set(id, request.body.slice(1).map(text));
-    server.reply(request, 200, buildStored({ id: String(id), isNew: true }));
-  });
 }
 
 function requestsOf({ requests }: FakeServer): Received[] {

@@ -1,0 +1,167 @@
+/** `submit`, `job`, `result` and `cancel` of client.ts, run as a process against a server made here. */
+
+import assert from "node:assert/strict";
+import { buildStatus, isJobId, type JobStatus } from "../../wire/submission.ts";
+import { ID, statusOf, storing, wordsOf } from "../rig/fake_jobs.ts";
+import { FakeServer, headerOf, knowing } from "../rig/fake_server.ts";
+import { Folder } from "../rig/folder.ts";
+import { clientFlags } from "../rig/permissions.ts";
+import { bytes, text } from "../rig/text.ts";
+
+const CLIENT = decodeURIComponent(new URL("../../client.ts", import.meta.url).pathname);
+
+async function run(args: string[], { stdin = "", cwd }: { stdin?: string; cwd?: string } = {}) {
+  const reads = cwd === undefined ? [] : [cwd];
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", ...clientFlags(reads), CLIENT, ...args],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+    ...(cwd === undefined ? {} : { cwd }),
+  }).spawn();
+  const output = child.output();
+  await new Response(stdin).body?.pipeTo(child.stdin).catch(() => {}); // it need not read it
+  if (stdin === "") await child.stdin.close().catch(() => {});
+  const { code, stdout, stderr } = await output;
+  return { code, stdout: text(stdout), stderr: text(stderr) };
+}
+
+/** Answers all questions by what is known of one job. */
+function knowingJob(status: JobStatus, ...frames: string[]) {
+  return knowing((server, request) =>
+    server.reply(request, 200, buildStatus(status), ...frames.map(bytes))
+  );
+}
+
+Deno.test("client submit prints the id of what it has stored, whatever the body comes from", async () => {
+  const jobs = new Map<unknown, string[]>();
+  await using server = new FakeServer(storing(jobs));
+  using folder = new Folder();
+  folder.write("submit", "of a file\n");
+  const at = ["submit", "-e", server.endpoint];
+  const runs = [
+    await run([...at, "--data", "text"]),
+    await run(at, { stdin: "of stdin\n" }),
+    await run([...at, "./submit"], { cwd: folder.path }),
+  ];
+  assert.deepEqual(runs.map(({ code, stderr }) => [code, stderr]), Array(3).fill([0, ""]));
+  const stored = runs.map(({ stdout }) => jobs.get(stdout.trim()));
+  assert.deepEqual(stored, [["text"], ["of stdin"], ["of a file"]]);
+});
+
+Deno.test("client submit passes every option, and says when the job is not new", async () => {
+  const jobs = new Map<unknown, string[]>();
+  await using server = new FakeServer(storing(jobs, false));
+  const other = ID.replace("0", "f");
+  const args = ["-e", server.endpoint, "-s", "mail", "-k", "once", "--run-at", "2027-01-31T03:00Z"];
+  args.push("--priority", "9", "--retries=0", "--backoff", "2s,5m", "--request-timeout", "30s");
+  args.push("--ttl", "1h", "--group", "g", "--after", `${ID},${other}`, "--data", "", "--json");
+  const { code, stdout, stderr } = await run(["submit", ...args]);
+  assert.deepEqual([code, stderr], [
+    0,
+    "client: nothing was stored: a job of this key has not ended\n",
+  ]);
+  const { id, ...others } = JSON.parse(stdout);
+  assert.ok(isJobId(id));
+  assert.deepEqual(others, { isNew: false });
+  const [request] = server.requests.slice(-1);
+  assert.ok(request !== undefined);
+  assert.equal(headerOf(request)?.service, "job.submit");
+  assert.deepEqual(wordsOf(request), {
+    service: "mail",
+    key: "once",
+    runAt: "2027-01-31T03:00Z",
+    priority: 9,
+    retries: 0,
+    backoff: { min: 2000, max: 300_000 },
+    requestTimeout: 30_000,
+    ttl: 3_600_000,
+    jobGroup: "g",
+    after: [ID, other],
+    id,
+  });
+});
+
+Deno.test("client result prints the frames of a job that is done, and job what is known of it", async () => {
+  const status = statusOf("done", { code: 200, createdAt: 86_400_000, message: "\x1b[2J" });
+  await using server = new FakeServer(knowingJob(status, "one", "two"));
+  const at = ["-e", server.endpoint];
+  assert.deepEqual(await run(["result", ...at, ID]), { code: 0, stdout: "one\ntwo\n", stderr: "" });
+  const json = await run(["result", ...at, ID, "--json"]);
+  assert.deepEqual(JSON.parse(json.stdout), {
+    ...JSON.parse(JSON.stringify(status)),
+    result: ["one", "two"],
+  });
+  const view = await run(["job", ID, ...at]);
+  assert.equal(view.code, 0);
+  assert.match(
+    view.stdout,
+    /^id +j-0123456789abcdef0123456789abcdef\nservice +mail\nstate +done\n/,
+  );
+  assert.match(view.stdout, /\ntry +1 of 5\n[^]*\ncreated +1970-01-02T00:00:00.000Z\n/);
+  assert.ok(!view.stdout.includes("\x1b"));
+  assert.deepEqual(JSON.parse((await run(["job", ID, ...at, "--json"])).stdout).state, "done");
+});
+
+Deno.test("client result exits 1 when the job has failed, and 3 when it has not ended", async () => {
+  const failed = statusOf("failed", { code: 422, message: "No such item" });
+  await using server = new FakeServer(knowingJob(failed, "No such item", '{"item":7}'));
+  assert.deepEqual(await run(["result", "-e", server.endpoint, ID]), {
+    code: 1,
+    stdout: "",
+    stderr: 'client: error 422: No such item; details: {"item":7}\n',
+  });
+  const json = await run(["result", "-e", server.endpoint, ID, "--json"]);
+  assert.deepEqual([json.code, JSON.parse(json.stdout).state], [1, "failed"]);
+  await using busy = new FakeServer(knowingJob(statusOf("running")));
+  assert.deepEqual(await run(["result", "-e", busy.endpoint, "--wait", "0", ID]), {
+    code: 3,
+    stdout: "",
+    stderr: `client: Cannot get the result of job "${ID}": it is running after a wait of 0 ms\n`,
+  });
+});
+
+Deno.test("client cancel prints the state of the job then", async () => {
+  await using server = new FakeServer(knowingJob(statusOf("cancelled")));
+  const { code, stdout } = await run(["cancel", "-e", server.endpoint, ID]);
+  assert.deepEqual([code, stdout], [0, "cancelled\n"]);
+  const [request] = server.requests.slice(-1);
+  assert.equal(request && headerOf(request)?.service, "job.cancel");
+});
+
+Deno.test("client submit --wait prints the result of the job", async () => {
+  const jobs = new Map<unknown, string[]>();
+  const store = storing(jobs);
+  await using server = new FakeServer((server, request) => {
+    if (headerOf(request)?.service !== "job.result") return store(server, request);
+    server.reply(request, 200, buildStatus(statusOf("done")), bytes("result"));
+  });
+  const at = ["-e", server.endpoint];
+  const { code, stdout, stderr } = await run(["submit", ...at, "--wait", "5s", "--data", "x"]);
+  assert.deepEqual([code, stdout, stderr], [0, "result\n", ""]);
+  assert.equal(jobs.size, 1);
+});
+
+Deno.test("client says what is wrong with the arguments of a job's commands, and exits 2", async () => {
+  const cases: [args: string[], message: RegExp][] = [
+    [["job"], /Cannot ask: "job" needs the id of one job, and has 0\n$/],
+    [["result", "x"], /Cannot ask: "id" must be a job's id, "j-" and 32 hex digits: .* "x"\n$/],
+    [["submit", "--prio", "9"], /Unknown option "--prio": submit --help lists them\n$/],
+    [["submit", "--data", "x", "--delay", "5"], /"--delay" needs a unit: did you mean "5s"/],
+    [["submit", "--data", "x", "--priority", "10"], /Cannot submit a job: "priority" must be an/],
+    [["job", ID, "--key", "x"], /Unknown option "--key"/],
+    [["-q", "submit"], /Cannot ask with "submit" behind options: .* "\.\/submit"\n$/],
+  ];
+  const runs = await Promise.all(cases.map(([args]) => run(args)));
+  runs.forEach(({ code, stdout, stderr }, index) => {
+    assert.deepEqual([code, stdout], [2, ""]);
+    assert.match(stderr, cases[index]?.[1] ?? /^$/);
+  });
+  const { code, stdout } = await run(["result", "--help"]);
+  assert.equal(code, 0);
+  assert.match(
+    stdout,
+    /^Usage: deno task client submit\|job\|result\|cancel .*\n\nBackground jobs/,
+  );
+  assert.ok(stdout.split("\n").every((line) => line.length <= 80));
+});
