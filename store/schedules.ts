@@ -11,6 +11,7 @@ import type { loadTimetables, MakeTimetable } from "./cron.ts";
 import { afterSubmit, type ScheduleMark, stepOf, type Timetable } from "./due_times.ts";
 import type { StoreClock } from "./job_store.ts";
 import type { FromStore, ScheduleRule, StoreFigures, Submission } from "./messages.ts";
+import { SCHEDULE_KEY } from "../wire/submission.ts";
 
 /** What a store does for schedules. Both reject while it can't, and are tried again. */
 export interface ScheduleMarks {
@@ -334,9 +335,6 @@ class Schedule {
     this.#parts.say({ type: "log", level, message, fields: { ...tag, ...fields } });
   }
 }
-
-/** What keys of jobs of schedules start with; no client may give a job such a key. */
-export const SCHEDULE_KEY = "schedule:";
 
 function patternOf({ cron, timeZone }: ScheduleRule): string {
   return `${timeZone} ${cron}`;

@@ -35,6 +35,8 @@ export const MAX_SPAN = 315_360_000_000;
 /** The last time that a job may be due, ms since 1970: the end of the year 9999. */
 const MAX_TIME = 253_402_300_799_999;
 const MAX_TIMEOUT = 0xffffffff;
+/** What the keys of jobs begin with that a schedule submits: nobody else's may. */
+export const SCHEDULE_KEY = "schedule:";
 const MAX_RETRIES = 1000;
 const MAX_PRIORITY = 9;
 const ID_RULE = '"j-" and 32 hex digits, lower case';
@@ -199,11 +201,15 @@ export function readSubmission(members: Members, now: number): Read<SubmissionWo
   const ttl = reader.integer("ttl", 0, 0, MAX_SPAN, "ms");
   const id = reader.id("id", "");
   const after = reader.ids("after");
+  const key = reader.text("key");
+  if (key.startsWith(SCHEDULE_KEY)) {
+    reader.fail(`"key" must not start with "${SCHEDULE_KEY}": such keys belong to schedules`, true);
+  }
   if (after.includes(id)) reader.fail('"after" must not have the job itself', true);
   return reader.result({
     id,
     service: reader.service("service"),
-    key: reader.text("key"),
+    key,
     runAt: dueAt,
     isDelay: delay > 0,
     priority: reader.integer("priority", 4, 0, MAX_PRIORITY),

@@ -139,6 +139,7 @@ Deno.test("parseSubmission names the member, the rule and the value when one is 
     [{ service: 1 }, /^"service"/],
     [{ key: "k".repeat(129) }, /^"key" must be a text of maximum 128 bytes of UTF-8/],
     [{ key: "é".repeat(65) }, /^"key"/],
+    [{ key: "schedule:x" }, /^"key" must not start with "schedule:": such keys belong to/],
     [{ key: "a\u0000b" }, /^"key" .* without control characters/],
     ['{"key":"\\ud800"}', /^"key"/],
     [{ jobGroup: "a\nb" }, /^"jobGroup"/],
