@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { Client } from "../client.ts";
 import { ReplyError } from "../client/reply.ts";
 import type { Retry } from "../client/options.ts";
 import type { JobStatus, StoredJob } from "../client/stored_job.ts";
@@ -63,7 +62,7 @@ async function bodyOf({ text, words }: JobFlags): Promise<Uint8Array | string> {
 }
 
 async function submit(
-  client: Pick<Client, "submit" | "job">,
+  client: ReturnType<Program["makeClient"]>,
   body: Uint8Array | string,
   flags: JobFlags,
   stderr: Stderr,
