@@ -79,7 +79,9 @@ export function faultOfCron(pattern: string): string | undefined {
 
 function faultOfField(field: Field, text: string): string | undefined {
   if (text === "?") return undefined;
-  for (const item of text.split(",")) {
+  const items = text.split(",");
+  if (items.length > 1 && items.includes("LW")) return "can't have LW in a list";
+  for (const item of items) {
     const fault = faultOfItem(field, item);
     if (fault !== undefined) return fault;
   }

@@ -45,31 +45,35 @@ const MAX_SPANS = 16;
 /**
  * What is to be done now.
  *
+ * @param next the first due time that is yet to be submitted: see {@linkcode nextFree}.
  * @param isRunning whether all that was due before has been seen by this process.
  */
 export function stepOf(
   mark: ScheduleMark,
   table: Timetable,
+  next: number,
   now: number,
   catchUpMs: number,
   isRunning: boolean,
 ): Step {
-  // Where the clock was set back, time goes on from there.
-  const next = nextFree(mark, table, Math.min(mark.seen, now));
-  if (next === undefined || next > now) return { type: "wait", until: next ?? Infinity };
+  if (next > now) return { type: "wait", until: next };
   if (isRunning && now - next <= ON_TIME_MS) return { type: "submit", due: next };
   const due = Math.max(next, previousFree(mark, table, now + 1) ?? 0);
   const limit = isRunning ? Math.max(catchUpMs, ON_TIME_MS) : catchUpMs;
   return { type: now - due <= limit ? "submit" : "pass", due };
 }
 
-/** The first due time after a time that was not submitted. */
-function nextFree(mark: ScheduleMark, table: Timetable, after: number): number | undefined {
+/** The first due time after a time that was not submitted; Infinity: there is none. */
+export function nextFree(
+  { spans }: Pick<ScheduleMark, "spans">,
+  table: Timetable,
+  after: number,
+): number {
   let due = table.next(after);
-  for (const [from, to] of mark.spans) {
+  for (const [from, to] of spans) {
     if (due !== undefined && from <= due && due <= to) due = table.next(to);
   }
-  return due;
+  return due ?? Infinity;
 }
 
 /** The last due time before a time that was not submitted. */

@@ -8,7 +8,7 @@
 
 import { messageOf } from "../system/errors.ts";
 import type { loadTimetables, MakeTimetable } from "./cron.ts";
-import { afterSubmit, type ScheduleMark, stepOf, type Timetable } from "./due_times.ts";
+import { afterSubmit, nextFree, type ScheduleMark, stepOf, type Timetable } from "./due_times.ts";
 import type { StoreClock } from "./job_store.ts";
 import type { FromStore, ScheduleRule, StoreFigures, Submission } from "./messages.ts";
 import { SCHEDULE_KEY } from "../wire/submission.ts";
@@ -171,8 +171,12 @@ class Schedule {
   readonly #parts: ScheduleParts;
   readonly #wake: () => void;
   #rule: ScheduleRule;
-  /** Undefined: it is yet to be read. */
+  /** As the store has it; undefined: it is yet to be read. */
   #mark: ScheduleMark | undefined;
+  /** Up to here everything is done: `seen` of the mark, or when the clock was set back before it. */
+  #seen = 0;
+  /** The first due time after that. */
+  #next = Infinity;
   /** Whether something is being read or stored. */
   #isBusy = false;
   #isGone = false;
@@ -203,7 +207,7 @@ class Schedule {
     const { service, cron, timeZone } = this.#rule;
     const now = this.#parts.clock.now();
     const lastAt = this.#lastDue ?? this.#mark?.spans.at(-1)?.[1];
-    const nextAt = this.#table.next(now);
+    const nextAt = this.#next > now && this.#next < Infinity ? this.#next : this.#table.next(now);
     return { service, cron, timeZone, nextAt, lastAt, lastId: this.#mark?.id ?? "" };
   }
 
@@ -222,9 +226,11 @@ class Schedule {
     if (pauseMs > 0) return pauseMs;
     if (this.#mark === undefined) return this.#begin(() => this.#read());
     const now = clock.now();
-    const { catchUpMs } = this.#rule;
     const mark = this.#mark;
-    const step = stepOf(mark, this.#table, now, catchUpMs, this.#isRunning);
+    // Where the clock was set back, time goes on from there.
+    if (this.#seen > now) this.#goOnFrom(mark, now);
+    const { catchUpMs } = this.#rule;
+    const step = stepOf(mark, this.#table, this.#next, now, catchUpMs, this.#isRunning);
     if (step.type !== "wait") return this.#begin(() => this.#take(mark, step));
     this.#isRunning = true;
     return step.until - now;
@@ -233,6 +239,16 @@ class Schedule {
   /** Another one is in its place, or none. */
   stop(): void {
     this.#isGone = true;
+  }
+
+  #goOnFrom(mark: ScheduleMark, seen: number): void {
+    this.#seen = seen;
+    this.#next = nextFree(mark, this.#table, seen);
+  }
+
+  #know(mark: ScheduleMark): void {
+    this.#mark = mark;
+    this.#goOnFrom(mark, mark.seen);
   }
 
   /** It was taken away: if it comes back later, it has missed nothing. */
@@ -279,13 +295,10 @@ class Schedule {
   async #read(): Promise<void> {
     const { marks, clock } = this.#parts;
     const found = await marks.read(this.#name);
-    if (found?.pattern === this.#pattern) {
-      this.#mark = found;
-      return;
-    }
+    if (found?.pattern === this.#pattern) return this.#know(found);
     // One that is new, or has another pattern, has missed nothing.
     const first = { spans: [], id: "", ...found, seen: clock.now(), pattern: this.#pattern };
-    if (await marks.put(this.#name, found, first, undefined)) this.#mark = first;
+    if (await marks.put(this.#name, found, first, undefined)) this.#know(first);
   }
 
   async #take(
@@ -302,9 +315,10 @@ class Schedule {
       next,
       isMissed ? undefined : this.#job(due, id),
     );
-    // Another server was quicker.
-    this.#mark = isMine ? next : undefined;
+    // If not, another server was quicker.
+    this.#mark = undefined;
     if (!isMine) return;
+    this.#know(next);
     if (isMissed) {
       this.#say("warn", "a schedule was missed", { due: new Date(due).toISOString() });
     } else {
