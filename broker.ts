@@ -42,6 +42,7 @@ import { type Overrun, Overruns } from "./broker/overruns.ts";
 import { Roster } from "./broker/roster.ts";
 import type { ServiceTimes } from "./broker/service_times.ts";
 import { SharedRequests } from "./broker/shared_requests.ts";
+import { StoredTurns } from "./broker/stored_turns.ts";
 import { isSuspect } from "./broker/suspects.ts";
 import { Starving } from "./broker/stream.ts";
 import { TimeLimits } from "./broker/time_limits.ts";
@@ -50,6 +51,8 @@ import { Code } from "./wire/request.ts";
 import type { StreamCredit } from "./wire/credit.ts";
 
 const alone = () => undefined;
+/** A job costs its worker and this process at least so much, whatever its handler takes, ms. */
+const MIN_HANDLER_MS = 0.02;
 const CROWDED = "Too many requests wait for the same answer";
 
 /** More of an answer in parts may be sent. */
@@ -77,6 +80,7 @@ export class Broker<B> {
   readonly #deaths: Deaths<B>;
   readonly #overruns: Overruns<B>;
   readonly #starving = new Starving();
+  readonly #turns = new StoredTurns();
   /** Whether no worker ever ran several jobs at a time: each then ends its jobs in order. */
   inOrder = true;
   /** When a job was last given to a worker, ms. */
@@ -115,6 +119,7 @@ export class Broker<B> {
     this.#overruns = new Overruns(limits, timeLimits, roster, endings, counters);
     this.#concurrency = limits.concurrency;
     this.inOrder = limits.concurrency === 1;
+    this.#turns.configure(limits);
   }
 
   /** Applies other limits from now on. */
@@ -127,6 +132,7 @@ export class Broker<B> {
     this.#dispatch.configure(limits);
     this.#deaths.configure(limits);
     this.#overruns.configure(limits);
+    this.#turns.configure(limits);
   }
 
   // A request comes
@@ -151,6 +157,18 @@ export class Broker<B> {
       if (refusal === undefined) this.#enqueue(job);
       else this.#endings.refuse(job, refusal);
     }
+    return job;
+  }
+
+  /**
+   * Takes in a try of a stored job: it waits, behind requests, for the share of the workers that such jobs have. No
+   * bound of the queue holds for it, as the store sends no more than it was asked for.
+   */
+  submitStored(request: JobRequest<B>, now: number): Job<B> {
+    const job = this.#newJob(request);
+    job.arrivedAt = now;
+    if (this.#admission.isOpen) this.#waiting.add(job);
+    else this.#endings.turnAway(job);
     return job;
   }
 
@@ -191,15 +209,56 @@ export class Broker<B> {
     if (!this.#admission.isServing || this.#admission.isPaused) return undefined;
     const suspect = this.#nextSuspect(now);
     if (suspect !== undefined) return suspect;
+    if (this.#waiting.stored > 0) {
+      const stored = this.#nextStored(now);
+      if (stored !== undefined) return stored;
+    }
+    return this.#nextRequest(now);
+  }
+
+  #nextRequest(now: number): Assignment<B> | undefined {
     while (this.#waiting.queued > 0) {
       const worker = this.#dispatch.choose(now);
       if (worker === undefined) return undefined;
       const job = this.#waiting.shift();
       if (job === undefined) return undefined;
-      if (job.deadline > now) return this.#assign(job, worker, this.#dispatch.reason, now);
+      if (job.deadline > now) {
+        if (this.#waiting.stored > 0) this.#turns.passed();
+        return this.#assign(job, worker, this.#dispatch.reason, now);
+      }
       this.#endings.expire(job);
     }
     return undefined;
+  }
+
+  /** The next try of a stored job, if it has its turn, and a worker within its share. */
+  #nextStored(now: number): Assignment<B> | undefined {
+    if (!this.#turns.isDue(this.#waiting.queued)) return undefined;
+    const worker = this.#workerForStored(now);
+    const job = worker && this.#waiting.shiftStored();
+    if (worker === undefined || job === undefined) return undefined;
+    this.#turns.took();
+    return this.#assign(job, worker, this.#dispatch.reason, now);
+  }
+
+  #workerForStored(now: number): Worker<B> | undefined {
+    const { withStored, workers } = this.#roster;
+    const hasRoom = withStored.size < this.#turns.most(workers.size);
+    return hasRoom ? this.#dispatch.choose(now) : this.#dispatch.chooseAmong(withStored, now);
+  }
+
+  /**
+   * How many tries of stored jobs would be started within `aheadMs`, from those that it has taken in on: what the
+   * share has room for at once, and what is done by then if handlers take as long as they did.
+   */
+  storedRoom(aheadMs: number, most: number): number {
+    if (!this.#admission.isOpen || this.#admission.isPaused) return 0;
+    const { workers } = this.#roster;
+    if (workers.size === 0) return 0;
+    const slots = Math.min(this.#turns.most(workers.size), workers.size) * this.#concurrency;
+    const { mean } = this.#dispatch.times;
+    const ahead = mean === undefined ? 1 : aheadMs / Math.max(mean, MIN_HANDLER_MS);
+    return Math.min(most, slots + Math.floor(slots * ahead));
   }
 
   /** The next suspect gets an idle worker; where there is none, one is kept until it is. */
@@ -568,6 +627,11 @@ export class Broker<B> {
   /** Their bytes. */
   get queuedBytes(): number {
     return this.#waiting.bytes;
+  }
+
+  /** Bytes of tries of stored jobs that wait for a worker. */
+  get storedBytes(): number {
+    return this.#waiting.storedBytes;
   }
 
   /** When the job came that has waited for longest, ms; undefined: none waits. */

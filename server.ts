@@ -16,7 +16,7 @@ import { Configuration, type OptionSource } from "./ops/configuration.ts";
 import { publishEvents } from "./ops/event_topics.ts";
 import { Events, type OfService, ofService } from "./ops/events.ts";
 import { requirePlainFiles } from "./ops/given_files.ts";
-import { type Activity, IdleWatch } from "./ops/idle_watch.ts";
+import { activityOf, IdleWatch } from "./ops/idle_watch.ts";
 import { type Log, withFields } from "./ops/log.ts";
 import { accessOf, fixedOf, keysOf, servicesOf, termsOf } from "./ops/loop_options.ts";
 import type { LogRing } from "./ops/log_ring.ts";
@@ -29,7 +29,13 @@ import { type Rest, Shutdown } from "./ops/shutdown.ts";
 import { Signals } from "./ops/signals.ts";
 import { checkStart } from "./ops/start_checks.ts";
 import type { RunningService, Server } from "./ops/server.ts";
-import { logRemarks, tellEndpoints } from "./ops/start_remarks.ts";
+import {
+  DEBUGGER_OPEN,
+  logRemarks,
+  NO_THREAD,
+  tellEndpoints,
+  UNFILTERED,
+} from "./ops/start_remarks.ts";
 import { stateFields, type Stats, statsOf } from "./ops/stats.ts";
 import type {
   ClientList,
@@ -42,7 +48,7 @@ import type {
 } from "./ops/status.ts";
 import { Steering } from "./ops/steering.ts";
 import { StoreGauge } from "./ops/store_gauge.ts";
-import { NO_STORE, type StoreLink } from "./ops/store_link.ts";
+import { StoreHost } from "./ops/store_host.ts";
 import type { StoredJobs } from "./ops/stored.ts";
 import { StoredDesk } from "./ops/stored_desk.ts";
 import { statsOfService, viewServices } from "./ops/service_views.ts";
@@ -86,15 +92,6 @@ const MIN_LINGER = 100;
 /** Sockets may take this much longer to close than clients have to take their last replies, ms. */
 const CLOSE_MARGIN = 200;
 
-const UNFILTERED =
-  "this kernel can't filter system calls: only Deno's own sandbox confines handlers";
-
-const NO_THREAD =
-  "the sockets have no thread of their own: they share one with all else that this process does";
-
-const DEBUGGER_OPEN =
-  "Deno's debugger is open on port 9229: every user of this machine can run code in this process";
-
 /** How an operator's options are read again: see `OptionSource`. */
 export type OperatorOptions = Required<Pick<OptionSource, "reread" | "sources">>;
 
@@ -124,6 +121,7 @@ export class PreforkServer implements Server, Operated {
   readonly #operators: Operators;
   readonly #gauge: StoreGauge;
   readonly stored: StoredJobs;
+  readonly #store: StoreHost;
   /** Ends the wait for clients to take their last replies. */
   #cutShort: (() => void) | undefined;
   #stopHook: Promise<void> | undefined;
@@ -250,7 +248,14 @@ export class PreforkServer implements Server, Operated {
       });
       const source = { ...operator, resolve, checkSize, hasRules: needsRules, readRules: rulesOf };
       const hasRules = access !== undefined;
-      const applied = (now: Settings) => this.#operators.reload(now);
+      const store = this.#store = new StoreHost({
+        ...{ log, plane, endpoint: this.frontend[0] ?? this.backend },
+        settings: () => this.#configuration.settings,
+      }, settings);
+      const applied = (now: Settings) => {
+        this.#operators.reload(now);
+        store.configure(now);
+      };
       const parts = { log, events, services: [...this.#services], send, hasRules, applied };
       this.#configuration = new Configuration(options, settings, source, parts);
       this.#steering = new Steering({
@@ -262,7 +267,6 @@ export class PreforkServer implements Server, Operated {
         rates: (service) => this.#operators.rates(service),
         joiners: this.#joiners,
       });
-      const store: StoreLink = NO_STORE;
       this.#gauge = new StoreGauge(store);
       this.stored = new StoredDesk(store, this.#gauge);
       this.#operators = new Operators(this, settings);
@@ -324,6 +328,7 @@ export class PreforkServer implements Server, Operated {
     for (const { code } of this.#services) code.start();
     this.#timer.wake();
     this.#run();
+    this.#store.begin();
     if (settings.watch) this.#watch(settings);
     this.#opened = this.#operators.open(settings, frontend[0] ?? backend);
     this.#opened.catch((error) => this.#fail(error));
@@ -574,6 +579,7 @@ export class PreforkServer implements Server, Operated {
     this.#shutdown.kill(performance.now());
     this.#services.killAll(performance.now());
     this.#cutShort?.();
+    this.#store.cutShort();
     this.#plane.send({ type: "drain", waiting: "refuse" });
     this.#timer.wake();
   }
@@ -604,6 +610,8 @@ export class PreforkServer implements Server, Operated {
         return this.#mended(event.endpoint);
       case "notBound":
         return this.#premises.failed(event.message, performance.now());
+      case "storeWanted":
+        return this.#store.want();
       case "worked":
         return this.#timer.wake();
       case "joinerSaid":
@@ -726,6 +734,7 @@ export class PreforkServer implements Server, Operated {
     } catch (error) {
       this.#broke(error);
     }
+    await this.#store.close(this.#shutdown.endAt);
     this.#cleanUp();
     await this.#services.close();
     await this.#operators.close();
@@ -754,6 +763,7 @@ export class PreforkServer implements Server, Operated {
   /** Also of a server that is not whole yet. */
   #closeNow(): void {
     this.#operators?.abandon();
+    this.#store?.abandon();
     this.#services?.abandon();
     this.#plane?.abandon();
     this.#cleanUp();
@@ -763,10 +773,6 @@ export class PreforkServer implements Server, Operated {
     this.#services?.closeCode(this.#outcome.failure ?? new Error("The server has ended"));
     this.#premises?.remove();
   }
-}
-
-function activityOf({ queued, running, lastJobAt }: Look): Activity {
-  return { isIdle: queued === 0 && running === 0, lastJobAt };
 }
 
 function needsRules(settings: Settings): boolean {

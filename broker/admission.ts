@@ -19,7 +19,7 @@ export type AdmissionLimits = Pick<
 /** The bounds for what waits. */
 export class Admission<B> {
   #limits: AdmissionLimits;
-  readonly #waiting: Pick<Waiting<B>, "size" | "bytes">;
+  readonly #waiting: Pick<Waiting<B>, "size" | "bytes" | "stored" | "storedBytes">;
   readonly #roster: Pick<Roster<B>, "bytes">;
   readonly #starving: Pick<Starving, "areThere">;
   /** open → serving: only what waits is served → refusing: nothing is started any more */
@@ -29,7 +29,7 @@ export class Admission<B> {
   /** Lets requests in by what waits, and by what workers hold. */
   constructor(
     limits: AdmissionLimits,
-    waiting: Pick<Waiting<B>, "size" | "bytes">,
+    waiting: Pick<Waiting<B>, "size" | "bytes" | "stored" | "storedBytes">,
     roster: Pick<Roster<B>, "bytes">,
     starving: Pick<Starving, "areThere">,
   ) {
@@ -80,8 +80,16 @@ export class Admission<B> {
    */
   get isFull(): boolean {
     const { queueLimit, queueBytes } = this.#limits;
-    return this.#waiting.size >= queueLimit ||
-      this.#waiting.bytes + this.#roster.bytes >= queueBytes;
+    return this.#requests >= queueLimit || this.#bytes >= queueBytes;
+  }
+
+  /** Requests that wait: the store bounds its jobs itself. */
+  get #requests(): number {
+    return this.#waiting.size - this.#waiting.stored;
+  }
+
+  get #bytes(): number {
+    return this.#waiting.bytes - this.#waiting.storedBytes + this.#roster.bytes;
   }
 
   /**
@@ -98,14 +106,13 @@ export class Admission<B> {
     if (!this.isOpen || this.#limits.overflow !== "block") return Infinity;
     // What they take more stands behind requests, also in connections that are not read.
     if (this.#starving.areThere) return Infinity;
-    return this.isFull ? 0 : this.#limits.queueLimit - this.#waiting.size;
+    return this.isFull ? 0 : this.#limits.queueLimit - this.#requests;
   }
 
   /** Whether what waits is at twice one of its bounds: so it may be where not all is left unread that finds it full. */
   get isOverfull(): boolean {
     const { queueLimit, queueBytes } = this.#limits;
-    return this.#waiting.size >= 2 * queueLimit ||
-      this.#waiting.bytes + this.#roster.bytes >= 2 * queueBytes;
+    return this.#requests >= 2 * queueLimit || this.#bytes >= 2 * queueBytes;
   }
 
   /** Why a request of a client is refused now though there is service; undefined: it is let in. */

@@ -81,7 +81,9 @@ export class Deaths<B> {
       if (job.id !== id || job.shelf !== "held") continue; // it has ended meanwhile
       blame(job, verdict, known);
       this.#waiting.endTurn(job);
-      if (isHopeless(job, this.#limits.maxAttempts)) {
+      // The store has tries of its own, with a time between them.
+      const isStored = job.request.stored !== undefined;
+      if (isHopeless(job, isStored ? 1 : this.#limits.maxAttempts)) {
         this.#waiting.remove(job);
         this.#endings.giveUp(job);
       } else {

@@ -7,7 +7,7 @@
 
 import type { Job, Worker } from "./job.ts";
 import type { BrokerLimits } from "./limits.ts";
-import type { Roster } from "./roster.ts";
+import { mayGetMore, type Roster } from "./roster.ts";
 import { ServiceTimes } from "./service_times.ts";
 
 /**
@@ -131,6 +131,19 @@ export class Dispatch<B> {
    */
   choose(now: number): Worker<B> | undefined {
     return this.#awake(now) ?? this.#leastLoaded(now);
+  }
+
+  /** The least loaded of these workers, which have jobs, if it may get one more; undefined: the job waits on. */
+  chooseAmong(workers: Iterable<Worker<B>>, now: number): Worker<B> | undefined {
+    const { concurrency } = this.#limits;
+    let best: Worker<B> | undefined;
+    for (const worker of workers) {
+      const level = worker.jobs.size;
+      if (!mayGetMore(worker) || level >= Math.max(concurrency, this.#prefetch)) continue;
+      if (level >= concurrency && (!this.#isSoon(level) || this.#isStuck(worker, now))) continue;
+      if (best === undefined || level < best.jobs.size) best = worker;
+    }
+    return best && this.#choice(best, best.jobs.size < concurrency ? "free" : "soon");
   }
 
   /** The least loaded worker that is through with its jobs sooner than a sleeping one wakes up. */

@@ -56,6 +56,20 @@ export interface Asker<B> {
   requestId: number | undefined;
 }
 
+/** What a request is known by that is a try of a stored job. */
+export interface StoredTry {
+  /** The store's number for the run. */
+  readonly run: number;
+  /** The job's id. */
+  readonly id: string;
+  /** 1 for the first try. */
+  readonly attempt: number;
+  /** Tries in all. */
+  readonly tries: number;
+  /** Whether the last frame of the body is what a try before has kept. */
+  readonly hasKept: boolean;
+}
+
 /** What was asked, and by whom: a request as it came. */
 export interface JobRequest<B> extends Asker<B> {
   body: B;
@@ -75,6 +89,8 @@ export interface JobRequest<B> extends Asker<B> {
   hops?: number;
   /** The trace that it belongs to, of wire/trace.ts. @default {none} */
   trace?: Uint8Array<ArrayBuffer> | undefined;
+  /** Undefined: it is no try of a stored job, but a client's. */
+  stored?: StoredTry | undefined;
 }
 
 /** A request inside the broker: what was asked, and where it is. */
@@ -147,6 +163,8 @@ export interface Worker<B> extends Linked<Worker<B>> {
   progressAt: number;
   /** Jobs that it has answered. */
   answered: number;
+  /** Of its jobs, those that are tries of stored ones. */
+  stored: number;
 }
 
 /** The number of the service without a name, whether there is one or not. */
@@ -238,13 +256,14 @@ export function newWorker<B>(
     idleSince: now,
     progressAt: now,
     answered: 0,
+    stored: 0,
   };
 }
 
 /** A job that has just come. What it is made of is copied. */
 export function newJob<B>(id: number, from: JobRequest<B>): Job<B> {
   const { client, envelope, requestId, body, bytes, deadline, requestTimeout, key } = from;
-  const { stream, resumable = false, hops = 0, trace } = from;
+  const { stream, resumable = false, hops = 0, trace, stored } = from;
   const request: JobRequest<B> = {
     client,
     envelope,
@@ -258,6 +277,7 @@ export function newJob<B>(id: number, from: JobRequest<B>): Job<B> {
     resumable,
     hops,
     trace,
+    stored,
   };
   return {
     id,
@@ -298,6 +318,7 @@ export function renewJob<B>(job: Job<B>, id: number, from: JobRequest<B>): Job<B
   request.key = from.key;
   request.hops = from.hops ?? 0;
   request.trace = from.trace;
+  request.stored = from.stored;
   request.stream = from.stream;
   request.resumable = from.resumable ?? false;
   job.id = id;
@@ -337,9 +358,11 @@ export function askersOf<B>({ asker, others }: Job<B>): readonly Asker<B>[] {
   return [asker, ...others];
 }
 
-/** Which try at a job this is: 1, and one more for each worker that may have died of it. */
-export function attemptOf(job: Past): number {
-  return triesOf(job) + 1;
+/** Which try at a job this is: 1, or that of a stored one, and one more for each worker that may have died of it. */
+export function attemptOf(
+  job: Past & { readonly request: Pick<JobRequest<unknown>, "stored"> },
+): number {
+  return triesOf(job) + (job.request.stored?.attempt ?? 1);
 }
 
 /** Whether a worker runs a job that somebody waits for. */

@@ -15,6 +15,8 @@ export class Roster<B> {
   readonly #workers = new Set<Worker<B>>();
   /** Workers that may get a job, by how many they have; the one that came to that number last is in front. */
   readonly #levels: List<Worker<B>>[] = [];
+  /** Workers that have tries of stored jobs. */
+  readonly #withStored = new Set<Worker<B>>();
   /** No level below this has a worker. */
   #lowest = 0;
   /** A worker that gets no more jobs until it has none: then it is free for a suspect. */
@@ -46,6 +48,11 @@ export class Roster<B> {
   /** Their bytes. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** Workers that have tries of stored jobs. */
+  get withStored(): ReadonlySet<Worker<B>> {
+    return this.#withStored;
   }
 
   /** No worker that may get a job has as many jobs as this, or more. */
@@ -104,6 +111,7 @@ export class Roster<B> {
     this.#place(worker);
     job.worker = worker;
     job.state = "assigned";
+    if (job.request.stored !== undefined && worker.stored++ === 0) this.#withStored.add(worker);
     this.#timeLimits.assigned(job, now);
     if (job.stream !== undefined) this.#starving.look(job);
   }
@@ -160,6 +168,10 @@ export class Roster<B> {
   }
 
   #leave(job: Job<B>): void {
+    const { worker } = job;
+    if (job.request.stored !== undefined && worker !== undefined && --worker.stored === 0) {
+      this.#withStored.delete(worker);
+    }
     job.worker = undefined;
     this.#timeLimits.unassigned(job);
     if (job.stream !== undefined) this.#starving.forget(job);
@@ -184,6 +196,6 @@ export class Roster<B> {
 }
 
 /** Whether a worker may get one job more than it has. */
-function mayGetMore<B>({ state, alone, most, jobs }: Worker<B>): boolean {
+export function mayGetMore<B>({ state, alone, most, jobs }: Worker<B>): boolean {
   return state === "ready" && !alone && (most === "many" || jobs.size === 0);
 }

@@ -19,6 +19,8 @@ const alone = () => undefined;
 /** Jobs that wait for a worker. */
 export class Waiting<B> {
   readonly #queue = new FairQueue<Job<B>>();
+  /** Tries of stored jobs, which wait apart: requests go first. */
+  readonly #stored = new FairQueue<Job<B>>();
   readonly #suspects = new Suspects<Job<B>>();
   /** Jobs that stand behind younger ones, as they have changed their lines. */
   readonly #moved = new Set<Job<B>>();
@@ -29,31 +31,41 @@ export class Waiting<B> {
 
   /** How many wait. */
   get size(): number {
-    return this.#queue.size + this.#suspects.size;
+    return this.#queue.size + this.#stored.size + this.#suspects.size;
   }
 
   /** Their bytes. */
   get bytes(): number {
-    return this.#queue.bytes + this.#suspects.bytes;
+    return this.#queue.bytes + this.#stored.bytes + this.#suspects.bytes;
   }
 
-  /** How many of them wait in the queue: they are under no suspicion. */
+  /** How many of them wait in the queue: clients' requests that are under no suspicion. */
   get queued(): number {
     return this.#queue.size;
+  }
+
+  /** The same of tries of stored jobs. */
+  get stored(): number {
+    return this.#stored.size;
+  }
+
+  /** Their bytes. */
+  get storedBytes(): number {
+    return this.#stored.bytes;
   }
 
   /** When the one came that has waited for longest, ms; undefined: none waits. */
   get oldestArrival(): number | undefined {
     let oldest = Infinity;
     for (const job of this.#single()) oldest = Math.min(oldest, job.arrivedAt);
-    for (const job of this.#queue.heads()) oldest = Math.min(oldest, job.arrivedAt);
+    for (const job of this.#heads()) oldest = Math.min(oldest, job.arrivedAt);
     return oldest === Infinity ? undefined : oldest;
   }
 
   /** Adds a job that has just come. */
   add(job: Job<B>): void {
     this.#countDeadline(job);
-    this.#queue.push(job);
+    this.#queueOf(job).push(job);
   }
 
   /** Adds a job that a worker had, in front of the queue or of the suspects. */
@@ -61,7 +73,7 @@ export class Waiting<B> {
     job.state = "queued";
     this.#countDeadline(job);
     if (isSuspect(job)) this.#suspects.release(job);
-    else this.#queue.unshift(job);
+    else this.#queueOf(job).unshift(job);
   }
 
   /** Adds a job that a dead worker had, to wait for the verdict. */
@@ -81,9 +93,17 @@ export class Waiting<B> {
     this.#suspects.endTurn(job);
   }
 
-  /** Takes out the job whose turn it is in the queue. */
+  /** Takes out the request whose turn it is in the queue. */
   shift(): Job<B> | undefined {
-    const job = this.#queue.shift();
+    return this.#taken(this.#queue.shift());
+  }
+
+  /** The same of tries of stored jobs. */
+  shiftStored(): Job<B> | undefined {
+    return this.#taken(this.#stored.shift());
+  }
+
+  #taken(job: Job<B> | undefined): Job<B> | undefined {
     if (job === undefined) return undefined;
     if (job.deadline !== Infinity) this.#withDeadline--;
     if (this.#moved.size > 0) this.#moved.delete(job);
@@ -97,7 +117,7 @@ export class Waiting<B> {
 
   /** Takes out a job that waits. */
   remove(job: Job<B>): void {
-    if (job.shelf === undefined) this.#queue.remove(job);
+    if (job.shelf === undefined) this.#queueOf(job).remove(job);
     else this.#suspects.remove(job);
     if (job.deadline !== Infinity) this.#withDeadline--;
     if (this.#moved.size > 0) this.#moved.delete(job);
@@ -106,11 +126,11 @@ export class Waiting<B> {
   /** Another asker is the first of a job, waiting or not; in the queue, it waits in the line of that one. */
   handOver(job: Job<B>, asker: Asker<B>): void {
     const isInLine = job.state === "queued" && job.shelf === undefined;
-    if (isInLine) this.#queue.remove(job);
+    if (isInLine) this.#queueOf(job).remove(job);
     job.asker = asker;
     job.line = asker.client.line;
     if (!isInLine) return;
-    this.#queue.push(job);
+    this.#queueOf(job).push(job);
     this.#moved.add(job);
   }
 
@@ -153,13 +173,14 @@ export class Waiting<B> {
   *[Symbol.iterator](): Generator<Job<B>> {
     yield* this.#suspects;
     yield* this.#queue;
+    yield* this.#stored;
   }
 
   /** All that waits, in rows by age. */
   get rows(): Row<Job<B>>[] {
     const next = (job: Job<B>) => this.#nextInLine(job);
     const rows: Row<Job<B>>[] = [];
-    for (const head of this.#queue.heads()) {
+    for (const head of this.#heads()) {
       const first = this.#moved.has(head) ? next(head) : head;
       if (first !== undefined) rows.push({ first, next });
     }
@@ -170,7 +191,7 @@ export class Waiting<B> {
   /** The job of a number, if it waits. */
   find(id: number): Job<B> | undefined {
     for (const job of this.#single()) if (job.id === id) return job;
-    for (const head of this.#queue.heads()) {
+    for (const head of this.#heads()) {
       let job: Job<B> | undefined = head;
       while (job !== undefined && job.id !== id) job = job.links.next;
       if (job !== undefined) return job;
@@ -189,7 +210,19 @@ export class Waiting<B> {
   *#single(): Generator<Job<B>> {
     yield* this.#suspects;
     yield* this.#queue.returned;
+    yield* this.#stored.returned;
     yield* this.#moved;
+  }
+
+  /** The first of each line. */
+  #heads(): Job<B>[] {
+    return this.#stored.size === 0
+      ? this.#queue.heads()
+      : [...this.#queue.heads(), ...this.#stored.heads()];
+  }
+
+  #queueOf({ request }: Job<B>): FairQueue<Job<B>> {
+    return request.stored === undefined ? this.#queue : this.#stored;
   }
 
   #countDeadline({ deadline }: Job<B>): void {

@@ -197,6 +197,11 @@ export class JoinedPlane implements DataPlane {
 
   // ---- what the pool says ----
 
+  /** Jobs are stored by the server that was joined. */
+  joinStore(port: MessagePort): undefined {
+    port.close();
+  }
+
   send(command: LoopCommand): void {
     switch (command.type) {
       case "expect":

@@ -38,3 +38,10 @@ export class IdleWatch {
     return Infinity;
   }
 }
+
+/** What a look at the data plane says of that. */
+export function activityOf(
+  { queued, running, lastJobAt }: { queued: number; running: number; lastJobAt: number },
+): Activity {
+  return { isIdle: queued === 0 && running === 0, lastJobAt };
+}

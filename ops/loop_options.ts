@@ -30,6 +30,8 @@ export function limitsOf(settings: Settings): LoopLimits {
     replyCacheTtl: settings.replyCacheTtl,
     replyCacheBytes: settings.replyCacheBytes,
     exposeErrors: settings.exposeErrors,
+    jobShare: settings.jobShare,
+    durable: settings.durable,
   };
 }
 

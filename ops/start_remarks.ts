@@ -11,6 +11,18 @@ import { isOpenToNetwork } from "../wire/endpoint.ts";
 import type { Events } from "./events.ts";
 import type { Fields, Log } from "./log.ts";
 
+/** The kernel does not filter what workers call. */
+export const UNFILTERED =
+  "this kernel can't filter system calls: only Deno's own sandbox confines handlers";
+
+/** The data plane has no thread of its own. */
+export const NO_THREAD =
+  "the sockets have no thread of their own: they share one with all else that this process does";
+
+/** Somebody has opened the debugger. */
+export const DEBUGGER_OPEN =
+  "Deno's debugger is open on port 9229: every user of this machine can run code in this process";
+
 /** What became of the options. */
 export interface Started {
   /** The endpoints really bound for clients of any service. */

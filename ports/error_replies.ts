@@ -6,7 +6,7 @@
  */
 
 import type { Client, Job, JobRequest } from "../broker/job.ts";
-import { isIpc, isLoopback, isWildcard } from "../wire/endpoint.ts";
+import { isIpc, isLoopback, isOpenToNetwork, isWildcard } from "../wire/endpoint.ts";
 import { type JobClient, MAX_DETAILS_BYTES, readClient, ReplyFlag } from "../wire/job.ts";
 import { traceIdOf } from "../wire/trace.ts";
 import type { Body } from "./body.ts";
@@ -73,6 +73,12 @@ export class ErrorReplies {
   /** Works by another rule from now on. */
   configure({ exposeErrors }: { exposeErrors?: boolean }): void {
     this.#expose = exposeErrors;
+  }
+
+  /** Whether every client may read an error's own message. */
+  showsAll(flags: number): boolean {
+    if ((flags & ReplyFlag.PRIVATE) === 0) return true;
+    return this.#expose ?? !this.#endpoints().some(isOpenToNetwork);
   }
 
   /** Whether a client may read an error's own message. */

@@ -58,6 +58,9 @@ import type { Stage } from "./stage.ts";
 import { Tidying } from "./tidying.ts";
 import type { Unit } from "./unit.ts";
 import { OWN_VERSION } from "./words.ts";
+import { StoreSide } from "../sources/store_side.ts";
+import { StoredJobs } from "../sources/stored_jobs.ts";
+import { StoreWire } from "./store_wire.ts";
 import { Workers } from "./workers.ts";
 import { type Wrong, type WrongCounts, Wrongs } from "./wrongs.ts";
 
@@ -116,6 +119,9 @@ export class BrokerLoop {
   #toldOfStrangerAt = -Infinity;
   readonly #reception: Reception;
   readonly #questions: Questions;
+  /** The way to the store of jobs. */
+  readonly store: StoreWire;
+  readonly #stored: StoreSide;
   readonly #workers: Workers;
   /** Undefined where no worker may speak Majordomo. */
   readonly #made: MadeServices | undefined;
@@ -188,9 +194,19 @@ export class BrokerLoop {
       limits: options,
       reception: () => this.#reception,
     });
-    const answers = new Answers(source, questions);
+    const wire = this.store = new StoreWire({
+      wanted: () => events.add({ type: "storeWanted" }),
+      came: () => this.#sockets.wake(),
+    });
+    const jobs = new StoredJobs({
+      services: () => this.#services,
+      bodies,
+      say: (message) => wire.say(message),
+    });
+    const answers = new Answers(source, questions, jobs);
     const ground = {
       source: answers,
+      stored: jobs,
       lane,
       bodies,
       events,
@@ -204,7 +220,12 @@ export class BrokerLoop {
     const { majordomo } = options;
     this.#made = majordomo && new MadeServices({ services, events }, majordomo);
     this.#noteWorkers();
-    this.#reception = new Reception({ services, source: answers, bodies, events, visits });
+    const stored = this.#stored = new StoreSide({
+      ...{ wire, services, source: answers, bodies, events, visits },
+      askingJob: (peer) => questions.jobOf(peer),
+    }, jobs);
+    const { counter } = stored;
+    this.#reception = new Reception({ services, source: answers, bodies, events, visits, counter });
     this.#workers = new Workers({
       ...{ services, lane, events, questions, access },
       joinAccess: this.#joinAccess,
@@ -321,6 +342,7 @@ export class BrokerLoop {
       { tick: (now) => this.#made?.tick(now) ?? Infinity },
       { tick: (now) => this.#findGone(now) },
       { tick: (now) => this.#tickReplies(now) },
+      { tick: (now) => this.#stored.counter.tick(now) },
       this.#tidying,
       new Wrongs(() => this.#wrongs, last, this.#events),
       { tick: (now) => this.#tellWorked(now) },
@@ -390,6 +412,13 @@ export class BrokerLoop {
         ...this.#counters,
       },
     };
+  }
+
+  /** The store was started: its end of the way, and where it counts what it has sent. */
+  joinStore(port: MessagePort, counter?: SharedArrayBuffer): undefined {
+    this.#stored.join(port, counter);
+    this.#worked();
+    this.#sockets.wake();
   }
 
   /** What was measured since the start. */
@@ -468,7 +497,9 @@ export class BrokerLoop {
       case "drain":
         this.#made?.close();
         for (const { broker } of this.#services.all) broker.drain(command.waiting);
-        return;
+        return this.#stored.drain(performance.now());
+      case "storeLost":
+        return this.#stored.lose(command.message, performance.now());
       case "moveBackend":
         return this.#rebind(() => this.#moveBackend(command.endpoint));
       case "publish":
@@ -543,6 +574,8 @@ export class BrokerLoop {
 
   #stop(state: "stopped" | "abandoned" | "closed"): void {
     this.#state = state;
+    if (state === "abandoned") this.store.lose();
+    else this.#stored.leave(performance.now());
     this.#inquirer.close();
   }
 
@@ -606,6 +639,7 @@ export class BrokerLoop {
     this.#events.handOver();
     sleepMs = Math.min(sleepMs, this.#source.tick(this.#now));
     this.#source.flush(this.#now);
+    this.#stored.flush();
     if (this.#publisher !== undefined) sleepMs = Math.min(sleepMs, this.#publish(this.#publisher));
     if (this.#inquirer.goOn(this.#now)) this.#again = true;
     // Asked last, after all that was sent: a send can eat a socket's wake-up.
@@ -616,7 +650,8 @@ export class BrokerLoop {
   /** Reads and sends all that can be now, up to a bound; true if there is more. */
   #pass(): boolean {
     for (let round = 0; round < ROUNDS; round++) {
-      const read = this.#readLane() + this.#readSource() + this.#answerQuestions();
+      const read = this.#readLane() + this.#readSource() + this.#answerQuestions() +
+        this.#stored.hear(this.#now);
       if (read > 0 || this.#source.hasUnsent) this.#worked();
       // What came of the rounds before was sent; that somebody has gone is seen to by what ticks.
       else if (round > 0) return false;

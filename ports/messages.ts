@@ -22,7 +22,8 @@ export type { BrokerCounters, End, Failure, NewProcess, Visit, WorkerLine };
 /** What a reload may change. */
 export type LoopLimits =
   & BrokerLimits
-  & Pick<Settings, "replyCacheTtl" | "replyCacheBytes" | "exposeErrors">;
+  & Pick<Settings, "replyCacheTtl" | "replyCacheBytes" | "exposeErrors">
+  & Partial<Pick<Settings, "durable">>;
 
 /** A service as the loop knows it. */
 export interface ServiceSetup {
@@ -91,6 +92,8 @@ export type LoopCommand =
   | { type: "tellJoiner"; joiner: number; text: string }
   /** Let these machines join from now on: their names, by their public keys. */
   | { type: "joinable"; names: ClientList }
+  /** The store of jobs can't be had, or has ended; why, for all who have asked. */
+  | { type: "storeLost"; message: string }
   /** End `run`. */
   | { type: "stop" };
 
@@ -138,6 +141,8 @@ export type LoopEvent =
   | { type: "mended"; endpoint: string }
   /** An endpoint can't be bound again. */
   | { type: "notBound"; message: string }
+  /** Somebody has something to be stored, or asks about what was: the store is to be started. */
+  | { type: "storeWanted" }
   /** What `look` gives may have changed: jobs came or went. Comes every 2 ms or less often. */
   | { type: "worked" };
 

@@ -5,6 +5,8 @@
  * @module
  */
 
+import type { StoreOrders } from "../store/messages.ts";
+import { obstacleToThreads } from "../system/own_modules.ts";
 import { canOpen } from "../zmq/descriptors.ts";
 import { Errno, errorOf, type Library } from "../zmq/library.ts";
 import { BrokerLoop, type LoopOptions } from "./loop.ts";
@@ -40,6 +42,11 @@ export interface DataPlane {
    * wait already; or with what has failed in making the answer.
    */
   ask<Kind extends InquiryKind>(kind: Kind, question: Inquiries[Kind]): Promise<Findings[Kind]>;
+  /**
+   * The store of jobs is about to be started, and has the other end of this port: returns how its thread wakes the
+   * plane's; undefined: the plane has none.
+   */
+  joinStore(port: MessagePort): StoreWaking | undefined;
   /** Has a command obeyed, after those that were sent before. */
   send(command: LoopCommand): void;
   /**
@@ -54,6 +61,9 @@ export interface DataPlane {
   close(lingerMs: number): Promise<void>;
 }
 
+/** See `StoreOrders`. */
+export type StoreWaking = NonNullable<StoreOrders["waking"]>;
+
 /** A data plane, and why it has no thread of its own; undefined: it has one. */
 export interface OpenedPlane {
   plane: DataPlane;
@@ -65,9 +75,6 @@ const THREAD_FILES = 16;
 /** The same while this thread goes on with opening files of its own. */
 const ROOMY_FILES = 64;
 
-/** The modules of this package. */
-const HOME = new URL("..", import.meta.url);
-
 /**
  * Starts a thread for `openPlane`, which takes some 0.1 s to boot and meanwhile keeps nobody waiting. Undefined: there
  * may be none, or it is not known whether descriptors are left for it.
@@ -76,7 +83,7 @@ const HOME = new URL("..", import.meta.url);
  */
 export function bootThread(freeFiles: number | undefined): Worker | undefined {
   if (freeFiles === undefined || freeFiles < ROOMY_FILES) return undefined;
-  return obstacle(HOME) === undefined ? startThread() : undefined;
+  return obstacleToThreads() === undefined ? startThread() : undefined;
 }
 
 /**
@@ -93,7 +100,7 @@ export function openPlane(
   thread?: Worker,
 ): OpenedPlane {
   const here = (flaw: string) => ({ plane: new BrokerLoop(library, options, listener), flaw });
-  const flaw = obstacle(HOME);
+  const flaw = obstacleToThreads();
   if (flaw !== undefined) return here(flaw);
   if (thread === undefined && !canOpen(library, THREAD_FILES)) {
     throw errorOf(library, "start a thread", Errno.EMFILE);
@@ -104,21 +111,4 @@ export function openPlane(
     if (!(error instanceof NotStarted)) throw error;
     return here(error.message);
   }
-}
-
-/** Why no thread can load these modules, in a few words. */
-function obstacle(home: URL): string | undefined {
-  // It has no module of which a thread could be made.
-  if (Deno.build.standalone) return "the program was compiled";
-  if (home.protocol === "file:") {
-    const path = decodeURIComponent(home.pathname);
-    return isGranted({ name: "read", path }) ? undefined : `--allow-read=${path} is not granted`;
-  }
-  const host = `${home.hostname}:${home.port || (home.protocol === "http:" ? 80 : 443)}`;
-  const isTrusted = isGranted({ name: "import", host });
-  return isTrusted ? undefined : `--allow-import=${host} is not granted`;
-}
-
-function isGranted(permission: Deno.PermissionDescriptor): boolean {
-  return Deno.permissions.querySync(permission).state === "granted";
 }

@@ -122,6 +122,13 @@ export class Questions {
     for (const peer of asking.peers.values()) this.#ground.reception().gone(peer, now);
   }
 
+  /** The job on behalf of which a worker asks, if that runs. */
+  jobOf(peer: Peer<Body>): Job<Body> | undefined {
+    const { asking, job: id = 0 } = this.#jobs.get(peer) ?? {};
+    const job = asking?.worker.jobs.get(id);
+    return job?.state === "assigned" ? job : undefined;
+  }
+
   /** Brings an answer to the worker that has asked. */
   reply(to: Address, code: number, content: Content): void {
     const { peer } = to.client;

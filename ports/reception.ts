@@ -27,7 +27,28 @@ export interface ReceptionGround {
   events: EventQueue;
   /** Whether there is an access log. */
   visits: boolean;
+  /** Where jobs are stored. */
+  counter: StoreCounter;
 }
+
+/** What asks the store; see sources/job_counter.ts. */
+export interface StoreCounter {
+  /** Whether it has the service of this name. */
+  serves(name: string): boolean;
+  /** A request to one of its services. The body is given away. */
+  request(peer: Peer<Body>, request: ClientRequest, now: number): void;
+  /** A request whose first frame says which. */
+  command(peer: Peer<Body>, request: ClientRequest, now: number): void;
+  /** A request to a service that has all its requests stored. */
+  store(unit: Unit, peer: Peer<Body>, request: ClientRequest, now: number): void;
+  /** A client takes a request back; false: it is none of these. */
+  cancel(peer: Peer<Body>, requestId: number): boolean;
+  /** A client has left. */
+  gone(peer: Peer<Body>): void;
+}
+
+/** In place of a service's number at endpoints where plain clients speak of stored jobs alone. */
+export const JOBS_ALONE = -1;
 
 /** What requests of a client that does not read its replies are answered. */
 const STALLED = "The client does not take its replies";
@@ -42,16 +63,18 @@ export class Reception {
   readonly #bodies: BodyPool;
   readonly #events: EventQueue;
   readonly #visits: boolean;
+  readonly #counter: StoreCounter;
   /** What was asked of no service. */
   readonly #counters = newCounters();
 
   /** Has taken nothing in yet. */
-  constructor({ services, source, bodies, events, visits }: ReceptionGround) {
+  constructor({ services, source, bodies, events, visits, counter }: ReceptionGround) {
     this.#services = services;
     this.#source = source;
     this.#bodies = bodies;
     this.#events = events;
     this.#visits = visits;
+    this.#counter = counter;
   }
 
   /** Requests that no service was there for. */
@@ -63,9 +86,17 @@ export class Reception {
   request(peer: Peer<Body>, request: ClientRequest, now: number): void {
     const { service } = request;
     const unit = service === "" ? this.#services.at(peer.home.service) : this.#named(peer, service);
-    if (unit === undefined) return this.#turnAway(request, now);
+    if (unit === undefined) return this.#askStore(peer, request, now);
     if (peer.home.service !== unit.number) request.client = clientIn(peer, unit.number);
     this.#take(unit, peer, request, now);
+  }
+
+  /** What no service of a handler's is asked for may be for the store. */
+  #askStore(peer: Peer<Body>, request: ClientRequest, now: number): void {
+    if (request.service === "" && peer.bound === JOBS_ALONE) {
+      this.#counter.command(peer, request, now);
+    } else if (this.#counter.serves(request.service)) this.#counter.request(peer, request, now);
+    else this.#turnAway(request, now);
   }
 
   /** The service that a request names; undefined: it is not to be had where the request came in. */
@@ -95,6 +126,8 @@ export class Reception {
       // The requests that it has waiting would be run for nothing, too.
       this.stalled(peer);
       broker.refuse({ ...request, key: "" }, STALLED);
+    } else if (unit.isDurable) {
+      this.#counter.store(unit, peer, request, now);
     } else if (request.key !== "" && replies.sendKept(request, now)) {
       return;
     } else if (this.#isCrowded(unit, peer) && !this.#hasPlace(unit, peer)) {
@@ -167,6 +200,7 @@ export class Reception {
     envelope: ClientRequest["envelope"],
     now: number,
   ): void {
+    if (this.#counter.cancel(peer, requestId)) return;
     for (const client of clientsOf(peer)) {
       const unit = this.#services.at(client.service);
       const job = unit?.broker.cancel(client, requestId, envelope, now);
@@ -189,6 +223,7 @@ export class Reception {
   /** A client has left. */
   gone(peer: Peer<Body>, now: number): void {
     peer.connected = false;
+    this.#counter.gone(peer);
     for (const client of clientsOf(peer)) {
       const unit = this.#services.at(client.service);
       for (const job of unit?.broker.disconnect(client, now) ?? []) unit?.dispatcher.cancel(job);

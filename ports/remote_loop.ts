@@ -10,6 +10,7 @@ import { hasEnded } from "./inquirer.ts";
 import type { Findings, Inquiries, InquiryKind } from "./inquiry.ts";
 import { readView, type View } from "./look_text.ts";
 import type { LoopOptions } from "./loop.ts";
+import type { StoreWaking } from "./plane.ts";
 import type { Look, LoopCommand, LoopEvent } from "./messages.ts";
 import {
   type Bound,
@@ -59,6 +60,9 @@ export class RemoteLoop {
   readonly #worker: Worker;
   readonly #port: MessagePort;
   readonly #rope: Rope;
+  readonly #library: string;
+  /** What ends a wait of the thread's. */
+  readonly #bell: number;
   readonly #ended = Promise.withResolvers<void>();
   readonly #closed = Promise.withResolvers<void>();
   readonly frontend: readonly string[];
@@ -106,6 +110,8 @@ export class RemoteLoop {
       this.join = join;
       this.#view = readView(view);
       this.#rope = new Rope(library, bell);
+      this.#library = library;
+      this.#bell = bell;
     } catch (error) {
       this.#dismiss();
       throw error;
@@ -167,6 +173,13 @@ export class RemoteLoop {
     });
   }
 
+  /** The store is about to be started: see `DataPlane`. */
+  joinStore(port: MessagePort): StoreWaking {
+    const counter = new SharedArrayBuffer(4);
+    this.#say({ type: "store", port, counter }, [port]);
+    return { library: this.#library, bell: this.#bell, counter };
+  }
+
   #failAll(error: Error): void {
     for (const { failed } of this.#asked.values()) failed(error);
     this.#asked.clear();
@@ -196,11 +209,11 @@ export class RemoteLoop {
     await this.#closed.promise;
   }
 
-  #say(message: ToThread): void {
+  #say(message: ToThread, transfer: Transferable[] = []): void {
     if (!this.#isOpen) return;
     // Counted before the thread can hear it: else it might wait for a message that it has heard.
     this.#desk.noteSent();
-    this.#port.postMessage(message);
+    this.#port.postMessage(message, transfer);
     // Last: once the bell was heard, nothing else tells of it.
     this.#rope.ring();
   }

@@ -34,6 +34,7 @@ import type { JobTopics } from "./job_topics.ts";
 import type { LoopLimits } from "./messages.ts";
 import type { PartReplies } from "./part_replies.ts";
 import type { AnswerWay } from "./source.ts";
+import type { StoredWay } from "./answers.ts";
 
 /** What answers are made of, and where they go. */
 export interface ReplyPath {
@@ -41,6 +42,7 @@ export interface ReplyPath {
   name: string;
   broker: Broker<Body>;
   source: AnswerWay;
+  stored: StoredWay;
   bodies: BodyPool;
   events: EventQueue;
   /** Undefined where there is no access log. */
@@ -56,6 +58,7 @@ export class Replies {
   readonly #service: string;
   readonly #broker: Broker<Body>;
   readonly #source: AnswerWay;
+  readonly #stored: StoredWay;
   readonly #bodies: BodyPool;
   readonly #events: EventQueue;
   readonly #book: AccessBook | undefined;
@@ -69,10 +72,12 @@ export class Replies {
   replaced = 0;
 
   /** Keeps no answers before `configure`. */
-  constructor({ name, broker, source, bodies, events, book, parts, topics }: ReplyPath) {
+  constructor(path: ReplyPath) {
+    const { name, broker, source, stored, bodies, events, book, parts, topics } = path;
     this.#service = name;
     this.#broker = broker;
     this.#source = source;
+    this.#stored = stored;
     this.#bodies = bodies;
     this.#events = events;
     this.#book = book;
@@ -103,13 +108,44 @@ export class Replies {
     if (job === undefined) return;
     this.#broker.meter.replied(code, 1 + job.others.length);
     if (this.#topics.wanted !== 0) this.#topics.answered(job, worker.id, code, micros);
+    if (job.request.stored !== undefined) {
+      const known = { code, flags: isValid ? flags : 0, micros };
+      this.#endStored(job, worker, known, isValid ? content : INVALID, now);
+      return this.#forget(job);
+    }
     const endsParts = code === Code.ok && (flags & ReplyFlag.ENDS_PARTS) !== 0;
     if (endsParts && job.stream?.takesParts) this.#endParts(job, job.stream.bytes, micros, now);
     else if (code === Code.ok) this.#sendResult(job, content, micros, now);
     else if (isValid) this.#sendError(job, worker, { code, flags, micros }, content, now);
     else this.#sendError(job, worker, { code, flags: 0, micros }, contentOf(INVALID), now);
+    this.#forget(job);
+  }
+
+  #forget(job: Job<Body>): void {
     this.#bodies.release(job.request.body);
     this.#broker.recycle(job);
+  }
+
+  /** Tells the store how a try has ended; of an error, what every client of this server may see. */
+  #endStored(
+    job: Job<Body>,
+    worker: Worker<Body>,
+    { code, flags, micros }: Pick<ReplyHeader, "code" | "flags" | "micros">,
+    content: Content | string,
+    now: number,
+  ): void {
+    const said = typeof content === "string" ? contentOf(content) : content;
+    const shown = code === Code.ok
+      ? said
+      : this.#errors.showsAll(flags)
+      ? wordsIn(said, flags)
+      : contentOf(veil(job));
+    this.#account(job, askersOf(job), { code, out: shown.size, micros }, now);
+    if (code >= Code.handlerFailed) {
+      this.#tellFailure(job, code, messageIn(said), worker.id, stackIn(said, flags));
+    }
+    this.#broker.meter.bytesOut += shown.size;
+    this.#stored.ended(job, code, shown, micros);
   }
 
   #endParts(job: Job<Body>, out: number, micros: number, now: number): void {

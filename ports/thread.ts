@@ -31,6 +31,8 @@ export type ToThread =
   | { type: "command"; command: LoopCommand }
   /** An inquiry, its kind and its question as JSON; answered "found" with the same number. */
   | { type: "ask"; number: number; inquiry: string }
+  /** The store was started: the way to it, and where it counts what it sends. */
+  | { type: "store"; port: MessagePort; counter: SharedArrayBuffer }
   /** After "ended": close the sockets; replies are delivered for up to `lingerMs`. */
   | { type: "close"; lingerMs: number }
   /** Close all at once. */
@@ -147,6 +149,8 @@ class LoopThread {
         return loop.send(message.command);
       case "ask":
         return this.#ask(loop, message.number, message.inquiry);
+      case "store":
+        return loop.joinStore(message.port, message.counter);
       case "close":
         return void this.#close(loop, message.lingerMs);
       case "abandon":
@@ -173,6 +177,7 @@ class LoopThread {
     if (this.#heard !== desk.sent) return this.#catchUp();
     // Only now: the answer holds after all that was said before the question.
     if (desk.isAsked) desk.answer(this.#view(loop));
+    if (loop.store.isBehind) return loop.store.catchUp();
     return loop.isSettling ? this.#letTasksRun() : undefined;
   }
 

@@ -26,10 +26,13 @@ import { PartReplies } from "./part_replies.ts";
 import type { Publisher } from "./publisher.ts";
 import { Replies } from "./replies.ts";
 import type { AnswerWay } from "./source.ts";
+import type { StoredWay } from "./answers.ts";
 
 /** What all services share. */
 export interface UnitGround {
   source: AnswerWay;
+  /** Where answers to tries of stored jobs go. */
+  stored: StoredWay;
   lane: Lane;
   bodies: BodyPool;
   events: EventQueue;
@@ -61,6 +64,8 @@ export class Unit {
   readonly order = new OrderWatch<Body>();
   /** Whether it has never had a worker: only clients that speak Majordomo wait for the first one. */
   isAwaited = false;
+  /** Whether all its requests are stored, and answered when their jobs are done. */
+  isDurable = false;
   /** Undefined: all may ask. */
   #users: ReadonlySet<string> | undefined;
   #limits: LoopLimits;
@@ -72,7 +77,7 @@ export class Unit {
   /** Has no worker yet. */
   constructor(setup: Omit<ServiceSetup, "frontend">, number: number, ground: UnitGround) {
     const { name, limits, users, mdpWorkers = "none" } = setup;
-    const { source, lane, bodies, events, numbers, visits, traces, publisher } = ground;
+    const { source, stored, lane, bodies, events, numbers, visits, traces, publisher } = ground;
     this.name = name;
     this.number = number;
     this.#limits = limits;
@@ -85,7 +90,18 @@ export class Unit {
     const dispatcher = new Dispatcher(name, broker, lane, events, { book, traces, topics });
     this.dispatcher = dispatcher;
     const parts = this.parts = new PartReplies({ broker, dispatcher, lane, source });
-    this.replies = new Replies({ name, broker, source, bodies, events, book, parts, topics });
+    this.replies = new Replies({
+      name,
+      broker,
+      source,
+      stored,
+      bodies,
+      events,
+      book,
+      parts,
+      topics,
+    });
+    this.isDurable = limits.durable === true;
     this.replies.configure(limits);
   }
 
@@ -99,6 +115,7 @@ export class Unit {
     if (mdpWorkers !== undefined) this.#mdpWorkers = listed(mdpWorkers);
     if (users !== undefined) this.#users = users === "all" ? undefined : new Set(users);
     this.#limits = limits;
+    this.isDurable = limits.durable === true;
     this.broker.configure(limits);
     this.replies.configure(limits);
   }

@@ -34,6 +34,7 @@ import type { Address, AnswerWay, ClientRequest } from "../../ports/source.ts";
 import type { Unit } from "../../ports/unit.ts";
 import { buildJobHeader } from "../../wire/job.ts";
 import type { MdpVersion } from "../../wire/mdp.ts";
+import { NO_STORE } from "../rig/no_store.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -202,14 +203,14 @@ class World {
     this.#lane = new JointLane({} as Lane, this.#source.workers);
     const ground = { lane: this.#lane, source: this.#answers(), bodies: this.#bodies };
     const rest = { events: this.#events, visits: false, traces: false };
-    this.#services = new Services({ ...ground, ...rest, numbers: new JobNumbers() });
+    this.#services = new Services({ ...ground, ...rest, ...NO_STORE, numbers: new JobNumbers() });
     const one = { ...limits, concurrency: 1, prefetch: 1 };
     this.#services.add({ name: HOSTED, limits: one, users: undefined, mdpWorkers: [""] }, 1);
     const { events } = this;
     this.#made = new MadeServices({ services: this.#services, events }, {
       ...{ limits, workers: "any", expiry: EXPIRY },
     });
-    this.#reception = new Reception({ services: this.#services, ...ground, ...rest });
+    this.#reception = new Reception({ services: this.#services, ...ground, ...rest, ...NO_STORE });
     for (let count = 0; count < CLIENTS; count++) this.#customers.push(this.#newCustomer());
   }
 

@@ -21,6 +21,7 @@ import { numberServices, Services } from "../../ports/services.ts";
 import type { Address, AnswerWay } from "../../ports/source.ts";
 import { buildJobHeader } from "../../wire/job.ts";
 import { Code } from "../../wire/request.ts";
+import { NO_STORE } from "../rig/no_store.ts";
 
 /** An event and its two numbers. */
 export type ServiceStep = readonly [event: keyof typeof EVENTS, first: number, second: number];
@@ -92,7 +93,7 @@ class World {
     const limits = { ...sole.limits, queueLimit: 5, maxAttempts: 2 };
     const ground = { lane: this.#lane(), source: this.#source(), bodies: this.#bodies };
     const rest = { events: this.#events, visits: false, traces: false };
-    this.#services = new Services({ ...ground, ...rest, numbers: new JobNumbers() });
+    this.#services = new Services({ ...ground, ...rest, ...NO_STORE, numbers: new JobNumbers() });
     const setups = NAMES.map((name) => ({
       name,
       // One of them waits for room, and the others refuse.
@@ -100,7 +101,7 @@ class World {
       users: undefined,
     }));
     for (const setup of numberServices(setups)) this.#services.add(setup, setup.number);
-    this.#reception = new Reception({ services: this.#services, ...ground, ...rest });
+    this.#reception = new Reception({ services: this.#services, ...ground, ...rest, ...NO_STORE });
     for (let count = 0; count < PEERS; count++) this.#peers.push(this.#newPeer());
   }
 

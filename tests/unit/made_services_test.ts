@@ -11,11 +11,13 @@ import { MadeServices } from "../../ports/made_services.ts";
 import type { MdpWorkersRule } from "../../ports/messages.ts";
 import { Services } from "../../ports/services.ts";
 import type { Source } from "../../ports/source.ts";
+import { NO_STORE } from "../rig/no_store.ts";
 
 /** Services that have no sockets. */
 function stage(workers: MdpWorkersRule = "any") {
   const events = new EventQueue(() => {});
   const services = new Services({
+    stored: NO_STORE.stored,
     source: {} as Source,
     lane: {} as Lane,
     ...{ bodies: new BodyPool(), events, numbers: new JobNumbers(), visits: false, traces: false },

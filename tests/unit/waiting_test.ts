@@ -120,7 +120,9 @@ Deno.test("Admission is full by jobs, or by bytes that wait or that workers have
       [2, 0, 0, true],
     ] as const
   ) {
-    const admission = new Admission<string>(BOUNDS, { size, bytes }, { bytes: held }, {
+    const admission = new Admission<string>(BOUNDS, { size, bytes, stored: 0, storedBytes: 0 }, {
+      bytes: held,
+    }, {
       areThere: false,
     });
     assert.equal(admission.isFull, isFull);
@@ -135,9 +137,14 @@ Deno.test("Admission is full by jobs, or by bytes that wait or that workers have
 
 Deno.test("Admission bounds what one client has waiting", () => {
   const limits = { ...BOUNDS, maxQueuePerClient: 1 };
-  const admission = new Admission<string>(limits, { size: 1, bytes: 0 }, { bytes: 0 }, {
-    areThere: false,
-  });
+  const admission = new Admission<string>(
+    limits,
+    { size: 1, bytes: 0, stored: 0, storedBytes: 0 },
+    { bytes: 0 },
+    {
+      areThere: false,
+    },
+  );
   const client = clientOf(1);
   assert.equal(admission.refusal(client), undefined);
   new Waiting<string>().add(jobOf({ client }));

@@ -1,0 +1,25 @@
+/**
+ * What a thread of this process needs to load this package's own modules.
+ *
+ * @module
+ */
+
+/** The modules of this package. */
+const HOME = new URL("..", import.meta.url);
+
+/** Why no thread can load these modules, in a few words; undefined: one can. */
+export function obstacleToThreads(home = HOME): string | undefined {
+  // It has no module of which a thread could be made.
+  if (Deno.build.standalone) return "the program was compiled";
+  if (home.protocol === "file:") {
+    const path = decodeURIComponent(home.pathname);
+    return isGranted({ name: "read", path }) ? undefined : `--allow-read=${path} is not granted`;
+  }
+  const host = `${home.hostname}:${home.port || (home.protocol === "http:" ? 80 : 443)}`;
+  const isTrusted = isGranted({ name: "import", host });
+  return isTrusted ? undefined : `--allow-import=${host} is not granted`;
+}
+
+function isGranted(permission: Deno.PermissionDescriptor): boolean {
+  return Deno.permissions.querySync(permission).state === "granted";
+}
