@@ -38,7 +38,8 @@ export function addStoredReadings(routes: Routes, { stored }: Pick<Operated, "st
   routes.add(
     "/api/stored",
     "all",
-    async ({ query }) => jsonAnswer(await refusing(stored.list(filterOf(query)))),
+    async ({ query }) =>
+      jsonAnswer({ now: Date.now(), ...await refusing(stored.list(filterOf(query))) }),
   );
   routes.add("/api/stored/job", "all", async ({ query }) => {
     const id = query.get("id");

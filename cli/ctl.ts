@@ -54,10 +54,18 @@ async function run(args: readonly string[], stderr: Stderr): Promise<number> {
 
 async function runCommand(command: Command, order: Order<Command>, stderr: Stderr): Promise<void> {
   const task = command.plan(order);
+  const desk = { sheet: sheetOfStdout(), remark: (text: string) => stderr.say(text) };
+  if (command.isOffline) {
+    return await task({
+      ...desk,
+      get link(): ControlLink {
+        throw new Error(`"${command.name}" asks no server`);
+      },
+    });
+  }
   const place = await findPlace(order.choice);
   using link = new ControlLink(place, order.timeout);
-  const remark = (text: string) => stderr.say(text);
-  await task({ link, sheet: sheetOfStdout(), remark });
+  await task({ ...desk, link });
 }
 
 if (import.meta.main) Deno.exit(await ctl(Deno.args));

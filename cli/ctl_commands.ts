@@ -6,75 +6,19 @@
  */
 
 import type { ConfigEntry, Status } from "../ops/status.ts";
-import type { Stats } from "../ops/stats.ts";
-import { type Change, type ControlLink, type Query, queryText } from "./control_link.ts";
-import { type Grammar, type Order, readSeconds, readWhole } from "./ctl_flags.ts";
-import { printLines } from "./ctl_screen.ts";
+import type { ServiceStats, Stats } from "../ops/stats.ts";
+import type { Change, Query } from "./control_link.ts";
+import { type Order, readSeconds, readWhole } from "./ctl_flags.ts";
+import { change, type Command, look } from "./ctl_plans.ts";
 import { followLog, showLog } from "./log_command.ts";
 import { configView, statsView } from "./record_views.ts";
-import { printText } from "./reply_output.ts";
 import { servicesView, statusView, workersView } from "./status_views.ts";
-import type { Sheet } from "./table.ts";
+import { JOB_COMMANDS, STORE_COMMANDS } from "./stored_commands.ts";
 import { top } from "./top.ts";
 import { count } from "./units.ts";
 import { type Clients, clientsView, type Jobs, jobsView } from "./work_views.ts";
 
-/** What a command works with. */
-export interface Desk {
-  link: ControlLink;
-  sheet: Sheet;
-  /** Says something on stderr. */
-  remark(text: string): void;
-}
-
-/** A command. */
-export interface Command extends Grammar {
-  /** The title under which the help lists it. */
-  readonly group: "Look" | "Change" | "Follow";
-  /** What it does, for the help. */
-  readonly help: string;
-  /** Checks the arguments before any server is asked. @throws {TypeError | RangeError} */
-  plan(order: Order<Command>): Task;
-}
-
-/** What is left to do once a server is found. */
-export type Task = (desk: Desk) => Promise<void>;
-
-/** Asks, and shows the answer: as it is, or as lines. */
-function look<Answer>(
-  path: string,
-  view: (answer: Answer, sheet: Sheet, order: Order<Command>) => string[],
-  query: (order: Order<Command>) => Query = () => ({}),
-): Command["plan"] {
-  return (order) => {
-    const target = path + queryText(query(order));
-    return async ({ link, sheet }) => {
-      const json = await link.get(target);
-      if (order.json) printText(`${json.trimEnd()}\n`);
-      else printLines(view(parse(json), sheet, order));
-    };
-  };
-}
-
-/** Has the server change something, and says what it has done. */
-function change<Answer>(
-  changeOf: (order: Order<Command>) => Change,
-  said: (order: Order<Command>, answer: Answer) => string,
-  patience: "usual" | "endless" = "usual",
-): Command["plan"] {
-  return (order) => {
-    const asked = changeOf(order);
-    return async ({ link }) => {
-      const json = await link.post(asked, patience);
-      printText(order.json ? `${json.trimEnd()}\n` : `${said(order, parse(json))}\n`);
-    };
-  };
-}
-
-/** The answer's type is what the server's version of this package says. */
-function parse<Answer>(json: string): Answer {
-  return JSON.parse(json);
-}
+export type { Command, Desk, Task } from "./ctl_plans.ts";
 
 function serviceOf({ words }: Order<Command>): { service?: string } {
   const service = words.get("SERVICE");
@@ -129,9 +73,9 @@ function jobsQuery(order: Order<Command>): Query {
 
 const clientsQuery = (order: Order<Command>): Query => ({ limit: wholeOption(order, "limit") });
 
-/** An order about one worker or one job. */
-function single(path: string, word: "WORKER" | "JOB"): (order: Order<Command>) => Change {
-  return (order) => ({ path, body: { [word.toLowerCase()]: wholeWord(order, word, 1) } });
+/** An order about one worker. */
+function single(path: string): (order: Order<Command>) => Change {
+  return (order) => ({ path, body: { worker: wholeWord(order, "WORKER", 1) } });
 }
 
 function resizeOrder(order: Order<Command>): Change {
@@ -205,10 +149,7 @@ export const COMMANDS: readonly Command[] = [
     options: [],
     group: "Look",
     help: "what was counted since the start, in all or of a service",
-    plan: look<Stats>(
-      "/api/stats",
-      (stats, sheet, { words }) => statsView(stats, words.get("SERVICE"), sheet),
-    ),
+    plan: look<Stats | ServiceStats>("/api/stats", statsView, serviceOf),
   },
   {
     name: "log",
@@ -255,7 +196,7 @@ export const COMMANDS: readonly Command[] = [
     group: "Change",
     help: "stops a worker once its jobs have ended; a new one takes its place",
     plan: change(
-      single("/api/worker/stop", "WORKER"),
+      single("/api/worker/stop"),
       ({ words }) => `worker ${words.get("WORKER")} stops once its jobs have ended`,
     ),
   },
@@ -266,19 +207,8 @@ export const COMMANDS: readonly Command[] = [
     group: "Change",
     help: "kills a worker at once; its jobs are given to others",
     plan: change(
-      single("/api/worker/kill", "WORKER"),
+      single("/api/worker/kill"),
       ({ words }) => `killed worker ${words.get("WORKER")}`,
-    ),
-  },
-  {
-    name: "job cancel",
-    words: ["JOB"],
-    options: [],
-    group: "Change",
-    help: "ends a request, which is answered 499",
-    plan: change(
-      single("/api/job/cancel", "JOB"),
-      ({ words }) => `cancelled job ${words.get("JOB")}`,
     ),
   },
   {
@@ -328,4 +258,6 @@ export const COMMANDS: readonly Command[] = [
       () => "opened the log files again",
     ),
   },
+  ...JOB_COMMANDS,
+  ...STORE_COMMANDS,
 ];

@@ -112,7 +112,9 @@ function findCommand<Command extends Grammar>(
   }
   if (second !== "") throw unknownCommand(`${first} ${second}`, family);
   if (mode !== "run") return undefined;
-  throw new TypeError(`Cannot run "${first}" alone: give "${family.join('" or "')}"`);
+  const last = family.pop();
+  const all = family.length === 0 ? "" : `"${family.join('", "')}" or `;
+  throw new TypeError(`Cannot run "${first}" alone: give ${all}"${last}"`);
 }
 
 function unknownCommand(name: string, names: readonly string[]): TypeError {

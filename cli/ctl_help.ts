@@ -8,10 +8,16 @@ import { section } from "../options/help.ts";
 import type { Command } from "./ctl_commands.ts";
 import { CTL_OPTIONS, type CtlOption } from "./ctl_options.ts";
 
-const GROUPS = { Look: "Look at a server", Follow: "Follow it", Change: "Change it" } as const;
+const GROUPS = {
+  Look: "Look at a server",
+  Follow: "Follow it",
+  Change: "Change it",
+  Stored: "Stored jobs",
+} as const;
 
 const NOTES = `SERVICE is the name of one of several services. Left out, resize is for the one
 without a name, or for each where all have names; other commands are for all.
+For stored jobs "-" is the service without a name.
 TIME is a number with its unit: 500ms, 10s, 5m, 1h.
 
 Exit status: 0 done, 1 refused by the server, 2 wrong usage or an error on this

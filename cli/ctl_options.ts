@@ -64,6 +64,18 @@ export const CTL_OPTIONS: readonly CtlOption[] = [
     help: "only those that have been here for N seconds (or 500ms, 5m), the slowest first",
   },
   { name: "limit", value: "N", help: "maximum number of lines" },
+  {
+    name: "state",
+    value: "STATE",
+    help: "only those that are scheduled, waiting, running, done, failed, cancelled or expired",
+  },
+  {
+    name: "service",
+    value: "NAME",
+    help: 'only those of this service; "-": the one without a name',
+  },
+  { name: "after", value: "ID", help: "only those that come after this one" },
+  { name: "body", help: "also what was submitted, and what came of it" },
   { name: "follow", letter: "f", help: "go on with each line that comes, until Ctrl-C" },
   { name: "lines", letter: "n", value: "N", help: "number of lines to start with [20]" },
   { name: "level", value: "LEVEL", help: "only lines of this level and above" },

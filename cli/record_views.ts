@@ -31,17 +31,11 @@ const OPTION_COLUMNS: readonly Column<ConfigEntry>[] = [
 ];
 
 /** `ctl stats`: what was counted since the start, in all or of one service. */
-export function statsView(stats: Stats, service: string | undefined, sheet: Sheet): string[] {
-  if (service !== undefined) {
-    const one = stats.services[service];
-    if (one === undefined) throw new RangeError(`Cannot find a service named "${service}"`);
-    return pairs(serviceRows(one), sheet);
-  }
+export function statsView(stats: Stats | ServiceStats, sheet: Sheet): string[] {
+  const rows = serviceRows(stats);
+  if (!("uptime" in stats)) return pairs(rows, sheet);
   const { clients, connections, uptime } = stats;
-  return pairs([
-    ...rowsOf({ uptime: showSpan(uptime), clients, connections }),
-    ...serviceRows(stats),
-  ], sheet);
+  return pairs([...rowsOf({ uptime: showSpan(uptime), clients, connections }), ...rows], sheet);
 }
 
 function serviceRows(stats: ServiceStats): Pair[] {

@@ -6,6 +6,7 @@
 
 import type { Rates, ServiceStatus, Status, WorkerStatus } from "../ops/status.ts";
 import type { Tone } from "./paint.ts";
+import { storedText, storedTone } from "./stored_views.ts";
 import { type Column, type Pair, pairs, type Sheet, table } from "./table.ts";
 import { bytesOf, count, showBytes, showRate, showSpan, spanOf } from "./units.ts";
 
@@ -23,6 +24,7 @@ function summary(status: Status): Pair[] {
     ["up", `${showSpan(status.uptime)}, since ${timeText(status.startedAt)}`],
     ["load", ratesText(status.rates), errorTone(status.rates)],
     ["queue", queueText(status.services)],
+    ["stored", storedText(status.stored), storedTone(status.stored)],
     ["workers", workersText(status.workers)],
     ["clients", clientsText(status)],
     ["frontend", listOf(endpoints.frontend)],

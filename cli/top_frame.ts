@@ -15,6 +15,7 @@ import {
   WORKER_COLUMNS,
   workersText,
 } from "./status_views.ts";
+import { storedText, storedTone } from "./stored_views.ts";
 import { type Column, type Sheet, table } from "./table.ts";
 import { showRate, showSpan, spanOf } from "./units.ts";
 
@@ -87,10 +88,12 @@ function headLines(status: Status, state: TopState, window: Window): string[] {
     paint(padEnd(label, LABEL_WIDTH), "title") +
     paint(cutEnd(printable(text), width - LABEL_WIDTH), tone);
   const { rates, services, workers } = status;
+  const stored = storedText(status.stored);
   return [
     titleLine(status, window),
     labelled("load", width < NARROW ? fewRates(rates) : ratesText(rates), errorTone(rates)),
     labelled("queue", queueText(services)),
+    ...stored === undefined ? [] : [labelled("stored", stored, storedTone(status.stored))],
     labelled("workers", workersText(workers)),
     ...window.rows >= 16 ? [labelled("clients", clientsText(status))] : [],
     labelled("req/s", plot(state.loads, width - LABEL_WIDTH, showRate), "good"),

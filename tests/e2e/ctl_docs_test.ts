@@ -5,6 +5,7 @@ import { ctl } from "../../cli/ctl.ts";
 import { COMMANDS } from "../../cli/ctl_commands.ts";
 import { path } from "../rig/checkout.ts";
 import { FakeControl, serviceStatus, status, workerStatus } from "../rig/fake_control.ts";
+import { jobStatus } from "../rig/stand_in_store.ts";
 import { text } from "../rig/text.ts";
 
 const PAGE = Deno.readTextFileSync(path("docs/ctl.md"));
@@ -28,6 +29,7 @@ const STATUS = status({
   ],
 });
 
+const NOW = Date.UTC(2026, 10, 21, 14, 42);
 const time = "2026-11-21T14:42:01.311Z";
 
 /** What the server of the page answers. */
@@ -70,6 +72,50 @@ const ANSWERS: Readonly<Record<string, unknown>> = {
       { time, level: "warn", message: "worker exited", worker: 3, reason: "memory" },
     ],
   },
+  "/api/stored": {
+    now: NOW,
+    total: 3,
+    jobs: [
+      jobStatus(0x1f04, {
+        ...{ service: "mail", state: "failed", attempt: 5, code: 500, createdAt: NOW - 5_400_000 },
+        message: "connect ETIMEDOUT",
+      }),
+      jobStatus(0x1f3a, {
+        ...{ service: "mail", state: "scheduled", attempt: 1, createdAt: NOW - 62_000 },
+        ...{ runAt: NOW + 3_100, code: 500, message: "connect ETIMEDOUT" },
+      }),
+    ],
+  },
+  "/api/stored/job": {
+    ...jobStatus(0x1f04, {
+      ...{ service: "mail", user: "shop", key: "order-7", state: "failed", attempt: 5, bytes: 31 },
+      ...{ createdAt: NOW - 5_400_000, runAt: NOW - 60_000, startedAt: NOW - 60_000 },
+      ...{ endedAt: NOW - 59_000, code: 500, message: "connect ETIMEDOUT" },
+    }),
+    body: [{ bytes: 31, text: '{"to":"ann@example.org","n":7}\n' }],
+  },
+  "/api/store": {
+    ...{ store: "sqlite:/home/me/.local/state/prefork/tcp-127.0.0.1-6660.db", bytes: 4_300_000 },
+    services: [{
+      ...{ name: "mail", paused: false, oldestMs: 61_000, submitted: 9120, retried: 41 },
+      states: {
+        ...{ scheduled: 3, waiting: 12, running: 2, done: 8_103, failed: 4, cancelled: 1 },
+        expired: 0,
+      },
+      ended: { done: 8_103, failed: 4, cancelled: 1, expired: 0 },
+      rates: { submitted: 12.4, ended: 9.6 },
+    }],
+    schedules: [{
+      ...{ name: "nightly", service: "mail", cron: "0 3 * * *", timeZone: "Europe/Berlin" },
+      ...{ nextAt: Date.UTC(2026, 10, 22, 2), lastAt: Date.UTC(2026, 10, 21, 2), lastId: "" },
+    }],
+  },
+  ...Object.fromEntries(
+    ["stored/retry", "stored/delete", "stored/pause", "stored/resume", "store/backup"]
+      .map((name) => [`/api/${name}`, { ok: true }]),
+  ),
+  "/api/stored/retry-dead": { ok: true, count: 4 },
+  "/api/stored/cancel": { ok: true, state: "cancelled" },
   "/api/reload": { ok: true, generation: 2 },
   "/api/resize": { ok: true, services: [{ name: "mail", min: 2, max: 4 }] },
   ...Object.fromEntries(

@@ -56,7 +56,7 @@ Deno.test("ctl shows and changes a server of two services, each command from out
     await operations.shows(/^answered +1$/m, "stats");
     assert.match(await ctl("stats", "mail"), /^answered +0$/m);
     const [code, said] = await operations.fails("stats", "nobody");
-    assert.deepEqual([code, said], [2, 'ctl: Cannot find a service named "nobody"\n']);
+    assert.deepEqual([code, said], [1, 'ctl: There is no service "nobody": there are "mail"\n']);
   });
 
   await t.step("jobs, clients and job cancel", async () => {
@@ -96,7 +96,7 @@ Deno.test("ctl shows and changes a server of two services, each command from out
     assert.equal(await ctl("resume", "mail"), 'resumed the service "mail"\n');
     await operations.shows(/^mail +serving /m, "services");
     const [code, said] = await operations.fails("pause", "nobody");
-    assert.deepEqual([code, said], [1, 'ctl: There is no service "nobody"\n']);
+    assert.deepEqual([code, said], [1, 'ctl: There is no service "nobody": there are "mail"\n']);
   });
 
   await t.step("resize", async () => {
@@ -122,7 +122,10 @@ Deno.test("ctl shows and changes a server of two services, each command from out
     Deno.writeTextFileSync(`${server.folder.path}/handler.ts`, HANDLER);
     assert.match(await ctl("reload"), /^reloaded the server: generation \d+\n$/);
     const [nobody, unknown] = await operations.fails("reload", "nobody");
-    assert.deepEqual([nobody, unknown], [1, 'ctl: There is no service "nobody"\n']);
+    assert.deepEqual([nobody, unknown], [
+      1,
+      'ctl: There is no service "nobody": there are "mail"\n',
+    ]);
   });
 
   await t.step("worker stop and kill", async () => {

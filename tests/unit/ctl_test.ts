@@ -6,7 +6,10 @@ import { type Order, readOrder } from "../../cli/ctl_flags.ts";
 import { commandHelp, helpText } from "../../cli/ctl_help.ts";
 import { readEvents, type ServerEvent } from "../../cli/event_stream.ts";
 import { plain } from "../../cli/paint.ts";
+import { idOf } from "../rig/stand_in_store.ts";
 import { bytes } from "../rig/text.ts";
+
+const ID = idOf(7);
 
 const read = (...args: string[]): Order<Command> => readOrder(args, COMMANDS);
 
@@ -27,7 +30,14 @@ Deno.test("readOrder and the commands' plans refuse what makes no sense, and say
     [["worker"], /^Cannot run "worker" alone: give "worker stop" or "worker kill"$/],
     [["worker", "stpo"], /^Unknown command "worker stpo": did you mean "worker stop"\?$/],
     [["worker", "frobnicate"], /": give "worker stop" or "worker kill"$/],
-    [["job"], /^Cannot run "job" alone: give "job cancel"$/],
+    [["job"], /^Cannot run "job" alone: give "job list", "job show", .* or "job resume"$/],
+    [["job", "show", "7"], /: ID must be the id of a stored job, j- and 32 hex digits: .* is "7"$/],
+    [["job", "cancel", "j-7"], /: JOB must be the id of a stored job, /],
+    [["job", "cancel", "x"], /JOB must be an integer >= 1: current value is "x"$/],
+    [["job", "list", "--state", "dead"], /"--state" must be one of scheduled, waiting, /],
+    [["job", "list", "--after", "7"], /: "--after" must be the id of a stored job/],
+    [["job", "retry-dead"], /^Cannot run "job retry-dead" without SERVICE: /],
+    [["job", "list", "--body"], /^Cannot use "--body" with "job list": it belongs to "job show"$/],
     [["worker", "stop"], /^Cannot run "worker stop" without WORKER: it is used as "worker stop W/],
     [["worker", "stop", "1", "2"], /^Cannot run "worker stop" with "2": /],
     [["worker", "kill", "x"], /WORKER must be an integer >= 1: current value is "x"$/],
@@ -96,7 +106,7 @@ Deno.test("each command asks the server what its arguments say", async () => {
     "jobs --waiting --slow 2m": "/api/jobs?state=waiting&slow=120000ms",
     "clients --limit 3": "/api/clients?limit=3",
     "config": "/api/config",
-    "stats mail": "/api/stats",
+    "stats mail": "/api/stats?service=mail",
     "log": "/api/log?lines=20",
     "log -n 5 --level warn": "/api/log?lines=5&level=warn",
     "reload": "/api/reload {}",
@@ -106,6 +116,23 @@ Deno.test("each command asks the server what its arguments say", async () => {
     "worker stop 3": '/api/worker/stop {"worker":3}',
     "worker kill 3": '/api/worker/kill {"worker":3}',
     "job cancel 12": '/api/job/cancel {"job":12}',
+    "job list": "/api/stored",
+    "job list --state failed --service mail --limit 7":
+      "/api/stored?state=failed&service=mail&limit=7",
+    "job list --service=-": "/api/stored?service=",
+    [`job list --after ${ID}`]: `/api/stored?after=${ID}`,
+    [`job show ${ID}`]: `/api/stored/job?id=${ID}`,
+    [`job show --body ${ID}`]: `/api/stored/job?id=${ID}&body=1`,
+    [`job cancel ${ID}`]: `/api/stored/cancel {"job":"${ID}"}`,
+    [`job retry ${ID}`]: `/api/stored/retry {"job":"${ID}"}`,
+    [`job delete ${ID}`]: `/api/stored/delete {"job":"${ID}"}`,
+    "job retry-dead mail": '/api/stored/retry-dead {"service":"mail"}',
+    "job pause -": '/api/stored/pause {"service":""}',
+    "job resume mail": '/api/stored/resume {"service":"mail"}',
+    "store": "/api/store",
+    "schedules": "/api/store",
+    "store backup /tmp/a.db": '/api/store/backup {"file":"/tmp/a.db"}',
+    "store backup a.db": `/api/store/backup {"file":"${Deno.cwd()}/a.db"}`,
     "pause": "/api/pause {}",
     "pause mail": '/api/pause {"service":"mail"}',
     "resume mail": '/api/resume {"service":"mail"}',

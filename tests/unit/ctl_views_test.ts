@@ -5,12 +5,15 @@ import { CpuShares } from "../../cli/cpu_shares.ts";
 import { coloured, cutEnd, cutStart, plain, printable, widthOf } from "../../cli/paint.ts";
 import { configView, logLine } from "../../cli/record_views.ts";
 import { servicesView, statusView, workersView } from "../../cli/status_views.ts";
+import { jobRecordView, schedulesView, storedView, storeView } from "../../cli/stored_views.ts";
 import { pairs, table } from "../../cli/table.ts";
 import { frame, SORTINGS, type TopState } from "../../cli/top_frame.ts";
 import { showBytes, showRate, showSpan } from "../../cli/units.ts";
 import { clientsView, jobsView } from "../../cli/work_views.ts";
 import type { JobView } from "../../ports/inquiry.ts";
+import type { StoredServiceStatus, StoreStatus } from "../../ops/stored.ts";
 import { serviceStatus, status, workerStatus } from "../rig/fake_control.ts";
+import { idOf, jobStatus } from "../rig/stand_in_store.ts";
 
 const SHEET = { width: 80, paint: plain };
 
@@ -228,4 +231,71 @@ Deno.test("top's picture says what is wrong: no connection, a silent server, one
   const tired = status({ ready: false, reasons: ["no worker is ready"] });
   assert.match(draw({ status: tired })[1] ?? "", /^not ready: no worker is ready$/);
   assert.match(draw({ status: undefined })[0] ?? "", /^waiting for the server$/);
+});
+
+const STORED: StoredServiceStatus = {
+  ...{ name: "mail", paused: false, oldestMs: 61_000, submitted: 9, retried: 1 },
+  states: {
+    ...{ scheduled: 2, waiting: 3, running: 1, done: 812_345, failed: 4, cancelled: 0, expired: 1 },
+  },
+  ended: { done: 5, failed: 4, cancelled: 0, expired: 1 },
+  rates: { submitted: 12.4, ended: 9.6 },
+};
+
+const STORE: StoreStatus = {
+  ...{ store: "sqlite:/var/lib/jobs.db", trouble: undefined, bytes: 1_234_567 },
+  services: [STORED, { ...STORED, name: "a-service-with-a-long-name", paused: true }],
+  schedules: [{
+    ...{ name: "nightly", service: "mail", cron: "0 3 * * *", timeZone: "Europe/Berlin" },
+    ...{ nextAt: Date.UTC(2026, 10, 22, 2), lastAt: undefined, lastId: "" },
+  }],
+};
+
+Deno.test("stored jobs fit 80 columns, whatever is in them, and no body is shown unasked", () => {
+  const now = Date.UTC(2026, 10, 21, 12);
+  const jobs = [
+    jobStatus(1, {
+      ...{ service: "a-service-with-a-long-name", state: "failed", attempt: 5, code: 500 },
+      message: "connect ETIMEDOUT 10.0.4.2:5432\nafter a while",
+    }),
+    jobStatus(2, { state: "scheduled", runAt: now + 90_000 }),
+  ];
+  const lines = storedView({ now, total: 7, jobs }, SHEET);
+  assert.deepEqual(lines.filter((line) => line.length > 80), []);
+  assert.match(lines[1] ?? "", new RegExp(`^${idOf(1)}  failed +\\S+ +5/5 +30m00s .*connect`));
+  assert.match(lines[2] ?? "", /scheduled +- +0\/5 +30m00s +-$/);
+  const due = storedView({ now, total: 1, jobs: jobs.slice(1) }, SHEET);
+  assert.match(due[1] ?? "", /scheduled +0\/5 +30m00s +1m30s +5B$/);
+  assert.match(lines[3] ?? "", new RegExp(`^2 of 7 shown: --after ${idOf(2)} shows what follows$`));
+  const narrow = storedView({ now, total: 2, jobs }, { width: 46, paint: plain });
+  assert.deepEqual(narrow.filter((line) => line.length > 46), []);
+  assert.ok(narrow[1]?.startsWith(idOf(1)));
+  const shown = jobRecordView({ ...jobs[0]!, body: [{ bytes: 4, text: "a\x1bb\nc" }] }, SHEET);
+  assert.deepEqual(shown.slice(-4), ["", "body (4B):", "a?b", "c"]);
+  const two = [{ bytes: 2, base64: "/wA=" }, { bytes: 9, text: "x", isCut: true }];
+  assert.deepEqual(jobRecordView({ ...jobs[1]!, result: two }, SHEET).slice(-6), [
+    ...["", "result 1 of 2 (2B, base64):", "/wA=", "", "result 2 of 2 (9B, cut):", "x"],
+  ]);
+});
+
+Deno.test("the store is shown with its services, and red where it is in trouble", () => {
+  const lines = storeView(STORE, SHEET);
+  assert.deepEqual(lines.filter((line) => line.length > 80), []);
+  assert.match(lines.join("\n"), /^state +takes jobs$/m);
+  assert.match(lines.join("\n"), /^mail +running +2 +3 +1m01s +1 +812345 +4 /m);
+  const trouble = storeView({ ...STORE, trouble: "the disk is full", services: [] }, {
+    ...{ width: 80, paint: coloured },
+  });
+  assert.ok(trouble.join("\n").includes("\x1b[31mthe disk is full"));
+  assert.equal(trouble.at(-1), "nothing is stored");
+  assert.deepEqual(schedulesView(STORE, SHEET).map((line) => line.length > 80), [false, false]);
+});
+
+Deno.test("status and top have a line for stored jobs where there are some", () => {
+  const { schedules: _, ...stored } = STORE;
+  const line = (own: Parameters<typeof status>[0]) =>
+    statusView(status(own), SHEET).find((each) => each.startsWith("stored"));
+  assert.equal(line({}), undefined);
+  assert.match(line({ stored }) ?? "", /6 waiting, 4 scheduled, 2 running, 8 dead; 19\/s end$/);
+  assert.match(line({ stored: { ...stored, trouble: "the disk is full" } }) ?? "", /the disk is f/);
 });

@@ -114,6 +114,7 @@ const RULES: Record<string, string[]> = {
     "system",
   ],
   "cli/call.ts": ["client/typed.ts"],
+  "cli/stored_commands.ts": ["wire/submission.ts"],
   "cli/work_views.ts": ["type ports/inquiry.ts"],
   "cli/keygen.ts": ["auth/client_list.ts", "zmq/curve.ts", "zmq/locate.ts"],
   "cli/serve.ts": ["ops", "pool/child.ts", "zmq/locate.ts"],
