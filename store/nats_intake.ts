@@ -1,0 +1,371 @@
+/**
+ * The way in: a job is stored as a record and a hint, or as a record and a body that is kept until it is due, and
+ * answered once NATS has acknowledged both.
+ *
+ * @module
+ */
+
+import { newJobId } from "../wire/submission.ts";
+import type { StoreUser } from "./job_store.ts";
+import type { Submission } from "./messages.ts";
+import { NO_ROOM, STREAM_FULL, WRONG_REVISION } from "./nats_asker.ts";
+import type { NatsCounts } from "./nats_counts.ts";
+import type { NatsGround, Read, Written } from "./nats_ground.ts";
+import { buildHint, changed, isEnd, type JobRecord, newRecord } from "./nats_record.ts";
+import { keptWords, RECORD_ROOM } from "./nats_runs.ts";
+
+/** Submissions that wait for NATS at most, and their bytes. */
+const MAX_OPEN = 100_000;
+const MAX_OPEN_BYTES = 256 * 1024 * 1024;
+/** How often the size of the store is asked for, ms. */
+const SIZE_INTERVAL = 1000;
+/** A key whose job is not there is left alone for so long: it may be just being stored, ms. */
+const KEY_AGE = 15_000;
+const KEY_RETRY = 200;
+const EMPTY = new Uint8Array(0);
+
+/** What others hear of it. */
+export interface IntakeEvents {
+  /** A job of this lane was stored, or will be. */
+  needed(service: string, priority: number): void;
+  /** A body was kept until `record.runAt`. */
+  kept(record: JobRecord): void;
+}
+
+/** What a submission is answered. */
+export type Taken =
+  | { id: string; isNew: boolean; code?: undefined }
+  | { code: number; message: string };
+
+/** One that is not answered yet. */
+interface Entry {
+  answer(taken: Taken): void;
+  job: Submission;
+  id: string;
+  /** By the steady clock. */
+  deadline: number;
+}
+
+/** How large the store is: as NATS has said, and what came since. */
+interface Size {
+  jobs: number;
+  bytes: number;
+  addedJobs: number;
+  addedBytes: number;
+}
+
+/** See above. */
+export class NatsIntake {
+  readonly #ground: NatsGround;
+  readonly #counts: NatsCounts;
+  readonly #events: IntakeEvents;
+  readonly #size: Size = { jobs: 0, bytes: 0, addedJobs: 0, addedBytes: 0 };
+  #sizeAskedAt = -Infinity;
+  #open = 0;
+  #openBytes = 0;
+
+  /** Stores nothing by itself. */
+  constructor(ground: NatsGround, counts: NatsCounts, events: IntakeEvents) {
+    this.#ground = ground;
+    this.#counts = counts;
+    this.#events = events;
+  }
+
+  /** Bytes that the store has, as far as is known. */
+  get bytes(): number {
+    return this.#size.bytes + this.#size.addedBytes;
+  }
+
+  /** Submissions that are not answered. */
+  get open(): number {
+    return this.#open;
+  }
+
+  /** Answers "stored" or "refused", in `submitTimeout` at the latest. */
+  submit(number: number, job: Submission, from: StoreUser): void {
+    this.store(job, (taken) => {
+      if (taken.code === undefined) this.#ground.say(from, { type: "stored", number, ...taken });
+      else this.#ground.refuse(from, number, taken.code, taken.message);
+    });
+  }
+
+  /** The same for any asker. */
+  store(job: Submission, answer: (taken: Taken) => void): void {
+    const { config, clock } = this.#ground;
+    const refusal = this.#refusal(job);
+    if (refusal !== undefined) return answer(refusal);
+    const id = job.id === "" ? newJobId() : job.id;
+    const deadline = clock.steady() + config.submitTimeout;
+    this.#open++;
+    this.#openBytes += job.body.bytes.length;
+    const entry = { answer, job, id, deadline };
+    if (job.key !== "" || job.after.length > 0) void this.#storeCarefully(entry);
+    else this.#create(entry);
+  }
+
+  #refusal(job: Submission): { code: number; message: string } | undefined {
+    const { config, link } = this.#ground;
+    if (config.services[job.service] === undefined) {
+      return { code: 404, message: `Unknown service "${job.service}"` };
+    }
+    const bytes = job.body.bytes.length;
+    const most = (link.connection?.info?.max_payload ?? Infinity) - RECORD_ROOM;
+    if (bytes > most) {
+      const message = `The body has ${bytes} bytes, and this NATS takes ${most} (max_payload)`;
+      return { code: 413, message };
+    }
+    if (this.#open >= MAX_OPEN || this.#openBytes + bytes > MAX_OPEN_BYTES) {
+      return { code: 503, message: "Too many jobs wait for NATS: try again" };
+    }
+    return this.#overfull(bytes);
+  }
+
+  /** By what NATS said a moment ago, and what this node has added since. */
+  #overfull(bytes: number): { code: number; message: string } | undefined {
+    const { config } = this.#ground;
+    this.#askSize();
+    const jobs = this.#size.jobs + this.#size.addedJobs;
+    if (jobs >= config.storeJobs) {
+      const text = `The store is full: it has ${jobs} jobs, and storeJobs is ${config.storeJobs}`;
+      return { code: 507, message: text };
+    }
+    if (this.bytes + bytes <= config.storeBytes) return undefined;
+    const text = `The store is full: it has ${this.bytes} bytes, this job ${bytes}, and ` +
+      `storeBytes is ${config.storeBytes}`;
+    return { code: 507, message: text };
+  }
+
+  /** Asks how large the store is, once in a while. */
+  #askSize(): void {
+    const { manager, names, clock } = this.#ground;
+    if (manager === undefined || clock.steady() - this.#sizeAskedAt < SIZE_INTERVAL) return;
+    this.#sizeAskedAt = clock.steady();
+    const { addedJobs, addedBytes } = this.#size;
+    const streams = [names.jobs, names.work, names.kept];
+    Promise.all(streams.map((name) => manager.streams.info(name))).then((infos) => {
+      this.#size.jobs = infos[0]?.state.messages ?? 0;
+      this.#size.bytes = infos.reduce((sum, { state }) => sum + state.bytes, 0);
+      // What was added before NATS was asked is among that.
+      this.#size.addedJobs -= addedJobs;
+      this.#size.addedBytes -= addedBytes;
+    }).catch(() => {});
+  }
+
+  // ---- jobs with keys, and those that wait for others ----
+
+  async #storeCarefully(entry: Entry): Promise<void> {
+    const { job } = entry;
+    const read = await this.#ground.readOf(entry.id, this.#left(entry));
+    if (read === undefined) return this.#giveUp(entry);
+    if (read.record !== undefined) return this.#known(entry, read);
+    const fate = await this.#fateOf(job, entry);
+    if (fate === "unanswered") return this.#giveUp(entry);
+    if (fate.unknown !== undefined) {
+      return this.#refuse(entry, 404, `Unknown job "${fate.unknown}" in "after"`);
+    }
+    if (job.key !== "" && !await this.#claim(entry)) return;
+    this.#create(entry, fate);
+  }
+
+  /** What is known of the jobs that it waits for. */
+  async #fateOf(
+    { after, user }: Submission,
+    entry: Entry,
+  ): Promise<"unanswered" | { unknown?: string; failed?: string; isOpen: boolean }> {
+    const reads = await Promise.all(
+      after.map((id) => this.#ground.readOf(id, this.#left(entry))),
+    );
+    let failed: string | undefined;
+    let isOpen = false;
+    for (const [index, read] of reads.entries()) {
+      if (read === undefined) return "unanswered";
+      const { record } = read;
+      const id = after[index] ?? "";
+      if (record === undefined || record.isGone || record.user !== user) {
+        return { unknown: id, isOpen };
+      }
+      if (!isEnd(record.state)) isOpen = true;
+      else if (record.state !== "done") failed ??= id;
+    }
+    return { failed, isOpen };
+  }
+
+  /** Makes the key this job's; false: it was answered already. */
+  async #claim(entry: Entry): Promise<boolean> {
+    const { names, clock } = this.#ground;
+    const { job, id } = entry;
+    const subject = names.key(job.service, job.user, job.key);
+    let revision = 0;
+    while (this.#left(entry) > 0) {
+      const expected = { "Nats-Expected-Last-Subject-Sequence": String(revision) };
+      const answer = await this.#ground.putOf(subject, id, expected, this.#left(entry));
+      if (answer === undefined) break;
+      if (answer.fault === undefined) return true;
+      if (answer.fault.number !== WRONG_REVISION) {
+        this.#refuseBy(entry, answer.fault);
+        return false;
+      }
+      const owner = await this.#ground.lastOf(names.keys, subject, this.#left(entry));
+      if (owner === undefined) break;
+      revision = owner?.seq ?? 0;
+      if (owner === null) continue;
+      const other = new TextDecoder().decode(owner.payload);
+      if (other === id) return true;
+      const read = await this.#ground.readOf(other, this.#left(entry));
+      if (read === undefined) break;
+      if (read.record !== undefined && !read.record.isGone && !isEnd(read.record.state)) {
+        this.#stored(entry, other, false);
+        return false;
+      }
+      const isYoung = read.record === undefined && clock.now() - owner.time < KEY_AGE;
+      if (!isYoung) continue;
+      revision = 0;
+      await new Promise<void>((resolve) => clock.after(KEY_RETRY, resolve));
+    }
+    this.#giveUp(entry);
+    return false;
+  }
+
+  // ---- every job ----
+
+  #create(entry: Entry, fate?: { failed?: string; isOpen: boolean }): void {
+    const { job, id } = entry;
+    const now = this.#ground.clock.now();
+    let record = newRecord(job, id, now);
+    if (fate !== undefined && job.after.length > 0 && !fate.isOpen) {
+      // All that it waits for has ended.
+      const isLater = job.runAt > now || fate.failed !== undefined;
+      record = {
+        ...record,
+        state: isLater ? "scheduled" : "waiting",
+        place: isLater ? "kept" : "work",
+      };
+    }
+    if (fate?.failed !== undefined) record = failedFor(record, fate.failed, now);
+    this.#events.needed(job.service, job.priority);
+    if (record.place === "work") this.#createAndHint(entry, record);
+    else this.#keepAndCreate(entry, record);
+  }
+
+  #createAndHint(entry: Entry, record: JobRecord): void {
+    this.#ground.write(record, 0, EMPTY, this.#left(entry), (written) => {
+      if (written.type !== "written") return this.#notCreated(entry, written);
+      this.#hint(entry, written.record, written.revision);
+    });
+  }
+
+  /** Only then is the job on its way. */
+  #hint(entry: Entry, record: JobRecord, revision: number): void {
+    const { job, id } = entry;
+    const subject = this.#ground.names.hint(record.service, record.priority, id);
+    const payload = buildHint({ record, revision, movedFor: 0 }, job.body);
+    // A publish that is sent again must not be stored again.
+    const headers = { "Nats-Msg-Id": id };
+    this.#ground.put(subject, payload, headers, this.#left(entry), (answer) => {
+      if (answer === undefined) return this.#giveUp(entry);
+      if (answer.fault !== undefined && !isTaken(answer.fault.text)) {
+        // What nobody was told of is not left behind.
+        this.#ground.purge(this.#ground.names.jobs, this.#ground.names.job(id));
+        return this.#refuseBy(entry, answer.fault);
+      }
+      this.#stored(entry, id, true);
+    });
+  }
+
+  #keepAndCreate(entry: Entry, record: JobRecord): void {
+    const { job, id } = entry;
+    const payload = buildHint({ record, revision: 0, movedFor: 0 }, job.body);
+    const headers = { Job: JSON.stringify(keptWords(record)) };
+    const subject = this.#ground.names.body(id);
+    this.#ground.put(subject, payload, headers, this.#left(entry), (answer) => {
+      if (answer === undefined) return this.#giveUp(entry);
+      if (answer.fault !== undefined) return this.#refuseBy(entry, answer.fault);
+      this.#ground.write(record, 0, EMPTY, this.#left(entry), (written) => {
+        if (written.type !== "written") return this.#notCreated(entry, written);
+        this.#stored(entry, id, true);
+        if (isEnd(record.state)) this.#counts.ended(record, this.#ground.clock.now());
+        else this.#events.kept(written.record);
+      });
+    });
+  }
+
+  #notCreated(entry: Entry, written: Exclude<Written, { type: "written" }>): void {
+    if (written.type === "unanswered") return this.#giveUp(entry);
+    if (written.type === "conflict") return this.#known(entry, written.read);
+    this.#refuseBy(entry, written.fault);
+  }
+
+  /** The id is known: the same submission again, or another user's. */
+  #known(entry: Entry, { record }: Read): void {
+    if (record === undefined) return this.#refuse(entry, 503, "The job was changed: try again");
+    if (record.user !== entry.job.user) {
+      return this.#refuse(entry, 409, "Another job has this id");
+    }
+    const isPending = record.state === "waiting" && record.place === "work" && !record.isGone;
+    // The node that took it first may have died before the hint: one at most is stored.
+    if (isPending) this.#hint(entry, record, 0);
+    else this.#stored(entry, entry.id, true);
+  }
+
+  // ---- answers ----
+
+  #left({ deadline }: Entry): number {
+    return Math.max(0, deadline - this.#ground.clock.steady());
+  }
+
+  #stored(entry: Entry, id: string, isNew: boolean): void {
+    this.#close(entry);
+    if (isNew) {
+      this.#counts.submitted(entry.job.service);
+      this.#size.addedJobs++;
+      this.#size.addedBytes += entry.job.body.bytes.length + RECORD_BYTES;
+    }
+    entry.answer({ id, isNew });
+  }
+
+  #giveUp(entry: Entry): void {
+    const text = this.#ground.link.isUp
+      ? "NATS did not store the job in time"
+      : "NATS can't be reached";
+    this.#refuse(entry, 503, `${text}: try again, with the same id or key`);
+  }
+
+  #refuseBy(entry: Entry, { number, text }: { number: number; text: string }): void {
+    const { config } = this.#ground;
+    if (number === STREAM_FULL && /messages/.test(text)) {
+      const why = `it has as many jobs as storeJobs lets it: ${config.storeJobs}`;
+      return this.#refuse(entry, 507, `The store is full: ${why}`);
+    }
+    const isFull = number === STREAM_FULL || NO_ROOM.includes(number);
+    this.#refuse(entry, isFull ? 507 : 503, `NATS refuses the job: ${text}`);
+  }
+
+  #refuse(entry: Entry, code: number, message: string): void {
+    this.#close(entry);
+    entry.answer({ code, message });
+  }
+
+  #close({ job }: Entry): void {
+    this.#open--;
+    this.#openBytes -= job.body.bytes.length;
+  }
+}
+
+/** What a record weighs beside its body, about, bytes. */
+const RECORD_BYTES = 1200;
+
+/** A job whose hint is there already. */
+function isTaken(text: string): boolean {
+  return text.includes("per subject");
+}
+
+/** A job that fails, since one that it waits for has. */
+export function failedFor(record: JobRecord, cause: string, now: number): JobRecord {
+  return changed(record, {
+    state: "failed",
+    place: "kept",
+    endedAt: now,
+    code: 424,
+    message: `It waits for job ${cause}, which was not done`,
+  });
+}

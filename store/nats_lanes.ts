@@ -1,0 +1,331 @@
+/**
+ * Pulls hints from the work queue, as many as the local workers have room for and no more. A lane is what waits of one
+ * service with one priority, and a durable consumer of NATS that all nodes share.
+ *
+ * A service with one lane has a standing request for its whole room. Where there are several, the lanes are asked in
+ * the order of their priorities, each for what is left of the room; what has waited counts more, so that low ones have
+ * their turns. Once all are empty, each has a standing request, and what then comes beyond the room is given back.
+ *
+ * @module
+ */
+
+import type { NatsGround } from "./nats_ground.ts";
+import type { NatsMessage } from "./nats_library.ts";
+
+/** A job that has waited for so long counts as one of the next priority, ms. */
+export const AGE_STEP = 10_000;
+/** How long a request stands, ms; and how often its server says that it does. */
+const STANDING = 20_000;
+const BEAT = 2000;
+/** A request whose server has said nothing for so long is lost, ms. */
+const SILENCE = 5500;
+const SWEEP_INTERVAL = 500;
+/** Lanes that others have made are looked for so often, ms. */
+const REFRESH_INTERVAL = 10_000;
+/** Hints that are out and not acknowledged, those that are to come later included. */
+const MAX_OUT = 100_000;
+/** Most of one request. */
+const MAX_BATCH = 1000;
+const NANOS = 1e6;
+
+interface Request {
+  left: number;
+  isStanding: boolean;
+  /** By the steady clock. */
+  heardAt: number;
+}
+
+/** See above. */
+export class Lane {
+  readonly service: string;
+  readonly priority: number;
+  /** What comes for it comes there. */
+  readonly inbox: string;
+  /** Its requests by number. */
+  readonly requests = new Map<number, Request>();
+  /** Since when its first job has waited, as far as is known; undefined: it is empty. */
+  waitingSince: number | undefined;
+  end: () => void = () => {};
+
+  /** Nothing is asked. */
+  constructor(service: string, priority: number, inbox: string) {
+    this.service = service;
+    this.priority = priority;
+    this.inbox = inbox;
+  }
+
+  /** What was asked and has not come. */
+  get asked(): number {
+    let sum = 0;
+    for (const { left } of this.requests.values()) sum += left;
+    return sum;
+  }
+}
+
+/** The order in which lanes are asked: by priority, and by how long their first jobs have waited. */
+export function inOrder(lanes: readonly Lane[], now: number): Lane[] {
+  const rank = ({ priority, waitingSince }: Lane) =>
+    priority + Math.max(0, now - (waitingSince ?? now)) / AGE_STEP;
+  return [...lanes].sort((one, other) => rank(other) - rank(one));
+}
+
+/** What pulling needs to know. */
+export interface Puller {
+  /** How many jobs of a service may come now. */
+  room(service: string): number;
+  /** A hint has come. */
+  hint(lane: Lane, message: NatsMessage): void;
+}
+
+/** The lanes of one service. */
+interface Track {
+  lanes: Lane[];
+  /** Lanes that are still to be asked in this round, by turns; undefined: no round goes on. */
+  round: Lane[] | undefined;
+}
+
+/** See above. */
+export class NatsLanes {
+  readonly #ground: NatsGround;
+  readonly #puller: Puller;
+  readonly #inbox: string;
+  readonly #tracks = new Map<string, Track>();
+  /** Consumers that are known to be there, by name. */
+  readonly #known = new Set<string>();
+  /** Those that are being made, or could not be. */
+  readonly #wanted = new Map<string, { service: string; priority: number }>();
+  #lastRequest = 0;
+  #lastLane = 0;
+  #isStopped = false;
+  #timers: (() => void)[] = [];
+
+  /** `inbox`: a subject of its own. */
+  constructor(ground: NatsGround, puller: Puller, inbox: string) {
+    this.#ground = ground;
+    this.#puller = puller;
+    this.#inbox = inbox;
+    ground.link.subscribe(ground.names.lanes, ({ data }) => {
+      const lane = ground.names.parseLane(new TextDecoder().decode(data));
+      if (lane !== undefined) this.#add(lane.service, lane.priority);
+    });
+    this.#repeat(SWEEP_INTERVAL, () => this.#sweep());
+    this.#repeat(REFRESH_INTERVAL, () => void this.refresh());
+  }
+
+  /** Sees to it that what is submitted there will be pulled. */
+  need(service: string, priority: number): void {
+    const name = this.#ground.names.lane(service, priority);
+    if (this.#known.has(name) || this.#wanted.has(name)) return;
+    this.#wanted.set(name, { service, priority });
+    void this.#make(name);
+  }
+
+  /** Asks for what there is room for. */
+  pull(service: string): void {
+    const track = this.#tracks.get(service);
+    if (track === undefined || this.#isStopped || !this.#ground.link.isUp) return;
+    const [first, second] = track.lanes;
+    if (first === undefined) return;
+    if (second === undefined) {
+      const count = this.#puller.room(service) - first.asked;
+      if (count > 0) this.#ask(first, count, true);
+    } else if (track.round === undefined) {
+      this.#startRound(service, track);
+    }
+  }
+
+  /** Looks for lanes that others have made, and makes those that could not be made. */
+  async refresh(): Promise<void> {
+    const { manager, names, link } = this.#ground;
+    if (manager === undefined || !link.isUp || this.#isStopped) return;
+    for (const name of this.#wanted.keys()) await this.#make(name);
+    try {
+      for await (const { name } of manager.consumers.list(names.work)) {
+        const lane = names.parseLane(name);
+        if (lane !== undefined) this.#add(lane.service, lane.priority);
+      }
+    } catch {
+      // nobody leads now: the next time
+    }
+  }
+
+  /** After a reconnect: requests that were made before are lost. */
+  restart(): void {
+    for (const [service, track] of this.#tracks) {
+      for (const lane of track.lanes) lane.requests.clear();
+      track.round = undefined;
+      this.pull(service);
+    }
+    void this.refresh();
+  }
+
+  /** Asks for nothing any more. */
+  stop(): void {
+    this.#isStopped = true;
+    for (const cancel of this.#timers) cancel();
+    for (const { lanes } of this.#tracks.values()) for (const lane of lanes) lane.end();
+  }
+
+  #repeat(ms: number, what: () => void): void {
+    const index = this.#timers.length;
+    const again = () => {
+      what();
+      if (!this.#isStopped) this.#timers[index] = this.#ground.clock.after(ms, again);
+    };
+    this.#timers.push(this.#ground.clock.after(ms, again));
+  }
+
+  async #make(name: string): Promise<void> {
+    const { manager, names, link, ackWait } = this.#ground;
+    const lane = this.#wanted.get(name);
+    if (manager === undefined || !link.isUp || lane === undefined) return;
+    try {
+      await manager.consumers.add(names.work, {
+        durable_name: name,
+        ack_policy: "explicit",
+        ack_wait: ackWait * NANOS,
+        // Tries are counted in the record: after a bound of NATS' a job would stay for ever.
+        max_deliver: -1,
+        max_ack_pending: MAX_OUT,
+        deliver_policy: "all",
+        filter_subject: names.laneFilter(lane.service, lane.priority),
+      });
+    } catch {
+      return; // again with the next refresh; another node may have made it
+    }
+    this.#add(lane.service, lane.priority);
+    link.publish(names.lanes, name);
+  }
+
+  #add(service: string, priority: number): void {
+    const name = this.#ground.names.lane(service, priority);
+    this.#wanted.delete(name);
+    if (this.#known.has(name)) return;
+    this.#known.add(name);
+    const lane = new Lane(service, priority, `${this.#inbox}.${++this.#lastLane}`);
+    const hear = (message: NatsMessage) => this.#hear(lane, message);
+    lane.end = this.#ground.link.subscribe(`${lane.inbox}.*`, hear);
+    let track = this.#tracks.get(service);
+    if (track === undefined) this.#tracks.set(service, track = { lanes: [], round: undefined });
+    track.lanes.push(lane);
+    // What stood for the only lane must not go on standing for the whole room.
+    track.round = undefined;
+    this.pull(service);
+  }
+
+  #ask(lane: Lane, count: number, isStanding: boolean): void {
+    const { names, link, clock } = this.#ground;
+    const number = ++this.#lastRequest;
+    const batch = Math.min(count, MAX_BATCH);
+    const words = isStanding
+      ? { batch, expires: STANDING * NANOS, idle_heartbeat: BEAT * NANOS }
+      : { batch, no_wait: true };
+    const consumer = names.lane(lane.service, lane.priority);
+    const reply = `${lane.inbox}.${number}`;
+    const subject = `$JS.API.CONSUMER.MSG.NEXT.${names.work}.${consumer}`;
+    if (!link.publish(subject, JSON.stringify(words), { reply })) return;
+    lane.requests.set(number, { left: batch, isStanding, heardAt: clock.steady() });
+  }
+
+  #hear(lane: Lane, message: NatsMessage): void {
+    if (message.subject.startsWith(lane.inbox)) {
+      return this.#hearStatus(lane, Number(message.subject.slice(lane.inbox.length + 1)), message);
+    }
+    lane.waitingSince = storedAt(message.reply) ?? this.#ground.clock.now();
+    this.#count(lane);
+    this.#puller.hint(lane, message);
+    this.#goOn(lane);
+  }
+
+  /** A hint does not say which request it answers: the oldest has it. */
+  #count(lane: Lane): void {
+    for (const [number, request] of lane.requests) {
+      request.heardAt = this.#ground.clock.steady();
+      if (--request.left === 0) lane.requests.delete(number);
+      return;
+    }
+  }
+
+  #hearStatus(lane: Lane, number: number, { headers }: NatsMessage): void {
+    const request = lane.requests.get(number);
+    const code = headers?.code ?? 0;
+    if (code === 100) {
+      if (request !== undefined) request.heardAt = this.#ground.clock.steady();
+      return;
+    }
+    lane.requests.delete(number);
+    const isEmpty = code === 404 || code === 408;
+    if (isEmpty && lane.asked === 0) lane.waitingSince = undefined;
+    // Nobody leads, or the consumer is gone: the sweep asks again.
+    if (isEmpty) this.#goOn(lane);
+  }
+
+  #goOn(lane: Lane): void {
+    const track = this.#tracks.get(lane.service);
+    if (track?.round === undefined) return this.pull(lane.service);
+    if (!hasOpen(track)) this.#nextOfRound(lane.service, track);
+  }
+
+  #startRound(service: string, track: Track): void {
+    if (this.#puller.room(service) <= 0 || hasOpen(track)) return;
+    track.round = inOrder(track.lanes, this.#ground.clock.now());
+    this.#nextOfRound(service, track);
+  }
+
+  #nextOfRound(service: string, track: Track): void {
+    const room = this.#puller.room(service);
+    const lane = track.round?.shift();
+    if (room <= 0) {
+      track.round = undefined;
+    } else if (lane !== undefined) {
+      this.#ask(lane, room, false);
+    } else {
+      track.round = undefined;
+      const each = Math.max(1, Math.floor(room / track.lanes.length));
+      for (const one of track.lanes) if (one.asked === 0) this.#ask(one, each, true);
+    }
+  }
+
+  #sweep(): void {
+    const before = this.#ground.clock.steady() - SILENCE;
+    for (const [service, track] of this.#tracks) {
+      for (const { requests } of track.lanes) {
+        for (const [number, { heardAt }] of requests) if (heardAt < before) requests.delete(number);
+      }
+      if (track.round !== undefined && !hasOpen(track)) this.#nextOfRound(service, track);
+      this.pull(service);
+    }
+  }
+}
+
+/** Whether a request of a round is not answered yet. */
+function hasOpen({ lanes }: Track): boolean {
+  return lanes.some(({ requests }) => [...requests.values()].some(({ isStanding }) => !isStanding));
+}
+
+/** What the reply of a hint tells of it. */
+export interface Delivery {
+  /** 1: it comes for the first time. */
+  count: number;
+  /** Its place in the stream. */
+  seq: number;
+  /** When it was stored, ms since 1970 by NATS. */
+  storedAt: number;
+}
+
+/**
+ * Reads `$JS.ACK.STREAM.CONSUMER.DELIVERED.STREAM_SEQ.CONSUMER_SEQ.NANOS.PENDING`, or the form with a domain and the
+ * hash of an account in front of the stream, and a token behind; undefined: it is neither.
+ */
+export function parseDelivery(reply: string | undefined): Delivery | undefined {
+  const tokens = reply?.split(".") ?? [];
+  const first = tokens.length === 9 ? 4 : tokens.length >= 11 ? 6 : -1;
+  const count = Number(tokens[first]);
+  const nanos = Number(tokens[first + 3]);
+  if (!Number.isSafeInteger(count) || !Number.isFinite(nanos)) return undefined;
+  return { count, seq: Number(tokens[first + 1]), storedAt: nanos / NANOS };
+}
+
+function storedAt(reply: string | undefined): number | undefined {
+  return parseDelivery(reply)?.storedAt;
+}

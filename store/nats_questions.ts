@@ -1,0 +1,416 @@
+/**
+ * What clients ask of one job, on any node. A question that waits is answered by the change itself where it is made
+ * here, and by what NATS tells of it (`PREFIX.changed.ID`, with the record's header) where another node makes it; since
+ * that may be lost with a connection, the record is also looked at now and then.
+ *
+ * @module
+ */
+
+import type { StoreUser } from "./job_store.ts";
+import type { JobQuestion } from "./messages.ts";
+import type { NatsCounts } from "./nats_counts.ts";
+import { type NatsGround, type Read, releaseKey } from "./nats_ground.ts";
+import {
+  changed,
+  framesOf,
+  isEnd,
+  isExpired,
+  type JobRecord,
+  parseHint,
+  parseRecord,
+  statusOf,
+} from "./nats_record.ts";
+import type { NatsRuns } from "./nats_runs.ts";
+
+/** Questions that are open at most. */
+const MAX_OPEN = 65_536;
+/** Deadlines are looked at so often, ms. */
+const TICK = 20;
+/** A job that is waited for is looked at so often, ms, and so many of them at once. */
+const LOOK_INTERVAL = 3000;
+const LOOKS = 50;
+/** How long a question that does not wait waits for NATS, ms. */
+const PATIENCE = 5000;
+/** A forgotten id is known for so long, ms: it may be submitted again. */
+export const REMEMBERED = 120_000;
+/** Changes of one record that cross are tried again so often. */
+const MAX_CROSSINGS = 20;
+const EMPTY = new Uint8Array(0);
+
+interface Asked {
+  from: StoreUser;
+  number: number;
+  user: string | undefined;
+  since: number | undefined;
+  wantsResult: boolean;
+  isWaiting: boolean;
+  /** By the steady clock. */
+  deadline: number;
+  /** What was read before it was asked is no answer: the number of the first read that is. */
+  firstRead: number;
+}
+
+/** A job that is asked for. */
+interface Watched {
+  id: string;
+  asked: Asked[];
+  /** What was seen last. */
+  read: Read | undefined;
+  isReading: boolean;
+  reads: number;
+  /** By the steady clock. */
+  lookAt: number;
+  end(): void;
+}
+
+/** See above. */
+export class NatsQuestions {
+  readonly #ground: NatsGround;
+  readonly #counts: NatsCounts;
+  readonly #runs: NatsRuns;
+  readonly #changedHere: (record: JobRecord) => void;
+  readonly #watched = new Map<string, Watched>();
+  #open = 0;
+  #cancelTick: (() => void) | undefined;
+
+  /** `changedHere` hears of jobs that were ended by a question. */
+  constructor(
+    ground: NatsGround,
+    counts: NatsCounts,
+    runs: NatsRuns,
+    changedHere: (record: JobRecord) => void,
+  ) {
+    this.#ground = ground;
+    this.#counts = counts;
+    this.#runs = runs;
+    this.#changedHere = changedHere;
+  }
+
+  /** Answers "answer" or "refused". */
+  ask(number: number, user: string | undefined, question: JobQuestion, from: StoreUser): void {
+    if (question.type === "cancel" || question.type === "forget") {
+      void this.#act(number, user, question, from);
+      return;
+    }
+    if (this.#open >= MAX_OPEN) {
+      return this.#ground.refuse(from, number, 503, "Too many questions are open: try again");
+    }
+    const waitMs = Math.max(0, question.waitMs);
+    this.#add(question.id, {
+      from,
+      number,
+      user,
+      since: question.type === "status" ? question.since : undefined,
+      wantsResult: question.type === "result",
+      isWaiting: waitMs > 0 && (question.type === "result" || question.since !== undefined),
+      deadline: this.#ground.clock.steady() + (waitMs > 0 ? waitMs : PATIENCE),
+    });
+  }
+
+  /** The answer is not needed any more. */
+  withdraw(number: number, from: StoreUser): void {
+    for (const watched of this.#watched.values()) {
+      const rest = watched.asked.filter((one) => one.number !== number || one.from !== from);
+      if (rest.length === watched.asked.length) continue;
+      this.#open -= watched.asked.length - rest.length;
+      watched.asked = rest;
+      return this.#tidy(watched);
+    }
+  }
+
+  /** A record was changed here. */
+  changed(record: JobRecord, payload: Uint8Array): void {
+    const watched = this.#watched.get(record.id);
+    if (watched === undefined) return;
+    this.#settle(watched, { record, revision: 0, payload }, Infinity);
+  }
+
+  /** After a reconnect: what was told meanwhile was not heard. */
+  lookAgain(): void {
+    for (const watched of this.#watched.values()) watched.lookAt = 0;
+  }
+
+  /** Answers what is open by what is known. */
+  close(): void {
+    this.#cancelTick?.();
+    for (const watched of [...this.#watched.values()]) {
+      for (const asked of watched.asked) asked.deadline = 0;
+      this.#settleDue(watched, Infinity);
+    }
+  }
+
+  // ---- waiting ----
+
+  #add(id: string, asked: Omit<Asked, "firstRead">): void {
+    let watched = this.#watched.get(id);
+    if (watched === undefined) {
+      watched = {
+        id,
+        asked: [],
+        read: undefined,
+        isReading: false,
+        reads: 0,
+        lookAt: 0,
+        end: NOTHING,
+      };
+      this.#watched.set(id, watched);
+    }
+    watched.asked.push({ ...asked, firstRead: watched.reads + 1 });
+    this.#open++;
+    if (asked.isWaiting) this.#listen(watched);
+    this.#look(watched);
+    this.#cancelTick ??= this.#ground.clock.after(TICK, () => this.#tick());
+  }
+
+  #listen(watched: Watched): void {
+    if (watched.end !== NOTHING) return;
+    const { names, link } = this.#ground;
+    watched.end = link.subscribe(names.changed(watched.id), ({ headers }) => {
+      const record = parseRecord(headers?.get("Job"));
+      if (record === undefined) return;
+      // The result is not told with it.
+      if (record.result !== null) return this.#look(watched);
+      // It may be older than what an asker knows.
+      const before = watched.asked.filter(({ since }) =>
+        since === undefined || record.version > since
+      );
+      if (before.length === watched.asked.length) this.#settleHeard(watched, record);
+    });
+  }
+
+  #look(watched: Watched): void {
+    if (watched.isReading) {
+      watched.lookAt = 0;
+      return;
+    }
+    const local = this.#runs.recordOf(watched.id);
+    if (local !== undefined) {
+      return this.#settle(watched, { record: local, revision: 0, payload: EMPTY }, Infinity);
+    }
+    watched.isReading = true;
+    const number = ++watched.reads;
+    watched.lookAt = this.#ground.clock.steady() + LOOK_INTERVAL;
+    this.#ground.read(watched.id, PATIENCE, (read) => {
+      watched.isReading = false;
+      if (read === undefined) return;
+      this.#settle(watched, read, number);
+      if (watched.asked.some(({ firstRead }) => firstRead > number)) this.#look(watched);
+    });
+  }
+
+  /** Another node has told of a change: those who wait are answered. */
+  #settleHeard(watched: Watched, record: JobRecord): void {
+    if (watched.asked.every(({ isWaiting }) => isWaiting)) {
+      this.#settle(watched, { record, revision: 0, payload: EMPTY }, Infinity);
+    }
+  }
+
+  /** Answers those whom this is news for. `number`: of the read; Infinity: it is the newest that there is. */
+  #settle(watched: Watched, read: Read, number: number): void {
+    const { record } = read;
+    if (record !== undefined && isExpired(record, this.#ground.clock.now())) {
+      void this.expire(read);
+    }
+    watched.read = read;
+    const rest: Asked[] = [];
+    for (const asked of watched.asked) {
+      if (asked.firstRead <= number && isNews(asked, record)) this.#answer(watched.id, asked, read);
+      else rest.push(asked);
+    }
+    watched.asked = rest;
+    this.#tidy(watched);
+  }
+
+  #tick(): void {
+    this.#cancelTick = undefined;
+    const now = this.#ground.clock.steady();
+    let looks = 0;
+    for (const watched of [...this.#watched.values()]) {
+      this.#settleDue(watched, now);
+      if (watched.asked.length === 0 || watched.lookAt > now || looks >= LOOKS) continue;
+      if (!watched.isReading && this.#ground.link.isUp) {
+        looks++;
+        this.#look(watched);
+      }
+    }
+    if (this.#watched.size > 0) {
+      this.#cancelTick = this.#ground.clock.after(TICK, () => this.#tick());
+    }
+  }
+
+  #settleDue(watched: Watched, now: number): void {
+    if (!watched.asked.some(({ deadline }) => deadline <= now)) return;
+    const rest: Asked[] = [];
+    for (const asked of watched.asked) {
+      if (asked.deadline > now) rest.push(asked);
+      else if (watched.read !== undefined) this.#answer(watched.id, asked, watched.read);
+      else {
+        this.#open--;
+        this.#ground.refuse(asked.from, asked.number, 503, "NATS can't be reached: try again");
+      }
+    }
+    watched.asked = rest;
+    this.#tidy(watched);
+  }
+
+  #tidy(watched: Watched): void {
+    if (watched.asked.length > 0) return;
+    watched.end();
+    if (this.#watched.get(watched.id) === watched) this.#watched.delete(watched.id);
+  }
+
+  #answer(
+    id: string,
+    { from, number, user, wantsResult }: Asked,
+    { record, payload }: Read,
+  ): void {
+    this.#open--;
+    if (record === undefined || !maySee(record, user)) {
+      return this.#ground.refuse(from, number, 404, unknownJob(id));
+    }
+    const { clock, node } = this.#ground;
+    const hasResult = wantsResult && isEnd(record.state) && record.result !== null;
+    this.#ground.say(from, {
+      type: "answer",
+      number,
+      answer: {
+        status: statusOf(record, clock.now(), node),
+        result: hasResult && record.result !== null ? framesOf(payload, record.result) : undefined,
+      },
+    });
+  }
+
+  // ---- acting ----
+
+  async #act(
+    number: number,
+    user: string | undefined,
+    question: Extract<JobQuestion, { type: "cancel" | "forget" }>,
+    from: StoreUser,
+  ): Promise<void> {
+    const outcome = question.type === "cancel"
+      ? await this.cancel(question.id, user)
+      : await this.forget(question.id, user);
+    if (typeof outcome === "string") {
+      const code = outcome === unknownJob(question.id) ? 404 : outcome === UNREACHABLE ? 503 : 409;
+      return this.#ground.refuse(from, number, code, outcome);
+    }
+    const status = statusOf(outcome, this.#ground.clock.now(), this.#ground.node);
+    this.#ground.say(from, { type: "answer", number, answer: { status, result: undefined } });
+  }
+
+  /** Cancels a job; gives its record, or why not. */
+  async cancel(id: string, user: string | undefined): Promise<JobRecord | string> {
+    for (let crossing = 0; crossing < MAX_CROSSINGS; crossing++) {
+      const read = await this.#ground.readOf(id);
+      if (read === undefined) return UNREACHABLE;
+      const { record, revision } = read;
+      if (record === undefined || !maySee(record, user)) return unknownJob(id);
+      if (record.state === "cancelled") return record;
+      if (isEnd(record.state)) return `Cannot cancel "${id}": it is ${record.state}`;
+      const next = changed(record, {
+        state: "cancelled",
+        endedAt: this.#ground.clock.now(),
+        place: "kept",
+      });
+      const written = await this.#ground.written(next, revision);
+      if (written.type === "unanswered" || written.type === "refused") return UNREACHABLE;
+      if (written.type === "conflict") continue;
+      await this.#putAside(record, written.record);
+      return written.record;
+    }
+    return UNREACHABLE;
+  }
+
+  /** A job that has not started in time. */
+  async expire({ record, revision }: Read): Promise<void> {
+    if (record === undefined || revision === 0) return;
+    const now = this.#ground.clock.now();
+    const next = changed(record, { state: "expired", endedAt: now, place: "kept" });
+    const written = await this.#ground.written(next, revision);
+    if (written.type === "written") await this.#putAside(record, written.record);
+  }
+
+  /** What follows once a job that waited or ran has ended otherwise. */
+  async #putAside(before: JobRecord, ended: JobRecord): Promise<void> {
+    const { names, link, clock } = this.#ground;
+    link.publish(names.cancelled, ended.id);
+    this.#runs.cancelled(ended.id);
+    this.#counts.ended(ended, clock.now());
+    this.#ground.over(ended);
+    this.changed(ended, EMPTY);
+    this.#changedHere(ended);
+    releaseKey(this.#ground, ended);
+    if (before.place === "work") await this.#takeHint(ended);
+  }
+
+  /** The body of a job that will not run is kept, should an operator want to run it after all. */
+  async #takeHint(ended: JobRecord): Promise<void> {
+    const { names } = this.#ground;
+    const hint = await this.#ground.lastOf(
+      names.work,
+      names.hint(ended.service, ended.priority, ended.id),
+    );
+    const body = hint ? parseHint(hint.payload)?.body : undefined;
+    if (!hint || body === undefined) return;
+    this.#runs.keepBody(ended, body, (isKept) => {
+      if (isKept) void this.#ground.remove(names.work, hint.seq);
+    });
+  }
+
+  /** Forgets a job, which is cancelled first if it has not ended; gives what it was, or why not. */
+  async forget(id: string, user: string | undefined): Promise<JobRecord | string> {
+    for (let crossing = 0; crossing < MAX_CROSSINGS; crossing++) {
+      const read = await this.#ground.readOf(id);
+      if (read === undefined) return UNREACHABLE;
+      const { record, revision } = read;
+      if (record === undefined || !maySee(record, user)) return unknownJob(id);
+      if (!isEnd(record.state)) {
+        const cancelled = await this.cancel(id, user);
+        if (cancelled === UNREACHABLE || cancelled === unknownJob(id)) return cancelled;
+        continue;
+      }
+      const written = await this.#erase(record, revision);
+      if (written === "again") continue;
+      return written ? record : UNREACHABLE;
+    }
+    return UNREACHABLE;
+  }
+
+  async #erase(record: JobRecord, revision: number): Promise<boolean | "again"> {
+    const { names, clock } = this.#ground;
+    // The keeper removes it for good once nobody can submit it again.
+    const gone: JobRecord = {
+      ...changed(record, { result: null, message: undefined }),
+      isGone: true,
+    };
+    const written = await this.#ground.written(gone, revision);
+    if (written.type === "conflict") return "again";
+    if (written.type !== "written") return false;
+    this.#ground.purge(names.kept, names.body(record.id));
+    if (record.hasCheckpoint) this.#ground.purge(names.kept, names.checkpoint(record.id));
+    if (clock.now() - record.createdAt > REMEMBERED) {
+      this.#ground.purge(names.jobs, names.job(record.id));
+    }
+    return true;
+  }
+}
+
+const NOTHING = () => {};
+/** What one is told who asks for a job that is not there, or is another one's. */
+export function unknownJob(id: string): string {
+  return `Unknown job "${id}"`;
+}
+
+/** Why something can't be done. */
+export const UNREACHABLE = "NATS can't be reached: try again";
+
+function maySee(record: JobRecord, user: string | undefined): boolean {
+  return !record.isGone && (user === undefined || record.user === user);
+}
+
+function isNews(asked: Asked, record: JobRecord | undefined): boolean {
+  if (!asked.isWaiting || record === undefined || !maySee(record, asked.user)) return true;
+  if (asked.wantsResult) return isEnd(record.state);
+  return record.version !== asked.since;
+}

@@ -1,0 +1,322 @@
+/**
+ * Jobs on NATS JetStream, which any number of nodes share. How a job moves is told in nats_record.ts, and what is where
+ * in nats_names.ts.
+ *
+ * @module
+ */
+
+import { messageOf } from "../system/errors.ts";
+import { newJobId } from "../wire/submission.ts";
+import type { JobStore, StoreParts, StoreUser } from "./job_store.ts";
+import type { NatsOrders, ToStore } from "./messages.ts";
+import { NatsAsker } from "./nats_asker.ts";
+import { NatsCounts } from "./nats_counts.ts";
+import { NatsGround } from "./nats_ground.ts";
+import { NatsIntake } from "./nats_intake.ts";
+import { NatsKeeper } from "./nats_keeper.ts";
+import { NatsLanes } from "./nats_lanes.ts";
+import { loadNats, type NatsLibrary } from "./nats_library.ts";
+import { NatsLink } from "./nats_link.ts";
+import { NatsMarks } from "./nats_marks.ts";
+import { NatsMover } from "./nats_mover.ts";
+import { type NatsAddress, NatsNames, parseNatsAddress } from "./nats_names.ts";
+import { NatsOperators } from "./nats_operators.ts";
+import { NatsQuestions } from "./nats_questions.ts";
+import type { JobRecord } from "./nats_record.ts";
+import { NatsRuns } from "./nats_runs.ts";
+import { ensureStreams, replicasFor, type Streams, warningsOf } from "./nats_streams.ts";
+import { Schedules } from "./schedules.ts";
+
+/** Streams that could not be made are tried again after that, ms. */
+const RETRY_INTERVAL = 500;
+/** Clusters that have just been started take a while to find their leaders, ms. */
+const CLUSTER_PATIENCE = 20_000;
+const MANAGER_TIMEOUT = 5000;
+/** Results that could not be stored are waited for so long when the server stops, ms. */
+const CLOSE_PATIENCE = 10_000;
+
+const NO_ORDERS: NatsOrders = {
+  credentials: undefined,
+  nkey: undefined,
+  tls: undefined,
+  prefix: "prefork",
+  ackWait: 30_000,
+};
+
+/**
+ * Opens the store of an address.
+ *
+ * @throws {Error} when the address is none, or the library can't be loaded.
+ */
+export async function openStore(parts: StoreParts): Promise<JobStore> {
+  const address = parseNatsAddress(parts.store);
+  return new NatsStore(parts, address, await loadNats());
+}
+
+/** See above. */
+class NatsStore implements JobStore {
+  readonly #parts: StoreParts;
+  readonly #address: NatsAddress;
+  readonly #library: NatsLibrary;
+  readonly #ground: NatsGround;
+  readonly #link: NatsLink;
+  readonly #asker: NatsAsker;
+  readonly #intake: NatsIntake;
+  readonly #runs: NatsRuns;
+  readonly #lanes: NatsLanes;
+  readonly #questions: NatsQuestions;
+  readonly #mover: NatsMover;
+  readonly #keeper: NatsKeeper;
+  readonly #operators: NatsOperators;
+  readonly #schedules: Schedules;
+  /** Why nothing is stored now; undefined: it is. */
+  #trouble: string | undefined = "NATS is not reached yet";
+  #isToldOfTrouble = false;
+  #isReady = false;
+  /** How many there have been. */
+  #connections = 0;
+  #isClosed = false;
+
+  constructor(parts: StoreParts, address: NatsAddress, library: NatsLibrary) {
+    const { clock, config, emit } = parts;
+    const orders = parts.nats ?? NO_ORDERS;
+    this.#parts = parts;
+    this.#address = address;
+    this.#library = library;
+    const node = nodeName();
+    const names = new NatsNames(orders.prefix);
+    this.#link = new NatsLink({
+      ...{ library, address, orders, clock },
+      name: `prefork ${node}`,
+      onUp: () => void this.#up(),
+      onDown: (reason) => this.#down(reason),
+    });
+    this.#asker = new NatsAsker(this.#link, clock, `_INBOX.${node}.asked`);
+    this.#ground = new NatsGround({
+      ...{ names, clock, config, emit, node, link: this.#link, asker: this.#asker },
+      newHeaders: library.headers,
+      ackWait: orders.ackWait,
+    });
+    const counts = new NatsCounts();
+    const changed = (record: JobRecord, result: Uint8Array) => {
+      this.#questions.changed(record, result);
+      this.#mover.changed(record);
+    };
+    const kept = (record: JobRecord) => this.#mover.kept(record);
+    const needed = (service: string, priority: number) => this.#lanes.need(service, priority);
+    const freed = (service: string) => this.#lanes.pull(service);
+    const ended = (record: JobRecord) => {
+      counts.ended(record, clock.now());
+      this.#ground.over(record);
+      changed(record, new Uint8Array(0));
+    };
+    this.#runs = new NatsRuns(this.#ground, counts, { changed, freed, kept });
+    this.#lanes = new NatsLanes(this.#ground, this.#runs, `_INBOX.${node}.lane`);
+    this.#intake = new NatsIntake(this.#ground, counts, { needed, kept });
+    this.#questions = new NatsQuestions(
+      this.#ground,
+      counts,
+      this.#runs,
+      (record) => this.#mover.changed(record),
+    );
+    const expired = this.#questions.expire.bind(this.#questions);
+    this.#mover = new NatsMover(this.#ground, { needed, expired, ended });
+    this.#keeper = new NatsKeeper(this.#ground, this.#mover, { expired, ended });
+    this.#schedules = new Schedules({
+      clock,
+      marks: new NatsMarks(this.#ground, this.#intake),
+      say: (line) => this.#ground.say("server", line),
+      newId: newJobId,
+    });
+    this.#operators = new NatsOperators({
+      ...{ ground: this.#ground, counts, intake: this.#intake, mover: this.#mover },
+      ...{ questions: this.#questions, runs: this.#runs, store: address.shown },
+      trouble: () => this.#trouble,
+      schedules: () => this.#schedules.figures(),
+      paused: (services) => this.#runs.setPaused(services),
+    });
+    void this.#link.open();
+  }
+
+  /** Takes what was said. */
+  take(messages: readonly ToStore[], from: StoreUser): void {
+    for (const message of messages) this.#hear(message, from);
+  }
+
+  /** Stores what has ended, gives back what runs, and lets go. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#schedules.close();
+    this.#runs.stop();
+    this.#lanes.stop();
+    this.#mover.stop();
+    this.#operators.stop();
+    await this.#waitForResults();
+    await this.#keeper.stop();
+    this.#runs.close();
+    this.#questions.close();
+    this.#asker.close();
+    await this.#link.close();
+  }
+
+  #hear(message: ToStore, from: StoreUser): void {
+    switch (message.type) {
+      case "submit":
+        return this.#submit(message, from);
+      case "room":
+        return this.#runs.setRoom(message);
+      case "ended":
+        return this.#runs.ended(message.run, message.outcome);
+      case "returned":
+        return this.#runs.returned(message.run);
+      case "progress":
+        return this.#runs.progress(message);
+      case "checkpoint":
+        return this.#runs.checkpoint(message);
+      case "ask":
+        return this.#questions.ask(message.number, message.user, message.question, from);
+      case "withdraw":
+        return this.#questions.withdraw(message.number, from);
+      case "operate":
+        return void this.#operators.operate(message.number, message.question);
+      case "watch":
+        this.#ground.isWatched = message.isOn;
+        return;
+      case "configure":
+        return this.#configure(message);
+      case "bye":
+        return;
+    }
+  }
+
+  #submit({ number, job }: Extract<ToStore, { type: "submit" }>, from: StoreUser): void {
+    if (this.#isClosed) return this.#ground.refuse(from, number, 503, "The server stops");
+    this.#intake.submit(number, job, from);
+  }
+
+  #configure({ config }: Extract<ToStore, { type: "configure" }>): void {
+    this.#ground.config = config;
+    this.#runs.configure();
+    if (this.#isReady) {
+      this.#schedules.configure(config.schedules);
+      void this.#prepare().catch(() => {});
+    }
+  }
+
+  // ---- the connection ----
+
+  /** Connected, for the first time or again. */
+  async #up(): Promise<void> {
+    const connection = ++this.#connections;
+    const isNow = () => this.#link.isUp && !this.#isClosed && connection === this.#connections;
+    this.#asker.resend();
+    this.#runs.renew();
+    while (isNow()) {
+      try {
+        await this.#makeReady();
+        break;
+      } catch (error) {
+        this.#tellTrouble(messageOf(error));
+        await new Promise<void>((resolve) => this.#parts.clock.after(RETRY_INTERVAL, resolve));
+      }
+    }
+    if (!isNow()) return;
+    this.#tellWell();
+    this.#lanes.restart();
+    this.#questions.lookAgain();
+    void this.#operators.readPauses();
+  }
+
+  #down(reason: string): void {
+    this.#tellTrouble(reason);
+  }
+
+  async #makeReady(): Promise<void> {
+    const { connection } = this.#link;
+    if (connection === undefined) return;
+    const options = { checkAPI: false, timeout: MANAGER_TIMEOUT };
+    this.#ground.manager = await this.#library.jetstreamManager(connection, options);
+    const streams = await this.#prepare();
+    const info = connection.info;
+    if (streams === undefined || info === undefined) return;
+    if (!this.#isReady) {
+      for (const warning of warningsOf(info, streams)) this.#ground.log("warn", warning);
+    }
+    this.#isReady = true;
+    for (const [service] of Object.entries(this.#ground.config.services)) {
+      this.#lanes.need(service, DEFAULT_PRIORITY);
+    }
+    await this.#operators.readPauses();
+    this.#schedules.configure(this.#ground.config.schedules);
+  }
+
+  /** Makes the streams with as many replicas as can be had. */
+  async #prepare(): Promise<Streams | undefined> {
+    const { manager, names, config, clock } = this.#ground;
+    const info = this.#link.connection?.info;
+    if (manager === undefined || info === undefined) return undefined;
+    const wanted = replicasFor(info, this.#address.servers.length);
+    const patience = clock.steady() + (this.#isReady ? 0 : CLUSTER_PATIENCE);
+    for (let replicas = wanted;;) {
+      try {
+        const made = await ensureStreams(manager, names, config, replicas);
+        return { replicas: made.replicas, isBelow: made.replicas < wanted };
+      } catch (error) {
+        const isTooMany = /replicas|no suitable peers/i.test(messageOf(error));
+        if (!isTooMany) throw error;
+        if (clock.steady() >= patience && replicas > 1) replicas--;
+        else if (clock.steady() >= patience) throw error;
+        await new Promise<void>((resolve) => clock.after(RETRY_INTERVAL, resolve));
+      }
+    }
+  }
+
+  #tellTrouble(reason: string): void {
+    this.#trouble = `NATS at ${this.#address.shown} can't be used: ${reason}`;
+    if (this.#isToldOfTrouble || this.#isClosed) return;
+    this.#isToldOfTrouble = true;
+    this.#ground.say("server", { type: "failed", message: this.#trouble });
+  }
+
+  #tellWell(): void {
+    if (this.#trouble === undefined) return;
+    this.#trouble = undefined;
+    this.#isToldOfTrouble = false;
+    this.#ground.say("server", { type: "opened" });
+  }
+
+  /** What has ended is stored before the end, if NATS is there; else the jobs run again elsewhere. */
+  #waitForResults(): Promise<void> {
+    const { clock } = this.#parts;
+    const end = clock.steady() + CLOSE_PATIENCE;
+    return new Promise((resolve) => {
+      const look = () => {
+        const left = this.#runs.unstored + this.#intake.open;
+        if (left === 0) return resolve();
+        if (clock.steady() < end) return clock.after(WAIT_STEP, look);
+        const runs = this.#runs.unstored;
+        if (runs > 0) {
+          this.#ground.log("warn", "results could not be stored: their jobs will run again", {
+            runs,
+          });
+        }
+        resolve();
+      };
+      look();
+    });
+  }
+}
+
+const WAIT_STEP = 20;
+/** What jobs have that say nothing. */
+const DEFAULT_PRIORITY = 4;
+
+/** A name that no other node has, in words that subjects take. */
+function nodeName(): string {
+  const random = crypto.randomUUID().slice(0, 8);
+  try {
+    return `${Deno.hostname().replaceAll(/[^A-Za-z0-9_-]/g, "-")}-${random}`;
+  } catch {
+    return `node-${random}`; // it may not be read
+  }
+}

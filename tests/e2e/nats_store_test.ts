@@ -1,0 +1,314 @@
+/** Jobs on a real nats-server, with a user of the store in place of plane and server. */
+
+import { strict as assert } from "node:assert";
+import type { NatsOrders } from "../../store/messages.ts";
+import { openStore } from "../../store/nats_store.ts";
+import { HAS_NATS, NatsServers } from "../rig/nats_servers.ts";
+import {
+  answerOf,
+  errorOf,
+  freeConfig,
+  RefusedError,
+  StoreUserRig,
+  submission,
+  textIn,
+} from "../rig/store_user.ts";
+import { pause, until } from "../rig/wait.ts";
+
+if (!HAS_NATS) console.log("nats_store_test: skipped, there is no nats-server");
+
+let servers: NatsServers | undefined;
+let installations = 0;
+
+Deno.test.beforeAll(async () => {
+  if (HAS_NATS) servers = await NatsServers.start();
+});
+Deno.test.afterAll(() => servers?.[Symbol.asyncDispose]());
+
+/** Orders for an installation that no other test shares. */
+function newOrders(more: Partial<NatsOrders> = {}): NatsOrders {
+  return {
+    credentials: undefined,
+    nkey: undefined,
+    tls: undefined,
+    prefix: `test${++installations}`,
+    ackWait: 2000,
+    ...more,
+  };
+}
+
+function start(
+  nats: NatsOrders,
+  config = freeConfig(),
+  options: { waits?: boolean } = {},
+): Promise<StoreUserRig> {
+  return StoreUserRig.start(openStore, servers?.url ?? "", { config, nats, ...options });
+}
+
+function test(name: string, run: () => Promise<void>): void {
+  // The client of NATS keeps timers of its own for a moment.
+  Deno.test({ name, ignore: !HAS_NATS, fn: run, sanitizeOps: false, sanitizeResources: false });
+}
+
+test("a job is stored, run, and its result is kept, for every node", async () => {
+  const nats = newOrders();
+  await using one = await start(nats);
+  await using other = await start(nats);
+  const { id, isNew } = await one.submit(submission("hello", { user: "ann" }));
+  assert.equal(isNew, true);
+  assert.match(id, /^j-[0-9a-f]{32}$/);
+  assert.equal((await other.ask({ type: "status", id, waitMs: 0 }, "ann")).status.state, "waiting");
+  await assert.rejects(other.ask({ type: "status", id, waitMs: 0 }, "bob"), { code: 404 });
+  const waiting = one.ask({ type: "result", id, waitMs: 20_000 }, "ann");
+  other.room(1);
+  const run = await other.nextRun();
+  assert.deepEqual(
+    { id: run.id, attempt: run.attempt, tries: run.tries, body: textIn(run.body), user: run.user },
+    { id, attempt: 1, tries: 5, body: "hello", user: "ann" },
+  );
+  await until("it runs for other nodes", async () => {
+    const { status } = await one.ask({ type: "status", id, waitMs: 0 }, "ann");
+    return status.state === "running" && status.node !== "";
+  });
+  other.ended(run, answerOf("done"));
+  const { status, result } = await waiting;
+  assert.equal(status.state, "done");
+  assert.equal(status.code, 200);
+  assert.equal(result && textIn(result), "done");
+  assert.deepEqual(one.runs, []);
+});
+
+test("a job that fails is tried again, and then is dead until an operator retries it", async () => {
+  await using node = await start(newOrders());
+  const backoff = { firstMs: 50, maxMs: 50 };
+  const { id } = await node.submit(submission("x", { retries: 1, backoff }));
+  node.room(10);
+  node.ended(await node.nextRun(), errorOf(500, "no"));
+  const second = await node.nextRun();
+  assert.equal(second.attempt, 2);
+  node.ended(second, errorOf(500, "no again"));
+  const { status, result } = await node.ask({ type: "result", id, waitMs: 10_000 });
+  assert.deepEqual([status.state, status.code, status.message], ["failed", 500, "no again"]);
+  assert.equal(result && textIn(result), "no again");
+  await node.operate({ type: "retry", id });
+  const third = await node.nextRun();
+  assert.deepEqual([third.attempt, textIn(third.body)], [1, "x"]);
+  node.ended(third, answerOf("yes"));
+  const done = await node.ask({ type: "result", id, waitMs: 10_000 });
+  assert.equal(done.status.state, "done");
+});
+
+test("a 4xx is final", async () => {
+  await using node = await start(newOrders());
+  const { id } = await node.submit(submission("x"));
+  node.room(1);
+  node.ended(await node.nextRun(), errorOf(422, "wrong"));
+  assert.equal((await node.ask({ type: "result", id, waitMs: 10_000 })).status.state, "failed");
+});
+
+test("a key makes one job while that lives, over all nodes", async () => {
+  const nats = newOrders();
+  await using one = await start(nats);
+  await using other = await start(nats);
+  const jobs = await Promise.all(
+    [one, other, one, other].map((node) => node.submit(submission("x", { key: "k" }))),
+  );
+  assert.equal(new Set(jobs.map(({ id }) => id)).size, 1);
+  assert.equal(jobs.filter(({ isNew }) => isNew).length, 1);
+  one.room(1);
+  one.ended(await one.nextRun(), answerOf("y"));
+  await other.ask({ type: "result", id: jobs[0]?.id ?? "", waitMs: 10_000 });
+  const next = await other.submit(submission("x", { key: "k" }));
+  assert.equal(next.isNew, true);
+});
+
+test("a submission that is repeated with its id is stored once", async () => {
+  const nats = newOrders();
+  await using one = await start(nats);
+  await using other = await start(nats);
+  const id = `j-${"0".repeat(31)}1`;
+  assert.deepEqual(await one.submit(submission("x", { id, user: "ann" })), { id, isNew: true });
+  assert.deepEqual(await other.submit(submission("x", { id, user: "ann" })), { id, isNew: true });
+  await assert.rejects(one.submit(submission("x", { id, user: "bob" })), { code: 409 });
+  one.room(5);
+  one.ended(await one.nextRun(), answerOf("y"));
+  await one.ask({ type: "result", id, waitMs: 10_000 }, "ann");
+  await pause(300);
+  assert.deepEqual(one.runs, []);
+});
+
+test("a job with a delay runs when it is due", async () => {
+  await using node = await start(newOrders());
+  node.room(5);
+  const due = Date.now() + 700;
+  const { id } = await node.submit(submission("x", { runAt: due, isDelay: true }));
+  assert.equal((await node.ask({ type: "status", id, waitMs: 0 })).status.state, "scheduled");
+  const run = await node.nextRun();
+  const late = Date.now() - due;
+  assert(late >= 0 && late < 1000, `${late} ms late`);
+  node.ended(run, answerOf("y"));
+  assert.equal((await node.ask({ type: "result", id, waitMs: 10_000 })).status.state, "done");
+});
+
+test("jobs wait for others, and fail with them", async () => {
+  const nats = newOrders();
+  await using one = await start(nats);
+  await using other = await start(nats);
+  const first = await one.submit(submission("first", { retries: 0 }));
+  const second = await other.submit(submission("second", { after: [first.id] }));
+  const third = await one.submit(submission("third", { after: [second.id] }));
+  await assert.rejects(
+    one.submit(submission("x", { after: [`j-${"1".repeat(32)}`] })),
+    { code: 404 },
+  );
+  one.room(5);
+  const run = await one.nextRun();
+  assert.equal(textIn(run.body), "first");
+  one.ended(run, answerOf("y"));
+  const next = await one.nextRun();
+  assert.equal(textIn(next.body), "second");
+  one.ended(next, errorOf(400, "no"));
+  const { status } = await other.ask({ type: "result", id: third.id, waitMs: 20_000 });
+  assert.deepEqual([status.state, status.code], ["failed", 424]);
+});
+
+test("a cancelled job does not start, and a running one is told", async () => {
+  const nats = newOrders();
+  await using one = await start(nats);
+  await using other = await start(nats);
+  const waiting = await one.submit(submission("waiting"));
+  assert.equal((await other.ask({ type: "cancel", id: waiting.id })).status.state, "cancelled");
+  assert.equal((await other.ask({ type: "cancel", id: waiting.id })).status.state, "cancelled");
+  one.room(5);
+  const running = await one.submit(submission("running"));
+  const run = await one.nextRun();
+  assert.equal(textIn(run.body), "running");
+  assert.equal((await other.ask({ type: "cancel", id: running.id })).status.state, "cancelled");
+  await until("the run is cancelled", () => one.cancelled.includes(run.run));
+  one.ended(run, answerOf("too late"));
+  const { status, result } = await one.ask({ type: "result", id: running.id, waitMs: 0 });
+  assert.deepEqual([status.state, result], ["cancelled", undefined]);
+  await assert.rejects(
+    one.ask({ type: "status", id: `j-${"2".repeat(32)}`, waitMs: 0 }),
+    (error: unknown) => error instanceof RefusedError && error.code === 404,
+  );
+});
+
+test("a job that is forgotten is not known any more, and its id is not stored again", async () => {
+  await using node = await start(newOrders());
+  const { id } = await node.submit(submission("x"));
+  node.room(1);
+  node.ended(await node.nextRun(), answerOf("y"));
+  await node.ask({ type: "result", id, waitMs: 10_000 });
+  await node.ask({ type: "forget", id });
+  await assert.rejects(node.ask({ type: "status", id, waitMs: 0 }), { code: 404 });
+  assert.deepEqual(await node.submit(submission("x", { id })), { id, isNew: true });
+});
+
+test("what a try has kept comes to the next, and progress to those who wait", async () => {
+  await using node = await start(newOrders());
+  node.room(5);
+  const { id } = await node.submit(submission("x", { backoff: { firstMs: 20, maxMs: 20 } }));
+  const run = await node.nextRun();
+  node.say({ type: "progress", run: run.run, done: 1, total: 2, note: "half" });
+  await until("progress is known", async () => {
+    const { status } = await node.ask({ type: "status", id, waitMs: 0 });
+    return status.progress?.note === "half";
+  });
+  await node.checkpoint(run.run, "so far");
+  node.ended(run, errorOf(503, "again"));
+  const next = await node.nextRun();
+  assert.equal(next.checkpoint && textIn(next.checkpoint), "so far");
+  node.ended(next, answerOf("y"));
+  assert.equal((await node.ask({ type: "result", id, waitMs: 10_000 })).status.state, "done");
+});
+
+test("jobs of high priority come first, and low ones come too", async () => {
+  await using node = await start(newOrders());
+  for (let index = 0; index < 4; index++) {
+    await node.submit(submission(`low ${index}`, { priority: 0 }));
+    await node.submit(submission(`high ${index}`, { priority: 9 }));
+  }
+  await pause(100);
+  const bodies: string[] = [];
+  for (let index = 0; index < 8; index++) {
+    node.room(1);
+    const run = await node.nextRun();
+    bodies.push(textIn(run.body));
+    node.ended(run, answerOf("y"));
+  }
+  assert(bodies.slice(0, 4).every((body) => body.startsWith("high")), bodies.join(", "));
+  assert.equal(bodies.filter((body) => body.startsWith("low")).length, 4);
+});
+
+test("a paused service runs nothing on any node until it is resumed", async () => {
+  const nats = newOrders();
+  await using one = await start(nats);
+  await using other = await start(nats);
+  await one.operate({ type: "pause", service: "" });
+  await pause(200);
+  other.room(5);
+  const { id } = await one.submit(submission("x"));
+  await pause(400);
+  assert.deepEqual(other.runs, []);
+  const { figures } = await other.operate({ type: "figures" }) as {
+    figures: { services: Record<string, { paused: boolean; states: Record<string, number> }> };
+  };
+  assert.equal(figures.services[""]?.paused, true);
+  assert.equal(figures.services[""]?.states.waiting, 1);
+  await one.operate({ type: "resume", service: "" });
+  other.ended(await other.nextRun(), answerOf("y"));
+  await one.ask({ type: "result", id, waitMs: 10_000 });
+});
+
+test("operators list, look at and delete jobs, and retry the dead", async () => {
+  await using node = await start(newOrders());
+  node.room(10);
+  const ids: string[] = [];
+  for (let index = 0; index < 3; index++) {
+    const { id } = await node.submit(submission(`x${index}`, { retries: 0 }));
+    ids.push(id);
+    node.ended(await node.nextRun(), errorOf(500, "no"));
+    await node.ask({ type: "result", id, waitMs: 10_000 });
+  }
+  const list = await node.operate({ type: "list", state: "failed", limit: 2 });
+  assert(list.type === "list");
+  assert.deepEqual([list.total, list.jobs.map(({ id }) => id)], [3, ids.slice(0, 2)]);
+  const more = await node.operate({ type: "list", limit: 2, after: ids[1] ?? "" });
+  assert(more.type === "list");
+  assert.deepEqual(more.jobs.map(({ id }) => id), ids.slice(2));
+  const look = await node.operate({ type: "look", id: ids[0] ?? "", body: true });
+  assert(look.type === "look");
+  assert.equal(look.body && textIn(look.body), "x0");
+  assert.equal(look.result && textIn(look.result), "no");
+  await node.operate({ type: "delete", id: ids[2] ?? "" });
+  assert.deepEqual(await node.operate({ type: "retryDead", service: "" }), {
+    type: "done",
+    count: 2,
+  });
+  node.ended(await node.nextRun(), answerOf("y"));
+  node.ended(await node.nextRun(), answerOf("y"));
+  await assert.rejects(node.operate({ type: "backup", file: "/x" }), /nats account backup/);
+});
+
+test("a job goes to another node when its node says nothing any more", async () => {
+  const nats = newOrders({ ackWait: 1000 });
+  const one = await start(nats);
+  await using other = await start(nats);
+  const { id } = await other.submit(submission("x"));
+  one.room(1);
+  const run = await one.nextRun();
+  await one.close();
+  other.room(1);
+  const again = await other.nextRun();
+  assert.deepEqual([again.id, again.attempt], [run.id, 1]);
+  other.ended(again, answerOf("y"));
+  assert.equal((await other.ask({ type: "result", id, waitMs: 10_000 })).status.state, "done");
+});
+
+test("a full store refuses with 507 and the reason", async () => {
+  const config = { ...freeConfig(), storeJobs: 3 };
+  await using node = await start(newOrders(), config);
+  for (let index = 0; index < 3; index++) await node.submit(submission("x"));
+  await assert.rejects(node.submit(submission("x")), { code: 507, message: /storeJobs/ });
+});
