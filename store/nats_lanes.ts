@@ -94,6 +94,7 @@ export class NatsLanes {
   readonly #known = new Set<string>();
   /** Those that are being made, or could not be. */
   readonly #wanted = new Map<string, { service: string; priority: number }>();
+  readonly #making = new Set<string>();
   #lastRequest = 0;
   #lastLane = 0;
   #isStopped = false;
@@ -138,7 +139,6 @@ export class NatsLanes {
   async refresh(): Promise<void> {
     const { manager, names, link } = this.#ground;
     if (manager === undefined || !link.isUp || this.#isStopped) return;
-    for (const name of this.#wanted.keys()) await this.#make(name);
     try {
       for await (const { name } of manager.consumers.list(names.work)) {
         const lane = names.parseLane(name);
@@ -178,7 +178,8 @@ export class NatsLanes {
   async #make(name: string): Promise<void> {
     const { manager, names, link, ackWait } = this.#ground;
     const lane = this.#wanted.get(name);
-    if (manager === undefined || !link.isUp || lane === undefined) return;
+    if (manager === undefined || !link.isUp || lane === undefined || this.#making.has(name)) return;
+    this.#making.add(name);
     try {
       await manager.consumers.add(names.work, {
         durable_name: name,
@@ -191,7 +192,9 @@ export class NatsLanes {
         filter_subject: names.laneFilter(lane.service, lane.priority),
       });
     } catch {
-      return; // again with the next refresh; another node may have made it
+      return; // nobody leads yet: again with the next sweep
+    } finally {
+      this.#making.delete(name);
     }
     this.#add(lane.service, lane.priority);
     link.publish(names.lanes, name);
@@ -287,6 +290,7 @@ export class NatsLanes {
   }
 
   #sweep(): void {
+    for (const name of this.#wanted.keys()) void this.#make(name);
     const before = this.#ground.clock.steady() - SILENCE;
     for (const [service, track] of this.#tracks) {
       for (const { requests } of track.lanes) {
