@@ -8,13 +8,17 @@
 import type { DatabaseSync } from "node:sqlite";
 import type { JobStore, StoreParts, StoreUser } from "./job_store.ts";
 import type { FromStore, ToStore } from "./messages.ts";
+import { newJobId } from "../wire/submission.ts";
+import { Schedules } from "./schedules.ts";
+import { SqliteMarks } from "./sqlite_marks.ts";
 import { SqliteEnds } from "./sqlite_ends.ts";
 import { type Ground, log } from "./sqlite_ground.ts";
 import { type Change, isDiskError, Ledger, troubleOf } from "./sqlite_ledger.ts";
 import { type AskMessage, SqliteQuestions } from "./sqlite_questions.ts";
+import { SqliteOperator } from "./sqlite_operator.ts";
 import { StoredServices } from "./sqlite_services.ts";
 import { SqliteStarts } from "./sqlite_starts.ts";
-import { SqliteSubmit } from "./sqlite_submit.ts";
+import { Refusal, SqliteSubmit } from "./sqlite_submit.ts";
 import { JobTable } from "./sqlite_table.ts";
 import { SqliteUpkeep } from "./sqlite_upkeep.ts";
 import { StoredRuns } from "./stored_runs.ts";
@@ -22,7 +26,7 @@ import { Waits } from "./waits.ts";
 
 /** Messages that only ask. */
 interface Asked {
-  message: AskMessage;
+  message: AskMessage | Extract<ToStore, { type: "operate" }>;
   from: StoreUser;
 }
 
@@ -36,8 +40,11 @@ export class SqliteJobs implements JobStore {
   readonly #submit: SqliteSubmit;
   readonly #questions: SqliteQuestions;
   readonly #starts: SqliteStarts;
+  readonly #operator: SqliteOperator;
+  readonly #schedules: Schedules;
   #said: Record<StoreUser, FromStore[]> = { plane: [], server: [] };
   #cancelTimer: (() => void) | undefined;
+  #isClosed = false;
 
   /**
    * Takes over a file that is ready.
@@ -82,7 +89,36 @@ export class SqliteJobs implements JobStore {
       (batch, row) => this.#upkeep.drop(batch, row),
     );
     this.#starts = new SqliteStarts(ground);
+    this.#operator = new SqliteOperator(
+      ground,
+      {
+        ends: this.#ends,
+        questions: this.#questions,
+        store: parts.store,
+        schedules: () => this.#schedules.figures(),
+      },
+      (batch, row) => this.#upkeep.drop(batch, row),
+    );
+    this.#schedules = new Schedules({
+      clock,
+      marks: this.#makeMarks(),
+      say: (line) => emit("server", [line]),
+      newId: newJobId,
+    });
     this.#pass([{ apply: (batch) => this.#ends.recover(batch), refuse: () => {} }], []);
+    this.#schedules.configure(config.schedules);
+  }
+
+  #makeMarks(): SqliteMarks {
+    return new SqliteMarks({
+      table: this.#ground.table,
+      trouble: () => this.#ground.ledger.trouble,
+      change: (change) => this.#pass([change], []),
+      store: (batch, job) => {
+        const stored = this.#submit.store(batch, job);
+        return stored instanceof Refusal ? stored.message : undefined;
+      },
+    });
   }
 
   // ---- a pass ----
@@ -93,20 +129,25 @@ export class SqliteJobs implements JobStore {
     for (const message of messages) {
       const change = this.#changeOf(message, from);
       if (change !== undefined) changes.push(change);
-      else if (message.type === "ask") asked.push({ message, from });
+      else if (message.type === "ask" || message.type === "operate") asked.push({ message, from });
       else this.#note(message, from);
     }
     this.#pass(changes, asked);
   }
 
   #pass(changes: readonly Change[], asked: readonly Asked[]): void {
+    if (this.#isClosed) return changes.forEach(({ refuse }) => refuse?.(503, "The server stops"));
     const { ledger } = this.#ground;
     let isDone = true;
     try {
       const upkeep = this.#upkeep.change();
-      ledger.commit(upkeep === undefined ? changes : [upkeep, ...changes]);
+      const wanted = this.#operator.takeWanted();
+      ledger.commit(
+        upkeep === undefined ? [...changes, ...wanted] : [upkeep, ...changes, ...wanted],
+      );
       for (const { message, from } of asked) this.#ask(message, from);
       isDone = this.#starts.start();
+      this.#operator.step();
       this.#tellNews();
     } catch (error) {
       if (!isDiskError(error)) throw error;
@@ -126,9 +167,10 @@ export class SqliteJobs implements JobStore {
     this.#questions.tellDue();
   }
 
-  #ask(message: AskMessage, from: StoreUser): void {
+  #ask(message: Asked["message"], from: StoreUser): void {
     try {
-      this.#questions.ask(message, from);
+      if (message.type === "ask") this.#questions.ask(message, from);
+      else this.#operator.ask(message.number, message.question);
     } catch (error) {
       const refused = { number: message.number, code: 507, message: troubleOf(error) };
       this.#ground.say(from, { type: "refused", ...refused });
@@ -153,6 +195,7 @@ export class SqliteJobs implements JobStore {
     const isStuck = ledger.trouble !== undefined;
     const wait = Math.min(
       isStuck ? ledger.waitMs : Math.min(isDone ? Infinity : 0, this.#upkeep.waitMs),
+      this.#operator.isBusy ? 0 : Infinity,
       waits.waitMs(clock.steady()),
       this.#starts.waitMs,
     );
@@ -176,6 +219,8 @@ export class SqliteJobs implements JobStore {
         return this.#keep(message);
       case "ask":
         return this.#questions.change(message, from);
+      case "operate":
+        return this.#operator.change(message.number, message.question);
       default:
         return undefined;
     }
@@ -200,14 +245,8 @@ export class SqliteJobs implements JobStore {
         return;
       case "configure":
         this.#ground.config = message.config;
-        return services.configure(message.config.services, clock.steady());
-      case "operate":
-        return this.#ground.say(from, {
-          type: "refused",
-          number: message.number,
-          code: 503,
-          message: `Cannot answer "${message.question.type}" yet`,
-        });
+        services.configure(message.config.services, clock.steady());
+        return this.#schedules.configure(message.config.schedules);
     }
   }
 
@@ -249,7 +288,9 @@ export class SqliteJobs implements JobStore {
   // ---- the end ----
 
   close(): Promise<void> {
+    this.#schedules.close();
     this.#pass([], []);
+    this.#isClosed = true;
     this.#cancelTimer?.();
     this.#questions.refuseAll(503, "The server stops");
     this.#flush();

@@ -26,7 +26,7 @@ export const Part = { body: 0, checkpoint: 1, result: 2 } as const;
 const APPLICATION_ID = 0x50464a42;
 
 /** Each step makes a file of one version one of the next; the first makes an empty one version 1. */
-const STEPS: readonly string[] = [
+export const STEPS: readonly string[] = [
   `
   CREATE TABLE service (
     number INTEGER PRIMARY KEY,
@@ -89,6 +89,10 @@ const STEPS: readonly string[] = [
 
   -- What others keep here by name.
   CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+  `,
+  `
+  -- What is known of each schedule: JSON.
+  CREATE TABLE schedule (name TEXT PRIMARY KEY, mark TEXT NOT NULL) STRICT, WITHOUT ROWID;
   `,
 ];
 

@@ -17,7 +17,7 @@ import type { JobRow } from "./sqlite_table.ts";
 export type SubmitMessage = Extract<ToStore, { type: "submit" }>;
 
 /** Why a submission is not stored. */
-class Refusal {
+export class Refusal {
   readonly code: number;
   readonly message: string;
 
