@@ -141,6 +141,16 @@ export class StoredJob {
   }
 
   /**
+   * Has the server forget the job and its result before it does so by itself; one that has not ended is cancelled
+   * first.
+   *
+   * @throws {ReplyError} with code 404 when there is no such job, or it is another user's.
+   */
+  async forget({ signal }: JobOptions = {}): Promise<void> {
+    await this.#ask("forget", {}, { signal });
+  }
+
+  /**
    * Asks once, and has the server wait for news, for `left` ms at most; undefined: there was no answer, and there is
    * time left to ask again.
    */

@@ -1,7 +1,8 @@
 /**
  * The source of clients that speak Majordomo, in both of its versions; what workers say there is passed on to
  * mdp_workers.ts. What the frames are is in wire/mdp.ts, and what they come over is mdp_router.ts's. Decides nothing
- * about jobs; questions after the services themselves (8/MMI) it answers by itself.
+ * about jobs; questions after the services themselves (8/MMI) it answers by itself, and those of Titanic (9/TSP) it
+ * brings to the services for stored jobs.
  *
  * @module
  */
@@ -13,6 +14,7 @@ import { ByteCache } from "../wire/byte_cache.ts";
 import type { StreamCredit } from "../wire/credit.ts";
 import type { LogFields } from "../wire/job.ts";
 import { type MdpOpening, partialWay, readOpening } from "../wire/mdp.ts";
+import type { TspService } from "../wire/tsp.ts";
 import { buildErrorText, Code, StatusFlag } from "../wire/request.ts";
 import { type Body, type BodyPool, excessOf } from "./body.ts";
 import { type Content, MemoryContent, textOf } from "./content.ts";
@@ -23,6 +25,7 @@ import {
   type MdpRouter,
   type MdpRouterEvents,
 } from "./mdp_router.ts";
+import { askStore, contentOf, titanicContent, titanicOf } from "./titanic.ts";
 import { answerMmi, type Directory, MMI } from "./mmi.ts";
 import { type MdpWorkerEvents, type MdpWorkerOptions, MdpWorkers } from "./mdp_workers.ts";
 import type { NativeSourceEvents } from "./native_source.ts";
@@ -195,8 +198,19 @@ export class MdpSource implements Source {
       fault: isName ? "" : NAME_RULE,
     };
     if (name.startsWith(MMI)) return this.#answer(request, name);
+    const titanic = titanicOf(request);
+    if (titanic !== undefined) return this.#askStore(peer, request, titanic);
     this.#events.directory.expect(name);
     this.#events.request(peer, request);
+  }
+
+  /** A client has something stored, or asks about that. */
+  #askStore(peer: Peer<Body>, request: ClientRequest, service: TspService): void {
+    const { body } = request;
+    const fault = askStore(service, request, this.#bodies);
+    this.#bodies.release(body);
+    if (fault === undefined) return this.#events.request(peer, request);
+    this.#send(request, request.envelope, contentOf(fault), this.#now);
   }
 
   /** Answers a question after the services. */
@@ -279,10 +293,12 @@ export class MdpSource implements Source {
   // ---- what clients get ----
 
   reply(to: Address, code: number, flags: number, content: Content, now: number): void {
-    if (code !== Code.ok) {
-      return this.replyError(to, code, flags, textOf(content, 0, content.size), now);
-    }
-    this.#send(to, to.envelope, content, now);
+    const titanic = titanicOf(to);
+    if (titanic !== undefined) {
+      this.#send(to, to.envelope, titanicContent(titanic, code, content), now);
+    } else if (code !== Code.ok) {
+      this.replyError(to, code, flags, textOf(content, 0, content.size), now);
+    } else this.#send(to, to.envelope, content, now);
   }
 
   /** Sends something to a client; the link that it went over, undefined: it is lost. */
@@ -311,7 +327,11 @@ export class MdpSource implements Source {
   }
 
   /** An error is an empty frame, and one with the code and the message, as for plain clients: the protocol has none. */
-  replyError(to: Address, code: number, _flags: number, message: string, now: number): void {
+  replyError(to: Address, code: number, flags: number, message: string, now: number): void {
+    if (titanicOf(to) !== undefined) {
+      const words = encoder.encode(message);
+      return this.reply(to, code, flags, this.#own.set(words, 0, words.length), now);
+    }
     const text = buildErrorText(code, message);
     this.reply(to, Code.ok, 0, this.#own.set(text, 0, text.length, [0, text.length]), now);
   }

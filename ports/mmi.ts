@@ -1,8 +1,12 @@
 /**
- * What 8/MMI of rfc.zeromq.org answers: questions of Majordomo's clients after the services. Types and one function.
+ * What 8/MMI of rfc.zeromq.org answers: questions of Majordomo's clients after the services. Types and functions.
  *
  * @module
  */
+
+import { tspServiceOf } from "../wire/tsp.ts";
+
+const encoder = new TextEncoder();
 
 /** What services there are. */
 export interface Directory {
@@ -23,6 +27,12 @@ export const MMI = "mmi.";
  */
 export function answerMmi(question: string, about: string, directory: Directory): string {
   const workers = directory.workersOf(about);
-  if (question === `${MMI}service`) return workers === undefined ? "404" : "200";
+  const isThere = workers !== undefined || isTitanic(about);
+  if (question === `${MMI}service`) return isThere ? "200" : "404";
   return question === `${MMI}workers` ? String(workers ?? 0) : "501";
+}
+
+/** Whether the server itself is what Titanic's services are: stored jobs have no workers of their own. */
+function isTitanic(name: string): boolean {
+  return tspServiceOf(encoder.encode(name)) !== undefined;
 }

@@ -235,7 +235,7 @@ export class JobCounter {
     const open = this.#add(peer, request, command, 0, now);
     open.job = id;
     const waitMs = this.#isDraining ? 0 : Math.min(wait, patience(request.deadline, now));
-    if (command === "cancel") this.#sayAsk(open, { type: "cancel", id });
+    if (command === "cancel" || command === "forget") this.#sayAsk(open, { type: command, id });
     else if (command === "result") this.#sayAsk(open, { type: "result", id, waitMs });
     else this.#sayAsk(open, { type: "status", id, waitMs, ...since !== undefined && { since } });
     return undefined;
@@ -467,7 +467,7 @@ export class JobCounter {
     this.#isDraining = true;
     for (const open of [...this.#open.values()]) {
       const { kind, job: id } = open;
-      if (id === "" || kind === "cancel") continue;
+      if (id === "" || kind === "cancel" || kind === "forget") continue;
       this.#withdraw(open);
       if (kind === "status") this.#sayAsk(this.#renew(open), { type: "status", id, waitMs: 0 });
       else this.#await(this.#renew(open), now);

@@ -1,12 +1,13 @@
 /**
- * What is said about jobs that are stored: the JSON in the first frame of `job.submit`, `job.status`, `job.result` and
- * `job.cancel`, and of their answers. Reads and builds; no I/O. What comes from a peer is checked here in full.
+ * What is said about jobs that are stored: the JSON in the first frame of `job.submit`, `job.status`, `job.result`,
+ * `job.cancel` and `job.forget`, and of their answers. Reads and builds; no I/O. What comes from a peer is checked here in full.
  *
  * ```text
  * job.submit   [options] [body…]   →  [{"id":"j-…","isNew":true}]
  * job.status   [question]          →  [status]
  * job.result   [question]          →  [status] [result…]
  * job.cancel   [question]          →  [status]
+ * job.forget   [question]          →  [status]: what is known no more from then on
  * ```
  *
  * Docs: docs/jobs.md.
@@ -20,7 +21,7 @@ import { isServiceName, SERVICE_NAME_CHARACTERS } from "./service_name.ts";
 /** What the names of these services begin with; each is asked as any service is. */
 export const JOB_PREFIX = "job.";
 /** What can be asked, behind the prefix, and as a command at an endpoint for plain clients. */
-export const JOB_COMMANDS = ["submit", "status", "result", "cancel"] as const;
+export const JOB_COMMANDS = ["submit", "status", "result", "cancel", "forget"] as const;
 /** One of them. */
 export type JobCommand = typeof JOB_COMMANDS[number];
 
@@ -160,6 +161,7 @@ const QUESTION_MEMBERS: Readonly<Record<Exclude<JobCommand, "submit">, readonly 
   status: ["id", "since", "wait"],
   result: ["id", "wait"],
   cancel: ["id"],
+  forget: ["id"],
 };
 
 const encoder = new TextEncoder();
