@@ -32,6 +32,7 @@ import { scenarios as soak } from "./soak.ts";
 import { scenarios as squatters } from "./squatters.ts";
 import { scenarios as starts } from "./starts.ts";
 import { scenarios as stops } from "./stops.ts";
+import { scenarios as storedJobs } from "./stored_jobs.ts";
 import { scenarios as storms } from "./storms.ts";
 import { scenarios as streams } from "./streams.ts";
 import { scenarios as subscribers } from "./subscribers.ts";
@@ -60,6 +61,7 @@ const SCENARIOS: readonly Scenario[] = [
   ...squatters,
   ...starts,
   ...stops,
+  ...storedJobs,
   ...storms,
   ...streams,
   ...subscribers,
