@@ -16,6 +16,7 @@ import { Link } from "./page_link.js";
 import { Asked, Services } from "./page_lists.js";
 import { Log } from "./page_log.js";
 import { Plots } from "./page_plots.js";
+import { Stored } from "./page_stored.js";
 import { counted, judge, time } from "./page_words.js";
 import { Workers } from "./page_workers.js";
 
@@ -23,7 +24,7 @@ import { Workers } from "./page_workers.js";
 /** @import { Status } from "../ops/status.ts" */
 
 /** Sections that need the token, and what is shown of them with it. */
-const LOCKED = ["jobs", "errors", "clients", "log", "settings", "worker"];
+const LOCKED = ["stored", "jobs", "errors", "clients", "log", "settings", "worker"];
 const LOCKED_CONTENTS = [
   "errors-scroll",
   "errors-empty",
@@ -42,6 +43,7 @@ const services = new Services(actions);
 const log = new Log();
 const workers = new Workers(actions, log);
 const asked = new Asked(link, actions);
+const stored = new Stored(link, actions);
 const buttons = serverButtons(actions);
 
 /** @type {Status | undefined} */
@@ -104,6 +106,7 @@ function access(may, lines) {
     for (const what of ["jobs", "clients"]) put(byId(`${what}-tally`, HTMLElement), "");
   }
   log.fill(lines);
+  stored.ask();
   if (may === "none") return lockedOut();
   remember();
   asked.ask();
@@ -152,6 +155,7 @@ function show(status) {
   showFacts(byId("facts", HTMLElement), factsOf(status));
   buttons.update(status);
   services.update(status);
+  stored.update(status);
   workers.update(status);
   plots.draw();
 }

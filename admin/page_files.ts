@@ -17,6 +17,8 @@ import link from "./page_link.js" with { type: "text" };
 import lists from "./page_lists.js" with { type: "text" };
 import log from "./page_log.js" with { type: "text" };
 import plots from "./page_plots.js" with { type: "text" };
+import stored from "./page_stored.js" with { type: "text" };
+import storedChanges from "./page_stored_changes.js" with { type: "text" };
 import words from "./page_words.js" with { type: "text" };
 import workers from "./page_workers.js" with { type: "text" };
 
@@ -44,6 +46,8 @@ const FILES: ReadonlyMap<string, PageFile> = new Map(Object.entries({
   "/page_lists.js": { type: CODE, text: lists },
   "/page_log.js": { type: CODE, text: log },
   "/page_plots.js": { type: CODE, text: plots },
+  "/page_stored.js": { type: CODE, text: stored },
+  "/page_stored_changes.js": { type: CODE, text: storedChanges },
   "/page_words.js": { type: CODE, text: words },
   "/page_workers.js": { type: CODE, text: workers },
 }));

@@ -140,8 +140,8 @@ const LATE = SECOND;
  * @returns {Verdict}
  */
 export function judge(status, lastMinute) {
-  return ofPhase(status) ?? ofReadiness(status) ?? ofErrors(lastMinute) ?? ofQueue(status) ??
-    { level: "good", title: "All is well", sentence: work(status) };
+  return ofPhase(status) ?? ofReadiness(status) ?? ofErrors(lastMinute) ?? ofStore(status) ??
+    ofQueue(status) ?? { level: "good", title: "All is well", sentence: work(status) };
 }
 
 /**
@@ -210,6 +210,16 @@ function ofErrors({ requests, errors }) {
     title: share < MANY ? "Some requests fail" : "Many requests fail",
     sentence: `${failed} failed in the last minute: ${percent} of them. See "Errors" below.`,
   };
+}
+
+/**
+ * @param {Status} status
+ * @returns {Verdict | undefined}
+ */
+function ofStore({ stored }) {
+  if (!stored?.trouble) return undefined;
+  const sentence = `No job can be stored: ${stored.trouble}. Requests are served.`;
+  return { level: "busy", title: "The store is in trouble", sentence };
 }
 
 /**

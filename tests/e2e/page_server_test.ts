@@ -53,6 +53,7 @@ Deno.test("the page shows and changes a server that runs", withBrowser, async (t
     const facts = await tab.text("#facts");
     assert(facts.includes(server.endpoint) && facts.includes(String(server.pid)), facts);
     assert.equal(await page.locator(".plot canvas").count(), 4);
+    assert.equal(await page.locator("#stored").isVisible(), false, "Nothing was ever stored");
   });
 
   await t.step("a wrong token is refused, the right one is not", async () => {

@@ -3,6 +3,7 @@
 import { strict as assert } from "node:assert";
 import { endBrowser, Tab, withBrowser, withTime } from "../rig/browser.ts";
 import { FakeAdmin, type Size } from "../rig/fake_admin.ts";
+import { idOf } from "../rig/stand_in_store.ts";
 
 Deno.test.afterAll(endBrowser);
 
@@ -226,6 +227,136 @@ Deno.test("each change is asked about, made, and reported", withBrowser, async (
   assert.deepEqual(tab.troubles, []);
 });
 
+Deno.test("stored jobs are hidden where nothing was ever stored", withBrowser, async () => {
+  await using fake = new FakeAdmin(SMALL);
+  await using tab = await openWithToken(fake);
+  assert.equal(await tab.page.locator("#stored").isVisible(), false);
+  assert.equal(await tab.page.locator("#stored-nav").isVisible(), false);
+});
+
+Deno.test(
+  "stored jobs are counted for all, and listed, shown and changed with the token",
+  withBrowser,
+  async () => {
+    await using fake = new FakeAdmin({ ...SMALL, dead: 60 });
+    await using tab = await open(fake);
+    const { page } = tab;
+    const rows = page.locator("#stored-jobs-table tbody tr");
+    await tab.shows("#stored-tally", /51 jobs to do, 60 failed, 4\.1 MiB on disk/);
+    assert.equal(await page.locator("#stored-table tbody tr").count(), 3);
+    assert.match(
+      await tab.text("#stored-table tbody tr"),
+      /default\s+12 \(1 min 1 s\)\s+3\s+2\s+60/,
+    );
+    assert.equal(await page.locator("#stored-locked").isVisible(), true);
+    assert.equal(await rows.count(), 0);
+    await logIn(tab, fake.token);
+    await tab.shows("#stored-range", "1 to 25 of 60");
+    assert.equal(await rows.count(), 25);
+    assert.match(await rows.nth(2).innerText(), /<img src=x onerror=alert\(1\)> is not a number/);
+    await page.click("#stored-on");
+    await tab.shows("#stored-range", "26 to 50 of 60");
+    await page.click("#stored-back");
+    await page.selectOption("#stored-service", "mail");
+    await tab.shows("#stored-range", "1 to 20 of 20");
+    await page.selectOption("#stored-state", "waiting");
+    await tab.shows("#stored-jobs-empty", "No job is in this state.");
+    await page.selectOption("#stored-state", "failed");
+    await tab.shows("#stored-range", "1 to 20 of 20");
+
+    await page.click(`[aria-label="Look at job ${idOf(1)}"]`);
+    assert.match(
+      await tab.text("#stored-job-facts"),
+      /mail[^]*shop[^]*5 of 5[^]*the image has no pixels/,
+    );
+    assert.equal(await page.locator("#stored-job-frames pre").count(), 0);
+    await page.click("#stored-job-body");
+    await tab.shows("#stored-job-frames", '{"to":"ann","text":"<b>hello</b>"}');
+    assert.match(await tab.text("#stored-job-frames"), /2 of 2 \(2 B, as base64\)/);
+    await page.click("#stored-job-close");
+    assert.equal(await page.locator("#stored-job-frames pre").count(), 0, "No body stays behind");
+
+    const changes: [button: string, question: RegExp, path: string, order: object][] = [
+      [`Retry job ${idOf(1)}`, /Retry this job\?/, "/api/stored/retry", { job: idOf(1) }],
+      [`Delete job ${idOf(4)}`, /is forgotten/, "/api/stored/delete", { job: idOf(4) }],
+      [
+        "Retry failed jobs of service default",
+        /60 jobs get all tries again/,
+        "/api/stored/retry-dead",
+        { service: "" },
+      ],
+      [
+        "Pause stored jobs of service mail",
+        /also after a restart/,
+        "/api/stored/pause",
+        { service: "mail" },
+      ],
+    ];
+    for (const [button, question, path, order] of changes) {
+      fake.orders.length = 0;
+      await page.click(`[aria-label="${button}"]`);
+      assert.match(await tab.text("#ask"), question);
+      assert.deepEqual(fake.orders, []);
+      await page.click("#ask-yes");
+      await page.locator("#ask").waitFor({ state: "hidden" });
+      assert.deepEqual(fake.orders, [{ path, order }]);
+    }
+    fake.status.stored!.services.forEach((service) => service.paused = true);
+    fake.status.stored!.trouble = "the disk is full";
+    fake.tell();
+    await tab.shows("#stored-trouble", "The store takes no jobs: the disk is full.");
+    await tab.shows("#verdict", "The store is in trouble");
+    await page.click('[aria-label="Resume stored jobs of service mail"]');
+    assert.match(await tab.text("#ask"), /Resume the stored jobs of service mail\?/);
+    await page.click("#ask-no");
+
+    // A job that is gone meanwhile is shown no more.
+    await page.click(`[aria-label="Look at job ${idOf(7)}"]`);
+    fake.stored = fake.stored.filter(({ id }) => id !== idOf(7));
+    await page.locator("#stored-job").waitFor({ state: "hidden" });
+    await page.click("#session");
+    await page.locator("#stored-locked").waitFor();
+    assert.equal(await rows.count(), 0);
+    assert.deepEqual(tab.troubles, []);
+  },
+);
+
+Deno.test("stored jobs can be used with the keyboard alone", withBrowser, async () => {
+  await using fake = new FakeAdmin({ workers: 1, jobs: 2, dead: 2 });
+  await using tab = await openWithToken(fake);
+  const { page } = tab;
+  await page.locator("#stored-jobs-scroll").waitFor();
+  const focused = () =>
+    tab.evaluate<string>(
+      "document.activeElement.getAttribute('aria-label') || document.activeElement.id",
+    );
+  const walkTo = async (wanted: string) => {
+    for (let steps = 0; steps < 80; steps++) {
+      await page.keyboard.press("Tab");
+      if (await focused() === wanted) return;
+    }
+    assert.fail(`Tab does not reach ${wanted}`);
+  };
+  await walkTo("stored-state");
+  await walkTo(`Look at job ${idOf(1)}`);
+  await page.keyboard.press("Enter");
+  await page.locator("#stored-job").waitFor();
+  assert.equal(await focused(), "stored-job-close");
+  await walkTo("stored-job-body");
+  await page.keyboard.press("Enter");
+  await page.locator("#stored-job-frames pre").first().waitFor();
+  assert.equal(await focused(), "stored-job-close");
+  await page.keyboard.press("Escape");
+  assert.equal(await focused(), `Look at job ${idOf(1)}`);
+  await walkTo(`Delete job ${idOf(1)}`);
+  await page.keyboard.press("Enter");
+  // What does harm needs more than the return key.
+  assert.equal(await focused(), "ask-no");
+  await page.keyboard.press("Escape");
+  await page.locator("#ask").waitFor({ state: "hidden" });
+  assert.deepEqual(fake.orders, []);
+});
+
 Deno.test("what the server refuses is said where it was asked for", withBrowser, async () => {
   await using fake = new FakeAdmin(SMALL);
   await using tab = await openWithToken(fake);
@@ -273,7 +404,7 @@ Deno.test(
 
 for (const colorScheme of ["light", "dark"] as const) {
   Deno.test(`axe-core finds nothing serious in the ${colorScheme} page`, withTime, async () => {
-    await using fake = new FakeAdmin(SMALL);
+    await using fake = new FakeAdmin({ ...SMALL, dead: 40 });
     await using tab = await open(fake, { colorScheme });
     assert.deepEqual(await tab.obstacles(), [], "locked");
     await logIn(tab, fake.token);
@@ -282,6 +413,11 @@ for (const colorScheme of ["light", "dark"] as const) {
     await tab.page.click("#settings-details summary");
     await tab.shows("#settings-table", "requestTimeout");
     assert.deepEqual(await tab.obstacles(), [], "unlocked");
+    await tab.page.click('#stored-jobs-table [aria-label^="Look at"]');
+    await tab.page.click("#stored-job-body");
+    await tab.page.locator("#stored-job-frames pre").first().waitFor();
+    assert.deepEqual(await tab.obstacles(), [], "a stored job");
+    await tab.page.click("#stored-job-close");
     await tab.page.click(".tile");
     assert.deepEqual(await tab.obstacles(), [], "a worker");
     await tab.page.click("#worker-actions >> text=Kill");
@@ -339,8 +475,9 @@ Deno.test("the page can be used with the keyboard alone", withBrowser, async () 
 });
 
 Deno.test("the page fits a window that is 400 pixels wide", withBrowser, async () => {
-  await using fake = new FakeAdmin(SMALL);
+  await using fake = new FakeAdmin({ ...SMALL, dead: 40 });
   await using tab = await openWithToken(fake, { viewport: { width: 400, height: 800 } });
+  await tab.page.locator("#stored-jobs-scroll").waitFor();
   assert.equal(await tab.evaluate("document.documentElement.scrollWidth"), 400);
   await tab.page.click(".tile");
   await tab.page.click("#worker-actions >> text=Kill");

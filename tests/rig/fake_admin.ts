@@ -6,6 +6,8 @@
 import { pageFile } from "../../admin/page_files.ts";
 import type { ServiceStatus, Status, WorkerStatus } from "../../ops/status.ts";
 import type { ClientView, JobView } from "../../ports/inquiry.ts";
+import type { JobStatus } from "../../store/messages.ts";
+import { jobStatus } from "./stand_in_store.ts";
 
 /** As the server sends it: nothing inline, nothing from elsewhere. */
 const POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
@@ -18,6 +20,8 @@ export interface Size {
   jobs: number;
   services?: readonly string[];
   errors?: number;
+  /** Stored jobs that have failed; left out: nothing was ever stored. */
+  dead?: number;
 }
 
 /** What the page has asked it to do. */
@@ -44,6 +48,7 @@ export class FakeAdmin {
   status: Status;
   readonly jobs: JobView[];
   readonly clients: ClientView[];
+  stored: JobStatus[];
   readonly #size: Size;
   readonly #streams = new Set<ReadableStreamDefaultController<Uint8Array>>();
   #server: Deno.HttpServer<Deno.NetAddr>;
@@ -53,6 +58,7 @@ export class FakeAdmin {
     this.#size = size;
     this.status = statusOf(size);
     this.jobs = Array.from({ length: Math.min(size.jobs, 200) }, (_, at) => jobOf(at, this.status));
+    this.stored = Array.from({ length: size.dead ?? 0 }, (_, at) => storedOf(at));
     this.clients = Array.from({ length: 24 }, (_, at) => clientOf(at));
     for (const line of linesOf(this.status, size.errors ?? 0)) this.lines.push(line);
     this.#server = this.#listen(port);
@@ -159,8 +165,28 @@ export class FakeAdmin {
     if (pathname === "/api/clients") {
       return Response.json({ total: this.clients.length, clients: this.clients });
     }
+    if (pathname === "/api/stored") return Response.json(this.#list(searchParams));
+    if (pathname === "/api/stored/job") return this.#look(searchParams);
     if (pathname === "/api/config") return Response.json({ options: OPTIONS });
     return refusal(404, `There is no ${pathname}`);
+  }
+
+  #list(query: URLSearchParams) {
+    const [state, service, after] = ["state", "service", "after"].map((name) => query.get(name));
+    const found = this.stored.filter((job) =>
+      (state === null || job.state === state) && (service === null || job.service === service)
+    );
+    const start = after === null ? 0 : found.findIndex(({ id }) => id === after) + 1;
+    const jobs = found.slice(start, start + Number(query.get("limit")));
+    return { now: Date.now(), total: found.length, jobs };
+  }
+
+  #look(query: URLSearchParams): Response {
+    const job = this.stored.find(({ id }) => id === query.get("id"));
+    if (job === undefined) return refusal(404, "There is no such job");
+    const text = '{"to":"ann","text":"<b>hello</b>"}';
+    const frames = { body: [{ bytes: 34, text }, { bytes: 2, base64: "/wA=" }], result: [] };
+    return Response.json(query.has("body") ? { ...job, ...frames } : job);
   }
 
   #stream(): Response {
@@ -213,7 +239,31 @@ function historyOf(size: Size) {
 
 const STATES = ["busy", "busy", "busy", "idle", "busy", "idle", "busy"] as const;
 
-function statusOf({ workers, jobs, services = [""] }: Size): Status {
+function storedOf(at: number): JobStatus {
+  return jobStatus(at + 1, {
+    ...{ service: at % 3 === 0 ? "mail" : "", user: "shop", state: "failed", attempt: 5 },
+    ...{ createdAt: Date.now() - 3_600_000 + at * 1000, code: 500, bytes: 36 },
+    message: FAILURES[at % 3],
+    ...{ startedAt: Date.now() - 60_000, endedAt: Date.now() - 59_000 },
+  });
+}
+
+function storeOf(dead: number, services: readonly string[]): Status["stored"] {
+  return {
+    ...{ store: "sqlite:/var/lib/prefork/jobs.db", trouble: undefined, bytes: 4_300_000 },
+    services: [...services, "mail"].map((name, at) => ({
+      ...{ name, paused: false, oldestMs: 61_000, submitted: 9120, retried: 41 },
+      states: {
+        ...{ scheduled: 3, waiting: 12, running: 2, done: 8_103, cancelled: 1, expired: 0 },
+        failed: at === 0 ? dead : 0,
+      },
+      ended: { done: 8_103, failed: 4, cancelled: 1, expired: 0 },
+      rates: { submitted: 12.4, ended: 9.6 },
+    })),
+  };
+}
+
+function statusOf({ workers, jobs, dead, services = [""] }: Size): Status {
   const startedAt = Date.now() - 3 * 3_600_000;
   const all = Array.from({ length: workers }, (_, at) => workerOf(at, services));
   return {
@@ -240,6 +290,7 @@ function statusOf({ workers, jobs, services = [""] }: Size): Status {
     clients: 24,
     connections: 26,
     generation: 3,
+    ...dead === undefined ? {} : { stored: storeOf(dead, services) },
   };
 }
 
