@@ -61,9 +61,9 @@ export class JobChoice {
     this.#lines.set(priority, this.#newLines(priority, waiting));
   }
 
-  /** A job waits now that did not. */
-  add(job: Chosen): void {
-    this.#linesOf(job.priority).add(job);
+  /** A job waits now that did not; whether it is held, and so among the next. */
+  add(job: Chosen): boolean {
+    return this.#linesOf(job.priority).add(job);
   }
 
   /** A job has ended, or waits for its next try; `isRunning`: it was started. */

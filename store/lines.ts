@@ -76,12 +76,14 @@ export class Lines {
     return this.waiting > 0 && !(this.#isBarren && this.#round.length === 0);
   }
 
-  /** A job waits in the file now that did not. */
-  add(job: Candidate): void {
+  /** A job waits in the file now that did not; whether it is held. */
+  add(job: Candidate): boolean {
     const isWhole = this.#held.size === this.waiting;
     this.#inFile++;
     this.#isBarren = false;
-    if (isWhole && this.#held.size < MAX_HELD) this.#hold(job);
+    if (!isWhole || this.#held.size >= MAX_HELD) return false;
+    this.#hold(job);
+    return true;
   }
 
   /** A job is not waiting in the file any more: it has ended, or waits for its next try. */

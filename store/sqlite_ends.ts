@@ -80,6 +80,7 @@ export class SqliteEnds {
     return {
       apply: (batch) => this.#apply(batch, run, verdict, outcome),
       refuse: undefined,
+      abandon: (message) => this.#abandon(run, message),
     };
   }
 
@@ -108,10 +109,9 @@ export class SqliteEnds {
     outcome: RunOutcome,
   ): void {
     const { runs, table } = this.#ground;
-    const row = table.bySeq(run.row.seq);
+    const row = run.hasKept ? table.bySeq(run.row.seq) : run.row;
     batch.then(() => runs.end(run));
-    // It was cancelled in this very transaction.
-    if (row === undefined || row.stage !== Stage.waiting) return;
+    if (row === undefined) return;
     this.#unmark(run);
     if (verdict === "again") this.#again(batch, run, row, outcome);
     else this.#endRun(batch, run, row, verdict, outcome);
@@ -128,13 +128,24 @@ export class SqliteEnds {
     const tries = row.tries + 1;
     const told = { version: run.version + 1, started: run.startedAt, tries, code, message };
     this.end(batch, row, Stage[verdict], told, result);
+    if (run.progress !== undefined) this.#ground.table.keepProgress(row, run.progress);
+  }
+
+  /** How a run has ended can't be written, for no reason of the disk: its job is run again. */
+  #abandon(run: OpenRun, message: string): void {
+    log(this.#ground, "error", "how a job has ended can't be stored: it is run again", {
+      job: run.row.id,
+      error: message,
+    });
+    run.service.choice.hold(this.#ground.clock.steady() + HOLD);
+    this.returned(run);
   }
 
   #again(batch: Batch, run: OpenRun, row: JobRow, { code, result }: RunOutcome): void {
     const { table, clock, changed } = this.#ground;
     const now = clock.now();
     const due = now + backoffMs(backoffOf(row), row.tries + 1, Math.random());
-    table.again(row.seq, {
+    const isAlive = table.again(row.seq, {
       due,
       tries: row.tries + 1,
       version: run.version + 1,
@@ -142,6 +153,8 @@ export class SqliteEnds {
       code,
       message: messageOfRun(result),
     });
+    // It was cancelled in this very transaction.
+    if (!isAlive) return;
     countMove(batch, row, Stage.scheduled, 0);
     batch.then(() => {
       removeWaiting(this.#ground, row);

@@ -6,7 +6,7 @@
  */
 
 import type { StoreClock, StoreUser } from "./job_store.ts";
-import type { EndState, FromStore, StoreConfig } from "./messages.ts";
+import type { EndState, Frames, FromStore, StoreConfig } from "./messages.ts";
 import type { Batch, Ledger } from "./sqlite_ledger.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { StoredService, StoredServices } from "./sqlite_services.ts";
@@ -22,6 +22,8 @@ export interface Ground {
   readonly services: StoredServices;
   readonly runs: StoredRuns;
   readonly waits: Waits;
+  /** Jobs that were just stored and will soon be started, so that they need not be read, by `seq`. */
+  readonly fresh: FreshJobs;
   /** Jobs that have changed in this pass. */
   readonly changed: Set<number>;
   config: StoreConfig;
@@ -42,24 +44,40 @@ export function log(
   ground.say("server", { type: "log", level, message, fields });
 }
 
-/** A job begins to wait for a worker: it is one of those that may be chosen. */
-export function addWaiting(ground: Ground, job: JobRow | AddedJob, due: number): void {
-  ground.services.numbered(job.service).choice.add({
-    seq: job.seq,
-    user: job.user,
-    group: job.group,
-    due,
-    priority: job.priority,
-  });
+/** A job begins to wait for a worker: it is one of those that may be chosen. Whether it will be among the next. */
+export function addWaiting(ground: Ground, job: JobRow, due: number): boolean {
+  const { seq, user, group, priority } = job;
+  return serviceOf(ground, job).choice.add({ seq, user, group, due, priority });
 }
 
-/** What is needed of a job to choose it. */
-export interface AddedJob {
-  seq: number;
-  service: number;
-  user: string;
-  group: string;
-  priority: number;
+/** The same of one that was just stored. */
+export function addFresh(ground: Ground, job: JobRow, body: Frames): void {
+  if (addWaiting(ground, job, job.due)) ground.fresh.add(job, body);
+}
+
+/** Bytes of bodies that are kept of jobs that were just stored. */
+const MOST_FRESH_BYTES = 4 * 1024 ** 2;
+
+/** Jobs as they were stored. What changes one of them takes it out. */
+export class FreshJobs {
+  readonly #bySeq = new Map<number, { row: JobRow; body: Frames }>();
+  #bytes = 0;
+
+  /** Keeps one, if there is room. */
+  add(row: JobRow, body: Frames): void {
+    if (this.#bytes + row.bytes > MOST_FRESH_BYTES) return;
+    this.#bytes += row.bytes;
+    this.#bySeq.set(row.seq, { row, body });
+  }
+
+  /** Takes one out; undefined: it is not kept. */
+  take(seq: number): { row: JobRow; body: Frames } | undefined {
+    const fresh = this.#bySeq.get(seq);
+    if (fresh === undefined) return undefined;
+    this.#bytes -= fresh.row.bytes;
+    this.#bySeq.delete(seq);
+    return fresh;
+  }
 }
 
 /** A job does not wait for a worker any more, or does not run: it has ended, or it is to wait for something else. */
@@ -67,6 +85,7 @@ export function removeWaiting(ground: Ground, job: JobRow): void {
   const { runs, services } = ground;
   const run = runs.ofJob(job.seq);
   if (run !== undefined) runs.disown(run);
+  else ground.fresh.take(job.seq);
   services.numbered(job.service).choice.remove({ ...job }, run !== undefined);
 }
 

@@ -12,7 +12,7 @@ import { newJobId } from "../wire/submission.ts";
 import { Schedules } from "./schedules.ts";
 import { SqliteMarks } from "./sqlite_marks.ts";
 import { SqliteEnds } from "./sqlite_ends.ts";
-import { type Ground, log } from "./sqlite_ground.ts";
+import { FreshJobs, type Ground, log } from "./sqlite_ground.ts";
 import { type Change, isDiskError, Ledger, troubleOf } from "./sqlite_ledger.ts";
 import { type AskMessage, SqliteQuestions } from "./sqlite_questions.ts";
 import { SqliteOperator } from "./sqlite_operator.ts";
@@ -65,6 +65,7 @@ export class SqliteJobs implements JobStore {
       services,
       runs: new StoredRuns(),
       waits: new Waits(),
+      fresh: new FreshJobs(),
       changed: new Set(),
       config,
       isWatched: false,
@@ -269,10 +270,13 @@ export class SqliteJobs implements JobStore {
       apply: (batch) => {
         const run = runs.get(number);
         const row = run === undefined || run.isOver ? undefined : table.bySeq(run.row.seq);
-        if (row === undefined) return batch.then(() => refuse(409, "The job has ended already"));
+        if (run === undefined || row === undefined) {
+          return batch.then(() => refuse(409, "The job has ended already"));
+        }
         if (ledger.weight + batch.weight + value.bytes.length > config.storeBytes) {
           return batch.then(() => refuse(507, "The store is full"));
         }
+        run.hasKept = true;
         const { service, stage, priority } = row;
         batch.count({ service, stage, priority }, 0, table.keep(row, value.bytes));
         batch.then(() => this.#ground.say("plane", { type: "kept", number: question }));

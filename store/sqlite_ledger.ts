@@ -16,6 +16,8 @@ export interface Change {
   apply(batch: Batch): void;
   /** It can't be written; undefined: it is owed, and must be. */
   refuse: ((code: number, message: string) => void) | undefined;
+  /** It is owed, and nothing but itself keeps it from being written: it never will be. */
+  abandon?: (message: string) => void;
 }
 
 /** Where jobs are counted: a service, a stage and a priority. */
@@ -64,8 +66,10 @@ const RETRY_INTERVAL = 500;
 /** What is written to see whether the disk takes something again, bytes. */
 const PROBE_BYTES = 65_536;
 
-/** What SQLite's errors are called that come of the disk, or of the file: by their codes. */
+/** SQLite's errors that come of the disk, or of the file: their codes, and what they say where they have none. */
 const DISK_ERRORS = new Set([5, 6, 7, 8, 10, 11, 13, 14, 15, 26]);
+const DISK_MESSAGES =
+  /is locked|is full|disk I\/O|readonly database|malformed|unable to open|not a database|out of memory/;
 
 /** Writes, and counts. */
 export class Ledger {
@@ -176,7 +180,8 @@ export class Ledger {
       const error = this.#tryAll([change], false);
       if (error === undefined) continue;
       if (isDiskError(error)) this.#refuse([change], troubleOf(error));
-      else change.refuse?.(500, messageOf(error));
+      else if (change.refuse !== undefined) change.refuse(500, messageOf(error));
+      else change.abandon?.(messageOf(error));
     }
   }
 
@@ -184,11 +189,11 @@ export class Ledger {
   #tryAll(changes: readonly Change[], isProbe: boolean): unknown {
     const batch = new Batch();
     try {
-      this.#db.exec("BEGIN IMMEDIATE");
+      this.#table.sql("BEGIN IMMEDIATE").run();
       for (const change of changes) change.apply(batch);
       if (isProbe) this.#probe();
       this.#writeSums(batch);
-      this.#db.exec("COMMIT");
+      this.#table.sql("COMMIT").run();
     } catch (error) {
       this.#rollBack();
       return error ?? new Error("unknown error");
@@ -238,9 +243,9 @@ export class Ledger {
 /** Whether it is the disk that fails, or the file, and not what was to be written. */
 export function isDiskError(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  // A busy file has no code.
-  if (!("errcode" in error)) return error.message.includes("database is locked");
-  return typeof error.errcode === "number" && DISK_ERRORS.has(error.errcode & 0xff);
+  if (DISK_MESSAGES.test(error.message)) return true;
+  return "errcode" in error && typeof error.errcode === "number" &&
+    DISK_ERRORS.has(error.errcode & 0xff);
 }
 
 /** Why jobs are refused. */

@@ -8,7 +8,7 @@ import type { Chosen } from "./job_choice.ts";
 import { type Ground, log } from "./sqlite_ground.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { StoredService } from "./sqlite_services.ts";
-import { type JobRow, retriesOf } from "./sqlite_table.ts";
+import { retriesOf } from "./sqlite_table.ts";
 
 /** Jobs that are given in one pass at most: others are to have their turn. */
 const MOST_STARTED = 512;
@@ -51,11 +51,11 @@ export class SqliteStarts {
 
   #begin(service: StoredService, chosen: Chosen, now: number, steady: number): void {
     const { table, runs, changed } = this.#ground;
-    let row: JobRow | undefined;
     try {
-      row = table.bySeq(chosen.seq);
+      const fresh = this.#ground.fresh.take(chosen.seq);
+      const row = fresh?.row ?? table.bySeq(chosen.seq);
       if (row === undefined || row.stage !== Stage.waiting) return this.#forget(service, chosen);
-      const body = table.body(row) ?? { bytes: new Uint8Array() };
+      const body = fresh?.body ?? table.body(row) ?? { bytes: new Uint8Array() };
       const checkpoint = table.checkpoint(row);
       const version = row.version + 1;
       const run = runs.begin({ service, chosen, row, startedAt: now, steadyAt: steady, version });

@@ -7,7 +7,7 @@
 import { newJobId } from "../wire/submission.ts";
 import type { StoreUser } from "./job_store.ts";
 import type { Submission, ToStore } from "./messages.ts";
-import { addWaiting, type Ground } from "./sqlite_ground.ts";
+import { addFresh, type Ground } from "./sqlite_ground.ts";
 import type { Batch, Change } from "./sqlite_ledger.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { StoredService } from "./sqlite_services.ts";
@@ -170,37 +170,25 @@ export class SqliteSubmit {
       ? Stage.scheduled
       : Stage.waiting;
     services.write(service, batch);
-    const seq = table.insert(job, id, { service: service.number, stage, now });
-    if (seq === undefined) return undefined;
+    const row = table.insert(job, id, { service: service.number, stage, now });
+    if (row === undefined) return undefined;
     batch.count(
       { service: service.number, stage, priority: job.priority },
       1,
       job.body.bytes.length,
     );
     for (const other of needs.open) {
-      table.sql("INSERT INTO need (other, seq) VALUES (?, ?)").run(other, seq);
+      table.sql("INSERT INTO need (other, seq) VALUES (?, ?)").run(other, row.seq);
     }
     batch.then(() => service.submitted++);
     if (needs.open.length > 0) batch.then(() => this.#ground.hasNeeds = true);
-    if (needs.failed !== undefined) this.#failAtOnce(batch, seq, needs.failed);
+    if (needs.failed !== undefined) this.#fail(batch, row, needs.failed.id);
     else if (stage === Stage.waiting) {
-      const added = {
-        seq,
-        service: service.number,
-        user: job.user,
-        group: job.group,
-        priority: job.priority,
-      };
-      batch.then(() => addWaiting(this.#ground, added, Math.max(job.runAt, now)));
+      batch.then(() => addFresh(this.#ground, row, job.body));
     }
     const due = stage === Stage.scheduled ? job.runAt : Infinity;
     batch.then(() => this.#noteDue(due, job.expiresAt === 0 ? Infinity : job.expiresAt));
     return { id, isNew: true };
-  }
-
-  #failAtOnce(batch: Batch, seq: number, cause: JobRow): void {
-    const row = this.#ground.table.bySeq(seq);
-    if (row !== undefined) this.#fail(batch, row, cause.id);
   }
 }
 

@@ -31,6 +31,8 @@ interface Rest {
   after?: readonly string[];
   sizes?: readonly number[];
   isDelay?: true;
+  /** What its last run has said of it. */
+  progress?: JobStatus["progress"];
 }
 
 /** A job's row without its body and result. */
@@ -116,15 +118,17 @@ export class JobTable {
     return this.#lastSeq;
   }
 
-  /** Adds a job; undefined: one of this id, or a living one of its key, is there. */
+  /** Adds a job, and gives its row; undefined: one of this id, or a living one of its key, is there. */
   insert(
     job: Submission,
     id: string,
     place: { service: number; stage: number; now: number },
-  ): number | undefined {
+  ): JobRow | undefined {
     const { bytes, sizes } = job.body;
     const isInline = bytes.length <= INLINE_BYTES;
     const seq = this.#lastSeq + 1;
+    const rest = restOf(job, sizes);
+    const parts = isInline ? 0 : 1 << Part.body;
     const { changes } = this.sql(INSERT).run(
       seq,
       idBytes(id),
@@ -139,14 +143,14 @@ export class JobTable {
       place.now,
       bytes.length,
       bytes.length,
-      isInline ? 0 : 1 << Part.body,
-      restOf(job, sizes),
+      parts,
+      rest === undefined ? null : JSON.stringify(rest),
       isInline ? bytes : null,
     );
     if (changes === 0) return undefined;
     this.#lastSeq = seq;
     if (!isInline) this.#putPart(seq, Part.body, bytes);
-    return seq;
+    return newRow(job, { ...place, seq, id, parts, rest: rest ?? {} });
   }
 
   // ---- one job ----
@@ -217,14 +221,14 @@ export class JobTable {
       .run(to.stage, to.due, to.version, seq);
   }
 
-  /** A try has ended, and another one follows. */
+  /** A try has ended, and another one follows; false: the job has ended already. */
   again(
     seq: number,
     job: Omit<Ending, "seq" | "stage" | "ended" | "forget"> & { due: number },
-  ): void {
-    this.sql(
+  ): boolean {
+    const { changes } = this.sql(
       "UPDATE job SET stage = 0, due = ?, tries = ?, version = ?, started = ?, code = ?, message = ?, expires = NULL " +
-        "WHERE seq = ?",
+        "WHERE seq = ? AND stage = 1",
     ).run(
       job.due,
       job.tries,
@@ -234,6 +238,7 @@ export class JobTable {
       job.message ?? null,
       seq,
     );
+    return changes !== 0;
   }
 
   /**
@@ -297,6 +302,14 @@ export class JobTable {
     return change;
   }
 
+  /** How far its last run came. */
+  keepProgress({ seq, rest }: JobRow, progress: Rest["progress"]): void {
+    this.sql("UPDATE job SET rest = ? WHERE seq = ?").run(
+      JSON.stringify({ ...rest, progress }),
+      seq,
+    );
+  }
+
   /** Forgets a job. */
   drop({ seq, parts }: JobRow): void {
     this.sql("DELETE FROM job WHERE seq = ?").run(seq);
@@ -357,13 +370,40 @@ function toJob(row: Row): JobRow {
   };
 }
 
-/** JSON of what differs from the defaults; null: nothing does. */
-function restOf(job: Submission, sizes: readonly number[] | undefined): string | null {
+/** The row of a job that was just added. */
+function newRow(
+  job: Submission,
+  place: Pick<JobRow, "seq" | "id" | "service" | "stage" | "parts" | "rest"> & { now: number },
+): JobRow {
+  const { now, ...own } = place;
+  return {
+    ...own,
+    priority: job.priority,
+    user: job.user,
+    group: job.group,
+    key: job.key,
+    due: job.runAt === 0 ? now : job.runAt,
+    expires: job.expiresAt === 0 ? undefined : job.expiresAt,
+    created: now,
+    tries: 0,
+    deaths: 0,
+    version: 1,
+    bytes: job.body.bytes.length,
+    weight: job.body.bytes.length,
+    started: undefined,
+    ended: undefined,
+    code: undefined,
+    message: undefined,
+  };
+}
+
+/** What differs from the defaults; undefined: nothing does. */
+function restOf(job: Submission, sizes: readonly number[] | undefined): Rest | undefined {
   const { backoff } = job;
   const isPlain = job.retries === RETRIES && backoff.firstMs === BACKOFF.firstMs &&
     backoff.maxMs === BACKOFF.maxMs && job.requestTimeout === 0 && job.trace === "" &&
     job.after.length === 0 && sizes === undefined && job.isDelay !== true;
-  if (isPlain) return null;
+  if (isPlain) return undefined;
   const rest: Rest = {};
   if (job.retries !== RETRIES) rest.retries = job.retries;
   if (backoff.firstMs !== BACKOFF.firstMs || backoff.maxMs !== BACKOFF.maxMs) {
@@ -374,7 +414,7 @@ function restOf(job: Submission, sizes: readonly number[] | undefined): string |
   if (job.after.length > 0) rest.after = job.after;
   if (sizes !== undefined) rest.sizes = sizes;
   if (job.isDelay === true) rest.isDelay = true;
-  return JSON.stringify(rest);
+  return rest;
 }
 
 /** Tries after the first one. */
@@ -409,7 +449,7 @@ export function statusOf(job: JobRow, service: string): JobStatus {
     endedAt: job.ended,
     code: job.code,
     message: job.message,
-    progress: undefined,
+    progress: job.rest.progress,
     node: "",
   };
 }

@@ -24,6 +24,8 @@ export interface OpenRun {
   progress: JobStatus["progress"];
   /** Whether the file knows that it has begun. */
   isMarked: boolean;
+  /** Whether it has kept something, so that `row` is not how the job is now. */
+  hasKept: boolean;
   /** The job has ended without it: what comes of it counts for nothing. */
   isOver: boolean;
 }
@@ -45,9 +47,16 @@ export class StoredRuns {
   }
 
   /** A new one. */
-  begin(run: Omit<OpenRun, "number" | "isMarked" | "isOver" | "progress">): OpenRun {
+  begin(run: Omit<OpenRun, "number" | "isMarked" | "hasKept" | "isOver" | "progress">): OpenRun {
     const number = ++this.#last;
-    const open: OpenRun = { ...run, number, isMarked: false, isOver: false, progress: undefined };
+    const open: OpenRun = {
+      ...run,
+      number,
+      isMarked: false,
+      hasKept: false,
+      isOver: false,
+      progress: undefined,
+    };
     this.#byNumber.set(number, open);
     this.#bySeq.set(run.row.seq, open);
     this.#unmarked.push(open);
