@@ -104,8 +104,11 @@ export type {
   HandlerModule,
   HandlerParts,
   HandlerResult,
+  JobTry,
   LogLineFields,
   QuestionOptions,
+  SubmissionOptions,
+  SubmittedJob,
 } from "./worker/handler.ts";
 
 /**

@@ -63,6 +63,8 @@ export const RUNTIME = [
   "worker/parts.ts",
   "worker/answer.ts",
   "worker/questions.ts",
+  "worker/stored_job.ts",
+  "wire/stored_try.ts",
   "wire/question.ts",
   "worker/progress.ts",
   "worker/publication.ts",

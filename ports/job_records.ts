@@ -9,6 +9,7 @@ import { attemptOf, type Job } from "../broker/job.ts";
 import { FromBroker } from "../wire/job.ts";
 import { Outgoing } from "../wire/outgoing.ts";
 import { Only, RecordWriter, Tag } from "../wire/records.ts";
+import { buildTry } from "../wire/stored_try.ts";
 import type { Body, BodyPool } from "./body.ts";
 import type { LocalWorker } from "./local_worker.ts";
 
@@ -30,7 +31,7 @@ export function writeJob(
   queueEpoch?: number,
 ): void {
   const { writer } = connection;
-  const { deadline, asker: { client }, request: { requestTimeout, body, trace } } = job;
+  const { deadline, asker: { client }, request: { requestTimeout, body, trace, stored } } = job;
   const { size, sizes } = body;
   const place = size >= RING_MIN ? placeInRing(connection, body) : -1;
   const isApart = place < 0 && size >= LARGE_BYTES;
@@ -47,6 +48,7 @@ export function writeJob(
   if (trace !== undefined || queueEpoch !== undefined) {
     writer.trace(trace, queueEpoch === undefined ? 0 : queuedAt(job, queueEpoch));
   }
+  if (stored !== undefined) writer.text(Tag.STORED, buildTry(stored));
   const { rings } = connection;
   if (rings !== undefined && rings.reader.untold > 0) {
     writer.number(Tag.CREDIT, rings.reader.tell());

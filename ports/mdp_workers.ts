@@ -366,13 +366,24 @@ export class MdpWorkers {
       peer.sentAt = peer.saidAt = now;
       peer.beatsAtWork = peer.isFinal = false;
       peer.passed = peer.skips = stream?.sent ?? 0;
-      if (!this.#send(peer.link, opening, this.#content.setBody(request.body), now)) {
+      if (!this.#send(peer.link, opening, this.#bodyOf(request), now)) {
         this.#leave(peer, "it takes nothing", "left");
         break;
       }
       sent++;
     }
     return sent;
+  }
+
+  /** What a try of a stored job has kept is nothing that the protocol has a word for. */
+  #bodyOf({ body, stored }: Job<Body>["request"]): Content {
+    const { bytes, size, sizes } = body;
+    if (stored === undefined || !stored.hasKept || sizes === undefined) {
+      return this.#content.setBody(body);
+    }
+    const own = size - (sizes.at(-1) ?? 0);
+    const others = sizes.length > 2 ? sizes.slice(0, -1) : undefined;
+    return this.#content.set(bytes, 0, own, others);
   }
 
   /** A worker is to show that it lives: the protocol has no such question, so `tick` sees what it has said. */

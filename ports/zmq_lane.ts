@@ -494,12 +494,14 @@ function headerOf(
   header: Uint8Array<ArrayBuffer>,
   queueEpoch: number | undefined,
 ): Uint8Array<ArrayBuffer> {
-  const { stream, request: { trace } } = job;
+  const { stream, request: { trace, stored } } = job;
+  // Progress is wanted of each try of a stored job: one of these is there, too.
   if (stream === undefined && trace === undefined && queueEpoch === undefined) return header;
   return withExtras(header, {
     stream: stream?.credit.left,
     partsSent: stream?.sent ?? 0,
     trace,
     queuedAt: queueEpoch === undefined ? 0 : queuedAt(job, queueEpoch),
+    stored,
   });
 }

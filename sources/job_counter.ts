@@ -13,6 +13,7 @@ import type { Body, BodyPool } from "../ports/body.ts";
 import type { Content } from "../ports/content.ts";
 import { traceIn } from "../ports/error_replies.ts";
 import type { EventQueue } from "../ports/event_queue.ts";
+import { JOBS_ALONE } from "../ports/reception.ts";
 import type { Services } from "../ports/services.ts";
 import type { Address, AnswerWay, ClientRequest } from "../ports/source.ts";
 import type { Unit } from "../ports/unit.ts";
@@ -191,7 +192,8 @@ export class JobCounter {
     const read = parseSubmission(frameOf(body, skip), Date.now());
     if (read.fault !== undefined) return wrong(read.fault);
     const { words } = read;
-    const refusal = this.#whyNot(peer, words.service);
+    const service = this.#meant(peer, words.service);
+    const refusal = this.#whyNot(peer, service);
     if (refusal !== undefined) return refusal;
     const frames = framesBehind(body, skip + 1);
     if (frames === undefined) {
@@ -201,8 +203,7 @@ export class JobCounter {
     if (this.#held + held > MOST_BYTES) return busy("Too many bytes wait to be stored");
     const { number } = this.#add(peer, request, "submit", held, now);
     const job = {
-      ...words,
-      user: peer.user,
+      ...{ ...words, service, user: peer.user },
       trace: trace === undefined ? "" : traceText(trace),
       body: frames,
     };
@@ -210,10 +211,17 @@ export class JobCounter {
     return undefined;
   }
 
+  /** At the endpoints of one service alone no other is meant. */
+  #meant({ bound }: Peer<Body>, service: string): string {
+    if (service !== "" || bound === undefined || bound === JOBS_ALONE) return service;
+    return this.#ground.services.at(bound)?.name ?? service;
+  }
+
   /** Why a client may not have a service run a job. */
   #whyNot(peer: Peer<Body>, service: string): Refusal | undefined {
     const unit = this.#ground.services.named(service);
-    const isReached = peer.bound === undefined || peer.bound < 0 || peer.bound === unit?.number;
+    const isReached = peer.bound === undefined || peer.bound === JOBS_ALONE ||
+      peer.bound === unit?.number;
     if (unit === undefined || unit.isAwaited || !isReached) {
       return { code: Code.notFound, message: noService(service) };
     }

@@ -30,7 +30,8 @@
  *             u32 frames, u8 length, identity, u8 length, address, u8 length, user] [body…]
  *            others may follow in the same message. In place of u16 0 bits say what the header ends with: 1: i32
  *            bytes and u32 parts that may be sent before GRANT, and u32 parts that were sent by workers that have
- *            died; 2: the 25 bytes of trace.ts; 4: u64 µs since 1970, when the request came; in this order
+ *            died; 2: the 25 bytes of trace.ts; 4: u64 µs since 1970, when the request came; 8: what stored_try.ts has,
+ *            and its bytes as a u8 behind it; in this order
  *   CANCEL   [u8 17, u8 0, u16 code, u32 job low, u32 job high]
  *   STOP     [u8 18]                           finish what came before this, then leave
  *   ASK      [u8 19]                           say that you live: a job that may end you comes next
@@ -44,6 +45,7 @@
 import { ByteCache } from "./byte_cache.ts";
 import { readWide, writeWide } from "./integers.ts";
 import type { StreamCredit } from "./credit.ts";
+import { buildTry, MAX_TRY_BYTES, readTry, type TryWords } from "./stored_try.ts";
 import { TRACE_BYTES } from "./trace.ts";
 
 /** The version of what is said here: READY has it. Changed with whatever an older side would misunderstand. */
@@ -248,9 +250,10 @@ const STREAM_BYTES = 12;
 /** Bytes of the time at which a request came. */
 const QUEUED_BYTES = 8;
 /** No longer than this, whatever a client's identity, address and user are. */
-export const MAX_JOB_BYTES = JOB_FIXED_BYTES + 3 * 256 + STREAM_BYTES + TRACE_BYTES + QUEUED_BYTES;
+export const MAX_JOB_BYTES = JOB_FIXED_BYTES + 3 * 256 + STREAM_BYTES + TRACE_BYTES + QUEUED_BYTES +
+  MAX_TRY_BYTES + 1;
 /** In place of the code: what follows the client. */
-const Has = { STREAM: 1, TRACE: 2, QUEUED: 4 } as const;
+const Has = { STREAM: 1, TRACE: 2, QUEUED: 4, STORED: 8 } as const;
 
 /** A client's JOB header: built once, its fixed part written again for each job. */
 export function buildJobHeader(
@@ -311,22 +314,31 @@ export interface JobExtras {
   trace: Uint8Array<ArrayBuffer> | undefined;
   /** When its request came, µs since 1970; 0: that is not said. */
   queuedAt: number;
+  /** Undefined: it is a client's request, and no try of a stored job. */
+  stored?: TryWords | undefined;
 }
 
 /** A copy of a JOB header, whose fixed part was written, with what most headers have nothing of. */
 export function withExtras(
   header: Uint8Array<ArrayBuffer>,
-  { stream, partsSent, trace, queuedAt }: JobExtras,
+  { stream, partsSent, trace, queuedAt, stored }: JobExtras,
 ): Uint8Array<ArrayBuffer> {
   const traceAt = header.length + (stream === undefined ? 0 : STREAM_BYTES);
   const queuedFrom = traceAt + (trace === undefined ? 0 : TRACE_BYTES);
-  const longer = new Uint8Array(queuedFrom + (queuedAt === 0 ? 0 : QUEUED_BYTES));
+  const storedFrom = queuedFrom + (queuedAt === 0 ? 0 : QUEUED_BYTES);
+  const attempt = stored === undefined ? undefined : buildTry(stored);
+  const longer = new Uint8Array(storedFrom + (attempt === undefined ? 0 : attempt.length + 1));
   const view = new DataView(longer.buffer);
   longer.set(header);
   if (stream !== undefined) writeStream(view, header.length, stream, partsSent);
   if (trace !== undefined) longer.set(trace, traceAt);
   if (queuedAt > 0) writeWide(view, queuedFrom, queuedAt);
-  view.setUint16(2, bitsOf(stream, trace, queuedAt), true);
+  if (attempt !== undefined) {
+    longer.set(attempt, storedFrom);
+    longer[longer.length - 1] = attempt.length;
+  }
+  const bits = bitsOf(stream, trace, queuedAt) | (attempt === undefined ? 0 : Has.STORED);
+  view.setUint16(2, bits, true);
   return longer;
 }
 
@@ -392,7 +404,9 @@ export class JobReader {
   read(size: number): JobHeader {
     const { view } = this;
     const bits = readCode(view);
-    const queuedFrom = (bits & Has.QUEUED) === 0 ? size : size - QUEUED_BYTES;
+    const tryEnd = size - 1;
+    const tryFrom = (bits & Has.STORED) === 0 ? size : tryEnd - (this.bytes[tryEnd] ?? 0);
+    const queuedFrom = (bits & Has.QUEUED) === 0 ? tryFrom : tryFrom - QUEUED_BYTES;
     const traceAt = (bits & Has.TRACE) === 0 ? queuedFrom : queuedFrom - TRACE_BYTES;
     const hasStream = (bits & Has.STREAM) !== 0;
     const end = hasStream ? traceAt - STREAM_BYTES : traceAt;
@@ -407,7 +421,8 @@ export class JobReader {
         : undefined,
       partsSent: hasStream ? view.getUint32(end + 8, true) : 0,
       trace: traceAt < queuedFrom ? this.bytes.slice(traceAt, queuedFrom) : undefined,
-      queuedAt: queuedFrom < size ? readWide(view, queuedFrom) : 0,
+      queuedAt: queuedFrom < tryFrom ? readWide(view, queuedFrom) : 0,
+      stored: tryFrom < size ? readTry(this.bytes, tryFrom, tryEnd) : undefined,
       client: this.#clients.get(this.bytes, JOB_FIXED_BYTES, end),
     };
   }

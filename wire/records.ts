@@ -28,6 +28,7 @@
  *          STREAM     11  JOB, GRANT: i32 bytes, u32 parts that may be sent, or so many more; without: no parts
  *          TRACE      12  JOB: the 25 bytes of trace.ts; without: the job belongs to none
  *          QUEUED     13  JOB: u64 µs since 1970, when its request came; only where there are traces
+ *          STORED     14  JOB: what stored_try.ts has; without: it is a client's request, and no try of a stored job
  * ```
  *
  * A reader skips fields whose tags it does not know up to 127, and refuses a record with others: so a field can
@@ -71,6 +72,7 @@ export const Tag = {
   STREAM: 11,
   TRACE: 12,
   QUEUED: 13,
+  STORED: 14,
 } as const;
 
 /** A record with a tag from here on that a reader does not know is refused. */
@@ -128,6 +130,9 @@ export class RecordReader {
   traceStart = 0;
   /** µs since 1970; 0: the record says nothing of it. */
   queuedAt = 0;
+  /** Where STORED's value stands; equal: there is none. */
+  storedStart = 0;
+  storedEnd = 0;
 
   /**
    * Reads a record of `size` bytes at `start`, which are all in `view`; false if it is none. A known type is
@@ -183,6 +188,8 @@ export class RecordReader {
       this.partsSent =
       this.traceStart =
       this.queuedAt =
+      this.storedStart =
+      this.storedEnd =
         0;
     this.credit = undefined;
     this.stream = undefined;
@@ -236,6 +243,10 @@ export class RecordReader {
       case Tag.QUEUED:
         if (size !== 8) return false;
         this.queuedAt = readWide(view, at);
+        return true;
+      case Tag.STORED:
+        this.storedStart = at;
+        this.storedEnd = at + size;
         return true;
       default:
         return this.#readNumber(view, tag, at, size);

@@ -14,10 +14,12 @@
 import { Code } from "../wire/request.ts";
 import type { Answer } from "./answer.ts";
 import { RequestError } from "./request_error.ts";
+import type { JobTry, SubmissionOptions, SubmittedJob } from "./stored_job.ts";
 import { showMessage } from "./show.ts";
 
 export type { Answer } from "./answer.ts";
 export { RequestError } from "./request_error.ts";
+export type { JobTry, SubmissionOptions, SubmittedJob } from "./stored_job.ts";
 export {
   procedure,
   rpc,
@@ -108,8 +110,13 @@ export interface HandlerLog {
 export interface HandlerContext {
   /** The server's number for the job, unique while the server runs. */
   readonly id: number;
-  /** 1 for the first attempt; more if workers have died that may have started this job. */
+  /**
+   * 1 for the first attempt; more if workers have died that may have started this job. Of a stored job: which of its
+   * tries this is.
+   */
   readonly attempt: number;
+  /** The stored job whose try this is; undefined: it is a request. */
+  readonly job: JobTry | undefined;
   /** All body frames. */
   readonly frames: readonly Uint8Array[];
   /**
@@ -177,6 +184,24 @@ export interface HandlerContext {
    * ```
    */
   request(service: string, body?: HandlerResult, options?: QuestionOptions): Promise<Answer>;
+  /**
+   * Has a job stored by this server, by the rights of the client whose job this is: it is run later, and outlives the
+   * server. The promise is fulfilled once it would survive a power cut.
+   *
+   * @param body one frame, or a list of at least one. Text is sent as UTF-8.
+   * @throws {RequestError} (the promise is rejected) with code 400 where an option is wrong, 403 where the user may not
+   * ask the service, 404 where there is none, 507 where nothing can be stored now.
+   * @throws {DOMException} (the same) named "AbortError" when the job should stop, or has ended.
+   *
+   * @example
+   * ```ts
+   * const handler: Handler = async (body, ctx) => {
+   *   const { id } = await ctx.submit(body, { service: "mail", delay: 60_000 });
+   *   return id;
+   * };
+   * ```
+   */
+  submit(body?: HandlerResult, options?: SubmissionOptions): Promise<SubmittedJob>;
   /**
    * Tells those who have subscribed at the server's endpoint for events, if it has one. What a worker publishes beyond
    * 10,000 events or 16 MiB in a second is dropped, and the log says so.

@@ -22,6 +22,7 @@ import {
   RequestError,
 } from "./handler.ts";
 import type { Answer } from "./answer.ts";
+import { type AskService, type JobTry, StoredTry, submitBy } from "./stored_job.ts";
 import { checkProgress, type Progress } from "./progress.ts";
 
 /** Why a job should stop, and the code that it ends with if it does. */
@@ -56,6 +57,8 @@ export interface JobLog {
 export class Job {
   readonly header: JobHeader;
   readonly frames: readonly Uint8Array[];
+  /** What the last try of a stored job has kept. */
+  readonly kept: Uint8Array | undefined;
   /** What the client takes of an answer in parts now; undefined: it takes it as one. */
   readonly credit: Credit | undefined;
   /** When its handler was called, ms. */
@@ -72,7 +75,9 @@ export class Job {
 
   constructor(header: JobHeader, frames: readonly Uint8Array[]) {
     this.header = header;
-    this.frames = frames;
+    const hasKept = header.stored?.hasKept === true && frames.length > 1;
+    this.kept = hasKept ? frames[frames.length - 1] : undefined;
+    this.frames = hasKept ? frames.slice(0, -1) : frames;
     const { stream } = header;
     const takesParts = stream !== undefined && stream.parts > 0 || header.partsSent > 0;
     this.credit = takesParts && stream !== undefined ? new Credit(stream) : undefined;
@@ -174,7 +179,17 @@ export class JobContext implements HandlerContext {
   }
 
   get attempt(): number {
-    return this.#job.header.attempt;
+    const { stored, attempt } = this.#job.header;
+    return stored?.attempt ?? attempt;
+  }
+
+  get job(): JobTry | undefined {
+    const { header: { stored }, kept } = this.#job;
+    return stored && new StoredTry(stored, kept, this.#ask);
+  }
+
+  get #ask(): AskService {
+    return (service, body, options) => this.#log.askFor(this.#job, service, body, options);
   }
 
   get frames(): readonly Uint8Array[] {
@@ -218,6 +233,10 @@ export class JobContext implements HandlerContext {
   get request(): HandlerContext["request"] {
     return (service, body = "", options = {}) =>
       this.#log.askFor(this.#job, service, body, options);
+  }
+
+  get submit(): HandlerContext["submit"] {
+    return (body = "", options = {}) => submitBy(this.#ask, body, options);
   }
 
   get log(): HandlerLog {

@@ -20,6 +20,7 @@ import {
 import { Outgoing } from "../wire/outgoing.ts";
 import { HEAD_BYTES, Only, RecordReader, recordSize, RecordWriter, Tag } from "../wire/records.ts";
 import { RingReader, RingWriter } from "../wire/ring.ts";
+import { readTry } from "../wire/stored_try.ts";
 import { TRACE_BYTES } from "../wire/trace.ts";
 import type { WorkerConfig } from "../wire/worker_config.ts";
 import { LocalConnection, type Rings } from "../system/local_connection.ts";
@@ -179,7 +180,7 @@ export class RecordLane implements WorkerLane {
 
   #header(): JobHeader {
     const { job, detail, deadline, timeLimit, frames, stream, partsSent } = this.#reader;
-    const { clientStart, clientEnd, traceStart, queuedAt } = this.#reader;
+    const { clientStart, clientEnd, traceStart, queuedAt, storedStart, storedEnd } = this.#reader;
     const trace = traceStart === 0
       ? undefined
       : this.#in.slice(traceStart, traceStart + TRACE_BYTES);
@@ -194,6 +195,7 @@ export class RecordLane implements WorkerLane {
       partsSent,
       trace,
       queuedAt,
+      stored: storedEnd === 0 ? undefined : readTry(this.#in, storedStart, storedEnd),
       client,
     };
   }

@@ -67,8 +67,36 @@ export interface TestRequest {
    * @default {{}}
    */
   services?: Readonly<Record<string, TestService>>;
+  /**
+   * Makes it a try of a stored job: `ctx.job`. Checkpoints and jobs that the handler submits are noted in the reply.
+   *
+   * @default {none: it is a request}
+   */
+  job?: TestJob;
   /** Cancels the request when it aborts, as a client can: `ctx.signal` aborts too. @default {none} */
   signal?: AbortSignal;
+}
+
+/** A stored job, as a test has it. */
+export interface TestJob {
+  /** Names the job. @default {"j-" and 32 zeros} */
+  id?: string;
+  /** Which try it is. @default {1} */
+  attempt?: number;
+  /** Tries in all. @default {5} */
+  tries?: number;
+  /** What a try before has kept; text is taken as UTF-8. @default {nothing} */
+  kept?: Uint8Array | string;
+}
+
+/** What a handler has submitted by `ctx.submit`. */
+export interface TestSubmission {
+  /** What was answered: `j-` and 32 digits, counting up from 1. */
+  id: string;
+  /** The options, as the server gets them. */
+  options: Readonly<Record<string, unknown>>;
+  /** The body. */
+  frames: readonly Uint8Array[];
 }
 
 /** Another service, as a test has it: gets the body's frames, and answers, or throws what answers for it. */
@@ -138,6 +166,10 @@ export class TestReply {
   readonly progress: readonly TestProgress[];
   /** What the handler has published, all of it. */
   readonly published: readonly TestEvent[];
+  /** What the handler has kept by `ctx.job.checkpoint`, all of it. */
+  readonly checkpoints: readonly Uint8Array[];
+  /** The jobs that the handler has submitted. */
+  readonly submitted: readonly TestSubmission[];
 
   /** Made by `testHandler` and `TestWorker`. */
   constructor(reply: Omit<TestReply, "bytes" | "text" | "json">) {
@@ -150,6 +182,8 @@ export class TestReply {
     this.parts = reply.parts;
     this.progress = reply.progress;
     this.published = reply.published;
+    this.checkpoints = reply.checkpoints;
+    this.submitted = reply.submitted;
   }
 
   /** The first frame; empty if there is none. */
@@ -246,7 +280,9 @@ export class TestWorker {
    */
   async request(request: TestRequest = {}): Promise<TestReply> {
     if (this.#closing) throw new Error("Cannot ask: the worker is closed");
-    const frames = bodyOf(request.body ?? "");
+    const { job: stored } = request;
+    const kept = stored?.kept === undefined ? [] : bodyOf(stored.kept);
+    const frames = [...bodyOf(request.body ?? ""), ...kept];
     const { attempt = 1, deadline = 0, requestTimeout = 0, client = {} } = request;
     const takesParts = request.stream ?? false;
     const header = {
@@ -259,6 +295,12 @@ export class TestWorker {
       partsSent: request.partsSent ?? 0,
       trace: request.trace === undefined ? undefined : traceOf(request.trace),
       queuedAt: 0,
+      stored: stored && {
+        id: stored.id ?? `j-${"0".repeat(32)}`,
+        attempt: stored.attempt ?? 1,
+        tries: stored.tries ?? 5,
+        hasKept: kept.length > 0,
+      },
       client: { address: "", identity: "", user: "", ...client },
     };
     const job = new Job(header, frames);
@@ -295,7 +337,7 @@ export class TestWorker {
   }
 
   async #run(job: Job, services: NonNullable<TestRequest["services"]>): Promise<TestReply> {
-    const seen: Seen = { log: [], parts: [], progress: [], published: [] };
+    const seen = newSeen();
     const context = new JobContext(job, contextLog(seen, services, this.#bounds));
     job.startedAt = performance.now();
     try {
@@ -343,16 +385,22 @@ interface Seen {
   parts: (readonly Uint8Array[])[];
   progress: TestProgress[];
   published: TestEvent[];
+  checkpoints: Uint8Array[];
+  submitted: TestSubmission[];
+}
+
+function newSeen(): Seen {
+  return { log: [], parts: [], progress: [], published: [], checkpoints: [], submitted: [] };
 }
 
 function contextLog(
-  { log, progress, published }: Seen,
+  { log, progress, published, checkpoints, submitted }: Seen,
   services: NonNullable<TestRequest["services"]>,
   bounds: Required<TestLimits>,
 ): JobLog {
   return {
     askFor: async (job, name, body) => {
-      const service = services[name];
+      const service = services[name] ?? storeOf(name, checkpoints, submitted);
       if (service === undefined) throw new RequestError(Code.notFound, noService(name));
       const { frames } = framesOf(body, bounds);
       const answer = await service(frames[0] ?? new Uint8Array(0), frames);
@@ -367,6 +415,27 @@ function contextLog(
       const copies = frames.map((frame) => new Uint8Array(frame));
       published.push({ topic: new TextDecoder().decode(name), frames: copies, retain });
     },
+  };
+}
+
+/** What the server answers by itself, and notes. */
+function storeOf(
+  name: string,
+  checkpoints: Uint8Array[],
+  submitted: TestSubmission[],
+): TestService | undefined {
+  if (name === "job.checkpoint") {
+    return (value) => {
+      checkpoints.push(new Uint8Array(value));
+      return "";
+    };
+  }
+  if (name !== "job.submit") return undefined;
+  return (words, [, ...frames]) => {
+    const id = `j-${String(submitted.length + 1).padStart(32, "0")}`;
+    const options = JSON.parse(new TextDecoder().decode(words));
+    submitted.push({ id, options, frames: frames.map((frame) => new Uint8Array(frame)) });
+    return JSON.stringify({ id, isNew: true });
   };
 }
 

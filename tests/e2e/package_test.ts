@@ -25,6 +25,9 @@ const HANDLER = [
   "HandlerResult",
   "QuestionOptions",
   "Answer",
+  "JobTry",
+  "SubmissionOptions",
+  "SubmittedJob",
 ];
 
 /** The public names of each export. Who adds one adds it here. */
@@ -125,6 +128,8 @@ const NAMES: Record<string, string[]> = {
   "./compiled": ["isWorker", "work"],
   "./testing": [
     "TestEvent",
+    "TestJob",
+    "TestSubmission",
     "TestLimits",
     "TestLogLine",
     "TestProgress",
@@ -173,6 +178,7 @@ Deno.test("the package is published with what it runs and its documents, and not
       "options/",
       "pool/",
       "ports/",
+      "sources/",
       "store/",
       "system/",
     ],

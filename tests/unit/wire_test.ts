@@ -465,7 +465,9 @@ Deno.test("parseErrorText survives bytes that are no UTF-8", () => {
 
 // Workers
 
-const NO_STREAM = { stream: undefined, partsSent: 0, trace: undefined, queuedAt: 0 };
+const NO_STREAM = {
+  ...{ stream: undefined, partsSent: 0, trace: undefined, queuedAt: 0, stored: undefined },
+};
 
 Deno.test("FromWorker and FromBroker have no type in common", () => {
   const types = [...Object.values(FromWorker), ...Object.values(FromBroker)];
@@ -614,15 +616,25 @@ Deno.test("JobReader reads what withExtras added, and the header without it stay
   const most = 2 ** 31 - 1;
   for (const bytes of [most, 0, -most]) {
     const stream = { bytes, parts: most };
-    const extras = { stream, partsSent: 2 ** 32 - 1, trace: undefined, queuedAt: 0 };
+    const stored = { id: `j-${"f".repeat(32)}`, attempt: 2, tries: 5, hasKept: true };
+    const extras = {
+      ...{ stream, partsSent: 2 ** 32 - 1, trace: undefined, queuedAt: 0, stored: undefined },
+    };
     for (
-      const more of [{}, { trace: TRACE }, { queuedAt: HIGHEST }, { trace: TRACE, queuedAt: 1 }]
+      const more of [
+        {},
+        { trace: TRACE },
+        { queuedAt: HIGHEST },
+        { trace: TRACE, queuedAt: 1 },
+        { stored },
+        { trace: TRACE, queuedAt: 1, stored: { ...stored, id: "", hasKept: false } },
+      ]
     ) {
       for (const streams of [{}, { stream: undefined, partsSent: 0 }]) {
         const said = { ...extras, ...more, ...streams };
         const { client, ...read } = parseJob(withExtras(plain, said));
-        const { stream, partsSent, trace, queuedAt } = read;
-        assert.deepEqual({ stream, partsSent, trace, queuedAt }, said);
+        const { stream, partsSent, trace, queuedAt, stored } = read;
+        assert.deepEqual({ stream, partsSent, trace, queuedAt, stored }, said);
         assert.deepEqual([client.identity, client.address], ["me", "here"]);
       }
     }
@@ -708,12 +720,13 @@ Deno.test("buildJobHeader makes no more than MAX_JOB_BYTES of any identity, addr
       partsSent: 0,
       trace: TRACE,
       queuedAt: 1,
+      stored: { id: "x".repeat(999), attempt: 1, tries: 1, hasKept: false },
     }).length,
     MAX_JOB_BYTES,
   );
   // A character of four bytes is left out whole.
   const [x, flags] = ["x".repeat(999), "🎌".repeat(999)];
-  assert.equal(buildJobHeader(x, flags, x).length, MAX_JOB_BYTES - 12 - 33 - 3);
+  assert.equal(buildJobHeader(x, flags, x).length, MAX_JOB_BYTES - 12 - 33 - 74 - 3);
   assert.equal(buildJobHeader("", "", "").length, 31);
 });
 

@@ -1,0 +1,145 @@
+/**
+ * What a handler sees of a stored job that it runs, and how it has jobs stored itself. What is said for that goes the
+ * way of questions to other services.
+ *
+ * @module
+ */
+
+import type { TryWords } from "../wire/stored_try.ts";
+import type { Answer } from "./answer.ts";
+import type { HandlerResult, QuestionOptions } from "./handler.ts";
+
+/**
+ * A stored job that is run, as `ctx.job` has it.
+ *
+ * @example
+ * ```ts
+ * const handler: Handler = async (_body, { job }) => {
+ *   let row = Number(new TextDecoder().decode(job?.kept));
+ *   for (; row < 1_000_000; row += 1000) {
+ *     await job?.checkpoint(String(row));
+ *     await importRows(row, row + 1000);
+ *   }
+ *   return "imported";
+ * };
+ * ```
+ */
+export interface JobTry {
+  /** Names the job, as whoever has submitted it knows it: `j-` and 32 hex digits. */
+  readonly id: string;
+  /** Which try this is: 1 for the first one. */
+  readonly attempt: number;
+  /** Tries in all. If the last one fails, the job does. */
+  readonly tries: number;
+  /** What a try before has kept last, by `checkpoint`; undefined: nothing. */
+  readonly kept: Uint8Array | undefined;
+  /**
+   * Keeps a value for the tries that may follow, in place of the one before. When the promise is fulfilled, the value
+   * outlives this process, the server, and a power cut.
+   *
+   * @param value one frame; text is sent as UTF-8.
+   * @throws {RequestError} (the promise is rejected) with code 507 where there is no room, 403 where the store does not
+   * wait for this try any more.
+   */
+  checkpoint(value: Uint8Array | string): Promise<void>;
+}
+
+/** What `submit` says of a job: see docs/jobs.md. Times are ms. */
+export interface SubmissionOptions extends Pick<QuestionOptions, "timeout" | "signal"> {
+  /** The service whose handler runs it. @default {"": the service without a name} */
+  service?: string;
+  /** While a job of this service, user and key has not ended, nothing is stored, and its id is the answer. @default {none} */
+  key?: string;
+  /** How long it is not started, ms; not together with `runAt`. @default {0} */
+  delay?: number;
+  /** When it may start: ms since 1970, a `Date`, or a text of ISO 8601 with its zone. @default {at once} */
+  runAt?: number | Date | string;
+  /** 0 to 9: 9 is started first. @default {4} */
+  priority?: number;
+  /** How many tries may follow one that has failed. @default {4} */
+  retries?: number;
+  /** How long the second try waits, and each at most, ms: the time doubles with each. @default {1_000 to 3_600_000} */
+  backoff?: { min?: number; max?: number };
+  /** How long one try may run, ms. @default {0: as long as the service lets it} */
+  requestTimeout?: number;
+  /** How long after it is due it may be started, ms; then it expires. @default {0: at any time} */
+  ttl?: number;
+  /** Jobs of a service and a group have a limit of their own, `maxRunningPerGroup`. @default {none} */
+  jobGroup?: string;
+  /** Jobs that must be done before it starts, by their ids. @default {none} */
+  after?: readonly string[];
+  /** Chosen by the handler, `j-` and 32 hex digits: of the same id nothing is stored twice. @default {a new one} */
+  id?: string;
+}
+
+/** A job that was stored. */
+export interface SubmittedJob {
+  /** Its id. */
+  readonly id: string;
+  /** False where a job of the same key has not ended, whose id this is. */
+  readonly isNew: boolean;
+}
+
+/** Asks a service of the server on behalf of the job. */
+export type AskService = (
+  service: string,
+  body: HandlerResult,
+  options: QuestionOptions,
+) => Promise<Answer>;
+
+const SUBMIT = "job.submit";
+const CHECKPOINT = "job.checkpoint";
+
+/** As they were before a handler could replace them. */
+const stringify = JSON.stringify;
+const isList = Array.isArray;
+
+/** A stored job in the hands of its handler. */
+export class StoredTry implements JobTry {
+  readonly id: string;
+  readonly attempt: number;
+  readonly tries: number;
+  readonly kept: Uint8Array | undefined;
+  readonly #ask: AskService;
+
+  /** `kept`: what the last try has kept. */
+  constructor({ id, attempt, tries }: TryWords, kept: Uint8Array | undefined, ask: AskService) {
+    this.id = id;
+    this.attempt = attempt;
+    this.tries = tries;
+    this.kept = kept;
+    this.#ask = ask;
+  }
+
+  // A function of its own, as a handler may take it out of the job.
+  get checkpoint(): JobTry["checkpoint"] {
+    return async (value) => {
+      if (isList(value)) throw new TypeError("Cannot keep a checkpoint: it must be one frame");
+      await this.#ask(CHECKPOINT, value, {});
+    };
+  }
+}
+
+/**
+ * Has a job stored.
+ *
+ * @throws {TypeError} when an option can't be said in JSON.
+ */
+export async function submitBy(
+  ask: AskService,
+  body: HandlerResult,
+  { timeout, signal, ...words }: SubmissionOptions,
+): Promise<SubmittedJob> {
+  const frames: readonly (Uint8Array | string)[] = isFrames(body) ? body : [body];
+  const options = {
+    ...(timeout === undefined ? {} : { timeout }),
+    ...(signal === undefined ? {} : { signal }),
+  };
+  const answer = await ask(SUBMIT, [stringify(words), ...frames], options);
+  const { id, isNew } = answer.json<SubmittedJob>();
+  return { id, isNew };
+}
+
+function isFrames(body: HandlerResult): body is readonly (Uint8Array | string)[] {
+  return isList(body);
+}
