@@ -30,6 +30,8 @@ export interface IntakeEvents {
   needed(service: string, priority: number): void;
   /** A body was kept until `record.runAt`. */
   kept(record: JobRecord): void;
+  /** A record was stored, and nobody has its hint yet. */
+  created(record: JobRecord): void;
 }
 
 /** What a submission is answered. */
@@ -250,6 +252,7 @@ export class NatsIntake {
   #createAndHint(entry: Entry, record: JobRecord): void {
     this.#ground.write(record, 0, EMPTY, this.#left(entry), (written) => {
       if (written.type !== "written") return this.#notCreated(entry, written);
+      this.#events.created(written.record);
       this.#hint(entry, written.record, written.revision);
     });
   }

@@ -7,6 +7,7 @@
 
 import { messageOf } from "../system/errors.ts";
 import type { StoreClock } from "./job_store.ts";
+import { guardThread } from "./nats_guard.ts";
 import type { NatsOrders } from "./messages.ts";
 import type {
   NatsConnection,
@@ -48,6 +49,7 @@ export class NatsLink {
   #isUp = false;
   #isDownTold = false;
   #isClosed = false;
+  #endGuard = () => {};
 
   /** Nothing happens before `open`. */
   constructor(parts: LinkParts) {
@@ -66,6 +68,7 @@ export class NatsLink {
 
   /** Goes on until `close`. */
   async open(): Promise<void> {
+    this.#endGuard = guardThread();
     while (!this.#isClosed) {
       try {
         this.#connection = await this.#connect();
@@ -114,6 +117,8 @@ export class NatsLink {
     this.#isUp = false;
     if (wasUp) await this.#connection?.flush().catch(() => {});
     await this.#connection?.close().catch(() => {});
+    // A reset of the socket may still be under way.
+    this.#parts.clock.after(RETRY_INTERVAL, () => this.#endGuard());
   }
 
   #connect(): Promise<NatsConnection> {

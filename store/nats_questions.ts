@@ -3,6 +3,9 @@
  * here, and by what NATS tells of it (`PREFIX.changed.ID`, with the record's header) where another node makes it; since
  * that may be lost with a connection, the record is also looked at now and then.
  *
+ * Where many wait, all changes are listened to, in place of those of each job; then what is known of a job that was just
+ * stored here stays true without a look at its record.
+ *
  * @module
  */
 
@@ -26,11 +29,19 @@ import type { NatsRuns } from "./nats_runs.ts";
 const MAX_OPEN = 65_536;
 /** Deadlines are looked at so often, ms. */
 const TICK = 20;
+const IDLE_TICK = 1000;
 /** A job that is waited for is looked at so often, ms, and so many of them at once. */
 const LOOK_INTERVAL = 3000;
 const LOOKS = 50;
 /** How long a question that does not wait waits for NATS, ms. */
 const PATIENCE = 5000;
+/** So many jobs that are waited for are too many to listen to each. */
+const FOLLOW_FROM = 16;
+/** Interest takes a moment to reach all servers, ms; and it is given up once nobody has waited for so long. */
+const FOLLOW_SURE = 1000;
+const FOLLOW_IDLE = 30_000;
+/** Jobs that are known by what is told of them. */
+const MOST_KNOWN = 20_000;
 /** A forgotten id is known for so long, ms: it may be submitted again. */
 export const REMEMBERED = 120_000;
 /** Changes of one record that cross are tried again so often. */
@@ -72,6 +83,12 @@ export class NatsQuestions {
   readonly #watched = new Map<string, Watched>();
   #open = 0;
   #cancelTick: (() => void) | undefined;
+  /** Jobs that were stored here, as far as they are known. */
+  readonly #known = new Map<string, JobRecord>();
+  #endFollowing: (() => void) | undefined;
+  /** By the steady clock. */
+  #followedSince = 0;
+  #waitedAt = 0;
 
   /** `changedHere` hears of jobs that were ended by a question. */
   constructor(
@@ -118,8 +135,22 @@ export class NatsQuestions {
     }
   }
 
+  /** A job was stored here, and runs nowhere yet. */
+  created(record: JobRecord): void {
+    const isSure = this.#endFollowing !== undefined &&
+      this.#ground.clock.steady() - this.#followedSince > FOLLOW_SURE;
+    if (!isSure) return;
+    this.#known.set(record.id, record);
+    if (this.#known.size <= MOST_KNOWN) return;
+    for (const oldest of this.#known.keys()) {
+      this.#known.delete(oldest);
+      break;
+    }
+  }
+
   /** A record was changed here. */
   changed(record: JobRecord, payload: Uint8Array): void {
+    this.#known.delete(record.id);
     const watched = this.#watched.get(record.id);
     if (watched === undefined) return;
     this.#settle(watched, { record, revision: 0, payload }, Infinity);
@@ -127,12 +158,15 @@ export class NatsQuestions {
 
   /** After a reconnect: what was told meanwhile was not heard. */
   lookAgain(): void {
+    this.#known.clear();
+    this.#followedSince = this.#ground.clock.steady();
     for (const watched of this.#watched.values()) watched.lookAt = 0;
   }
 
   /** Answers what is open by what is known. */
   close(): void {
     this.#cancelTick?.();
+    this.#endFollowing?.();
     for (const watched of [...this.#watched.values()]) {
       for (const asked of watched.asked) asked.deadline = 0;
       this.#settleDue(watched, Infinity);
@@ -159,23 +193,55 @@ export class NatsQuestions {
     this.#open++;
     if (asked.isWaiting) this.#listen(watched);
     this.#look(watched);
+    if (this.#watched.size === 1) this.#cancelTick?.();
+    if (this.#watched.size === 1) this.#cancelTick = undefined;
     this.#cancelTick ??= this.#ground.clock.after(TICK, () => this.#tick());
   }
 
   #listen(watched: Watched): void {
-    if (watched.end !== NOTHING) return;
+    this.#waitedAt = this.#ground.clock.steady();
+    if (this.#watched.size >= FOLLOW_FROM) this.#follow();
+    if (this.#endFollowing !== undefined || watched.end !== NOTHING) return;
     const { names, link } = this.#ground;
     watched.end = link.subscribe(names.changed(watched.id), ({ headers }) => {
-      const record = parseRecord(headers?.get("Job"));
-      if (record === undefined) return;
-      // The result is not told with it.
-      if (record.result !== null) return this.#look(watched);
-      // It may be older than what an asker knows.
-      const before = watched.asked.filter(({ since }) =>
-        since === undefined || record.version > since
-      );
-      if (before.length === watched.asked.length) this.#settleHeard(watched, record);
+      this.#hear(watched, parseRecord(headers?.get("Job")));
     });
+  }
+
+  #follow(): void {
+    if (this.#endFollowing !== undefined) return;
+    const { names, link, clock } = this.#ground;
+    this.#followedSince = clock.steady();
+    const start = names.changed("").length;
+    this.#endFollowing = link.subscribe(names.changed("*"), ({ subject, headers }) => {
+      const id = subject.slice(start);
+      this.#known.delete(id);
+      const watched = this.#watched.get(id);
+      if (watched !== undefined) this.#hear(watched, parseRecord(headers?.get("Job")));
+    });
+  }
+
+  #followNoMore(): void {
+    this.#endFollowing?.();
+    this.#endFollowing = undefined;
+    this.#known.clear();
+    // Those who wait are few: each is listened to again.
+    for (const watched of this.#watched.values()) {
+      if (watched.asked.some(({ isWaiting }) => isWaiting)) this.#listen(watched);
+      watched.lookAt = 0;
+    }
+  }
+
+  /** Another node has changed a record, or this one. */
+  #hear(watched: Watched, record: JobRecord | undefined): void {
+    if (record === undefined) return;
+    // The result is not told with it.
+    if (record.result !== null) return this.#look(watched);
+    // It may be older than what an asker knows.
+    const isNewer = ({ since, isWaiting }: Asked) =>
+      isWaiting && (since === undefined || record.version > since);
+    if (!watched.asked.every(isNewer)) return;
+    this.#settle(watched, { record, revision: 0, payload: EMPTY }, Infinity);
   }
 
   #look(watched: Watched): void {
@@ -183,8 +249,9 @@ export class NatsQuestions {
       watched.lookAt = 0;
       return;
     }
-    const local = this.#runs.recordOf(watched.id);
+    const local = this.#runs.recordOf(watched.id) ?? this.#known.get(watched.id);
     if (local !== undefined) {
+      watched.lookAt = this.#ground.clock.steady() + LOOK_INTERVAL;
       return this.#settle(watched, { record: local, revision: 0, payload: EMPTY }, Infinity);
     }
     watched.isReading = true;
@@ -196,13 +263,6 @@ export class NatsQuestions {
       this.#settle(watched, read, number);
       if (watched.asked.some(({ firstRead }) => firstRead > number)) this.#look(watched);
     });
-  }
-
-  /** Another node has told of a change: those who wait are answered. */
-  #settleHeard(watched: Watched, record: JobRecord): void {
-    if (watched.asked.every(({ isWaiting }) => isWaiting)) {
-      this.#settle(watched, { record, revision: 0, payload: EMPTY }, Infinity);
-    }
   }
 
   /** Answers those whom this is news for. `number`: of the read; Infinity: it is the newest that there is. */
@@ -233,8 +293,12 @@ export class NatsQuestions {
         this.#look(watched);
       }
     }
-    if (this.#watched.size > 0) {
-      this.#cancelTick = this.#ground.clock.after(TICK, () => this.#tick());
+    if (now - this.#waitedAt > FOLLOW_IDLE && this.#watched.size < FOLLOW_FROM) {
+      if (this.#endFollowing !== undefined) this.#followNoMore();
+    }
+    if (this.#watched.size > 0 || this.#endFollowing !== undefined) {
+      const ms = this.#watched.size > 0 ? TICK : IDLE_TICK;
+      this.#cancelTick = this.#ground.clock.after(ms, () => this.#tick());
     }
   }
 

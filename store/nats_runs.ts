@@ -19,6 +19,7 @@ import {
   cut,
   type Hint,
   isEnd,
+  isExpired,
   type JobRecord,
   judge,
   LONGEST_NAK,
@@ -210,7 +211,7 @@ export class NatsRuns implements Puller {
     if (run !== undefined) return this.#comeAgain(run, reply);
     if (this.room(lane.service) <= 0) return this.#giveBack(reply, 0);
     const isFirst = delivery.count === 1 && hint.revision > 0 &&
-      !this.#cancelled.has(hint.record.id);
+      !this.#cancelled.has(hint.record.id) && !isExpired(hint.record, this.#ground.clock.now());
     if (isFirst) return this.#start(hint.record, hint.revision, body, reply);
     this.#look(hint, body, reply, delivery.storedAt);
   }

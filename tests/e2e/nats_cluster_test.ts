@@ -9,7 +9,7 @@ import { openStore } from "../../store/nats_store.ts";
 import { path } from "../rig/checkout.ts";
 import { HAS_NATS, type NatsServer, NatsServers } from "../rig/nats_servers.ts";
 import { endNow } from "../rig/processes.ts";
-import { freeConfig, RefusedError, StoreUserRig, submission, textIn } from "../rig/store_user.ts";
+import { RefusedError, StoreUserRig, submission, textIn } from "../rig/store_user.ts";
 import { pause, until } from "../rig/wait.ts";
 
 const NODES = 3;

@@ -312,3 +312,134 @@ test("a full store refuses with 507 and the reason", async () => {
   for (let index = 0; index < 3; index++) await node.submit(submission("x"));
   await assert.rejects(node.submit(submission("x")), { code: 507, message: /storeJobs/ });
 });
+
+test("jobs of a group, and a rate, are bounded on a node", async () => {
+  const config = freeConfig();
+  config.services = {
+    "": { maxRunningPerGroup: 1, rate: { perSecond: 0, burst: 0 } },
+    slow: { maxRunningPerGroup: 0, rate: { perSecond: 5, burst: 1 } },
+  };
+  await using node = await start(newOrders(), config);
+  node.room(10);
+  for (let index = 0; index < 3; index++) await node.submit(submission("x", { group: "g" }));
+  const first = await node.nextRun();
+  await pause(600);
+  assert.deepEqual(node.runs, []);
+  node.ended(first, answerOf("y"));
+  node.ended(await node.nextRun(), answerOf("y"));
+  node.ended(await node.nextRun(), answerOf("y"));
+  for (let index = 0; index < 4; index++) {
+    await node.submit(submission("x", { service: "slow" }));
+  }
+  const since = performance.now();
+  node.room(10, "slow");
+  for (let index = 0; index < 4; index++) node.ended(await node.nextRun(), answerOf("y"));
+  const took = performance.now() - since;
+  assert(took >= 550, `4 starts took ${took} ms at 5 a second`);
+});
+
+test("a job that has not started in time is expired", async () => {
+  await using node = await start(newOrders());
+  const { id } = await node.submit(submission("x", { expiresAt: Date.now() + 200 }));
+  await pause(250);
+  node.room(1);
+  const { status } = await node.ask({ type: "result", id, waitMs: 10_000 });
+  assert.equal(status.state, "expired");
+  await pause(200);
+  assert.deepEqual(node.runs, []);
+});
+
+test("results are removed after their time", async () => {
+  const config = { ...freeConfig(), resultTtl: 500, deadTtl: 500 };
+  await using node = await start(newOrders(), config);
+  node.room(5);
+  const { id } = await node.submit(submission("x"));
+  node.ended(await node.nextRun(), answerOf("y"));
+  const dead = await node.submit(submission("x"));
+  node.ended(await node.nextRun(), errorOf(400, "no"));
+  await node.ask({ type: "result", id: dead.id, waitMs: 10_000 });
+  for (const gone of [id, dead.id]) {
+    await until(
+      "it is gone",
+      () => node.ask({ type: "status", id: gone, waitMs: 0 }).then(() => false, () => true),
+    );
+  }
+});
+
+test("who watches hears of jobs that have ended", async () => {
+  await using node = await start(newOrders());
+  node.say({ type: "watch", isOn: true });
+  node.room(5);
+  const { id } = await node.submit(submission("x"));
+  node.ended(await node.nextRun(), answerOf("y"));
+  await until("it is told", () => node.overs.length > 0);
+  assert.deepEqual(node.overs, [
+    { type: "over", id, service: "", state: "done", attempt: 1, code: 200 },
+  ]);
+});
+
+test("a schedule's due times are submitted once by several nodes", async () => {
+  const config = freeConfig();
+  const rule = { cron: "* * * * * *", timeZone: "", service: "", body: "tick", catchUpMs: 0 };
+  config.schedules = { often: rule };
+  const nats = newOrders();
+  await using one = await start(nats, config);
+  await using other = await start(nats, config);
+  one.room(100);
+  other.room(100);
+  await until("three were due", () => one.runs.length + other.runs.length >= 3);
+  await pause(100);
+  const runs = [...one.runs, ...other.runs];
+  const keys: string[] = [];
+  for (const { id } of runs) {
+    keys.push((await one.ask({ type: "status", id, waitMs: 0 })).status.key);
+  }
+  assert.equal(new Set(keys).size, keys.length, keys.join(", "));
+  const times = keys.map((key) => Date.parse(key.slice("schedule:often:".length))).sort();
+  const gaps = times.slice(1).map((time, index) => time - (times[index] ?? 0));
+  assert(gaps.every((gap) => gap === 1000), `${gaps}`);
+});
+
+test("while NATS is gone submissions are refused, and what has ended is kept until it is back", async () => {
+  await using own = await NatsServers.start();
+  const [server] = own.servers;
+  const config = { ...freeConfig(), submitTimeout: 500 };
+  const nats = newOrders({ ackWait: 20_000 });
+  await using node = await StoreUserRig.start(openStore, own.url, { config, nats });
+  node.room(5);
+  const { id } = await node.submit(submission("x"));
+  const run = await node.nextRun();
+  await server?.kill();
+  await until("that is told", () => node.failure !== "");
+  await assert.rejects(node.submit(submission("x")), { code: 503, message: /can't be reached/ });
+  node.ended(run, answerOf("kept"));
+  server?.start();
+  await until("it is open again", () => node.isOpen);
+  const { result } = await node.ask({ type: "result", id, waitMs: 20_000 });
+  assert.equal(result && textIn(result), "kept");
+  const other = await node.submit(submission("y"));
+  node.ended(await node.nextRun(), answerOf("z"));
+  await node.ask({ type: "result", id: other.id, waitMs: 20_000 });
+});
+
+test("a server that is not there is waited for, and one that refuses is told of", async () => {
+  await using own = await NatsServers.start({
+    more: 'authorization { user: ann, password: "s p" }',
+  });
+  const [server] = own.servers;
+  const stranger = await StoreUserRig.start(openStore, own.url, {
+    nats: newOrders(),
+    waits: false,
+  });
+  await until("it is refused", () => /uthoriz/.test(stranger.failure));
+  await assert.rejects(stranger.submit(submission("x")), { code: 503 });
+  await stranger.close();
+  const url = own.url.replace("nats://", "nats://ann:s%20p@");
+  await server?.kill();
+  await using node = await StoreUserRig.start(openStore, url, { nats: newOrders(), waits: false });
+  await until("it is told", () => node.failure !== "");
+  assert(!node.failure.includes("s p") && !node.failure.includes("s%20p"), node.failure);
+  server?.start();
+  await until("it is open", () => node.isOpen);
+  await node.submit(submission("x"));
+});
