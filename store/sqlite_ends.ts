@@ -110,11 +110,13 @@ export class SqliteEnds {
   ): void {
     const { runs, table } = this.#ground;
     const row = run.hasKept ? table.bySeq(run.row.seq) : run.row;
+    if (row !== undefined) {
+      this.#unmark(run);
+      if (verdict === "again") this.#again(batch, run, row, outcome);
+      else this.#endRun(batch, run, row, verdict, outcome);
+    }
+    // Last: what follows from the rest is that of a job which runs.
     batch.then(() => runs.end(run));
-    if (row === undefined) return;
-    this.#unmark(run);
-    if (verdict === "again") this.#again(batch, run, row, outcome);
-    else this.#endRun(batch, run, row, verdict, outcome);
   }
 
   #endRun(

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { newJobId } from "../wire/submission.ts";
+import { isJobId, newJobId } from "../wire/submission.ts";
 import type { StoreUser } from "./job_store.ts";
 import type { Submission, ToStore } from "./messages.ts";
 import { addFresh, type Ground } from "./sqlite_ground.ts";
@@ -95,6 +95,7 @@ export class SqliteSubmit {
       return new Refusal(404, `Unknown service "${job.service}"`);
     }
     const service = services.of(job.service, clock.steady());
+    if (job.id !== "" && !isJobId(job.id)) return new Refusal(400, "This can't be a job's id");
     const remembered = this.#remembered(job);
     if (remembered !== undefined) return remembered;
     const bound = this.#boundsOf(batch, job);

@@ -6,6 +6,7 @@
  */
 
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { isJobId } from "../wire/submission.ts";
 import type { Frames, JobState, JobStatus, Submission } from "./messages.ts";
 import {
   bytesIn,
@@ -157,6 +158,7 @@ export class JobTable {
 
   /** The job of an id. */
   byId(id: string): JobRow | undefined {
+    if (!isJobId(id)) return undefined;
     return rowOf(this.sql(`SELECT ${COLUMNS} FROM job WHERE id = ?`).get(idBytes(id)));
   }
 
