@@ -8,7 +8,7 @@
 import type { Operated } from "./admin/operated.ts";
 import { type Access, hasRules, openAccess } from "./auth/access.ts";
 import { type AccessRules, readRules } from "./auth/access_control.ts";
-import { openJoinable } from "./auth/join_keys.ts";
+import { makeJoinedKeys, openJoinable } from "./auth/join_keys.ts";
 import type { JoinedPlane, JoinedPlaneListener } from "./join/joined_plane.ts";
 import { Joiners } from "./join/joiners.ts";
 import { openJoining } from "./join/joining.ts";
@@ -34,6 +34,7 @@ import {
   logRemarks,
   NO_THREAD,
   tellEndpoints,
+  tellJoining,
   UNFILTERED,
 } from "./ops/start_remarks.ts";
 import { stateFields, type Stats, statsOf } from "./ops/stats.ts";
@@ -173,7 +174,7 @@ export class PreforkServer implements Server, Operated {
       const table = { count: countFiles, canOpen: (count: number) => canOpen(library, count) };
       const files = new OpenFiles(table, log, () => this.#services.forgiveStarts());
       const count = countFromOne();
-      const nextWorker = () => this.#joined?.nextWorker() ?? count();
+      const nextWorker = (service: string) => this.#joined?.nextWorker(service) ?? count();
       this.#services = new Services(plans, {
         ...{ events, wake, logOf: (tag) => withFields(log, { ...tag }), tagOf: ofService },
         cpus: navigator.hardwareConcurrency,
@@ -194,8 +195,9 @@ export class PreforkServer implements Server, Operated {
           termsOf: (service) => this.#joined?.termsOf(service),
         }),
         nextWorker,
-        makeToken: (worker) => this.#joined?.makeToken(worker) ?? crypto.randomUUID(),
-        makeKeys: () => joining?.makeWorkerKeys() ?? this.#access?.makeWorkerKeys(),
+        credentialsOf: (worker) =>
+          this.#joined?.credentialsOf(worker) ??
+            { token: crypto.randomUUID(), keys: this.#access?.makeWorkerKeys() },
         isStopping: () => this.stopping,
       }, {
         ready: () => this.#becameReady(),
@@ -228,7 +230,8 @@ export class PreforkServer implements Server, Operated {
         : { plane: joined, flaw: undefined };
       this.#plane = plane;
       this.#joiners = joinable && new Joiners({
-        ...{ log, send, nextWorker },
+        ...{ log, send, nextWorker: count },
+        makeKeys: () => makeJoinedKeys(library),
         look: (now) => this.#look(now),
         terms: () => termsOf(this.#configuration.settings),
       });
@@ -255,6 +258,7 @@ export class PreforkServer implements Server, Operated {
       const applied = (now: Settings) => {
         this.#operators.reload(now);
         store.configure(now);
+        this.#applyJoinable(now);
       };
       const parts = { log, events, services: [...this.#services], send, hasRules, applied };
       this.#configuration = new Configuration(options, settings, source, parts);
@@ -311,7 +315,8 @@ export class PreforkServer implements Server, Operated {
     const { frontend, mdp, events, backend } = this;
     const of = (name: string) => this.#frontendOf(name);
     const endpoints = { frontend, mdp, events, backend, of };
-    tellEndpoints(log, this.news, settings, endpoints);
+    if (this.#joined === undefined) tellEndpoints(log, this.news, settings, endpoints);
+    else tellJoining(log, settings);
     for (const { name, bounds } of this.#services) {
       log.debug("pool", { ...bounds, library: this.library, ...ofService(name) });
     }
@@ -341,6 +346,17 @@ export class PreforkServer implements Server, Operated {
       this.#notifier?.ready();
     };
     this.#opened.then(tell, () => {});
+  }
+
+  /** Lets those machines join that are on the list of now; if that can't be read, the ones that were stay. */
+  #applyJoinable(settings: Settings): void {
+    if (this.#joiners === undefined) return;
+    try {
+      const joinable = openJoinable(settings, this.#library);
+      if (joinable !== undefined) this.#joiners.configure(joinable.names);
+    } catch (error) {
+      this.log.error("the list of machines stays as it was", { error: messageOf(error) });
+    }
   }
 
   #frontendOf(service: string): readonly string[] {

@@ -6,7 +6,6 @@
  */
 
 import type { Settings } from "../options/settings.ts";
-import type { WorkerKeys } from "../wire/worker_config.ts";
 import { type KeyPair, makeKeyPair, publicKeyOf } from "../zmq/curve.ts";
 import type { Library } from "../zmq/library.ts";
 import { type ClientList, readClientList } from "./client_list.ts";
@@ -20,6 +19,11 @@ export interface Joinable {
   readonly publicKey: string;
   /** Names of machines, by their public keys. */
   readonly names: ClientList;
+}
+
+/** Keys for a worker on another machine. */
+export function makeJoinedKeys(library: Library): KeyPair {
+  return makeKeyPair(library);
 }
 
 /**
@@ -38,12 +42,10 @@ export function openJoinable(
   return { endpoint, secretKey, publicKey, names: readClientList(joinClients) };
 }
 
-/** What a process proves itself by that joins a server, and its workers. */
+/** What a process proves itself by that joins a server. */
 export interface JoinKeys {
   readonly serverKey: string;
   readonly keys: KeyPair;
-  /** Keys for a worker that is about to be started. */
-  makeWorkerKeys(): WorkerKeys;
 }
 
 /**
@@ -54,9 +56,5 @@ export interface JoinKeys {
 export function openJoinKeys(file: string, server: string, library: Library): JoinKeys {
   const secretKey = readSecretKey(file);
   const serverKey = readPublicKey(server);
-  return {
-    serverKey,
-    keys: { secretKey, publicKey: publicKeyOf(library, secretKey) },
-    makeWorkerKeys: () => ({ serverKey, ...makeKeyPair(library) }),
-  };
+  return { serverKey, keys: { secretKey, publicKey: publicKeyOf(library, secretKey) } };
 }

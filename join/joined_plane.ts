@@ -29,6 +29,7 @@ import {
   type ToJoiner,
   writeJoin,
 } from "../wire/join.ts";
+import type { WorkerKeys } from "../wire/worker_config.ts";
 import type { Library } from "../zmq/library.ts";
 import type { ConnectionEvent } from "../zmq/monitor.ts";
 import { Link, type LinkOptions } from "./link.ts";
@@ -38,6 +39,14 @@ export interface JoinedPlaneOptions extends LinkOptions {
   /** The services of the server, by what they are called here. */
   readonly services: ReadonlyMap<string, string>;
   readonly log: Pick<Log, "info" | "warn" | "error">;
+  /** Workers that may be starting at a time. */
+  readonly cpus: number;
+}
+
+/** What a worker shows the server, and proves itself by. */
+export interface Credentials {
+  readonly token: string;
+  readonly keys: WorkerKeys;
 }
 
 /** What is told of it beside the events of a loop. */
@@ -57,14 +66,17 @@ export interface JoinedPlaneListener {
 const PAUSE = 500;
 /** The same where the server does not want it, ms. */
 const REFUSED_PAUSE = 10_000;
+/** The same where it does not know this machine's key, ms. */
+const DENIED_PAUSE = 2000;
 /** Time between two remarks that the server can't be reached, ms. */
 const REMARK_INTERVAL = 30_000;
 /** As long as this after the start nothing is remarked, ms. */
 const QUIET_TIME = 3000;
 /** What is still to be said at the end may take this long, ms. */
 const LINGER = 200;
-/** Fewer tickets than this are too few: as many more are asked for. */
-const LOW_TICKETS = 16;
+/** Tickets at hand for a service at least, and for all together at most unless these are more. */
+const LEAST_TICKETS = 4;
+const SPARE_TICKETS = 96;
 
 /**
  * connecting ─(connected: hello)→ greeting ─welcome→ joined → lost: pause, then connecting
@@ -86,12 +98,12 @@ export class JoinedPlane implements DataPlane {
   readonly #inquirer = new Inquirer(ANSWERERS);
   #link: Link | undefined;
   #state: State = "connecting";
-  /** Numbers for workers, with their tokens. */
-  #tickets: Ticket[] = [];
-  /** Those that the server was asked for, and has not given. */
-  #asked = 0;
-  /** Tokens of workers that are about to be started. */
-  readonly #tokens = new Map<number, string>();
+  /** What workers are started with, by the services' own names. */
+  readonly #tickets = new Map<string, Ticket[]>();
+  /** Services for which the server was asked for more, and has given none. */
+  readonly #asked = new Set<string>();
+  /** Tickets of workers that are about to be started, by their numbers. */
+  readonly #drawn = new Map<number, Ticket>();
   /** Processes of this connection whose ends the server has not told, and whether they have ended. */
   readonly #processes = new Map<number, { hasEnded: boolean }>();
   /** Those that are in service. */
@@ -128,29 +140,41 @@ export class JoinedPlane implements DataPlane {
     return this.#state === "joined" && !this.#isServerStopping;
   }
 
-  /** The number of a worker that is about to be started. */
-  nextWorker(): number {
-    const ticket = this.#tickets.shift();
-    this.#askForTickets();
+  /** The number of a worker of a service that is about to be started. */
+  nextWorker(service: string): number {
+    const name = this.#options.services.get(service) ?? "";
+    const tickets = this.#tickets.get(name) ?? [];
+    const ticket = tickets.shift();
+    if (tickets.length < this.#wanted / 2) this.#askForTickets(name);
     if (ticket === undefined) return --this.#lastUnfounded;
-    this.#tokens.set(ticket.worker, ticket.token);
+    this.#drawn.set(ticket.worker, ticket);
     return ticket.worker;
   }
 
+  /** How many tickets for each service are at hand where all is well. */
+  get #wanted(): number {
+    const most = Math.floor(SPARE_TICKETS / this.#options.services.size);
+    return Math.max(
+      LEAST_TICKETS,
+      Math.min(most, this.#options.cpus + LEAST_TICKETS, MOST_TICKETS),
+    );
+  }
+
   /**
-   * The token of a worker that is started now; it is given back if the start fails.
+   * What a worker is started with now; it is given back if the start fails.
    *
-   * @throws {Error} when the server has given none.
+   * @throws {Error} when the server has given nothing.
    */
-  makeToken(worker: number): string {
-    const token = this.#tokens.get(worker);
-    this.#tokens.delete(worker);
-    if (token === undefined) throw new Error("the server has given no token for another worker");
+  credentialsOf(worker: number): Credentials {
+    const ticket = this.#drawn.get(worker);
+    this.#drawn.delete(worker);
+    if (ticket === undefined) throw new Error("the server has given no token for another worker");
     // A process that is started is told at once.
     queueMicrotask(() => {
       if (!this.#processes.has(worker)) this.#giveBack(worker);
     });
-    return token;
+    const { token, publicKey, secretKey } = ticket;
+    return { token, keys: { serverKey: this.#options.serverKey, publicKey, secretKey } };
   }
 
   #giveBack(worker: number): void {
@@ -205,7 +229,7 @@ export class JoinedPlane implements DataPlane {
   send(command: LoopCommand): void {
     switch (command.type) {
       case "expect":
-        return this.#expect(command);
+        return this.#started(command);
       case "retire":
       case "evict":
         if (this.#isHere(command.worker)) this.#say(command);
@@ -222,11 +246,10 @@ export class JoinedPlane implements DataPlane {
     }
   }
 
-  #expect({ worker, service, publicKey, pid }: Extract<LoopCommand, { type: "expect" }>): void {
-    const name = this.#options.services.get(service);
-    if (name === undefined || publicKey === undefined || this.#state !== "joined") return;
+  /** The server expects it already. */
+  #started({ worker, pid = 0 }: Extract<LoopCommand, { type: "expect" }>): void {
     this.#processes.set(worker, { hasEnded: false });
-    this.#say({ type: "expect", worker, service: name, publicKey, pid: pid ?? 0 });
+    this.#say({ type: "started", worker, pid });
   }
 
   #ended({ worker, end, owesReason }: Extract<LoopCommand, { type: "processEnded" }>): void {
@@ -267,6 +290,7 @@ export class JoinedPlane implements DataPlane {
   /** Does what is due; returns ms until something is. */
   #turn(now: number): number {
     if (this.#state === "pausing") {
+      this.#remarkTrouble(now);
       if (now < this.#pauseUntil) return this.#pauseUntil - now;
       this.#state = "connecting";
     }
@@ -322,17 +346,25 @@ export class JoinedPlane implements DataPlane {
       case "connected":
         return this.#greet();
       case "denied":
-        this.#trouble = "it does not let this machine's key in: is that in its list of joinClients";
-        return;
+        // libzmq tries no more; the list may change.
+        this.#suspect("it does not let this machine's key in: is it in its joinClients");
+        return this.#lose(this.#trouble, DENIED_PAUSE);
       case "mismatch":
       case "failed":
-        this.#trouble = "it does not speak with these keys: is --join-server-key its public key, " +
-          "and is this its joinEndpoint";
-        return;
+        return this.#suspect(
+          "it does not speak with these keys: is --join-server-key its public key, and this its " +
+            "joinEndpoint",
+        );
       case "disconnected":
         if (this.#state === "joined") this.#lose("its connection is gone", PAUSE);
         else this.#state = "connecting";
     }
+  }
+
+  /** What is certain is told at once, and then as seldom as the rest. */
+  #suspect(trouble: string): void {
+    if (this.#trouble !== trouble) this.#remarkedAt = -Infinity;
+    this.#trouble = trouble;
   }
 
   #greet(): void {
@@ -341,7 +373,7 @@ export class JoinedPlane implements DataPlane {
     const services = [...this.#options.services.values()];
     this.#say({
       ...{ type: "hello", protocol: JOIN_PROTOCOL, workers: WORKER_PROTOCOL, version: VERSION },
-      ...{ services, tickets: MOST_TICKETS },
+      ...{ services, tickets: this.#wanted },
     });
   }
 
@@ -349,10 +381,19 @@ export class JoinedPlane implements DataPlane {
     this.#link?.say(writeJoin(message));
   }
 
-  #askForTickets(): void {
-    if (this.#state !== "joined" || this.#tickets.length + this.#asked >= LOW_TICKETS) return;
-    this.#asked += LOW_TICKETS;
-    this.#say({ type: "tickets", count: LOW_TICKETS });
+  #askForTickets(service: string): void {
+    if (this.#state !== "joined" || this.#asked.has(service)) return;
+    this.#asked.add(service);
+    const { length = 0 } = this.#tickets.get(service) ?? [];
+    this.#say({ type: "tickets", service, count: this.#wanted - length });
+  }
+
+  #takeTickets(tickets: readonly Ticket[]): void {
+    for (const ticket of tickets) {
+      const kept = this.#tickets.get(ticket.service) ?? [];
+      this.#tickets.set(ticket.service, [...kept, ticket]);
+    }
+    this.#asked.clear();
   }
 
   // ---- what the server says ----
@@ -373,8 +414,7 @@ export class JoinedPlane implements DataPlane {
     this.#wasJoined = true;
     this.#isServerStopping = false;
     this.#terms = said.terms;
-    this.#tickets = [...said.tickets];
-    this.#asked = 0;
+    this.#takeTickets(said.tickets);
     this.#saidAt = now;
     log.info("joined", { server, host: said.host, version: said.version });
     this.#listener.hear({ type: "worked" });
@@ -393,9 +433,7 @@ export class JoinedPlane implements DataPlane {
   #hearServer(said: ToJoiner, now: number): void {
     switch (said.type) {
       case "tickets":
-        this.#asked = 0;
-        this.#tickets.push(...said.tickets);
-        return;
+        return this.#takeTickets(said.tickets);
       case "news":
         return this.#hearNews(said.news, now);
       case "look":
@@ -448,12 +486,13 @@ export class JoinedPlane implements DataPlane {
     this.#pauseUntil = performance.now() + pauseMs;
     this.#trouble = reason;
     this.#close(0);
-    this.#tickets = [];
-    this.#tokens.clear();
+    this.#tickets.clear();
+    this.#drawn.clear();
     this.#workers.clear();
     const lost = [...this.#processes];
     this.#processes.clear();
     if (wasJoined) {
+      this.#remarkedAt = performance.now();
       const fields = { server: this.backend, reason, workers: lost.length };
       this.#options.log.warn("the server is lost, and the workers with it", fields);
     }

@@ -12,8 +12,10 @@ import type { JoinedFigures, JoinedLook, ToJoiner } from "../wire/join.ts";
 interface JoinedWorker {
   readonly worker: number;
   readonly service: string;
-  readonly pid: number;
-  readonly enteredAt: number;
+  /** When its process was started, as far as is known, ms; undefined: its ticket was not used yet. */
+  startedAt: number | undefined;
+  /** 0: that is not known yet. */
+  pid: number;
   isReady: boolean;
   /** The loop was told that its process has ended. */
   hasEnded: boolean;
@@ -31,9 +33,7 @@ export class JoinedPool {
   readonly name: string;
   readonly address: string;
   readonly services: ReadonlySet<string>;
-  /** Tokens that were not used, by workers' numbers. */
-  readonly tickets = new Map<number, string>();
-  /** Those whose end the loop has not told. */
+  /** Those whose end the loop has not told, and tickets that were not used. */
   readonly workers = new Map<number, JoinedWorker>();
   /** When something was last heard of it, and when it was last told how its workers are, ms. */
   heardAt: number;
@@ -56,17 +56,32 @@ export class JoinedPool {
     this.heardAt = now;
   }
 
-  /** A process was started. */
-  enter(process: Pick<JoinedWorker, "worker" | "service" | "pid">, now: number): void {
-    const life = { enteredAt: now, isReady: false, hasEnded: false, figures: undefined };
-    this.workers.set(process.worker, { ...process, ...life });
+  /** A ticket was given. */
+  enter(worker: number, service: string): void {
+    const life = { startedAt: undefined, isReady: false, hasEnded: false, figures: undefined };
+    this.workers.set(worker, { worker, service, pid: 0, ...life });
+  }
+
+  /** A process was started with a ticket; not heard where that is not one of its own. */
+  started(worker: number, pid: number, now: number): void {
+    const known = this.workers.get(worker);
+    if (known === undefined) return;
+    known.pid = pid;
+    known.startedAt ??= now;
   }
 
   /** A worker is in service. */
-  becameReady(worker: number): void {
+  becameReady(worker: number, now: number): void {
     const known = this.workers.get(worker);
-    if (known !== undefined) known.isReady = true;
+    if (known === undefined) return;
+    known.startedAt ??= now;
+    known.isReady = true;
     this.isChanged = true;
+  }
+
+  /** How many processes there are. */
+  get used(): number {
+    return [...this.workers.values()].filter(({ startedAt }) => startedAt !== undefined).length;
   }
 
   /** Takes note of what its machine says of its processes. */
@@ -79,19 +94,20 @@ export class JoinedPool {
 
   /** Each worker, as operators see it. */
   describe(look: Look, now: number): WorkerStatus[] {
-    return [...this.workers.values()].map((known) => {
+    return [...this.workers.values()].flatMap((known) => {
+      if (known.startedAt === undefined) return [];
       const { worker, service, pid, figures } = known;
       const { jobs = 0, answered = 0, firstJob, firstJobAt } = look.workers.get(worker) ?? NOTHING;
       const { residentBytes, cpuMs, generation = 1, restarts = 0 } = figures ?? {};
-      const ageMs = figures?.ageMs ?? Math.round(now - known.enteredAt);
+      const ageMs = figures?.ageMs ?? Math.round(now - known.startedAt);
       const jobMs = firstJobAt === undefined
         ? undefined
         : Math.max(0, Math.round(now - firstJobAt));
-      return {
+      return [{
         ...{ worker, pid, service, state: stateOf(known, jobs), jobs, answered, ageMs },
         ...{ residentBytes, cpuMs, job: firstJob, jobMs, generation, restarts },
         host: this.name,
-      };
+      }];
     });
   }
 

@@ -21,9 +21,11 @@ import {
   MOST_JOINED_WORKERS,
   readFromJoiner,
   type ServiceTerms,
+  type Ticket,
   type ToJoiner,
   writeJoin,
 } from "../wire/join.ts";
+import type { KeyPair } from "../zmq/curve.ts";
 import { JoinedPool } from "./joined_pool.ts";
 
 /** What `Joiners` work with. */
@@ -32,6 +34,8 @@ export interface JoinersParts {
   send(command: LoopCommand): void;
   /** A number that no worker of the server has had. */
   nextWorker(): number;
+  /** Keys for one worker. */
+  makeKeys(): KeyPair;
   /** What workers of each service are bound by, by the services' names. */
   terms(): ReadonlyMap<string, ServiceTerms>;
   /** How things are in the loop. */
@@ -102,7 +106,9 @@ export class Joiners {
     }
     const pool = new JoinedPool(joiner, name, address, new Set(hello.services), now);
     this.#pools.set(joiner, pool);
-    const tickets = this.#giveTickets(pool, hello.tickets);
+    const tickets = hello.services.flatMap((service) =>
+      this.#giveTickets(pool, service, hello.tickets)
+    );
     const terms = this.#termsFor(pool);
     this.#tell(joiner, { type: "welcome", host: name, version: VERSION, terms, tickets });
     const services = hello.services.filter((each) => each !== "").join(",") || undefined;
@@ -131,11 +137,12 @@ export class Joiners {
   #obey(pool: JoinedPool, said: FromJoiner, now: number): void {
     switch (said.type) {
       case "tickets": {
-        const tickets = this.#giveTickets(pool, said.count);
+        const { service } = said;
+        const tickets = this.#giveTickets(pool, service, said.count);
         return this.#tell(pool.joiner, { type: "tickets", tickets });
       }
-      case "expect":
-        return this.#expect(pool, said, now);
+      case "started":
+        return pool.started(said.worker, said.pid, now);
       case "retire":
       case "evict":
         if (pool.workers.has(said.worker)) this.#parts.send(said);
@@ -149,31 +156,20 @@ export class Joiners {
     }
   }
 
-  #giveTickets(pool: JoinedPool, wanted: number) {
-    const room = MOST_JOINED_WORKERS - pool.tickets.size - pool.workers.size;
-    const tickets = Array.from({ length: Math.max(0, Math.min(wanted, room)) }, () => ({
-      worker: this.#parts.nextWorker(),
-      token: crypto.randomUUID(),
-    }));
-    for (const { worker, token } of tickets) pool.tickets.set(worker, token);
-    return tickets;
-  }
-
-  /** A process was started with a ticket. */
-  #expect(
-    pool: JoinedPool,
-    { worker, service, publicKey, pid }: Extract<FromJoiner, { type: "expect" }>,
-    now: number,
-  ): void {
-    const token = pool.tickets.get(worker);
-    if (token === undefined || !pool.services.has(service)) {
-      return this.#wrong(pool.name, pool.address, "it uses a ticket that it was not given", now);
-    }
-    pool.tickets.delete(worker);
-    pool.enter({ worker, service, pid }, now);
-    this.#byWorker.set(worker, pool);
-    this.#parts.send({ type: "expect", worker, service, token, publicKey, isJoined: true });
-    if (this.#endAt !== undefined) this.#parts.send({ type: "retire", worker });
+  /** Numbers, tokens and keys for workers, which the loop expects before the pool hears of them. */
+  #giveTickets(pool: JoinedPool, service: string, wanted: number): Ticket[] {
+    const room = MOST_JOINED_WORKERS - pool.workers.size;
+    const isWanted = pool.services.has(service) && this.#endAt === undefined;
+    const count = isWanted ? Math.max(0, Math.min(wanted, room)) : 0;
+    return Array.from({ length: count }, () => {
+      const worker = this.#parts.nextWorker();
+      const ticket = { worker, service, token: crypto.randomUUID(), ...this.#parts.makeKeys() };
+      const { token, publicKey } = ticket;
+      pool.enter(worker, service);
+      this.#byWorker.set(worker, pool);
+      this.#parts.send({ type: "expect", worker, service, token, publicKey, isJoined: true });
+      return ticket;
+    });
   }
 
   /** A process has ended, and was that of a worker, or a ticket is given back. */
@@ -183,7 +179,6 @@ export class Joiners {
   ): void {
     const known = pool.workers.get(worker);
     if (known === undefined) {
-      pool.tickets.delete(worker);
       return this.#tell(pool.joiner, { type: "news", news: { type: "departed", worker } });
     }
     if (known.hasEnded) return;
@@ -229,7 +224,7 @@ export class Joiners {
       const end = "vanished";
       this.#parts.send({ type: "processEnded", worker: number, end, owesReason: false });
     }
-    const { name: host, address, workers: { size: workers } } = pool;
+    const { name: host, address, used: workers } = pool;
     const level = workers > 0 && this.#endAt === undefined ? "warn" : "info";
     this.#parts.log[level]("a pool has left", { host, address, workers, reason });
   }
@@ -239,7 +234,7 @@ export class Joiners {
     const { worker } = news;
     const pool = this.#byWorker.get(worker);
     if (pool === undefined) return false;
-    if (news.type === "ready") pool.becameReady(worker);
+    if (news.type === "ready") pool.becameReady(worker, performance.now());
     if (news.type === "departed") {
       pool.workers.delete(worker);
       this.#byWorker.delete(worker);

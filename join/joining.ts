@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type JoinKeys, openJoinKeys } from "../auth/join_keys.ts";
+import { openJoinKeys } from "../auth/join_keys.ts";
 import type { Log } from "../ops/log.ts";
 import { hostedServices } from "../options/hosted.ts";
 import type { Settings } from "../options/settings.ts";
@@ -13,7 +13,7 @@ import type { Library } from "../zmq/library.ts";
 import { JoinedPlane, type JoinedPlaneListener } from "./joined_plane.ts";
 
 /** How a server is joined. */
-export interface Joining extends Pick<JoinKeys, "makeWorkerKeys"> {
+export interface Joining {
   /** Makes the way to the server, which nothing is sent over before it runs. */
   open(listener: JoinedPlaneListener): JoinedPlane;
 }
@@ -28,10 +28,11 @@ export function openJoining(settings: Settings, library: Library, log: Log): Joi
   if (endpoint === undefined || joinKey === undefined || joinServerKey === undefined) {
     return undefined;
   }
-  const { serverKey, keys, makeWorkerKeys } = openJoinKeys(joinKey, joinServerKey, library);
+  const { serverKey, keys } = openJoinKeys(joinKey, joinServerKey, library);
   const services = new Map(
     hostedServices(settings).map(([name]) => [name, name === "" ? joinService : name]),
   );
-  const options = { endpoint, serverKey, keys, services, log };
-  return { makeWorkerKeys, open: (listener) => new JoinedPlane(library, options, listener) };
+  const { hardwareConcurrency: cpus } = navigator;
+  const options = { endpoint, serverKey, keys, services, log, cpus };
+  return { open: (listener) => new JoinedPlane(library, options, listener) };
 }

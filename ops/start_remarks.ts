@@ -92,3 +92,11 @@ export function tellEndpoints(
     log.info("serving", { service, handler, frontend: own });
   }
 }
+
+/** Says which server a pool works for, and with what. */
+export function tellJoining(log: Log, settings: Settings): void {
+  for (const [name, { handler = "echo" }] of hostedServices(settings)) {
+    const service = (name === "" ? settings.joinService : name) || undefined;
+    log.info("joining", { server: settings.join, service, handler });
+  }
+}

@@ -28,10 +28,8 @@ export interface HiringParts {
   settings(): OrderSettings;
   /** What workers are told of the server, as it is now. */
   workshop(): Workshop;
-  /** A token for a worker, where the broker, on another machine, gives that; undefined: it is made here. */
-  makeToken?(worker: number): string;
-  /** Keys for a worker; undefined where it needs none. */
-  makeKeys(): WorkerKeys | undefined;
+  /** Token and keys of a worker, which has no keys where it needs none. */
+  credentialsOf(worker: number): { readonly token: string; readonly keys: WorkerKeys | undefined };
 }
 
 /** A process that was started. */
@@ -51,12 +49,12 @@ export function hire(
   worker: number,
   purpose: Purpose,
   starting: number,
-  { service, code, files, prints, recruits, settings, workshop, makeKeys, makeToken }: HiringParts,
+  { service, code, files, prints, recruits, settings, workshop, credentialsOf }: HiringParts,
 ): Hired {
   // First of all: whoever gives it learns by it that a worker is started, or not after all.
-  const token = makeToken?.(worker) ?? crypto.randomUUID();
+  const { token, keys: own } = credentialsOf(worker);
   files.require(starting);
-  const keys = purpose === "serve" ? makeKeys() : undefined;
+  const keys = purpose === "serve" ? own : undefined;
   const { spec, cwd } = code.placed;
   // Its orders name what was granted, and `spec` what that means where it starts.
   const orders = buildOrders({ service, purpose, token, keys }, code.spec, settings(), workshop());

@@ -15,7 +15,6 @@ import type { ChildSpec } from "./child.ts";
 import type { WorkerFiles } from "./child_spec.ts";
 import type { PoolListener } from "./pool.ts";
 import { type HostParts, ServiceHost, subfolderOf } from "./service_host.ts";
-import { countFromOne } from "./supervisor.ts";
 import type { WorkerNews } from "./worker_processes.ts";
 
 /** A service that is to be there. */
@@ -37,8 +36,8 @@ export interface SharedParts
   filesIn(subfolder: string): WorkerFiles;
   /** The folder that workers start in. */
   readonly start: StartFolder;
-  /** Numbers the workers: none is given twice. @default {from 1} */
-  nextWorker?(): number;
+  /** Numbers the workers: none is given twice. */
+  nextWorker(service: string): number;
 }
 
 /** The services of one server, by their names. */
@@ -57,13 +56,13 @@ export class Services {
    */
   constructor(plans: readonly ServicePlan[], shared: SharedParts, listener: PoolListener) {
     this.#unready = new Set(plans.map(({ name }) => name));
-    const nextWorker = shared.nextWorker ?? countFromOne();
     const cpus = this.#cpus = Math.ceil(shared.cpus / plans.length);
     const files = { require: () => shared.files.require(this.starting) };
     const hosts = plans.map(({ name, settings, spec }, index) => {
       const tag = shared.tagOf(name);
       const log = shared.logOf(tag);
       const places = { files: shared.filesIn(subfolderOf(name, index)), start: shared.start };
+      const nextWorker = () => shared.nextWorker(name);
       const own = { service: name, tag, log, places, nextWorker, cpus, files };
       return new ServiceHost(spec, settings, { ...shared, ...own }, {
         ready: () => this.#ready(name, listener),

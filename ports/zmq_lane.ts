@@ -145,7 +145,8 @@ export class ZmqLane implements Lane {
   /** Tells a joiner something, if it is still there. */
   tellJoiner(joiner: number, text: string): void {
     const routingId = this.#joiners?.routeTo(joiner);
-    if (routingId === undefined) return;
+    // The server may say its last words when all is closed.
+    if (routingId === undefined || !this.#socket.isOpen) return;
     const bytes = new TextEncoder().encode(text);
     this.#socket.sendAll([routingId, buildSignal(TO_JOINER), bytes]);
   }

@@ -9,7 +9,8 @@
  * ```
  *
  * HELLO comes first and is answered WELCOME or REFUSED. Numbers of workers are the server's: each comes as a ticket
- * with its token, and is used for one process. Times are ms: "…Ms" is how long ago.
+ * with its token and its keys, and is used for one process. The server expects that worker from then on: what the worker
+ * says may come sooner than what is said here. Times are ms: "…Ms" is how long ago.
  *
  * @module
  */
@@ -25,9 +26,9 @@ export const JOIN_PROTOCOL = 1;
 
 /** Maximum bytes of the JSON that a joiner may send. */
 export const MOST_JOIN_BYTES = 65_536;
-/** Maximum workers of one joiner, those that start and end included. */
+/** Maximum workers of one joiner, those that start and end and unused tickets included. */
 export const MOST_JOINED_WORKERS = 256;
-/** Maximum tickets that are asked for at once. */
+/** Maximum tickets for a service that are asked for at once. */
 export const MOST_TICKETS = 64;
 /** Maximum services that one joiner serves. */
 export const MOST_JOINED_SERVICES = 64;
@@ -37,10 +38,13 @@ export const JOIN_TIMEOUT = 5000;
 /** Time between two signs of life, ms. */
 export const JOIN_HEARTBEAT = 1000;
 
-/** A number and a token for one worker process. */
+/** What one worker process is started with: its number, its token, and its CURVE keys. */
 export interface Ticket {
   readonly worker: number;
+  readonly service: string;
   readonly token: string;
+  readonly publicKey: string;
+  readonly secretKey: string;
 }
 
 /** What workers of a service are bound by: the server's options. */
@@ -66,7 +70,7 @@ export type JoinedState = "starting" | "idle" | "busy" | "stopping" | "dequeue";
 
 /** What a joiner says. */
 export type FromJoiner =
-  /** First of all. `workers`: the version of what workers say; `version`: of this package. */
+  /** First of all. `workers`: the version of what workers say; `version`: of this package; `tickets`: for each service. */
   | {
     readonly type: "hello";
     readonly protocol: number;
@@ -76,15 +80,9 @@ export type FromJoiner =
     readonly tickets: number;
   }
   /** So many more tickets are wanted. */
-  | { readonly type: "tickets"; readonly count: number }
+  | { readonly type: "tickets"; readonly service: string; readonly count: number }
   /** A process was started with the ticket of this number. */
-  | {
-    readonly type: "expect";
-    readonly worker: number;
-    readonly service: string;
-    readonly publicKey: string;
-    readonly pid: number;
-  }
+  | { readonly type: "started"; readonly worker: number; readonly pid: number }
   /** As the loop's commands of these names. */
   | { readonly type: "retire" | "evict"; readonly worker: number }
   /** A process has ended, or the ticket is not used after all. */
@@ -161,8 +159,6 @@ export function writeJoin(message: FromJoiner | ToJoiner): string {
   return JSON.stringify(message);
 }
 
-const KEY = /^[0-9A-Za-z.:+=^!/*?&<>()[\]{}@%$#-]{40}$/;
-
 /** What a joiner has said; undefined: none says that. The joiner may be hostile. */
 export function readFromJoiner(text: string): FromJoiner | undefined {
   const said = parseRecord(text);
@@ -172,9 +168,11 @@ export function readFromJoiner(text: string): FromJoiner | undefined {
     case "hello":
       return readHello(said);
     case "tickets":
-      return isCount(said.count, MOST_TICKETS) ? { type, count: said.count } : undefined;
-    case "expect":
-      return readExpect(said);
+      return isText(said.service) && isCount(said.count, MOST_TICKETS)
+        ? { type, service: said.service, count: said.count }
+        : undefined;
+    case "started":
+      return isNumber(worker) && isNumber(said.pid) ? { type, worker, pid: said.pid } : undefined;
     case "retire":
     case "evict":
       return isNumber(worker) ? { type, worker } : undefined;
@@ -198,12 +196,6 @@ function readHello({ protocol, workers, version, services, tickets }: Fields) {
   if (!services.every((name) => name === "" || isText(name) && isServiceName(name))) return;
   const names = services.filter(isText);
   return { type: "hello", protocol, workers, version, services: names, tickets } as const;
-}
-
-function readExpect({ worker, service, publicKey, pid }: Fields): FromJoiner | undefined {
-  const isRight = isNumber(worker) && isText(service) && isText(publicKey) &&
-    KEY.test(publicKey) && isNumber(pid);
-  return isRight ? { type: "expect", worker, service, publicKey, pid } : undefined;
 }
 
 function readFigures(workers: unknown): FromJoiner | undefined {
@@ -268,7 +260,10 @@ function areTerms(value: unknown): boolean {
 
 function areTickets(value: unknown): boolean {
   return Array.isArray(value) &&
-    value.every((each) => isRecord(each) && isNumber(each.worker) && isText(each.token));
+    value.every((each) =>
+      isRecord(each) && isNumber(each.worker) && isText(each.service) && isText(each.token) &&
+      isText(each.publicKey) && isText(each.secretKey)
+    );
 }
 
 const SIMPLE_NEWS: ReadonlySet<unknown> = new Set<SimpleNews>([

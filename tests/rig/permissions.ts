@@ -132,6 +132,11 @@ function byFlag(
     case "curve-secret-key":
     case "curve-clients":
       return value === "any" ? undefined : ["curveSecretKey", { FILE: value }];
+    case "join-clients":
+    case "join-secret-key":
+    case "join-key":
+    case "join-server-key":
+      return value.startsWith("/") ? ["curveSecretKey", { FILE: value }] : undefined;
     case "pid-file":
       return ["pidFile", { FILE: value }];
     case "access-log":

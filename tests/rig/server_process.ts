@@ -47,7 +47,7 @@ export class ServerProcess {
     const { args = [], handler, env = {}, permissions = serverFlags(options) } = options;
     const module = handler === undefined ? [] : [this.folder.write("handler.ts", handler)];
     const own = ["--log-format", "json", "--log-level", "debug"];
-    const frontend = args.some((arg) => /^--(frontend|port|config)/.test(arg))
+    const frontend = args.some((arg) => /^--(frontend|port|config|join$)/.test(arg))
       ? []
       : ["--frontend", "tcp://127.0.0.1:0"];
     this.#child = new Deno.Command(options.program ?? Deno.execPath(), {

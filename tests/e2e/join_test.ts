@@ -1,0 +1,295 @@
+/** Pools that join a server from other processes, over the network. */
+
+import { strict as assert } from "node:assert";
+import { Client, ReplyError } from "../../client.ts";
+import type { Server } from "../../mod.ts";
+import { endpointOf, moduleOf } from "../rig/in_process.ts";
+import { joinAs, JoinRing, serveJoinable } from "../rig/joined.ts";
+import { Peer } from "../rig/peer.ts";
+import { isAlive } from "../rig/processes.ts";
+import { ServerProcess } from "../rig/server_process.ts";
+import { bytes, text } from "../rig/text.ts";
+import { until } from "../rig/wait.ts";
+import type { KeyPair } from "../../zmq/curve.ts";
+
+/** "here" is slow, so that others get their share of what is asked at once. */
+const HERE = moduleOf(`export default async () => {
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  return "here";
+};`);
+/** "hold" never ends; "die" dies at its first attempt; all else is answered with the process. */
+const THERE = `export default async (body, { attempt }) => {
+  const word = new TextDecoder().decode(body);
+  if (word === "die" && attempt === 1) Deno.exit(9);
+  if (word === "hold") await new Promise((resolve) => setTimeout(resolve, 60_000));
+  if (word === "wait") await new Promise((resolve) => setTimeout(resolve, 300));
+  return "there " + Deno.pid;
+};`;
+
+async function joinedWorkers(server: Server) {
+  const { workers } = await server.status();
+  return workers.filter(({ host }) => host !== undefined);
+}
+
+/** Asks until a worker of the joined pool answers; its pid. */
+async function askThere(client: Client, word = "who"): Promise<number> {
+  for (;;) {
+    const replies = await Promise.all([word, word].map((each) => client.request(each)));
+    const found = replies.map((reply) => reply.text().split(" ")).find(([where]) =>
+      where === "there"
+    );
+    if (found !== undefined) return Number(found[1]);
+  }
+}
+
+Deno.test("a pool that joins serves a server's requests, and is cared for as the server's own", async (t) => {
+  using ring = new JoinRing("east");
+  await using server = serveJoinable(ring, { handler: HERE });
+  await using client = new Client({ endpoint: endpointOf(server) });
+  await using pool = await joinAs("east", server, { ring, handler: THERE });
+
+  await t.step("its workers answer, and are shown with their machine", async () => {
+    const pid = await askThere(client);
+    assert.deepEqual(pool.workers, [pid]);
+    const [worker] = await until("it is seen", async () => {
+      const found = await joinedWorkers(server);
+      return found[0]?.state === "idle" ? found : undefined;
+    });
+    assert.equal(worker?.host, "east");
+    assert.deepEqual([worker?.pid, worker?.service], [pid, ""]);
+    assert((worker?.answered ?? 0) > 0);
+  });
+
+  await t.step("a worker that dies loses nothing, and is replaced", async () => {
+    const before = pool.workers[0];
+    const replies = await Promise.all(["die", "die"].map((word) => client.request(word)));
+    for (const reply of replies) assert.match(reply.text(), /^(here|there \d+)$/);
+    await until("another one is ready", () => pool.workers[0] !== before && pool.workers[0]);
+  });
+
+  await t.step("a reload replaces its workers", async () => {
+    const before = pool.workers[0];
+    pool.signal("SIGHUP");
+    await pool.line("reloaded");
+    await until("the old one is gone", () => pool.workers[0] !== before);
+    assert.equal(await askThere(client), pool.workers[0]);
+  });
+
+  await t.step("an operator of the server has one of its workers leave, or kills it", async () => {
+    const [first] = await joinedWorkers(server);
+    server.stopWorker(first?.worker ?? 0);
+    const [second] = await until("another one is there", async () => {
+      const found = await joinedWorkers(server);
+      return found.length === 1 && found[0]?.worker !== first?.worker && found;
+    });
+    server.killWorker(second?.worker ?? 0);
+    await until("another one is there", async () => {
+      const [third] = await joinedWorkers(server);
+      return third !== undefined && third.worker !== second?.worker && third.state === "idle";
+    });
+  });
+
+  await t.step("TERM lets its workers end what they have", async () => {
+    const asked = askThere(client, "wait");
+    await until("it is at work", async () => {
+      const found = await joinedWorkers(server);
+      return found.some(({ state }) => state === "busy");
+    });
+    const [worker] = pool.workers;
+    pool.signal("SIGTERM");
+    assert.equal((await pool.ended()).code, 0);
+    assert.equal(await asked, worker);
+    await until("it has left", async () => (await joinedWorkers(server)).length === 0);
+  });
+});
+
+Deno.test("a pool that is killed loses nothing of what it had", async () => {
+  using ring = new JoinRing("east", "west");
+  await using server = serveJoinable(ring, { handler: HERE, maxAttempts: 2 });
+  await using client = new Client({ endpoint: endpointOf(server) });
+  await using east = await joinAs("east", server, { ring, handler: THERE, workers: 2 });
+  const workers = east.workers;
+  const asked = ["hold", "hold", "hold"].map((word) => client.request(word));
+  await until("it has two of them", async () => {
+    const found = await joinedWorkers(server);
+    return found.filter(({ state }) => state === "busy").length === 2;
+  });
+  east.signal("SIGKILL");
+  const replies = await Promise.all(asked);
+  assert.deepEqual(replies.map((reply) => reply.text()), ["here", "here", "here"]);
+  for (const pid of workers) await until(`worker ${pid} is gone`, () => !isAlive(pid));
+  const { counters } = server.stats();
+  assert.deepEqual([counters.lost, counters.answered], [0, 3]);
+  await using _west = await joinAs("west", server, { ring, handler: THERE });
+  const found = await joinedWorkers(server);
+  assert.deepEqual(found.map(({ host }) => host), ["west"]);
+});
+
+Deno.test("a server that stops has the workers of joined pools end what they have, and the pool waits for another", async () => {
+  using ring = new JoinRing("east");
+  const first = serveJoinable(ring, { handler: HERE });
+  const { joinEndpoint = "" } = first;
+  await using pool = await joinAs("east", first, { ring, handler: THERE });
+  await using client = new Client({ endpoint: endpointOf(first) });
+  const asked = askThere(client, "wait");
+  await until("it is at work", async () => {
+    return (await joinedWorkers(first)).some(({ state }) => state === "busy");
+  });
+  const [before] = pool.workers;
+  await first.shutdown();
+  assert.equal(await asked, before);
+  await pool.line("the server is lost, and the workers with it");
+  await using second = serveJoinable(ring, { handler: HERE, joinEndpoint });
+  await pool.line("joined", 2);
+  await pool.line("worker ready", 2);
+  await using other = new Client({ endpoint: endpointOf(second) });
+  assert.equal(await askThere(other), pool.workers[0]);
+});
+
+Deno.test("a pool is told why it can't join, and so is the server's operator", async () => {
+  using ring = new JoinRing("east");
+  const name = "mail";
+  await using server = await ServerProcess.start({
+    args: [
+      ...["--join-endpoint", "tcp://127.0.0.1:0", "--join-clients", ring.list],
+      ...["--join-secret-key", ring.secretKeyFile, "--workers", "1"],
+    ],
+  });
+  const { join } = await server.line("other machines can join");
+  const start = (args: string[]) =>
+    ServerProcess.start({ handler: THERE, raw: true, args: ["--workers", "1", ...args] });
+  const known = ring.argsOf("east", String(join));
+  await using misled = await start([...known, "--join-service", name]);
+  assert.equal((await misled.ended()).code, 1);
+  assert.match(misled.noise.join(), /Cannot join the server .* has no service "mail"/);
+  const { reason } = await server.line("a pool may not join");
+  assert.match(String(reason), /no service "mail"/);
+  await using stranger = await start(ring.argsOf("stranger", String(join)));
+  const remark = await stranger.line("the server cannot be joined yet");
+  assert.match(String(remark.reason), /does not let this machine's key in/);
+  assert.match(String((await server.line("a machine may not join")).reason), /not on the list/);
+});
+
+/** A joiner that says what the test says. */
+class RawJoiner extends Peer {
+  say(message: object | string): void {
+    const said = typeof message === "string" ? message : JSON.stringify(message);
+    this.send(Uint8Array.of(40), said);
+  }
+
+  /** The next message of a type. */
+  // deno-lint-ignore no-explicit-any
+  async told(type: string): Promise<any> {
+    for (;;) {
+      const [head, frame] = await this.receive();
+      assert.equal(head?.[0], 41);
+      const said = JSON.parse(text(frame ?? bytes("")));
+      if (said.type === type) return said;
+    }
+  }
+}
+
+const HELLO = {
+  ...{ type: "hello", protocol: 1, workers: "1", version: "0", services: [""], tickets: 2 },
+};
+
+Deno.test("a joiner of another protocol is refused, and one that is hostile reaches its own workers alone", async (t) => {
+  using ring = new JoinRing("east", "evil");
+  await using server = serveJoinable(ring, { handler: HERE });
+  await using client = new Client({ endpoint: endpointOf(server) });
+  await using pool = await joinAs("east", server, { ring, handler: THERE });
+  const keys = { own: ring.pair("evil"), server: ring.server.publicKey };
+  await using evil = new RawJoiner(server.joinEndpoint ?? "", { keys });
+  const workerOf = (own: KeyPair) =>
+    new Peer(server.joinEndpoint ?? "", { keys: { own, server: ring.server.publicKey } });
+
+  await t.step("another version of either protocol is refused", async () => {
+    for (const other of [{ protocol: 2 }, { workers: "2" }]) {
+      evil.say({ ...HELLO, ...other });
+      assert.match((await evil.told("refused")).reason, /run the same release on both machines/);
+    }
+  });
+
+  await t.step("before hello nothing is obeyed", async () => {
+    evil.say({ type: "figures", workers: [] });
+    await evil.told("unknown");
+  });
+
+  await t.step("it can't touch others, nor use what it was not given", async () => {
+    const [worker] = await joinedWorkers(server);
+    evil.say(HELLO);
+    const { tickets } = await evil.told("welcome");
+    assert.equal(tickets.length, 2);
+    const number = worker?.worker ?? 0;
+    for (
+      const said of [
+        { type: "retire", worker: number },
+        { type: "evict", worker: number },
+        { type: "ended", worker: number, end: "itself" },
+        { type: "started", worker: number, pid: 1 },
+        { type: "started", worker: 1, pid: 1 },
+        { type: "tickets", service: "", count: 1e9 },
+        { type: "tickets", service: "", count: -1 },
+        { type: "tickets", service: "other", count: 1 },
+        { type: "figures", workers: [{ worker: number, state: "dead" }] },
+        { type: "hello", services: [null] },
+        { type: "__proto__" },
+      ]
+    ) evil.say(said);
+    for (const said of ["", "{", "[]", "null", "x".repeat(70_000)]) evil.say(said);
+    evil.send(Uint8Array.of(40));
+    evil.send("");
+    evil.send(Uint8Array.of(40), "{}", "more", "frames");
+    evil.say({ type: "tickets", service: "", count: 2 });
+    assert.equal((await evil.told("tickets")).tickets.length, 0);
+    assert.equal((await evil.told("tickets")).tickets.length, 2);
+    for (let round = 0; round < 5; round++) evil.say({ type: "tickets", service: "", count: 64 });
+    let given = 0;
+    for (let round = 0; round < 5; round++) given += (await evil.told("tickets")).tickets.length;
+    assert.equal(given, 256 - 4);
+    const after = await joinedWorkers(server);
+    assert.deepEqual(after.map((each) => [each.worker, each.host, each.pid]), [
+      [number, "east", worker?.pid],
+    ]);
+    assert.equal(await askThere(client), worker?.pid);
+  });
+
+  await t.step("its worker of another version is told to leave, and loses no request", async () => {
+    evil.say(HELLO);
+    const { tickets: [ticket] } = await evil.told("welcome");
+    await using old = workerOf(ticket);
+    old.send(bytes(`\u0001${ticket.token}`), "99");
+    assert.deepEqual([...(await old.receive())[0] ?? []], [18]);
+    const { news } = await evil.told("news");
+    assert.equal(news.type, "failed");
+    assert.match(news.message, /speaks version "99" of the protocol of workers/);
+  });
+
+  await t.step("a worker whose connection was given up is not believed any more", async () => {
+    evil.say(HELLO);
+    const { tickets: [ticket] } = await evil.told("welcome");
+    await using late = workerOf(ticket);
+    late.send(bytes(`\u0001${ticket.token}`), "1");
+    assert.equal((await evil.told("news")).news.type, "ready");
+    const asked = ["a", "b", "c"].map((word) => client.request(word));
+    const [head] = await late.receive();
+    assert.equal(head?.[0], 16);
+    evil.say({ type: "bye" });
+    const replies = await Promise.all(asked);
+    // The answer comes when others have answered: nobody gets it.
+    const forged = new Uint8Array(20);
+    forged[0] = 2;
+    forged.set(head?.subarray(4, 12) ?? [], 4);
+    new DataView(forged.buffer).setUint16(2, 200, true);
+    new DataView(forged.buffer).setUint32(16, 1, true);
+    late.send(forged, "forged");
+    for (const reply of replies) assert.match(reply.text(), /^(here|there \d+)$/);
+    await until("it is counted as what no worker says", () => {
+      return server.stats().counters.intruders > 0;
+    });
+    const { counters } = server.stats();
+    assert.deepEqual([counters.lost, counters.strayReplies], [0, 0]);
+  });
+  await assert.rejects(client.request("x", { service: "none" }), ReplyError);
+  assert.equal(pool.workers.length, 1);
+});
