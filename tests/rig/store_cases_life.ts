@@ -172,7 +172,7 @@ export const LIFE_CASES: readonly StoreCase[] = [
     for (let i = 0; i < 3; i++) {
       const run = await world.next();
       assert.equal(run.attempt, 1);
-      world.say("plane", { type: "returned", run: run.run });
+      world.giveBack(run);
     }
     const run = await world.next();
     const result = { bytes: new Uint8Array() };

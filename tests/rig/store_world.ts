@@ -30,6 +30,8 @@ export interface StoreRig {
   readonly isDriven: boolean;
   /** Timers may be late by so much, ms. */
   readonly slackMs: number;
+  /** Whether it refuses at random what it has done, and gives jobs twice: see faulty_store.ts. */
+  readonly isFaulty?: boolean;
   open(
     config: StoreConfig,
     emit: (to: StoreUser, messages: FromStore[]) => void,
@@ -112,6 +114,11 @@ export class StoreWorld {
   #isOpen = false;
   #rooms = new Map<string, number>();
   #heard = new Map<string, number>();
+  /** The try of each job that runs, or has ended, as far as this user knows. */
+  readonly #tries = new Map<
+    string,
+    { attempt: number; run: StoredRun; twin?: StoredRun; isOver: boolean }
+  >();
 
   constructor(rig: StoreRig, config: StoreConfig) {
     this.rig = rig;
@@ -144,6 +151,7 @@ export class StoreWorld {
     await this.close();
     this.#config = { ...this.#config, ...changes };
     this.given.length = 0;
+    this.#tries.clear();
     this.#rooms.clear();
     this.#heard.clear();
     await this.#open();
@@ -177,8 +185,19 @@ export class StoreWorld {
     this.#heard.set(service, (this.#heard.get(service) ?? 0) + 1);
     this.#rooms.set(service, (this.#rooms.get(service) ?? 0) - 1);
     assert.ok((this.#rooms.get(service) ?? 0) >= 0, "no more than there is room for");
+    if (this.#isTwin(run)) return;
+    this.#tries.set(run.id, { attempt: run.attempt, run, isOver: false });
     this.given.push(run);
     this.runs.push(run);
+  }
+
+  /** A job that is given twice is run twice; how the second run ends must not matter. */
+  #isTwin(run: StoredRun): boolean {
+    const known = this.#tries.get(run.id);
+    if (!this.rig.isFaulty || known?.attempt !== run.attempt) return false;
+    if (known.isOver) this.#endRun(run, 200, "the result of a second run");
+    else known.twin = run;
+    return true;
   }
 
   /** Says something to the store. */
@@ -210,8 +229,14 @@ export class StoreWorld {
     const asked = message(number);
     this.say(from, asked);
     const heard = await this.until(`"${asked.type}" is answered`, () => answer);
-    if (heard.type === "refused") throw new Refused(heard.code, heard.message);
-    return heard;
+    if (heard.type !== "refused") return heard;
+    // As clients do: it may have been done, or not.
+    if (this.isToBeRepeated(heard)) return await this.#ask(from, message);
+    throw new Refused(heard.code, heard.message);
+  }
+
+  isToBeRepeated(answer: Answer): boolean {
+    return this.rig.isFaulty === true && answer.type === "refused" && answer.code === 503;
   }
 
   /** Submits a job. */
@@ -258,6 +283,8 @@ export class StoreWorld {
 
   /** Asks as an operator. */
   async operate<T extends OperatorQuestion>(question: T): Promise<OperatorAnswer> {
+    // What is retried starts with its first try again.
+    if (question.type === "retry" || question.type === "retryDead") this.#tries.clear();
     const answer = await this.#ask("server", (number) => ({ type: "operate", number, question }));
     assert.ok(answer.type === "told");
     return answer.answer;
@@ -317,9 +344,25 @@ export class StoreWorld {
 
   /** Ends a run. */
   end(run: StoredRun, code = 200, text = `result of ${textOf(run.body.bytes)}`): void {
-    const result = { bytes: bytesOf(text) };
-    const outcome = { code, unstarted: false, result, ms: 1 };
-    this.say("plane", { type: "ended", run: run.run, outcome });
+    const known = this.#tries.get(run.id);
+    this.#endRun(run, code, text);
+    if (known?.run !== run) return;
+    known.isOver = true;
+    if (known.twin !== undefined) this.#endRun(known.twin, 200, "the result of a second run");
+  }
+
+  #endRun({ run }: StoredRun, code: number, text: string): void {
+    const outcome = { code, unstarted: false, result: { bytes: bytesOf(text) }, ms: 1 };
+    this.say("plane", { type: "ended", run, outcome });
+  }
+
+  /** Gives a run back: it was not started. */
+  giveBack(run: StoredRun): void {
+    const known = this.#tries.get(run.id);
+    this.#tries.delete(run.id);
+    for (const each of [run, known?.twin]) {
+      if (each !== undefined) this.say("plane", { type: "returned", run: each.run });
+    }
   }
 
   /** Runs the next job. */
@@ -363,18 +406,23 @@ export class StoreWorld {
 /** A question that waits for news. */
 export class Pending {
   readonly #world: StoreWorld;
-  readonly #number: number;
+  #number = 0;
   /** Undefined: it still waits. */
   answer: JobAnswer | undefined;
   refusal: Refused | undefined;
 
   constructor(world: StoreWorld, question: JobQuestion, user: string) {
     this.#world = world;
-    this.#number = world.listen(
+    this.#ask(question, user);
+  }
+
+  #ask(question: JobQuestion, user: string): void {
+    this.#number = this.#world.listen(
       (number) => ({ type: "ask", number, user, question }),
       (heard) => {
         if (heard.type === "answer") this.answer = heard.answer;
-        if (heard.type === "refused") this.refusal = new Refused(heard.code, heard.message);
+        else if (this.#world.isToBeRepeated(heard)) this.#ask(question, user);
+        else if (heard.type === "refused") this.refusal = new Refused(heard.code, heard.message);
       },
     );
   }
