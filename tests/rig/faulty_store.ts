@@ -80,6 +80,8 @@ export class FaultyStore implements JobStore {
   readonly #runs = new Map<number, Given>();
   /** Jobs that are to be given again, by service. */
   readonly #again = new Map<string, Given[]>();
+  /** How many jobs of each service were given, repeated ones counted. */
+  readonly #said = new Map<string, number>();
   #lastRun = 0;
   /** How many faults there were. */
   count = 0;
@@ -172,18 +174,17 @@ export class FaultyStore implements JobStore {
     this.#lines[to].out.say({ type: "refused", ...refused }, this.#late());
   }
 
-  /** What is to be given again takes room. */
-  #room(message: Extract<ToStore, { type: "room" }>): void {
-    let { jobs } = message;
-    const again = this.#again.get(message.service) ?? [];
-    while (jobs > 0) {
+  /** What is under way takes room, and so does what is to be given again. */
+  #room({ service, jobs, heard = 0 }: Extract<ToStore, { type: "room" }>): void {
+    let left = jobs - ((this.#said.get(service) ?? 0) - heard);
+    const again = this.#again.get(service) ?? [];
+    while (left > 0) {
       const given = again.shift();
       if (given === undefined) break;
       this.#give(given);
-      jobs--;
+      left--;
     }
-    // The counts of what was heard are this store's own.
-    this.#pass({ type: "room", service: message.service, jobs }, "plane");
+    this.#pass({ type: "room", service, jobs: Math.max(0, left) }, "plane");
   }
 
   #ended(message: Extract<ToStore, { type: "ended" }>): void {
@@ -245,6 +246,8 @@ export class FaultyStore implements JobStore {
     const run = ++this.#lastRun;
     this.#runs.set(run, given);
     given.open.add(run);
+    const { service } = given.job;
+    this.#said.set(service, (this.#said.get(service) ?? 0) + 1);
     this.#lines.plane.out.say({ type: "job", run: { ...given.job, run } }, this.#late());
   }
 

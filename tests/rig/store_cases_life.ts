@@ -174,10 +174,7 @@ export const LIFE_CASES: readonly StoreCase[] = [
       assert.equal(run.attempt, 1);
       world.giveBack(run);
     }
-    const run = await world.next();
-    const result = { bytes: new Uint8Array() };
-    const outcome = { code: 503, unstarted: true, result, ms: 0 };
-    world.say("plane", { type: "ended", run: run.run, outcome });
+    world.endUnstarted(await world.next(), 503);
     assert.equal((await world.next()).attempt, 1);
     assert.equal((await world.status(id)).state, "running");
   }),

@@ -185,7 +185,8 @@ export class StoreWorld {
     this.#heard.set(service, (this.#heard.get(service) ?? 0) + 1);
     this.#rooms.set(service, (this.#rooms.get(service) ?? 0) - 1);
     assert.ok((this.#rooms.get(service) ?? 0) >= 0, "no more than there is room for");
-    if (this.#isTwin(run)) return;
+    // A plane has room again for each run that ends.
+    if (this.#isTwin(run)) return this.room((this.#rooms.get(service) ?? 0) + 1, service);
     this.#tries.set(run.id, { attempt: run.attempt, run, isOver: false });
     this.given.push(run);
     this.runs.push(run);
@@ -354,6 +355,17 @@ export class StoreWorld {
   #endRun({ run }: StoredRun, code: number, text: string): void {
     const outcome = { code, unstarted: false, result: { bytes: bytesOf(text) }, ms: 1 };
     this.say("plane", { type: "ended", run, outcome });
+  }
+
+  /** Ends a run that was not started, by an answer of the broker. */
+  endUnstarted(run: StoredRun, code: number): void {
+    const known = this.#tries.get(run.id);
+    this.#tries.delete(run.id);
+    for (const each of [run, known?.twin]) {
+      if (each === undefined) continue;
+      const outcome = { code, unstarted: true, result: { bytes: bytesOf("") }, ms: 0 };
+      this.say("plane", { type: "ended", run: each.run, outcome });
+    }
   }
 
   /** Gives a run back: it was not started. */
