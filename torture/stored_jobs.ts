@@ -5,6 +5,7 @@
  */
 
 import { isThere } from "../bench/daemon.ts";
+import { clockScenario } from "./clock_steps.ts";
 import { endScenarios } from "./job_kills.ts";
 import { runInside, skipped } from "./namespace.ts";
 import type { Scenario } from "./scenario.ts";
@@ -18,6 +19,13 @@ export const scenarios: Scenario[] = [
     run: (scale) => runInside("power_cut.ts", scale, { loop: true }),
   },
   ...endScenarios,
+  {
+    id: "R35",
+    title: "the disk of the store is full in the middle, and has room again",
+    figure: "507 with the reason, requests go on, submits go on with room; no job is lost",
+    run: (scale) => runInside("full_disk.ts", scale, {}),
+  },
+  clockScenario,
   {
     id: "R37",
     title: "three nodes on three servers of NATS, each killed, paused and cut off in turn",
