@@ -251,6 +251,12 @@ export class NatsGround {
     this.asker.ask(`$JS.API.STREAM.PURGE.${stream}`, question, undefined, PATIENCE, () => {});
   }
 
+  /** The same, and waits until that is done. */
+  async purged(stream: string, subject: string): Promise<void> {
+    const question = JSON.stringify({ filter: subject });
+    await this.asker.asked(`$JS.API.STREAM.PURGE.${stream}`, question, undefined, PATIENCE);
+  }
+
   /** Removes one message; false: it was not there, or NATS did not answer. */
   async remove(stream: string, seq: number): Promise<boolean> {
     const question = JSON.stringify({ seq, no_erase: true });

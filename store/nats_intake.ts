@@ -11,23 +11,29 @@ import type { Submission } from "./messages.ts";
 import { NO_ROOM, STREAM_FULL, WRONG_REVISION } from "./nats_asker.ts";
 import type { NatsCounts } from "./nats_counts.ts";
 import type { NatsGround, Read, Written } from "./nats_ground.ts";
+import type { LaneWords } from "./nats_names.ts";
 import { buildHint, changed, isEnd, type JobRecord, newRecord } from "./nats_record.ts";
 import { keptWords, RECORD_ROOM } from "./nats_runs.ts";
 
 /** Submissions that wait for NATS at most, and their bytes. */
 const MAX_OPEN = 100_000;
 const MAX_OPEN_BYTES = 256 * 1024 * 1024;
+/** Forgotten ids are known for so long, ms, and so many of them. */
+const REMEMBERED = 120_000;
+const MOST_REMEMBERED = 100_000;
 /** How often the size of the store is asked for, ms. */
 const SIZE_INTERVAL = 1000;
 /** A key whose job is not there is left alone for so long: it may be just being stored, ms. */
 const KEY_AGE = 15_000;
 const KEY_RETRY = 200;
+/** A bound of NATS' that was not raised yet is tried again after that, ms. */
+const BOUND_RETRY = 1000;
 const EMPTY = new Uint8Array(0);
 
 /** What others hear of it. */
 export interface IntakeEvents {
   /** A job of this lane was stored, or will be. */
-  needed(service: string, priority: number): void;
+  needed(job: LaneWords): void;
   /** A body was kept until `record.runAt`. */
   kept(record: JobRecord): void;
   /** A record was stored, and nobody has its hint yet. */
@@ -39,6 +45,8 @@ export type Taken =
   | { id: string; isNew: boolean; code?: undefined }
   | { code: number; message: string };
 
+type Refusal = Extract<Taken, { code: number }>;
+
 /** One that is not answered yet. */
 interface Entry {
   answer(taken: Taken): void;
@@ -46,6 +54,7 @@ interface Entry {
   id: string;
   /** By the steady clock. */
   deadline: number;
+  isRepeated?: boolean;
 }
 
 /** How large the store is: as NATS has said, and what came since. */
@@ -63,6 +72,9 @@ export class NatsIntake {
   readonly #events: IntakeEvents;
   readonly #size: Size = { jobs: 0, bytes: 0, addedJobs: 0, addedBytes: 0 };
   #sizeAskedAt = -Infinity;
+  #sizing: Promise<void> | undefined;
+  /** Forgotten ids, until then by the steady clock. */
+  readonly #forgotten = new Map<string, { user: string; until: number }>();
   #open = 0;
   #openBytes = 0;
 
@@ -71,6 +83,10 @@ export class NatsIntake {
     this.#ground = ground;
     this.#counts = counts;
     this.#events = events;
+    ground.link.subscribe(ground.names.forgotten, ({ data }) => {
+      const [id, user] = parseForgotten(data);
+      if (id !== undefined && user !== undefined) this.forgotten(id, user, -1);
+    });
   }
 
   /** Bytes that the store has, as far as is known. */
@@ -96,16 +112,21 @@ export class NatsIntake {
     const { config, clock } = this.#ground;
     const refusal = this.#refusal(job);
     if (refusal !== undefined) return answer(refusal);
+    const forgotten = job.id === "" ? undefined : this.#forgotten.get(job.id);
+    if (forgotten !== undefined && forgotten.until > clock.steady()) {
+      return answer(forgotten.user === job.user ? { id: job.id, isNew: true } : TAKEN);
+    }
     const id = job.id === "" ? newJobId() : job.id;
     const deadline = clock.steady() + config.submitTimeout;
     this.#open++;
     this.#openBytes += job.body.bytes.length;
     const entry = { answer, job, id, deadline };
-    if (job.key !== "" || job.after.length > 0) void this.#storeCarefully(entry);
+    if (this.#overfull(job) !== undefined) void this.#storeInFull(entry);
+    else if (job.key !== "" || job.after.length > 0) void this.#storeCarefully(entry);
     else this.#create(entry);
   }
 
-  #refusal(job: Submission): { code: number; message: string } | undefined {
+  #refusal(job: Submission): Refusal | undefined {
     const { config, link } = this.#ground;
     if (config.services[job.service] === undefined) {
       return { code: 404, message: `Unknown service "${job.service}"` };
@@ -119,13 +140,13 @@ export class NatsIntake {
     if (this.#open >= MAX_OPEN || this.#openBytes + bytes > MAX_OPEN_BYTES) {
       return { code: 503, message: "Too many jobs wait for NATS: try again" };
     }
-    return this.#overfull(bytes);
+    return undefined;
   }
 
   /** By what NATS said a moment ago, and what this node has added since. */
-  #overfull(bytes: number): { code: number; message: string } | undefined {
-    const { config } = this.#ground;
-    this.#askSize();
+  #overfull({ body: { bytes: { length: bytes } } }: Submission): Refusal | undefined {
+    const { config, clock } = this.#ground;
+    if (clock.steady() - this.#sizeAskedAt >= SIZE_INTERVAL) void this.#askSize();
     const jobs = this.#size.jobs + this.#size.addedJobs;
     if (jobs >= config.storeJobs) {
       const text = `The store is full: it has ${jobs} jobs, and storeJobs is ${config.storeJobs}`;
@@ -137,20 +158,62 @@ export class NatsIntake {
     return { code: 507, message: text };
   }
 
-  /** Asks how large the store is, once in a while. */
-  #askSize(): void {
+  /** Asks how large the store is. */
+  #askSize(): Promise<void> {
     const { manager, names, clock } = this.#ground;
-    if (manager === undefined || clock.steady() - this.#sizeAskedAt < SIZE_INTERVAL) return;
+    if (manager === undefined) return Promise.resolve();
     this.#sizeAskedAt = clock.steady();
     const { addedJobs, addedBytes } = this.#size;
     const streams = [names.jobs, names.work, names.kept];
-    Promise.all(streams.map((name) => manager.streams.info(name))).then((infos) => {
-      this.#size.jobs = infos[0]?.state.messages ?? 0;
-      this.#size.bytes = infos.reduce((sum, { state }) => sum + state.bytes, 0);
-      // What was added before NATS was asked is among that.
-      this.#size.addedJobs -= addedJobs;
-      this.#size.addedBytes -= addedBytes;
-    }).catch(() => {});
+    this.#sizing ??= Promise.all(streams.map((name) => manager.streams.info(name))).then(
+      (infos) => {
+        this.#size.jobs = infos[0]?.state.messages ?? 0;
+        this.#size.bytes = infos.reduce((sum, { state }) => sum + state.bytes, 0);
+        // What was added before NATS was asked is among that.
+        this.#size.addedJobs -= addedJobs;
+        this.#size.addedBytes -= addedBytes;
+      },
+    ).catch(() => {}).finally(() => this.#sizing = undefined);
+    return this.#sizing;
+  }
+
+  /** It seems to be full: that is asked again; and what is known already needs no room. */
+  async #storeInFull(entry: Entry): Promise<void> {
+    const { job } = entry;
+    await this.#askSize();
+    const refusal = this.#overfull(job);
+    if (refusal === undefined) return await this.#storeCarefully(entry);
+    const read = await this.#ground.readOf(entry.id, this.#left(entry));
+    if (read?.record !== undefined) return this.#known(entry, read);
+    const other = job.key === "" ? undefined : await this.#ownerOf(entry);
+    if (other !== undefined) return this.#stored(entry, other, false);
+    this.#refuse(entry, refusal.code, refusal.message);
+  }
+
+  /** The living job of a key. */
+  async #ownerOf(entry: Entry): Promise<string | undefined> {
+    const { names } = this.#ground;
+    const { service, user, key } = entry.job;
+    const subject = names.key(service, user, key);
+    const owner = await this.#ground.lastOf(names.keys, subject, this.#left(entry));
+    if (!owner) return undefined;
+    const id = new TextDecoder().decode(owner.payload);
+    const read = await this.#ground.readOf(id, this.#left(entry));
+    return read?.record !== undefined && !isEnd(read.record.state) ? id : undefined;
+  }
+
+  /** A job was forgotten, here or elsewhere: its id is known for a while. */
+  forgotten(id: string, user: string, bytes: number): void {
+    this.#forgotten.set(id, { user, until: this.#ground.clock.steady() + REMEMBERED });
+    if (bytes >= 0) {
+      this.#size.addedJobs--;
+      this.#size.addedBytes -= bytes + RECORD_BYTES;
+    }
+    for (const [old, { until }] of this.#forgotten) {
+      const isDue = until <= this.#ground.clock.steady();
+      if (!isDue && this.#forgotten.size <= MOST_REMEMBERED) break;
+      this.#forgotten.delete(old);
+    }
   }
 
   // ---- jobs with keys, and those that wait for others ----
@@ -183,7 +246,7 @@ export class NatsIntake {
       if (read === undefined) return "unanswered";
       const { record } = read;
       const id = after[index] ?? "";
-      if (record === undefined || record.isGone || record.user !== user) {
+      if (record === undefined || record.user !== user) {
         return { unknown: id, isOpen };
       }
       if (!isEnd(record.state)) isOpen = true;
@@ -215,7 +278,7 @@ export class NatsIntake {
       if (other === id) return true;
       const read = await this.#ground.readOf(other, this.#left(entry));
       if (read === undefined) break;
-      if (read.record !== undefined && !read.record.isGone && !isEnd(read.record.state)) {
+      if (read.record !== undefined && !isEnd(read.record.state)) {
         this.#stored(entry, other, false);
         return false;
       }
@@ -244,7 +307,7 @@ export class NatsIntake {
       };
     }
     if (fate?.failed !== undefined) record = failedFor(record, fate.failed, now);
-    this.#events.needed(job.service, job.priority);
+    this.#events.needed(job);
     if (record.place === "work") this.#createAndHint(entry, record);
     else this.#keepAndCreate(entry, record);
   }
@@ -260,7 +323,7 @@ export class NatsIntake {
   /** Only then is the job on its way. */
   #hint(entry: Entry, record: JobRecord, revision: number): void {
     const { job, id } = entry;
-    const subject = this.#ground.names.hint(record.service, record.priority, id);
+    const subject = this.#ground.names.hint(record);
     const payload = buildHint({ record, revision, movedFor: 0 }, job.body);
     // A publish that is sent again must not be stored again.
     const headers = { "Nats-Msg-Id": id };
@@ -295,16 +358,22 @@ export class NatsIntake {
   #notCreated(entry: Entry, written: Exclude<Written, { type: "written" }>): void {
     if (written.type === "unanswered") return this.#giveUp(entry);
     if (written.type === "conflict") return this.#known(entry, written.read);
-    this.#refuseBy(entry, written.fault);
+    // The stream may have a bound that is just being changed.
+    const isFull = this.#overfull(entry.job) !== undefined;
+    const mayGoOn = written.fault.number === STREAM_FULL && !isFull && !entry.isRepeated;
+    if (!mayGoOn) return this.#refuseBy(entry, written.fault);
+    this.#ground.clock.after(BOUND_RETRY, () => {
+      this.#create({ ...entry, isRepeated: true });
+    });
   }
 
   /** The id is known: the same submission again, or another user's. */
   #known(entry: Entry, { record }: Read): void {
     if (record === undefined) return this.#refuse(entry, 503, "The job was changed: try again");
     if (record.user !== entry.job.user) {
-      return this.#refuse(entry, 409, "Another job has this id");
+      return this.#refuse(entry, TAKEN.code, TAKEN.message);
     }
-    const isPending = record.state === "waiting" && record.place === "work" && !record.isGone;
+    const isPending = record.state === "waiting" && record.place === "work";
     // The node that took it first may have died before the hint: one at most is stored.
     if (isPending) this.#hint(entry, record, 0);
     else this.#stored(entry, entry.id, true);
@@ -351,6 +420,17 @@ export class NatsIntake {
   #close({ job }: Entry): void {
     this.#open--;
     this.#openBytes -= job.body.bytes.length;
+  }
+}
+
+const TAKEN: Refusal = { code: 409, message: "Another job has this id" };
+
+function parseForgotten(payload: Uint8Array): [id?: string, user?: string] {
+  try {
+    const [id, user]: unknown[] = JSON.parse(new TextDecoder().decode(payload));
+    return typeof id === "string" && typeof user === "string" ? [id, user] : [];
+  } catch {
+    return [];
   }
 }
 

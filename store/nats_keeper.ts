@@ -8,8 +8,7 @@
 
 import type { NatsGround } from "./nats_ground.ts";
 import type { NatsMover } from "./nats_mover.ts";
-import { REMEMBERED } from "./nats_questions.ts";
-import { changed, isEnd, isExpired, type JobRecord, parseRecord } from "./nats_record.ts";
+import { changed, isEnd, isExpired, isPast, type JobRecord, parseRecord } from "./nats_record.ts";
 import type { KeptWords } from "./nats_runs.ts";
 import { scan, type Scanned } from "./nats_scan.ts";
 
@@ -177,12 +176,7 @@ export class NatsKeeper {
   #isOver(record: JobRecord): boolean {
     const { config, clock } = this.#ground;
     const now = clock.now();
-    if (record.isGone) return now - record.createdAt > REMEMBERED;
-    if (!isEnd(record.state) || this.#mover.isAwaited(record.id)) return false;
-    const ttl = record.state === "done" ? config.resultTtl : config.deadTtl;
-    const since = record.endedAt ?? now;
-    // An id is known for a while, so that a submission that is repeated is not stored again.
-    return now - since > ttl && (now - record.createdAt > REMEMBERED || ttl < REMEMBERED);
+    return isPast(record, config, now) && !this.#mover.isAwaited(record.id);
   }
 
   async #remove(record: JobRecord, { seq }: Scanned): Promise<void> {
@@ -205,8 +199,8 @@ export class NatsKeeper {
       return await this.#events.expired({ record, revision: seq, payload: new Uint8Array(0) });
     }
     if (record.state === "running") return;
-    const { service, priority, id } = record;
-    const hint = await this.#ground.lastOf(names.work, names.hint(service, priority, id));
+    const { id } = record;
+    const hint = await this.#ground.lastOf(names.work, names.hint(record));
     if (hint !== null) return;
     const body = await this.#ground.lastOf(names.kept, names.body(id));
     if (body === undefined) return;

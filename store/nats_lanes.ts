@@ -11,9 +11,11 @@
 
 import type { NatsGround } from "./nats_ground.ts";
 import type { NatsMessage } from "./nats_library.ts";
+import type { LaneName } from "./nats_names.ts";
 
 /** A job that has waited for so long counts as one of the next priority, ms. */
 export const AGE_STEP = 10_000;
+const TOP = 9;
 /** How long a request stands, ms; and how often its server says that it does. */
 const STANDING = 20_000;
 const BEAT = 2000;
@@ -37,6 +39,7 @@ interface Request {
 
 /** See above. */
 export class Lane {
+  readonly name: LaneName;
   readonly service: string;
   readonly priority: number;
   /** What comes for it comes there. */
@@ -45,12 +48,15 @@ export class Lane {
   readonly requests = new Map<number, Request>();
   /** Since when its first job has waited, as far as is known; undefined: it is empty. */
   waitingSince: number | undefined;
+  /** When something came of it last: the number of that. */
+  servedLast = 0;
   end: () => void = () => {};
 
   /** Nothing is asked. */
-  constructor(service: string, priority: number, inbox: string) {
-    this.service = service;
-    this.priority = priority;
+  constructor(name: LaneName, inbox: string) {
+    this.name = name;
+    this.service = name.service;
+    this.priority = name.priority;
     this.inbox = inbox;
   }
 
@@ -62,11 +68,17 @@ export class Lane {
   }
 }
 
-/** The order in which lanes are asked: by priority, and by how long their first jobs have waited. */
+/** How urgent a lane is: by priority, and by how long its first job has waited. */
+export function rankOf({ priority, waitingSince }: Lane, now: number): number {
+  const aged = Math.floor(Math.max(0, now - (waitingSince ?? now)) / AGE_STEP);
+  return Math.min(TOP, priority + aged);
+}
+
+/** The order in which lanes are asked: the most urgent first; of those that are as urgent, by turns. */
 export function inOrder(lanes: readonly Lane[], now: number): Lane[] {
-  const rank = ({ priority, waitingSince }: Lane) =>
-    priority + Math.max(0, now - (waitingSince ?? now)) / AGE_STEP;
-  return [...lanes].sort((one, other) => rank(other) - rank(one));
+  return [...lanes].sort((one, other) =>
+    rankOf(other, now) - rankOf(one, now) || one.servedLast - other.servedLast
+  );
 }
 
 /** What pulling needs to know. */
@@ -93,10 +105,11 @@ export class NatsLanes {
   /** Consumers that are known to be there, by name. */
   readonly #known = new Set<string>();
   /** Those that are being made, or could not be. */
-  readonly #wanted = new Map<string, { service: string; priority: number }>();
+  readonly #wanted = new Map<string, LaneName>();
   readonly #making = new Set<string>();
   #lastRequest = 0;
   #lastLane = 0;
+  #served = 0;
   #isStopped = false;
   #timers: (() => void)[] = [];
 
@@ -107,17 +120,17 @@ export class NatsLanes {
     this.#inbox = inbox;
     ground.link.subscribe(ground.names.lanes, ({ data }) => {
       const lane = ground.names.parseLane(new TextDecoder().decode(data));
-      if (lane !== undefined) this.#add(lane.service, lane.priority);
+      if (lane !== undefined) this.#add(lane);
     });
     this.#repeat(SWEEP_INTERVAL, () => this.#sweep());
     this.#repeat(REFRESH_INTERVAL, () => void this.refresh());
   }
 
   /** Sees to it that what is submitted there will be pulled. */
-  need(service: string, priority: number): void {
-    const name = this.#ground.names.lane(service, priority);
+  need(lane: LaneName): void {
+    const name = this.#ground.names.lane(lane);
     if (this.#known.has(name) || this.#wanted.has(name)) return;
-    this.#wanted.set(name, { service, priority });
+    this.#wanted.set(name, lane);
     void this.#make(name);
   }
 
@@ -142,7 +155,7 @@ export class NatsLanes {
     try {
       for await (const { name } of manager.consumers.list(names.work)) {
         const lane = names.parseLane(name);
-        if (lane !== undefined) this.#add(lane.service, lane.priority);
+        if (lane !== undefined) this.#add(lane);
       }
     } catch {
       // nobody leads now: the next time
@@ -189,23 +202,24 @@ export class NatsLanes {
         max_deliver: -1,
         max_ack_pending: MAX_OUT,
         deliver_policy: "all",
-        filter_subject: names.laneFilter(lane.service, lane.priority),
+        filter_subject: names.laneFilter(lane),
       });
     } catch {
       return; // nobody leads yet: again with the next sweep
     } finally {
       this.#making.delete(name);
     }
-    this.#add(lane.service, lane.priority);
+    this.#add(lane);
     link.publish(names.lanes, name);
   }
 
-  #add(service: string, priority: number): void {
-    const name = this.#ground.names.lane(service, priority);
+  #add(laneName: LaneName): void {
+    const { service } = laneName;
+    const name = this.#ground.names.lane(laneName);
     this.#wanted.delete(name);
     if (this.#known.has(name)) return;
     this.#known.add(name);
-    const lane = new Lane(service, priority, `${this.#inbox}.${++this.#lastLane}`);
+    const lane = new Lane(laneName, `${this.#inbox}.${++this.#lastLane}`);
     const hear = (message: NatsMessage) => this.#hear(lane, message);
     lane.end = this.#ground.link.subscribe(`${lane.inbox}.*`, hear);
     let track = this.#tracks.get(service);
@@ -223,7 +237,7 @@ export class NatsLanes {
     const words = isStanding
       ? { batch, expires: STANDING * NANOS, idle_heartbeat: BEAT * NANOS }
       : { batch, no_wait: true };
-    const consumer = names.lane(lane.service, lane.priority);
+    const consumer = names.lane(lane.name);
     const reply = `${lane.inbox}.${number}`;
     const subject = `$JS.API.CONSUMER.MSG.NEXT.${names.work}.${consumer}`;
     if (!link.publish(subject, JSON.stringify(words), { reply })) return;
@@ -235,6 +249,7 @@ export class NatsLanes {
       return this.#hearStatus(lane, Number(message.subject.slice(lane.inbox.length + 1)), message);
     }
     lane.waitingSince = storedAt(message.reply) ?? this.#ground.clock.now();
+    lane.servedLast = ++this.#served;
     this.#count(lane);
     this.#puller.hint(lane, message);
     this.#goOn(lane);
@@ -281,7 +296,11 @@ export class NatsLanes {
     if (room <= 0) {
       track.round = undefined;
     } else if (lane !== undefined) {
-      this.#ask(lane, room, false);
+      // Lanes that are as urgent have equal parts of the room.
+      const now = this.#ground.clock.now();
+      const rank = rankOf(lane, now);
+      const equals = track.round?.filter((other) => rankOf(other, now) === rank).length ?? 0;
+      this.#ask(lane, Math.ceil(room / (1 + equals)), false);
     } else {
       track.round = undefined;
       const each = Math.max(1, Math.floor(room / track.lanes.length));

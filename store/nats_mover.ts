@@ -20,6 +20,7 @@ import {
   parseRecord,
 } from "./nats_record.ts";
 import { DueList } from "./nats_due.ts";
+import type { LaneWords } from "./nats_names.ts";
 import { failedFor } from "./nats_intake.ts";
 import type { KeptWords } from "./nats_runs.ts";
 
@@ -37,7 +38,7 @@ const LOOKS = 50;
 
 /** What others hear of it. */
 export interface MoverEvents {
-  needed(service: string, priority: number): void;
+  needed(job: LaneWords): void;
   /** A job was ended here. */
   ended(record: JobRecord): void;
   /** A job has not started in time. */
@@ -154,7 +155,7 @@ export class NatsMover {
     const read = await this.#ground.readOf(id);
     if (read === undefined) return false;
     const { record } = read;
-    if (record === undefined || record.isGone || isEnd(record.state)) return true;
+    if (record === undefined || isEnd(record.state)) return true;
     if (record.state === "running" || record.place === "work") return true;
     if (isExpired(record, clock.now())) return await this.#events.expired(read), true;
     if (isBlocked(record)) return this.#await(id, record.after), true;
@@ -163,9 +164,9 @@ export class NatsMover {
     if (body === null) return true; // somebody has moved it
     const words = parseHint(body.payload);
     if (words === undefined) return true;
-    this.#events.needed(record.service, record.priority);
+    this.#events.needed(record);
     const hint = buildHint({ record, revision: 0, movedFor: record.runAt }, words.body);
-    const subject = names.hint(record.service, record.priority, id);
+    const subject = names.hint(record);
     const headers = { "Nats-Msg-Id": `${id}.${record.version}` };
     const answer = await this.#ground.putOf(subject, hint, headers);
     if (answer === undefined) return false;
@@ -225,7 +226,7 @@ export class NatsMover {
     const [own, ...others] = reads;
     if (own === undefined || others.some((read) => read === undefined)) return;
     const { record, revision } = own;
-    if (record === undefined || record.isGone || isEnd(record.state) || !isBlocked(record)) {
+    if (record === undefined || isEnd(record.state) || !isBlocked(record)) {
       return this.#letGo(id, after);
     }
     const { clock } = this.#ground;
@@ -275,6 +276,6 @@ export class NatsMover {
 function hasFailed(read: Read | undefined): boolean {
   const record = read?.record;
   if (read === undefined) return false;
-  return record === undefined || record.isGone === true ||
+  return record === undefined ||
     (isEnd(record.state) && record.state !== "done");
 }

@@ -3,7 +3,7 @@
  *
  * | stream | holds | subjects |
  * |---|---|---|
- * | `PREFIX_work` | a hint for each job that waits or runs, with its body: a work queue | `PREFIX.work.SERVICE.PRIORITY.ID` |
+ * | `PREFIX_work` | a hint for each job that waits or runs, with its body: a work queue | `PREFIX.work.SERVICE.PRIORITY.SHARE.ID` |
  * | `KV_PREFIX_jobs` | one record for each job: what it is, its state, its result | `$KV.PREFIX_jobs.ID` |
  * | `KV_PREFIX_kept` | bodies of jobs that do not wait in the work queue, checkpoints | `$KV.PREFIX_kept.body.ID`, `….checkpoint.ID` |
  * | `KV_PREFIX_keys` | who has a key, paused services, marks of schedules, the keeper | `$KV.PREFIX_keys.…` |
@@ -61,6 +61,42 @@ function withPort(host: string): string | undefined {
   return `${name}:${port}`;
 }
 
+/** Jobs that wait in one line: of a service and a priority, and of users who share it. */
+export interface LaneName {
+  service: string;
+  priority: number;
+  /** 0: of jobs without users; users are spread over the others, which take turns. */
+  share: number;
+}
+
+/** What decides on a job's lane. */
+export interface LaneWords {
+  service: string;
+  priority: number;
+  user: string;
+}
+
+/** Each is a consumer of NATS', with replicas of its own: so they are few. */
+const SHARES = 7;
+
+/** The lane of a job. */
+export function laneOf({ service, priority, user }: LaneWords): LaneName {
+  return { service, priority, share: user === "" ? 0 : 1 + hashOf(user) % SHARES };
+}
+
+/** FNV-1a. */
+function hashOf(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let index = 0; index < text.length; index++) {
+    hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193) >>> 0;
+  }
+  return hash;
+}
+
+function laneTokens({ service, priority, share }: LaneName): string[] {
+  return [serviceToken(service), String(priority), String(share)];
+}
+
 /** The names of one installation. */
 export class NatsNames {
   readonly prefix: string;
@@ -72,6 +108,8 @@ export class NatsNames {
   readonly lanes: string;
   /** Ids of jobs that were cancelled are told there. */
   readonly cancelled: string;
+  /** Jobs that were forgotten are told there. */
+  readonly forgotten: string;
   /** That a service was paused or resumed is told there. */
   readonly pauses: string;
 
@@ -84,29 +122,31 @@ export class NatsNames {
     this.keys = `KV_${prefix}_keys`;
     this.lanes = `${prefix}.lanes`;
     this.cancelled = `${prefix}.cancelled`;
+    this.forgotten = `${prefix}.forgotten`;
     this.pauses = `${prefix}.pauses`;
   }
 
   /** The hint of a job. */
-  hint(service: string, priority: number, id: string): string {
-    return `${this.prefix}.work.${serviceToken(service)}.${priority}.${id}`;
+  hint({ service, priority, user, id }: LaneWords & { id: string }): string {
+    return `${this.prefix}.work.${laneTokens(laneOf({ service, priority, user })).join(".")}.${id}`;
   }
 
   /** All hints of a lane. */
-  laneFilter(service: string, priority: number): string {
-    return `${this.prefix}.work.${serviceToken(service)}.${priority}.>`;
+  laneFilter(lane: LaneName): string {
+    return `${this.prefix}.work.${laneTokens(lane).join(".")}.>`;
   }
 
   /** The consumer of a lane. */
-  lane(service: string, priority: number): string {
-    return `${serviceToken(service)}_${priority}`;
+  lane(lane: LaneName): string {
+    return laneTokens(lane).join("_");
   }
 
   /** The lane of a consumer; undefined: it is none of ours. */
-  parseLane(consumer: string): { service: string; priority: number } | undefined {
-    const [, token = "", priority] = /^(.+)_(\d)$/.exec(consumer) ?? [];
+  parseLane(consumer: string): LaneName | undefined {
+    const [, token = "", priority, share] = /^(.+)_(\d)_(\d)$/.exec(consumer) ?? [];
     const service = serviceOf(token);
-    return service === undefined ? undefined : { service, priority: Number(priority) };
+    if (service === undefined) return undefined;
+    return { service, priority: Number(priority), share: Number(share) };
   }
 
   /** The record of a job; `>`: of all. */

@@ -23,6 +23,7 @@ import { type NatsQuestions, unknownJob, UNREACHABLE } from "./nats_questions.ts
 import {
   changed,
   framesOf,
+  isPast,
   type JobRecord,
   parseHint,
   parseRecord,
@@ -145,7 +146,7 @@ export class NatsOperators {
     for await (const messages of this.#records()) {
       for (const { words, seq } of messages) {
         const record = parseRecord(words);
-        if (record === undefined || record.isGone) continue;
+        if (record === undefined || this.#isPast(record)) continue;
         const status = this.#statusOf(record, now);
         if (state !== undefined && status.state !== state) continue;
         if (service !== undefined && status.service !== service) continue;
@@ -166,6 +167,10 @@ export class NatsOperators {
     return statusOf(local ?? record, now, this.#ground.node);
   }
 
+  #isPast(record: JobRecord): boolean {
+    return isPast(record, this.#ground.config, this.#ground.clock.now());
+  }
+
   async #revisionOf(id: string): Promise<number> {
     return (await this.#read(id)).revision;
   }
@@ -174,7 +179,7 @@ export class NatsOperators {
     const read = await this.#ground.readOf(id);
     if (read === undefined) throw new Refusal(503, UNREACHABLE);
     const { record } = read;
-    if (record === undefined || record.isGone) throw new Refusal(404, unknownJob(id));
+    if (record === undefined || this.#isPast(record)) throw new Refusal(404, unknownJob(id));
     return { ...read, record };
   }
 
@@ -189,12 +194,12 @@ export class NatsOperators {
   }
 
   /** Of a job that is done there is none any more. */
-  async #bodyOf({ id, service, priority }: JobRecord): Promise<Frames | undefined> {
+  async #bodyOf(record: JobRecord): Promise<Frames | undefined> {
     const { names } = this.#ground;
-    const local = this.#parts.runs.bodyOf(id);
+    const local = this.#parts.runs.bodyOf(record.id);
     if (local !== undefined) return local;
-    const hint = await this.#ground.lastOf(names.work, names.hint(service, priority, id));
-    const stored = hint ?? await this.#ground.lastOf(names.kept, names.body(id));
+    const hint = await this.#ground.lastOf(names.work, names.hint(record));
+    const stored = hint ?? await this.#ground.lastOf(names.kept, names.body(record.id));
     return stored ? parseHint(stored.payload)?.body : undefined;
   }
 
@@ -231,7 +236,7 @@ export class NatsOperators {
     for await (const messages of this.#records()) {
       for (const { words, seq } of messages) {
         const record = parseRecord(words);
-        if (record?.state !== "failed" || record.service !== service || record.isGone) continue;
+        if (record?.state !== "failed" || record.service !== service) continue;
         try {
           await this.#again(record, seq);
           count++;
@@ -368,7 +373,7 @@ export class NatsOperators {
   }
 
   #countOne(counted: Map<string, States>, record: JobRecord | undefined): void {
-    if (record === undefined || record.isGone) return;
+    if (record === undefined || this.#isPast(record)) return;
     const now = this.#ground.clock.now();
     const { state, service, runAt } = this.#statusOf(record, now);
     let states = counted.get(service);

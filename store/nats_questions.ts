@@ -18,6 +18,7 @@ import {
   framesOf,
   isEnd,
   isExpired,
+  isPast,
   type JobRecord,
   parseHint,
   parseRecord,
@@ -42,8 +43,6 @@ const FOLLOW_SURE = 1000;
 const FOLLOW_IDLE = 30_000;
 /** Jobs that are known by what is told of them. */
 const MOST_KNOWN = 20_000;
-/** A forgotten id is known for so long, ms: it may be submitted again. */
-export const REMEMBERED = 120_000;
 /** Changes of one record that cross are tried again so often. */
 const MAX_CROSSINGS = 20;
 const EMPTY = new Uint8Array(0);
@@ -74,12 +73,18 @@ interface Watched {
   end(): void;
 }
 
+/** What others hear of questions that change something. */
+export interface QuestionEvents {
+  ended(record: JobRecord): void;
+  forgotten(id: string, user: string, bytes: number): void;
+}
+
 /** See above. */
 export class NatsQuestions {
   readonly #ground: NatsGround;
   readonly #counts: NatsCounts;
   readonly #runs: NatsRuns;
-  readonly #changedHere: (record: JobRecord) => void;
+  readonly #events: QuestionEvents;
   readonly #watched = new Map<string, Watched>();
   #open = 0;
   #cancelTick: (() => void) | undefined;
@@ -90,17 +95,17 @@ export class NatsQuestions {
   #followedSince = 0;
   #waitedAt = 0;
 
-  /** `changedHere` hears of jobs that were ended by a question. */
+  /** Asks nothing by itself. */
   constructor(
     ground: NatsGround,
     counts: NatsCounts,
     runs: NatsRuns,
-    changedHere: (record: JobRecord) => void,
+    events: QuestionEvents,
   ) {
     this.#ground = ground;
     this.#counts = counts;
     this.#runs = runs;
-    this.#changedHere = changedHere;
+    this.#events = events;
   }
 
   /** Answers "answer" or "refused". */
@@ -329,10 +334,10 @@ export class NatsQuestions {
     { record, payload }: Read,
   ): void {
     this.#open--;
-    if (record === undefined || !maySee(record, user)) {
+    const { clock, node } = this.#ground;
+    if (record === undefined || !this.#maySee(record, user)) {
       return this.#ground.refuse(from, number, 404, unknownJob(id));
     }
-    const { clock, node } = this.#ground;
     const hasResult = wantsResult && isEnd(record.state) && record.result !== null;
     this.#ground.say(from, {
       type: "answer",
@@ -342,6 +347,12 @@ export class NatsQuestions {
         result: hasResult && record.result !== null ? framesOf(payload, record.result) : undefined,
       },
     });
+  }
+
+  /** A job that was kept long enough is not there any more, though it may not be removed yet. */
+  #maySee(record: JobRecord, user: string | undefined): boolean {
+    const { config, clock } = this.#ground;
+    return (user === undefined || record.user === user) && !isPast(record, config, clock.now());
   }
 
   // ---- acting ----
@@ -369,7 +380,7 @@ export class NatsQuestions {
       const read = await this.#ground.readOf(id);
       if (read === undefined) return UNREACHABLE;
       const { record, revision } = read;
-      if (record === undefined || !maySee(record, user)) return unknownJob(id);
+      if (record === undefined || !this.#maySee(record, user)) return unknownJob(id);
       if (record.state === "cancelled") return record;
       if (isEnd(record.state)) return `Cannot cancel "${id}": it is ${record.state}`;
       const next = changed(record, {
@@ -403,7 +414,7 @@ export class NatsQuestions {
     this.#counts.ended(ended, clock.now());
     this.#ground.over(ended);
     this.changed(ended, EMPTY);
-    this.#changedHere(ended);
+    this.#events.ended(ended);
     releaseKey(this.#ground, ended);
     if (before.place === "work") await this.#takeHint(ended);
   }
@@ -411,15 +422,11 @@ export class NatsQuestions {
   /** The body of a job that will not run is kept, should an operator want to run it after all. */
   async #takeHint(ended: JobRecord): Promise<void> {
     const { names } = this.#ground;
-    const hint = await this.#ground.lastOf(
-      names.work,
-      names.hint(ended.service, ended.priority, ended.id),
-    );
+    const hint = await this.#ground.lastOf(names.work, names.hint(ended));
     const body = hint ? parseHint(hint.payload)?.body : undefined;
     if (!hint || body === undefined) return;
-    this.#runs.keepBody(ended, body, (isKept) => {
-      if (isKept) void this.#ground.remove(names.work, hint.seq);
-    });
+    const isKept = await new Promise((resolve) => this.#runs.keepBody(ended, body, resolve));
+    if (isKept) await this.#ground.remove(names.work, hint.seq);
   }
 
   /** Forgets a job, which is cancelled first if it has not ended; gives what it was, or why not. */
@@ -428,34 +435,25 @@ export class NatsQuestions {
       const read = await this.#ground.readOf(id);
       if (read === undefined) return UNREACHABLE;
       const { record, revision } = read;
-      if (record === undefined || !maySee(record, user)) return unknownJob(id);
+      if (record === undefined || !this.#maySee(record, user)) return unknownJob(id);
       if (!isEnd(record.state)) {
         const cancelled = await this.cancel(id, user);
         if (cancelled === UNREACHABLE || cancelled === unknownJob(id)) return cancelled;
         continue;
       }
-      const written = await this.#erase(record, revision);
-      if (written === "again") continue;
-      return written ? record : UNREACHABLE;
+      if (await this.#erase(record, revision)) return record;
     }
     return UNREACHABLE;
   }
 
-  async #erase(record: JobRecord, revision: number): Promise<boolean | "again"> {
-    const { names, clock } = this.#ground;
-    // The keeper removes it for good once nobody can submit it again.
-    const gone: JobRecord = {
-      ...changed(record, { result: null, message: undefined }),
-      isGone: true,
-    };
-    const written = await this.#ground.written(gone, revision);
-    if (written.type === "conflict") return "again";
-    if (written.type !== "written") return false;
-    this.#ground.purge(names.kept, names.body(record.id));
-    if (record.hasCheckpoint) this.#ground.purge(names.kept, names.checkpoint(record.id));
-    if (clock.now() - record.createdAt > REMEMBERED) {
-      this.#ground.purge(names.jobs, names.job(record.id));
-    }
+  /** Removes it; false: it has changed. */
+  async #erase({ id, user, hasCheckpoint, bytes }: JobRecord, revision: number): Promise<boolean> {
+    const { names, link } = this.#ground;
+    if (!await this.#ground.remove(names.jobs, revision)) return false;
+    link.publish(names.forgotten, JSON.stringify([id, user]));
+    this.#events.forgotten(id, user, bytes);
+    await this.#ground.purged(names.kept, names.body(id));
+    if (hasCheckpoint) await this.#ground.purged(names.kept, names.checkpoint(id));
     return true;
   }
 }
@@ -469,12 +467,9 @@ export function unknownJob(id: string): string {
 /** Why something can't be done. */
 export const UNREACHABLE = "NATS can't be reached: try again";
 
-function maySee(record: JobRecord, user: string | undefined): boolean {
-  return !record.isGone && (user === undefined || record.user === user);
-}
-
 function isNews(asked: Asked, record: JobRecord | undefined): boolean {
-  if (!asked.isWaiting || record === undefined || !maySee(record, asked.user)) return true;
+  if (!asked.isWaiting || record === undefined) return true;
+  if (asked.user !== undefined && record.user !== asked.user) return true;
   if (asked.wantsResult) return isEnd(record.state);
   return record.version !== asked.since;
 }

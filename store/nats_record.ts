@@ -44,8 +44,6 @@ export interface JobRecord extends JobStatus {
   deaths?: number;
   /** The jobs that it waits for are done. */
   isReleased?: boolean;
-  /** It was forgotten, and stands here only so that it is not stored again. */
-  isGone?: boolean;
 }
 
 /** What a hint says beside the body. */
@@ -135,6 +133,16 @@ export function statusOf(record: JobRecord, now: number, node: string): JobStatu
   };
 }
 
+/** Whether a job that has ended was kept long enough. */
+export function isPast(
+  { state, endedAt }: JobRecord,
+  { resultTtl, deadTtl }: { resultTtl: number; deadTtl: number },
+  now: number,
+): boolean {
+  if (!isEnd(state)) return false;
+  return now - (endedAt ?? now) > (state === "done" ? resultTtl : deadTtl);
+}
+
 /** Whether it waits for other jobs. */
 export function isBlocked({ after, isReleased, attempt }: JobRecord): boolean {
   return after.length > 0 && !isReleased && attempt === 0;
@@ -174,7 +182,6 @@ export function judge(
   if (record === undefined) {
     return ageMs > ORPHAN_AGE ? { what: "drop", keep: false } : { what: "later", ms: 500 };
   }
-  if (record.isGone) return { what: "drop", keep: false };
   if (isEnd(record.state)) return { what: "drop", keep: record.state !== "done" };
   if (isExpired(record, now)) return { what: "expire" };
   if (record.state === "scheduled") {

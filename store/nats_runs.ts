@@ -78,6 +78,21 @@ interface Run {
   isSuspect: boolean;
 }
 
+/** A hint whose group is full: it is the next of it, and no other node's. */
+interface Held {
+  hint: Hint;
+  body: Frames;
+  reply: string;
+  storedAt: number;
+}
+
+/** Jobs of a group here. */
+interface Group {
+  running: number;
+  sentBack: number;
+  held: Held[];
+}
+
 /** What is known of a service here. */
 class Local {
   /** What the plane has said. */
@@ -91,7 +106,7 @@ class Local {
   reading = 0;
   isPaused = false;
   rate: RateLimit;
-  readonly groups = new Map<string, { running: number; sentBack: number }>();
+  readonly groups = new Map<string, Group>();
   cancelWake: (() => void) | undefined;
 
   constructor(rate: RateLimit) {
@@ -165,6 +180,10 @@ export class NatsRuns implements Puller {
       const rule = this.#ground.config.services[service]?.rate;
       if (rule !== undefined) rate.configure(rule, now);
     }
+    for (const [service, local] of this.#locals) {
+      this.#startAllHeld(local);
+      this.#events.freed(service);
+    }
   }
 
   /** Starts nothing of it, until it is taken back. */
@@ -184,6 +203,7 @@ export class NatsRuns implements Puller {
     local.said = Math.max(0, jobs);
     local.heard = heard;
     local.givenThen = local.given;
+    this.#startAllHeld(local);
     this.#events.freed(service);
   }
 
@@ -209,7 +229,12 @@ export class NatsRuns implements Puller {
     const { hint, body } = read;
     const run = this.#byId.get(hint.record.id);
     if (run !== undefined) return this.#comeAgain(run, reply);
+    if (this.#comesAgainHeld(hint.record, reply)) return;
     if (this.room(lane.service) <= 0) return this.#giveBack(reply, 0);
+    const local = this.#local(lane.service);
+    if (this.#isGroupFull(local, hint.record)) {
+      return this.#waitForGroup(local, { hint, body, reply, storedAt: delivery.storedAt });
+    }
     const isFirst = delivery.count === 1 && hint.revision > 0 &&
       !this.#cancelled.has(hint.record.id) && !isExpired(hint.record, this.#ground.clock.now());
     if (isFirst) return this.#start(hint.record, hint.revision, body, reply);
@@ -286,7 +311,15 @@ export class NatsRuns implements Puller {
 
   /** After a reconnect: hints must not come to others. */
   renew(): void {
-    for (const { reply } of this.#runs.values()) this.#ground.link.publish(reply, "+WPI");
+    const { link } = this.#ground;
+    for (const { reply } of this.#runs.values()) link.publish(reply, "+WPI");
+    for (const { reply } of this.#allHeld()) link.publish(reply, "+WPI");
+  }
+
+  *#allHeld(): Generator<Held> {
+    for (const { groups } of this.#locals.values()) {
+      for (const { held } of groups.values()) yield* held;
+    }
   }
 
   /** Starts nothing any more; what has not ended comes to others at once. */
@@ -303,6 +336,7 @@ export class NatsRuns implements Puller {
     for (const { reply, outcome } of this.#runs.values()) {
       if (outcome === undefined) this.#giveBack(reply, 0);
     }
+    for (const { reply } of this.#allHeld()) this.#giveBack(reply, 0);
   }
 
   // ---- before a run ----
@@ -334,6 +368,13 @@ export class NatsRuns implements Puller {
     this.#counts.repeated++;
     run.reply = reply;
     this.#ground.link.publish(reply, "+WPI");
+  }
+
+  #comesAgainHeld({ id, service, group }: JobRecord, reply: string): boolean {
+    const known = group === "" ? undefined : this.#locals.get(service)?.groups.get(group);
+    const held = known?.held.find(({ hint }) => hint.record.id === id);
+    if (held !== undefined) held.reply = reply;
+    return held !== undefined;
   }
 
   /** Reads the record, as the hint alone is not enough. */
@@ -406,7 +447,7 @@ export class NatsRuns implements Puller {
 
   #start(record: JobRecord, revision: number, body: Frames, reply: string): void {
     const local = this.#local(record.service);
-    if (!this.#takeGroup(local, record)) return this.#sendBack(local, record, reply);
+    if (!this.#takeGroup(local, record)) return this.#giveBack(reply, GROUP_DELAY);
     if (!local.rate.take(this.#ground.clock.steady())) {
       this.#leaveGroup(local, record.group);
       return this.#giveBack(reply, local.rate.waitMs(this.#ground.clock.steady()));
@@ -481,12 +522,20 @@ export class NatsRuns implements Puller {
 
   // ---- groups ----
 
-  #takeGroup(local: Local, { service, group }: JobRecord): boolean {
-    const most = this.#ground.config.services[service]?.maxRunningPerGroup ?? 0;
-    if (group === "") return true;
+  #mostOf(service: string): number {
+    return this.#ground.config.services[service]?.maxRunningPerGroup || Infinity;
+  }
+
+  #groupOf(local: Local, group: string): Group {
     let known = local.groups.get(group);
-    if (known === undefined) local.groups.set(group, known = { running: 0, sentBack: 0 });
-    if (most > 0 && known.running >= most) return false;
+    if (known === undefined) local.groups.set(group, known = { running: 0, sentBack: 0, held: [] });
+    return known;
+  }
+
+  #takeGroup(local: Local, { service, group }: JobRecord): boolean {
+    if (group === "") return true;
+    const known = this.#groupOf(local, group);
+    if (known.running >= this.#mostOf(service)) return false;
     known.running++;
     return true;
   }
@@ -496,14 +545,47 @@ export class NatsRuns implements Puller {
     if (known === undefined) return;
     known.running--;
     known.sentBack = 0;
-    if (known.running <= 0) local.groups.delete(group);
+    this.#startHeld(local, group, known);
   }
 
-  /** The more of a group are sent back, the later they come again, so that others are not held up. */
-  #sendBack(local: Local, record: JobRecord, reply: string): void {
-    const known = local.groups.get(record.group);
-    const times = known === undefined ? 1 : ++known.sentBack;
-    this.#giveBack(reply, Math.min(LONGEST_NAK, GROUP_DELAY * times));
+  /** The next of a group. */
+  #startHeld(local: Local, group: string, known: Group): void {
+    const next = known.held[0];
+    if (next === undefined) {
+      if (known.running <= 0) local.groups.delete(group);
+      return;
+    }
+    const { service } = next.hint.record;
+    if (known.running >= this.#mostOf(service) || this.room(service) <= 0) return;
+    known.held.shift();
+    this.#look(next.hint, next.body, next.reply, next.storedAt);
+  }
+
+  /** Those that wait for room, too. */
+  #startAllHeld(local: Local): void {
+    for (const [group, known] of local.groups) this.#startHeld(local, group, known);
+  }
+
+  /**
+   * Its group is full: the next ones are held here, in their order; the more there are beyond those, the later they
+   * come again, so that others are not held up.
+   */
+  #waitForGroup(local: Local, held: Held): void {
+    const { service, group } = held.hint.record;
+    const known = this.#groupOf(local, group);
+    if (known.held.length < this.#mostOf(service)) {
+      known.held.push(held);
+      return;
+    }
+    this.#giveBack(held.reply, Math.min(LONGEST_NAK, GROUP_DELAY * ++known.sentBack));
+  }
+
+  #isGroupFull(local: Local, { service, group }: JobRecord): boolean {
+    if (group === "") return false;
+    const known = local.groups.get(group);
+    // Who comes later waits behind those that are held.
+    return known !== undefined &&
+      (known.running >= this.#mostOf(service) || known.held.length > 0);
   }
 
   // ---- while it runs ----
@@ -582,7 +664,7 @@ export class NatsRuns implements Puller {
 
   /** The record is another's: cancelled, forgotten, or taken over. */
   #lose(run: Run, { record, revision }: Read): void {
-    const isOver = record === undefined || record.isGone === true || isEnd(record.state);
+    const isOver = record === undefined || isEnd(record.state);
     if (isOver) return this.#cancel(run);
     if (record.node !== "" && record.node !== this.#ground.node && record.state === "running") {
       return this.#cancel(run);
@@ -623,8 +705,13 @@ export class NatsRuns implements Puller {
       this.#forget(run);
       return this.#giveBack(run.reply, RETURN_DELAY);
     }
-    const back = { ...run.record, state: "waiting" as const, node: "", startedAt: undefined };
-    back.attempt--;
+    const back: JobRecord = {
+      ...after(run),
+      state: "waiting",
+      node: "",
+      startedAt: undefined,
+      attempt: run.record.attempt - 1,
+    };
     this.#write(run, back, EMPTY, () => {
       this.#giveBack(run.reply, RETURN_DELAY);
     });
@@ -665,7 +752,7 @@ export class NatsRuns implements Puller {
     const { record } = run;
     const delay = backoffMs(record.backoff, record.attempt, Math.random());
     const next: JobRecord = {
-      ...record,
+      ...after(run),
       state: "scheduled",
       runAt: this.#ground.clock.now() + delay,
       code: outcome.code,
@@ -725,7 +812,7 @@ export class NatsRuns implements Puller {
     read: Read,
   ): void {
     const now = read.record;
-    const isOver = now === undefined || now.isGone === true || isEnd(now.state);
+    const isOver = now === undefined || isEnd(now.state);
     const isMine = now?.node === this.#ground.node || now?.node === "";
     if (!isOver && (record.state === "done" || isMine)) {
       run.revision = read.revision;
@@ -734,7 +821,7 @@ export class NatsRuns implements Puller {
     }
     this.#counts.repeated += isOver && now?.state === "done" ? 1 : 0;
     if (!isOver) return this.#forget(run);
-    this.#drop(now?.isGone ? undefined : now, run.body, run.reply, now?.state !== "done");
+    this.#drop(now, run.body, run.reply, now?.state !== "done");
     this.#forget(run);
   }
 
@@ -762,9 +849,14 @@ function running(run: Run, { node }: NatsGround): JobRecord {
   return { ...run.record, state: "running", node };
 }
 
+/** The record that follows it, with what its handler has said last about how far it is. */
+function after({ record, progress }: Run): JobRecord {
+  return { ...record, progress: progress ?? record.progress, version: record.version + 1 };
+}
+
 function doneRecord(run: Run, { code, result }: RunOutcome, now: number) {
   const record: JobRecord = {
-    ...run.record,
+    ...after(run),
     state: "done",
     endedAt: now,
     code,
@@ -776,7 +868,7 @@ function doneRecord(run: Run, { code, result }: RunOutcome, now: number) {
 
 function failedRecord(run: Run, { code, result }: RunOutcome, now: number): JobRecord {
   return {
-    ...run.record,
+    ...after(run),
     state: "failed",
     endedAt: now,
     code,
@@ -788,7 +880,7 @@ function failedRecord(run: Run, { code, result }: RunOutcome, now: number): JobR
 
 /** An operator has cancelled its run. */
 function cancelledRecord(run: Run, now: number): JobRecord {
-  return { ...run.record, state: "cancelled", endedAt: now, place: "kept" };
+  return { ...after(run), state: "cancelled", endedAt: now, place: "kept" };
 }
 
 function errorOutcome(code: number, text: string): RunOutcome {

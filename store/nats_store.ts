@@ -19,7 +19,13 @@ import { loadNats, type NatsLibrary } from "./nats_library.ts";
 import { NatsLink } from "./nats_link.ts";
 import { NatsMarks } from "./nats_marks.ts";
 import { NatsMover } from "./nats_mover.ts";
-import { type NatsAddress, NatsNames, parseNatsAddress } from "./nats_names.ts";
+import {
+  laneOf,
+  type LaneWords,
+  type NatsAddress,
+  NatsNames,
+  parseNatsAddress,
+} from "./nats_names.ts";
 import { NatsOperators } from "./nats_operators.ts";
 import { NatsQuestions } from "./nats_questions.ts";
 import type { JobRecord } from "./nats_record.ts";
@@ -103,7 +109,7 @@ class NatsStore implements JobStore {
       this.#mover.changed(record);
     };
     const kept = (record: JobRecord) => this.#mover.kept(record);
-    const needed = (service: string, priority: number) => this.#lanes.need(service, priority);
+    const needed = (job: LaneWords) => this.#lanes.need(laneOf(job));
     const freed = (service: string) => this.#lanes.pull(service);
     const ended = (record: JobRecord) => {
       counts.ended(record, clock.now());
@@ -118,7 +124,10 @@ class NatsStore implements JobStore {
       this.#ground,
       counts,
       this.#runs,
-      (record) => this.#mover.changed(record),
+      {
+        ended: (record) => this.#mover.changed(record),
+        forgotten: (id, user, bytes) => this.#intake.forgotten(id, user, bytes),
+      },
     );
     const expired = this.#questions.expire.bind(this.#questions);
     this.#mover = new NatsMover(this.#ground, { needed, expired, ended });
@@ -245,7 +254,7 @@ class NatsStore implements JobStore {
     }
     this.#isReady = true;
     for (const [service] of Object.entries(this.#ground.config.services)) {
-      this.#lanes.need(service, DEFAULT_PRIORITY);
+      this.#lanes.need({ service, priority: DEFAULT_PRIORITY, share: 0 });
     }
     await this.#operators.readPauses();
     this.#schedules.configure(this.#ground.config.schedules);
