@@ -8,7 +8,7 @@ import { Histogram } from "../broker/histogram.ts";
 import { JobChoice } from "./job_choice.ts";
 import type { Candidate, LineName, WaitingJobs } from "./lines.ts";
 import type { EndState, ServiceRules } from "./messages.ts";
-import { numberIn, textIn } from "./sqlite_columns.ts";
+import { numberIn, type Row, textIn } from "./sqlite_columns.ts";
 import type { Batch, Ledger } from "./sqlite_ledger.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { JobTable } from "./sqlite_table.ts";
@@ -126,8 +126,9 @@ export class StoredServices {
 const OF_PRIORITY =
   "FROM job INDEXED BY jobWaiting WHERE stage = 1 AND service = ? AND priority = ?";
 const FIRST_LINE = `SELECT user, grp ${OF_PRIORITY} ORDER BY user, grp LIMIT 1`;
-const NEXT_LINE =
-  `SELECT user, grp ${OF_PRIORITY} AND (user, grp) > (?, ?) ORDER BY user, grp LIMIT 1`;
+// Two statements: as one, with (user, grp) > (?, ?), SQLite would go over all jobs of that line.
+const NEXT_GROUP = `SELECT user, grp ${OF_PRIORITY} AND user = ? AND grp > ? ORDER BY grp LIMIT 1`;
+const NEXT_USER = `SELECT user, grp ${OF_PRIORITY} AND user > ? ORDER BY user, grp LIMIT 1`;
 const OF_LINE = `SELECT seq, due ${OF_PRIORITY} AND user = ? AND grp = ? ORDER BY seq LIMIT ?`;
 
 /** What waits of one service and priority, by its index. */
@@ -143,10 +144,16 @@ class WaitingRows implements WaitingJobs {
   }
 
   nextLine(after: LineName | undefined): LineName | undefined {
-    const row = after === undefined
-      ? this.#table.sql(FIRST_LINE).get(this.#service, this.#priority)
-      : this.#table.sql(NEXT_LINE).get(this.#service, this.#priority, after.user, after.group);
+    const row = after === undefined ? this.#first(FIRST_LINE) : this.#nextRow(after);
     return row && { user: textIn(row, "user") ?? "", group: textIn(row, "grp") ?? "" };
+  }
+
+  #nextRow({ user, group }: LineName): Row | undefined {
+    return this.#first(NEXT_GROUP, user, group) ?? this.#first(NEXT_USER, user);
+  }
+
+  #first(sql: string, ...values: string[]): Row | undefined {
+    return this.#table.sql(sql).get(this.#service, this.#priority, ...values);
   }
 
   ofLine({ user, group }: LineName, limit: number): Candidate[] {
