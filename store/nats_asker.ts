@@ -164,8 +164,8 @@ function isPassing(fault: NatsFault | undefined): boolean {
 }
 
 const decoder = new TextDecoder();
-/** `{"stream":"NAME", "seq":12}`, and perhaps more behind: what a publish is answered. */
-const STORED = /^\{"stream":"[^"]*",\s*"seq":(\d+)/;
+/** `{"stream":"NAME", "seq":12}`, and perhaps more between and behind: what a publish is answered. */
+const STORED = /^\{"stream":"[^"]*",.*?"seq":\s*(\d+)/;
 
 /** Reads an answer. */
 export function parseAnswer(payload: Uint8Array): NatsAnswer {

@@ -140,13 +140,15 @@ export function warningsOf(
   if (isOlder(version)) {
     warnings.push(
       `nats-server ${version} may lose acknowledged jobs when a machine loses power or its system crashes; ` +
-        `what it survives is the end of processes. Use ${SOUND_VERSION.join(".")} or later`,
+        `what it survives is the end of processes. Use ${SOUND_VERSION.join(".")} or later, with ` +
+        '"sync_interval: always"',
+    );
+  } else {
+    warnings.push(
+      "NATS does not tell a client whether it syncs before it acknowledges: check that each server has " +
+        '"sync_interval: always" under "jetstream", else the last jobs before a power cut are lost',
     );
   }
-  warnings.push(
-    "NATS does not tell a client whether it syncs before it acknowledges: check that each server has " +
-      '"sync_interval: always" under "jetstream", else the last jobs before a power cut are lost',
-  );
   if (replicas === 1) {
     warnings.push("the streams have one replica: while that server is down no job is taken or run");
   } else if (isBelow) {
