@@ -190,19 +190,14 @@ Deno.test("DueList gives what is due in order, each by its newest time", () => {
   list.remove("7");
   assert.equal(list.size, 199);
   assert.equal(list.firstAt, 0);
-  assert.deepEqual(
-    list.take(4, 3),
-    ["0", "1", ...list.take(2, 1)].slice(0, 3).length === 3 ? ["0", "1", "2"] : [],
-  );
+  assert.deepEqual(list.take(1, 10), ["0", "1"]);
+  assert.deepEqual(list.take(2, 10).sort(), ["150", "2"]);
   const rest: string[] = [];
   while (list.size > 0) rest.push(...list.take(Infinity, 10));
   assert.equal(rest.at(-1), "5");
   const numbers = rest.slice(0, -1).map(Number);
   assert.equal(rest.includes("7"), false);
-  const sorted = numbers.filter((number) => number !== 150).every((number, index, all) =>
-    index === 0 || number >= (all[index - 1] ?? 0)
-  );
-  assert(sorted, rest.join(" "));
+  assert.deepEqual(numbers, [...numbers].sort((one, other) => one - other));
   assert.equal(list.firstAt, Infinity);
 });
 
@@ -210,7 +205,7 @@ Deno.test("parseAnswer reads what JetStream says to a publish", () => {
   const bytes = (text: string) => new TextEncoder().encode(text);
   const seq = (text: string) => parseAnswer(bytes(text)).seq;
   assert.equal(seq('{"stream":"S", "seq":12}'), 12);
-  assert.equal(seq('{"stream":"S","domain":"d","seq":12}'), 0, "not this form");
+  assert.equal(seq('{"stream":"S","domain":"d","seq":12}'), 12);
   assert.equal(seq('{"stream":"S", "seq":12,"duplicate": true}'), 12);
   const full = parseAnswer(
     bytes(
