@@ -97,6 +97,7 @@ export class SqliteJobs implements JobStore {
         questions: this.#questions,
         store: parts.store,
         schedules: () => this.#schedules.figures(),
+        flush: () => this.#flush(),
       },
       (batch, row) => this.#upkeep.drop(batch, row),
     );

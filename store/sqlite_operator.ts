@@ -10,6 +10,8 @@ import type { SqliteEnds } from "./sqlite_ends.ts";
 import { addWaiting, countMove, type Ground } from "./sqlite_ground.ts";
 import { type Batch, type Change, troubleOf } from "./sqlite_ledger.ts";
 import { type SqliteQuestions, unknownJob } from "./sqlite_questions.ts";
+import { copyAside } from "./sqlite_copy_thread.ts";
+import { pathOf } from "./sqlite_place.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { StoredService } from "./sqlite_services.ts";
 import type { JobRow } from "./sqlite_table.ts";
@@ -44,6 +46,8 @@ export class SqliteOperator {
   readonly #drop: (batch: Batch, row: JobRow) => void;
   readonly #store: string;
   readonly #schedules: () => NonNullable<StoreFigures["schedules"]>;
+  readonly #flush: () => void;
+  #isCopying = false;
   /** What is not done yet. */
   readonly #chores: Chore[] = [];
   /** Changes that chores want to be made in the next pass. */
@@ -56,6 +60,8 @@ export class SqliteOperator {
       questions: SqliteQuestions;
       store: string;
       schedules: () => NonNullable<StoreFigures["schedules"]>;
+      /** Says what was said outside of a pass. */
+      flush: () => void;
     },
     drop: (batch: Batch, row: JobRow) => void,
   ) {
@@ -64,6 +70,7 @@ export class SqliteOperator {
     this.#questions = parts.questions;
     this.#store = parts.store;
     this.#schedules = parts.schedules;
+    this.#flush = parts.flush;
     this.#drop = drop;
   }
 
@@ -234,9 +241,24 @@ export class SqliteOperator {
   ask(number: number, question: OperatorQuestion): void {
     if (question.type === "list") return this.#list(number, question);
     if (question.type === "look") return this.#look(number, question);
+    if (question.type === "backup") return void this.#backup(number, question.file);
     if (question.type === "figures") {
       this.#tell(number, { type: "figures", figures: this.figures() });
     }
+  }
+
+  /** What was acknowledged before is committed: another connection sees it. */
+  async #backup(number: number, copy: string): Promise<void> {
+    if (!copy.startsWith("/")) {
+      return this.#refuse(number, 400, `Cannot write "${copy}": the path must be absolute`);
+    }
+    if (this.#isCopying) return this.#refuse(number, 409, "Another copy is being made");
+    this.#isCopying = true;
+    const { fault } = await copyAside({ path: pathOf(this.#store), copy });
+    this.#isCopying = false;
+    if (fault === undefined) this.#tell(number, { type: "done", count: this.#ground.ledger.jobs });
+    else this.#refuse(number, 507, `Cannot write the copy: ${fault}`);
+    this.#flush();
   }
 
   #look(number: number, { id, body: wantsBody }: Question<"look">): void {

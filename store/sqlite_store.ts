@@ -6,25 +6,19 @@
 
 import { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../system/errors.ts";
-import { folderOf, isFile, isFolder } from "../system/files.ts";
 import type { JobStore, StoreParts, StoreUser } from "./job_store.ts";
 import type { FromStore, ToStore } from "./messages.ts";
 import { SqliteJobs } from "./sqlite_jobs.ts";
 import { lockStore, type StoreLock } from "./sqlite_lock.ts";
+import { makePlace, pathOf } from "./sqlite_place.ts";
 import { prepareFile } from "./sqlite_schema.ts";
 
-const PREFIX = "sqlite:";
 /** A file that could not be opened is tried again after that, ms. */
 const REOPEN_INTERVAL = 3000;
 
 /** Opens the store of a file. */
 export function openStore(parts: StoreParts): JobStore {
   return new SqliteStore(parts);
-}
-
-/** The path of the file that a store of this name has. */
-export function pathOf(store: string): string {
-  return store.startsWith(PREFIX) ? store.slice(PREFIX.length) : store;
 }
 
 /** The door of the store. */
@@ -102,13 +96,6 @@ class SqliteStore implements JobStore {
     this.#trouble = trouble;
     this.#cancelTimer = this.#parts.clock.after(REOPEN_INTERVAL, () => this.#open());
   }
-}
-
-/** Makes the file, which nobody else may read, and its folder, unless they are there. */
-function makePlace(path: string): void {
-  const folder = folderOf(path);
-  if (!isFolder(folder)) Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
-  if (!isFile(path)) Deno.openSync(path, { write: true, createNew: true, mode: 0o600 }).close();
 }
 
 function closeQuietly(db: DatabaseSync | undefined): void {
