@@ -27,6 +27,8 @@ const OF_THE_SERVER: readonly string[] = [
   "maxMessageSize",
   "maxFrames",
   "accessLog",
+  "store",
+  "schedules",
 ];
 
 /** Options that say how a server on another machine is joined. */

@@ -33,17 +33,19 @@ export function serveJoinable(ring: JoinRing, options: ServeOptions): Server {
 /** A pool that joins it; `workers` are ready when this resolves. */
 export async function joinAs(
   name: string,
-  server: Server,
-  { ring, handler, workers = 1, args = [] }: {
+  server: Pick<Server, "joinEndpoint">,
+  { ring, handler, workers = 1, args = [], prefix }: {
     ring: JoinRing;
     handler: string;
     workers?: number;
     args?: string[];
+    /** What runs it elsewhere: see `RemoteHost`. */
+    prefix?: string[];
   },
 ): Promise<ServerProcess> {
   const own = ring.argsOf(name, server.joinEndpoint ?? "");
   const all = [...own, "--workers", String(workers), ...args];
-  const pool = await ServerProcess.start({ handler, args: all, raw: true });
+  const pool = await ServerProcess.start({ handler, args: all, raw: true, prefix });
   try {
     await pool.line("worker ready", workers);
     return pool;

@@ -31,6 +31,8 @@ export interface ServerOptions {
   program?: string;
   /** Whether not to wait until it listens. */
   raw?: boolean;
+  /** A program, with arguments, that runs another one, which is named behind these. @default {none} */
+  prefix?: string[] | undefined;
 }
 
 /** A server in a process of its own, as an operator starts it. */
@@ -50,8 +52,13 @@ export class ServerProcess {
     const frontend = args.some((arg) => /^--(frontend|port|config|join$)/.test(arg))
       ? []
       : ["--frontend", "tcp://127.0.0.1:0"];
-    this.#child = new Deno.Command(options.program ?? Deno.execPath(), {
-      args: ["run", ...permissions, path("mod.ts"), ...module, ...frontend, ...own, ...args],
+    const deno = options.program ?? Deno.execPath();
+    const [program = deno, ...before] = [...options.prefix ?? [], deno];
+    this.#child = new Deno.Command(program, {
+      args: [
+        ...before,
+        ...["run", ...permissions, path("mod.ts"), ...module, ...frontend, ...own, ...args],
+      ],
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
