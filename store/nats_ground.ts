@@ -245,6 +245,24 @@ export class NatsGround {
     return this.asker.asked(subject, payload, headers && this.headers(headers), waitMs);
   }
 
+  /** Asks all nodes; whether one of them answers in time. */
+  answers(subject: string, payload: string, waitMs: number): Promise<boolean> {
+    const reply = `_INBOX.${this.node}.answers.${++this.#writes}`;
+    return new Promise((resolve) => {
+      const finish = (isHeard: boolean) => {
+        end();
+        cancel();
+        resolve(isHeard);
+      };
+      const end = this.link.subscribe(reply, ({ headers }) => {
+        // A status says that nobody listens.
+        if (headers === undefined || headers.code === 0) finish(true);
+      });
+      const cancel = this.clock.after(waitMs, () => finish(false));
+      this.link.publish(subject, payload, { reply });
+    });
+  }
+
   /** Removes all messages of a subject; what fails is tidied up later. */
   purge(stream: string, subject: string): void {
     const question = JSON.stringify({ filter: subject });

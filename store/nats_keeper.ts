@@ -20,6 +20,9 @@ const WALK_INTERVAL = 30_000;
 const WALK_SHARE = 20;
 /** A job that has not changed for so long should have a hint or a body, ms. */
 const LOST_AGE = 60_000;
+/** How often nodes are asked who runs a job, and how long they are waited for each time, ms. */
+const ASKED_RUNNERS = 3;
+const RUNNERS_PATIENCE = 2000;
 /** Jobs that are looked for in one walk. */
 const MOST_LOOKS = 500;
 
@@ -41,6 +44,8 @@ export class NatsKeeper {
   #seenAt = 0;
   #nextWalk = 0;
   #isWalking = false;
+  /** The last walk could not look for all: those up to there were. */
+  #lookedUpTo = 0;
   #cancelBeat: (() => void) | undefined;
   #endHearing: (() => void) | undefined;
 
@@ -159,13 +164,17 @@ export class NatsKeeper {
   async #walk(): Promise<void> {
     const { names } = this.#ground;
     let looks = 0;
+    const from = this.#lookedUpTo;
+    this.#lookedUpTo = 0;
     for await (const messages of scan(this.#ground, names.jobs, names.job(">"))) {
       for (const message of messages) {
         const record = parseRecord(message.words);
         if (record === undefined || this.#isStopped || !this.#isKeeper) continue;
         if (this.#isOver(record)) await this.#remove(record, message);
-        else if (this.#maybeLost(record, message) && ++looks <= MOST_LOOKS) {
-          await this.#look(record, message);
+        else if (message.seq > from && this.#maybeLost(record, message)) {
+          if (++looks <= MOST_LOOKS) await this.#look(record, message);
+          // The next walk goes on there.
+          else if (this.#lookedUpTo === 0) this.#lookedUpTo = message.seq - 1;
         }
       }
       if (this.#isStopped || !this.#isKeeper) return;
@@ -192,16 +201,26 @@ export class NatsKeeper {
     return isExpired(record, clock.now()) || clock.now() - time > LOST_AGE;
   }
 
+  /** Whether a node says that it runs a job; asked more than once, as an answer may be lost. */
+  async #isRunning(id: string): Promise<boolean> {
+    const { names } = this.#ground;
+    for (let asked = 0; asked < ASKED_RUNNERS; asked++) {
+      if (!this.#ground.link.isUp) return true;
+      if (await this.#ground.answers(names.runners, id, RUNNERS_PATIENCE)) return true;
+    }
+    return false;
+  }
+
   /** A job that has neither hint nor body will never run. */
   async #look(record: JobRecord, { seq }: Scanned): Promise<void> {
     const { names, clock } = this.#ground;
     if (isExpired(record, clock.now())) {
       return await this.#events.expired({ record, revision: seq, payload: new Uint8Array(0) });
     }
-    if (record.state === "running") return;
     const { id } = record;
     const hint = await this.#ground.lastOf(names.work, names.hint(record));
     if (hint !== null) return;
+    if (record.state === "running" && await this.#isRunning(id)) return;
     const body = await this.#ground.lastOf(names.kept, names.body(id));
     if (body === undefined) return;
     if (body !== null) {

@@ -134,7 +134,9 @@ export class NatsLink {
       timeout: CONNECT_TIMEOUT,
       // A cluster that restarts refuses for a moment.
       ignoreAuthErrorAbort: true,
-      noEcho: false,
+      // Grants are for names, and for the servers that the option names.
+      resolve: false,
+      ignoreClusterUpdates: !mayReachAll(),
       ...authentication(library, address, orders),
       ...encryption(address, orders),
     });
@@ -183,6 +185,11 @@ function listen(connection: NatsConnection, subject: string, hear: Hear): NatsSu
       if (error === null) hear(message);
     },
   });
+}
+
+/** Whether servers that the cluster tells of may be connected to. */
+function mayReachAll(): boolean {
+  return Deno.permissions.querySync({ name: "net" }).state === "granted";
 }
 
 function authentication(

@@ -110,6 +110,8 @@ export class NatsNames {
   readonly cancelled: string;
   /** Jobs that were forgotten are told there. */
   readonly forgotten: string;
+  /** Who runs a job answers there. */
+  readonly runners: string;
   /** That a service was paused or resumed is told there. */
   readonly pauses: string;
 
@@ -123,6 +125,7 @@ export class NatsNames {
     this.lanes = `${prefix}.lanes`;
     this.cancelled = `${prefix}.cancelled`;
     this.forgotten = `${prefix}.forgotten`;
+    this.runners = `${prefix}.runners`;
     this.pauses = `${prefix}.pauses`;
   }
 

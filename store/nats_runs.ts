@@ -140,6 +140,10 @@ export class NatsRuns implements Puller {
     ground.link.subscribe(ground.names.cancelled, ({ data }) => {
       this.cancelled(new TextDecoder().decode(data));
     });
+    ground.link.subscribe(ground.names.runners, ({ data, reply }) => {
+      const isHere = this.#byId.has(new TextDecoder().decode(data));
+      if (isHere && reply !== undefined) ground.link.publish(reply, "here");
+    });
     this.#beat();
   }
 
