@@ -196,8 +196,10 @@ export class Ledger {
       this.#table.sql("COMMIT").run();
     } catch (error) {
       this.#rollBack();
+      this.#table.ids.rollBack();
       return error ?? new Error("unknown error");
     }
+    this.#table.ids.commit();
     for (const [place, { jobs, weight }] of batch.sums) this.#add(place, jobs, weight);
     for (const effect of batch.effects) effect();
     return undefined;

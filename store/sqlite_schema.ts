@@ -62,7 +62,9 @@ export const STEPS: readonly string[] = [
     result BLOB,
     body BLOB
   ) STRICT;
-  CREATE UNIQUE INDEX jobById ON job (id);
+  -- By the first 48 bits of the id; the newest jobs may be missing (sqlite_ids.ts).
+  CREATE TABLE idOf (head INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (head, seq))
+    STRICT, WITHOUT ROWID;
   CREATE UNIQUE INDEX jobByKey ON job (service, user, key) WHERE key IS NOT NULL AND stage < 3;
   CREATE INDEX jobWaiting ON job (service, priority, user, grp, seq) WHERE stage = 1;
   CREATE INDEX jobScheduled ON job (due) WHERE stage = 0;

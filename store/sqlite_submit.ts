@@ -100,6 +100,8 @@ export class SqliteSubmit {
     if (remembered !== undefined) return remembered;
     const bound = this.#boundsOf(batch, job);
     if (bound !== undefined) return this.#existing(service, job) ?? bound;
+    const same = this.#sameId(job);
+    if (same !== undefined) return same;
     const needs = this.#needsOf(job);
     if (needs instanceof Refusal) return needs;
     return this.#insert(batch, service, job, needs) ?? this.#existing(service, job) ??
@@ -137,10 +139,16 @@ export class SqliteSubmit {
     job: Submission,
   ): { id: string; isNew: boolean } | Refusal | undefined {
     const { table } = this.#ground;
-    const same = job.id === "" ? undefined : table.byId(job.id);
-    if (same !== undefined) return same.user === job.user ? { id: job.id, isNew: true } : TAKEN;
+    const same = this.#sameId(job);
+    if (same !== undefined) return same;
     const other = job.key === "" ? undefined : table.byKey(service.number, job.user, job.key);
     return other && { id: other.id, isNew: false };
+  }
+
+  #sameId(job: Submission): { id: string; isNew: boolean } | Refusal | undefined {
+    const same = job.id === "" ? undefined : this.#ground.table.byId(job.id);
+    if (same === undefined) return undefined;
+    return same.user === job.user ? { id: job.id, isNew: true } : TAKEN;
   }
 
   #needsOf(job: Submission): Needs | Refusal {

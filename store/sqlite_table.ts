@@ -18,6 +18,7 @@ import {
   type Row,
   textIn,
 } from "./sqlite_columns.ts";
+import { SqliteIds } from "./sqlite_ids.ts";
 import { Part, Stage } from "./sqlite_schema.ts";
 
 /** Bytes of a body, or a result, that lie in the row. */
@@ -98,10 +99,13 @@ export interface Ending {
 export class JobTable {
   readonly #db: DatabaseSync;
   readonly #prepared = new Map<string, StatementSync>();
+  /** Finds them by id. */
+  readonly ids: SqliteIds;
   #lastSeq: number;
 
   constructor(db: DatabaseSync) {
     this.#db = db;
+    this.ids = new SqliteIds((text) => this.sql(text));
     this.#lastSeq = numberIn(this.sql("SELECT max(seq) AS n FROM job").get() ?? {}, "n");
   }
 
@@ -119,7 +123,7 @@ export class JobTable {
     return this.#lastSeq;
   }
 
-  /** Adds a job, and gives its row; undefined: one of this id, or a living one of its key, is there. */
+  /** Adds a job of an id that is not there, and gives its row; undefined: a living one of its key is there. */
   insert(
     job: Submission,
     id: string,
@@ -150,6 +154,7 @@ export class JobTable {
     );
     if (changes === 0) return undefined;
     this.#lastSeq = seq;
+    this.ids.add(id, seq);
     if (!isInline) this.#putPart(seq, Part.body, bytes);
     return newRow(job, { ...place, seq, id, parts, rest: rest ?? {} });
   }
@@ -159,7 +164,10 @@ export class JobTable {
   /** The job of an id. */
   byId(id: string): JobRow | undefined {
     if (!isJobId(id)) return undefined;
-    return rowOf(this.sql(`SELECT ${COLUMNS} FROM job WHERE id = ?`).get(idBytes(id)));
+    for (const seq of this.ids.find(id)) {
+      const row = this.bySeq(seq);
+      if (row?.id === id) return row;
+    }
   }
 
   /** The job of a number. */

@@ -73,8 +73,8 @@ export class SqliteUpkeep implements Upcoming {
 
   /** How long until something is to be done, ms; Infinity: nothing is to come. */
   get waitMs(): number {
-    const { clock, runs } = this.#ground;
-    if (this.#ends.hasSettled || this.#shift !== undefined) return 0;
+    const { clock, runs, table } = this.#ground;
+    if (this.#ends.hasSettled || this.#shift !== undefined || table.ids.hasWork) return 0;
     const next = Math.min(this.#dueAt, this.#expiryAt, this.#forgetAt) - clock.now();
     const wait = Math.min(next, runs.waitMs(clock.steady()));
     return wait === Infinity ? Infinity : Math.min(Math.max(0, wait), LONGEST_SLEEP);
@@ -101,6 +101,7 @@ export class SqliteUpkeep implements Upcoming {
     if (this.#forgetAt <= now) this.#forgetSome(batch, now);
     this.#ends.settle(batch);
     this.#mark(batch);
+    this.#ground.table.ids.work(batch);
   }
 
   #promote(batch: Batch, now: number): void {
@@ -148,6 +149,7 @@ export class SqliteUpkeep implements Upcoming {
     batch.count({ service, stage, priority }, -1, -row.weight);
     batch.then(() => {
       changed.add(row.seq);
+      table.ids.remove(row.id, row.seq);
       this.#forgotten(row);
     });
   }

@@ -1,0 +1,152 @@
+/**
+ * Finds jobs by their ids, which are random: an index over a million of them would cost a page of the disk for each new
+ * job. So new ids are kept in memory, and put into the index in order, many at a time. After a crash those that are
+ * not in the index are read from the jobs themselves.
+ *
+ * @module
+ */
+
+import { bytesIn, idText, numberIn } from "./sqlite_columns.ts";
+import type { StatementSync } from "node:sqlite";
+import type { Batch } from "./sqlite_ledger.ts";
+
+/** Ids in memory before they are put into the index: some MB. */
+const MOST_RECENT = 32_768;
+/** Entries that are to be taken out of it. */
+const MOST_GONE = 8192;
+/** Entries that one transaction writes. */
+const STEP = 512;
+/** Hex digits of an id that stand in the index, as a number: 48 bits. */
+const HEAD_DIGITS = 12;
+/** How much of an id comes before its digits. */
+const PREFIX = 2;
+
+/** One of the index. The number is that of the job. */
+interface Entry {
+  head: number;
+  seq: number;
+  id: string;
+}
+
+/** Entries on their way to the index, in its order. */
+interface Merge {
+  entries: Entry[];
+  at: number;
+  /** The newest job among them: all up to it are in the index then. */
+  last: number;
+}
+
+/** Ids of jobs. */
+export class SqliteIds {
+  readonly #sql: (text: string) => StatementSync;
+  /** Those that are not in the index. */
+  readonly #recent = new Map<string, number>();
+  /** Those of the transaction that is open. */
+  #added: string[] = [];
+  /** Entries of jobs that are no more. */
+  #gone: Entry[] = [];
+  #merge: Merge | undefined;
+  /** Jobs up to this are in the index. */
+  #indexed: number;
+
+  /** Reads what is not in the index. `sql` prepares statements. */
+  constructor(sql: (text: string) => StatementSync) {
+    this.#sql = sql;
+    const row = sql("SELECT value FROM note WHERE name = 'indexed'").get();
+    this.#indexed = Number(row?.value ?? 0);
+    for (const job of sql("SELECT seq, id FROM job WHERE seq > ?").iterate(this.#indexed)) {
+      this.#recent.set(idText(bytesIn(job, "id")), numberIn(job, "seq"));
+    }
+  }
+
+  /** Numbers that the job of an id may have: nearly always one, or none. */
+  find(id: string): number[] {
+    const recent = this.#recent.get(id);
+    if (recent !== undefined) return [recent];
+    return this.#sql("SELECT seq FROM idOf WHERE head = ?").all(headOf(id))
+      .map((row) => numberIn(row, "seq"));
+  }
+
+  /** A job was added, in the transaction that is open. */
+  add(id: string, seq: number): void {
+    this.#recent.set(id, seq);
+    this.#added.push(id);
+  }
+
+  /** What was added is there. */
+  commit(): void {
+    if (this.#added.length > 0) this.#added = [];
+  }
+
+  /** What was added is not there. */
+  rollBack(): void {
+    for (const id of this.#added) this.#recent.delete(id);
+    this.#added = [];
+  }
+
+  /** A job is no more, and that is committed. */
+  remove(id: string, seq: number): void {
+    this.#recent.delete(id);
+    if (seq <= (this.#merge?.last ?? this.#indexed)) this.#gone.push({ head: headOf(id), seq, id });
+  }
+
+  /** Whether there is enough for the index. */
+  get hasWork(): boolean {
+    return this.#merge !== undefined || this.#recent.size >= MOST_RECENT ||
+      this.#gone.length >= MOST_GONE;
+  }
+
+  /** Writes a part of it. */
+  work(batch: Batch): void {
+    if (this.#merge === undefined && this.#recent.size >= MOST_RECENT) this.#merge = this.#begin();
+    if (this.#merge !== undefined) this.#mergeSome(batch, this.#merge);
+    else if (this.#gone.length >= MOST_GONE) this.#removeAll(batch);
+  }
+
+  #begin(): Merge {
+    const entries: Entry[] = [];
+    let last = this.#indexed;
+    for (const [id, seq] of this.#recent) {
+      entries.push({ head: headOf(id), seq, id });
+      last = Math.max(last, seq);
+    }
+    return { entries: entries.sort((one, other) => one.head - other.head), at: 0, last };
+  }
+
+  #mergeSome(batch: Batch, merge: Merge): void {
+    const insert = this.#sql("INSERT OR IGNORE INTO idOf (head, seq) VALUES (?, ?)");
+    const end = Math.min(merge.at + STEP, merge.entries.length);
+    for (let at = merge.at; at < end; at++) {
+      const entry = merge.entries[at];
+      if (entry !== undefined) insert.run(entry.head, entry.seq);
+    }
+    const isLast = end === merge.entries.length;
+    if (isLast) {
+      this.#sql("INSERT OR REPLACE INTO note (name, value) VALUES ('indexed', ?)").run(
+        `${merge.last}`,
+      );
+    }
+    batch.then(() => {
+      merge.at = end;
+      if (isLast) this.#finish(merge);
+    });
+  }
+
+  #finish({ entries, last }: Merge): void {
+    this.#merge = undefined;
+    this.#indexed = last;
+    for (const { id } of entries) this.#recent.delete(id);
+  }
+
+  #removeAll(batch: Batch): void {
+    const gone = this.#gone.sort((one, other) => one.head - other.head);
+    const remove = this.#sql("DELETE FROM idOf WHERE head = ? AND seq = ?");
+    const some = gone.slice(0, MOST_GONE);
+    for (const { head, seq } of some) remove.run(head, seq);
+    batch.then(() => this.#gone = gone.slice(some.length));
+  }
+}
+
+function headOf(id: string): number {
+  return parseInt(id.slice(PREFIX, PREFIX + HEAD_DIGITS), 16);
+}
