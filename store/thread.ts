@@ -6,7 +6,7 @@
  * @module
  */
 
-import { receiveMessageOnPort } from "node:worker_threads";
+import { setImmediate } from "node:timers";
 import { messageOf } from "../system/errors.ts";
 import { Rope } from "../system/rope.ts";
 import type { JobStore, OpenJobStore, StoreClock, StoreParts, StoreUser } from "./job_store.ts";
@@ -22,7 +22,7 @@ const MODULES: Record<string, string> = {
 /** Serves in this thread, which must be a Web Worker and have been sent nothing but its `StoreOrders`. */
 export function serveStore(): void {
   addEventListener("message", (event) => {
-    if (event instanceof MessageEvent) new StoreThread(event.data, event.data).live();
+    if (event instanceof MessageEvent) new StoreThread(event.data).live();
   }, { once: true });
 }
 
@@ -46,11 +46,10 @@ class StoreThread {
   readonly #gone = new Set<StoreUser>();
   #isClosing = false;
 
-  /** `inboxes`: the same ports. */
-  constructor(orders: StoreOrders, inboxes: Record<StoreUser, Inbox>) {
+  constructor(orders: StoreOrders) {
     this.#orders = orders;
-    this.#plane = new PlaneEnd(orders.plane, inboxes.plane, orders.waking);
-    this.#ends = { server: new PortEnd(orders.server, inboxes.server), plane: this.#plane };
+    this.#plane = new PlaneEnd(orders.plane, orders.waking);
+    this.#ends = { server: new PortEnd(orders.server), plane: this.#plane };
   }
 
   async live(): Promise<void> {
@@ -67,8 +66,7 @@ class StoreThread {
   }
 
   #listen(user: StoreUser, store: JobStore): void {
-    const end = this.#ends[user];
-    end.port.onmessage = ({ data }) => this.#hear(user, store, end.drain(data));
+    this.#ends[user].listen((messages) => this.#hear(user, store, messages));
   }
 
   #hear(user: StoreUser, store: JobStore, messages: readonly ToStore[]): void {
@@ -104,30 +102,30 @@ async function open(parts: StoreParts): Promise<JobStore> {
   return module.openStore(parts);
 }
 
-/** A port as Node's types see it, from which can be taken what has come without a turn of the event loop. */
-type Inbox = Parameters<typeof receiveMessageOnPort>[0];
-
 /** The thread's end of a port. */
 class PortEnd {
   readonly port: MessagePort;
-  readonly #inbox: Inbox;
+  #heard: ToStore[] = [];
   #pending: FromStore[] = [];
   #isFlushing = false;
 
-  constructor(port: MessagePort, inbox: Inbox) {
+  constructor(port: MessagePort) {
     this.port = port;
-    this.#inbox = inbox;
   }
 
-  /** A message, and all others that have come. */
-  drain(first: readonly ToStore[]): readonly ToStore[] {
-    let all: ToStore[] | undefined;
-    for (;;) {
-      const next = receiveMessageOnPort(this.#inbox);
-      if (next === undefined) return all ?? first;
-      all ??= [...first];
-      for (const message of next.message) all.push(message);
-    }
+  /** Calls with all that has come in a turn. */
+  listen(hear: (messages: readonly ToStore[]) => void): void {
+    this.port.onmessage = ({ data }) => {
+      // While a commit was under way much may have come: it is taken together, once all of it is here.
+      if (this.#heard.length === 0) setImmediate(() => this.#hand(hear));
+      for (const message of data) this.#heard.push(message);
+    };
+  }
+
+  #hand(hear: (messages: readonly ToStore[]) => void): void {
+    const messages = this.#heard;
+    this.#heard = [];
+    hear(messages);
   }
 
   /** Says it with all else that is said in this turn. */
@@ -166,8 +164,8 @@ class PlaneEnd extends PortEnd {
   readonly #counter: Int32Array | undefined;
   readonly #rope: Rope | undefined;
 
-  constructor(port: MessagePort, inbox: Inbox, waking: StoreOrders["waking"]) {
-    super(port, inbox);
+  constructor(port: MessagePort, waking: StoreOrders["waking"]) {
+    super(port);
     if (waking === undefined) return;
     this.#counter = new Int32Array(waking.counter);
     this.#rope = new Rope(waking.library, waking.bell);
