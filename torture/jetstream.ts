@@ -26,12 +26,12 @@ const FAULT = { full: { least: 3000, spread: 9000 }, small: { least: 1500, sprea
 /** From one fault to the next, ms: the stream must find a leader again. */
 const REST = { full: 8000, small: 1500 };
 /** Jobs a second of all clients together. */
-const RATE = 200;
+const RATE = { full: 200, small: 60 };
 const HANDLER_TIME = 5;
 /** A job of a node that says nothing for so long goes to another. */
 const ACK_WAIT = "5s";
 /** Longer than what is left takes, ms. */
-const PATIENCE = { full: 180_000, small: 60_000 };
+const PATIENCE = { full: 300_000, small: 120_000 };
 
 const NETWORK = "10.77.0";
 const BRIDGE = "prefork0";
@@ -281,6 +281,7 @@ async function disturb(victims: readonly Victim[], isFull: boolean): Promise<str
 }
 
 async function endure(isFull: boolean): Promise<Outcome> {
+  const scale = isFull ? "full" : "small";
   using folder = new Folder();
   Deno.mkdirSync(`${folder.path}/notes`);
   await using stack = new AsyncDisposableStack();
@@ -290,13 +291,13 @@ async function endure(isFull: boolean): Promise<Outcome> {
     const endpoints = nodes.map((_, index) => nodes[(first + index) % COUNT]?.endpoint ?? "");
     return stack.use(new PreforkJobs(endpoints));
   });
-  const shape = { inFlight: 20, perSecond: RATE / COUNT, watchEvery: 5 };
+  const shape = { inFlight: 20, perSecond: RATE[scale] / COUNT, watchEvery: 5 };
   const loads = jobs.map((each, index) => new JobLoad(each, book, { ...shape, name: `c${index}` }));
   const faults = await disturb(mixed(servers, nodes), isFull);
   await Promise.all(loads.map((load) => load.stop()));
   const [asker] = jobs;
   if (asker === undefined) throw new Error("There is no client");
-  await settle(asker, book, PATIENCE[isFull ? "full" : "small"]);
+  await settle(asker, book, PATIENCE[scale]);
   await askAgain(asker, book);
   const gone = await goneFromStream(servers, book);
   const { verdict } = book;
