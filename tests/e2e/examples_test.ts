@@ -1,11 +1,14 @@
 /** Runs each file of examples/ as its head says, and asks it what a reader would. */
 
 import { strict as assert } from "node:assert";
+import { Client } from "../../client.ts";
 import { path } from "../rig/checkout.ts";
+import { run } from "../rig/commands.ts";
+import { Folder } from "../rig/folder.ts";
 import { Peer } from "../rig/peer.ts";
 import { endNow, isAlive } from "../rig/processes.ts";
 import { ServerProcess } from "../rig/server_process.ts";
-import { until, within } from "../rig/wait.ts";
+import { LIMIT, until, within } from "../rig/wait.ts";
 
 /** Serves a handler of examples/, and calls `ask` with a connection to it. */
 async function withExample(
@@ -92,4 +95,28 @@ Deno.test("examples/serve.ts prints what its hooks hear, and exits with 0 at TER
     await endNow(child);
     await within("nothing holds its output open", read);
   }
+});
+
+Deno.test("examples/report.ts goes on where its last try has stopped, and examples/jobs.ts follows it", async () => {
+  using folder = new Folder();
+  const endpoint = `ipc://${folder.path}/front`;
+  const args = ["--frontend", endpoint, "--store", `sqlite:${folder.path}/jobs.db`];
+  await using server = await ServerProcess.start({
+    args: [path("examples/report.ts"), "--workers", "1", ...args],
+    permissions: ["-A"],
+  });
+  await using client = new Client({ endpoint });
+  const job = client.job((await client.submit("1000000", { backoff: { min: 1 } })).id);
+  const { value } = await job.progress().next();
+  const [worker = 0] = server.workers;
+  Deno.kill(worker, "SIGKILL");
+  const reply = await job.result({ wait: LIMIT });
+  assert.equal(reply.text(), "78498 primes below 1000000, in try 2");
+  assert.ok(value !== undefined && value.done > 0 && value.done < 1_000_000);
+  const wrong = client.job((await client.submit("many")).id);
+  await assert.rejects(wrong.result({ wait: LIMIT }), { code: 400 });
+  const program = ["run", "-A", path("examples/jobs.ts"), "200000", endpoint];
+  const { code, stdout, stderr } = await run(Deno.execPath(), program);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^submitted: j-[0-9a-f]{32}\n[^]*17984 primes below 200000, in try 1\n$/);
 });

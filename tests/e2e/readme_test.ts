@@ -12,6 +12,7 @@ import { run } from "../rig/commands.ts";
 import { Folder } from "../rig/folder.ts";
 import { Peer } from "../rig/peer.ts";
 import { ServerProcess } from "../rig/server_process.ts";
+import { JOB_COMMANDS, JOB_PREFIX } from "../../wire/submission.ts";
 import { bytes } from "../rig/text.ts";
 import { TABLES, withTable } from "../rig/options_page.ts";
 import { TABLE } from "../rig/permissions.ts";
@@ -23,6 +24,7 @@ const config: { version: string; links?: string[]; allowScripts: unknown } = JSO
 const README = read("README.md");
 const CLIENTS = read("docs/clients.md");
 const HANDLERS = read("docs/handlers.md");
+const JOBS = read("docs/jobs.md");
 const OPERATIONS = read("docs/operations.md");
 const OPTIONS_PAGE = read("docs/options.md");
 const PERMISSIONS = read("docs/permissions.md");
@@ -131,9 +133,12 @@ const FOREIGN =
   /^--(allow-\w+|cached-only|init|inspect|now|reload|system|unix-socket|v8-flags|max-old-space-size|max-semi-space-size|worker)$/;
 
 Deno.test("the documents name only flags that the commands know", async () => {
-  const { stdout } = await run(Deno.execPath(), ["run", "-A", path("client.ts"), "--help"]);
+  const helpOf = (...args: string[]) =>
+    run(Deno.execPath(), ["run", "-A", path("client.ts"), ...args, "--help"]);
+  const helps = await Promise.all([helpOf(), helpOf("submit")]);
+  const client = helps.map(({ stdout }) => stdout).join("");
   const own = CTL_OPTIONS.map(({ name }) => `--${name}`);
-  const known = new Set(`${helpText("")}${stdout} ${own.join(" ")}`.match(/--[a-z][a-z-]*/g));
+  const known = new Set(`${helpText("")}${client} ${own.join(" ")}`.match(/--[a-z][a-z-]*/g));
   const pages = ["README.md", ...namesOf("docs").filter((name) => !name.includes("development"))];
   const named = pages.flatMap((file) =>
     read(file).match(/(?<![\w-])--[a-z][a-z0-9-]*[a-z]/g) ?? []
@@ -228,6 +233,16 @@ Deno.test("docs/clients.md names every option of a client and of its requests", 
   const names = namesIn("client/options.ts", /^ {2}(\w+)\?: /gm);
   assert.ok(names.length >= 12);
   for (const name of names) assert.match(CLIENTS, new RegExp(`\\b${name}\\b`));
+});
+
+Deno.test("docs/jobs.md names every option of a job, all that is known of one, and all that can be asked", () => {
+  const options = namesIn("client/job_options.ts", /^ {2}(\w+)\?: /gm);
+  const [, status = ""] = /interface JobStatus \{([^]*?)^\}/m.exec(read("wire/submission.ts")) ??
+    [];
+  const members = [...status.matchAll(/^ {2}(\w+): /gm)].map(([, name = ""]) => name);
+  assert.ok(options.length >= 15 && members.length >= 19);
+  const names = [...options, ...members, ...JOB_COMMANDS.map((name) => `${JOB_PREFIX}${name}`)];
+  for (const name of names) assert.match(JOBS, new RegExp(`\\b${name}\\b`));
 });
 
 Deno.test("docs/handlers.md names all that a handler's context has", () => {

@@ -127,6 +127,21 @@ Deno.test("a job of Titanic that fails is answered 500 with the reason, and one 
   await until("it is stopped", async () => (await storing.server.stats()).running === 0);
 });
 
+Deno.test({
+  name: "docs/majordomo.md has a client of Titanic in Python that gets its reply",
+  ignore: !hasPyzmq,
+  fn: async () => {
+    await using storing = new Storing({ handler: ECHO, minWorkers: 1, maxWorkers: 1 });
+    await storing.server.ready;
+    const page = Deno.readTextFileSync(path("docs/majordomo.md"));
+    const programs = [...page.matchAll(/^```python\n(.*?)^```$/gms)].map(([, text = ""]) => text);
+    const program = programs.find((text) => text.includes("titanic.request")) ?? "";
+    const text = program.replace("tcp://127.0.0.1:5555", storing.mdp);
+    const { code, stdout, stderr } = await run(PYTHON, ["-c", text]);
+    assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: "HELLO\n", stderr: "" });
+  },
+});
+
 Deno.test("jobs of Titanic outlive their client and their server", async () => {
   using folder = new Folder();
   const store = `sqlite:${folder.path}/jobs.db`;
