@@ -3,7 +3,7 @@
  * only what was seen and when.
  *
  *     noticed ─ the process ended by itself (exit, crash, out of memory) ──────────────→ guilty
- *        ├──── its machine is gone, or the network to it ──────────────────────────────→ excused
+ *        ├──── its machine is gone, or the network to it ──────────────────────────────→ stranded
  *        └──── a signal from outside ended it: wait `TOGETHER` for other such deaths
  *                  ├─ at least one more: somebody kills workers, no job does ──────────→ excused
  *                  └─ none: the job may have done it, or the system because of it ─────→ guilty
@@ -24,7 +24,7 @@
 export type End = "itself" | "outside" | "vanished";
 
 /** What a death means for the jobs that the worker had. */
-export type Verdict = "guilty" | "excused";
+export type Verdict = "guilty" | "excused" | "stranded";
 
 /** A death that was judged, with what was put down for it. */
 export interface Judgement<T> {
@@ -104,7 +104,7 @@ export class Inquest<T> {
   #verdict(worker: number, { at, end }: Death<T>): Verdict | undefined {
     if (end === undefined) return this.#time >= at + END_WAIT ? "guilty" : undefined;
     if (end === "itself") return "guilty";
-    if (end === "vanished") return "excused";
+    if (end === "vanished") return "stranded";
     if (this.#time < at + TOGETHER) return undefined;
     const isNear = (other: number) => Math.abs(other - at) <= TOGETHER;
     for (const [other, killedAt] of this.#kills) {

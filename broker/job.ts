@@ -296,6 +296,7 @@ export function newJob<B>(id: number, from: JobRequest<B>): Job<B> {
     doubts: 0,
     excused: 0,
     beside: 0,
+    stranded: 0,
     shelf: undefined,
     worker: undefined,
     running: false,
@@ -334,6 +335,7 @@ export function renewJob<B>(job: Job<B>, id: number, from: JobRequest<B>): Job<B
     job.doubts =
     job.excused =
     job.beside =
+    job.stranded =
       0;
   job.shelf = undefined;
   job.worker = undefined;

@@ -3,7 +3,8 @@
  *
  *     its worker died → held ─excused→ in line ─its turn─┐
  *                        │                               ├→ ready → (a worker for itself)
- *                        └─guilty, not the last time─────┘
+ *                        ├─guilty, not the last time─────┤
+ *                        └─stranded──────────────────────┘
  *
  * A job that was excused may have killed its worker all the same, at the same time as others. Excused jobs run
  * one at a time in the whole pool: a turn lasts until the job has ended, or the next death of its worker was
@@ -25,6 +26,8 @@ export interface Past {
   excused: number;
   /** Times that its worker was ended because of another job there. */
   beside: number;
+  /** Times that the machine of its worker was gone, or the network to it. */
+  stranded: number;
 }
 
 /** A job that can be a suspect. */
@@ -128,6 +131,7 @@ export class Suspects<T extends Suspect<T>> {
  */
 export function blame(job: Past, verdict: Verdict, known: boolean): void {
   if (verdict === "excused") job.excused++;
+  else if (verdict === "stranded") job.stranded++;
   else if (known) {
     job.deaths += 1 + job.doubts;
     job.doubts = 0;
@@ -135,8 +139,8 @@ export function blame(job: Past, verdict: Verdict, known: boolean): void {
 }
 
 /** Workers that had a job and are gone; it may have run in each of them. */
-export function triesOf({ deaths, doubts, excused, beside }: Past): number {
-  return deaths + doubts + excused + beside;
+export function triesOf({ deaths, doubts, excused, beside, stranded }: Past): number {
+  return deaths + doubts + excused + beside + stranded;
 }
 
 /** Whether a job gets a worker for itself: it may end the worker, or another job has ended its last one. */
@@ -145,6 +149,10 @@ export function isSuspect(job: Past): boolean {
 }
 
 /** Whether a job gets no further try. */
-export function isHopeless({ deaths, doubts, excused }: Past, maxAttempts: number): boolean {
-  return deaths >= maxAttempts || deaths + doubts + excused >= ANY_DEATHS * maxAttempts;
+export function isHopeless(
+  { deaths, doubts, excused, stranded }: Past,
+  maxAttempts: number,
+): boolean {
+  const all = deaths + doubts + excused + stranded;
+  return deaths >= maxAttempts || all >= ANY_DEATHS * maxAttempts;
 }

@@ -326,12 +326,13 @@ export class Joiners {
     const busy = Math.max(LOOK_INTERVAL, LOOK_INTERVAL_EACH * workers.size);
     const interval = isAtWork || pool.isChanged ? busy : JOIN_HEARTBEAT;
     const wait = pool.lookedAt + interval - now;
-    if (wait > 0) return wait;
+    const silentAt = pool.heardAt + JOIN_TIMEOUT + 1 - now;
+    if (wait > 0) return Math.min(wait, silentAt);
     pool.lookedAt = now;
     // The last one of a busy time shows that it is over.
     pool.isChanged = isAtWork;
     this.#tell(joiner, pool.lookAt(look, now));
-    return interval;
+    return Math.min(interval, silentAt);
   }
 }
 

@@ -139,6 +139,18 @@ Deno.test("Inquest goes by when a process was killed, however late its connectio
   assert.deepEqual(court.told, ["1 excused"]);
 });
 
+Deno.test("Inquest blames no job for the end of a machine, whenever that is told, and compares no death with it", () => {
+  const court = new Court();
+  court.die(1);
+  court.pass(5 * TOGETHER);
+  court.end(1, "vanished");
+  court.notice(2, "vanished");
+  court.die(3, "outside");
+  court.pass(2 * TOGETHER);
+  assert.deepEqual(court.told, ["1 stranded", "2 stranded", "3 guilty"]);
+  assert(court.rests);
+});
+
 // ---- suspects
 
 interface Item extends Suspect<Item> {
@@ -146,7 +158,7 @@ interface Item extends Suspect<Item> {
 }
 
 function item(id: number, past: Partial<Item> = {}): Item {
-  const clean = { deaths: 0, doubts: 0, excused: 0, beside: 0, shelf: undefined };
+  const clean = { deaths: 0, doubts: 0, excused: 0, beside: 0, stranded: 0, shelf: undefined };
   return { id, name: `j${id}`, bytes: 10, links: noLinks<Item>(), ...clean, ...past };
 }
 
@@ -193,6 +205,12 @@ Deno.test("Suspects lets excused ones go one at a time, until each has ended or 
   assert.equal(take(suspects), "j1");
 });
 
+Deno.test("Suspects lets those go side by side whose machine was gone", () => {
+  const suspects = new Suspects<Item>();
+  for (const id of [3, 2, 1]) suspects.release(item(id, { stranded: 1 }));
+  assert.equal(take(suspects), "j1 j2 j3");
+});
+
 Deno.test("Suspects passes the turn on when the one that has it is taken out and ends", () => {
   const suspects = new Suspects<Item>();
   const jobs = [1, 2].map((id) => item(id, { excused: 1 }));
@@ -220,6 +238,11 @@ Deno.test("blame counts deaths by what is known, and a job is hopeless by maxAtt
   assert.deepEqual([triesOf(unlucky), isHopeless(unlucky, 2)], [14, false]);
   blame(unlucky, "excused", true);
   assert(isHopeless(unlucky, 2));
+  const stranded = item(4);
+  for (let storm = 0; storm < 5; storm++) blame(stranded, "stranded", true);
+  assert.deepEqual([triesOf(stranded), isHopeless(stranded, 2)], [5, false]);
+  blame(stranded, "stranded", false);
+  assert(isHopeless(stranded, 2));
   const once = item(3);
   blame(once, "guilty", true);
   assert.deepEqual([isHopeless(once, 2), isHopeless(once, 1)], [false, true]);

@@ -98,7 +98,7 @@ Deno.test("JobTopics makes what is wanted alone, and a gap where nothing was for
   });
   assert.equal(topics.wanted, 0);
   // deno-lint-ignore no-explicit-any
-  const job: any = { id: 7, deaths: 0, doubts: 0, excused: 0, beside: 0 };
+  const job: any = { id: 7, deaths: 0, doubts: 0, excused: 0, beside: 0, stranded: 0 };
   const subscribe = (to: string) => {
     prefix = to;
     topics.refresh(true);

@@ -518,6 +518,7 @@ Deno.test("newJob waits in its client's line, with no death and in no list", () 
     doubts: 0,
     excused: 0,
     beside: 0,
+    stranded: 0,
     shelf: undefined,
     worker: undefined,
     running: false,

@@ -1,0 +1,328 @@
+/** Pools on other machines, without sockets: what they say, who may connect, and what the server makes of it. */
+
+import { strict as assert } from "node:assert";
+import { JOIN_DOMAIN, JoinAccess } from "../../auth/join_access.ts";
+import { decodeKey } from "../../auth/z85.ts";
+import { newCounters } from "../../broker/counters.ts";
+import { Joiners } from "../../join/joiners.ts";
+import { JoinerPeers } from "../../ports/joiner_peers.ts";
+import type { Look, LoopCommand, WorkerLook } from "../../ports/messages.ts";
+import {
+  JOIN_HEARTBEAT,
+  JOIN_TIMEOUT,
+  MOST_JOIN_BYTES,
+  readFromJoiner,
+  readToJoiner,
+  type ToJoiner,
+  writeJoin,
+} from "../../wire/join.ts";
+
+// ---- who may connect
+
+const KEYS = [
+  "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7",
+  "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID",
+];
+const [LISTED = "", WORKER = ""] = KEYS;
+
+function ask(access: JoinAccess, key: string | undefined, open = 0): string {
+  const { outcome, ...rest } = access.decide({
+    ...{ domain: JOIN_DOMAIN, address: "10.0.0.1", identity: new Uint8Array() },
+    mechanism: key === undefined ? "NULL" : "CURVE",
+    credentials: key === undefined ? [] : [decodeKey(key)],
+  }, open);
+  return "user" in rest ? `${outcome} ${rest.user}` : outcome;
+}
+
+Deno.test("JoinAccess lets listed machines in and the workers that live, and no more than these need", () => {
+  const access = new JoinAccess(new Map([[LISTED, "east"]]));
+  assert.equal(ask(access, undefined), "denied");
+  assert.equal(ask(access, LISTED), "allowed east");
+  assert.equal(ask(access, WORKER), "denied");
+  access.addWorker(WORKER);
+  assert.equal(ask(access, WORKER), "allowed ");
+  assert.equal(ask(access, WORKER, 16), "allowed ");
+  assert.equal(ask(access, WORKER, 17), "later");
+  access.removeWorker(WORKER);
+  access.configure(new Map());
+  assert.deepEqual([ask(access, WORKER), ask(access, LISTED)], ["denied", "denied"]);
+});
+
+Deno.test("JoinerPeers hears what machines say that have proved a name, within bounds, and tells when they are gone", () => {
+  const told: string[] = [];
+  const peers = new JoinerPeers({
+    said: (joiner, name, address, text) => told.push(`${joiner} ${name} ${address} ${text}`),
+    gone: (joiner) => told.push(`${joiner} gone`),
+  });
+  const routingId = () => Uint8Array.of(0, 1);
+  const say = (key: number, name: string, size: number, now = 0) =>
+    peers.hear(key, routingId, { name, address: "a", size, text: () => "hi" }, now);
+  peers.noticed(1);
+  peers.noticed(2);
+  assert.equal(peers.connections, 2);
+  assert.deepEqual([say(1, "", 2), say(1, "east", MOST_JOIN_BYTES + 1)], [false, false]);
+  assert.deepEqual([say(1, "east", 2), say(2, "west", 2)], [true, true]);
+  assert.deepEqual(told, ["1 east a hi", "2 west a hi"]);
+  let heard = 0;
+  for (let count = 0; count < 5000; count++) if (say(2, "west", 2)) heard++;
+  assert.equal(heard, 1999);
+  assert.equal(say(2, "west", 2, 1000), true);
+  const large = Array.from({ length: 100 }, () => say(1, "east", MOST_JOIN_BYTES, 2000));
+  assert.equal(large.filter(Boolean).length, 64);
+  assert.deepEqual([...peers.routeTo(1) ?? []], [0, 1]);
+  peers.noticed(1);
+  assert.equal(told.at(-1), "1 gone");
+  assert.deepEqual([peers.routeTo(1), peers.connections], [undefined, 1]);
+});
+
+// ---- what is said
+
+Deno.test("readFromJoiner takes what joiners say, and nothing else", () => {
+  const hello = {
+    ...{ protocol: 1, workers: "1", version: "0.6.0", services: ["", "mail"], tickets: 4 },
+    type: "hello",
+  } as const;
+  const figures = {
+    state: "idle",
+    ...{ worker: 3, ageMs: 1, residentBytes: 5, cpuMs: 2 },
+    ...{ generation: 1, restarts: 0 },
+  } as const;
+  for (
+    const message of [
+      hello,
+      { type: "tickets", service: "", count: 3 },
+      { type: "started", worker: 3, pid: 7 },
+      { type: "retire", worker: 3 },
+      { type: "ended", worker: 3, end: "outside", owesReason: true },
+      { type: "figures", workers: [figures] },
+      { type: "bye" },
+    ] as const
+  ) assert.deepEqual(readFromJoiner(writeJoin(message)), JSON.parse(JSON.stringify(message)));
+  const wrong = [
+    ...[{ ...hello, services: "mail" }, { ...hello, services: ["a b"] }],
+    ...[{ ...hello, tickets: 65 }, { ...hello, version: "x".repeat(65) }],
+    { ...hello, services: Array.from({ length: 65 }, (_, each) => `s${each}`) },
+    ...[{ type: "tickets", service: "", count: 0.5 }, { type: "tickets", count: 1 }],
+    ...[{ type: "started", worker: -1, pid: 1 }, { type: "started", worker: "1", pid: 1 }],
+    ...[{ type: "ended", worker: 3, end: "vanished" }, { type: "retire" }],
+    { type: "figures", workers: [{ ...figures, state: "dead" }] },
+    { type: "figures", workers: Array.from({ length: 257 }, () => figures) },
+    { type: "figures", workers: [{ ...figures, residentBytes: "1" }] },
+    ...[{ type: "stop" }, { type: "toString" }, [], null, 7, "hello"],
+  ];
+  for (const each of wrong) {
+    assert.equal(readFromJoiner(JSON.stringify(each)), undefined, JSON.stringify(each));
+  }
+  for (const text of ["", "{", "\u0000"]) assert.equal(readFromJoiner(text), undefined);
+});
+
+Deno.test("readToJoiner takes what servers say, and nothing else", () => {
+  const said: ToJoiner = { type: "news", news: { type: "failed", worker: 1, message: "no" } };
+  assert.deepEqual(readToJoiner(writeJoin(said)), said);
+  for (const each of [{ type: "news", news: { type: "joined", worker: 1 } }, { type: "look" }]) {
+    assert.equal(readToJoiner(JSON.stringify(each)), undefined);
+  }
+});
+
+// ---- what the server makes of it
+
+const TERMS = { concurrency: 2, maxMessageSize: 1000, maxFrames: 10 };
+
+/** A server's side, with a clock of its own. */
+class Desk {
+  now = 1000;
+  readonly commands: LoopCommand[] = [];
+  readonly log: string[] = [];
+  readonly workers = new Map<number, WorkerLook>();
+  readonly #told: [joiner: number, said: ToJoiner][] = [];
+  #last = 0;
+  readonly joiners = new Joiners({
+    log: {
+      info: (message) => this.log.push(message),
+      warn: (message, fields) => this.log.push(`${message}: ${fields?.reason}`),
+      debug: () => {},
+    },
+    send: (command) => this.#sent(command),
+    nextWorker: () => ++this.#last,
+    makeKeys: () => ({ publicKey: `public ${this.#last}`, secretKey: `secret ${this.#last}` }),
+    terms: () => new Map([["", TERMS]]),
+    look: () => this.look,
+  });
+
+  #sent(command: LoopCommand): void {
+    if (command.type !== "tellJoiner") return void this.commands.push(command);
+    const said = readToJoiner(command.text);
+    assert(said !== undefined, command.text);
+    this.#told.push([command.joiner, said]);
+  }
+
+  get look(): Look {
+    const nothing = { queued: 0, queuedBytes: 0, running: 0, foreign: 0, lastJobAt: 0 };
+    return {
+      ...{ ...nothing, serviceTime: undefined, clients: 0, connections: undefined },
+      ...{ hasUnsent: false, readAt: 0, workers: this.workers, services: new Map() },
+      counters: {
+        ...newCounters(),
+        ...{ malformed: 0, undelivered: 0, intruders: 0, denied: 0, takeovers: 0, squatters: 0 },
+        ...{ invalidReplies: 0, lostJobs: 0, events: 0, eventsDropped: 0 },
+      },
+    };
+  }
+
+  say(message: object, joiner = 1, name = "east"): void {
+    const text = JSON.stringify(message);
+    this.joiners.said({ joiner, name, address: "10.0.0.2", text }, this.now);
+  }
+
+  hello(joiner = 1, name = "east", more: object = {}): void {
+    const hello = { type: "hello", protocol: 1, workers: "1", version: "x", services: [""] };
+    this.say({ ...hello, tickets: 1, ...more }, joiner, name);
+  }
+
+  /** What was told since the last call. */
+  told(joiner = 1): ToJoiner[] {
+    return this.#told.splice(0).filter(([to]) => to === joiner).map(([, said]) => said);
+  }
+
+  pass(time: number): void {
+    for (const end = this.now + time; this.now < end;) {
+      this.now = Math.min(end, this.now + Math.max(1, this.joiners.tick(this.now)));
+      this.joiners.tick(this.now);
+    }
+  }
+
+  get shown(): string[] {
+    const found = this.joiners.describe(this.look, this.now);
+    return found.map(({ worker, host, pid, state }) => `${worker} ${host} ${pid} ${state}`);
+  }
+}
+
+const idle: WorkerLook = {
+  ...{ jobs: 0, firstJob: undefined, firstJobAt: undefined, answered: 0 },
+  spareSince: 1000,
+};
+
+Deno.test("Joiners gives tickets whose workers the loop expects before, and passes on what these do", () => {
+  const desk = new Desk();
+  desk.hello();
+  const expected = {
+    ...{ type: "expect", worker: 1, service: "", isJoined: true },
+    ...{ publicKey: "public 1" },
+  };
+  const [welcome] = desk.told();
+  assert(welcome?.type === "welcome");
+  const [ticket] = welcome.tickets;
+  assert.deepEqual(desk.commands.splice(0), [{ ...expected, token: ticket?.token }]);
+  assert.deepEqual([welcome.host, welcome.terms], ["east", { "": TERMS }]);
+  assert.deepEqual(desk.shown, [], "a ticket is no worker");
+  assert(
+    desk.joiners.hear({ type: "ready", worker: 1 }),
+    "it may be sooner than what is said of it",
+  );
+  desk.say({ type: "started", worker: 1, pid: 77 });
+  desk.workers.set(1, idle);
+  assert.deepEqual(desk.shown, ["1 east 77 idle"]);
+  assert.deepEqual(desk.told(), [{ type: "news", news: { type: "ready", worker: 1 } }]);
+  desk.say({ type: "retire", worker: 1 });
+  desk.say({ type: "ended", worker: 1, end: "itself", owesReason: false });
+  desk.say({ type: "ended", worker: 1, end: "itself", owesReason: false });
+  assert.deepEqual(desk.commands.splice(0), [
+    { type: "retire", worker: 1 },
+    { type: "processEnded", worker: 1, end: "itself", owesReason: false },
+  ]);
+  assert(desk.joiners.hear({ type: "departed", worker: 1 }));
+  assert.deepEqual(desk.shown, []);
+  assert.equal(desk.joiners.hear({ type: "ready", worker: 1 }), false);
+});
+
+Deno.test("Joiners gives a pool up of which nothing is heard, and blames no job for it", () => {
+  const desk = new Desk();
+  desk.hello();
+  desk.say({ type: "started", worker: 1, pid: 77 });
+  desk.commands.splice(0);
+  for (let second = 0; second < 20; second++) {
+    desk.pass(JOIN_HEARTBEAT);
+    desk.say({ type: "figures", workers: [] });
+  }
+  assert.deepEqual(desk.commands, []);
+  desk.told();
+  desk.pass(JOIN_TIMEOUT + JOIN_HEARTBEAT);
+  assert.deepEqual(desk.commands.splice(0), [
+    { type: "processEnded", worker: 1, end: "vanished", owesReason: false },
+  ]);
+  assert.equal(desk.told().at(-1)?.type, "unknown");
+  assert.match(desk.log.at(-1) ?? "", /^a pool has left: nothing was heard of it for 5\d\d\d ms/);
+  desk.say({ type: "figures", workers: [] });
+  assert.deepEqual(desk.told(), [{ type: "unknown" }]);
+  assert.equal(desk.joiners.tick(desk.now), Infinity);
+});
+
+Deno.test("Joiners gives nobody up while this thread was held up itself", () => {
+  const desk = new Desk();
+  desk.hello();
+  desk.pass(JOIN_HEARTBEAT);
+  desk.now += 60_000;
+  desk.joiners.tick(desk.now);
+  desk.commands.splice(0);
+  desk.pass(JOIN_TIMEOUT - 1);
+  assert.deepEqual(desk.commands, []);
+});
+
+Deno.test("Joiners tells pools at work more often than those at rest", () => {
+  const desk = new Desk();
+  desk.hello();
+  desk.joiners.hear({ type: "ready", worker: 1 });
+  desk.workers.set(1, { ...idle, jobs: 1, spareSince: undefined, firstJob: 4, firstJobAt: 990 });
+  desk.told();
+  const looks = () => desk.told().filter(({ type }) => type === "look");
+  desk.pass(1000);
+  const busy = looks();
+  assert(busy.length >= 9, `${busy.length} looks`);
+  const [look] = busy;
+  assert(look?.type === "look" && look.workers[0]?.firstJobMs === 10);
+  desk.workers.set(1, idle);
+  desk.pass(200);
+  looks();
+  desk.say({ type: "figures", workers: [] });
+  desk.pass(3000);
+  assert(looks().length <= 3);
+});
+
+Deno.test("Joiners refuses another protocol, services that there are not, and too many of one name", () => {
+  const desk = new Desk();
+  const reason = () => {
+    const [said] = desk.told();
+    return said?.type === "refused" ? said.reason : said?.type;
+  };
+  desk.hello(1, "east", { protocol: 2 });
+  assert.match(reason() ?? "", /speaks version 2.1 of the protocol; .* speaks 1.1: run the same/);
+  desk.hello(1, "east", { services: ["mail"] });
+  assert.match(reason() ?? "", /^the server has no service "mail"/);
+  for (let joiner = 2; joiner < 18; joiner++) desk.hello(joiner);
+  desk.told();
+  desk.hello(1);
+  assert.match(reason() ?? "", /^16 pools of the name "east" have joined already/);
+  desk.hello(1, "west");
+  assert.equal(reason(), "welcome");
+});
+
+Deno.test("Joiners drops pools that are not on the list any more, and lets workers leave when the server stops", () => {
+  const desk = new Desk();
+  desk.hello(1, "east");
+  desk.hello(2, "west");
+  desk.commands.splice(0);
+  desk.told();
+  desk.joiners.configure(new Map([["key", "west"]]));
+  assert.equal(desk.commands.shift()?.type, "joinable");
+  assert.deepEqual(desk.commands.splice(0), [
+    { type: "processEnded", worker: 1, end: "vanished", owesReason: false },
+  ]);
+  assert.equal(desk.told(1)[0]?.type, "refused");
+  desk.joiners.stop(3000, desk.now);
+  assert.deepEqual(desk.commands.splice(0), [{ type: "retire", worker: 2 }]);
+  assert.deepEqual(desk.told(2), [{ type: "stopping" }]);
+  desk.say({ type: "tickets", service: "", count: 5 }, 2, "west");
+  assert.deepEqual(desk.told(2), [{ type: "tickets", tickets: [] }]);
+  desk.pass(3000);
+  assert.equal(desk.commands.at(-1)?.type, "processEnded", "it has had its time");
+});
