@@ -57,30 +57,6 @@ async function converse(
   return stdout.trim().split("\n").map((line) => JSON.parse(line));
 }
 
-Deno.test({
-  name:
-    "a client written from the text of 9/TSP has requests stored and gets their replies, in both versions",
-  ignore: !hasPyzmq,
-  fn: async () => {
-    await using storing = new Storing();
-    await storing.server.ready;
-    for (const version of ["0.1", "0.2"]) {
-      const unknown = "0".repeat(32);
-      const [one, two, none, ...others] = await converse(storing, version, [
-        "echo|hello",
-        "echo|two|frames",
-        "none|x",
-        `reply|${unknown}`,
-        `close|${unknown}`,
-      ]);
-      assert.deepEqual(one?.slice(0, 4), [200, ["HELLO"], true, [200, 400, 200]]);
-      assert.deepEqual(two?.slice(0, 4), [200, ["TWO", "FRAMES"], true, [200, 400, 200]]);
-      assert.deepEqual(none, [400, ['The server has no service "none"']]);
-      assert.deepEqual(others.map(([status]) => status), [400, 200]);
-    }
-  },
-});
-
 /** Asks as the Guide's C client does: a REQ socket's empty frame, the protocol, the service, the body. */
 async function ask(peer: Peer, service: string, ...body: string[]): Promise<string[]> {
   peer.send("", "MDPC01", service, ...body);
@@ -89,57 +65,81 @@ async function ask(peer: Peer, service: string, ...body: string[]): Promise<stri
   return answer;
 }
 
-Deno.test("the frames of the Guide's client are answered as it compares them", async () => {
-  await using storing = new Storing();
+Deno.test("Titanic over Majordomo", async (t) => {
+  await using storing = new Storing({ handler: ECHO, minWorkers: 1, maxWorkers: 1 });
   await storing.server.ready;
-  await using peer = new Peer(storing.mdp);
-  assert.deepEqual(await ask(peer, "mmi.service", "titanic.request"), ["200"]);
-  // Five frames: "", MDPC01, titanic.request, echo, Hello world.
-  const [status, uuid = "", ...more] = await ask(peer, "titanic.request", "echo", "Hello world");
-  assert.deepEqual([status, more], ["200", []]);
-  assert.match(uuid, /^[0-9a-f]{32}$/);
-  const reply = await until("it is done", async () => {
-    const answer = await ask(peer, "titanic.reply", uuid);
-    return answer[0] === "300" && answer.length === 1 ? undefined : answer;
+  await t.step({
+    name:
+      "a client written from the text of 9/TSP has requests stored and gets their replies, in both versions",
+    ignore: !hasPyzmq,
+    fn: async () => {
+      for (const version of ["0.1", "0.2"]) {
+        const unknown = "0".repeat(32);
+        const [one, two, none, ...others] = await converse(storing, version, [
+          "echo|hello",
+          "echo|two|frames",
+          "none|x",
+          `reply|${unknown}`,
+          `close|${unknown}`,
+        ]);
+        assert.deepEqual(one?.slice(0, 4), [200, ["HELLO"], true, [200, 400, 200]]);
+        assert.deepEqual(two?.slice(0, 4), [200, ["TWO", "FRAMES"], true, [200, 400, 200]]);
+        assert.deepEqual(none, [400, ['The server has no service "none"']]);
+        assert.deepEqual(others.map(([status]) => status), [400, 200]);
+      }
+    },
   });
-  assert.deepEqual(reply, ["200", "HELLO WORLD"]);
-  assert.deepEqual(await ask(peer, "titanic.reply", uuid.toUpperCase()), reply);
-  assert.deepEqual(await ask(peer, "titanic.close", uuid), ["200"]);
-  assert.deepEqual((await ask(peer, "titanic.reply", uuid))[0], "400");
-});
 
-Deno.test("a job of Titanic that fails is answered 500 with the reason, and one that is closed is stopped", async () => {
-  await using storing = new Storing();
-  await storing.server.ready;
-  await using peer = new Peer(storing.mdp);
-  const store = async (text: string) => (await ask(peer, "titanic.request", "echo", text))[1] ?? "";
-  const failed = await store("fail");
-  const answer = await until("it has failed", async () => {
-    const answer = await ask(peer, "titanic.reply", failed);
-    return answer[0] === "300" ? undefined : answer;
+  await t.step("the frames of the Guide's client are answered as it compares them", async () => {
+    await using peer = new Peer(storing.mdp);
+    assert.deepEqual(await ask(peer, "mmi.service", "titanic.request"), ["200"]);
+    // Five frames: "", MDPC01, titanic.request, echo, Hello world.
+    const [status, uuid = "", ...more] = await ask(peer, "titanic.request", "echo", "Hello world");
+    assert.deepEqual([status, more], ["200", []]);
+    assert.match(uuid, /^[0-9a-f]{32}$/);
+    const reply = await until("it is done", async () => {
+      const answer = await ask(peer, "titanic.reply", uuid);
+      return answer[0] === "300" && answer.length === 1 ? undefined : answer;
+    });
+    assert.deepEqual(reply, ["200", "HELLO WORLD"]);
+    assert.deepEqual(await ask(peer, "titanic.reply", uuid.toUpperCase()), reply);
+    assert.deepEqual(await ask(peer, "titanic.close", uuid), ["200"]);
+    assert.deepEqual((await ask(peer, "titanic.reply", uuid))[0], "400");
   });
-  assert.deepEqual(answer, ["500", "The job has ended: failed 422 No such item"]);
-  const held = await store("hold");
-  await until("it runs", async () => (await storing.server.stats()).running === 1);
-  assert.deepEqual(await ask(peer, "titanic.reply", held), ["300"]);
-  assert.deepEqual(await ask(peer, "titanic.close", held), ["200"]);
-  assert.equal((await ask(peer, "titanic.reply", held))[0], "400");
-  await until("it is stopped", async () => (await storing.server.stats()).running === 0);
-});
 
-Deno.test({
-  name: "docs/majordomo.md has a client of Titanic in Python that gets its reply",
-  ignore: !hasPyzmq,
-  fn: async () => {
-    await using storing = new Storing({ handler: ECHO, minWorkers: 1, maxWorkers: 1 });
-    await storing.server.ready;
-    const page = Deno.readTextFileSync(path("docs/majordomo.md"));
-    const programs = [...page.matchAll(/^```python\n(.*?)^```$/gms)].map(([, text = ""]) => text);
-    const program = programs.find((text) => text.includes("titanic.request")) ?? "";
-    const text = program.replace("tcp://127.0.0.1:5555", storing.mdp);
-    const { code, stdout, stderr } = await run(PYTHON, ["-c", text]);
-    assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: "HELLO\n", stderr: "" });
-  },
+  await t.step(
+    "a job of Titanic that fails is answered 500 with the reason, and one that is closed is stopped",
+    async () => {
+      await using peer = new Peer(storing.mdp);
+      const store = async (text: string) =>
+        (await ask(peer, "titanic.request", "echo", text))[1] ?? "";
+      const failed = await store("fail");
+      const answer = await until("it has failed", async () => {
+        const answer = await ask(peer, "titanic.reply", failed);
+        return answer[0] === "300" ? undefined : answer;
+      });
+      assert.deepEqual(answer, ["500", "The job has ended: failed 422 No such item"]);
+      const held = await store("hold");
+      await until("it runs", async () => (await storing.server.stats()).running === 1);
+      assert.deepEqual(await ask(peer, "titanic.reply", held), ["300"]);
+      assert.deepEqual(await ask(peer, "titanic.close", held), ["200"]);
+      assert.equal((await ask(peer, "titanic.reply", held))[0], "400");
+      await until("it is stopped", async () => (await storing.server.stats()).running === 0);
+    },
+  );
+
+  await t.step({
+    name: "docs/majordomo.md has a client of Titanic in Python that gets its reply",
+    ignore: !hasPyzmq,
+    fn: async () => {
+      const page = Deno.readTextFileSync(path("docs/majordomo.md"));
+      const programs = [...page.matchAll(/^```python\n(.*?)^```$/gms)].map(([, text = ""]) => text);
+      const program = programs.find((text) => text.includes("titanic.request")) ?? "";
+      const text = program.replace("tcp://127.0.0.1:5555", storing.mdp);
+      const { code, stdout, stderr } = await run(PYTHON, ["-c", text]);
+      assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: "HELLO\n", stderr: "" });
+    },
+  });
 });
 
 Deno.test("jobs of Titanic outlive their client and their server", async () => {
