@@ -6,28 +6,25 @@
  * @module
  */
 
-import { AccessControl, ZapDomain } from "../auth/access_control.ts";
 import type { ClientList } from "../auth/client_list.ts";
-import type { Scene } from "../auth/crowd.ts";
-import { JoinAccess } from "../auth/join_access.ts";
 import { Histogram } from "../broker/histogram.ts";
 import type { Worker } from "../broker/job.ts";
 import { JobNumbers } from "../broker/job_records.ts";
 import { messageOf } from "../system/errors.ts";
-import type { LogFields } from "../wire/job.ts";
 import { Ticks } from "../system/ticks.ts";
 import { Code } from "../wire/request.ts";
-import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import type { Library } from "../zmq/library.ts";
 import { Answers } from "./answers.ts";
 import type { Body } from "./body.ts";
 import { viewClients } from "./client_views.ts";
 import { MemoryContent } from "./content.ts";
+import { Doorkeeper } from "./doorkeeper.ts";
 import { EventQueue } from "./event_queue.ts";
 import { type Answerers, type Hearer, Inquirer } from "./inquirer.ts";
 import type { Findings, Inquiries, InquiryKind } from "./inquiry.ts";
 import { viewJobs } from "./job_views.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
+import { LoopView, stateOf } from "./loop_view.ts";
 import type { Measures } from "./measures.ts";
 import type {
   Look,
@@ -37,7 +34,6 @@ import type {
   MadeChange,
   ServiceChange,
   ServiceSetup,
-  SocketCounters,
 } from "./messages.ts";
 import { MadeServices } from "./made_services.ts";
 import type { Directory } from "./mmi.ts";
@@ -54,7 +50,6 @@ import {
   Sockets,
 } from "./sockets.ts";
 import type { Source, SourceEvents } from "./source.ts";
-import type { Stage } from "./stage.ts";
 import { Tidying } from "./tidying.ts";
 import type { Unit } from "./unit.ts";
 import { OWN_VERSION } from "./words.ts";
@@ -62,7 +57,7 @@ import { StoreSide } from "../sources/store_side.ts";
 import { StoredJobs } from "../sources/stored_jobs.ts";
 import { StoreWire } from "./store_wire.ts";
 import { Workers } from "./workers.ts";
-import { type Wrong, type WrongCounts, Wrongs } from "./wrongs.ts";
+import { Wrongs } from "./wrongs.ts";
 
 export type { AccessOptions };
 
@@ -96,8 +91,6 @@ const VERSION = new MemoryContent().set(OWN_VERSION, 0, OWN_VERSION.length);
 const MIN_UNREAD = 16 * 1024 ** 2;
 /** Time between two checks of clients' connections while a full queue keeps their messages unread, ms. */
 const GONE_INTERVAL = 500;
-/** Time between two remarks that a machine may not join, ms: it tries again and again. */
-const STRANGERS_INTERVAL = 10_000;
 
 /** The loop between the sockets and the brokers of all services. */
 export class BrokerLoop {
@@ -109,14 +102,7 @@ export class BrokerLoop {
   /** Undefined where nobody can subscribe to events. */
   readonly #audience: Audience | undefined;
   readonly #publisher: Publisher | undefined;
-  /** What subscribers had done wrong when the last of that was asked for. */
-  readonly #told = { denied: 0, malformed: 0 };
-  /** Undefined where all may connect who reach the sockets. */
-  readonly #access: AccessControl | undefined;
-  /** Undefined where no other machine can join. */
-  readonly #joinAccess: JoinAccess | undefined;
-  /** When it was last logged that one may not connect, ms. */
-  #toldOfStrangerAt = -Infinity;
+  readonly #doorkeeper: Doorkeeper;
   readonly #reception: Reception;
   readonly #questions: Questions;
   /** The way to the store of jobs. */
@@ -125,6 +111,7 @@ export class BrokerLoop {
   readonly #workers: Workers;
   /** Undefined where no worker may speak Majordomo. */
   readonly #made: MadeServices | undefined;
+  readonly #view: LoopView;
   readonly #tidying: Tidying;
   readonly #ticks: Ticks;
   readonly #inquirer = new Inquirer(this.#answerers());
@@ -138,6 +125,7 @@ export class BrokerLoop {
   /** When the next "worked" event may be told, ms, and whether one is to be. */
   #workedAt = 0;
   #hasWorked = false;
+  #hasToldUnheard = false;
   /** When something was last read from clients, ms. */
   #readAt = -Infinity;
   /** When the next turn is due: at once where one has left something, ms. */
@@ -154,15 +142,15 @@ export class BrokerLoop {
    */
   constructor(library: Library, options: LoopOptions, listener: (event: LoopEvent) => void) {
     const events = this.#events = new EventQueue(listener);
-    const access = this.#access = options.access && new AccessControl(options.access.rules);
-    this.#joinAccess = options.join && new JoinAccess(options.join.names);
+    const doorkeeper = this.#doorkeeper = new Doorkeeper(options, events, () => this.#audience);
+    const { access, joinAccess } = doorkeeper;
     const numbered = numberServices(options.services);
     const bounds = { ...options, bindings: numbered };
     const sockets = this.#sockets = new Sockets(library, bounds, unreadBytes(numbered), {
       source: this.#sourceEvents(),
       lane: this.#laneEvents(),
-      decide: (request, stage) => this.#decide(request, stage),
-      decideJoiner: (request, open) => this.#decideJoiner(request, open),
+      decide: (request, stage) => doorkeeper.decide(request, stage, this.#now),
+      decideJoiner: (request, open) => doorkeeper.decideJoiner(request, open, this.#now),
       joiners: {
         said: (joiner, name, address, text) => {
           events.add({ type: "joinerSaid", joiner, name, address, text });
@@ -226,9 +214,12 @@ export class BrokerLoop {
     }, jobs);
     const { counter } = stored;
     this.#reception = new Reception({ services, source: answers, bodies, events, visits, counter });
-    this.#workers = new Workers({
-      ...{ services, lane, events, questions, access },
-      joinAccess: this.#joinAccess,
+    const workers = this.#workers = new Workers({
+      ...{ services, lane, events, questions, access, joinAccess },
+    });
+    this.#view = new LoopView({
+      ...{ services, source, lane, workers, audience, publisher },
+      reception: this.#reception,
     });
     const hasUnsent = () => this.#source.hasUnsent;
     this.#tidying = new Tidying(services, hasUnsent, () => this.#giveBackMemory());
@@ -308,7 +299,8 @@ export class BrokerLoop {
         this.#questions.ask(worker, job, content, this.#now);
       },
       publish: (worker, content, retain) => {
-        this.#publisher?.relay(worker.id, content, retain, this.#now);
+        if (this.#publisher === undefined) this.#tellUnheard(worker);
+        else this.#publisher.relay(worker.id, content, retain, this.#now);
       },
       withdrawn: (worker, question) => this.#questions.withdraw(worker, question, this.#now),
       part: (worker, job, content) => {
@@ -330,12 +322,20 @@ export class BrokerLoop {
     };
   }
 
+  /** Said once: a handler may publish in each job. */
+  #tellUnheard(worker: Worker<Body>): void {
+    if (this.#hasToldUnheard) return;
+    this.#hasToldUnheard = true;
+    const message = 'a handler publishes events that nobody can hear: "events" has no endpoint';
+    this.#events.add({ type: "log", level: "info", message, fields: { worker: worker.id } });
+  }
+
   #unitOf(worker: Worker<Body>): Unit {
     return this.#services.of(worker);
   }
 
   #listTicks(): Ticks {
-    const last = (wrong: Wrong) => this.#lastOf(wrong);
+    const view = this.#view;
     return new Ticks([
       { tick: (now) => this.#tickBrokers(now) },
       { tick: (now) => this.#tickWorkers(now) },
@@ -344,7 +344,7 @@ export class BrokerLoop {
       { tick: (now) => this.#tickReplies(now) },
       { tick: (now) => this.#stored.counter.tick(now) },
       this.#tidying,
-      new Wrongs(() => this.#wrongs, last, this.#events),
+      new Wrongs(() => view.wrongs, (wrong) => view.lastOf(wrong), this.#events),
       { tick: (now) => this.#tellWorked(now) },
     ]);
   }
@@ -393,25 +393,7 @@ export class BrokerLoop {
 
   /** How things are now. */
   look(): Look {
-    const source = this.#source;
-    const now = performance.now();
-    const { counters, ...jobs } = this.#services.look();
-    const { unaddressed } = this.#reception;
-    return {
-      ...jobs,
-      clients: source.clients,
-      connections: sum(source.connections(now), this.#audience?.scene?.connections),
-      subscribers: this.#audience?.subscribers,
-      hasUnsent: source.hasUnsent,
-      readAt: this.#readAt,
-      workers: this.#workers.look(now),
-      counters: {
-        ...counters,
-        requests: counters.requests + unaddressed,
-        rejected: counters.rejected + unaddressed,
-        ...this.#counters,
-      },
-    };
+    return this.#view.look(this.#readAt, performance.now());
   }
 
   /** The store was started: its end of the way, and where it counts what it has sent. */
@@ -423,12 +405,7 @@ export class BrokerLoop {
 
   /** What was measured since the start. */
   measure(): Measures {
-    const now = performance.now();
-    return {
-      services: this.#services.all.map((unit) => unit.measure(now)),
-      unaddressed: this.#reception.unaddressed,
-      lag: this.#lag.read(),
-    };
+    return { ...this.#view.measure(performance.now()), lag: this.#lag.read() };
   }
 
   /** Asks something, which is answered between two passes: see `DataPlane`. */
@@ -493,7 +470,7 @@ export class BrokerLoop {
       case "configure":
         return this.#configure(command.services, command.made);
       case "rules":
-        return this.#access?.configure(command.rules);
+        return this.#doorkeeper.access?.configure(command.rules);
       case "drain":
         this.#made?.close();
         for (const { broker } of this.#services.all) broker.drain(command.waiting);
@@ -513,7 +490,7 @@ export class BrokerLoop {
       case "tellJoiner":
         return this.#lane.tellJoiner?.(command.joiner, command.text);
       case "joinable":
-        return this.#joinAccess?.configure(command.names);
+        return this.#doorkeeper.joinAccess?.configure(command.names);
       case "stop":
         if (this.#state === "open") this.#stop("stopped");
     }
@@ -711,30 +688,6 @@ export class BrokerLoop {
     return jobs;
   }
 
-  /** Whether a peer may connect. */
-  #decide(request: ZapRequest, stage: Stage): ZapDecision {
-    if (this.#access === undefined) return { outcome: "denied", reason: "no rules are known" };
-    const scene = withSubscribers(stage.scene(this.#now), this.#audience?.scene);
-    const decision = this.#access.decide(request, scene);
-    if (decision.outcome !== "allowed") return decision;
-    if (request.domain === ZapDomain.subscribers) this.#audience?.expect();
-    else stage.expect(request.domain, this.#now);
-    return decision;
-  }
-
-  #decideJoiner(request: ZapRequest, open: number): ZapDecision {
-    const decision = this.#joinAccess?.decide(request, open) ??
-      { outcome: "denied", reason: "no other machine can join" };
-    if (decision.outcome === "allowed") return decision;
-    if (this.#now - this.#toldOfStrangerAt >= STRANGERS_INTERVAL) {
-      this.#toldOfStrangerAt = this.#now;
-      const message = "a machine may not join";
-      const fields = { address: request.address, reason: decision.reason };
-      this.#events.add({ type: "log", level: "warn", message, fields });
-    }
-    return decision;
-  }
-
   // ---- what is due ----
 
   /** Notes that something has changed: all that ticks is asked again, and "worked" is told. */
@@ -791,58 +744,6 @@ export class BrokerLoop {
     for (const { broker } of this.#services.all) broker.dropSpares();
     this.#sockets.giveBackMemory();
   }
-
-  get #counters(): SocketCounters {
-    const { counters } = this.#source;
-    const { denied = 0, malformed = 0 } = this.#audience?.counters ?? {};
-    return {
-      ...counters,
-      denied: counters.denied + denied,
-      malformed: counters.malformed + malformed,
-      ...this.#publisher?.counters ?? NO_EVENTS,
-      intruders: this.#lane.intruders,
-      invalidReplies: this.#services.invalidReplies,
-      lostJobs: this.#workers.lostJobs,
-    };
-  }
-
-  /** More about the last one of a wrong, whoever did it. */
-  #lastOf(wrong: Wrong): LogFields {
-    const audience = this.#audience;
-    const isTheirs = wrong === "denied" || wrong === "malformed";
-    if (audience === undefined || !isTheirs) return this.#source.lastOf(wrong);
-    const count = audience.counters[wrong];
-    const isNew = count > this.#told[wrong];
-    this.#told[wrong] = count;
-    if (!isNew) return this.#source.lastOf(wrong);
-    return { ...wrong === "denied" ? audience.lastDenial : audience.lastMalformed };
-  }
-
-  get #wrongs(): WrongCounts {
-    return { ...this.#counters, strayReplies: this.#services.counters.strayReplies };
-  }
-}
-
-/** What is connected, those at a socket of their own included. */
-function withSubscribers(scene: Scene, others: Audience["scene"]): Scene {
-  if (others === undefined) return scene;
-  return {
-    ...scene,
-    connections: scene.connections + others.connections,
-    peers: () => [...scene.peers(), ...others.peers()],
-  };
-}
-
-function sum(connections: number | undefined, others = 0): number | undefined {
-  return connections === undefined ? undefined : connections + others;
-}
-
-const NO_EVENTS = { events: 0, eventsDropped: 0 };
-
-/** What those who have subscribed to "state" are told. */
-function stateOf({ workers, services, lastJobAt: _, readAt: __, ...rest }: Look): object {
-  const named = [...services].map(([name, { lastJobAt: _, ...look }]) => [name, look]);
-  return { ...rest, workers: workers.size, services: Object.fromEntries(named) };
 }
 
 /** Bytes of replies that clients may leave unread: as many as the largest of the queues may hold. */

@@ -6,6 +6,7 @@ import type { ServeOptions, Server } from "../../mod.ts";
 import { endpointOf, moduleOf, serveQuietly } from "../rig/in_process.ts";
 import { hasPyzmq } from "../rig/mdp_workers.ts";
 import { path } from "../rig/checkout.ts";
+import { Folder } from "../rig/folder.ts";
 import { overBoth } from "../rig/over_both.ts";
 import { KeyRing } from "../rig/key_ring.ts";
 import { randomNumbers } from "../rig/random.ts";
@@ -44,6 +45,22 @@ function freePort(): number {
 function eventsOf({ events: [endpoint = ""] }: Server): string {
   return endpoint;
 }
+
+Deno.test("the log says once that handlers publish where nobody can hear it", async () => {
+  using folder = new Folder();
+  const logFile = `${folder.path}/log`;
+  const handler = moduleOf(`export default (body, ctx) => {
+    ctx.publish("user.a", body);
+    return "published";
+  };`);
+  const options = { handler, minWorkers: 1, maxWorkers: 1, events: [] };
+  await using server = await open({ ...options, logFile, logLevel: "info", logFormat: "json" });
+  await using client = new Client({ endpoint: endpointOf(server) });
+  for (let times = 0; times < 3; times++) await client.request("x");
+  const unheard = "a handler publishes events that nobody can hear";
+  await until("it says so", () => Deno.readTextFileSync(logFile).includes(unheard));
+  assert.equal(Deno.readTextFileSync(logFile).split(unheard).length, 2);
+});
 
 const TRANSPORTS = ["native", "libzmq"] as const;
 
