@@ -217,7 +217,7 @@ export class PreforkServer implements Server, Operated {
         lane,
         visits: logs.hasVisits,
         traces: settings.logLevel === "debug",
-        join: joinable,
+        joinable,
       };
       const joined = this.#joined = joining?.open(this.#joinedListener());
       const { plane, flaw } = joined === undefined

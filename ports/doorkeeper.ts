@@ -20,7 +20,7 @@ export interface DoorRules {
   /** Left out where all may connect who reach the sockets. */
   readonly access?: AccessOptions | undefined;
   /** Left out where no other machine can join. */
-  readonly join?: { readonly names: ClientList } | undefined;
+  readonly joinable?: { readonly names: ClientList } | undefined;
 }
 
 /** Time between two remarks that a machine may not join, ms: it tries again and again. */
@@ -39,12 +39,12 @@ export class Doorkeeper {
 
   /** `audience`: those who are connected at a socket of their own, once there is one. */
   constructor(
-    { access, join }: DoorRules,
+    { access, joinable }: DoorRules,
     events: EventQueue,
     audience: () => Audience | undefined,
   ) {
     this.access = access && new AccessControl(access.rules);
-    this.joinAccess = join && new JoinAccess(join.names);
+    this.joinAccess = joinable && new JoinAccess(joinable.names);
     this.#events = events;
     this.#audience = audience;
   }

@@ -75,7 +75,7 @@ export interface LoopOptions extends SocketOptions {
    */
   workedInterval?: number;
   /** Where pools on other machines join, and the names of those that may, by their public keys. */
-  join?: JoinSocketOptions & { readonly names: ClientList } | undefined;
+  joinable?: JoinSocketOptions & { readonly names: ClientList } | undefined;
 }
 
 /** Maximum questions whether a peer may connect that are answered before jobs have their turn. */

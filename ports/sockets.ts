@@ -75,7 +75,7 @@ export interface SocketOptions extends
   /** Who may connect; undefined: all who reach the sockets. */
   access?: AccessOptions;
   /** Where pools on other machines join; undefined: nowhere. */
-  join?: JoinSocketOptions | undefined;
+  joinable?: JoinSocketOptions | undefined;
 }
 
 /** The socket that pools on other machines come to. */
@@ -183,9 +183,9 @@ export class Sockets {
         ? new RecordLane(libc, this.bodies, bounds, events.lane)
         : openZmqLane(ground(), bounds, events.lane);
       closers.push(() => lane.close());
-      const joined = options.join === undefined
+      const joined = options.joinable === undefined
         ? undefined
-        : openJoinLane(ground(), bounds, options.join, events, decide);
+        : openJoinLane(ground(), bounds, options.joinable, events, decide);
       joinLane = joined;
       if (joined !== undefined) closers.push(() => joined.close());
       const workers = majordomo?.workers;
@@ -203,7 +203,7 @@ export class Sockets {
       this.events = bindAll(subscribed, audience);
       this.serviceFrontends = this.#bindServices(plain, options);
       this.#backend = files.bind(backend, () => lane.bind(backend));
-      this.join = options.join && joined?.bind(options.join.endpoint);
+      this.join = options.joinable && joined?.bind(options.joinable.endpoint);
       const others = [
         ...audience?.ports ?? [],
         ...this.#zmq?.ports ?? [],
@@ -355,7 +355,7 @@ export class Sockets {
 type Bounds = SocketOptions & { ipv6: boolean; unreadBytes: number; arrivals: Arrivals };
 
 function endpointsOf(options: SocketOptions): string[] {
-  const { frontend, mdp = [], events = [], backend, bindings = [], join } = options;
+  const { frontend, mdp = [], events = [], backend, bindings = [], joinable: join } = options;
   const bound = bindings.flatMap(({ frontend }) => frontend);
   const joined = join === undefined ? [] : [join.endpoint];
   return [...frontend, ...mdp, ...events, ...bound, backend, ...joined];

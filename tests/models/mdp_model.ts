@@ -200,7 +200,7 @@ class World {
       },
     });
     assert(this.#source.workers !== undefined);
-    this.#lane = new JointLane({} as Lane, this.#source.workers);
+    this.#lane = new JointLane({} as Lane, this.#source.workers, undefined);
     const ground = { lane: this.#lane, source: this.#answers(), bodies: this.#bodies };
     const rest = { events: this.#events, visits: false, traces: false };
     this.#services = new Services({ ...ground, ...rest, ...NO_STORE, numbers: new JobNumbers() });
