@@ -15,7 +15,7 @@ const INTERVAL = 900;
 /** What those who look wait for an answer, ms. */
 const PATIENCE = 250;
 /** A store that has not answered for so long is in trouble, ms. */
-const LATE_AFTER = 5000;
+const LATE_AFTER = 10_000;
 
 /** What the store has said last. */
 interface Reading {
@@ -48,7 +48,11 @@ export class StoreGauge {
     if (!this.#link.isUsed) return undefined;
     await this.#refresh();
     const figures = this.#last?.figures;
-    return figures && { ...figures, trouble: this.#trouble(figures) };
+    const trouble = this.#trouble(figures);
+    if (figures !== undefined) return { ...figures, trouble };
+    // One that can't even be opened has something to say.
+    if (trouble === undefined) return undefined;
+    return { store: this.#link.store, trouble, bytes: 0, services: {} };
   }
 
   /** How it is, also where nothing was ever stored. */
@@ -56,8 +60,7 @@ export class StoreGauge {
     const figures = await this.figures();
     if (figures !== undefined) return this.#statusOf(figures);
     const { store } = this.#link;
-    const trouble = this.#trouble(undefined);
-    return { store, trouble, bytes: 0, services: [], schedules: [] };
+    return { store, trouble: undefined, bytes: 0, services: [], schedules: [] };
   }
 
   /** The same; undefined where nothing was ever stored and nothing is wrong. */

@@ -128,9 +128,9 @@ Deno.test("StoreGauge does not wait for a store that hangs, and says so after a 
   pass(1000);
   const during = await gauge.status();
   assert.deepEqual([during.services, during.trouble], [before.services, undefined]);
-  pass(6000);
+  pass(11_000);
   const late = await gauge.status();
-  assert.equal(late.trouble, "the store has not answered for 6 s");
+  assert.equal(late.trouble, "the store has not answered for 11 s");
   assert.equal((await gauge.figures())?.trouble, late.trouble);
   assert.equal(store.asked.length, 2);
   resolve();
@@ -145,6 +145,14 @@ Deno.test("StoreGauge reports what a store says is wrong, and what it was refuse
   store.operate = () => Promise.reject(new Error("Lost the store"));
   pass(1000);
   assert.equal((await gauge.status()).trouble, "Lost the store");
+});
+
+Deno.test("StoreGauge reports a store that can't be opened", async () => {
+  const { store, gauge } = setUp();
+  store.operate = () => Promise.reject(new Error("the file is damaged"));
+  const { trouble, services } = await gauge.status();
+  assert.deepEqual([trouble, services], ["the file is damaged", []]);
+  assert.equal((await gauge.figures())?.trouble, "the file is damaged");
 });
 
 Deno.test("without the token there are states and figures, and no ids, users, messages or bodies", async () => {
