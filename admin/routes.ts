@@ -58,9 +58,13 @@ export class Routes {
   }
 
   async #ready({ may }: Caller): Promise<HttpAnswer> {
-    const { ready, reasons } = await this.#server.status();
+    const { ready, reasons, stored } = await this.#server.status();
     if (may === "probe" && !ready) return textAnswer("not ready\n", 503);
-    return ready ? textAnswer("ready\n") : textAnswer(`${reasons.join("\n")}\n`, 503);
+    if (!ready) return textAnswer(`${reasons.join("\n")}\n`, 503);
+    // Requests need no store, so that the server stays ready.
+    const remark = stored?.trouble;
+    if (may === "probe" || remark === undefined) return textAnswer("ready\n");
+    return textAnswer(`ready\nthe store takes no jobs: ${remark}\n`);
   }
 
   /** Answers a request; never throws. */

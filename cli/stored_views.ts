@@ -148,7 +148,7 @@ export function storeView({ store, trouble, bytes, services }: StoreStatus, shee
     ["state", trouble === undefined || trouble === null ? "takes jobs" : trouble, toneOf(trouble)],
     ["size", showBytes(bytes)],
   ], sheet);
-  if (services.length === 0) return [...lines, "", "nothing is stored"];
+  if (services.length === 0) return [...lines, "", "no job is stored"];
   return [...lines, "", ...table(services, SERVICE_COLUMNS, sheet)];
 }
 

@@ -25,7 +25,7 @@ interface Reading {
 
 /** Watches one store. */
 export class StoreGauge {
-  readonly #link: Pick<StoreLink, "store" | "isUsed" | "operate">;
+  readonly #link: Pick<StoreLink, "store" | "isUsed" | "trouble" | "operate">;
   readonly #now: () => number;
   #last: Reading | undefined;
   /** By service: how many were submitted and have ended in a second. */
@@ -36,7 +36,7 @@ export class StoreGauge {
 
   /** @param now a clock that never goes back, ms. */
   constructor(
-    link: Pick<StoreLink, "store" | "isUsed" | "operate">,
+    link: Pick<StoreLink, "store" | "isUsed" | "trouble" | "operate">,
     now = () => performance.now(),
   ) {
     this.#link = link;
@@ -59,8 +59,8 @@ export class StoreGauge {
   async status(): Promise<StoreStatus> {
     const figures = await this.figures();
     if (figures !== undefined) return this.#statusOf(figures);
-    const { store } = this.#link;
-    return { store, trouble: undefined, bytes: 0, services: [], schedules: [] };
+    const { store, trouble } = this.#link;
+    return { store, trouble, bytes: 0, services: [], schedules: [] };
   }
 
   /** The same; undefined where nothing was ever stored and nothing is wrong. */
@@ -74,7 +74,7 @@ export class StoreGauge {
     if (!this.#link.isUsed) return undefined;
     if (this.#fault !== undefined) return this.#fault;
     const silence = this.#asking === undefined ? 0 : this.#now() - this.#asking.since;
-    if (silence < LATE_AFTER) return figures?.trouble;
+    if (silence < LATE_AFTER) return figures?.trouble ?? this.#link.trouble;
     return `the store has not answered for ${Math.round(silence / 1000)} s`;
   }
 

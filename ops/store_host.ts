@@ -61,6 +61,8 @@ export class StoreHost implements StoreLink {
   readonly #parts: StoreHostParts;
   readonly #place: StorePlace;
   #running: Running | undefined;
+  /** It was started once: there is something to ask, or to say about it. */
+  #wasUsed = false;
   /** Why there is none; undefined: there is one, or there was none so far. */
   #reason: string | undefined;
   readonly #asked = new Map<number, Pending>();
@@ -81,7 +83,11 @@ export class StoreHost implements StoreLink {
   }
 
   get isUsed(): boolean {
-    return this.#running !== undefined;
+    return this.#wasUsed;
+  }
+
+  get trouble(): string | undefined {
+    return "reason" in this.#place ? this.#place.reason : this.#reason;
   }
 
   /** Starts it, if jobs will come without a client, or there are some from before. */
@@ -108,6 +114,7 @@ export class StoreHost implements StoreLink {
     if (missing !== undefined) return missing;
     try {
       this.#running = this.#open(place.store);
+      this.#wasUsed = true;
       return undefined;
     } catch (error) {
       return messageOf(error);

@@ -31,6 +31,8 @@ export interface StoreLink {
   readonly store: string;
   /** Whether it was opened, or has begun to be: before that nothing is stored, and to look opens nothing. */
   readonly isUsed: boolean;
+  /** Why it can't be had, as far as that is known without asking it; undefined: nothing is known against it. */
+  readonly trouble: string | undefined;
   /**
    * Asks what an operator may ask; opens the store if it has not been.
    *
@@ -49,6 +51,7 @@ export interface StoreLink {
 export const NO_STORE: StoreLink = {
   store: "off",
   isUsed: false,
+  trouble: "this server has no store",
   operate: () => Promise.reject(new StoreRefusedError(503, "This server has no store")),
   ask: () => Promise.reject(new StoreRefusedError(503, "This server has no store")),
 };

@@ -287,7 +287,7 @@ Deno.test("the store is shown with its services, and red where it is in trouble"
     ...{ width: 80, paint: coloured },
   });
   assert.ok(trouble.join("\n").includes("\x1b[31mthe disk is full"));
-  assert.equal(trouble.at(-1), "nothing is stored");
+  assert.equal(trouble.at(-1), "no job is stored");
   assert.deepEqual(schedulesView(STORE, SHEET).map((line) => line.length > 80), [false, false]);
 });
 

@@ -33,7 +33,8 @@ function setUp(
   const lines: Record<string, unknown>[] = [];
   const log = { info: (message: string, fields: object) => lines.push({ message, ...fields }) };
   // What the paths of stored jobs use of a server.
-  const server = { stored, log, serviceNames: ["mail"] } as unknown as Operated;
+  const status = async () => ({ ready: true, reasons: [], stored: await gauge.glance() });
+  const server = { stored, log, status, serviceNames: ["mail"] } as unknown as Operated;
   const routes = new Routes(server, ({ may }) => {
     if (may !== "all") throw new Refusal(401, "This takes the token");
   });
@@ -47,7 +48,8 @@ function setUp(
       headers: new Map(),
       body: body === undefined ? "" : JSON.stringify(body),
     }, () => caller);
-    return { status, json: JSON.parse(String(said)) };
+    const text = String(said);
+    return { status, text, json: text.startsWith("{") ? JSON.parse(text) : undefined };
   };
   return { store, gauge, stored, lines, ask, pass: (ms: number) => now += ms };
 }
@@ -105,7 +107,8 @@ Deno.test("who only looks opens no store", async () => {
 
 Deno.test("a server without a store refuses with 503", async () => {
   const stored = new StoredDesk(NO_STORE, new StoreGauge(NO_STORE));
-  assert.equal((await stored.status()).store, "off");
+  const { store, trouble } = await stored.status();
+  assert.deepEqual([store, trouble], ["off", "this server has no store"]);
   await assert.rejects(stored.pause(), { code: 503 });
 });
 
@@ -222,7 +225,8 @@ Deno.test("each change is made, logged with who has asked for it, and refused by
     }],
   ];
   for (const [path, body, status, json] of cases) {
-    assert.deepEqual(await ask(WITH_TOKEN, path, body), { status, json }, path);
+    const answer = await ask(WITH_TOKEN, path, body);
+    assert.deepEqual([answer.status, answer.json], [status, json], path);
   }
   assert.deepEqual(lines[0], {
     ...{ message: "an operator asks", command: "stored retry", service: undefined },
@@ -230,6 +234,17 @@ Deno.test("each change is made, logged with who has asked for it, and refused by
   });
   assert.deepEqual([lines[2]?.command, lines[2]?.service], ["stored retry-dead", "gone"]);
   assert.deepEqual(store.jobs.map(({ state }) => state), ["waiting", "cancelled", "waiting"]);
+});
+
+Deno.test("readyz has a remark about a store in trouble, and says ready all the same", async () => {
+  const { ask, store, pass } = setUp();
+  assert.equal((await ask(WITHOUT, "/readyz")).text, "ready\n");
+  store.trouble = "the disk is full";
+  pass(1000);
+  const { status, text } = await ask(WITHOUT, "/readyz");
+  assert.deepEqual([status, text], [200, "ready\nthe store takes no jobs: the disk is full\n"]);
+  const probe = await ask({ origin: "http 10.0.0.1", may: "probe" }, "/readyz");
+  assert.equal(probe.text, "ready\n");
 });
 
 Deno.test("a backup is for the control socket alone, and to an absolute path", async () => {
