@@ -48,9 +48,14 @@ function stateFolder(readVariable: ReadVariable): string | undefined {
   return home?.startsWith("/") ? `${home.replace(/\/+$/, "")}/.local/state` : undefined;
 }
 
+/** Whether jobs are kept in NATS. */
+function isNats({ store }: Pick<Settings, "store">): boolean {
+  return /^(nats|tls):/.test(store);
+}
+
 /** Whether jobs come without a client that submits one, so that the store is opened at the start. */
 export function needsStore(settings: Settings): boolean {
-  return settings.store.startsWith("nats:") || Object.keys(settings.schedules).length > 0 ||
+  return isNats(settings) || Object.keys(settings.schedules).length > 0 ||
     hostedServices(settings).some(([, { durable }]) => durable);
 }
 
@@ -77,7 +82,7 @@ function rulesOf({ maxRunningPerGroup, rate }: Settings): ServiceRules {
 
 /** How NATS is reached; undefined: jobs are not kept there. */
 export function natsOrdersOf(settings: Settings): NatsOrders | undefined {
-  if (!settings.store.startsWith("nats:")) return undefined;
+  if (!isNats(settings)) return undefined;
   const { natsCredentials, natsNkey, natsCa: ca, natsCert: cert, natsKey: key } = settings;
   const isPlain = ca === undefined && cert === undefined && key === undefined;
   return {

@@ -57,7 +57,7 @@ export function locateStored(
 export function checkStored(settings: Settings, naming: Naming): void {
   const given = FILES.filter((name) => settings[name] !== undefined);
   for (const name of given) {
-    if (settings.store.startsWith("nats:")) break;
+    if (/^(nats|tls):/.test(settings.store)) break;
     throw needs(naming(name), `${naming("store")} to be nats://HOST:PORT`, settings.store);
   }
   if (given.includes("natsCredentials") && given.includes("natsNkey")) {

@@ -22,12 +22,16 @@ export const storePlace: Kind<string> = {
   isType: isText,
   accept: (value) => isText(value) ? placeOf(value) : undefined,
   parse: (text) => placeOf(text.trim()),
+  lack: (text) =>
+    /^(nats|tls):[^?]*@/.test(text)
+      ? 'must not have a user and a password, which would be shown: use "natsCredentials" or "natsNkey"'
+      : undefined,
   show: String,
 };
 
 function placeOf(text: string): string | undefined {
   if (text === "auto" || text === "off") return text;
-  if (text.startsWith("nats:")) return natsServers(text);
+  if (/^(nats|tls):/.test(text)) return natsServers(text);
   const path = text.replace(/^sqlite:(?:\/\/(?=\/))?/, "");
   // A database in memory would keep nothing, and another scheme is no path.
   const isPath = path !== "" && !/\p{Cc}/u.test(path) && !path.includes(":memory:") &&
@@ -37,9 +41,11 @@ function placeOf(text: string): string | undefined {
 
 /** `nats://a,b:4223` with the port of each; a user and a password would show wherever options do. */
 function natsServers(text: string): string | undefined {
-  const servers = text.split(",").map((each) => serverOf(each.trim().replace(/^nats:\/\//, "")));
-  const isWhole = text.startsWith("nats://") && !servers.includes(undefined);
-  return isWhole ? `nats://${servers.join(",")}` : undefined;
+  const [, scheme, rest = ""] = /^((?:nats|tls):\/\/)(.*)$/.exec(text) ?? [];
+  const servers = rest.split(",").map((each) => serverOf(each.trim().replace(scheme ?? "", "")));
+  return scheme === undefined || servers.includes(undefined)
+    ? undefined
+    : scheme + servers.join(",");
 }
 
 function serverOf(text: string): string | undefined {

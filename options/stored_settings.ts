@@ -13,7 +13,7 @@
 export interface StoredJobOptions {
   /**
    * Where jobs are kept: "sqlite:PATH" or a path, a file of this machine that one server uses at a time;
-   * "nats://host:4222,host2:4222", NATS JetStream, which many servers use together; "off": no job can be stored; or
+   * "nats://host:4222,host2:4222" (or "tls://…"), NATS JetStream, which many servers use together; "off": no job can be stored; or
    * "auto" for `$XDG_STATE_HOME/prefork/NAME.db`, else `~/.local/state/prefork/NAME.db`, where NAME is that of the
    * first frontend as in the control socket's name.
    *
@@ -33,12 +33,16 @@ export interface StoredJobOptions {
    */
   storeJobs?: number;
   /**
-   * How long a job that is done, cancelled or expired is kept, and its result, in ms; 0: not at all.
+   * How long a job that is done is kept, and its result, in ms; 0: not at all.
    *
    * @default {86_400_000}
    */
   resultTtl?: number;
-  /** How long a job that has failed is kept in the dead set, in ms; 0: not at all. @default {2_592_000_000} */
+  /**
+   * How long a job that has failed (the dead set), was cancelled or has expired is kept, in ms; 0: not at all.
+   *
+   * @default {2_592_000_000}
+   */
   deadTtl?: number;
   /**
    * How long a submission waits while NATS can't be reached, in ms; then it is refused with 503. 0: it does not wait.

@@ -36,13 +36,13 @@ export const STORED_ROWS = {
     group: "Stored jobs",
     kind: duration(0, LONGEST_KEPT_MS),
     fallback: DAY,
-    help: "how long a job that is done, cancelled or expired is kept, with its result",
+    help: "how long a job that is done is kept, with its result",
   }),
   deadTtl: row({
     group: "Stored jobs",
     kind: duration(0, LONGEST_KEPT_MS),
     fallback: 30 * DAY,
-    help: "how long a job that has failed is kept in the dead set",
+    help: "how long a job that has failed (the dead set), was cancelled or has expired is kept",
   }),
   submitTimeout: row({
     group: "Stored jobs",

@@ -19,10 +19,14 @@ const MODULES: Record<string, string> = {
   tls: "./nats_store.ts",
 };
 
-/** Serves in this thread, which must be a Web Worker and have been sent nothing but its `StoreOrders`. */
-export function serveStore(): void {
+/**
+ * Serves in this thread, which must be a Web Worker and have been sent nothing but its `StoreOrders`.
+ *
+ * @param open opens the store; only tests have another way.
+ */
+export function serveStore(open: OpenJobStore = openByName): void {
   addEventListener("message", (event) => {
-    if (event instanceof MessageEvent) new StoreThread(event.data).live();
+    if (event instanceof MessageEvent) new StoreThread(event.data).live(open);
   }, { once: true });
 }
 
@@ -52,7 +56,7 @@ class StoreThread {
     this.#ends = { server: new PortEnd(orders.server), plane: this.#plane };
   }
 
-  async live(): Promise<void> {
+  async live(open: OpenJobStore): Promise<void> {
     const { store, config, nats } = this.#orders;
     const emit = (to: StoreUser, messages: FromStore[]) => this.#ends[to].say(messages);
     try {
@@ -90,8 +94,8 @@ class StoreThread {
   }
 }
 
-/** Opens the store of that name. */
-async function open(parts: StoreParts): Promise<JobStore> {
+/** Opens the store of a name. */
+export async function openByName(parts: StoreParts): Promise<JobStore> {
   const [scheme = ""] = parts.store.split(":", 1);
   const name = MODULES[scheme];
   if (name === undefined) {

@@ -36,6 +36,7 @@ Deno.test("resolveOptions makes the path of a store absolute", () => {
   assert.equal(placed("auto"), "auto");
   assert.equal(placed("off"), "off");
   assert.equal(placed("nats://a"), "nats://a:4222");
+  assert.equal(placed("tls://a,tls://b:5"), "tls://a:4222,b:5");
   assert.equal(placed("nats://a:1, b ,nats://[::1]:3"), "nats://a:1,b:4222,[::1]:3");
 });
 
@@ -52,6 +53,13 @@ Deno.test("resolveOptions refuses a store that would keep nothing, or that it do
   for (const store of [...bad, ...servers]) {
     refuses({ store }, "RangeError", /^Cannot start: "store" must be "auto", "off", "sqlite:PATH"/);
   }
+});
+
+Deno.test("parseCommand says where a password for NATS belongs", () => {
+  assert.throws(() => parse("store nats://ann:secret@a"), {
+    name: "UsageError",
+    message: /^Cannot start: "store" in x\.conf:1 must not have a user and a password, which would/,
+  });
 });
 
 Deno.test("storePlace names the file after the first frontend, in the folder for state", () => {
@@ -236,6 +244,7 @@ Deno.test("needsStore is true where jobs come by themselves, or from other serve
   assert.equal(needsStore(resolve({})), false);
   assert.equal(needsStore(resolve({ store: "jobs.db" })), false);
   assert.equal(needsStore(resolve({ store: "nats://a" })), true);
+  assert.equal(needsStore(resolve({ store: "tls://a" })), true);
   assert.equal(needsStore(resolve({ schedules: { a: { cron: "@daily" } } })), true);
   assert.equal(needsStore(resolve({ durable: true })), true);
   const durable = { handler: "./a.ts", durable: true };
