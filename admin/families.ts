@@ -342,6 +342,17 @@ const JOBS: readonly Family[] = [
   ),
 ];
 
+/** How many workers of each service are ready on each other machine. */
+function joinedWorkers(workers: readonly WorkerStatus[]): Sample[] {
+  const counts = new Map<string, { labels: Labels; value: number }>();
+  for (const { service, host, state } of workers) {
+    if (host === undefined || (state !== "idle" && state !== "busy")) continue;
+    const { value = 0 } = counts.get(`${host} ${service}`) ?? {};
+    counts.set(`${host} ${service}`, { labels: { service, host }, value: value + 1 });
+  }
+  return [...counts.values()];
+}
+
 const WORKERS: readonly Family[] = [
   {
     name: "prefork_workers",
@@ -357,6 +368,13 @@ const WORKERS: readonly Family[] = [
           { service },
         )
       ),
+  },
+  {
+    name: "prefork_joined_workers",
+    type: "gauge",
+    help: "Worker processes of pools on other machines that are ready, by the machine.",
+    labels: ["service", "host"],
+    read: ({ status }) => joinedWorkers(status.workers),
   },
   {
     name: "prefork_workers_limit",

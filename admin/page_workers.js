@@ -143,7 +143,7 @@ export class Workers {
     tile.addEventListener("click", () => this.#choose(worker));
     const write = (/** @type {WorkerStatus} */ status) => {
       mark(tile, "data-state", status.state);
-      put(service, status.service);
+      put(service, placeOf(status));
       put(state, status.state);
       put(now, doing(status) || "–");
       put(job, jobOf(status));
@@ -222,6 +222,7 @@ function factsOf(status) {
   return [
     ["State", status.state],
     ["Service", serviceName(status.service)],
+    ["Machine", status.host ?? "the server's"],
     ["Job", since === "" || since === job ? job : `${job}, for ${since}`],
     ["Answered", count(status.answered)],
     ["Memory", bytes(status.residentBytes)],
@@ -231,6 +232,15 @@ function factsOf(status) {
     ["Generation", String(status.generation)],
     ["Restarts", count(status.restarts)],
   ];
+}
+
+/**
+ * The service, and the machine where that is not the server's.
+ *
+ * @param {WorkerStatus} status
+ */
+function placeOf({ service, host }) {
+  return host === undefined ? service : `${service} @ ${host}`.trim();
 }
 
 /** @param {WorkerStatus} status */

@@ -30,6 +30,7 @@ function summary(status: Status): Pair[] {
     ["frontend", listOf(endpoints.frontend)],
     ["majordomo", listOf(endpoints.mdp)],
     ["events", listOf(endpoints.events)],
+    ["joined at", endpoints.join],
     ["http", endpoints.http],
     ["log level", status.logLevel],
   ];
@@ -134,6 +135,7 @@ export function workersView(workers: readonly WorkerStatus[], sheet: Sheet): str
 export const WORKER_COLUMNS: readonly Column<WorkerStatus>[] = [
   { title: "WORKER", side: "right", cell: ({ worker }) => worker },
   { title: "PID", side: "right", cell: ({ pid }) => pid, leaves: 5 },
+  { title: "HOST", cell: ({ host }) => host, least: 6, rare: true },
   { title: "SERVICE", cell: ({ service }) => service, least: 7, rare: true },
   { title: "STATE", cell: ({ state }) => state, tone: workerTone },
   { title: "JOBS", side: "right", cell: ({ jobs }) => jobs, leaves: 4 },

@@ -118,6 +118,7 @@ Deno.test("each view fits 80 columns and shows no control character, whatever a 
     state: "starting",
     jobMs: 1,
     job: 10 ** 9,
+    host: long,
   });
   const { address, identity, user } = JOB;
   const client = { address, identity, user, live: 12, services: [long, ""], unreadBytes: 5000 };
@@ -135,6 +136,17 @@ Deno.test("each view fits 80 columns and shows no control character, whatever a 
     assert.doesNotMatch(line, /\p{C}/u);
   }
   assert.ok(lines.includes("1 of 9 shown: --limit shows more"));
+});
+
+Deno.test("workersView names the machine of each worker where one is another's", () => {
+  const [head = "", own = "", joined = ""] = workersView(
+    [workerStatus(1, {}), workerStatus(2, { host: "east" })],
+    SHEET,
+  );
+  assert.match(head, /HOST/);
+  assert.match(joined, / east /);
+  assert.doesNotMatch(own, /east/);
+  assert.doesNotMatch(workersView([workerStatus(1, {})], SHEET)[0] ?? "", /HOST/);
 });
 
 Deno.test("logLine is a line as the text log has it", () => {

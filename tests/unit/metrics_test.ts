@@ -110,6 +110,7 @@ function statusOf(names: string[]): Status {
         },
         ...{ ageMs: 1, residentBytes: 1024, cpuMs: 1500, job: undefined, jobMs: undefined },
         ...{ generation: 1, restarts: 0 },
+        ...number === 20 ? { host: "east" } : {},
       }))
     ),
   };
@@ -173,6 +174,7 @@ Deno.test("Metrics writes Prometheus' text, with times in seconds and cumulated 
       'prefork_job_handler_seconds_count{service="resize"} 1',
       'prefork_workers{service="resize",state="busy"} 3',
       'prefork_workers_limit{service="resize",bound="max"} 8',
+      'prefork_joined_workers{service="resize",host="east"} 1',
       'prefork_worker_exits_total{service="resize",reason="crashed"} 2',
       'prefork_worker_exits_total{service="resize",reason="rogue"} 0',
       'prefork_worker_cpu_seconds_total{service="resize",place="1"} 1.5',
