@@ -218,11 +218,15 @@ export class NatsQuestions {
     const { names, link, clock } = this.#ground;
     this.#followedSince = clock.steady();
     const start = names.changed("").length;
+    const mine = `"by":"${this.#ground.node}.`;
     this.#endFollowing = link.subscribe(names.changed("*"), ({ subject, headers }) => {
       const id = subject.slice(start);
-      this.#known.delete(id);
       const watched = this.#watched.get(id);
-      if (watched !== undefined) this.#hear(watched, parseRecord(headers?.get("Job")));
+      if (watched === undefined && !this.#known.has(id)) return;
+      const words = headers?.get("Job") ?? "";
+      // What this node changes it knows already.
+      if (!words.includes(mine)) this.#known.delete(id);
+      if (watched !== undefined) this.#hear(watched, parseRecord(words));
     });
   }
 
