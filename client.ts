@@ -50,7 +50,7 @@ import { Subscriptions } from "./client/subscriptions.ts";
 import { StoredJob } from "./client/stored_job.ts";
 import { spannedParts, type StreamGround, streamParts } from "./client/streams.ts";
 import type { Link, Pending, Repetition, Step, Terms } from "./client/steps.ts";
-import { type Connection, describeState, NOT_SAID, reasonOf } from "./client/transport.ts";
+import { type Connection, describeWait, reasonOf } from "./client/transport.ts";
 import {
   type Asking,
   type CallOptions,
@@ -58,6 +58,7 @@ import {
   type Typed,
   typedCalls,
 } from "./client/typed.ts";
+import { type TypedJobs, typedJobs } from "./client/typed_jobs.ts";
 import { ZmqTransport } from "./client/zmq_transport.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { readVariable } from "./system/variables.ts";
@@ -80,6 +81,7 @@ export type { JobOptions, ResultOptions, SubmitOptions } from "./client/job_opti
 export { type JobProgress, StoredJob } from "./client/stored_job.ts";
 export { type JobState, type JobStatus, newJobId, type Submitted } from "./client/submitting.ts";
 export type { PublishedEvent } from "./client/subscription.ts";
+export type { JobResult, TypedJob, TypedJobCalls, TypedJobs } from "./client/typed_jobs.ts";
 export { NamedService } from "./client/named_service.ts";
 export { AbandonedError, NotEndedError, Reply, ReplyError } from "./client/reply.ts";
 export type {
@@ -368,6 +370,25 @@ export class Client {
     return typedCalls(this.#asking, options);
   }
 
+  /**
+   * The same calls as background jobs: each submits one, and returns its id at once.
+   *
+   * @param options of each job. `with` adds others to a single call.
+   *
+   * @example
+   * ```ts
+   * const jobs = client.typedJobs<typeof import("./calc.ts")>({ retries: 9 });
+   * const { id, result } = await jobs.add(1, 2);
+   * const sum: number = await result({ wait: 60_000 });
+   * ```
+   */
+  typedJobs<Module extends RpcModule>(
+    options?: Omit<SubmitOptions, "key" | "id">,
+  ): TypedJobs<Module>;
+  typedJobs(options: SubmitOptions = {}): unknown {
+    return typedJobs(this, options);
+  }
+
   /** What typed calls are sent with. */
   get #asking(): Asking {
     const request: Asking["request"] = (body, options, call) => this.#request(body, options, call);
@@ -382,11 +403,7 @@ export class Client {
   get waitingFor(): string | undefined {
     const last = this.#connections.newest;
     if (this.#pirate.size === 0 || last === undefined) return undefined;
-    const isOpenQuestion = last.isAsking && last.state === "connected";
-    const known = isOpenQuestion
-      ? NOT_SAID
-      : describeState(last.state, this.#keys !== undefined, last.said);
-    return `"${last.endpoint}": ${known}`;
+    return `"${last.endpoint}": ${describeWait(last.state, this.#keys !== undefined, last)}`;
   }
 
   /** Closes the client; requests under way are rejected. A second call does nothing more. */
@@ -575,10 +592,7 @@ export class Client {
     const state = this.#connections.stateOf(link);
     const endpoint = this.#settings.endpoints.join(", ");
     const connection = this.#connections.get(link);
-    const isOpenQuestion = needsFields && state === "connected" && connection?.isAsking === true;
-    const detail = isOpenQuestion
-      ? NOT_SAID
-      : describeState(state, this.#keys !== undefined, connection?.said);
+    const detail = describeWait(state, this.#keys !== undefined, connection, needsFields);
     item.reject(new AbandonedError(endpoint, tries, timeout, reasonOf(state), detail));
   }
 

@@ -152,14 +152,14 @@ export function reasonOf(state: ConnectionState): AbandonedError["reason"] {
 }
 
 /** What is said of a server that was connected, and from which an answer to the question of its version is waited for. */
-export const NOT_SAID =
+const NOT_SAID =
   "it is connected, and has not said that it knows services or answers in parts: it may be older";
 
 /**
  * A connection's state as half a sentence, for messages. `hasKeys`: the client has; `said`: what the server has said
  * when it denied the connection.
  */
-export function describeState(state: ConnectionState, hasKeys: boolean, said = ""): string {
+function describeState(state: ConnectionState, hasKeys: boolean, said = ""): string {
   switch (state) {
     case "unconnected":
       return "there is no connection to it";
@@ -180,4 +180,15 @@ export function describeState(state: ConnectionState, hasKeys: boolean, said = "
     case "connected":
       return "it is connected and has sent no answer";
   }
+}
+
+/** What is known of the connection that a request waits on, `state` being its last one. `asks`: it may wait for fields. */
+export function describeWait(
+  state: ConnectionState,
+  hasKeys: boolean,
+  connection: Pick<Connection, "isAsking" | "said"> | undefined,
+  asks = true,
+): string {
+  if (asks && state === "connected" && connection?.isAsking === true) return NOT_SAID;
+  return describeState(state, hasKeys, connection?.said);
 }

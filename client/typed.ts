@@ -151,8 +151,8 @@ export function typedCalls(client: Asking, options: CallOptions): object {
  */
 const NOT_CALLS = new Set(["then", "toJSON", "apply", "bind", "call"]);
 
-/** Any name is a call, and a group as well: only the server knows. */
-function callsOf(
+/** An object on which any name is a call, and a group as well: only the server knows. */
+export function callsOf(
   path: string,
   call: (name: string, args: readonly unknown[]) => unknown,
   others: Readonly<Record<string, unknown>>,

@@ -266,3 +266,30 @@ Deno.test("A plain client speaks of jobs by commands in its body", async () => {
   await assert.rejects(job.cancel(), { code: 409, message: "It has ended" });
   assert.deepEqual(bodies, [["submit", "one", "two"], ["result"], ["status"], ["cancel"]]);
 });
+
+Deno.test("Client.typedJobs submits calls, and reads their results as the calls have them", async () => {
+  const calls: unknown[] = [];
+  await using server = new FakeServer(knowing((server, request) => {
+    const [words = "", call = ""] = request.body.map(text);
+    const { id, ...options } = JSON.parse(words);
+    if (headerOf(request)?.service === "job.submit") {
+      calls.push([options, JSON.parse(call)]);
+      return server.reply(request, 200, buildStored({ id, isNew: true }));
+    }
+    server.reply(request, 200, buildStatus({ ...statusOf("done"), id }), bytes('{"result":3}'));
+  }));
+  await using client = new Client({ endpoint: server.endpoint });
+  const jobs = client.typedJobs<typeof import("../../examples/calc.ts")>({ retries: 9 });
+  const { id, isNew, result } = await jobs.with({ key: "k" }).add(1, 2);
+  const sum: number = await result();
+  assert.deepEqual([isNew, sum, await (await client.job(id).result()).json()], [
+    true,
+    3,
+    { result: 3 },
+  ]);
+  await jobs.user.get("ada");
+  assert.deepEqual(calls, [
+    [{ retries: 9, key: "k" }, { call: "add", args: [1, 2] }],
+    [{ retries: 9 }, { call: "user.get", args: ["ada"] }],
+  ]);
+});

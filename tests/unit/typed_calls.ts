@@ -36,12 +36,15 @@ export async function right(client: Client): Promise<unknown[]> {
   const maybe: (string | null)[] = [await api.maybe(), await api.maybe("x")];
   const fast = api.with({ timeout: 5, key: "k", signal: AbortSignal.timeout(1) });
   const again: number = await fast.with({ retries: 3 }).add(1, 2);
+  const jobs = client.typedJobs<typeof import("./typed_handler.ts")>({ delay: 5, service: "calc" });
+  const later: number = await (await jobs.with({ key: "k" }).add(1, 2)).result({ wait: 0 });
+  const listed: { n: number; at: string }[] = await (await jobs.count(3)).result();
   const results = await Promise.all([api.add(1, 2), api.greet("x")]);
   const pair: [number, string] = results;
   return [
     ...[sum, text, nothing, born, friend, picture, removed satisfies string, tags, bytes, any, all],
     ...[x.toFixed(), names, stream, who, count.toFixed(), year?.toFixed(), lengths, size, maybe],
-    ...[again, pair],
+    ...[again, pair, later, listed],
   ];
 }
 
@@ -51,6 +54,8 @@ export async function wrong(client: Client): Promise<void> {
   await api.add(1, "2");
   // @ts-expect-error: an argument is missing
   await api.add(1);
+  // @ts-expect-error: a number is not a text, in jobs neither
+  await client.typedJobs<typeof import("./typed_handler.ts")>().add(1, "2");
   // @ts-expect-error: there is one argument too many
   await api.add(1, 2, 3);
   // @ts-expect-error: there is no such call
