@@ -21,6 +21,8 @@ export interface WaitingJobs {
   nextLine(after: LineName | undefined): LineName | undefined;
   /** The first jobs of one. */
   ofLine(line: LineName, limit: number): Candidate[];
+  /** One of those that `ofLine` gave last will soon be taken. */
+  held(job: Candidate): void;
 }
 
 /** Whose jobs stand in a line. */
@@ -182,6 +184,7 @@ export class Lines {
     for (const job of this.#file.ofLine(name, known + most)) {
       if (this.#held.has(job.seq) || this.#running.has(job.seq)) continue;
       this.#hold(job);
+      this.#file.held(job);
       found++;
     }
     return found;

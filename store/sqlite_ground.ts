@@ -9,6 +9,7 @@ import type { StoreClock, StoreUser } from "./job_store.ts";
 import type { EndState, Frames, FromStore, StoreConfig } from "./messages.ts";
 import type { Batch, Ledger } from "./sqlite_ledger.ts";
 import { Stage } from "./sqlite_schema.ts";
+import type { FreshJobs } from "./fresh_jobs.ts";
 import type { StoredService, StoredServices } from "./sqlite_services.ts";
 import type { Ending, JobRow, JobTable } from "./sqlite_table.ts";
 import type { StoredRuns } from "./stored_runs.ts";
@@ -22,7 +23,7 @@ export interface Ground {
   readonly services: StoredServices;
   readonly runs: StoredRuns;
   readonly waits: Waits;
-  /** Jobs that were just stored and will soon be started, so that they need not be read, by `seq`. */
+  /** Jobs that will soon be started. */
   readonly fresh: FreshJobs;
   /** Jobs that have changed in this pass. */
   readonly changed: Set<number>;
@@ -53,31 +54,6 @@ export function addWaiting(ground: Ground, job: JobRow, due: number): boolean {
 /** The same of one that was just stored. */
 export function addFresh(ground: Ground, job: JobRow, body: Frames): void {
   if (addWaiting(ground, job, job.due)) ground.fresh.add(job, body);
-}
-
-/** Bytes of bodies that are kept of jobs that were just stored. */
-const MOST_FRESH_BYTES = 4 * 1024 ** 2;
-
-/** Jobs as they were stored. What changes one of them takes it out. */
-export class FreshJobs {
-  readonly #bySeq = new Map<number, { row: JobRow; body: Frames }>();
-  #bytes = 0;
-
-  /** Keeps one, if there is room. */
-  add(row: JobRow, body: Frames): void {
-    if (this.#bytes + row.bytes > MOST_FRESH_BYTES) return;
-    this.#bytes += row.bytes;
-    this.#bySeq.set(row.seq, { row, body });
-  }
-
-  /** Takes one out; undefined: it is not kept. */
-  take(seq: number): { row: JobRow; body: Frames } | undefined {
-    const fresh = this.#bySeq.get(seq);
-    if (fresh === undefined) return undefined;
-    this.#bytes -= fresh.row.bytes;
-    this.#bySeq.delete(seq);
-    return fresh;
-  }
 }
 
 /** A job does not wait for a worker any more, or does not run: it has ended, or it is to wait for something else. */

@@ -14,8 +14,9 @@ import type { Batch } from "./sqlite_ledger.ts";
 const MOST_RECENT = 32_768;
 /** Entries that are to be taken out of it. */
 const MOST_GONE = 8192;
-/** Entries that one transaction writes. */
+/** Entries that one transaction writes at least, and for each job that was added since the one before. */
 const STEP = 512;
+const STEP_PER_JOB = 4;
 /** Hex digits of an id that stand in the index, as a number: 48 bits. */
 const HEAD_DIGITS = 12;
 /** How much of an id comes before its digits. */
@@ -43,6 +44,8 @@ export class SqliteIds {
   readonly #recent = new Map<string, number>();
   /** Those of the transaction that is open. */
   #added: string[] = [];
+  /** Jobs that were added since the last part of the index was written. */
+  #addedSince = 0;
   /** Entries of jobs that are no more. */
   #gone: Entry[] = [];
   #merge: Merge | undefined;
@@ -75,6 +78,7 @@ export class SqliteIds {
 
   /** What was added is there. */
   commit(): void {
+    this.#addedSince += this.#added.length;
     if (this.#added.length > 0) this.#added = [];
   }
 
@@ -115,7 +119,8 @@ export class SqliteIds {
 
   #mergeSome(batch: Batch, merge: Merge): void {
     const insert = this.#sql("INSERT OR IGNORE INTO idOf (head, seq) VALUES (?, ?)");
-    const end = Math.min(merge.at + STEP, merge.entries.length);
+    const step = Math.max(STEP, STEP_PER_JOB * this.#addedSince);
+    const end = Math.min(merge.at + step, merge.entries.length);
     for (let at = merge.at; at < end; at++) {
       const entry = merge.entries[at];
       if (entry !== undefined) insert.run(entry.head, entry.seq);
@@ -128,6 +133,7 @@ export class SqliteIds {
     }
     batch.then(() => {
       merge.at = end;
+      this.#addedSince = 0;
       if (isLast) this.#finish(merge);
     });
   }

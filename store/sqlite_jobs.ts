@@ -11,8 +11,9 @@ import type { FromStore, ToStore } from "./messages.ts";
 import { newJobId } from "../wire/submission.ts";
 import { Schedules } from "./schedules.ts";
 import { SqliteMarks } from "./sqlite_marks.ts";
+import { FreshJobs } from "./fresh_jobs.ts";
 import { SqliteEnds } from "./sqlite_ends.ts";
-import { FreshJobs, type Ground, log } from "./sqlite_ground.ts";
+import { type Ground, log } from "./sqlite_ground.ts";
 import { type Change, isDiskError, Ledger, troubleOf } from "./sqlite_ledger.ts";
 import { type AskMessage, SqliteQuestions } from "./sqlite_questions.ts";
 import { SqliteOperator } from "./sqlite_operator.ts";
@@ -56,8 +57,9 @@ export class SqliteJobs implements JobStore {
     this.#db = db;
     this.#emit = emit;
     const table = new JobTable(db);
+    const fresh = new FreshJobs();
     const ledger = new Ledger(db, table, () => clock.steady(), (trouble) => this.#tell(trouble));
-    const services = new StoredServices(table, ledger, config.services, clock.steady());
+    const services = new StoredServices(table, fresh, ledger, config.services, clock.steady());
     const ground: Ground = this.#ground = {
       clock,
       table,
@@ -65,7 +67,7 @@ export class SqliteJobs implements JobStore {
       services,
       runs: new StoredRuns(),
       waits: new Waits(),
-      fresh: new FreshJobs(),
+      fresh,
       changed: new Set(),
       config,
       isWatched: false,

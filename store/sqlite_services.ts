@@ -8,10 +8,11 @@ import { Histogram } from "../broker/histogram.ts";
 import { JobChoice } from "./job_choice.ts";
 import type { Candidate, LineName, WaitingJobs } from "./lines.ts";
 import type { EndState, ServiceRules } from "./messages.ts";
-import { numberIn, type Row, textIn } from "./sqlite_columns.ts";
+import { bytesIn, numberIn, type Row, textIn } from "./sqlite_columns.ts";
 import type { Batch, Ledger } from "./sqlite_ledger.ts";
 import { Stage } from "./sqlite_schema.ts";
-import type { JobTable } from "./sqlite_table.ts";
+import { COLUMNS, type JobTable, toJob } from "./sqlite_table.ts";
+import type { FreshJobs } from "./fresh_jobs.ts";
 
 /** One service. */
 export interface StoredService {
@@ -31,6 +32,7 @@ export interface StoredService {
 /** All of them. */
 export class StoredServices {
   readonly #table: JobTable;
+  readonly #fresh: FreshJobs;
   readonly #byName = new Map<string, StoredService>();
   readonly #byNumber = new Map<number, StoredService>();
   /** Those that are in the file. */
@@ -41,11 +43,13 @@ export class StoredServices {
   /** Reads those that the file has. */
   constructor(
     table: JobTable,
+    fresh: FreshJobs,
     ledger: Ledger,
     rules: Readonly<Record<string, ServiceRules>>,
     steady: number,
   ) {
     this.#table = table;
+    this.#fresh = fresh;
     this.#rules = rules;
     for (const row of table.sql("SELECT number, name, isPaused FROM service").all()) {
       const service = this.#make(textIn(row, "name") ?? "", numberIn(row, "number"), steady);
@@ -104,7 +108,7 @@ export class StoredServices {
   }
 
   #make(name: string, number: number, steady: number): StoredService {
-    const files = (priority: number) => new WaitingRows(this.#table, number, priority);
+    const files = (priority: number) => new WaitingRows(this.#table, this.#fresh, number, priority);
     const service: StoredService = {
       number,
       name,
@@ -129,16 +133,22 @@ const FIRST_LINE = `SELECT user, grp ${OF_PRIORITY} ORDER BY user, grp LIMIT 1`;
 // Two statements: as one, with (user, grp) > (?, ?), SQLite would go over all jobs of that line.
 const NEXT_GROUP = `SELECT user, grp ${OF_PRIORITY} AND user = ? AND grp > ? ORDER BY grp LIMIT 1`;
 const NEXT_USER = `SELECT user, grp ${OF_PRIORITY} AND user > ? ORDER BY user, grp LIMIT 1`;
-const OF_LINE = `SELECT seq, due ${OF_PRIORITY} AND user = ? AND grp = ? ORDER BY seq LIMIT ?`;
+// With all that a start needs: to read it row by row would take three times as long.
+const OF_LINE =
+  `SELECT ${COLUMNS}, body ${OF_PRIORITY} AND user = ? AND grp = ? ORDER BY seq LIMIT ?`;
 
 /** What waits of one service and priority, by its index. */
 class WaitingRows implements WaitingJobs {
   readonly #table: JobTable;
   readonly #service: number;
   readonly #priority: number;
+  readonly #fresh: FreshJobs;
+  /** What was read last. */
+  #read = new Map<number, Row>();
 
-  constructor(table: JobTable, service: number, priority: number) {
+  constructor(table: JobTable, fresh: FreshJobs, service: number, priority: number) {
     this.#table = table;
+    this.#fresh = fresh;
     this.#service = service;
     this.#priority = priority;
   }
@@ -158,11 +168,20 @@ class WaitingRows implements WaitingJobs {
 
   ofLine({ user, group }: LineName, limit: number): Candidate[] {
     const rows = this.#table.sql(OF_LINE).all(this.#service, this.#priority, user, group, limit);
+    this.#read = new Map(rows.map((row) => [numberIn(row, "seq"), row]));
     return rows.map((row) => ({
       seq: numberIn(row, "seq"),
       user,
       group,
       due: numberIn(row, "due"),
     }));
+  }
+
+  held({ seq }: Candidate): void {
+    const read = this.#read.get(seq);
+    const bytes = bytesIn(read, "body");
+    if (read === undefined || bytes === undefined) return;
+    const row = toJob(read);
+    this.#fresh.add(row, { bytes, sizes: row.rest.sizes });
   }
 }

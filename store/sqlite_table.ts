@@ -78,7 +78,8 @@ const STATES: readonly JobState[] = [
   "expired",
 ];
 
-const COLUMNS =
+/** The columns of a row without its body and result. */
+export const COLUMNS =
   "seq, id, service, stage, priority, user, grp, key, due, expires, created, tries, deaths, version, " +
   "bytes, weight, parts, rest, started, ended, code, message";
 
@@ -352,7 +353,8 @@ function rowOf(row: Row | undefined): JobRow | undefined {
   return row && toJob(row);
 }
 
-function toJob(row: Row): JobRow {
+/** A row of these columns. */
+export function toJob(row: Row): JobRow {
   const rest = textIn(row, "rest");
   return {
     seq: numberIn(row, "seq"),
