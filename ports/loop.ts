@@ -170,8 +170,9 @@ export class BrokerLoop {
       },
     });
     const audience = this.#audience = sockets.audience;
+    const hasKeys = options.access?.secretKey !== undefined;
     const publisher = this.#publisher = audience &&
-      new Publisher(audience, events, () => stateOf(this.look()));
+      new Publisher(audience, events, () => stateOf(this.look()), hasKeys);
     const { bodies } = sockets;
     const source = this.#source = sockets.source;
     const lane = this.#lane = sockets.lane;
@@ -211,6 +212,7 @@ export class BrokerLoop {
     const stored = this.#stored = new StoreSide({
       ...{ wire, services, source: answers, bodies, events, visits },
       askingJob: (peer) => questions.jobOf(peer),
+      over: (job) => publisher?.over(job),
     }, jobs);
     const { counter } = stored;
     this.#reception = new Reception({ services, source: answers, bodies, events, visits, counter });
@@ -399,6 +401,10 @@ export class BrokerLoop {
   /** The store was started: its end of the way, and where it counts what it has sent. */
   joinStore(port: MessagePort, counter?: SharedArrayBuffer): undefined {
     this.#stored.join(port, counter);
+    this.#publisher?.attachStore((isOn) => {
+      this.store.say({ type: "watch", isOn });
+      this.#again = true;
+    });
     this.#worked();
     this.#sockets.wake();
   }
@@ -476,6 +482,7 @@ export class BrokerLoop {
         for (const { broker } of this.#services.all) broker.drain(command.waiting);
         return this.#stored.drain(performance.now());
       case "storeLost":
+        this.#publisher?.attachStore(undefined);
         return this.#stored.lose(command.message, performance.now());
       case "moveBackend":
         return this.#rebind(() => this.#moveBackend(command.endpoint));

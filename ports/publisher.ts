@@ -11,6 +11,7 @@ import type { Content } from "./content.ts";
 import { EventBatch, eventBytes, Topic } from "./event_batch.ts";
 import type { EventQueue } from "./event_queue.ts";
 import { JobTopics, type TopicGround } from "./job_topics.ts";
+import { type EndedJob, StoredTopics } from "./stored_topics.ts";
 import { UserTopics } from "./user_topics.ts";
 
 /** What is kept to be sent at the end of a pass, bytes. */
@@ -47,7 +48,9 @@ export class Publisher implements TopicGround {
   readonly #users = new UserTopics();
   /** Where an event is made that is kept. */
   readonly #scratch = new EventBatch(BATCH_BYTES);
-  readonly #services = new Set<JobTopics>();
+  /** The names of services by the topics of their jobs. */
+  readonly #services = new Map<JobTopics, string>();
+  readonly #stored: StoredTopics;
   /** Topics of the server itself, by their names. */
   readonly #own = new Map<string, Topic>();
   readonly #stateTopic: Topic;
@@ -68,9 +71,15 @@ export class Publisher implements TopicGround {
   #events = 0;
   #dropped = 0;
 
-  /** Has published nothing yet. */
-  constructor(audience: Audience, log: Pick<EventQueue, "add">, state: () => object) {
+  /** Has published nothing yet; `tellsIds`: whether those who have subscribed may know the ids of stored jobs. */
+  constructor(
+    audience: Audience,
+    log: Pick<EventQueue, "add">,
+    state: () => object,
+    tellsIds: boolean,
+  ) {
     this.#audience = audience;
+    this.#stored = new StoredTopics(this, tellsIds);
     this.#log = log;
     this.#state = state;
     this.#stateTopic = this.topic("state");
@@ -100,14 +109,27 @@ export class Publisher implements TopicGround {
   jobsOf(service: string): JobTopics {
     const topics = new JobTopics(service, this);
     topics.refresh(this.#audience.subscriptions.size > 0);
-    this.#services.add(topics);
+    this.#services.set(topics, service);
+    this.#hasChanged = true;
     return topics;
   }
 
   /** A service is gone. */
   remove(topics: JobTopics): void {
     this.#services.delete(topics);
+    this.#hasChanged = true;
     topics.close();
+  }
+
+  /** A store has come, which is told by `watch` whether to say what ends; undefined: it has gone. */
+  attachStore(watch: ((isOn: boolean) => void) | undefined): void {
+    this.#stored.attach(watch);
+    this.#hasChanged = true;
+  }
+
+  /** A stored job has ended. */
+  over(job: EndedJob): void {
+    this.#stored.over(job);
   }
 
   /** Subscriptions came or went. */
@@ -194,7 +216,8 @@ export class Publisher implements TopicGround {
   #refresh(): void {
     this.#hasChanged = false;
     const some = this.#audience.subscriptions.size > 0;
-    for (const topics of this.#services) topics.refresh(some);
+    for (const topics of this.#services.keys()) topics.refresh(some);
+    this.#stored.refresh(this.#services.values(), some);
   }
 
   #tellState(now: number): number {

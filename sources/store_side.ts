@@ -27,6 +27,8 @@ export interface StoreSideGround {
   visits: boolean;
   /** The job on behalf of which a worker asks. */
   askingJob(peer: Peer<Body>): Job<Body> | undefined;
+  /** A stored job has ended; said only while somebody wants to hear it. */
+  over(job: Extract<FromStore, { type: "over" }>): void;
 }
 
 /** The store, as the data plane has to do with it. */
@@ -34,10 +36,12 @@ export class StoreSide {
   readonly #wire: StoreWire;
   readonly counter: JobCounter;
   readonly #jobs: StoredJobs;
+  readonly #over: StoreSideGround["over"];
 
   /** There is no store yet. */
-  constructor({ askingJob, ...ground }: StoreSideGround, jobs: StoredJobs) {
+  constructor({ askingJob, over, ...ground }: StoreSideGround, jobs: StoredJobs) {
     const { wire } = ground;
+    this.#over = over;
     this.#wire = wire;
     this.#jobs = jobs;
     this.counter = new JobCounter({
@@ -57,6 +61,7 @@ export class StoreSide {
   #take(message: FromStore, now: number): void {
     if (message.type === "job") this.#jobs.start(message.run, now);
     else if (message.type === "cancelRun") this.#jobs.cancel(message.run, now);
+    else if (message.type === "over") this.#over(message);
     else this.counter.hear(message);
   }
 

@@ -4,6 +4,7 @@ import { strict as assert } from "node:assert";
 import { EventBatch, eventBytes, framesAt, Topic } from "../../ports/event_batch.ts";
 import { JobTopics } from "../../ports/job_topics.ts";
 import { keyOf, Prefixes } from "../../ports/prefixes.ts";
+import { StoredTopics } from "../../ports/stored_topics.ts";
 import { Subscriber } from "../../ports/subscriber.ts";
 import { UserTopics } from "../../ports/user_topics.ts";
 import { readStamp } from "../../wire/event.ts";
@@ -98,7 +99,7 @@ Deno.test("JobTopics makes what is wanted alone, and a gap where nothing was for
   });
   assert.equal(topics.wanted, 0);
   // deno-lint-ignore no-explicit-any
-  const job: any = { id: 7, deaths: 0, doubts: 0, excused: 0, beside: 0, stranded: 0 };
+  const job: any = { id: 7, deaths: 0, doubts: 0, excused: 0, beside: 0, stranded: 0, request: {} };
   const subscribe = (to: string) => {
     prefix = to;
     topics.refresh(true);
@@ -167,4 +168,63 @@ Deno.test("checkPublication takes frames, and options behind them", () => {
   for (const [topic, args, message] of wrong) {
     assert.throws(() => checkPublication(topic, args, bounds), message);
   }
+});
+
+/** Topics with a store that notes what it is told, and what is published of them. */
+function storedTopics(tellsIds: boolean) {
+  const told: boolean[] = [];
+  const said: string[] = [];
+  const wanted = new Prefixes();
+  let index = 0;
+  const topics = new StoredTopics({
+    topic: (name) => topicOf(name, index++),
+    isWanted: ({ key }) => wanted.match(key),
+    publish: (topic, json) => said.push(`${topic.key} ${json}`),
+    forget: () => {},
+  }, tellsIds);
+  const refresh = (...services: string[]) => topics.refresh(services, wanted.size > 0);
+  return { topics, told, said, wanted, refresh, watch: (isOn: boolean) => told.push(isOn) };
+}
+
+const OVER = { type: "over", id: "j-1", service: "mail", attempt: 2, code: 500 } as const;
+
+Deno.test("StoredTopics has the store say what ends only while somebody has subscribed to that", () => {
+  const { topics, told, said, wanted, refresh, watch } = storedTopics(true);
+  wanted.add("stored.");
+  refresh("", "mail");
+  assert.deepEqual(told, [], "there is no store");
+  topics.attach(watch);
+  refresh("", "mail");
+  assert.deepEqual(told, [true]);
+  topics.over({ ...OVER, state: "failed" });
+  topics.over({ ...OVER, state: "failed", service: "gone" });
+  assert.deepEqual(said, [
+    'stored.failed.mail {"id":"j-1","service":"mail","attempt":2,"code":500}',
+  ]);
+  wanted.remove("stored.");
+  wanted.add("job.");
+  refresh("", "mail");
+  assert.deepEqual(told, [true, false]);
+  wanted.add("stored.done.mail");
+  refresh("", "mail");
+  topics.over({ ...OVER, state: "failed" });
+  topics.over({ ...OVER, state: "done", code: 200 });
+  assert.deepEqual(said.slice(1), [
+    'stored.done.mail {"id":"j-1","service":"mail","attempt":2,"code":200}',
+  ]);
+  // Another store knows of nothing, and is told again.
+  topics.attach(watch);
+  refresh("", "mail");
+  assert.deepEqual(told, [true, false, true, true]);
+  refresh("");
+  assert.deepEqual(told.at(-1), false, "nobody wants the rest");
+});
+
+Deno.test("StoredTopics tells no ids where clients have no keys", () => {
+  const { topics, said, wanted, refresh, watch } = storedTopics(false);
+  wanted.add("");
+  topics.attach(watch);
+  refresh("mail");
+  topics.over({ ...OVER, state: "cancelled", code: undefined });
+  assert.deepEqual(said, ['stored.cancelled.mail {"service":"mail","attempt":2}']);
 });
