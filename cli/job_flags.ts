@@ -193,7 +193,7 @@ function readSubmit(
     service: option("service"),
     key: option("key"),
     delay: readDuration("--delay", option("delay")),
-    runAt: option("run-at"),
+    runAt: readMoment(option("run-at")),
     priority: readInteger("--priority", option("priority"), 0),
     retries: readInteger("--retries", option("retries"), 0),
     backoff: readBackoff(option("backoff")),
@@ -203,6 +203,11 @@ function readSubmit(
     after: ids.length === 0 ? undefined : ids,
     trace: option("trace"),
   };
+}
+
+/** Digits are ms since 1970. */
+function readMoment(text: string | undefined): SubmitOptions["runAt"] {
+  return text !== undefined && /^\d+$/.test(text) ? Number(text) : text;
 }
 
 function readBackoff(text: string | undefined): SubmitOptions["backoff"] {

@@ -194,13 +194,13 @@ export function parseSubmission(frame: Uint8Array, now: number): Read<Submission
 /** The same of what was parsed already; members that are undefined are not there. */
 export function readSubmission(members: Members, now: number): Read<SubmissionWords> {
   const reader = new MemberReader(members, SUBMIT_MEMBERS, "option");
-  const delay = reader.integer("delay", 0, 0, MAX_SPAN, "ms");
+  const delay = reader.span("delay", 0, 0, MAX_SPAN);
   const runAt = reader.time("runAt");
   if (reader.has("delay") && reader.has("runAt")) {
     reader.fail('"delay" and "runAt" exclude each other: give one of them', true);
   }
   const dueAt = runAt > 0 ? runAt : delay > 0 ? now + delay : 0;
-  const ttl = reader.integer("ttl", 0, 0, MAX_SPAN, "ms");
+  const ttl = reader.span("ttl", 0, 0, MAX_SPAN);
   const id = reader.id("id", "");
   const after = reader.ids("after");
   const key = reader.text("key");
@@ -217,7 +217,7 @@ export function readSubmission(members: Members, now: number): Read<SubmissionWo
     priority: reader.integer("priority", 4, 0, MAX_PRIORITY),
     retries: reader.integer("retries", 4, 0, MAX_RETRIES),
     backoff: readBackoff(reader),
-    requestTimeout: reader.integer("requestTimeout", 0, 0, MAX_TIMEOUT, "ms"),
+    requestTimeout: reader.span("requestTimeout", 0, 0, MAX_TIMEOUT),
     expiresAt: ttl === 0 ? 0 : Math.max(dueAt, now) + ttl,
     group: reader.text("jobGroup"),
     after,
@@ -226,8 +226,8 @@ export function readSubmission(members: Members, now: number): Read<SubmissionWo
 
 function readBackoff(reader: MemberReader): SubmissionWords["backoff"] {
   const inner = reader.inner("backoff", ["min", "max"]);
-  const firstMs = inner.integer("min", 1000, 0, MAX_SPAN, "ms");
-  const maxMs = inner.integer("max", Math.max(3_600_000, firstMs), 0, MAX_SPAN, "ms");
+  const firstMs = inner.span("min", 1000, 0, MAX_SPAN);
+  const maxMs = inner.span("max", Math.max(3_600_000, firstMs), 0, MAX_SPAN);
   if (maxMs < firstMs) {
     inner.fail(`"backoff.max" must be at least "backoff.min": ${maxMs} is less than ${firstMs}`);
   }
@@ -246,7 +246,7 @@ export function parseJobQuestion(
   return reader.result({
     id: reader.id("id", undefined),
     since: reader.has("since") ? reader.integer("since", 0, 0, Number.MAX_SAFE_INTEGER) : undefined,
-    wait: reader.integer("wait", 0, 0, MAX_WAIT, "ms"),
+    wait: reader.span("wait", 0, 0, MAX_WAIT),
   });
 }
 
@@ -321,13 +321,21 @@ class MemberReader {
   }
 
   /** An integer within bounds. */
-  integer(name: string, otherwise: number, least: number, most: number, unit = ""): number {
+  integer(name: string, otherwise: number, least: number, most: number): number {
     const value = this.#get(name);
     if (value === undefined) return otherwise;
     const isInteger = typeof value === "number" && Number.isSafeInteger(value);
     if (isInteger && value >= least && value <= most) return value;
-    const of = unit === "" ? "" : ` of ${unit}`;
-    this.#wrong(name, `an integer${of} from ${least} to ${most}`, typeof value === "number");
+    this.#wrong(name, `an integer from ${least} to ${most}`, typeof value === "number");
+    return otherwise;
+  }
+
+  /** A duration within bounds, whole ms. */
+  span(name: string, otherwise: number, least: number, most: number): number {
+    const value = this.#get(name);
+    if (value === undefined) return otherwise;
+    if (typeof value === "number" && value >= least && value <= most) return Math.round(value);
+    this.#wrong(name, `a number of ms from ${least} to ${most}`, typeof value === "number");
     return otherwise;
   }
 
@@ -336,8 +344,7 @@ class MemberReader {
     const value = this.#get(name);
     if (value === undefined) return 0;
     const ms = typeof value === "string" ? parseTime(value) : value;
-    const isTime = typeof ms === "number" && Number.isSafeInteger(ms) && ms >= 0 && ms <= MAX_TIME;
-    if (isTime) return ms;
+    if (typeof ms === "number" && ms >= 0 && ms <= MAX_TIME) return Math.round(ms);
     const rule = "ms since 1970, or a time with its zone such as 2027-01-31T03:00:00Z";
     this.#wrong(name, rule, typeof value === "string" || typeof value === "number");
     return 0;
@@ -409,6 +416,7 @@ function isPlainText(text: string): boolean {
 
 /** A value as an error shows it. */
 function shown(value: unknown): string {
+  if (typeof value === "number") return String(value);
   return cut(JSON.stringify(value) ?? String(value));
 }
 

@@ -131,7 +131,7 @@ Deno.test("parseSubmission names the member, the rule and the value when one is 
     [{ priority: "9" }, '"priority" must be an integer from 0 to 9: current value is "9"'],
     [{ priority: null }, /current value is null$/],
     [{ retries: 1001 }, '"retries" must be an integer from 0 to 1000: current value is 1001'],
-    [{ delay: -1 }, /^"delay" must be an integer of ms from 0 to 315360000000/],
+    [{ delay: -1 }, /^"delay" must be a number of ms from 0 to 315360000000/],
     [{ delay: 315_360_000_001 }, /^"delay"/],
     [{ ttl: "1h" }, /^"ttl"/],
     [{ requestTimeout: 2 ** 32 }, /^"requestTimeout"/],
@@ -150,7 +150,7 @@ Deno.test("parseSubmission names the member, the rule and the value when one is 
     [{ after: Array(101).fill(ID) }, /^"after"/],
     [{ id: ID, after: [ID] }, '"after" must not have the job itself'],
     [{ backoff: 1 }, '"backoff" must be an object of min and max: current value is 1'],
-    [{ backoff: { min: -1 } }, /^"backoff.min" must be an integer of ms/],
+    [{ backoff: { min: -1 } }, /^"backoff.min" must be a number of ms/],
     [{ backoff: { min: 5, max: 4 } }, /^"backoff.max" must be at least "backoff.min": 4 is less/],
     [{ backoff: { least: 5 } }, 'Unknown option "backoff.least": use min, max'],
     [{ prio: 5 }, /^Unknown option "prio": use id, service, key, delay, runAt, priority/],
@@ -166,6 +166,7 @@ Deno.test("parseSubmission names the member, the rule and the value when one is 
     if (typeof fault === "string") assert.equal(faultOf(members), fault);
     else assert.match(faultOf(members), fault);
   }
+  assert.deepEqual([read({ delay: 1.6 }).runAt, read({ runAt: 2.5 }).runAt], [NOW + 2, 3]);
   assert.equal(read({ backoff: { min: 5_000_000 } }).backoff?.maxMs, 5_000_000);
 });
 
