@@ -52,7 +52,7 @@ export interface JoinerWord {
 }
 
 /** Pools of one name at a time. */
-const MOST_OF_NAME = 16;
+const MOST_OF_NAME = 4;
 /** Time between two looks at workers that are at work, ms. */
 const LOOK_INTERVAL = 100;
 /** The same for each of the workers, ms: a look tells of all of them. */
