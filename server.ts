@@ -314,7 +314,7 @@ export class PreforkServer implements Server, Operated {
     const { settings } = this.#configuration;
     const { frontend, mdp, events, backend } = this;
     const of = (name: string) => this.#frontendOf(name);
-    const endpoints = { frontend, mdp, events, backend, of };
+    const endpoints = { frontend, mdp, jobs: this.jobEndpoints, events, backend, of };
     if (this.#joined === undefined) tellEndpoints(log, this.news, settings, endpoints);
     else tellJoining(log, settings);
     for (const { name, bounds } of this.#services) {
@@ -400,6 +400,10 @@ export class PreforkServer implements Server, Operated {
 
   get mdp(): readonly string[] {
     return this.#plane.mdp;
+  }
+
+  get jobEndpoints(): readonly string[] {
+    return this.#frontendOf("job.");
   }
 
   get events(): readonly string[] {

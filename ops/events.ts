@@ -59,6 +59,7 @@ export interface ServerEvents {
   listening: {
     frontend: readonly string[];
     mdp: readonly string[];
+    jobs: readonly string[];
     events: readonly string[];
     backend: string;
     /** That of the service without a name; undefined: there is no such service. */
@@ -106,19 +107,21 @@ const TABLE: Table = {
   listening: {
     level: "info",
     message: "listening",
-    fields: ({ frontend, mdp, events, backend, handler }) => ({
+    fields: ({ frontend, mdp, jobs, events, backend, handler }) => ({
       frontend: frontend.join(","),
       mdp: mdp.length === 0 ? undefined : mdp.join(","),
+      jobs: jobs.length === 0 ? undefined : jobs.join(","),
       events: events.length === 0 ? undefined : events.join(","),
       backend,
       handler,
     }),
     hook: "onListen",
-    call: (hooks, { frontend, mdp, events, backend, services }) => {
+    call: (hooks, { frontend, mdp, jobs, events, backend, services }) => {
       const own = services.filter((each) => each.frontend.length > 0)
         .map((each): [string, string[]] => [each.service, [...each.frontend]]);
       return hooks.onListen?.({
         ...{ frontend: [...frontend], mdp: [...mdp], events: [...events], backend },
+        ...(jobs.length === 0 ? {} : { jobs: [...jobs] }),
         ...(own.length === 0 ? {} : { services: Object.fromEntries(own) }),
       });
     },

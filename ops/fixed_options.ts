@@ -11,6 +11,7 @@ import type { Settings } from "../options/settings.ts";
 /** Options of the whole server; a service has the same values. */
 const OF_SERVER = [
   "mdp",
+  "jobs",
   "events",
   "mdpHeartbeat",
   "mdpExpiry",

@@ -64,13 +64,14 @@ export function changesOf(settings: Settings): Record<string, ServiceChange> {
 
 /** What holds from the start to the end. */
 export function fixedOf(settings: Settings) {
-  const { frontend, mdp, events, transport, maxMessageSize, maxFrames, connectionBytes } = settings;
+  const { frontend, mdp, jobs, events, transport, maxMessageSize, maxFrames, connectionBytes } =
+    settings;
   const { handshakeTimeout, heartbeatInterval, keepAlive, maxConnectionRate } = settings;
   const { mdpHeartbeat: heartbeat, mdpExpiry: expiry } = settings;
   const majordomo = { ...madeChangeOf(settings), heartbeat, expiry };
   return {
     majordomo: mdp.length > 0 ? majordomo : undefined,
-    ...{ frontend, mdp, events, transport, maxMessageSize, maxFrames, connectionBytes },
+    ...{ frontend, mdp, jobs, events, transport, maxMessageSize, maxFrames, connectionBytes },
     ...{ handshakeTimeout, heartbeatInterval, keepAlive, maxConnectionRate },
   };
 }

@@ -26,7 +26,7 @@ export function assignSockets(
     const meant = endpoints.find((each) => !assigned.has(each) && isAt(each));
     if (meant === undefined) {
       throw new Error(
-        `The socket at "${endpoint}" that LISTEN_FDS passes must be one of "frontend", "mdp" or "events": ` +
+        `The socket at "${endpoint}" that LISTEN_FDS passes must be one of "frontend", "mdp", "jobs" or "events": ` +
           `current ones are ${endpoints.map((each) => `"${each}"`).join(", ")}`,
       );
     }

@@ -48,6 +48,8 @@ export interface Server {
   readonly frontend: readonly string[];
   /** The same of those for clients that speak Majordomo. */
   readonly mdp: readonly string[];
+  /** The same of those for plain clients that submit background jobs. */
+  readonly jobEndpoints: readonly string[];
   /** The same of those for SUB sockets, which hear what happens. */
   readonly events: readonly string[];
   /** The endpoint really bound for workers. */

@@ -66,6 +66,7 @@ export function logRemarks(log: Log, settings: Settings, started: Started): void
 export interface Endpoints {
   readonly frontend: readonly string[];
   readonly mdp: readonly string[];
+  readonly jobs: readonly string[];
   readonly events: readonly string[];
   readonly backend: string;
   /** Those of one service alone. */

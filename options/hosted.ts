@@ -18,9 +18,10 @@ export function settingsOf(settings: Settings, service: string): Settings | unde
   return Object.hasOwn(settings.services, service) ? settings.services[service] : undefined;
 }
 
-/** Where clients connect, all services together. */
+/** Where clients connect, all services together, that of stored jobs included. */
 export function allEndpoints(settings: Settings): string[] {
-  return [settings, ...Object.values(settings.services)].flatMap(({ frontend }) => frontend);
+  const of = [settings, ...Object.values(settings.services)].flatMap(({ frontend }) => frontend);
+  return [...of, ...settings.jobs];
 }
 
 /** Whether a value is a service's handler alone. */

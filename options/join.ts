@@ -12,6 +12,7 @@ import type { Settings } from "./settings.ts";
 const OF_THE_SERVER: readonly string[] = [
   "frontend",
   "mdp",
+  "jobs",
   "mdpWorkers",
   "events",
   "backend",

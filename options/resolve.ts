@@ -293,12 +293,13 @@ function checkUsers({ users, curveClients }: Settings, naming: Naming): void {
 
 /** One endpoint has one owner; the system would only say that it is in use. */
 function checkEndpoints(
-  { frontend, mdp, events }: Settings,
+  { frontend, mdp, jobs, events }: Settings,
   services: readonly (readonly [name: string, settings: Settings])[],
 ): void {
   const owners = new Map<string, string>();
   for (const endpoint of frontend) owners.set(endpoint, '"frontend"');
   for (const endpoint of mdp) owners.set(endpoint, '"mdp"');
+  for (const endpoint of jobs) owners.set(endpoint, '"jobs"');
   for (const endpoint of events) owners.set(endpoint, '"events"');
   for (const [name, own] of services) {
     const subject = `"services.${name}.frontend"`;

@@ -54,6 +54,13 @@ export interface ServeOptions extends StoredJobOptions, Hooks {
    */
   mdp?: string | string[];
   /**
+   * Where plain clients submit background jobs and ask about them, in the same forms: the first frame is "submit",
+   * "status", "result" or "cancel", the second one JSON. See docs/jobs.md.
+   *
+   * @default {[]}
+   */
+  jobs?: string | string[];
+  /**
    * Which workers that speak Majordomo may come to `mdp`: "any" lets everybody who reaches it serve a name that has no
    * handler. Names of clients, as `curveClients` has them, let those serve such a name, or along with a handler's own
    * workers.
@@ -523,6 +530,7 @@ export type ReshapedOption =
   | "services"
   | "frontend"
   | "mdp"
+  | "jobs"
   | "events"
   | "users"
   | "allow"
@@ -545,6 +553,8 @@ export interface Settings
   frontend: string[];
   /** Where clients that speak Majordomo connect. */
   mdp: string[];
+  /** Where plain clients submit background jobs. */
+  jobs: string[];
   /** Where SUB sockets connect. */
   events: string[];
   /** The users that may ask; `undefined`: all. */
@@ -591,6 +601,8 @@ export interface ListenEvent {
   frontend: string[];
   /** The same of those for clients that speak Majordomo. */
   mdp: string[];
+  /** The same of those for plain clients that submit background jobs; left out where there are none. */
+  jobs?: string[];
   /** The same of those for SUB sockets. */
   events: string[];
   /** The endpoint that workers connect to. */

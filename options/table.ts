@@ -76,6 +76,12 @@ const ROWS = {
     fallback: [],
     help: "endpoint that Majordomo's clients connect to; may be repeated",
   }),
+  jobs: row({
+    group: "Endpoints",
+    kind: someEndpoints,
+    fallback: [],
+    help: "endpoint that plain clients submit background jobs to; may be repeated",
+  }),
   mdpWorkers: row({
     group: "Endpoints",
     kind: mdpWorkers,

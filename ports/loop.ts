@@ -41,7 +41,7 @@ import type { Audience } from "./audience.ts";
 import { Publisher } from "./publisher.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
-import { numberServices, Services } from "./services.ts";
+import { JOBS_ALONE, JOBS_BINDING, numberServices, Services } from "./services.ts";
 import {
   type AccessOptions,
   type JoinSocketOptions,
@@ -65,6 +65,8 @@ export type { AccessOptions };
 export interface LoopOptions extends SocketOptions {
   /** All services: one at least. */
   services: readonly ServiceSetup[];
+  /** Endpoints where plain clients speak of stored jobs alone. @default {[]} */
+  jobs?: readonly string[];
   /** Whether "visits" are told: there is an access log. */
   visits?: boolean;
   /** Whether it is told why jobs went to their workers: the log takes lines of level debug. */
@@ -145,7 +147,8 @@ export class BrokerLoop {
     const doorkeeper = this.#doorkeeper = new Doorkeeper(options, events, () => this.#audience);
     const { access, joinAccess } = doorkeeper;
     const numbered = numberServices(options.services);
-    const bounds = { ...options, bindings: numbered };
+    const jobCounter = { name: JOBS_BINDING, number: JOBS_ALONE, frontend: options.jobs ?? [] };
+    const bounds = { ...options, bindings: [...numbered, jobCounter] };
     const sockets = this.#sockets = new Sockets(library, bounds, unreadBytes(numbered), {
       source: this.#sourceEvents(),
       lane: this.#laneEvents(),

@@ -15,7 +15,7 @@ import { traceIn } from "./error_replies.ts";
 import type { EventQueue } from "./event_queue.ts";
 import { MDP_PLACES } from "./mdp_router.ts";
 import { isQuestioner } from "./questions.ts";
-import type { Services } from "./services.ts";
+import { JOBS_ALONE, type Services } from "./services.ts";
 import type { AnswerWay, ClientRequest } from "./source.ts";
 import type { Unit } from "./unit.ts";
 
@@ -46,9 +46,6 @@ export interface StoreCounter {
   /** A client has left. */
   gone(peer: Peer<Body>): void;
 }
-
-/** In place of a service's number at endpoints where plain clients speak of stored jobs alone. */
-export const JOBS_ALONE = -1;
 
 /** What requests of a client that does not read its replies are answered. */
 const STALLED = "The client does not take its replies";

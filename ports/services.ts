@@ -21,6 +21,11 @@ export function numberServices<T extends { name: string }>(
   return services.map((each) => ({ ...each, number: each.name === "" ? NAMELESS : ++last }));
 }
 
+/** In place of a service's number at endpoints where plain clients speak of stored jobs alone: no service gets there. */
+export const JOBS_ALONE = 2 ** 31 - 1;
+/** What such endpoints are called among those of services. */
+export const JOBS_BINDING = "job.";
+
 /** The services. */
 export class Services {
   readonly #ground: UnitGround;

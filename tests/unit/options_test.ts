@@ -51,6 +51,7 @@ Deno.test("resolveOptions has the documented defaults when nothing is set", () =
     maxAge: 0,
     maxAgeJitter: 0.1,
     mdp: [],
+    jobs: [],
     events: [],
     mdpExpiry: 60_000,
     mdpHeartbeat: 2500,
