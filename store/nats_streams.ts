@@ -153,7 +153,7 @@ export function warningsOf(
     warnings.push("the streams have one replica: while that server is down no job is taken or run");
   } else if (isBelow) {
     warnings.push(
-      `the streams have ${replicas} replicas and could have more: nats stream edit --replicas`,
+      `the streams have ${replicas} replicas and could have more: use "nats stream edit"`,
     );
   }
   if (cluster === undefined && replicas > 1) warnings.push("this server is in no cluster");

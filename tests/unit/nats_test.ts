@@ -285,7 +285,7 @@ Deno.test("the start warns of a server that is too old, or that can't tell", () 
   assert.match(warnings("2.9.10", 3)[0] ?? "", /2\.9\.10 may lose .* 2\.12\.3/);
   assert.match(warnings("2.12.3", 3)[0] ?? "", /sync_interval: always/);
   assert.match(warnings("2.12.3", 1)[1] ?? "", /one replica/);
-  assert.match(warnings("2.12.3", 2, true)[1] ?? "", /--replicas/);
+  assert.match(warnings("2.12.3", 2, true)[1] ?? "", /stream edit/);
 });
 
 Deno.test("streams: a job has one hint, a record one message, and new ones are refused by storeJobs", () => {
