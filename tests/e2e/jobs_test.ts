@@ -46,7 +46,7 @@ class Place {
   async start(...more: string[]): Promise<ServerProcess> {
     const args = ["--frontend", this.endpoint, "--store", `sqlite:${this.folder.path}/jobs.db`];
     args.push("--workers", "1", "--concurrency", "8", ...more);
-    return this.server = await ServerProcess.start({ handler: HANDLER, args, permissions: ["-A"] });
+    return this.server = await ServerProcess.start({ handler: HANDLER, args });
   }
 
   async ask(text: string): Promise<string> {

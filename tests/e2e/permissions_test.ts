@@ -4,6 +4,7 @@
  */
 
 import { strict as assert } from "node:assert";
+import { Client } from "../../client.ts";
 import { path, ROOT } from "../rig/checkout.ts";
 import { run, runServer } from "../rig/commands.ts";
 import { Folder } from "../rig/folder.ts";
@@ -138,6 +139,37 @@ Deno.test("serve leaves the file of an ipc endpoint behind when it may not write
     const left = [...Deno.readDirSync(folder.path)].length;
     assert.equal(left, permissions.some((flag) => flag.includes(file)) ? 0 : 1);
   }
+});
+
+Deno.test("serve answers requests and refuses jobs, and says so, when it may not write their folder", async () => {
+  using folder = new Folder();
+  const args = ["--workers", "1", "--store", `${folder.path}/jobs.db`];
+  const permissions = flagsWithout("store", args);
+  await using server = await ServerProcess.start({ args, permissions });
+  await using client = new Client({ endpoint: server.endpoint });
+  await assert.rejects(client.submit("x"), { code: 507, message: /--allow-write/ });
+  const { level, reason } = await server.line("the store can't be opened");
+  assert.equal(level, "error");
+  assert.match(String(reason), /--allow-write/);
+  assert.deepEqual(await askOnce(server.endpoint, "x"), ["x"]);
+});
+
+Deno.test("serve stores jobs, and makes them by schedules, when it may do the least", async () => {
+  using folder = new Folder();
+  using state = new Folder();
+  const conf = folder.write("conf", "[schedule a]\ncron * * * * * *\n");
+  const args = [...ANY_PORT, "--config", conf];
+  const env = { ...ENVIRONMENT, XDG_STATE_HOME: state.path };
+  const permissions = flagsFor([
+    ...serverFeatures({ args, env: ENVIRONMENT }),
+    ["XDG_STATE_HOME", { HOME: "HOME" }],
+    ["store", { FOLDER: state.path }],
+  ]);
+  await using server = await ServerProcess.start({ args, env, permissions });
+  await using client = new Client({ endpoint: server.endpoint });
+  const { id } = await client.submit("x");
+  assert.equal((await client.job(id).result({ wait: 20_000 })).text(), "x");
+  await server.line("a schedule was due");
 });
 
 Deno.test("serve does not look for rogues, and says so, when it may not read /proc", async () => {

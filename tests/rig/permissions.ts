@@ -149,6 +149,14 @@ function byFlag(
       return ["http", { ADDRESS: value }];
     case "http-token":
       return ["httpToken", { FILE: value }];
+    case "store":
+      return storeFeature(value);
+    case "nats-credentials":
+    case "nats-nkey":
+    case "nats-ca":
+    case "nats-cert":
+    case "nats-key":
+      return ["natsCredentials", { FILES: value }];
     case "user":
     case "group":
       return ["user", { LIBRARY }];
@@ -170,6 +178,14 @@ function byFlag(
         ? ["ipc", { FILE: value.slice("ipc://".length) }]
         : undefined;
   }
+}
+
+/** Where jobs are kept. */
+function storeFeature(store: string): Feature | undefined {
+  if (store === "off" || store === "auto") return undefined;
+  const [, hosts] = /^(?:nats|tls):\/\/(.*)$/.exec(store) ?? [];
+  if (hosts !== undefined) return ["nats", { HOSTS: hosts }];
+  return ["store", { FOLDER: folderOf(store.replace(/^sqlite:/, "")) }];
 }
 
 function isModule(arg: string): boolean {
