@@ -11,6 +11,8 @@ import type { JobRow } from "./sqlite_table.ts";
 /** Bytes of bodies that are kept, and jobs. */
 const MOST_FRESH_BYTES = 4 * 1024 ** 2;
 const MOST_FRESH = 8192;
+/** One with so many bytes is read again: those are handed over to the plane, and may be nobody else's then. */
+export const LARGE_BYTES = 16_384;
 
 /** Jobs as they are in the file. What changes one of them takes it out. */
 export class FreshJobs {
@@ -20,7 +22,7 @@ export class FreshJobs {
   /** Keeps one; where there is no room, others are read when it is their turn. */
   add(row: JobRow, body: Frames): void {
     this.take(row.seq);
-    if (row.bytes > MOST_FRESH_BYTES) return;
+    if (body.bytes.length >= LARGE_BYTES) return;
     if (this.#bytes + row.bytes > MOST_FRESH_BYTES || this.#bySeq.size >= MOST_FRESH) this.#clear();
     this.#bytes += row.bytes;
     this.#bySeq.set(row.seq, { row, body });

@@ -6,12 +6,12 @@
  * @module
  */
 
-import { bytesIn, idText, numberIn } from "./sqlite_columns.ts";
 import type { StatementSync } from "node:sqlite";
+import { bytesIn, idText, numberIn } from "./sqlite_columns.ts";
 import type { Batch } from "./sqlite_ledger.ts";
 
-/** Ids in memory before they are put into the index: some MB. */
-const MOST_RECENT = 32_768;
+/** Ids in memory before they are put into the index: about 6 MB. */
+const MOST_RECENT = 65_536;
 /** Entries that are to be taken out of it. */
 const MOST_GONE = 8192;
 /** Entries that one transaction writes at least, and for each job that was added since the one before. */
@@ -40,6 +40,7 @@ interface Merge {
 /** Ids of jobs. */
 export class SqliteIds {
   readonly #sql: (text: string) => StatementSync;
+  readonly #most: number;
   /** Those that are not in the index. */
   readonly #recent = new Map<string, number>();
   /** Those of the transaction that is open. */
@@ -52,9 +53,10 @@ export class SqliteIds {
   /** Jobs up to this are in the index. */
   #indexed: number;
 
-  /** Reads what is not in the index. `sql` prepares statements. */
-  constructor(sql: (text: string) => StatementSync) {
+  /** Reads what is not in the index. `sql` prepares statements; `most`: how many are kept out of the index. */
+  constructor(sql: (text: string) => StatementSync, most = MOST_RECENT) {
     this.#sql = sql;
+    this.#most = most;
     const row = sql("SELECT value FROM note WHERE name = 'indexed'").get();
     this.#indexed = Number(row?.value ?? 0);
     for (const job of sql("SELECT seq, id FROM job WHERE seq > ?").iterate(this.#indexed)) {
@@ -66,7 +68,13 @@ export class SqliteIds {
   find(id: string): number[] {
     const recent = this.#recent.get(id);
     if (recent !== undefined) return [recent];
-    return this.#sql("SELECT seq FROM idOf WHERE head = ?").all(headOf(id))
+    const head = headOf(id);
+    // Nearly always there is none, or one.
+    const first = this.#sql("SELECT seq, count(*) AS n FROM idOf WHERE head = ?").get(head) ?? {};
+    const count = numberIn(first, "n");
+    if (count === 0) return NOBODY;
+    if (count === 1) return [numberIn(first, "seq")];
+    return this.#sql("SELECT seq FROM idOf WHERE head = ?").all(head)
       .map((row) => numberIn(row, "seq"));
   }
 
@@ -96,13 +104,13 @@ export class SqliteIds {
 
   /** Whether there is enough for the index. */
   get hasWork(): boolean {
-    return this.#merge !== undefined || this.#recent.size >= MOST_RECENT ||
+    return this.#merge !== undefined || this.#recent.size >= this.#most ||
       this.#gone.length >= MOST_GONE;
   }
 
   /** Writes a part of it. */
   work(batch: Batch): void {
-    if (this.#merge === undefined && this.#recent.size >= MOST_RECENT) this.#merge = this.#begin();
+    if (this.#merge === undefined && this.#recent.size >= this.#most) this.#merge = this.#begin();
     if (this.#merge !== undefined) this.#mergeSome(batch, this.#merge);
     else if (this.#gone.length >= MOST_GONE) this.#removeAll(batch);
   }
@@ -152,6 +160,8 @@ export class SqliteIds {
     batch.then(() => this.#gone = gone.slice(some.length));
   }
 }
+
+const NOBODY: number[] = [];
 
 function headOf(id: string): number {
   return parseInt(id.slice(PREFIX, PREFIX + HEAD_DIGITS), 16);

@@ -15,6 +15,12 @@ import type { JobRow } from "./sqlite_table.ts";
 const MOST_DUE = 500;
 const MOST_FORGOTTEN = 250;
 const MOST_MOVED = 2000;
+/** Free pages that are left in the file for new jobs: the larger of a number and a part; and those given back at once. */
+const FREE_PAGES = 4096;
+const FREE_PART = 0.25;
+const VACUUM_PAGES = 512;
+/** Time between two looks at free pages, ms. */
+const VACUUM_INTERVAL = 10_000;
 /** A clock that goes otherwise than the steady one by so much was set, ms. */
 const STEP = 500;
 /** The longest sleep while something is to come: the clock may be set meanwhile, ms. */
@@ -36,6 +42,8 @@ export class SqliteUpkeep implements Upcoming {
   #dueAt = -Infinity;
   #expiryAt = -Infinity;
   #forgetAt = -Infinity;
+  /** When free pages are looked at next, by the steady clock; only after something was forgotten. */
+  #vacuumAt = Infinity;
   /** How far the clock is ahead of the steady one. */
   #ahead: number;
   /** Delays that are still to be moved. */
@@ -76,7 +84,8 @@ export class SqliteUpkeep implements Upcoming {
     const { clock, runs, table } = this.#ground;
     if (this.#ends.hasSettled || this.#shift !== undefined || table.ids.hasWork) return 0;
     const next = Math.min(this.#dueAt, this.#expiryAt, this.#forgetAt) - clock.now();
-    const wait = Math.min(next, runs.waitMs(clock.steady()));
+    const steady = clock.steady();
+    const wait = Math.min(next, runs.waitMs(steady), this.#vacuumAt - steady);
     return wait === Infinity ? Infinity : Math.min(Math.max(0, wait), LONGEST_SLEEP);
   }
 
@@ -102,6 +111,21 @@ export class SqliteUpkeep implements Upcoming {
     this.#ends.settle(batch);
     this.#mark(batch);
     this.#ground.table.ids.work(batch);
+    if (this.#vacuumAt <= this.#ground.clock.steady()) this.#vacuum(batch);
+  }
+
+  /** Gives pages back to the disk that many jobs less have left behind, a few at a time. */
+  #vacuum(batch: Batch): void {
+    const { table, clock } = this.#ground;
+    const free = this.#pragma("freelist_count");
+    const most = Math.max(FREE_PAGES, FREE_PART * this.#pragma("page_count"));
+    if (free > most) table.sql(`PRAGMA incremental_vacuum(${VACUUM_PAGES})`).all();
+    const later = free > most + VACUUM_PAGES ? 0 : free > most ? VACUUM_INTERVAL : Infinity;
+    batch.then(() => this.#vacuumAt = clock.steady() + later);
+  }
+
+  #pragma(name: string): number {
+    return numberIn(this.#ground.table.sql(`PRAGMA ${name}`).get() ?? {}, name);
   }
 
   #promote(batch: Batch, now: number): void {
@@ -148,6 +172,7 @@ export class SqliteUpkeep implements Upcoming {
     const { service, stage, priority } = row;
     batch.count({ service, stage, priority }, -1, -row.weight);
     batch.then(() => {
+      this.#vacuumAt = Math.min(this.#vacuumAt, this.#ground.clock.steady() + VACUUM_INTERVAL);
       changed.add(row.seq);
       table.ids.remove(row.id, row.seq);
       this.#forgotten(row);

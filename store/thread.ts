@@ -9,8 +9,9 @@
 import { setImmediate } from "node:timers";
 import { messageOf } from "../system/errors.ts";
 import { Rope } from "../system/rope.ts";
+import { LARGE_BYTES } from "./fresh_jobs.ts";
 import type { JobStore, OpenJobStore, StoreClock, StoreParts, StoreUser } from "./job_store.ts";
-import type { FromStore, StoreOrders, ToStore } from "./messages.ts";
+import type { Frames, FromStore, StoreOrders, ToStore } from "./messages.ts";
 
 /** Modules of stores by the scheme of their names; each exports `openStore`. */
 const MODULES: Record<string, string> = {
@@ -52,8 +53,9 @@ class StoreThread {
 
   constructor(orders: StoreOrders) {
     this.#orders = orders;
-    this.#plane = new PlaneEnd(orders.plane, orders.waking);
-    this.#ends = { server: new PortEnd(orders.server), plane: this.#plane };
+    const givesAway = orders.store.startsWith("sqlite:");
+    this.#plane = new PlaneEnd(orders.plane, givesAway, orders.waking);
+    this.#ends = { server: new PortEnd(orders.server, givesAway), plane: this.#plane };
   }
 
   async live(open: OpenJobStore): Promise<void> {
@@ -106,15 +108,41 @@ export async function openByName(parts: StoreParts): Promise<JobStore> {
   return module.openStore(parts);
 }
 
+/** Large bytes that a message has: they are handed over, and not copied. Nobody here reads them any more. */
+function largeOf(message: FromStore): ArrayBuffer[] {
+  switch (message.type) {
+    case "job":
+      return bufferOf(message.run.body);
+    case "answer":
+      return bufferOf(message.answer.result);
+    case "told":
+      return message.answer.type === "look"
+        ? [...bufferOf(message.answer.body), ...bufferOf(message.answer.result)]
+        : NOTHING;
+    default:
+      return NOTHING;
+  }
+}
+
+const NOTHING: ArrayBuffer[] = [];
+
+function bufferOf(frames: Frames | undefined): ArrayBuffer[] {
+  const buffer = frames?.bytes.buffer;
+  return buffer !== undefined && buffer.byteLength >= LARGE_BYTES ? [buffer] : NOTHING;
+}
+
 /** The thread's end of a port. */
 class PortEnd {
   readonly port: MessagePort;
+  readonly #givesAway: boolean;
   #heard: ToStore[] = [];
   #pending: FromStore[] = [];
   #isFlushing = false;
 
-  constructor(port: MessagePort) {
+  /** `givesAway`: the store does not read again what it has said. */
+  constructor(port: MessagePort, givesAway: boolean) {
     this.port = port;
+    this.#givesAway = givesAway;
   }
 
   /** Calls with all that has come in a turn. */
@@ -154,7 +182,8 @@ class PortEnd {
 
   /** Sends. */
   send(messages: readonly FromStore[]): void {
-    this.port.postMessage(messages);
+    if (this.#givesAway) this.port.postMessage(messages, messages.flatMap(largeOf));
+    else this.port.postMessage(messages);
   }
 
   close(): void {
@@ -168,8 +197,8 @@ class PlaneEnd extends PortEnd {
   readonly #counter: Int32Array | undefined;
   readonly #rope: Rope | undefined;
 
-  constructor(port: MessagePort, waking: StoreOrders["waking"]) {
-    super(port);
+  constructor(port: MessagePort, givesAway: boolean, waking: StoreOrders["waking"]) {
+    super(port, givesAway);
     if (waking === undefined) return;
     this.#counter = new Int32Array(waking.counter);
     this.#rope = new Rope(waking.library, waking.bell);

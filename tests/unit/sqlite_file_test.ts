@@ -12,7 +12,14 @@ import { openStore } from "../../store/sqlite_store.ts";
 import { DrivenClock } from "../rig/driven_clock.ts";
 import { Folder } from "../rig/folder.ts";
 import { SqliteRig } from "../rig/sqlite_rig.ts";
-import { bytesOf, configOf, Refused, type StoreRig, StoreWorld } from "../rig/store_world.ts";
+import {
+  bytesOf,
+  configOf,
+  Refused,
+  type StoreRig,
+  StoreWorld,
+  submissionOf,
+} from "../rig/store_world.ts";
 
 /** What a store has said to the server, of one type. */
 function said<Type extends FromStore["type"]>(
@@ -343,4 +350,20 @@ Deno.test("a clock that is set forth makes no job burn its tries", async () => {
   await world.rig.pass(10_000);
   assert.equal((await world.status(id)).attempt, 2);
   await world.close();
+});
+
+// ---- what many jobs leave behind ----
+
+Deno.test("the file becomes small again when many jobs are forgotten", async () => {
+  await withBare(async (world, rig) => {
+    world.configure({ resultTtl: 1000, deadTtl: 1000 });
+    const body = "x".repeat(500_000);
+    const ids = await world.submitAll(Array.from({ length: 50 }, () => ({ body })));
+    const pages = () => Number(rig.db?.prepare("PRAGMA page_count").get()?.page_count);
+    const before = pages();
+    for (const id of ids) await world.cancel(id);
+    await world.rig.pass(60_000);
+    assert.ok(pages() < 0.7 * before, `${pages()} of ${before} pages`);
+    await assert.rejects(world.status(ids[0] ?? ""), rejects(404, /Unknown job/));
+  });
 });
