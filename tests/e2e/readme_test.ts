@@ -130,7 +130,7 @@ Deno.test(
 
 /** Flags in the documents that are Deno's, Docker's or systemd's, or that only programs give. */
 const FOREIGN =
-  /^--(allow-\w+|cached-only|init|inspect|now|reload|system|unix-socket|v8-flags|max-old-space-size|max-semi-space-size|worker)$/;
+  /^--(allow-\w+|cached-only|init|inspect|now|reload|system|unix-socket|v8-flags|max-old-space-size|max-semi-space-size|replicas|worker)$/;
 
 Deno.test("the documents name only flags that the commands know", async () => {
   const helpOf = (...args: string[]) =>
