@@ -19,6 +19,7 @@
  */
 
 import { openAccess } from "./auth/access.ts";
+import { openJoinable, openJoinKeys } from "./auth/join_keys.ts";
 import { requireHandlers, requirePlainFiles } from "./ops/given_files.ts";
 import { accessOf } from "./ops/loop_options.ts";
 import type { Finished } from "./ops/outcome.ts";
@@ -162,6 +163,8 @@ async function check(settings: Settings, say: (remark: string) => void): Promise
   shutDebugger(library.path);
   requirePlainFiles(settings);
   openAccess(accessOf(settings), library);
+  openJoinable(settings, library);
+  openJoinKeys(settings, library);
   // It needs no socket and claims no pid file.
   const lane = laneOf(settings);
   const opened = libraryOf(lane, library.path);

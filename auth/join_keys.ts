@@ -49,11 +49,15 @@ export interface JoinKeys {
 }
 
 /**
- * Reads the keys of a process that joins.
+ * Reads the keys of a process that joins; undefined: it joins no server.
  *
  * @throws {Error} when a file can't be read or is wrong.
  */
-export function openJoinKeys(file: string, server: string, library: Library): JoinKeys {
+export function openJoinKeys(
+  { joinKey: file, joinServerKey: server }: Pick<Settings, "joinKey" | "joinServerKey">,
+  library: Library,
+): JoinKeys | undefined {
+  if (file === undefined || server === undefined) return undefined;
   const secretKey = readSecretKey(file);
   const serverKey = readPublicKey(server);
   return { serverKey, keys: { secretKey, publicKey: publicKeyOf(library, secretKey) } };

@@ -152,7 +152,8 @@ async function serve(
   const server = program.start(options, rereader(args, command));
   for (const doubt of command.doubts) server.log.warn(doubt);
   const ports = [server.frontend.map(shortEndpoint).join(","), shortEndpoint(server.backend)];
-  setTitle(server.library, `zmq broker ${ports.join("-")}`);
+  const isPool = settings.join !== undefined;
+  setTitle(server.library, isPool ? `zmq pool ${ports[1]}` : `zmq broker ${ports.join("-")}`);
   server.ready.then(reportToStarter, () => {});
   if (Deno.pid === 1) reapOrphans(server.library);
   const { forced } = await server.finished;

@@ -24,11 +24,10 @@ export interface Joining {
  * @throws {Error} when a key can't be read or is wrong.
  */
 export function openJoining(settings: Settings, library: Library, log: Log): Joining | undefined {
-  const { join: endpoint, joinKey, joinServerKey, joinService = "" } = settings;
-  if (endpoint === undefined || joinKey === undefined || joinServerKey === undefined) {
-    return undefined;
-  }
-  const { serverKey, keys } = openJoinKeys(joinKey, joinServerKey, library);
+  const { join: endpoint, joinService = "" } = settings;
+  const own = openJoinKeys(settings, library);
+  if (endpoint === undefined || own === undefined) return undefined;
+  const { serverKey, keys } = own;
   const services = new Map(
     hostedServices(settings).map(([name]) => [name, name === "" ? joinService : name]),
   );

@@ -39,6 +39,7 @@ const RULES: Record<string, string[]> = {
   "mod.ts": [
     "server.ts",
     "auth/access.ts",
+    "auth/join_keys.ts",
     "cli/serve.ts",
     "ops",
     "options/hosted.ts",
