@@ -192,6 +192,7 @@ export class PreforkServer implements Server, Operated {
           library: premises.library,
           canConfine: canFilter,
           silence: joining === undefined ? 0 : JOIN_TIMEOUT,
+          clockAhead: this.#joined?.clockAhead ?? 0,
           termsOf: (service) => this.#joined?.termsOf(service),
         }),
         nextWorker,

@@ -74,6 +74,8 @@ const REMARK_INTERVAL = 30_000;
 const QUIET_TIME = 3000;
 /** What is still to be said at the end may take this long, ms. */
 const LINGER = 200;
+/** Clocks that differ by more than this are worth a remark, ms. */
+const CLOCKS_DIFFER = 2000;
 /** Tickets at hand for a service at least, and for all together at most unless these are more. */
 const LEAST_TICKETS = 4;
 const SPARE_TICKETS = 96;
@@ -113,6 +115,9 @@ export class JoinedPlane implements DataPlane {
   #terms: Readonly<Record<string, ServiceTerms>> = {};
   /** Numbers that are given where there is no ticket: nothing is started under them. */
   #lastUnfounded = 0;
+  /** How far the server's clock is ahead of this machine's, as far as can be told, ms. */
+  clockAhead = 0;
+  #greetedAt = 0;
   #heardAt = 0;
   #saidAt = 0;
   #pauseUntil = 0;
@@ -369,6 +374,7 @@ export class JoinedPlane implements DataPlane {
 
   #greet(): void {
     this.#state = "greeting";
+    this.#greetedAt = performance.now();
     this.#trouble = "it does not say anything";
     const services = [...this.#options.services.values()];
     this.#say({
@@ -415,8 +421,13 @@ export class JoinedPlane implements DataPlane {
     this.#isServerStopping = false;
     this.#terms = said.terms;
     this.#takeTickets(said.tickets);
+    // The answer has taken about half of the time.
+    this.clockAhead = Math.round(said.now + (now - this.#greetedAt) / 2 - Date.now());
     this.#saidAt = now;
     log.info("joined", { server, host: said.host, version: said.version });
+    if (Math.abs(this.clockAhead) > CLOCKS_DIFFER) {
+      log.info("the server's clock differs: deadlines are counted by it", { ms: this.clockAhead });
+    }
     this.#listener.hear({ type: "worked" });
   }
 

@@ -110,7 +110,8 @@ export class Joiners {
       this.#giveTickets(pool, service, hello.tickets)
     );
     const terms = this.#termsFor(pool);
-    this.#tell(joiner, { type: "welcome", host: name, version: VERSION, terms, tickets });
+    const said = { host: name, version: VERSION, now: Date.now(), terms, tickets };
+    this.#tell(joiner, { type: "welcome", ...said });
     const services = hello.services.filter((each) => each !== "").join(",") || undefined;
     this.#parts.log.info("a pool has joined", { host: name, address, version, services });
   }

@@ -36,6 +36,8 @@ export interface Workshop {
   readonly canConfine: boolean;
   /** Silence after which the connection ends, ms: the broker is on another machine. @default {0: it is not} */
   readonly silence?: number;
+  /** How far the clock of that machine is ahead of this one's, ms. @default {0} */
+  readonly clockAhead?: number;
   /** What workers of a service are bound by where the broker, on another machine, says that. */
   termsOf?(service: string): ServiceTerms | undefined;
 }
@@ -58,7 +60,7 @@ export function buildOrders(
   { service, purpose, token, keys }: Hiring,
   spec: ChildSpec,
   settings: OrderSettings,
-  { backend, lane, library, canConfine, silence = 0, termsOf }: Workshop,
+  { backend, lane, library, canConfine, silence = 0, clockAhead = 0, termsOf }: Workshop,
 ): WorkerConfig {
   const { dequeueInterval, maxMemory } = settings;
   const { concurrency, maxMessageSize, maxFrames } = termsOf?.(service) ?? settings;
@@ -71,6 +73,7 @@ export function buildOrders(
     lane,
     curve: keys,
     silence,
+    clockAhead,
     library,
     parent: Deno.pid,
     handler: spec.handler,

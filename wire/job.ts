@@ -399,10 +399,17 @@ export class JobReader {
   /** The same. */
   readonly view: DataView = new DataView(this.bytes.buffer);
   readonly #clients = new ByteCache(parseClient);
+  readonly #clockAhead: number;
 
-  /** The header of `size` bytes. */
+  /** @param clockAhead how far the broker's clock is ahead of this machine's, ms. */
+  constructor(clockAhead = 0) {
+    this.#clockAhead = clockAhead;
+  }
+
+  /** The header of `size` bytes; its deadline is by this machine's clock. */
   read(size: number): JobHeader {
     const { view } = this;
+    const deadline = readWide(view, 12);
     const bits = readCode(view);
     const tryEnd = size - 1;
     const tryFrom = (bits & Has.STORED) === 0 ? size : tryEnd - (this.bytes[tryEnd] ?? 0);
@@ -413,7 +420,7 @@ export class JobReader {
     return {
       job: readJobId(view),
       attempt: view.getUint8(1),
-      deadline: readWide(view, 12),
+      deadline: deadline === 0 ? 0 : deadline - this.#clockAhead,
       requestTimeout: view.getUint32(20, true),
       frames: view.getUint32(24, true),
       stream: hasStream

@@ -132,6 +132,8 @@ export type ToJoiner =
     /** What the server calls this machine. */
     readonly host: string;
     readonly version: string;
+    /** By its clock, ms since 1970: deadlines of requests are. */
+    readonly now: number;
     readonly terms: Readonly<Record<string, ServiceTerms>>;
     readonly tickets: readonly Ticket[];
   }
@@ -228,7 +230,8 @@ export function readToJoiner(text: string): ToJoiner | undefined {
 function isToJoiner(said: Fields): said is Fields & ToJoiner {
   switch (said.type) {
     case "welcome":
-      return isText(said.host) && isText(said.version) && areTerms(said.terms) &&
+      return isText(said.host) && isText(said.version) && isNumber(said.now) &&
+        areTerms(said.terms) &&
         areTickets(said.tickets);
     case "refused":
       return isText(said.reason);

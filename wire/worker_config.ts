@@ -21,6 +21,8 @@ export interface WorkerConfig {
   curve: WorkerKeys | undefined;
   /** Silence after which the connection ends, ms: its other side is on another machine; 0: any. */
   silence: number;
+  /** How far the clock of that machine is ahead of this one's, ms. */
+  clockAhead: number;
   /** The file that is opened through FFI: for records the C library, or one that is linked to it; else libzmq. */
   library: string;
   /** The parent's process id. */

@@ -49,14 +49,15 @@ export class ZmqLane implements WorkerLane {
   readonly #socket: Socket;
   readonly #poller: Poller;
   readonly #frame: Message;
-  readonly #reader = new JobReader();
+  readonly #reader: JobReader;
   readonly #replies: Replies;
   readonly #encoder = new TextEncoder();
   /** libzmq does not tell what waits: here parts are bounded by their clients' credit alone. */
   readonly isFull = false;
 
   /** Opens libzmq and connects; needs FFI until it returns. */
-  constructor({ library, backend, curve, silence }: WorkerConfig) {
+  constructor({ library, backend, curve, silence, clockAhead }: WorkerConfig) {
+    this.#reader = new JobReader(clockAhead);
     const opened = openLibrary(library);
     this.#context = new Context(opened);
     this.#socket = this.#context.socket(SocketType.DEALER);

@@ -610,6 +610,15 @@ Deno.test("parseJob reads what writeJob wrote when jobs go up to 2^53 - 1", () =
   }
 });
 
+Deno.test("JobReader gives deadlines by this machine's clock where the broker's is ahead, and none where there is none", () => {
+  for (const [deadline, read] of [[1_000_000, 940_000], [0, 0]]) {
+    const header = jobHeader("me", "::1", { deadline });
+    const reader = new JobReader(60_000);
+    reader.bytes.set(header);
+    assert.equal(reader.read(header.length).deadline, read);
+  }
+});
+
 Deno.test("JobReader reads what withExtras added, and the header without it stays as it is", () => {
   const plain = jobHeader("me", "here", { job: HIGHEST });
   const before = hex(plain);
