@@ -31,6 +31,22 @@ interface Asked {
   from: StoreUser;
 }
 
+/** Bytes of bodies and results that one transaction writes, about. */
+const MOST_BYTES = 4 * 1024 ** 2;
+
+function bytesOf(message: ToStore): number {
+  switch (message.type) {
+    case "submit":
+      return message.job.body.bytes.length;
+    case "ended":
+      return message.outcome.result.bytes.length;
+    case "checkpoint":
+      return message.value.bytes.length;
+    default:
+      return 0;
+  }
+}
+
 /** An open file of jobs. */
 export class SqliteJobs implements JobStore {
   readonly #db: DatabaseSync;
@@ -128,9 +144,17 @@ export class SqliteJobs implements JobStore {
   // ---- a pass ----
 
   take(messages: readonly ToStore[], from: StoreUser): void {
-    const changes: Change[] = [];
+    let changes: Change[] = [];
     const asked: Asked[] = [];
+    let bytes = 0;
     for (const message of messages) {
+      bytes += bytesOf(message);
+      // Others are not to wait until very much is written.
+      if (bytes > MOST_BYTES) {
+        this.#pass(changes, []);
+        changes = [];
+        bytes = 0;
+      }
       const change = this.#changeOf(message, from);
       if (change !== undefined) changes.push(change);
       else if (message.type === "ask" || message.type === "operate") asked.push({ message, from });
