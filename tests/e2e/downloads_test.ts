@@ -46,6 +46,7 @@ const IMPORTED: Record<string, string[]> = {
   ".": [...LIBZMQ, ...ARGUMENTS],
   "./client": [...LIBZMQ, ...ARGUMENTS],
   "./worker": [],
+  "./compiled": [],
   "./testing": [],
   "./keygen": LIBZMQ,
   "./ctl": ARGUMENTS,

@@ -174,6 +174,7 @@ const RULES: Record<string, string[]> = {
   "ports/loop.ts": ["sources"],
   "ports/plane.ts": ["type store/messages.ts"],
   "ports/store_wire.ts": ["type store/messages.ts"],
+  "ports/stored_topics.ts": ["type store/messages.ts"],
   "ports/unit.ts": ["broker.ts"],
   "ports/router.ts": ["auth/arrivals.ts"],
   "ports/sockets.ts": ["auth/access_control.ts", "auth/arrivals.ts", "auth/join_access.ts"],
