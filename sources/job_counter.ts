@@ -49,7 +49,7 @@ export interface CounterGround {
 }
 
 /** Questions that one client may have open, and all of them together. */
-const MOST_OF_CLIENT = 10_000;
+const MOST_OF_CLIENT = 4000;
 const MOST = 100_000;
 /** Maximum bytes of jobs that are to be stored, all together. */
 const MOST_BYTES = 128 * 1024 ** 2;
