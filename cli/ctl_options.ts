@@ -75,6 +75,7 @@ export const CTL_OPTIONS: readonly CtlOption[] = [
     help: 'only those of this service; "-": the one without a name',
   },
   { name: "after", value: "ID", help: "only those that come after this one" },
+  { name: "store", value: "PATH", help: "the file of the store [that of the server of --name]" },
   { name: "body", help: "also what was submitted, and what came of it" },
   { name: "follow", letter: "f", help: "go on with each line that comes, until Ctrl-C" },
   { name: "lines", letter: "n", value: "N", help: "number of lines to start with [20]" },

@@ -9,6 +9,7 @@ import { isJobId } from "../wire/submission.ts";
 import type { Change, Query } from "./control_link.ts";
 import { type Order, readWhole } from "./ctl_flags.ts";
 import { change, type Command, look } from "./ctl_plans.ts";
+import { restoreStore } from "./store_restore.ts";
 import {
   type JobRecord,
   jobRecordView,
@@ -208,5 +209,14 @@ export const STORE_COMMANDS: readonly Command[] = [
     group: "Stored",
     help: "writes all that is stored to a new file, while the server runs",
     plan: change(backupOrder, ({ words }) => `wrote ${words.get("FILE")}`, "endless"),
+  },
+  {
+    name: "store restore",
+    words: ["FILE"],
+    options: ["store"],
+    group: "Stored",
+    help: "puts a copy in place of the store of a server that does not run",
+    isOffline: true,
+    plan: restoreStore,
   },
 ];

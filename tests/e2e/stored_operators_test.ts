@@ -3,6 +3,7 @@
 import { strict as assert } from "node:assert";
 import { Client } from "../../client.ts";
 import { ctl } from "../../cli/ctl.ts";
+import { runCtl } from "../rig/ctl.ts";
 import { Folder } from "../rig/folder.ts";
 import { endpointOf, moduleOf, serveQuietly } from "../rig/in_process.ts";
 import { hasParser, parse, seriesOf } from "../rig/metrics.ts";
@@ -23,15 +24,26 @@ const HANDLER = moduleOf(`
   };
 `);
 
-/** What `ctl` prints, and how it ends. */
-async function printed(socket: string, ...args: string[]): Promise<string> {
+/** What `ctl` prints of a server. */
+function printed(socket: string, ...args: string[]): Promise<string> {
+  return offline(...args, "--socket", socket);
+}
+
+/** How `ctl` ends when it refuses, and what it says. */
+async function refused(...args: string[]): Promise<[code: number, said: string]> {
+  const { code, stderr } = await runCtl(args);
+  return [code, stderr];
+}
+
+/** What `ctl` prints. */
+async function offline(...args: string[]): Promise<string> {
   const { stdout } = Deno;
   const { writeSync, isTerminal } = stdout;
   let said = "";
   stdout.writeSync = (piece) => (said += text(piece), piece.length);
   stdout.isTerminal = () => false;
   try {
-    assert.equal(await ctl([...args, "--socket", socket]), 0, `${args}: ${said}`);
+    assert.equal(await ctl(args), 0, `${args}: ${said}`);
   } finally {
     Object.assign(stdout, { writeSync, isTerminal });
   }
@@ -44,6 +56,7 @@ Deno.test("operators see stored jobs and change them, by each way that there is"
   Deno.chmodSync(tokenFile, 0o600);
   const file = `${folder.path}/jobs.db`;
   const socket = `${folder.path}/control`;
+  const copy = `${folder.path}/copy.db`;
   const options = {
     ...{ handler: HANDLER, services: { mail: HANDLER }, workers: 1, store: `sqlite:${file}` },
     ...{ control: socket, http: "127.0.0.1:0", httpToken: tokenFile },
@@ -191,19 +204,36 @@ Deno.test("operators see stored jobs and change them, by each way that there is"
       await becomes(held, "done");
       await server.stored.pause("mail");
     });
+
+    await t.step("a backup is written under load, to a new file only", async () => {
+      const kept = await submit("kept", { service: "mail" });
+      assert.equal(await printed(socket, "store", "backup", copy), `wrote ${copy}\n`);
+      await assert.rejects(server.stored.backup(copy), /is there already/);
+      const [code, said] = await refused("store", "restore", copy, "--store", file);
+      assert.equal(code, 2);
+      assert.match(said, new RegExp(`process ${Deno.pid}`), "the server holds it");
+      await server.stored.delete(kept);
+    });
   } finally {
     await client.close();
     await listening;
     await server.shutdown();
   }
 
-  await t.step("a pause outlives the server", async () => {
+  await t.step("a backup and a pause outlive the server", async () => {
+    const bad = folder.write("bad.db", "this is not a store");
+    assert.equal((await refused("store", "restore", bad, "--store", file))[0], 2);
+    const { jobs: before } = JSON.parse(
+      await offline("store", "restore", copy, "--store", file, "--json"),
+    );
+    assert.equal(before, 4);
     await using next = serveQuietly(options);
     await next.ready;
     const { services } = await until("the store has said how it is", async () => {
       const status = await next.stored.status();
       return status.services.length > 0 && status;
     });
-    assert.equal(services.find(({ name }) => name === "mail")?.paused, true);
+    const mail = services.find(({ name }) => name === "mail");
+    assert.deepEqual([mail?.paused, mail?.states.waiting], [true, 1]);
   });
 });

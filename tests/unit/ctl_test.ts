@@ -36,6 +36,12 @@ Deno.test("readOrder and the commands' plans refuse what makes no sense, and say
     [["job", "cancel", "x"], /JOB must be an integer >= 1: current value is "x"$/],
     [["job", "list", "--state", "dead"], /"--state" must be one of scheduled, waiting, /],
     [["job", "list", "--after", "7"], /: "--after" must be the id of a stored job/],
+    [
+      ["store", "restore", "a.db"],
+      /^Cannot tell which store is meant: give its file with "--store"/,
+    ],
+    [["store", "restore", "a.db", "-s", "/a"], /^Cannot restore the store of a server that runs: /],
+    [["store", "restore", "a.db", "--name", "x", "--store", "/b.db"], /: give one of them$/],
     [["job", "retry-dead"], /^Cannot run "job retry-dead" without SERVICE: /],
     [["job", "list", "--body"], /^Cannot use "--body" with "job list": it belongs to "job show"$/],
     [["worker", "stop"], /^Cannot run "worker stop" without WORKER: it is used as "worker stop W/],

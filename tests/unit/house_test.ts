@@ -115,6 +115,7 @@ const RULES: Record<string, string[]> = {
     "system",
   ],
   "cli/call.ts": ["client/typed.ts"],
+  "cli/store_restore.ts": ["ops/store_orders.ts", "store/sqlite_copy.ts"],
   "cli/stored_commands.ts": ["wire/submission.ts"],
   "cli/work_views.ts": ["type ports/inquiry.ts"],
   "cli/keygen.ts": ["auth/client_list.ts", "zmq/curve.ts", "zmq/locate.ts"],
