@@ -7,6 +7,7 @@
 import { isThere } from "../bench/daemon.ts";
 import { clockScenario } from "./clock_steps.ts";
 import { endScenarios } from "./job_kills.ts";
+import { noiseScenario } from "./job_noise.ts";
 import { rulesScenario } from "./job_rules.ts";
 import { runInside, skipped } from "./namespace.ts";
 import type { Scenario } from "./scenario.ts";
@@ -36,5 +37,6 @@ export const scenarios: Scenario[] = [
         ? await runInside("jetstream.ts", scale, { network: true })
         : skipped("there is no nats-server"),
   },
+  noiseScenario,
   rulesScenario,
 ];
