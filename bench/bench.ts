@@ -11,6 +11,8 @@ import { parseArgs } from "@std/cli/parse-args";
 import { path } from "../tests/rig/checkout.ts";
 import { output } from "./daemon.ts";
 import { scenarios as handlers } from "./handlers.ts";
+import { scenarios as jobNeighbours } from "./job_neighbours.ts";
+import { scenarios as jobs } from "./jobs.ts";
 import { machine } from "./machine.ts";
 import { scenarios as neighbours } from "./neighbours.ts";
 import { scenarios as parts } from "./parts.ts";
@@ -31,6 +33,8 @@ const SCENARIOS: readonly Scenario[] = [
   ...server,
   ...neighbours,
   ...parts,
+  ...jobs,
+  ...jobNeighbours,
 ];
 const PEERS: readonly Peer[] = [prefork, proxy, nats, piscina, gearman];
 

@@ -111,7 +111,7 @@ static bool make_noise(void)
     return true;
 }
 
-static uint32_t number_of(const unsigned char *body)
+static inline uint32_t number_of(const unsigned char *body)
 {
     return (uint32_t) body[0] << 24 | (uint32_t) body[1] << 16 | (uint32_t) body[2] << 8 | body[3];
 }
@@ -122,7 +122,7 @@ static void put_number(unsigned char *body, uint32_t number)
         body[index] = (unsigned char) (number >> (8 * (NUMBER_BYTES - 1 - index)));
 }
 
-static bool is_body(const unsigned char *body, uint32_t number)
+static inline bool is_body(const unsigned char *body, uint32_t number)
 {
     return memcmp(body + NUMBER_BYTES, noise + number % SHIFTS + NUMBER_BYTES,
                   load.size - NUMBER_BYTES) == 0;

@@ -1,9 +1,10 @@
 /*
  * The load generator for gearmand: "req" has WIDTH threads with a connection and a request each; "dealer" has one
- * connection and gives WIDTH requests at a time, as libgearman takes a next one only when all of them have ended. The
- * figures are printed as JSON.
+ * connection and gives WIDTH requests at a time, as libgearman takes a next one only when all of them have ended;
+ * "background" has WIDTH threads with a connection each, which submit jobs that run later: a reply is the word that one
+ * is in the queue. The figures are printed as JSON.
  *
- *     gearman_load PORT req|dealer WIDTH SIZE WARM_UP DURATION REQUESTS GRACE
+ *     gearman_load PORT req|dealer|background WIDTH SIZE WARM_UP DURATION REQUESTS GRACE
  *
  * Times are ms; 0 requests: without end.
  */
@@ -90,6 +91,22 @@ static void *ask_alone(void *request)
     return NULL;
 }
 
+static void *submit_alone(void *request)
+{
+    request_t *current = request;
+    gearman_client_st *client = connect_client();
+    while (begin(current)) {
+        char handle[GEARMAN_JOB_HANDLE_SIZE];
+        gearman_return_t result = gearman_client_do_background(client, "echo", NULL, current->body, load.size, handle);
+        pthread_mutex_lock(&ledger);
+        if (gearman_success(result)) take_right(current->sent_at, clock_now());
+        else count_error("failed");
+        pthread_mutex_unlock(&ledger);
+    }
+    gearman_client_free(client);
+    return NULL;
+}
+
 static gearman_return_t complete(gearman_task_st *task)
 {
     take(gearman_task_context(task), gearman_task_data(task), gearman_task_data_size(task));
@@ -119,17 +136,18 @@ static void ask_together(request_t *requests)
 int main(int count, char **arguments)
 {
     if (count != 9 || !read_load(arguments + 3) || load.width > MAX_WIDTH || !make_noise()) {
-        fputs("usage: gearman_load PORT req|dealer WIDTH SIZE WARM_UP DURATION REQUESTS GRACE\n", stderr);
+        fputs("usage: gearman_load PORT req|dealer|background WIDTH SIZE WARM_UP DURATION REQUESTS GRACE\n", stderr);
         return 2;
     }
     port = (in_port_t) atoi(arguments[1]);
     request_t *requests = calloc(load.width, sizeof *requests);
     pthread_t *threads = calloc(load.width, sizeof *threads);
     for (uint64_t index = 0; index < load.width; index++) requests[index].body = malloc(load.size);
-    if (strcmp(arguments[2], "req") != 0) ask_together(requests);
+    void *(*act)(void *) = strcmp(arguments[2], "background") == 0 ? submit_alone : ask_alone;
+    if (strcmp(arguments[2], "dealer") == 0) ask_together(requests);
     else {
         for (uint64_t index = 0; index < load.width; index++)
-            if (pthread_create(&threads[index], NULL, ask_alone, &requests[index]) != 0) return 1;
+            if (pthread_create(&threads[index], NULL, act, &requests[index]) != 0) return 1;
         for (uint64_t index = 0; index < load.width; index++) pthread_join(threads[index], NULL);
     }
     print_figures();

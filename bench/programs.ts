@@ -13,6 +13,7 @@ const PROGRAMS = {
   proxy: { library: "zmq", header: "zmq.h", debian: "libzmq3-dev" },
   rep: { library: "zmq", header: "zmq.h", debian: "libzmq3-dev" },
   load: { library: "zmq", header: "zmq.h", debian: "libzmq3-dev" },
+  job_load: { library: "zmq", header: "zmq.h", debian: "libzmq3-dev" },
   gearman_worker: {
     library: "gearman",
     header: "libgearman/gearman.h",

@@ -11,6 +11,8 @@ import { type Command, isThere, output } from "./daemon.ts";
 
 const MODULES = [
   "bodies",
+  "bullmq_load",
+  "bullmq_worker",
   "closed_loop",
   "histogram",
   "nats_load",
@@ -68,7 +70,8 @@ async function forNode(): Promise<Stage> {
 async function install(folder: string): Promise<void> {
   const { scopes } = JSON.parse(Deno.readTextFileSync(path("deno.json")));
   const version = (name: string) => String(scopes["./bench/"][name]).split("@").at(-1);
-  const dependencies = { nats: version("nats"), piscina: version("piscina") };
+  const names = ["bullmq", "ioredis", "nats", "piscina"];
+  const dependencies = Object.fromEntries(names.map((name) => [name, version(name)]));
   Deno.writeTextFileSync(
     `${folder}/package.json`,
     JSON.stringify({ type: "module", dependencies }),

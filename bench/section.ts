@@ -30,10 +30,17 @@ export function sectionOf(
     targets: all.flatMap((one): Target[] => {
       const { name, value, unit, atMost, atLeast } = one;
       if (atMost === undefined && atLeast === undefined) return [];
-      const wanted = atMost === undefined ? `≥ ${count(atLeast ?? 0)}` : `≤ ${atMost}`;
+      const wanted = atMost === undefined
+        ? `≥ ${limitText(atLeast ?? 0)}`
+        : `≤ ${limitText(atMost)}`;
       const reached = value <= (atMost ?? Infinity) && value >= (atLeast ?? -Infinity);
       return [{ name, wanted: `${wanted} ${unit}`, measured: text(one), reached }];
     }),
     figures: all,
   };
+}
+
+/** A limit for people: 0.98, 350, 80,000. */
+function limitText(limit: number): string {
+  return limit < 1000 ? String(limit) : count(limit);
 }
