@@ -36,6 +36,8 @@ export const WRONG_REVISION = 10_071;
 export const STREAM_FULL = 10_077;
 /** There is no such message. */
 export const NO_MESSAGE = 10_037;
+/** Not of JetStream's: a message is larger than NATS takes, which would end the connection. */
+export const TOO_LARGE = 413;
 /** The account, or the server, has no room. */
 export const NO_ROOM = [10_002, 10_023, 10_047];
 
@@ -44,6 +46,10 @@ const SWEEP_INTERVAL = 250;
 const RESEND_AFTER = 3000;
 /** Sent again after a server has said that it can't now, ms. */
 const RETRY_AFTER = 300;
+
+/** What headers have at most, bytes. */
+const HEADER_ROOM = 32_768;
+const EMPTY = new Uint8Array(0);
 
 interface Question {
   subject: string;
@@ -119,6 +125,11 @@ export class NatsAsker {
 
   #send(number: number, question: Question): void {
     const { subject, payload, headers } = question;
+    if (payload !== undefined && payload.length + HEADER_ROOM > this.#link.maxPayload) {
+      this.#open.delete(number);
+      const text = `it has ${payload.length} bytes`;
+      return question.answered(faulty(TOO_LARGE, TOO_LARGE, text, EMPTY));
+    }
     const reply = `${this.#inbox}.${number}`;
     if (this.#link.publish(subject, payload, headers ? { reply, headers } : { reply })) {
       question.again = this.#clock.steady() + RESEND_AFTER;

@@ -19,7 +19,7 @@ import {
 import type { NatsHeaders, NatsManager } from "./nats_library.ts";
 import type { NatsLink } from "./nats_link.ts";
 import type { NatsNames } from "./nats_names.ts";
-import { buildRecord, type JobRecord, parseRecord } from "./nats_record.ts";
+import { buildRecord, type JobRecord, parseRecord, RECORD_ROOM } from "./nats_record.ts";
 
 /** A message that a stream keeps. */
 export interface Stored {
@@ -54,6 +54,7 @@ export type Written =
 export const PATIENCE = 10_000;
 
 const EMPTY = new Uint8Array(0);
+const NANOS = 1e6;
 
 /** See above. */
 export interface GroundParts {
@@ -111,6 +112,16 @@ export class NatsGround {
     fields: Record<string, string | number> = {},
   ): void {
     this.say("server", { type: "log", level, message, fields });
+  }
+
+  /** Lets a hint come again, to any node; 0: at once. */
+  giveBack(reply: string, ms: number): void {
+    this.link.publish(reply, ms <= 0 ? "-NAK" : `-NAK {"delay": ${Math.round(ms * NANOS)}}`);
+  }
+
+  /** Whether a message with these bytes, and the words of a record, is larger than NATS takes. */
+  isTooLarge(bytes: Uint8Array): boolean {
+    return bytes.length > this.link.maxPayload - RECORD_ROOM;
   }
 
   /** Refuses what was asked. */

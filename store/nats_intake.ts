@@ -8,12 +8,19 @@
 import { newJobId } from "../wire/submission.ts";
 import type { StoreUser } from "./job_store.ts";
 import type { Submission } from "./messages.ts";
-import { NO_ROOM, STREAM_FULL, WRONG_REVISION } from "./nats_asker.ts";
+import { NO_ROOM, STREAM_FULL, TOO_LARGE, WRONG_REVISION } from "./nats_asker.ts";
 import type { NatsCounts } from "./nats_counts.ts";
 import type { NatsGround, Read, Written } from "./nats_ground.ts";
 import type { LaneWords } from "./nats_names.ts";
-import { buildHint, changed, isEnd, type JobRecord, newRecord } from "./nats_record.ts";
-import { keptWords, RECORD_ROOM } from "./nats_runs.ts";
+import {
+  buildHint,
+  changed,
+  isEnd,
+  type JobRecord,
+  keptWords,
+  newRecord,
+  RECORD_ROOM,
+} from "./nats_record.ts";
 
 /** Submissions that wait for NATS at most, and their bytes. */
 const MAX_OPEN = 100_000;
@@ -132,7 +139,7 @@ export class NatsIntake {
       return { code: 404, message: `Unknown service "${job.service}"` };
     }
     const bytes = job.body.bytes.length;
-    const most = (link.connection?.info?.max_payload ?? Infinity) - RECORD_ROOM;
+    const most = link.maxPayload - RECORD_ROOM;
     if (bytes > most) {
       const message = `The body has ${bytes} bytes, and this NATS takes ${most} (max_payload)`;
       return { code: 413, message };
@@ -408,6 +415,7 @@ export class NatsIntake {
       const why = `it has as many jobs as storeJobs lets it: ${config.storeJobs}`;
       return this.#refuse(entry, 507, `The store is full: ${why}`);
     }
+    if (number === TOO_LARGE) return this.#refuse(entry, 413, `NATS takes no such job: ${text}`);
     const isFull = number === STREAM_FULL || NO_ROOM.includes(number);
     this.#refuse(entry, isFull ? 507 : 503, `NATS refuses the job: ${text}`);
   }

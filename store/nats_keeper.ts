@@ -8,8 +8,15 @@
 
 import type { NatsGround } from "./nats_ground.ts";
 import type { NatsMover } from "./nats_mover.ts";
-import { changed, isEnd, isExpired, isPast, type JobRecord, parseRecord } from "./nats_record.ts";
-import type { KeptWords } from "./nats_runs.ts";
+import {
+  changed,
+  isEnd,
+  isExpired,
+  isPast,
+  type JobRecord,
+  type KeptWords,
+  parseRecord,
+} from "./nats_record.ts";
 import { scan, type Scanned } from "./nats_scan.ts";
 
 const BEAT = 1500;

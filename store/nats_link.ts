@@ -47,6 +47,7 @@ export class NatsLink {
   readonly #heard = new Set<{ subject: string; hear: Hear; now: NatsSubscription | undefined }>();
   #connection: NatsConnection | undefined;
   #isUp = false;
+  #maxPayload = Infinity;
   #isDownTold = false;
   #isClosed = false;
   #endGuard = () => {};
@@ -59,6 +60,12 @@ export class NatsLink {
   /** Whether something can be sent. */
   get isUp(): boolean {
     return this.#isUp;
+  }
+
+  /** The largest message that is taken, as far as is known, bytes. */
+  get maxPayload(): number {
+    this.#maxPayload = this.#connection?.info?.max_payload ?? this.#maxPayload;
+    return this.#maxPayload;
   }
 
   /** The connection; undefined: there is none, and there never was. */

@@ -16,13 +16,13 @@ import {
   isEnd,
   isExpired,
   type JobRecord,
+  type KeptWords,
   parseHint,
   parseRecord,
 } from "./nats_record.ts";
 import { DueList } from "./nats_due.ts";
 import type { LaneWords } from "./nats_names.ts";
 import { failedFor } from "./nats_intake.ts";
-import type { KeptWords } from "./nats_runs.ts";
 
 /** How many are moved at the same time. */
 const AT_ONCE = 64;

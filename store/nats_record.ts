@@ -283,3 +283,20 @@ function isHint(value: unknown): value is Hint {
   return isObject(value) && isRecord(value.record) && typeof value.revision === "number" &&
     typeof value.movedFor === "number";
 }
+
+/** Room for the words of a record in one message, bytes. */
+export const RECORD_ROOM = 65_536;
+
+/** What the header of a body that is kept says. */
+export interface KeptWords {
+  id: string;
+  service: string;
+  state: JobRecord["state"];
+  runAt: number;
+  after: readonly string[];
+}
+
+/** See {@linkcode KeptWords}. */
+export function keptWords({ id, service, state, runAt, after }: JobRecord): KeptWords {
+  return { id, service, state, runAt, after };
+}

@@ -10,9 +10,11 @@
 
 import type { Frames, RunOutcome, ToStore } from "./messages.ts";
 import type { NatsCounts } from "./nats_counts.ts";
-import { type NatsGround, type Read, releaseKey, type Written } from "./nats_ground.ts";
+import { type EndEvents, NatsEnds } from "./nats_ends.ts";
+import type { NatsGround, Read, Written } from "./nats_ground.ts";
 import { type Lane, parseDelivery, type Puller } from "./nats_lanes.ts";
 import type { NatsMessage } from "./nats_library.ts";
+import { type Held, type Local, NatsLocals } from "./nats_locals.ts";
 import {
   buildHint,
   changed,
@@ -24,10 +26,8 @@ import {
   judge,
   LONGEST_NAK,
   parseHint,
-  sizesOf,
 } from "./nats_record.ts";
-import { RateLimit } from "./rate.ts";
-import { backoffMs, messageOfRun, verdictOf } from "./verdict.ts";
+import { type Run, running } from "./nats_run.ts";
 
 /** A run that lasts longer has "running" stored, ms. */
 const MARK_AFTER = 100;
@@ -43,79 +43,9 @@ const MAX_CANCELLED = 10_000;
 const EMPTY = new Uint8Array(0);
 
 /** What a run tells others. */
-export interface RunEvents {
-  /** A record was changed here. */
-  changed(record: JobRecord, result: Uint8Array): void;
+export interface RunEvents extends Omit<EndEvents, "forget"> {
   /** There may be room again. */
   freed(service: string): void;
-  /** A body was kept until `record.runAt`. */
-  kept(record: JobRecord): void;
-}
-
-/** One job that runs here. */
-interface Run {
-  number: number;
-  id: string;
-  service: string;
-  group: string;
-  /** As it stands in NATS, as far as is known. */
-  record: JobRecord;
-  revision: number;
-  /** Where its hint is acknowledged. */
-  reply: string;
-  body: Frames;
-  /** By the steady clock. */
-  startedAt: number;
-  isMarked: boolean;
-  /** A change is under way. */
-  isWriting: boolean;
-  outcome: RunOutcome | undefined;
-  progress: JobRecord["progress"];
-  /** By the steady clock: not before. */
-  progressAt: number;
-  isCancelled: boolean;
-  /** The record may say otherwise. */
-  isSuspect: boolean;
-}
-
-/** A hint whose group is full: it is the next of it, and no other node's. */
-interface Held {
-  hint: Hint;
-  body: Frames;
-  reply: string;
-  storedAt: number;
-}
-
-/** Jobs of a group here. */
-interface Group {
-  running: number;
-  sentBack: number;
-  held: Held[];
-}
-
-/** What is known of a service here. */
-class Local {
-  /** What the plane has said. */
-  said = 0;
-  /** Jobs that it was given. */
-  given = 0;
-  /** How many of these it had heard of then; undefined: it does not say. */
-  heard: number | undefined;
-  givenThen = 0;
-  /** Hints whose records are being read. */
-  reading = 0;
-  isPaused = false;
-  rate: RateLimit;
-  readonly groups = new Map<string, Group>();
-  cancelWake: (() => void) | undefined;
-
-  constructor(rate: RateLimit) {
-    this.rate = rate;
-  }
-
-  get room(): number {
-    return this.said - (this.given - (this.heard ?? this.givenThen)) - this.reading;
-  }
 }
 
 /** See above. */
@@ -125,7 +55,8 @@ export class NatsRuns implements Puller {
   readonly #events: RunEvents;
   readonly #runs = new Map<number, Run>();
   readonly #byId = new Map<string, Run>();
-  readonly #locals = new Map<string, Local>();
+  readonly #locals: NatsLocals;
+  readonly #ends: NatsEnds;
   readonly #cancelled = new Set<string>();
   #last = 0;
   #isStopped = false;
@@ -137,6 +68,9 @@ export class NatsRuns implements Puller {
     this.#ground = ground;
     this.#counts = counts;
     this.#events = events;
+    this.#locals = new NatsLocals(() => ground.config, () => ground.clock.steady());
+    const forget = (run: Run) => this.#forget(run);
+    this.#ends = new NatsEnds(ground, counts, { ...events, forget });
     ground.link.subscribe(ground.names.cancelled, ({ data }) => {
       this.cancelled(new TextDecoder().decode(data));
     });
@@ -160,7 +94,7 @@ export class NatsRuns implements Puller {
   recordOf(id: string): JobRecord | undefined {
     const run = this.#byId.get(id);
     const isSure = run !== undefined && !run.isSuspect && run.outcome === undefined;
-    return isSure ? running(run, this.#ground) : undefined;
+    return isSure ? running(run, this.#ground.node) : undefined;
   }
 
   /** The body of a job that runs here. */
@@ -168,52 +102,37 @@ export class NatsRuns implements Puller {
     return this.#byId.get(id)?.body;
   }
 
-  /** Services that this node has room for, and what runs of them. */
-  services(): Map<string, number> {
-    const services = new Map([...this.#locals.keys()].map((service) => [service, 0]));
-    for (const { service } of this.#runs.values()) {
-      services.set(service, (services.get(service) ?? 0) + 1);
-    }
-    return services;
-  }
-
   /** Rules may be others. */
   configure(): void {
-    const now = this.#ground.clock.steady();
-    for (const [service, { rate }] of this.#locals) {
-      const rule = this.#ground.config.services[service]?.rate;
-      if (rule !== undefined) rate.configure(rule, now);
-    }
-    for (const [service, local] of this.#locals) {
-      this.#startAllHeld(local);
-      this.#events.freed(service);
-    }
+    this.#locals.configure();
+    for (const service of this.#locals.all().keys()) this.#freed(service);
   }
 
   /** Starts nothing of it, until it is taken back. */
   setPaused(services: ReadonlySet<string>): void {
-    for (const service of services) this.#local(service).isPaused = true;
-    for (const [service, local] of this.#locals) {
-      if (local.isPaused && !services.has(service)) {
-        local.isPaused = false;
-        this.#events.freed(service);
-      }
+    for (const service of services) this.#locals.of(service).isPaused = true;
+    for (const [service, local] of this.#locals.all()) {
+      if (!local.isPaused || services.has(service)) continue;
+      local.isPaused = false;
+      this.#freed(service);
     }
   }
 
   /** What the plane has said. */
-  setRoom({ service, jobs, heard }: Extract<ToStore, { type: "room" }>): void {
-    const local = this.#local(service);
-    local.said = Math.max(0, jobs);
-    local.heard = heard;
-    local.givenThen = local.given;
-    this.#startAllHeld(local);
+  setRoom(message: Extract<ToStore, { type: "room" }>): void {
+    this.#locals.setRoom(message);
+    this.#freed(message.service);
+  }
+
+  /** There may be room: those that are held come first. */
+  #freed(service: string): void {
+    for (const held of this.#locals.takeHeld(service, this.room(service))) this.#look(held);
     this.#events.freed(service);
   }
 
   /** See {@linkcode Puller}. */
   room(service: string): number {
-    const local = this.#locals.get(service);
+    const local = this.#locals.find(service);
     if (local === undefined || local.isPaused || this.#isStopped) return 0;
     const now = this.#ground.clock.steady();
     const room = Math.min(local.room, local.rate.available(now));
@@ -233,16 +152,22 @@ export class NatsRuns implements Puller {
     const { hint, body } = read;
     const run = this.#byId.get(hint.record.id);
     if (run !== undefined) return this.#comeAgain(run, reply);
-    if (this.#comesAgainHeld(hint.record, reply)) return;
-    if (this.room(lane.service) <= 0) return this.#giveBack(reply, 0);
-    const local = this.#local(lane.service);
-    if (this.#isGroupFull(local, hint.record)) {
-      return this.#waitForGroup(local, { hint, body, reply, storedAt: delivery.storedAt });
-    }
+    const known = this.#locals.heldOf(hint.record);
+    if (known !== undefined) return void (known.reply = reply);
+    if (this.room(lane.service) <= 0) return this.#ground.giveBack(reply, 0);
+    const held = { hint, body, reply, storedAt: delivery.storedAt };
+    if (this.#locals.isFull(hint.record)) return this.#hold(held);
     const isFirst = delivery.count === 1 && hint.revision > 0 &&
       !this.#cancelled.has(hint.record.id) && !isExpired(hint.record, this.#ground.clock.now());
     if (isFirst) return this.#start(hint.record, hint.revision, body, reply);
-    this.#look(hint, body, reply, delivery.storedAt);
+    this.#look(held);
+  }
+
+  /** The more of a group are sent back, the later they come again, so that others are not held up. */
+  #hold(held: Held): void {
+    const sentBack = this.#locals.hold(held);
+    if (sentBack === undefined) return;
+    this.#ground.giveBack(held.reply, Math.min(LONGEST_NAK, GROUP_DELAY * sentBack));
   }
 
   /** A job was cancelled: its run is not needed any more. */
@@ -259,6 +184,11 @@ export class NatsRuns implements Puller {
     if (run === undefined) return;
     run.isSuspect = true;
     void this.#recheck(run);
+  }
+
+  /** Keeps a body outside the work queue. */
+  keepBody(record: JobRecord, body: Frames, done: (isKept: boolean) => void): void {
+    this.#ends.keepBody(record, body, done);
   }
 
   /** A run has ended. */
@@ -283,7 +213,7 @@ export class NatsRuns implements Puller {
       return;
     }
     this.#forget(run);
-    this.#giveBack(run.reply, RETURN_DELAY);
+    this.#ground.giveBack(run.reply, RETURN_DELAY);
   }
 
   /** How far a run is. */
@@ -300,6 +230,9 @@ export class NatsRuns implements Puller {
     const run = this.#runs.get(number);
     const { names } = this.#ground;
     if (run === undefined) return this.#ground.refuse("plane", asked, 409, "The run has ended");
+    if (this.#ground.isTooLarge(value.bytes)) {
+      return this.#ground.refuse("plane", asked, 413, "The checkpoint is larger than NATS takes");
+    }
     const payload = buildHint({ record: run.record, revision: 0, movedFor: 0 }, value);
     this.#ground.put(names.checkpoint(run.id), payload, undefined, Infinity, (answer) => {
       if (answer?.fault !== undefined || answer === undefined) {
@@ -317,13 +250,7 @@ export class NatsRuns implements Puller {
   renew(): void {
     const { link } = this.#ground;
     for (const { reply } of this.#runs.values()) link.publish(reply, "+WPI");
-    for (const { reply } of this.#allHeld()) link.publish(reply, "+WPI");
-  }
-
-  *#allHeld(): Generator<Held> {
-    for (const { groups } of this.#locals.values()) {
-      for (const { held } of groups.values()) yield* held;
-    }
+    for (const { reply } of this.#locals.held()) link.publish(reply, "+WPI");
   }
 
   /** Starts nothing any more; what has not ended comes to others at once. */
@@ -336,35 +263,20 @@ export class NatsRuns implements Puller {
     this.#isStopped = true;
     this.#cancelMark?.();
     this.#cancelBeat?.();
-    for (const local of this.#locals.values()) local.cancelWake?.();
+    for (const local of this.#locals.all().values()) local.cancelWake?.();
     for (const { reply, outcome } of this.#runs.values()) {
-      if (outcome === undefined) this.#giveBack(reply, 0);
+      if (outcome === undefined) this.#ground.giveBack(reply, 0);
     }
-    for (const { reply } of this.#allHeld()) this.#giveBack(reply, 0);
+    for (const { reply } of this.#locals.held()) this.#ground.giveBack(reply, 0);
   }
 
   // ---- before a run ----
 
-  #local(service: string): Local {
-    let local = this.#locals.get(service);
-    if (local === undefined) {
-      const rule = this.#ground.config.services[service]?.rate ?? { perSecond: 0, burst: 0 };
-      local = new Local(new RateLimit(rule, this.#ground.clock.steady()));
-      this.#locals.set(service, local);
-    }
-    return local;
-  }
-
   #wakeLater(service: string, local: Local, ms: number): void {
     local.cancelWake ??= this.#ground.clock.after(ms, () => {
       local.cancelWake = undefined;
-      this.#events.freed(service);
+      this.#freed(service);
     });
-  }
-
-  #giveBack(reply: string, ms: number): void {
-    const { link } = this.#ground;
-    link.publish(reply, ms <= 0 ? "-NAK" : `-NAK {"delay": ${Math.round(ms * 1e6)}}`);
   }
 
   /** The hint of a job that runs here, as NATS has heard nothing of it for `ackWait`. */
@@ -374,24 +286,17 @@ export class NatsRuns implements Puller {
     this.#ground.link.publish(reply, "+WPI");
   }
 
-  #comesAgainHeld({ id, service, group }: JobRecord, reply: string): boolean {
-    const known = group === "" ? undefined : this.#locals.get(service)?.groups.get(group);
-    const held = known?.held.find(({ hint }) => hint.record.id === id);
-    if (held !== undefined) held.reply = reply;
-    return held !== undefined;
-  }
-
   /** Reads the record, as the hint alone is not enough. */
-  #look(hint: Hint, body: Frames, reply: string, storedAt: number): void {
+  #look({ hint, body, reply, storedAt }: Held): void {
     const { service } = hint.record;
-    const local = this.#local(service);
+    const local = this.#locals.of(service);
     local.reading++;
     this.#ground.read(hint.record.id, this.#ground.ackWait, (read) => {
       local.reading--;
       if (read === undefined) return; // it comes again
       const ageMs = this.#ground.clock.now() - storedAt;
       this.#decide(read, hint, body, reply, ageMs);
-      this.#events.freed(service);
+      this.#freed(service);
     });
   }
 
@@ -399,8 +304,8 @@ export class NatsRuns implements Puller {
     const { record, revision } = read;
     const verdict = judge(record, hint, ageMs, this.#ground.clock.now());
     if (this.#byId.has(hint.record.id)) return;
-    if (verdict.what === "later") return this.#giveBack(reply, verdict.ms);
-    if (verdict.what === "drop") return this.#drop(record, body, reply, verdict.keep);
+    if (verdict.what === "later") return this.#ground.giveBack(reply, verdict.ms);
+    if (verdict.what === "drop") return this.#ends.drop(record, body, reply, verdict.keep);
     if (record === undefined) return;
     if (verdict.what === "run") {
       if (record.state !== "running") return this.#start(record, revision, body, reply);
@@ -418,49 +323,21 @@ export class NatsRuns implements Puller {
         endedAt: this.#ground.clock.now(),
         place: "kept",
       });
-    this.#endUnstarted(end, revision, body, reply);
-  }
-
-  #drop(record: JobRecord | undefined, body: Frames, reply: string, keep: boolean): void {
-    const ack = () => this.#ground.link.publish(reply, "+ACK");
-    if (!keep || record === undefined) return void ack();
-    this.keepBody(record, body, (isKept) => isKept && ack());
-  }
-
-  /** Ends a job that was not started. */
-  #endUnstarted(end: JobRecord, revision: number, body: Frames, reply: string): void {
-    this.keepBody(end, body, (isKept) => {
-      if (!isKept) return;
-      this.#ground.write(end, revision, EMPTY, this.#ground.ackWait, (written) => {
-        if (written.type !== "written") return; // the hint comes again
-        this.#ground.link.publish(reply, "+ACK");
-        this.#tellEnd(written.record, EMPTY);
-      });
-    });
-  }
-
-  /** Keeps a body outside the work queue. */
-  keepBody(record: JobRecord, body: Frames, done: (isKept: boolean) => void): void {
-    const payload = buildHint({ record, revision: 0, movedFor: 0 }, body);
-    const words = JSON.stringify(keptWords(record));
-    const subject = this.#ground.names.body(record.id);
-    this.#ground.put(subject, payload, { Job: words }, Infinity, (answer) => {
-      done(answer !== undefined && answer.fault === undefined);
-    });
+    this.#ends.endUnstarted(end, revision, body, reply);
   }
 
   #start(record: JobRecord, revision: number, body: Frames, reply: string): void {
-    const local = this.#local(record.service);
-    if (!this.#takeGroup(local, record)) return this.#giveBack(reply, GROUP_DELAY);
+    const local = this.#locals.of(record.service);
+    if (this.#isStopped) return this.#ground.giveBack(reply, 0);
+    if (!this.#locals.enter(record)) return this.#ground.giveBack(reply, GROUP_DELAY);
     if (!local.rate.take(this.#ground.clock.steady())) {
-      this.#leaveGroup(local, record.group);
-      return this.#giveBack(reply, local.rate.waitMs(this.#ground.clock.steady()));
+      this.#locals.leave(record);
+      return this.#ground.giveBack(reply, local.rate.waitMs(this.#ground.clock.steady()));
     }
     const run: Run = {
       number: ++this.#last,
       id: record.id,
       service: record.service,
-      group: record.group,
       record,
       revision,
       reply,
@@ -486,7 +363,7 @@ export class NatsRuns implements Puller {
     this.#ground.last(names.kept, names.checkpoint(run.id), ackWait, (stored, isKnown) => {
       if (!isKnown) {
         this.#forget(run);
-        return this.#giveBack(run.reply, RETURN_DELAY);
+        return this.#ground.giveBack(run.reply, RETURN_DELAY);
       }
       this.#give(run, stored && parseHint(stored.payload)?.body);
     });
@@ -524,74 +401,6 @@ export class NatsRuns implements Puller {
     });
   }
 
-  // ---- groups ----
-
-  #mostOf(service: string): number {
-    return this.#ground.config.services[service]?.maxRunningPerGroup || Infinity;
-  }
-
-  #groupOf(local: Local, group: string): Group {
-    let known = local.groups.get(group);
-    if (known === undefined) local.groups.set(group, known = { running: 0, sentBack: 0, held: [] });
-    return known;
-  }
-
-  #takeGroup(local: Local, { service, group }: JobRecord): boolean {
-    if (group === "") return true;
-    const known = this.#groupOf(local, group);
-    if (known.running >= this.#mostOf(service)) return false;
-    known.running++;
-    return true;
-  }
-
-  #leaveGroup(local: Local, group: string): void {
-    const known = local.groups.get(group);
-    if (known === undefined) return;
-    known.running--;
-    known.sentBack = 0;
-    this.#startHeld(local, group, known);
-  }
-
-  /** The next of a group. */
-  #startHeld(local: Local, group: string, known: Group): void {
-    const next = known.held[0];
-    if (next === undefined) {
-      if (known.running <= 0) local.groups.delete(group);
-      return;
-    }
-    const { service } = next.hint.record;
-    if (known.running >= this.#mostOf(service) || this.room(service) <= 0) return;
-    known.held.shift();
-    this.#look(next.hint, next.body, next.reply, next.storedAt);
-  }
-
-  /** Those that wait for room, too. */
-  #startAllHeld(local: Local): void {
-    for (const [group, known] of local.groups) this.#startHeld(local, group, known);
-  }
-
-  /**
-   * Its group is full: the next ones are held here, in their order; the more there are beyond those, the later they
-   * come again, so that others are not held up.
-   */
-  #waitForGroup(local: Local, held: Held): void {
-    const { service, group } = held.hint.record;
-    const known = this.#groupOf(local, group);
-    if (known.held.length < this.#mostOf(service)) {
-      known.held.push(held);
-      return;
-    }
-    this.#giveBack(held.reply, Math.min(LONGEST_NAK, GROUP_DELAY * ++known.sentBack));
-  }
-
-  #isGroupFull(local: Local, { service, group }: JobRecord): boolean {
-    if (group === "") return false;
-    const known = local.groups.get(group);
-    // Who comes later waits behind those that are held.
-    return known !== undefined &&
-      (known.running >= this.#mostOf(service) || known.held.length > 0);
-  }
-
   // ---- while it runs ----
 
   #beat(): void {
@@ -625,28 +434,24 @@ export class NatsRuns implements Puller {
   /** Does what is next for a run, one change at a time. */
   #goOn(run: Run, done?: () => void): void {
     if (run.isWriting) {
-      if (done !== undefined) this.#later(() => this.#goOn(run, done));
+      if (done !== undefined) this.#ground.clock.after(MARK_INTERVAL, () => this.#goOn(run, done));
       return;
     }
     if (run.outcome !== undefined) {
-      this.#end(run, run.outcome);
+      this.#ends.end(run, run.outcome);
       return done?.();
     }
     const progress = run.progress ?? run.record.progress;
     run.progress = undefined;
     run.progressAt = this.#ground.clock.steady() + PROGRESS_INTERVAL;
     run.isWriting = true;
-    const next = { ...running(run, this.#ground), progress };
+    const next = { ...running(run, this.#ground.node), progress };
     this.#ground.write(next, run.revision, EMPTY, Infinity, (written) => {
       run.isWriting = false;
       this.#marked(run, written);
       if (run.outcome !== undefined && this.#runs.has(run.number)) this.#goOn(run);
       done?.();
     });
-  }
-
-  #later(call: () => void): void {
-    this.#ground.clock.after(MARK_INTERVAL, call);
   }
 
   #marked(run: Run, written: Written): void {
@@ -685,222 +490,10 @@ export class NatsRuns implements Puller {
     this.#ground.say("plane", { type: "cancelRun", run: run.number });
   }
 
-  // ---- the end of a run ----
-
-  #end(run: Run, outcome: RunOutcome): void {
-    const now = this.#ground.clock.now();
-    switch (verdictOf(outcome, run.record)) {
-      case "done":
-        return this.#store(run, doneRecord(run, outcome, now));
-      case "returned":
-        return this.#endReturned(run);
-      case "again":
-        return this.#retry(run, outcome);
-      case "failed":
-        return this.#fail(run, failedRecord(run, outcome, now), outcome.result);
-      case "cancelled":
-        return this.#fail(run, cancelledRecord(run, now), { bytes: EMPTY });
-    }
-  }
-
-  /** "running" was stored, and is taken back: it was no try. */
-  #endReturned(run: Run): void {
-    if (!run.isMarked) {
-      this.#forget(run);
-      return this.#giveBack(run.reply, RETURN_DELAY);
-    }
-    const back: JobRecord = {
-      ...after(run),
-      state: "waiting",
-      node: "",
-      startedAt: undefined,
-      attempt: run.record.attempt - 1,
-    };
-    this.#write(run, back, EMPTY, () => {
-      this.#giveBack(run.reply, RETURN_DELAY);
-    });
-  }
-
-  #store(run: Run, { record, result }: { record: JobRecord; result: Frames }): void {
-    const most = this.#ground.link.connection?.info?.max_payload ?? Infinity;
-    if (result.bytes.length > most - RECORD_ROOM) {
-      const text =
-        `The result has ${result.bytes.length} bytes: more than NATS takes (max_payload)`;
-      const outcome = errorOutcome(500, text);
-      const failed = failedRecord(run, outcome, this.#ground.clock.now());
-      return this.#fail(run, failed, outcome.result);
-    }
-    this.#write(run, record, result.bytes, (stored) => {
-      this.#ground.link.publish(run.reply, "+ACK");
-      if (record.hasCheckpoint) {
-        const { names } = this.#ground;
-        this.#ground.purge(names.kept, names.checkpoint(run.id));
-      }
-      this.#tellEnd(stored, result.bytes);
-    });
-  }
-
-  /** Ends it otherwise than done; its body is kept, as an operator may want to run it again. */
-  #fail(run: Run, record: JobRecord, result: Frames): void {
-    run.isWriting = true;
-    this.keepBody(record, run.body, (isKept) => {
-      if (!isKept) return this.#later(() => this.#fail(run, record, result));
-      this.#write(run, record, result.bytes, (stored) => {
-        this.#ground.link.publish(run.reply, "+ACK");
-        this.#tellEnd(stored, result.bytes);
-      });
-    });
-  }
-
-  #retry(run: Run, outcome: RunOutcome): void {
-    const { record } = run;
-    const delay = backoffMs(record.backoff, record.attempt, Math.random());
-    const next: JobRecord = {
-      ...after(run),
-      state: "scheduled",
-      runAt: this.#ground.clock.now() + delay,
-      code: outcome.code,
-      message: cut(messageOfRun(outcome.result)),
-      place: delay > LONGEST_NAK ? "kept" : "work",
-    };
-    run.isWriting = true;
-    const write = () =>
-      this.#write(run, next, EMPTY, (stored) => {
-        this.#counts.retried(run.service);
-        if (next.place === "work") return this.#giveBack(run.reply, Math.max(1, delay));
-        this.#ground.link.publish(run.reply, "+ACK");
-        this.#events.kept(stored);
-      });
-    if (next.place === "work") return write();
-    this.keepBody(
-      next,
-      run.body,
-      (isKept) => isKept ? write() : this.#later(() => this.#retry(run, outcome)),
-    );
-  }
-
-  /** Stores how a run has ended, however long that takes; then the hint may be let go. */
-  #write(
-    run: Run,
-    record: JobRecord,
-    payload: Uint8Array,
-    stored: (record: JobRecord) => void,
-  ): void {
-    run.isWriting = true;
-    this.#ground.write(record, run.revision, payload, Infinity, (written) => {
-      if (written.type === "written") {
-        stored(written.record);
-        this.#forget(run);
-        this.#events.changed(written.record, payload);
-      } else if (written.type === "conflict") {
-        this.#contend(run, record, payload, stored, written.read);
-      } else if (written.type === "refused") {
-        this.#ground.log("warn", "NATS refuses a result: it is kept here until it is taken", {
-          job: run.id,
-          reason: written.fault.text,
-        });
-        this.#ground.clock.after(1000, () => this.#write(run, record, payload, stored));
-      }
-    });
-  }
-
-  /**
-   * Another node has changed the record while this one ran the job: a result that is good still counts, unless the job
-   * has ended; all else is the other's to decide.
-   */
-  #contend(
-    run: Run,
-    record: JobRecord,
-    payload: Uint8Array,
-    stored: (record: JobRecord) => void,
-    read: Read,
-  ): void {
-    const now = read.record;
-    const isOver = now === undefined || isEnd(now.state);
-    const isMine = now?.node === this.#ground.node || now?.node === "";
-    if (!isOver && (record.state === "done" || isMine)) {
-      run.revision = read.revision;
-      const version = now.version + 1;
-      return this.#write(run, { ...record, version, was: now.state }, payload, stored);
-    }
-    this.#counts.repeated += isOver && now?.state === "done" ? 1 : 0;
-    if (!isOver) return this.#forget(run);
-    this.#drop(now, run.body, run.reply, now?.state !== "done");
-    this.#forget(run);
-  }
-
-  #tellEnd(record: JobRecord, result: Uint8Array): void {
-    releaseKey(this.#ground, record);
-    this.#counts.ended(record, this.#ground.clock.now());
-    this.#ground.over(record);
-    this.#events.changed(record, result);
-  }
-
   #forget(run: Run): void {
     if (!this.#runs.delete(run.number)) return;
     this.#byId.delete(run.id);
-    const local = this.#local(run.service);
-    if (run.group !== "") this.#leaveGroup(local, run.group);
-    this.#events.freed(run.service);
+    this.#locals.leave(run.record);
+    this.#freed(run.service);
   }
-}
-
-/** Room for the words of a record in one message, bytes. */
-export const RECORD_ROOM = 65_536;
-
-/** The record of a run as it is now. */
-function running(run: Run, { node }: NatsGround): JobRecord {
-  return { ...run.record, state: "running", node };
-}
-
-/** The record that follows it, with what its handler has said last about how far it is. */
-function after({ record, progress }: Run): JobRecord {
-  return { ...record, progress: progress ?? record.progress, version: record.version + 1 };
-}
-
-function doneRecord(run: Run, { code, result }: RunOutcome, now: number) {
-  const record: JobRecord = {
-    ...after(run),
-    state: "done",
-    endedAt: now,
-    code,
-    message: undefined,
-    result: sizesOf(result),
-  };
-  return { record, result };
-}
-
-function failedRecord(run: Run, { code, result }: RunOutcome, now: number): JobRecord {
-  return {
-    ...after(run),
-    state: "failed",
-    endedAt: now,
-    code,
-    message: cut(messageOfRun(result)),
-    place: "kept",
-    result: sizesOf(result),
-  };
-}
-
-/** An operator has cancelled its run. */
-function cancelledRecord(run: Run, now: number): JobRecord {
-  return { ...after(run), state: "cancelled", endedAt: now, place: "kept" };
-}
-
-function errorOutcome(code: number, text: string): RunOutcome {
-  return { code, unstarted: false, result: { bytes: new TextEncoder().encode(text) }, ms: 0 };
-}
-
-/** What the header of a body that is kept says. */
-export interface KeptWords {
-  id: string;
-  service: string;
-  state: JobRecord["state"];
-  runAt: number;
-  after: readonly string[];
-}
-
-/** See {@linkcode KeptWords}. */
-export function keptWords({ id, service, state, runAt, after }: JobRecord): KeptWords {
-  return { id, service, state, runAt, after };
 }

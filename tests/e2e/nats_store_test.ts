@@ -4,6 +4,7 @@ import { strict as assert } from "node:assert";
 import type { NatsOrders } from "../../store/messages.ts";
 import { openStore } from "../../store/nats_store.ts";
 import { HAS_NATS, NatsServers } from "../rig/nats_servers.ts";
+import { SlowProxy } from "../rig/slow_proxy.ts";
 import {
   answerOf,
   errorOf,
@@ -45,9 +46,14 @@ function start(
   return StoreUserRig.start(openStore, servers?.url ?? "", { config, nats, ...options });
 }
 
-function test(name: string, run: () => Promise<void>): void {
+function test(name: string, run: () => Promise<void>, ignore = !HAS_NATS): void {
   // The client of NATS keeps timers of its own for a moment.
-  Deno.test({ name, ignore: !HAS_NATS, fn: run, sanitizeOps: false, sanitizeResources: false });
+  Deno.test({ name, ignore, fn: run, sanitizeOps: false, sanitizeResources: false });
+}
+
+/** One that takes seconds: TEST_FOREIGN=all. */
+function slowTest(name: string, run: () => Promise<void>): void {
+  test(name, run, !HAS_NATS || Deno.env.get("TEST_FOREIGN") !== "all");
 }
 
 test("a job is stored, run, and its result is kept, for every node", async () => {
@@ -349,7 +355,7 @@ test("a job that has not started in time is expired", async () => {
   assert.deepEqual(node.runs, []);
 });
 
-test("results are removed after their time", async () => {
+slowTest("results are removed after their time", async () => {
   const config = { ...freeConfig(), resultTtl: 500, deadTtl: 500 };
   await using node = await start(newOrders(), config);
   node.room(5);
@@ -378,7 +384,7 @@ test("who watches hears of jobs that have ended", async () => {
   ]);
 });
 
-test("a schedule's due times are submitted once by several nodes", async () => {
+slowTest("a schedule's due times are submitted once by several nodes", async () => {
   const config = freeConfig();
   const rule = { cron: "* * * * * *", timeZone: "", service: "", body: "tick", catchUpMs: 0 };
   config.schedules = { often: rule };
@@ -422,7 +428,7 @@ test("while NATS is gone submissions are refused, and what has ended is kept unt
   await node.ask({ type: "result", id: other.id, waitMs: 20_000 });
 });
 
-test("a server that is not there is waited for, and one that refuses is told of", async () => {
+slowTest("a server that is not there is waited for, and one that refuses is told of", async () => {
   await using own = await NatsServers.start({
     more: 'authorization { user: ann, password: "s p" }',
   });
@@ -442,4 +448,60 @@ test("a server that is not there is waited for, and one that refuses is told of"
   server?.start();
   await until("it is open", () => node.isOpen);
   await node.submit(submission("x"));
+});
+
+test("what is larger than NATS takes is refused, and never sent", async () => {
+  await using node = await start(newOrders());
+  node.room(5);
+  const large = "x".repeat(1_000_000);
+  await assert.rejects(node.submit(submission(large)), { code: 413, message: /max_payload/ });
+  const { id } = await node.submit(submission("x"));
+  const run = await node.nextRun();
+  await assert.rejects(node.checkpoint(run.run, large), { code: 413 });
+  node.ended(run, answerOf(large));
+  const { status } = await node.ask({ type: "result", id, waitMs: 10_000 });
+  assert.deepEqual([status.state, status.code], ["failed", 500]);
+  assert.match(status.message ?? "", /1000000 bytes/);
+  assert.equal(node.failure, "", "the connection was not ended");
+});
+
+slowTest("a delayed job whose node is gone runs on another one", async () => {
+  const nats = newOrders();
+  const one = await start(nats);
+  const { id } = await one.submit(submission("x", { runAt: Date.now() + 800 }));
+  await one.close();
+  await using other = await start(nats);
+  other.room(1);
+  const run = await other.nextRun();
+  assert.equal(run.id, id);
+  other.ended(run, answerOf("y"));
+});
+
+slowTest("a result that comes after another node's is thrown away", async () => {
+  const [server] = servers?.servers ?? [];
+  let isCut = false;
+  // Longer than it takes to see that nothing comes.
+  const delay = () => isCut ? 20_000 : 0;
+  using proxy = new SlowProxy("127.0.0.1", { port: server?.port ?? 0 }, delay);
+  const url = proxy.endpoint.replace("tcp://", "nats://");
+  const nats = newOrders({ ackWait: 1000 });
+  await using one = await StoreUserRig.start(openStore, url, { nats });
+  await using other = await start(nats);
+  one.room(1);
+  const { id } = await other.submit(submission("x"));
+  const first = await one.nextRun();
+  isCut = true;
+  other.room(1);
+  const second = await other.nextRun();
+  assert.deepEqual([second.id, second.attempt], [id, 1], "that its node is gone is no try");
+  other.ended(second, answerOf("second"));
+  const { result } = await other.ask({ type: "result", id, waitMs: 10_000 });
+  assert.equal(result && textIn(result), "second");
+  one.ended(first, answerOf("first"));
+  await until("it has lost NATS", () => one.failure !== "");
+  isCut = false;
+  await until("it is back", () => one.isOpen);
+  await pause(300);
+  const again = await one.ask({ type: "result", id, waitMs: 0 });
+  assert.equal(again.result && textIn(again.result), "second");
 });
