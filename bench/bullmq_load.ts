@@ -10,10 +10,12 @@
 import { Buffer } from "node:buffer";
 import { argv, exit } from "node:process";
 import { Queue } from "bullmq";
+import { Redis } from "ioredis";
 import { closedLoop } from "./closed_loop.ts";
 
 const [port = "", loop = ""] = argv.slice(2);
-const queue = new Queue("jobs", { connection: { host: "127.0.0.1", port: Number(port) } });
+const connection = new Redis({ host: "127.0.0.1", port: Number(port), maxRetriesPerRequest: null });
+const queue = new Queue("jobs", { connection });
 await queue.waitUntilReady();
 const figures = await closedLoop(JSON.parse(loop), async (body) => {
   // A job's body is JSON: bytes travel as latin1, a character for each.

@@ -8,9 +8,10 @@
 
 import { argv } from "node:process";
 import { Worker } from "bullmq";
+import { Redis } from "ioredis";
 
 const [port = "", concurrency = "1"] = argv.slice(2);
-const connection = { host: "127.0.0.1", port: Number(port) };
+const connection = new Redis({ host: "127.0.0.1", port: Number(port), maxRetriesPerRequest: null });
 const worker = new Worker(
   "jobs",
   (job) => Promise.resolve(job.data.body),
