@@ -20,7 +20,7 @@ import {
   type FromJoiner,
   JOIN_HEARTBEAT,
   JOIN_PROTOCOL,
-  JOIN_TIMEOUT,
+  JOIN_SILENCE,
   type JoinedFigures,
   MOST_TICKETS,
   readToJoiner,
@@ -320,7 +320,7 @@ export class JoinedPlane implements DataPlane {
   /** Says each second that it lives, and how its processes are; gives up a server that says nothing. */
   #beat(now: number): number {
     const silent = now - this.#heardAt;
-    if (silent > JOIN_TIMEOUT) {
+    if (silent > JOIN_SILENCE) {
       this.#lose(`nothing was heard of it for ${Math.round(silent)} ms`, PAUSE);
       return PAUSE;
     }
@@ -328,7 +328,7 @@ export class JoinedPlane implements DataPlane {
       this.#saidAt = now;
       this.#say({ type: "figures", workers: this.#figures() });
     }
-    return Math.min(this.#saidAt + JOIN_HEARTBEAT, this.#heardAt + JOIN_TIMEOUT) - now;
+    return Math.min(this.#saidAt + JOIN_HEARTBEAT, this.#heardAt + JOIN_SILENCE) - now;
   }
 
   #figures(): readonly JoinedFigures[] {
@@ -409,7 +409,7 @@ export class JoinedPlane implements DataPlane {
     if (said === undefined || this.#isStopped) return;
     this.#heardAt = now;
     if (said.type === "welcome") return this.#welcomed(said, now);
-    if (said.type === "refused") return this.#refused(said.reason);
+    if (said.type === "refused") return this.#refused(said);
     if (this.#state === "joined") this.#hearServer(said, now);
   }
 
@@ -431,9 +431,9 @@ export class JoinedPlane implements DataPlane {
     this.#listener.hear({ type: "worked" });
   }
 
-  #refused(reason: string): void {
+  #refused({ reason, isLasting }: Extract<ToJoiner, { type: "refused" }>): void {
     const { endpoint: server, log } = this.#options;
-    if (this.#wasJoined) {
+    if (this.#wasJoined || !isLasting) {
       log.error("the server refuses this pool", { server, reason });
       return this.#lose(reason, REFUSED_PAUSE);
     }

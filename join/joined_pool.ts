@@ -38,6 +38,8 @@ export class JoinedPool {
   /** When something was last heard of it, and when it was last told how its workers are, ms. */
   heardAt: number;
   lookedAt = -Infinity;
+  /** How often it was told that since something was heard of it. */
+  unheard = 0;
   /** Whether its workers have been at work since. */
   isChanged = false;
 

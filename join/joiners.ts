@@ -16,7 +16,7 @@ import {
   type FromJoiner,
   JOIN_HEARTBEAT,
   JOIN_PROTOCOL,
-  JOIN_TIMEOUT,
+  JOIN_SILENCE,
   type JoinedNews,
   MOST_JOINED_WORKERS,
   readFromJoiner,
@@ -57,6 +57,8 @@ const MOST_OF_NAME = 4;
 const LOOK_INTERVAL = 100;
 /** The same for each of the workers, ms: a look tells of all of them. */
 const LOOK_INTERVAL_EACH = 2;
+/** Looks that are told before something is heard of the pool. */
+const MOST_UNHEARD = 30;
 /** This thread was held up for so long that nobody could be heard, ms. */
 const HELD_UP = 2 * JOIN_HEARTBEAT;
 /** Time between two remarks about a joiner that breaks rules, ms. */
@@ -88,6 +90,7 @@ export class Joiners {
     if (said.type === "hello") return this.#greet(said, { joiner, name, address }, now);
     if (pool === undefined) return said.type === "bye" ? undefined : this.#tell(joiner, UNKNOWN);
     pool.heardAt = now;
+    pool.unheard = 0;
     this.#obey(pool, said, now);
   }
 
@@ -98,11 +101,14 @@ export class Joiners {
   ): void {
     const { joiner, name, address } = peer;
     this.#release(joiner, "it starts anew");
-    const reason = this.#refusal(hello, name);
+    // It tries again where it has no answer when the connection ends.
+    if (this.#endAt !== undefined) return;
     const { version } = hello;
+    const lasting = this.#lastingRefusal(hello);
+    const reason = lasting ?? this.#refusal(name);
     if (reason !== undefined) {
       this.#parts.log.warn("a pool may not join", { host: name, address, version, reason });
-      return this.#tell(joiner, { type: "refused", reason });
+      return this.#tell(joiner, { type: "refused", reason, isLasting: lasting !== undefined });
     }
     const pool = new JoinedPool(joiner, name, address, new Set(hello.services), now);
     this.#pools.set(joiner, pool);
@@ -116,20 +122,24 @@ export class Joiners {
     this.#parts.log.info("a pool has joined", { host: name, address, version, services });
   }
 
-  /** Why a pool can't join; undefined: it can. */
-  #refusal(
+  /** Why a pool can't join before somebody has changed something; undefined: it can. */
+  #lastingRefusal(
     { protocol, workers, version, services }: Extract<FromJoiner, { type: "hello" }>,
-    name: string,
   ): string | undefined {
     if (protocol !== JOIN_PROTOCOL || workers !== WORKER_PROTOCOL) {
       return `it is of release ${version}, which speaks version ${protocol}.${workers} of the ` +
         `protocol; this server is of release ${VERSION}, which speaks ` +
         `${JOIN_PROTOCOL}.${WORKER_PROTOCOL}: run the same release on both machines`;
     }
-    if (this.#endAt !== undefined) return "the server is stopping";
     const known = this.#parts.terms();
     const unknown = services.find((each) => !known.has(each));
-    if (unknown !== undefined) return `the server has no ${called(unknown)}${listed(known)}`;
+    return unknown === undefined
+      ? undefined
+      : `the server has no ${called(unknown)}${listed(known)}`;
+  }
+
+  /** Why a pool can't join now; undefined: it can. */
+  #refusal(name: string): string | undefined {
     const others = [...this.#pools.values()].filter((pool) => pool.name === name);
     if (others.length < MOST_OF_NAME) return undefined;
     return `${others.length} pools of the name "${name}" have joined already`;
@@ -283,7 +293,7 @@ export class Joiners {
       }
       const reason = `"${pool.name}" is not on the list of machines any more`;
       this.#release(joiner, reason);
-      this.#tell(joiner, { type: "refused", reason });
+      this.#tell(joiner, { type: "refused", reason, isLasting: true });
     }
   }
 
@@ -316,7 +326,7 @@ export class Joiners {
 
   #tickPool(pool: JoinedPool, now: number): number {
     const { joiner, workers } = pool;
-    if (now - pool.heardAt > JOIN_TIMEOUT || now >= (this.#endAt ?? Infinity)) {
+    if (now - pool.heardAt > JOIN_SILENCE || now >= (this.#endAt ?? Infinity)) {
       const silent = `nothing was heard of it for ${Math.round(now - pool.heardAt)} ms`;
       this.#release(joiner, this.#endAt === undefined ? silent : "the server ends");
       this.#tell(joiner, UNKNOWN);
@@ -327,9 +337,11 @@ export class Joiners {
     const busy = Math.max(LOOK_INTERVAL, LOOK_INTERVAL_EACH * workers.size);
     const interval = isAtWork || pool.isChanged ? busy : JOIN_HEARTBEAT;
     const wait = pool.lookedAt + interval - now;
-    const silentAt = pool.heardAt + JOIN_TIMEOUT + 1 - now;
+    const silentAt = pool.heardAt + JOIN_SILENCE + 1 - now;
     if (wait > 0) return Math.min(wait, silentAt);
     pool.lookedAt = now;
+    // A slow way must not have ever more under way.
+    if (pool.unheard++ >= MOST_UNHEARD) return Math.min(interval, silentAt);
     // The last one of a busy time shows that it is over.
     pool.isChanged = isAtWork;
     this.#tell(joiner, pool.lookAt(look, now));

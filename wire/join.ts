@@ -33,10 +33,12 @@ export const MOST_TICKETS = 64;
 /** Maximum services that one joiner serves. */
 export const MOST_JOINED_SERVICES = 64;
 
-/** Silence after which each side gives the other one up, ms. */
+/** Silence after which a connection ends, as libzmq's threads see it: the machine or the network is gone, ms. */
 export const JOIN_TIMEOUT = 5000;
 /** Time between two signs of life, ms. */
 export const JOIN_HEARTBEAT = 1000;
+/** Time after which a side is given up that lives and says nothing: its program may be held up for a while, ms. */
+export const JOIN_SILENCE = 30_000;
 
 /** What one worker process is started with: its number, its token, and its CURVE keys. */
 export interface Ticket {
@@ -137,8 +139,8 @@ export type ToJoiner =
     readonly terms: Readonly<Record<string, ServiceTerms>>;
     readonly tickets: readonly Ticket[];
   }
-  /** It can't join, and why. */
-  | { readonly type: "refused"; readonly reason: string }
+  /** It can't join, and why; `isLasting`: not before somebody has changed something. */
+  | { readonly type: "refused"; readonly reason: string; readonly isLasting: boolean }
   | { readonly type: "tickets"; readonly tickets: readonly Ticket[] }
   | { readonly type: "news"; readonly news: JoinedNews }
   /** At least each `JOIN_HEARTBEAT`: how busy its workers are, and when jobs were given last. */
@@ -234,7 +236,7 @@ function isToJoiner(said: Fields): said is Fields & ToJoiner {
         areTerms(said.terms) &&
         areTickets(said.tickets);
     case "refused":
-      return isText(said.reason);
+      return isText(said.reason) && typeof said.isLasting === "boolean";
     case "tickets":
       return areTickets(said.tickets);
     case "news":

@@ -9,7 +9,7 @@ import { JoinerPeers } from "../../ports/joiner_peers.ts";
 import type { Look, LoopCommand, WorkerLook } from "../../ports/messages.ts";
 import {
   JOIN_HEARTBEAT,
-  JOIN_TIMEOUT,
+  JOIN_SILENCE,
   MOST_JOIN_BYTES,
   readFromJoiner,
   readToJoiner,
@@ -246,12 +246,12 @@ Deno.test("Joiners gives a pool up of which nothing is heard, and blames no job 
   }
   assert.deepEqual(desk.commands, []);
   desk.told();
-  desk.pass(JOIN_TIMEOUT + JOIN_HEARTBEAT);
+  desk.pass(JOIN_SILENCE + JOIN_HEARTBEAT);
   assert.deepEqual(desk.commands.splice(0), [
     { type: "processEnded", worker: 1, end: "vanished", owesReason: false },
   ]);
   assert.equal(desk.told().at(-1)?.type, "unknown");
-  assert.match(desk.log.at(-1) ?? "", /^a pool has left: nothing was heard of it for 5\d\d\d ms/);
+  assert.match(desk.log.at(-1) ?? "", /^a pool has left: nothing was heard of it for 30001 ms/);
   desk.say({ type: "figures", workers: [] });
   assert.deepEqual(desk.told(), [{ type: "unknown" }]);
   assert.equal(desk.joiners.tick(desk.now), Infinity);
@@ -264,8 +264,22 @@ Deno.test("Joiners gives nobody up while this thread was held up itself", () => 
   desk.now += 60_000;
   desk.joiners.tick(desk.now);
   desk.commands.splice(0);
-  desk.pass(JOIN_TIMEOUT - 1);
+  desk.pass(JOIN_SILENCE - 1);
   assert.deepEqual(desk.commands, []);
+});
+
+Deno.test("Joiners tells a pool nothing more that says nothing, and starts none while the server stops", () => {
+  const desk = new Desk();
+  desk.hello();
+  desk.joiners.hear({ type: "ready", worker: 1 });
+  desk.workers.set(1, { ...idle, jobs: 1 });
+  desk.told();
+  desk.pass(20_000);
+  assert.equal(desk.told().length, 30);
+  desk.joiners.stop(1000, desk.now);
+  desk.told();
+  desk.hello(2);
+  assert.deepEqual(desk.told(2), []);
 });
 
 Deno.test("Joiners tells pools at work more often than those at rest", () => {
