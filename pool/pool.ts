@@ -199,8 +199,8 @@ export class Pool {
   /** Whether the first workers wait for modules, or all for the broker; workers that are there may leave without. */
   get #isWaiting(): boolean {
     const { supervisor, isStopping, plane } = this.#parts;
-    if (isStopping()) return false;
-    return this.code.isLoading && !supervisor.everReady || plane.mayStart?.() === false;
+    if (this.code.isLoading && !isStopping() && !supervisor.everReady) return true;
+    return plane.mayStart?.() === false && !supervisor.isHalted;
   }
 
   #do(action: Action): void {

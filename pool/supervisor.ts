@@ -123,6 +123,11 @@ export class Supervisor {
     return this.#generations.hasProven;
   }
 
+  /** Whether it was told to stop, or to kill everybody: it starts nothing more. */
+  get isHalted(): boolean {
+    return this.#halted;
+  }
+
   /** Whether it was told to stop and no worker is left. */
   get stopped(): boolean {
     return this.#halted && this.#slots.size === 0;

@@ -146,6 +146,20 @@ Deno.test("a server that stops has the workers of joined pools end what they hav
   assert.equal(await askThere(other), pool.workers[0]);
 });
 
+Deno.test("a pool whose server is not there waits for it, and stops when it is told to", async () => {
+  using ring = new JoinRing("east");
+  const nowhere = await ServerProcess.start({
+    ...{ handler: THERE, raw: true },
+    args: ["--workers", "1", ...ring.argsOf("east", "tcp://127.0.0.1:9")],
+  });
+  await using _ = nowhere;
+  await nowhere.line("joining");
+  nowhere.signal("SIGTERM");
+  assert.equal((await nowhere.ended()).code, 0);
+  const said = nowhere.lines.map(({ message }) => message);
+  assert(!said.includes("worker spawned") && !said.includes("worker not spawned"), said.join());
+});
+
 Deno.test("a pool is told why it can't join, and so is the server's operator", async () => {
   using ring = new JoinRing("east");
   const name = "mail";
