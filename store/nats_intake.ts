@@ -129,7 +129,7 @@ export class NatsIntake {
     this.#openBytes += job.body.bytes.length;
     const entry = { answer, job, id, deadline };
     if (this.#overfull(job) !== undefined) void this.#storeInFull(entry);
-    else if (job.key !== "" || job.after.length > 0) void this.#storeCarefully(entry);
+    else if (mustLookFirst(job, clock.now())) void this.#storeCarefully(entry);
     else this.#create(entry);
   }
 
@@ -337,8 +337,8 @@ export class NatsIntake {
     this.#ground.put(subject, payload, headers, this.#left(entry), (answer) => {
       if (answer === undefined) return this.#giveUp(entry);
       if (answer.fault !== undefined && !isTaken(answer.fault.text)) {
-        // What nobody was told of is not left behind.
-        this.#ground.purge(this.#ground.names.jobs, this.#ground.names.job(id));
+        // What nobody was told of is not left behind; one that is known already is another submission's.
+        if (revision > 0) void this.#ground.remove(this.#ground.names.jobs, revision);
         return this.#refuseBy(entry, answer.fault);
       }
       this.#stored(entry, id, true);
@@ -444,6 +444,11 @@ function parseForgotten(payload: Uint8Array): [id?: string, user?: string] {
 
 /** What a record weighs beside its body, about, bytes. */
 const RECORD_BYTES = 1200;
+
+/** Whether something must be known before anything is stored: a body that is kept would replace another's of its id. */
+function mustLookFirst({ id, key, after, runAt }: Submission, now: number): boolean {
+  return key !== "" || after.length > 0 || (id !== "" && runAt > now);
+}
 
 /** A job whose hint is there already. */
 function isTaken(text: string): boolean {

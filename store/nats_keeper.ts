@@ -244,7 +244,7 @@ export class NatsKeeper {
     });
     const written = await this.#ground.written(lost, seq);
     if (written.type !== "written") return;
-    this.#ground.log("error", "NATS has lost a job's body: the job has failed", { job: id });
+    this.#ground.log("error", "a job has failed, as NATS does not have its body", { job: id });
     this.#events.ended(written.record);
   }
 }

@@ -143,6 +143,18 @@ test("a submission that is repeated with its id is stored once", async () => {
   assert.deepEqual(one.runs, []);
 });
 
+test("another user's submission of an id does not change the job that has it", async () => {
+  await using node = await start(newOrders());
+  const runAt = Date.now() + 600;
+  const { id } = await node.submit(submission("mine", { user: "ann", runAt }));
+  const theft = submission("not mine", { id, user: "eve", runAt: runAt + 60_000 });
+  await assert.rejects(node.submit(theft), { code: 409 });
+  node.room(1);
+  const run = await node.nextRun();
+  assert.deepEqual([textIn(run.body), run.user], ["mine", "ann"]);
+  node.ended(run, answerOf("y"));
+});
+
 test("a job with a delay runs when it is due", async () => {
   await using node = await start(newOrders());
   node.room(5);
