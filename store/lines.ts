@@ -40,8 +40,9 @@ interface Line extends LineName {
 
 /** Jobs held at most: what was just submitted is taken in until then. */
 const MAX_HELD = 1024;
-/** Jobs that are read at least. */
+/** Jobs that are read at a time, at least and at most. */
 const MIN_READ = 32;
+const MAX_READ = 512;
 
 /** The waiting jobs of one service and one priority. */
 export class Lines {
@@ -143,7 +144,7 @@ export class Lines {
   #read(room: number): boolean {
     if (this.#isBarren || this.#held.size >= this.waiting) return false;
     this.#dropFull();
-    const want = Math.min(MAX_HELD, Math.max(MIN_READ, 4 * room));
+    const want = Math.min(MAX_READ, Math.max(MIN_READ, 2 * room));
     const seen = new Set<string>();
     let found = 0;
     for (;;) {

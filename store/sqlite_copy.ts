@@ -4,7 +4,7 @@
  * @module
  */
 
-import { DatabaseSync } from "node:sqlite";
+import { backup, DatabaseSync } from "node:sqlite";
 import { messageOf } from "../system/errors.ts";
 import { folderOf, isFile } from "../system/files.ts";
 import { lockStore } from "./sqlite_lock.ts";
@@ -16,14 +16,14 @@ const PARTIAL = ".partial";
 
 /**
  * Writes all that is committed in a file now to another one, which must not be there; others may go on writing
- * meanwhile. It is on the disk when this returns.
+ * meanwhile. It is on the disk when this is fulfilled.
  *
  * @throws {Error} when it can't be written.
  */
-export function copyStore(path: string, copy: string): void {
+export async function copyStore(path: string, copy: string): Promise<void> {
   if (isFile(copy)) throw new Error(`"${copy}" is there already`);
   const partial = copy + PARTIAL;
-  makeCopy(path, partial);
+  await makeCopy(path, partial);
   try {
     // Fails if somebody has made that file meanwhile.
     Deno.linkSync(partial, copy);
@@ -39,14 +39,14 @@ export function copyStore(path: string, copy: string): void {
  * @returns how many jobs are in it.
  * @throws {Error} when a server has the file, or the copy is not whole, or of a newer program, or can't be written.
  */
-export function restoreStore(copy: string, path: string): number {
+export async function restoreStore(copy: string, path: string): Promise<number> {
   if (!isFile(copy)) throw new Error(`"${copy}" is not there`);
   makeFolder(path);
   const lock = lockStore(path);
   try {
     requireWhole(copy);
     const partial = path + PARTIAL;
-    makeCopy(copy, partial);
+    await makeCopy(copy, partial);
     settleOld(path);
     Deno.renameSync(partial, path);
     sync(folderOf(path));
@@ -57,16 +57,29 @@ export function restoreStore(copy: string, path: string): number {
 }
 
 /** Writes a copy that nobody else may read. */
-function makeCopy(path: string, copy: string): void {
+async function makeCopy(path: string, copy: string): Promise<void> {
   removeIfThere(copy);
   Deno.openSync(copy, { write: true, createNew: true, mode: 0o600 }).close();
   try {
     using db = openReadOnly(path);
-    db.file.prepare("VACUUM INTO ?").run(copy);
+    // All pages in one step: it sees one moment, and what others write then does not make it begin again. VACUUM INTO
+    // would need all permissions.
+    await backup(db.file, copy, { rate: -1 });
+    leaveLog(copy);
     sync(copy);
   } catch (error) {
     removeIfThere(copy);
     throw error;
+  }
+}
+
+/** A copy is one file, without a log beside it. */
+function leaveLog(copy: string): void {
+  const db = new DatabaseSync(copy);
+  try {
+    db.exec("PRAGMA journal_mode = DELETE");
+  } finally {
+    db.close();
   }
 }
 

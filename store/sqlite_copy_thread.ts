@@ -23,13 +23,13 @@ export function copyInThread(reply: (outcome: CopyOutcome) => void): void {
   addEventListener("message", (event) => {
     if (!(event instanceof MessageEvent)) return;
     const { path, copy }: CopyOrders = event.data;
-    reply(copyNow(path, copy));
+    void copyNow(path, copy).then(reply);
   }, { once: true });
 }
 
-function copyNow(path: string, copy: string): CopyOutcome {
+async function copyNow(path: string, copy: string): Promise<CopyOutcome> {
   try {
-    copyStore(path, copy);
+    await copyStore(path, copy);
     return { fault: undefined };
   } catch (error) {
     return { fault: messageOf(error) };

@@ -179,6 +179,7 @@ class WaitingRows implements WaitingJobs {
 
   held({ seq }: Candidate): void {
     const read = this.#read.get(seq);
+    this.#read.delete(seq);
     const bytes = bytesIn(read, "body");
     if (read === undefined || bytes === undefined) return;
     const row = toJob(read);

@@ -12,14 +12,7 @@ import { openStore } from "../../store/sqlite_store.ts";
 import { DrivenClock } from "../rig/driven_clock.ts";
 import { Folder } from "../rig/folder.ts";
 import { SqliteRig } from "../rig/sqlite_rig.ts";
-import {
-  bytesOf,
-  configOf,
-  Refused,
-  type StoreRig,
-  StoreWorld,
-  submissionOf,
-} from "../rig/store_world.ts";
+import { bytesOf, configOf, Refused, type StoreRig, StoreWorld } from "../rig/store_world.ts";
 
 /** What a store has said to the server, of one type. */
 function said<Type extends FromStore["type"]>(
@@ -265,19 +258,21 @@ Deno.test("a copy that is made while jobs go on has all that was acknowledged, a
   const world = await StoreWorld.open(new SqliteRig(folder, new DrivenClock()));
   const ids = await world.submitAll(Array.from({ length: 20 }, (_, i) => ({ body: `${i}` })));
   const copy = `${folder.path}/copy.db`;
-  copyStore(`${folder.path}/jobs.db`, copy);
+  await copyStore(`${folder.path}/jobs.db`, copy);
   assert.equal((Deno.statSync(copy).mode ?? 0) & 0o077, 0);
-  assert.throws(() => copyStore(`${folder.path}/jobs.db`, copy), /is there already/);
-  assert.throws(() => restoreStore(copy, `${folder.path}/jobs.db`), /Another server/);
+  await assert.rejects(copyStore(`${folder.path}/jobs.db`, copy), /is there already/);
+  await assert.rejects(restoreStore(copy, `${folder.path}/jobs.db`), /Another server/);
   await world.run();
   await world.close();
-  assert.equal(restoreStore(copy, `${folder.path}/jobs.db`), 20);
+  assert.equal(await restoreStore(copy, `${folder.path}/jobs.db`), 20);
+  const beside = [...Deno.readDirSync(folder.path)].map(({ name }) => name);
+  assert.deepEqual(beside.sort(), ["copy.db", "jobs.db", "jobs.db-lock"], "nothing else is left");
   await world.reopen();
   for (const id of ids) assert.equal((await world.status(id)).state, "waiting");
   await world.close();
 });
 
-Deno.test("restoreStore leaves the file as it is when the copy is damaged, empty, or another program's", () => {
+Deno.test("restoreStore leaves the file as it is when the copy is damaged, empty, or another program's", async () => {
   using folder = new Folder();
   const path = folder.write("jobs.db", "as it was");
   const db = new DatabaseSync(`${folder.path}/other.db`);
@@ -295,7 +290,7 @@ Deno.test("restoreStore leaves the file as it is when the copy is damaged, empty
       [`${folder.path}/none.db`, /not there/],
     ] as const
   ) {
-    assert.throws(() => restoreStore(copy, path), pattern);
+    await assert.rejects(restoreStore(copy, path), pattern);
     assert.equal(Deno.readTextFileSync(path), "as it was");
   }
 });
