@@ -24,7 +24,7 @@ export function restoreStore(order: Order<Command>): Task {
   return async () => {
     // What a store is made of is loaded by nobody else here.
     const copies = await import("../store/sqlite_copy.ts");
-    const jobs = copies.restoreStore(copy, store);
+    const jobs = await copies.restoreStore(copy, store);
     printText(
       order.json
         ? `${JSON.stringify({ ok: true, store, jobs })}\n`
