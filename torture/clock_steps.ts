@@ -20,7 +20,7 @@ const HOUR = 3600;
 const STEPS = [HOUR, 0, -HOUR, 0];
 const ROUNDS = { full: 5, small: 1 };
 /** How long it stands there, ms: some due times must come and go. */
-const STAND = { full: 12_000, small: 5000 };
+const STAND = { full: 12_000, small: 3000 };
 /** libfaketime looks for a new time so often, s. */
 const LOOK = "1";
 
@@ -36,7 +36,7 @@ const SEEN = 2500;
 /** How much later it may, ms. */
 const LATE = 5000;
 /** The schedule is due so often, ms. */
-const TICK = 2000;
+const TICK = 1000;
 
 /** When runs began, by the true clock: what a line of notes says. */
 interface Run {

@@ -157,6 +157,8 @@ export class JobLoad implements AsyncDisposable {
 
 function reasonOf(error: unknown): string {
   if (error instanceof AbandonedError) return "no answer";
+  // It is closed when the server it waits for was cut off.
+  if (error instanceof Error && /client was closed/.test(error.message)) return "no answer";
   if (error instanceof ReplyError) return `${error.code} ${error.message}`;
   return error instanceof Error ? error.message : String(error);
 }
