@@ -6,6 +6,7 @@ import { path, ROOT } from "../rig/checkout.ts";
 import { run } from "../rig/commands.ts";
 import { Folder } from "../rig/folder.ts";
 import { KeyRing } from "../rig/key_ring.ts";
+import { hasPyzmq, PYTHON } from "../rig/mdp_workers.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import { until } from "../rig/wait.ts";
 
@@ -18,6 +19,7 @@ const held = new Map();
 const runs = new Map();
 export default async (body, ctx) => {
   const [word, name] = new TextDecoder().decode(body).split(" ");
+  if (word === "hello") return "HELLO";
   if (word === "runs") return String(runs.get(name) ?? 0);
   if (word === "release") return String(held.get(name)?.() ?? "not held");
   runs.set(name, (runs.get(name) ?? 0) + 1);
@@ -40,12 +42,13 @@ export default async (body, ctx) => {
 class Place {
   readonly folder = new Folder();
   readonly endpoint = `ipc://${this.folder.path}/front`;
+  readonly jobs = `ipc://${this.folder.path}/jobs`;
   readonly client = new Client({ endpoint: this.endpoint });
   server: ServerProcess | undefined;
 
   async start(...more: string[]): Promise<ServerProcess> {
     const args = ["--frontend", this.endpoint, "--store", `sqlite:${this.folder.path}/jobs.db`];
-    args.push("--workers", "1", "--concurrency", "8", ...more);
+    args.push("--jobs", this.jobs, "--workers", "1", "--concurrency", "8", ...more);
     return this.server = await ServerProcess.start({ handler: HANDLER, args });
   }
 
@@ -192,6 +195,32 @@ Deno.test("jobs of one server from end to end", async (t) => {
     const refusal = (options: SubmitOptions) => client.submit("x", options).catch((error) => error);
     const { code, message } = await refusal({ service: "none" });
     assert.deepEqual([code, message], [404, 'The server has no service "none"']);
+  });
+
+  await t.step("a plain client submits at an endpoint for jobs, and asks there", async () => {
+    await using plain = new Client({ endpoint: place.jobs, plain: true });
+    const { id } = await plain.submit("steps u");
+    const job = plain.job(id);
+    const first = await job.progress().next();
+    assert.deepEqual(first.value, { done: 1, total: 3, note: "one", attempt: 1 });
+    await place.release("u");
+    assert.equal((await job.result(LONG)).text(), "steps u 1");
+    await job.forget();
+    await assert.rejects(job.status(), { name: "ReplyError", code: 404 });
+    await assert.rejects(plain.submit("x", { service: "none" }), { name: "ReplyError", code: 404 });
+    await assert.rejects(plain.request("x"), { name: "ReplyError", code: 400 });
+  });
+
+  await t.step({
+    name: "docs/jobs.md has a client in Python that submits a job and gets its result",
+    ignore: !hasPyzmq,
+    fn: async () => {
+      const page = Deno.readTextFileSync(path("docs/jobs.md"));
+      const [, program = ""] = /^```python\n(.*?)^```$/ms.exec(page) ?? [];
+      const text = program.replace("tcp://127.0.0.1:6664", place.jobs);
+      const { code, stdout, stderr } = await run(PYTHON, ["-c", text]);
+      assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: "done HELLO\n", stderr: "" });
+    },
   });
 
   await t.step("the command submits, waits, asks and cancels", async () => {
