@@ -46,14 +46,18 @@ export class Lane {
   readonly inbox: string;
   /** Its requests by number. */
   readonly requests = new Map<number, Request>();
-  /** Since when its first job has waited, as far as is known; undefined: it is empty. */
-  waitingSince: number | undefined;
+  /**
+   * Since when its first job may have waited, ms since 1970: since the job before it was stored, or since it was empty
+   * last. A lane that nobody asks is so asked in the end, whether something waits there or not.
+   */
+  waitingSince: number;
   /** When something came of it last: the number of that. */
   servedLast = 0;
   end: () => void = () => {};
 
   /** Nothing is asked. */
-  constructor(name: LaneName, inbox: string) {
+  constructor(name: LaneName, inbox: string, now: number) {
+    this.waitingSince = now;
     this.name = name;
     this.service = name.service;
     this.priority = name.priority;
@@ -70,7 +74,7 @@ export class Lane {
 
 /** How urgent a lane is: by priority, and by how long its first job has waited. */
 export function rankOf({ priority, waitingSince }: Lane, now: number): number {
-  const aged = Math.floor(Math.max(0, now - (waitingSince ?? now)) / AGE_STEP);
+  const aged = Math.floor(Math.max(0, now - waitingSince) / AGE_STEP);
   return Math.min(TOP, priority + aged);
 }
 
@@ -219,7 +223,8 @@ export class NatsLanes {
     this.#wanted.delete(name);
     if (this.#known.has(name)) return;
     this.#known.add(name);
-    const lane = new Lane(laneName, `${this.#inbox}.${++this.#lastLane}`);
+    const now = this.#ground.clock.now();
+    const lane = new Lane(laneName, `${this.#inbox}.${++this.#lastLane}`, now);
     const hear = (message: NatsMessage) => this.#hear(lane, message);
     lane.end = this.#ground.link.subscribe(`${lane.inbox}.*`, hear);
     let track = this.#tracks.get(service);
@@ -273,7 +278,7 @@ export class NatsLanes {
     }
     lane.requests.delete(number);
     const isEmpty = code === 404 || code === 408;
-    if (isEmpty && lane.asked === 0) lane.waitingSince = undefined;
+    if (isEmpty && lane.asked === 0) lane.waitingSince = this.#ground.clock.now();
     // Nobody leads, or the consumer is gone: the sweep asks again.
     if (isEmpty) this.#goOn(lane);
   }

@@ -251,8 +251,8 @@ Deno.test("parseDelivery reads both forms of a hint's reply", () => {
 
 Deno.test("lanes are asked by priority, by what has waited, and by turns", () => {
   const lane = (priority: number, share: number, waitedMs?: number, servedLast = 0) => {
-    const one = new Lane({ service: "", priority, share }, "");
-    one.waitingSince = waitedMs === undefined ? undefined : NOW - waitedMs;
+    const one = new Lane({ service: "", priority, share }, "", NOW);
+    if (waitedMs !== undefined) one.waitingSince = NOW - waitedMs;
     one.servedLast = servedLast;
     return one;
   };
@@ -262,6 +262,13 @@ Deno.test("lanes are asked by priority, by what has waited, and by turns", () =>
   assert.deepEqual(order(lane(0, 0, 5 * AGE_STEP), lane(4, 0)), ["0.0", "4.0"]);
   assert.deepEqual(order(lane(4, 1, 100, 8), lane(4, 2, 10, 7)), ["4.2", "4.1"]);
   assert.deepEqual(order(lane(9, 1, 0, 8), lane(0, 2, 1e9, 7)), ["0.2", "9.1"]);
+  // Nobody has asked it yet, as those of the high one go on and on: its time comes.
+  const low = lane(0, 0);
+  const high = lane(9, 0);
+  high.waitingSince = NOW + 9 * AGE_STEP;
+  high.servedLast = 100;
+  const later = inOrder([high, low], NOW + 9 * AGE_STEP).map(({ priority }) => priority);
+  assert.deepEqual(later, [0, 9]);
 });
 
 Deno.test("replicas: one for each server, three at most", () => {
