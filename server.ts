@@ -716,6 +716,7 @@ export class PreforkServer implements Server, Operated {
     this.#outcome.fail(error);
     this.#notifier?.failed(error);
     this.log.error("the broker failed", { error: messageOf(this.#outcome.failure) });
+    this.#store.cutShort();
     this.#services.abandon();
     this.#plane.send({ type: "stop" });
   }

@@ -23,6 +23,13 @@ export function framesBehind(body: Body, skip: number): Frames | undefined {
   return sizes.length - skip === 1 ? { bytes } : { bytes, sizes: sizes.slice(skip) };
 }
 
+/** The first `count` frames of a body. */
+export function framesBefore({ bytes, size, sizes = [size] }: Body, count: number): Frames {
+  const own = sizes.slice(0, count);
+  const end = own.reduce((sum, each) => sum + each, 0);
+  return { bytes: bytes.slice(0, end), sizes: own };
+}
+
 /** One frame of a body, where it lies. */
 export function frameOf({ bytes, size, sizes }: Body, index: number): Bytes {
   const all = sizes ?? [size];

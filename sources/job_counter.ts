@@ -16,7 +16,14 @@ import type { EventQueue } from "../ports/event_queue.ts";
 import { JOBS_ALONE, type Services } from "../ports/services.ts";
 import type { Address, AnswerWay, ClientRequest } from "../ports/source.ts";
 import type { Unit } from "../ports/unit.ts";
-import type { FromStore, JobAnswer, JobQuestion, Submission, ToStore } from "../store/messages.ts";
+import type {
+  Frames,
+  FromStore,
+  JobAnswer,
+  JobQuestion,
+  Submission,
+  ToStore,
+} from "../store/messages.ts";
 import { readClient } from "../wire/job.ts";
 import { Code, StatusFlag } from "../wire/request.ts";
 import {
@@ -46,6 +53,8 @@ export interface CounterGround {
   say(message: ToStore): void;
   /** The run on behalf of which a worker asks; undefined: the peer is no worker that runs a stored job. */
   runOf(peer: Peer<Body>): number | undefined;
+  /** What a run has to be kept is stored. */
+  kept(run: number, value: Frames): void;
 }
 
 /** Questions that one client may have open, and all of them together. */
@@ -84,6 +93,14 @@ interface Open {
   readonly trace: string | undefined;
   /** The job that it waits for; "": that is not known, or it waits for none. */
   job: string;
+  /** What is to be kept, and of which run; undefined: nothing is. */
+  readonly kept: Kept | undefined;
+}
+
+/** What a run has to be kept. */
+interface Kept {
+  readonly run: number;
+  readonly value: Frames;
 }
 
 /** Why something is refused. */
@@ -260,7 +277,8 @@ export class JobCounter {
     if (value?.sizes !== undefined || value === undefined) {
       return wrong("A checkpoint is one frame");
     }
-    const { number } = this.#add(peer, request, CHECKPOINT, value.bytes.length, now);
+    const kept = { run, value };
+    const { number } = this.#add(peer, request, CHECKPOINT, value.bytes.length, now, kept);
     this.#ground.say({ type: "checkpoint", run, number, value });
     return undefined;
   }
@@ -298,9 +316,10 @@ export class JobCounter {
     kind: Kind,
     held: number,
     now: number,
+    kept?: Kept,
   ): Open {
     const open: Open = {
-      ...{ number: ++this.#last, kind, service, bytes, held, deadline, job: "" },
+      ...{ number: ++this.#last, kind, service, bytes, held, deadline, job: "", kept },
       to: { client, envelope, requestId },
       user: peer.user,
       arrivedAt: now,
@@ -330,6 +349,7 @@ export class JobCounter {
       case "answer":
         return this.#answered(open, message.answer);
       case "kept":
+        if (open.kept !== undefined) this.#ground.kept(open.kept.run, open.kept.value);
         return this.#reply(open, Code.ok, contentOf(undefined, undefined));
       case "refused":
         return this.#fail(open, message);

@@ -48,6 +48,7 @@ export class StoreSide {
       ...ground,
       say: (message) => wire.say(message),
       runOf: (peer) => jobs.runOf(askingJob(peer)),
+      kept: (run, value) => jobs.keep(run, value),
     });
   }
 

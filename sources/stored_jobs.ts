@@ -24,7 +24,7 @@ import type { Frames, StoredRun, ToStore } from "../store/messages.ts";
 import { buildJobHeader } from "../wire/job.ts";
 import { Code, PROGRESS_BYTES, readProgress } from "../wire/request.ts";
 import { parseTrace } from "../wire/trace.ts";
-import { bodyOf, framesIn, frameWith } from "./frames.ts";
+import { bodyOf, framesBefore, framesIn, frameWith } from "./frames.ts";
 
 /** What `StoredJobs` work with. */
 export interface StoredGround {
@@ -188,6 +188,19 @@ export class StoredJobs implements StoredWay {
       ...{ type: "progress", run, done, note },
       total: Number.isFinite(total) ? total : undefined,
     });
+  }
+
+  /** What a run has kept is stored: where it must run again without the store, it gets that. */
+  keep(run: number, value: Frames): void {
+    const request = this.#live.get(run)?.client.asked.get(run)?.request;
+    if (request?.stored === undefined) return;
+    const { body, stored } = request;
+    const own = framesBefore(body, body.frames - (stored.hasKept ? 1 : 0));
+    const next = bodyOf(this.#ground.bodies, own, value);
+    if (next === undefined) return;
+    this.#ground.bodies.release(body);
+    request.body = next;
+    request.stored = { ...stored, hasKept: true };
   }
 
   /** The run that a client's request number stands for, if it is one of a stored job. */

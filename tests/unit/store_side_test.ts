@@ -2,7 +2,7 @@
 
 import { strict as assert } from "node:assert";
 import { JobNumbers } from "../../broker/job_records.ts";
-import { newPeer, type Peer } from "../../broker/job.ts";
+import { type Job, newPeer, type Peer } from "../../broker/job.ts";
 import { limitsOf } from "../../ops/loop_options.ts";
 import { resolveOptions } from "../../options/resolve.ts";
 import { type Body, BodyPool } from "../../ports/body.ts";
@@ -45,6 +45,8 @@ class Rig {
   readonly services: Services;
   readonly side: StoreSide;
   port = new TestPort();
+  /** The job whose handler asks. */
+  asking: Job<Body> | undefined;
   #last = 0;
 
   constructor() {
@@ -86,7 +88,7 @@ class Rig {
     this.side = new StoreSide({
       ...{ ...ground, wire, services: this.services, source },
       over: () => {},
-      askingJob: () => undefined,
+      askingJob: () => this.asking,
     }, jobs);
   }
 
@@ -108,7 +110,7 @@ class Rig {
 
   /** A client asks one of the services of stored jobs; returns its number for the request. */
   ask(peer: Peer<Body>, command: string, words: unknown, timeout = Infinity): number {
-    const text = bytes(JSON.stringify(words));
+    const text = bytes(typeof words === "string" ? words : JSON.stringify(words));
     const frames = command === "submit" ? [text, bytes("hello")] : [text];
     const size = frames.reduce((sum, { length }) => sum + length, 0);
     const body = this.bodies.take(size);
@@ -299,6 +301,34 @@ Deno.test("StoreSide tells a new store nothing of runs that the one before had g
   }, rig.now);
   unit.replies.sendEnded(rig.now);
   assert.deepEqual(rig.said().filter(({ type }) => type === "ended"), []);
+});
+
+Deno.test("StoreSide gives a job what its handler has had kept, where it runs again in the same try", () => {
+  const rig = new Rig();
+  const unit = rig.services.named("");
+  assert(unit);
+  const worker = unit.broker.addWorker(1, rig.now);
+  rig.join();
+  rig.say(rig.run(1, { checkpoint: { bytes: bytes("old") } }));
+  unit.dispatcher.sendAll(rig.now);
+  const job = rig.asking = worker.jobs.first;
+  assert(job);
+  const framesOf = () =>
+    job.request.body.toFrames().map((frame) => new TextDecoder().decode(frame));
+  assert.deepEqual(framesOf(), ["x", "old"]);
+  for (const value of ["first", "a second one"]) {
+    rig.ask(client(), "checkpoint", value);
+    const [said] = rig.said().filter(({ type }) => type === "checkpoint");
+    assert(said?.type === "checkpoint");
+    assert.notEqual(framesOf()[1], value);
+    rig.say({ type: "kept", number: said.number });
+    assert.deepEqual([framesOf(), job.request.stored?.hasKept], [["x", value], true]);
+  }
+  // One that is not stored is none.
+  rig.ask(client(), "checkpoint", "third");
+  const number = numbersOf(rig.said())[0] ?? 0;
+  rig.say({ type: "refused", number, code: 507, message: "The disk is full" });
+  assert.equal(framesOf()[1], "a second one");
 });
 
 Deno.test("StoreWire waits for what the store has counted, and for nothing that comes later", async () => {
