@@ -14,7 +14,7 @@ import { SqliteMarks } from "./sqlite_marks.ts";
 import { FreshJobs } from "./fresh_jobs.ts";
 import { SqliteEnds } from "./sqlite_ends.ts";
 import { type Ground, log } from "./sqlite_ground.ts";
-import { type Change, isDiskError, Ledger, troubleOf } from "./sqlite_ledger.ts";
+import { type Change, Ledger, troubleOf } from "./sqlite_ledger.ts";
 import { type AskMessage, SqliteQuestions } from "./sqlite_questions.ts";
 import { SqliteOperator } from "./sqlite_operator.ts";
 import { StoredServices } from "./sqlite_services.ts";
@@ -178,7 +178,7 @@ export class SqliteJobs implements JobStore {
       this.#operator.step();
       this.#tellNews();
     } catch (error) {
-      if (!isDiskError(error)) throw error;
+      // Whatever it is, requests go on, and jobs are refused with what it says until a pass works.
       ledger.readFailed(error);
     } finally {
       this.#flush();

@@ -154,7 +154,7 @@ export class Ledger {
     this.#noteTrouble(trouble);
   }
 
-  /** The file can't be read. */
+  /** The file can't be read, or something else went wrong. */
   readFailed(error: unknown): void {
     this.#retryAt = this.#steady() + RETRY_INTERVAL;
     this.#noteTrouble(troubleOf(error));
