@@ -79,6 +79,7 @@ class NatsStore implements JobStore {
   #trouble: string | undefined = "NATS is not reached yet";
   #isToldOfTrouble = false;
   #isReady = false;
+  readonly #warnings = new Set<string>();
   /** How many there have been. */
   #connections = 0;
   #isClosed = false;
@@ -249,15 +250,20 @@ class NatsStore implements JobStore {
     const streams = await this.#prepare();
     const info = connection.info;
     if (streams === undefined || info === undefined) return;
-    if (!this.#isReady) {
-      for (const warning of warningsOf(info, streams)) this.#ground.log("warn", warning);
-    }
+    for (const warning of warningsOf(info, streams)) this.#warn(warning);
     this.#isReady = true;
     for (const [service] of Object.entries(this.#ground.config.services)) {
       this.#lanes.need({ service, priority: DEFAULT_PRIORITY, share: 0 });
     }
     await this.#operators.readPauses();
     this.#schedules.configure(this.#ground.config.schedules);
+  }
+
+  /** Says it once: servers of a cluster may differ. */
+  #warn(warning: string): void {
+    if (this.#warnings.has(warning)) return;
+    this.#warnings.add(warning);
+    this.#ground.log("warn", warning);
   }
 
   /** Makes the streams with as many replicas as can be had. */
