@@ -48,6 +48,8 @@ const MAX_MESSAGE = 4096;
 
 /** The message of a run that has failed: the first frame. */
 export function messageOfRun({ bytes, sizes }: Frames): string {
-  const text = new TextDecoder().decode(bytes.subarray(0, sizes?.[0] ?? bytes.length));
+  // A character has 4 bytes at most.
+  const size = Math.min(sizes?.[0] ?? bytes.length, 4 * MAX_MESSAGE);
+  const text = new TextDecoder().decode(bytes.subarray(0, size));
   return text.length > MAX_MESSAGE ? text.slice(0, MAX_MESSAGE) : text;
 }
