@@ -27,7 +27,7 @@ Deno.test("the page shows and changes a server that runs", withBrowser, async (t
   const tokenFile = folder.write("token", `${TOKEN}\n`);
   Deno.chmodSync(tokenFile, 0o600);
   const args = ["--http", "127.0.0.1:0", "--http-token", tokenFile, "--control", "off"];
-  args.push("--min-workers", "2", "--max-workers", "4");
+  args.push("--min-workers", "2", "--max-workers", "4", "--store", `${folder.path}/jobs.db`);
   await using server = await ServerProcess.start({ handler: HANDLER, args });
   const http = await addressOf(server);
   const headers = { authorization: `Bearer ${TOKEN}` };
@@ -74,6 +74,25 @@ Deno.test("the page shows and changes a server that runs", withBrowser, async (t
     for (let sent = 0; sent < 3; sent++) await client.request("fail").catch(() => {});
     await tab.shows("#errors-list", /3 ×\s*cannot <b>resize<\/b>/);
     assert.equal(await page.locator("#errors-list b").count(), 0);
+  });
+
+  await t.step("stored jobs appear, and a failed one is shown and tried again", async () => {
+    const { id } = await client.submit("fail", { retries: 0 });
+    await page.locator("#stored").waitFor();
+    await tab.shows("#stored-tally", /0 jobs to do, 1 failed/);
+    await page.click(`[aria-label="Look at job ${id}"]`);
+    await page.click("#stored-job-body");
+    await tab.shows("#stored-job-frames", /Submitted \(4 B\)\s*fail\s*Result/);
+    await page.click("#stored-job-close");
+    await confirm(`[aria-label="Retry job ${id}"]`);
+    await tab.shows(".toast", `Job ${id} is to run again.`);
+    await until(
+      "it has failed again",
+      async () => (await ask("/api/store")).services[0].ended.failed === 2,
+    );
+    await confirm(`[aria-label="Delete job ${id}"]`);
+    await tab.shows("#stored-jobs-empty", "No job is in this state.");
+    assert.equal((await ask("/api/stored")).total, 0);
   });
 
   await t.step("a job is shown and cancelled", async () => {
