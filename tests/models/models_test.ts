@@ -10,6 +10,7 @@ import fc from "fast-check";
 import { brokerLimits, brokerSteps, checkBroker } from "./broker_model.ts";
 import { checkMdp, mdpSteps } from "./mdp_model.ts";
 import { checkServices, serviceSteps } from "./services_model.ts";
+import { checkStore, storeSteps } from "./store_model.ts";
 import { checkSupervisor, poolLimits, poolSteps } from "./supervisor_model.ts";
 
 const numRuns = 500;
@@ -39,4 +40,8 @@ Deno.test("Majordomo's worker is given up that a suspect is meant for and of whi
 Deno.test("Supervisor keeps its rules when events come in any order", () => {
   const cpus = fc.constantFrom(1, 2, 8);
   fc.assert(fc.property(poolLimits, cpus, poolSteps(150), checkSupervisor), { numRuns });
+});
+
+Deno.test("a store of jobs does what its model says when events come in any order", async () => {
+  await fc.assert(fc.asyncProperty(storeSteps(60), checkStore), { numRuns: 10 });
 });
