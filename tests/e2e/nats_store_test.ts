@@ -2,6 +2,7 @@
 
 import { strict as assert } from "node:assert";
 import type { NatsOrders } from "../../store/messages.ts";
+import { NATS_TRANSPORT } from "../../store/nats_library.ts";
 import { openStore } from "../../store/nats_store.ts";
 import { HAS_NATS, NatsServers } from "../rig/nats_servers.ts";
 import { SlowProxy } from "../rig/slow_proxy.ts";
@@ -516,4 +517,23 @@ slowTest("a result that comes after another node's is thrown away", async () => 
   await pause(300);
   const again = await one.ask({ type: "result", id, waitMs: 0 });
   assert.equal(again.result && textIn(again.result), "second");
+});
+
+slowTest("a job whose body NATS has lost is found, and fails", async () => {
+  const nats = newOrders();
+  await using node = await start(nats);
+  const { id } = await node.submit(submission("x"));
+  const { connect } = await import(NATS_TRANSPORT);
+  const connection = await connect({ servers: servers?.url.replace("nats://", "") });
+  await connection.request(`$JS.API.STREAM.PURGE.${nats.prefix}_work`, "{}");
+  await connection.close();
+  node.room(1);
+  const failed = async () => {
+    const { status } = await node.ask({ type: "status", id, waitMs: 0 });
+    return status.state === "failed" && status;
+  };
+  const status = await until("it has failed", failed, 150_000);
+  assert.deepEqual([status.code, status.attempt], [500, 0]);
+  assert.match(status.message ?? "", /does not have its body/);
+  assert(node.logs.some(({ level, message }) => level === "error" && /body/.test(message)));
 });
