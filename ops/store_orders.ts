@@ -72,6 +72,7 @@ export function storeConfigOf(settings: Settings): StoreConfig {
   return {
     ...{ storeBytes, storeJobs, resultTtl, deadTtl, submitTimeout },
     services: Object.fromEntries(services),
+    anyService: settings.mdpWorkers !== "none",
     schedules: Object.fromEntries(schedules),
   };
 }

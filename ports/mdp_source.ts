@@ -25,7 +25,7 @@ import {
   type MdpRouter,
   type MdpRouterEvents,
 } from "./mdp_router.ts";
-import { askStore, contentOf, titanicContent, titanicOf } from "./titanic.ts";
+import { askStore, contentOf, targetOf, titanicContent, titanicOf } from "./titanic.ts";
 import { answerMmi, type Directory, MMI } from "./mmi.ts";
 import { type MdpWorkerEvents, type MdpWorkerOptions, MdpWorkers } from "./mdp_workers.ts";
 import type { NativeSourceEvents } from "./native_source.ts";
@@ -207,6 +207,7 @@ export class MdpSource implements Source {
   /** A client has something stored, or asks about that. */
   #askStore(peer: Peer<Body>, request: ClientRequest, service: TspService): void {
     const { body } = request;
+    if (service === "titanic.request") this.#events.directory.expect(targetOf(body));
     const fault = askStore(service, request, this.#bodies);
     this.#bodies.release(body);
     if (fault === undefined) return this.#events.request(peer, request);

@@ -20,12 +20,18 @@ import type { Address, ClientRequest } from "./source.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
+const MAX_NAME_BYTES = 64;
 const NOTHING = new Uint8Array(0);
 
 /** Which of Titanic's services a client of Majordomo has asked, by the last frame ahead of its body. */
 export function titanicOf({ envelope }: Pick<Address, "envelope">): TspService | undefined {
   const name = envelope[envelope.length - 1];
   return name && tspServiceOf(name);
+}
+
+/** The service that is to do what is stored. */
+export function targetOf({ bytes, size, sizes }: Body): string {
+  return new TextDecoder().decode(bytes.subarray(0, Math.min(sizes?.[0] ?? size, MAX_NAME_BYTES)));
 }
 
 /** Has a request ask about stored jobs; its body is replaced by a new one. Returns what is wrong with it. */

@@ -13,6 +13,7 @@ import type { Body, BodyPool } from "../ports/body.ts";
 import type { Content } from "../ports/content.ts";
 import { traceIn } from "../ports/error_replies.ts";
 import type { EventQueue } from "../ports/event_queue.ts";
+import { MDP_PLACES } from "../ports/mdp_router.ts";
 import { JOBS_ALONE, type Services } from "../ports/services.ts";
 import type { Address, AnswerWay, ClientRequest } from "../ports/source.ts";
 import type { Unit } from "../ports/unit.ts";
@@ -238,7 +239,9 @@ export class JobCounter {
     const unit = this.#ground.services.named(service);
     const isReached = peer.bound === undefined || peer.bound === JOBS_ALONE ||
       peer.bound === unit?.number;
-    if (unit === undefined || unit.isAwaited || !isReached) {
+    // Majordomo's clients wait for workers, as in all that they ask.
+    const isAwaited = unit?.isAwaited === true && peer.place < MDP_PLACES;
+    if (unit === undefined || isAwaited || !isReached) {
       return { code: Code.notFound, message: noService(service) };
     }
     if (unit.admits(peer.user)) return undefined;

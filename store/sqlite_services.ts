@@ -66,6 +66,11 @@ export class StoredServices {
     return Object.hasOwn(this.#rules, name);
   }
 
+  /** How many were ever named. */
+  get size(): number {
+    return this.#byName.size;
+  }
+
   /** The service of a name, which is new if it was not there. */
   of(name: string, steady: number): StoredService {
     return this.#byName.get(name) ?? this.#make(name, this.#last + 1, steady);

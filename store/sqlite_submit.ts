@@ -39,6 +39,8 @@ interface Needs {
 const REMEMBERED = 120_000;
 /** How many of them are remembered. */
 const MOST_REMEMBERED = 100_000;
+/** The most names of services in a file to which others than the options may add some. */
+const MOST_NAMES = 1000;
 
 /** The way in. */
 export class SqliteSubmit {
@@ -88,10 +90,17 @@ export class SqliteSubmit {
     }
   }
 
+  /** Whether jobs are taken of a service that workers of Majordomo may make: names are never forgotten. */
+  #mayBeMade(name: string): boolean {
+    const { services, config } = this.#ground;
+    if (config.anyService !== true) return false;
+    return services.named(name) !== undefined || services.size < MOST_NAMES;
+  }
+
   /** Stores a job, or finds the one that it is. */
   store(batch: Batch, job: Submission): { id: string; isNew: boolean } | Refusal {
     const { services, clock } = this.#ground;
-    if (!services.isKnown(job.service)) {
+    if (!services.isKnown(job.service) && !this.#mayBeMade(job.service)) {
       return new Refusal(404, `Unknown service "${job.service}"`);
     }
     const service = services.of(job.service, clock.steady());

@@ -9,6 +9,7 @@ import { moduleOf, serveQuietly } from "../rig/in_process.ts";
 import { KeyRing } from "../rig/key_ring.ts";
 import { hasPyzmq, PYTHON } from "../rig/mdp_workers.ts";
 import { Peer } from "../rig/peer.ts";
+import { bytes, text } from "../rig/text.ts";
 import { until } from "../rig/wait.ts";
 
 const ECHO = moduleOf(`
@@ -140,6 +141,25 @@ Deno.test("Titanic over Majordomo", async (t) => {
       assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: "HELLO\n", stderr: "" });
     },
   });
+});
+
+Deno.test("a request of Titanic waits for a worker of Majordomo that is yet to come", async () => {
+  await using storing = new Storing({ mdpWorkers: "any" });
+  await storing.server.ready;
+  await using peer = new Peer(storing.mdp);
+  const [status, uuid = ""] = await ask(peer, "titanic.request", "shout", "hello");
+  assert.equal(status, "200");
+  assert.deepEqual(await ask(peer, "titanic.reply", uuid), ["300"]);
+  await using worker = new Peer(storing.mdp);
+  worker.send("", "MDPW01", "\x01", "shout");
+  const [, , command, client = "", , ...body] = await worker.receive();
+  assert.deepEqual([command, ...body].map((frame) => text(frame ?? bytes(""))), ["\x02", "hello"]);
+  worker.send("", "MDPW01", "\x03", client, "", "HELLO");
+  const reply = await until("it is done", async () => {
+    const answer = await ask(peer, "titanic.reply", uuid);
+    return answer[0] === "300" ? undefined : answer;
+  });
+  assert.deepEqual(reply, ["200", "HELLO"]);
 });
 
 Deno.test("jobs of Titanic outlive their client and their server", async () => {
