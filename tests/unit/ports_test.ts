@@ -1198,6 +1198,7 @@ Deno.test("ZmqLane sends a job with its header and all frames of its body", asyn
     partsSent: 0,
     trace: undefined,
     queuedAt: 0,
+    stored: undefined,
     job: 2 ** 40,
     attempt: 2,
     requestTimeout: 0,
