@@ -86,6 +86,11 @@ export class JobBook {
       .map(([id]) => id);
   }
 
+  /** What was submitted, by id. */
+  get bodies(): [id: string, body: string][] {
+    return [...this.#entries].map(([id, { body }]) => [id, body]);
+  }
+
   /** Ids of all jobs. */
   get ids(): string[] {
     return [...this.#entries.keys()];

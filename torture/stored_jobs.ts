@@ -6,6 +6,7 @@
 
 import { isThere } from "../bench/daemon.ts";
 import { clockScenario } from "./clock_steps.ts";
+import { backupScenario } from "./job_backups.ts";
 import { endScenarios } from "./job_kills.ts";
 import { noiseScenario } from "./job_noise.ts";
 import { rulesScenario } from "./job_rules.ts";
@@ -39,4 +40,5 @@ export const scenarios: Scenario[] = [
   },
   noiseScenario,
   rulesScenario,
+  backupScenario,
 ];
