@@ -5,6 +5,7 @@ import { Client, ReplyError } from "../../client.ts";
 import type { Server } from "../../mod.ts";
 import { endpointOf, moduleOf } from "../rig/in_process.ts";
 import { joinAs, JoinRing, serveJoinable } from "../rig/joined.ts";
+import { lineIn } from "../rig/log_lines.ts";
 import { Peer } from "../rig/peer.ts";
 import { isAlive } from "../rig/processes.ts";
 import { ServerProcess } from "../rig/server_process.ts";
@@ -144,6 +145,38 @@ Deno.test("a server that stops has the workers of joined pools end what they hav
   await pool.line("worker ready", 2);
   await using other = new Client({ endpoint: endpointOf(second) });
   assert.equal(await askThere(other), pool.workers[0]);
+});
+
+Deno.test("a pool serves the service that it names, with what the server says of it, and logs there", async () => {
+  using ring = new JoinRing("east");
+  const logFile = `${ring.folder.path}/log`;
+  const services = { mail: { handler: HERE, concurrency: 3 } };
+  await using server = serveJoinable(ring, {
+    ...{ handler: HERE, services },
+    ...{ logFile, logLevel: "error", logFormat: "json" },
+  });
+  const handler = `let running = 0;
+    let most = 0;
+    export default async (_body, ctx) => {
+      most = Math.max(most, ++running);
+      ctx.log.error("asked");
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      running--;
+      return "there " + most;
+    };`;
+  const args = ["--join-service", "mail"];
+  await using _pool = await joinAs("east", server, { ring, handler, args });
+  const [worker] = await joinedWorkers(server);
+  assert.equal(worker?.service, "mail");
+  await using client = new Client({ endpoint: endpointOf(server) });
+  const ask = () => client.request("x", { service: "mail" });
+  const most = await until("three run at a time", async () => {
+    const replies = await Promise.all(Array.from({ length: 12 }, ask));
+    return replies.map((reply) => reply.text()).find((text) => text === "there 3");
+  });
+  assert.equal(most, "there 3");
+  const { host, service } = await lineIn(logFile, "asked", 1);
+  assert.deepEqual([host, service], ["east", "mail"]);
 });
 
 Deno.test("a pool whose server is not there waits for it, and stops when it is told to", async () => {
