@@ -18,15 +18,27 @@ export interface Wants {
 
 const UNSHARE = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
+/** What is tried inside, in a shell: it must all be possible. */
+const TRIALS = {
+  mounts: "mount -t tmpfs tmpfs /mnt",
+  network: "ip link add p0 type bridge && ip link add p1 type veth peer name p2 && iptables -S",
+  loop: "losetup --find && mkfs.ext4 -V",
+};
+
 /** Why namespaces can't be had here; undefined: they can. */
 export async function whyNoNamespace({ network = false, loop = false }: Wants) {
   if (Deno.uid() !== 0) return "this needs root";
   const own = network ? ["--net"] : [];
-  const { code, stderr } = await tryTo("unshare", [...UNSHARE, ...own, "true"]);
-  if (code !== 0) return `there are no namespaces: ${stderr.trim()}`;
-  if (!loop) return undefined;
-  const found = await tryTo("losetup", ["--find"]);
-  return found.code === 0 ? undefined : `there is no loop device: ${found.stderr.trim()}`;
+  const trials = [
+    TRIALS.mounts,
+    ...(network ? [TRIALS.network] : []),
+    ...(loop ? [TRIALS.loop] : []),
+  ];
+  const shell = ["sh", "-c", trials.join(" && ")];
+  const { code, stderr } = await tryTo("unshare", [...UNSHARE, ...own, ...shell]);
+  return code === 0
+    ? undefined
+    : `namespaces, or what is needed inside, can't be had: ${stderr.trim()}`;
 }
 
 async function tryTo(program: string, args: string[]) {
