@@ -29,6 +29,8 @@ import { bytes, clock, count, counted, rate, serviceName, time } from "./page_wo
 const PAGE = 25;
 /** Time between two questions, ms. */
 const ASK_INTERVAL = 2000;
+/** A list that took long is asked for again after so many times of that: a store of many jobs has to go over them. */
+const PAUSE_FACTOR = 10;
 /** Characters of a frame that are shown. */
 const MAX_SHOWN = 10_000;
 
@@ -44,6 +46,8 @@ export class Stored {
   #last = "";
   #isThere = false;
   #isAsking = false;
+  /** When the list may be asked for again by itself, ms. */
+  #askAt = 0;
   /** The job in the dialog; its answer to a question may come when another one is there. */
   #chosen = "";
   /** @type {Shown<JobStatus>} */
@@ -78,7 +82,9 @@ export class Stored {
     byId("stored-job-body", HTMLButtonElement)
       .addEventListener("click", () => this.#showBody());
     this.#dialog.addEventListener("close", () => this.#forget());
-    setInterval(() => document.hidden || this.ask(), ASK_INTERVAL);
+    setInterval(() => {
+      if (!document.hidden && performance.now() >= this.#askAt) this.ask();
+    }, ASK_INTERVAL);
   }
 
   /** @param {Status} status */
@@ -104,6 +110,7 @@ export class Stored {
     if (!isFull || !this.#isThere || this.#isAsking) return;
     this.#isAsking = true;
     const query = this.#query();
+    const start = performance.now();
     try {
       const { jobs, total, now } = await this.#link.get(`/api/stored?${query}`);
       if (this.#link.access === "full" && query === this.#query()) this.#show(jobs, total, now);
@@ -112,6 +119,8 @@ export class Stored {
       // The stream of events says whether the server is there; the next turn asks again.
     }
     this.#isAsking = false;
+    const end = performance.now();
+    this.#askAt = end + PAUSE_FACTOR * (end - start);
     if (query !== this.#query()) this.ask();
   }
 
