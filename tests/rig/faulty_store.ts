@@ -42,6 +42,7 @@ class Line<T> {
   readonly #arrive: (said: T) => void;
   readonly #waiting: T[] = [];
   #isSleeping = false;
+  #isFlushing = false;
 
   constructor(clock: StoreClock, arrive: (said: T) => void) {
     this.#clock = clock;
@@ -63,8 +64,16 @@ class Line<T> {
     this.#waiting.length = 0;
   }
 
+  /** What is said meanwhile comes after it, as in another thread. */
   #flush(): void {
-    for (const said of this.#waiting.splice(0)) this.#arrive(said);
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
+    while (!this.#isSleeping) {
+      const said = this.#waiting.shift();
+      if (said === undefined) break;
+      this.#arrive(said);
+    }
+    this.#isFlushing = false;
   }
 }
 

@@ -68,16 +68,11 @@ export const LIFE_CASES: readonly StoreCase[] = [
   usual("bodies and results keep their frames", async (world) => {
     const frames = { bytes: new Uint8Array([1, 2, 3, 4]), sizes: [1, 0, 3] };
     const job = { ...submissionOf({}), body: frames };
-    let id = "";
-    world.listen((number) => ({ type: "submit", number, job }), (answer) => {
-      if (answer.type === "stored") id = answer.id;
-    });
-    await world.until("it is stored", () => id !== "");
+    const { id } = await world.store(job);
     const run = await world.next();
     assert.deepEqual([[...run.body.bytes], run.body.sizes], [[1, 2, 3, 4], [1, 0, 3]]);
     const result = { bytes: new Uint8Array([9, 8]), sizes: [0, 2] };
-    const outcome = { code: 200, unstarted: false, result, ms: 1 };
-    world.say("plane", { type: "ended", run: run.run, outcome });
+    world.endWith(run, result);
     await world.reaches(id, "done");
     const kept = (await world.result(id)).result;
     assert.deepEqual([[...kept?.bytes ?? []], kept?.sizes], [[9, 8], [0, 2]]);
@@ -167,17 +162,21 @@ export const LIFE_CASES: readonly StoreCase[] = [
     assert.deepEqual((await world.reaches(id, "failed")).code, 502);
   }),
 
-  usual("a run that was not started is no try", async (world) => {
-    const { id } = await world.submit({ retries: 0 });
-    for (let i = 0; i < 3; i++) {
-      const run = await world.next();
-      assert.equal(run.attempt, 1);
-      world.giveBack(run);
-    }
-    world.endUnstarted(await world.next(), 503);
-    assert.equal((await world.next()).attempt, 1);
-    assert.equal((await world.status(id)).state, "running");
-  }),
+  {
+    // What is given again after it came back can't be told from what is given twice.
+    isExact: true,
+    ...usual("a run that was not started is no try", async (world) => {
+      const { id } = await world.submit({ retries: 0 });
+      for (let i = 0; i < 3; i++) {
+        const run = await world.next();
+        assert.equal(run.attempt, 1);
+        world.giveBack(run);
+      }
+      world.endUnstarted(await world.next(), 503);
+      assert.equal((await world.next()).attempt, 1);
+      assert.equal((await world.status(id)).state, "running");
+    }),
+  },
 
   usual("a job with no retries has one try", async (world) => {
     const { id } = await world.submit({ retries: 0 });

@@ -23,6 +23,11 @@ function bounded(
   };
 }
 
+/** A case in which a job that is given again is not told from one that is tried again. */
+function exact(name: string, act: (world: StoreWorld) => Promise<void>): StoreCase {
+  return { ...bounded(name, {}, act), isExact: true };
+}
+
 async function figuresOf(world: StoreWorld): Promise<StoreFigures> {
   const answer = await world.operate({ type: "figures" });
   assert.ok(answer.type === "figures");
@@ -78,7 +83,7 @@ export const OPERATOR_CASES: readonly StoreCase[] = [
     await refused(404, world.operate({ type: "look", id: `j-${"0".repeat(32)}`, body: false }));
   }),
 
-  bounded("a dead job is given all its tries again", {}, async (world) => {
+  exact("a dead job is given all its tries again", async (world) => {
     const { id } = await world.submit({
       retries: 1,
       body: "again",

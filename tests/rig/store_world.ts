@@ -6,6 +6,7 @@
 import { strict as assert } from "node:assert";
 import type { JobStore, StoreUser } from "../../store/job_store.ts";
 import type {
+  Frames,
   FromStore,
   JobAnswer,
   JobQuestion,
@@ -93,6 +94,9 @@ export function submissionOf({ body = "", ...words }: Words): Submission {
     body: { bytes: typeof body === "string" ? bytesOf(body) : new Uint8Array(body) },
   };
 }
+
+/** What the second of two runs of one job answers. */
+const OF_TWIN: Frames = { bytes: bytesOf("the result of a second run") };
 
 type Answer = Exclude<FromStore, { type: "log" | "opened" | "failed" | "closed" | "job" }>;
 
@@ -196,7 +200,7 @@ export class StoreWorld {
   #isTwin(run: StoredRun): boolean {
     const known = this.#tries.get(run.id);
     if (!this.rig.isFaulty || known?.attempt !== run.attempt) return false;
-    if (known.isOver) this.#endRun(run, 200, "the result of a second run");
+    if (known.isOver) this.#endRun(run, 200, OF_TWIN);
     else known.twin = run;
     return true;
   }
@@ -220,7 +224,7 @@ export class StoreWorld {
 
   /** Lets the store do what it would do now, to see that it does nothing. */
   async quiet(): Promise<void> {
-    await this.rig.pass(this.rig.isDriven ? 20 : 300);
+    await this.rig.pass(this.rig.isDriven ? 50 : 300);
   }
 
   async #ask(from: StoreUser, message: (number: number) => ToStore): Promise<Answer> {
@@ -242,7 +246,11 @@ export class StoreWorld {
 
   /** Submits a job. */
   async submit(words: Words = {}): Promise<{ id: string; isNew: boolean }> {
-    const job = submissionOf(words);
+    return await this.store(submissionOf(words));
+  }
+
+  /** Submits a job that is whole. */
+  async store(job: Submission): Promise<{ id: string; isNew: boolean }> {
     const answer = await this.#ask("plane", (number) => ({ type: "submit", number, job }));
     assert.ok(answer.type === "stored");
     return { id: answer.id, isNew: answer.isNew };
@@ -345,15 +353,20 @@ export class StoreWorld {
 
   /** Ends a run. */
   end(run: StoredRun, code = 200, text = `result of ${textOf(run.body.bytes)}`): void {
-    const known = this.#tries.get(run.id);
-    this.#endRun(run, code, text);
-    if (known?.run !== run) return;
-    known.isOver = true;
-    if (known.twin !== undefined) this.#endRun(known.twin, 200, "the result of a second run");
+    this.endWith(run, { bytes: bytesOf(text) }, code);
   }
 
-  #endRun({ run }: StoredRun, code: number, text: string): void {
-    const outcome = { code, unstarted: false, result: { bytes: bytesOf(text) }, ms: 1 };
+  /** Ends a run with frames. */
+  endWith(run: StoredRun, result: Frames, code = 200): void {
+    const known = this.#tries.get(run.id);
+    this.#endRun(run, code, result);
+    if (known?.run !== run) return;
+    known.isOver = true;
+    if (known.twin !== undefined) this.#endRun(known.twin, 200, OF_TWIN);
+  }
+
+  #endRun({ run }: StoredRun, code: number, result: Frames): void {
+    const outcome = { code, unstarted: false, result, ms: 1 };
     this.say("plane", { type: "ended", run, outcome });
   }
 

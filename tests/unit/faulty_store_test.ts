@@ -6,9 +6,10 @@ import { Folder } from "../rig/folder.ts";
 import { SqliteRig } from "../rig/sqlite_rig.ts";
 import { testStore } from "../rig/store_suite.ts";
 
-for (const seed of [101, 202]) {
-  testStore(`a faulty store (seed ${seed})`, () => {
-    const clock = new DrivenClock();
-    return new FaultyRig(new SqliteRig(new Folder(), clock), clock, seed);
-  }, ({ isExact }) => isExact !== true);
-}
+/** The faults of each case follow from it. */
+const SEED = 101;
+
+testStore(`a faulty store (seed ${SEED})`, () => {
+  const clock = new DrivenClock();
+  return new FaultyRig(new SqliteRig(new Folder(), clock), clock, SEED);
+}, ({ isExact }) => isExact !== true);
