@@ -9,6 +9,7 @@
 import { setImmediate } from "node:timers";
 import { messageOf } from "../system/errors.ts";
 import { Rope } from "../system/rope.ts";
+import { giveWay } from "../system/thread_priority.ts";
 import { LARGE_BYTES } from "./fresh_jobs.ts";
 import type { JobStore, OpenJobStore, StoreClock, StoreParts, StoreUser } from "./job_store.ts";
 import type { Frames, FromStore, StoreOrders, ToStore } from "./messages.ts";
@@ -202,6 +203,8 @@ class PlaneEnd extends PortEnd {
     if (waking === undefined) return;
     this.#counter = new Int32Array(waking.counter);
     this.#rope = new Rope(waking.library, waking.bell);
+    // Requests go first: they wait for the plane's thread, which must not wait for this one.
+    giveWay(waking.library);
   }
 
   override send(messages: readonly FromStore[]): void {
