@@ -113,7 +113,10 @@ export class Endings<B> {
   /** Answers 502: too many workers died on the job. */
   giveUp(job: Job<B>): void {
     this.#counters.lost++;
-    this.answer(job, Code.workerDied, `The worker died ${triesOf(job)} times on this job`);
+    // Whoever counts the tries of a stored job counts more than this one.
+    const isStored = job.request.stored !== undefined;
+    const died = isStored ? "while it ran this job" : `${triesOf(job)} times on this job`;
+    this.answer(job, Code.workerDied, `The worker died ${died}`);
   }
 
   /** Answers 502: no other worker can go on with the answer. */
