@@ -47,7 +47,7 @@ export const STORED_ROWS = {
   submitTimeout: row({
     group: "Stored jobs",
     kind: duration(0),
-    fallback: 5000,
+    fallback: 3000,
     help: "how long a submission waits while NATS can't be reached",
   }),
   jobShare: row({

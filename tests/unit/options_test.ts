@@ -87,7 +87,7 @@ Deno.test("resolveOptions has the documented defaults when nothing is set", () =
     storeJobs: 1_000_000,
     resultTtl: 86_400_000,
     deadTtl: 30 * 86_400_000,
-    submitTimeout: 5000,
+    submitTimeout: 3000,
     jobShare: 0.5,
     maxRunningPerGroup: 0,
     rate: "off",

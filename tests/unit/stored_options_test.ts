@@ -226,7 +226,7 @@ Deno.test("storeConfigOf has the rules of each service, and the schedules", () =
     storeJobs: 5,
     resultTtl: 86_400_000,
     deadTtl: 30 * 86_400_000,
-    submitTimeout: 5000,
+    submitTimeout: 3000,
     services: {
       mail: { maxRunningPerGroup: 2, rate: { perSecond: 100, burst: 20 } },
       sms: { maxRunningPerGroup: 0, rate: { perSecond: 10, burst: 1 } },
