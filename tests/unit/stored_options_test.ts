@@ -222,6 +222,7 @@ Deno.test("storeConfigOf has the rules of each service, and the schedules", () =
     schedules: { hourly: { cron: "@hourly", service: "sms", body: "x", catchUp: 0 } },
   });
   assert.deepEqual(storeConfigOf(settings), {
+    anyService: false,
     storeBytes: 1024 ** 3,
     storeJobs: 5,
     resultTtl: 86_400_000,
