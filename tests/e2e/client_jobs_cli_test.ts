@@ -1,6 +1,8 @@
 /** `submit`, `job`, `result` and `cancel` of client.ts, run as a process against a server made here. */
 
 import assert from "node:assert/strict";
+import type { JobCommandName } from "../../cli/client_flags.ts";
+import { readJobFlags } from "../../cli/job_flags.ts";
 import { buildStatus, isJobId, type JobStatus } from "../../wire/submission.ts";
 import { ID, statusOf, storing, wordsOf } from "../rig/fake_jobs.ts";
 import { FakeServer, headerOf, knowing } from "../rig/fake_server.ts";
@@ -143,20 +145,23 @@ Deno.test("client submit --wait prints the result of the job", async () => {
 });
 
 Deno.test("client says what is wrong with the arguments of a job's commands, and exits 2", async () => {
-  const cases: [args: string[], message: RegExp][] = [
-    [["job"], /Cannot ask: "job" needs the id of one job, and has 0\n$/],
-    [["result", "x"], /Cannot ask: "id" must be a job's id, "j-" and 32 hex digits: .* "x"\n$/],
-    [["submit", "--prio", "9"], /Unknown option "--prio": submit --help lists them\n$/],
-    [["submit", "--data", "x", "--delay", "5"], /"--delay" needs a unit: did you mean "5s"/],
-    [["submit", "--data", "x", "--priority", "10"], /Cannot submit a job: "priority" must be an/],
-    [["job", ID, "--key", "x"], /Unknown option "--key"/],
-    [["-q", "submit"], /Cannot ask with "submit" behind options: .* "\.\/submit"\n$/],
+  const cases: [command: JobCommandName, args: string[], message: RegExp][] = [
+    ["job", [], /^Cannot ask: "job" needs the id of one job, and has 0$/],
+    ["submit", ["--prio", "9"], /^Unknown option "--prio": submit --help lists them$/],
+    ["submit", ["--delay", "5"], /"--delay" needs a unit: did you mean "5s"/],
+    ["submit", ["--backoff", "1s,2s,3s"], /"--backoff" must be one or two durations/],
+    ["submit", ["--data", "x", "file"], /"--data" and files: give one or the other$/],
+    ["job", [ID, "--key", "x"], /^Unknown option "--key"/],
   ];
-  const runs = await Promise.all(cases.map(([args]) => run(args)));
-  runs.forEach(({ code, stdout, stderr }, index) => {
-    assert.deepEqual([code, stdout], [2, ""]);
-    assert.match(stderr, cases[index]?.[1] ?? /^$/);
-  });
+  for (const [command, args, message] of cases) {
+    assert.throws(() => readJobFlags(command, args), { message });
+  }
+  const misplaced = await run(["-q", "submit"]);
+  assert.deepEqual([misplaced.code, misplaced.stdout], [2, ""]);
+  assert.match(
+    misplaced.stderr,
+    /^client: Cannot ask with "submit" behind options: .* "\.\/submit"\n$/,
+  );
   const { code, stdout } = await run(["result", "--help"]);
   assert.equal(code, 0);
   assert.match(
