@@ -53,7 +53,7 @@ export function startJobServer(options: JobServerOptions): Promise<ServerProcess
   return ServerProcess.start({
     handler: recording(notes, time),
     args: [
-      ...["--workers", "2", "--store", store, "--frontend", frontend],
+      ...["--workers", "2", "--job-share", "1", "--store", store, "--frontend", frontend],
       ...[`--handler-allow-write=${notes}`, "--log-level", "info"],
       ...args,
     ],

@@ -25,9 +25,9 @@ const EARLY = 500;
 /** A worker is killed in one life of so many. */
 const WORKER_EVERY = 2;
 /** Jobs a second: fewer than two workers can run, so that none waits for long. */
-const RATE = 500;
+const RATE = 200;
 /** Longer than what is left at the end takes, ms. */
-const PATIENCE = 120_000;
+const PATIENCE = 300_000;
 
 /** Stops and reloads. */
 const STOPS = 40;

@@ -30,7 +30,7 @@ const EARLY_SPREAD = 600;
 /** Until answers that were sent before the cut have come, ms. */
 const DRAIN = 100;
 /** Longer than what is left takes, ms. */
-const PATIENCE = 120_000;
+const PATIENCE = 300_000;
 
 /** A disk in a file, mounted. */
 class Disk implements AsyncDisposable {
@@ -122,7 +122,7 @@ class Lives implements AsyncDisposable {
   }
 
   async #load(server: ServerProcess): Promise<void> {
-    const shape = { inFlight: 50, perSecond: 2000, watchEvery: 5, name: String(this.#cuts) };
+    const shape = { inFlight: 50, perSecond: 1000, watchEvery: 5, name: String(this.#cuts) };
     const jobs = new PreforkJobs(server.endpoint);
     const before = this.book.size;
     const load = new JobLoad(jobs, this.book, shape);
