@@ -486,6 +486,7 @@ const REQUEST = {
   resumable: false,
   hops: 0,
   trace: undefined,
+  stored: undefined,
   body: "hello",
   bytes: 5,
   deadline: 9,
