@@ -9,7 +9,7 @@
  * @module
  */
 
-import type { FromStore, ToStore } from "../store/messages.ts";
+import type { Frames, FromStore, ToStore } from "../store/messages.ts";
 
 /** What a `StoreWire` reports. */
 export interface StoreWireEvents {
@@ -20,6 +20,8 @@ export interface StoreWireEvents {
 }
 
 const NOTHING: readonly never[] = [];
+/** Bytes that are handed over from this size on: smaller ones are quicker copied. */
+const LARGE = 16 * 1024;
 
 /** One end of the way. */
 export class StoreWire {
@@ -77,7 +79,7 @@ export class StoreWire {
   /** Sends what was said. */
   flush(): void {
     if (this.#out.length === 0 || this.#port === undefined) return;
-    this.#port.postMessage(this.#out);
+    this.#port.postMessage(this.#out, this.#out.flatMap(largeOf));
     this.#out = [];
   }
 
@@ -132,4 +134,16 @@ export class StoreWire {
     this.#caughtUp = undefined;
     release?.();
   }
+}
+
+/** Large bytes that a message has, which nobody here reads any more. A checkpoint is read again once it is stored. */
+function largeOf(message: ToStore): ArrayBuffer[] {
+  if (message.type === "submit") return bufferOf(message.job.body);
+  return message.type === "ended" ? bufferOf(message.outcome.result) : [];
+}
+
+/** Only memory that has nothing else in it. */
+function bufferOf({ bytes }: Frames): ArrayBuffer[] {
+  const { buffer, byteLength } = bytes;
+  return byteLength >= LARGE && buffer.byteLength === byteLength ? [buffer] : [];
 }

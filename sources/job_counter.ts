@@ -62,7 +62,7 @@ export interface CounterGround {
 const MOST_OF_CLIENT = 4000;
 const MOST = 100_000;
 /** Maximum bytes of jobs that are to be stored, all together. */
-const MOST_BYTES = 128 * 1024 ** 2;
+const MOST_BYTES = 64 * 1024 ** 2;
 /** How often deadlines are checked, ms. */
 const CHECK_INTERVAL = 100;
 /** An answer that waits for news is given so long before its client gives up, ms. */
