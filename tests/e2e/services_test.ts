@@ -381,9 +381,11 @@ for (const overflow of ["block", "reject"] as const) {
     await using full = new Peer(endpointOf(server));
     await using good = new Peer(endpointOf(server));
     const asked = 50;
-    for (let each = 0; each < asked; each++) {
-      full.send(header(++lastId, 0, { service: "full" }), "", "x");
-    }
+    const askFull = () => full.send(header(++lastId, 0, { service: "full" }), "", "x");
+    askFull();
+    // Where all came at once, the first would leave the queue only after others were refused.
+    await until("one runs", () => server.stats().services.full?.workers.busy === 1);
+    for (let each = 1; each < asked; each++) askFull();
     const queued = () => server.stats().services.full?.queue.jobs ?? 0;
     await until("the queue is full", () => queued() >= 2);
     for (let each = 0; each < 200; each++) assert.equal(await ask(good, "good"), "good x");
