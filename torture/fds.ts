@@ -22,7 +22,8 @@ import type { Outcome, Scale, Scenario } from "./scenario.ts";
 const LIMIT = 90;
 /** Clients that are served before, during and after the time in which no other client can connect. */
 const CLIENTS = 4;
-const SPAN = 5_000;
+/** How long they ask, before and then, ms. */
+const SPAN = { full: 5_000, small: 2_000 };
 /** How much slower than in quiet times they may be at 99 %. */
 const SLOWER = 2;
 /** Until a new client must be served once the others have left, ms. */
@@ -69,7 +70,8 @@ async function withstand(crowd: Crowd, scale: Scale, transport: Transport): Prom
   using folder = new Folder();
   await using server = await startShort(folder, transport);
   const { endpoint } = server;
-  const shape = { endpoint, clients: CLIENTS, window: 1, size: 16, duration: SPAN };
+  const duration = scale.full ? SPAN.full : SPAN.small;
+  const shape = { endpoint, clients: CLIENTS, window: 1, size: 16, duration };
   const quiet = await runLoad(shape);
   await using load = startLoad(shape);
   await until("they are connected", async () => Number((await server.state()).clients) >= CLIENTS);

@@ -23,7 +23,7 @@ const QUICK = 980_000;
 const SLOW = 20_000;
 const SLOW_TIME = 20;
 /** The small size storms no longer than this, however little was answered, ms. */
-const SMALL_DURATION = 15_000;
+const SMALL_DURATION = 8_000;
 /** After the last kill the pool is to be full again within this, ms. */
 const FULL_AGAIN = 1000;
 /** REQ clients: each has one request under way. */
