@@ -23,6 +23,8 @@ const ANY_RATE = 1e9;
 /** Jobs that wait so that they fill their share all the time, for each second of it. */
 const FILL_PER_SECOND = 30_000;
 const FILL_CHECK = 500;
+/** How often the jobs that are left are asked for, ms. */
+const READ_INTERVAL = 100;
 const RATE_KEPT = 0.98;
 const LATENCY_RATIO = 2;
 
@@ -43,7 +45,7 @@ async function besideJobs(bench: Bench): Promise<Section> {
   await server.rest();
   const { effort, say } = bench;
   const isCheck = effort.depth === "check";
-  const span = isCheck ? numberOf(FILL_CHECK) : spanOf(effort, REQUESTS, 2);
+  const span = isCheck ? numberOf(FILL_CHECK) : spanOf(effort, REQUESTS, 4);
   const ask = async (rate: number) =>
     bench.ledger.enter("requests beside jobs", await server.request(REQUESTS, { ...span, rate }));
   await ask(ANY_RATE); // warms up
@@ -55,12 +57,11 @@ async function besideJobs(bench: Bench): Promise<Section> {
     say(`requests beside jobs, ${round} of ${effort.pairs}`);
     const alone = await ask(most / 2);
     await fillUp(bench, server, fill);
-    const [before, startedAt] = [await server.left(), performance.now()];
     await server.work();
+    const counting = countJobs(server);
     const beside = await ask(most / 2);
-    const after = await server.left();
-    const jobs = (before - after) * 1000 / (performance.now() - startedAt);
-    if (!isCheck) bench.ledger.check("jobs fill their share", after > 0 ? undefined : "they ended");
+    const { jobs, left } = await counting.end();
+    if (!isCheck) bench.ledger.check("jobs fill their share", left > 0 ? undefined : "they ended");
     pairs.push({ alone, beside, jobs });
     await server.rest();
   }
@@ -68,6 +69,31 @@ async function besideJobs(bench: Bench): Promise<Section> {
     `${WORKERS} workers; ${REQUESTS.name} at half of the most that the same generator reaches, without jobs and ` +
     "while more wait than can be run. Medians of pairs.",
   ], measured(pairs, most, isCheck));
+}
+
+/** Counts the jobs that are run until `end`, a second; NaN if that is too soon to tell. */
+function countJobs(server: StoreServer) {
+  const readings: { at: number; left: number }[] = [];
+  const read = async () => {
+    const left = await server.left();
+    // The server asks its store once a second at most: what it said before is no news.
+    if (left !== readings.at(-1)?.left) readings.push({ at: performance.now(), left });
+  };
+  let isOpen = true;
+  const done = (async () => {
+    for (; isOpen; await pause(READ_INTERVAL)) await read();
+  })();
+  return {
+    async end() {
+      isOpen = false;
+      await done;
+      await read();
+      // The first one may be of before they were started.
+      const [first = { at: NaN, left: NaN }, last = first] = [readings[1], readings.at(-1)];
+      const jobs = (first.left - last.left) * 1000 / (last.at - first.at);
+      return { jobs, left: last.left };
+    },
+  };
 }
 
 async function fillUp(bench: Bench, server: StoreServer, jobs: number): Promise<void> {
