@@ -12,6 +12,7 @@ import type { Status, WorkerStatus } from "../ops/status.ts";
 import type { ExitReason } from "../pool/supervisor.ts";
 import type { Measures, ServiceMeasures } from "../ports/measures.ts";
 import type { StoreFigures } from "../store/messages.ts";
+import { END_STATES, JOB_STATES } from "../wire/submission.ts";
 
 /** What all metrics are read from, at one moment. */
 export interface Snapshot {
@@ -75,18 +76,6 @@ const EXIT_REASONS: Readonly<Record<ExitReason, "planned" | "restart">> = {
 
 const RESTART_REASONS = Object.entries(EXIT_REASONS)
   .flatMap(([reason, kind]) => kind === "restart" ? [reason] : []);
-
-/** The states of a stored job, and those in which it has ended. */
-const STORED_STATES = [
-  "scheduled",
-  "waiting",
-  "running",
-  "done",
-  "failed",
-  "cancelled",
-  "expired",
-] as const;
-const END_STATES = ["done", "failed", "cancelled", "expired"] as const;
 
 const RELOAD_RESULTS: readonly ReloadResult[] = ["ok", "failed"];
 
@@ -466,7 +455,7 @@ const STORED: readonly Family[] = [
     labels: ["service", "state"],
     read: ({ store }) =>
       storedServices(store).flatMap(([service, { states }]) =>
-        each(STORED_STATES, "state", (state) => states[state], { service })
+        each(JOB_STATES, "state", (state) => states[state], { service })
       ),
   },
   ofStored(

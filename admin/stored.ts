@@ -5,7 +5,8 @@
  * @module
  */
 
-import type { JobState, StoredFilter, StoreStatus } from "../ops/stored.ts";
+import type { StoredFilter, StoreStatus } from "../ops/stored.ts";
+import { JOB_STATES } from "../wire/submission.ts";
 import { jsonAnswer, Refusal } from "./answers.ts";
 import { countOf, type FieldKind, type Given } from "./fields.ts";
 import { viewFrames } from "./frame_views.ts";
@@ -17,16 +18,6 @@ import type { Routes } from "./routes.ts";
 /** Jobs that are listed where nothing else is said, and at most. */
 const LISTED = 100;
 const MAX_LISTED = 1000;
-
-const STATES: readonly JobState[] = [
-  "scheduled",
-  "waiting",
-  "running",
-  "done",
-  "failed",
-  "cancelled",
-  "expired",
-];
 
 /** Adds what can be read. */
 export function addStoredReadings(routes: Routes, { stored }: Pick<Operated, "stored">): void {
@@ -63,9 +54,9 @@ function shownTo({ may }: Caller, status: StoreStatus): object {
 
 function filterOf(query: HttpRequest["query"]): StoredFilter {
   const text = query.get("state");
-  const state = STATES.find((each) => each === text);
+  const state = JOB_STATES.find((each) => each === text);
   if (text !== null && state === undefined) {
-    throw new Refusal(400, `"state" must be one of ${STATES.join(", ")}`);
+    throw new Refusal(400, `"state" must be one of ${JOB_STATES.join(", ")}`);
   }
   return {
     limit: countOf(query, "limit", LISTED, MAX_LISTED),

@@ -5,7 +5,7 @@
  */
 
 import type { StoreStatus } from "../ops/stored.ts";
-import { isJobId } from "../wire/submission.ts";
+import { isJobId, JOB_STATES } from "../wire/submission.ts";
 import type { Change, Query } from "./control_link.ts";
 import { type Order, readWhole } from "./ctl_flags.ts";
 import { change, type Command, look } from "./ctl_plans.ts";
@@ -23,7 +23,7 @@ import { count } from "./units.ts";
 /** What tables have for the service without a name. */
 const UNNAMED = "-";
 
-const STATES = ["scheduled", "waiting", "running", "done", "failed", "cancelled", "expired"];
+const STATES: readonly string[] = JOB_STATES;
 
 function listQuery({ values }: Order<Command>): Query {
   const [limit, state, service] = [values.get("limit"), values.get("state"), values.get("service")];

@@ -17,7 +17,7 @@ import type {
   ToStore,
 } from "../store/messages.ts";
 import { messageOf } from "../system/errors.ts";
-import { obstacleToThreads } from "../system/own_modules.ts";
+import { obstacleToThreads, startThread } from "../system/own_modules.ts";
 import { readVariable } from "../system/variables.ts";
 import type { Log } from "./log.ts";
 import { type StoreLink, StoreRefusedError } from "./store_link.ts";
@@ -126,7 +126,7 @@ export class StoreHost implements StoreLink {
     const settings = this.#parts.settings();
     const [own, theirs] = channel();
     const [planes, storesPlane] = channel();
-    const thread = startThread();
+    const thread = startStore();
     thread.onerror = (event) => this.#crashed(event);
     const waking = plane.joinStore(planes);
     const orders: StoreOrders = {
@@ -301,9 +301,6 @@ function withoutSecrets(store: string): string {
 }
 
 /** Starts a thread that does nothing before it gets its orders. */
-function startThread(): Worker {
-  const module = JSON.stringify(new URL("../store/thread.ts", import.meta.url).href);
-  const code = `import { serveStore } from ${module};\nserveStore();`;
-  const url = `data:application/javascript,${encodeURIComponent(code)}`;
-  return new Worker(url, { type: "module", name: "store" });
+function startStore(): Worker {
+  return startThread(new URL("../store/thread.ts", import.meta.url).href, "serveStore", "store");
 }

@@ -12,7 +12,7 @@ import { Errno, errorOf, type Library } from "../zmq/library.ts";
 import { BrokerLoop, type LoopOptions } from "./loop.ts";
 import type { Findings, Inquiries, InquiryKind } from "./inquiry.ts";
 import type { Look, LoopCommand, LoopEvent } from "./messages.ts";
-import { NotStarted, RemoteLoop, startThread } from "./remote_loop.ts";
+import { NotStarted, RemoteLoop, startLoopThread } from "./remote_loop.ts";
 
 /** What gives jobs to workers. */
 export interface DataPlane {
@@ -83,7 +83,7 @@ const ROOMY_FILES = 64;
  */
 export function bootThread(freeFiles: number | undefined): Worker | undefined {
   if (freeFiles === undefined || freeFiles < ROOMY_FILES) return undefined;
-  return obstacleToThreads() === undefined ? startThread() : undefined;
+  return obstacleToThreads() === undefined ? startLoopThread() : undefined;
 }
 
 /**

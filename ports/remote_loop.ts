@@ -4,6 +4,7 @@
  * @module
  */
 
+import { startThread } from "../system/own_modules.ts";
 import { Rope } from "../system/rope.ts";
 import { Desk } from "./desk.ts";
 import { hasEnded } from "./inquirer.ts";
@@ -91,7 +92,7 @@ export class RemoteLoop {
     library: string,
     options: LoopOptions,
     listener: (event: LoopEvent) => void,
-    thread = startThread(),
+    thread = startLoopThread(),
   ) {
     this.#listener = listener;
     const { port1, port2 } = new MessageChannel();
@@ -276,10 +277,6 @@ export class RemoteLoop {
  * Starts a thread that does nothing before it gets its orders. Its module stands in an import of this one, so that it
  * is there wherever this one is: nothing is fetched late.
  */
-export function startThread(): Worker {
-  const module = JSON.stringify(new URL("./thread.ts", import.meta.url).href);
-  const { name } = serveInThread;
-  const code = `import { ${name} } from ${module};\n${name}();`;
-  const url = `data:application/javascript,${encodeURIComponent(code)}`;
-  return new Worker(url, { type: "module", name: "sockets" });
+export function startLoopThread(): Worker {
+  return startThread(new URL("./thread.ts", import.meta.url).href, serveInThread.name, "sockets");
 }

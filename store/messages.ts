@@ -2,13 +2,7 @@
  * What the thread of the store and its two users say to each other: the data plane, whose workers run the jobs, and the
  * server. Plain data that can be cloned. Types only. Messages go in arrays: all of a pass in one.
  *
- * @module
- */
-
-import type { Spread } from "../broker/histogram.ts";
-
-/**
- * Where a job is in its life:
+ * A job's life:
  *
  *     scheduled ─→ waiting ─→ running ─→ done
  *         ↑           ↑          ├─→ failed: kept in the dead set
@@ -16,18 +10,14 @@ import type { Spread } from "../broker/histogram.ts";
  *     each but done and failed ─→ cancelled, expired
  *
  * A job that waits for others (`after`) or for its next try is scheduled.
+ *
+ * @module
  */
-export type JobState =
-  | "scheduled"
-  | "waiting"
-  | "running"
-  | "done"
-  | "failed"
-  | "cancelled"
-  | "expired";
 
-/** The states in which a job has ended. */
-export type EndState = "done" | "failed" | "cancelled" | "expired";
+import type { Spread } from "../broker/histogram.ts";
+import type { EndState, JobState } from "../wire/submission.ts";
+
+export type { EndState, JobState };
 
 /** A body of several frames as one array; `sizes` says how long each is, and is left out where there is one. */
 export interface Frames {

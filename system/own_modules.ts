@@ -1,5 +1,5 @@
 /**
- * What a thread of this process needs to load this package's own modules.
+ * Threads of this process that run this package's own modules, and what they need for that.
  *
  * @module
  */
@@ -18,6 +18,18 @@ export function obstacleToThreads(home = HOME): string | undefined {
   const host = `${home.hostname}:${home.port || (home.protocol === "http:" ? 80 : 443)}`;
   const isTrusted = isGranted({ name: "import", host });
   return isTrusted ? undefined : `--allow-import=${host} is not granted`;
+}
+
+/**
+ * Starts a thread that calls `start`, a function that a module exports, and does nothing else.
+ *
+ * @param module The module's URL.
+ * @param name What debuggers call the thread.
+ */
+export function startThread(module: string, start: string, name: string): Worker {
+  const code = `import { ${start} } from ${JSON.stringify(module)};\n${start}();`;
+  const url = `data:application/javascript,${encodeURIComponent(code)}`;
+  return new Worker(url, { type: "module", name });
 }
 
 function isGranted(permission: Deno.PermissionDescriptor): boolean {

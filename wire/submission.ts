@@ -42,19 +42,20 @@ const MAX_RETRIES = 1000;
 const MAX_PRIORITY = 9;
 const ID_RULE = '"j-" and 32 hex digits, lower case';
 
-/** Where a job is in its life; store/messages.ts draws it. */
-export type JobState =
-  | "scheduled"
-  | "waiting"
-  | "running"
-  | "done"
-  | "failed"
-  | "cancelled"
-  | "expired";
-
 /** States that a job does not leave by itself. */
-const ENDS: readonly JobState[] = ["done", "failed", "cancelled", "expired"];
-const STATES: readonly string[] = ["scheduled", "waiting", "running", ...ENDS];
+export const END_STATES = ["done", "failed", "cancelled", "expired"] as const;
+
+/** All states of a job; store/messages.ts draws its life. */
+export const JOB_STATES = ["scheduled", "waiting", "running", ...END_STATES] as const;
+
+/** The states in which a job has ended. */
+export type EndState = typeof END_STATES[number];
+
+/** Where a job is in its life. */
+export type JobState = typeof JOB_STATES[number];
+
+const ENDS: readonly string[] = END_STATES;
+const STATES: readonly string[] = JOB_STATES;
 
 /** Whether a job in this state has ended. */
 export function hasEnded(state: JobState): boolean {
