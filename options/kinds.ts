@@ -262,6 +262,20 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** Things by their names, which have no form in a text; what each thing has is checked elsewhere. */
+export function byName<T extends object>(
+  placeholder: string,
+  rule: string,
+  isGiven: (value: unknown) => value is T,
+): Kind<T> {
+  return {
+    ...{ placeholder, rule, textRule: "", isList: false, isType: isRecord },
+    accept: (value) => isGiven(value) ? { ...value } : undefined,
+    parse: () => undefined,
+    show: (value) => JSON.stringify(value),
+  };
+}
+
 function isFraction(value: number): boolean {
   return value >= 0 && value <= 1;
 }

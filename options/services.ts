@@ -6,7 +6,7 @@
  */
 import { isServiceName, SERVICE_NAME_CHARACTERS, whySetAside } from "../wire/service_name.ts";
 import { complaint } from "./errors.ts";
-import { isRecord, type Kind, specifier } from "./kinds.ts";
+import { byName, isRecord, type Kind, specifier } from "./kinds.ts";
 import type { ServeOptions, ServiceOption } from "./settings.ts";
 
 /** Has the compiler check that each option is here. */
@@ -66,16 +66,11 @@ export const SERVICE_OPTIONS: readonly string[] = Object.keys(ALL);
 type Given = NonNullable<ServeOptions["services"]>;
 
 /** Services by their names; what each has is checked elsewhere. */
-export const services: Kind<Given> = {
-  placeholder: "SERVICES",
-  rule: "an object of services: their names, and the handler or the options of each",
-  textRule: "",
-  isList: false,
-  isType: isRecord,
-  accept: (value) => isGiven(value) ? Object.fromEntries(Object.entries(value)) : undefined,
-  parse: () => undefined,
-  show: (value) => JSON.stringify(value),
-};
+export const services: Kind<Given> = byName(
+  "SERVICES",
+  "an object of services: their names, and the handler or the options of each",
+  isGiven,
+);
 
 function isGiven(value: unknown): value is Given {
   return isRecord(value) && !(value instanceof URL);

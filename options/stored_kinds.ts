@@ -4,7 +4,7 @@
  * @module
  */
 import { isHost, isPort } from "../wire/endpoint.ts";
-import { isRecord, isText, type Kind } from "./kinds.ts";
+import { byName, isRecord, isText, type Kind } from "./kinds.ts";
 import type { StoredJobOptions } from "./stored_settings.ts";
 
 /** NATS's own port. */
@@ -78,16 +78,11 @@ function isPrefix(text: string): boolean {
 type GivenSchedules = NonNullable<StoredJobOptions["schedules"]>;
 
 /** Schedules by their names; what each has is checked elsewhere. */
-export const schedules: Kind<GivenSchedules> = {
-  placeholder: "SCHEDULES",
-  rule: "an object of schedules: their names, and the options of each",
-  textRule: "",
-  isList: false,
-  isType: isRecord,
-  accept: (value) => isGiven(value) ? Object.fromEntries(Object.entries(value)) : undefined,
-  parse: () => undefined,
-  show: (value) => JSON.stringify(value),
-};
+export const schedules: Kind<GivenSchedules> = byName(
+  "SCHEDULES",
+  "an object of schedules: their names, and the options of each",
+  isGiven,
+);
 
 function isGiven(value: unknown): value is GivenSchedules {
   return isRecord(value);

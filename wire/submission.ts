@@ -42,17 +42,17 @@ const MAX_RETRIES = 1000;
 const MAX_PRIORITY = 9;
 const ID_RULE = '"j-" and 32 hex digits, lower case';
 
-/** States that a job does not leave by itself. */
-export const END_STATES = ["done", "failed", "cancelled", "expired"] as const;
+/** The states in which a job has ended; it does not leave them by itself. */
+export type EndState = "done" | "failed" | "cancelled" | "expired";
 
-/** All states of a job; store/messages.ts draws its life. */
-export const JOB_STATES = ["scheduled", "waiting", "running", ...END_STATES] as const;
+/** Where a job is in its life; store/messages.ts draws it. */
+export type JobState = "scheduled" | "waiting" | "running" | EndState;
 
-/** The states in which a job has ended. */
-export type EndState = typeof END_STATES[number];
+/** All of `EndState`. */
+export const END_STATES: readonly EndState[] = ["done", "failed", "cancelled", "expired"];
 
-/** Where a job is in its life. */
-export type JobState = typeof JOB_STATES[number];
+/** All of `JobState`. */
+export const JOB_STATES: readonly JobState[] = ["scheduled", "waiting", "running", ...END_STATES];
 
 const ENDS: readonly string[] = END_STATES;
 const STATES: readonly string[] = JOB_STATES;
