@@ -191,7 +191,7 @@ export class PreforkServer implements Server, Operated {
           lane,
           library: premises.library,
           canConfine: canFilter,
-          silence: joining === undefined ? 0 : JOIN_TIMEOUT,
+          heartbeatTimeout: joining === undefined ? 0 : JOIN_TIMEOUT,
           clockAhead: this.#joined?.clockAhead ?? 0,
           termsOf: (service) => this.#joined?.termsOf(service),
         }),

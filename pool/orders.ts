@@ -34,8 +34,8 @@ export interface Workshop {
   readonly library: string;
   /** Whether the kernel can filter what workers ask of it. */
   readonly canConfine: boolean;
-  /** Silence after which the connection ends, ms: the broker is on another machine. @default {0: it is not} */
-  readonly silence?: number;
+  /** A connection to a broker on another machine ends when it is silent for so long, ms. @default {0: never} */
+  readonly heartbeatTimeout?: number;
   /** How far the clock of that machine is ahead of this one's, ms. @default {0} */
   readonly clockAhead?: number;
   /** What workers of a service are bound by where the broker, on another machine, says that. */
@@ -60,7 +60,7 @@ export function buildOrders(
   { service, purpose, token, keys }: Hiring,
   spec: ChildSpec,
   settings: OrderSettings,
-  { backend, lane, library, canConfine, silence = 0, clockAhead = 0, termsOf }: Workshop,
+  { backend, lane, library, canConfine, heartbeatTimeout = 0, clockAhead = 0, termsOf }: Workshop,
 ): WorkerConfig {
   const { dequeueInterval, maxMemory } = settings;
   const { concurrency, maxMessageSize, maxFrames } = termsOf?.(service) ?? settings;
@@ -72,7 +72,7 @@ export function buildOrders(
     backend,
     lane,
     curve: keys,
-    silence,
+    heartbeatTimeout,
     clockAhead,
     library,
     parent: Deno.pid,

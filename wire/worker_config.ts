@@ -19,8 +19,8 @@ export interface WorkerConfig {
   lane: "records" | "zmq";
   /** What the worker proves itself by over a network; undefined: nothing. */
   curve: WorkerKeys | undefined;
-  /** Silence after which the connection ends, ms: its other side is on another machine; 0: any. */
-  silence: number;
+  /** A connection to a broker on another machine ends when nothing was heard there for so long, ms; 0: never. */
+  heartbeatTimeout: number;
   /** How far the clock of that machine is ahead of this one's, ms. */
   clockAhead: number;
   /** The file that is opened through FFI: for records the C library, or one that is linked to it; else libzmq. */

@@ -56,7 +56,7 @@ export class ZmqLane implements WorkerLane {
   readonly isFull = false;
 
   /** Opens libzmq and connects; needs FFI until it returns. */
-  constructor({ library, backend, curve, silence, clockAhead }: WorkerConfig) {
+  constructor({ library, backend, curve, heartbeatTimeout, clockAhead }: WorkerConfig) {
     this.#reader = new JobReader(clockAhead);
     const opened = openLibrary(library);
     this.#context = new Context(opened);
@@ -65,7 +65,7 @@ export class ZmqLane implements WorkerLane {
     this.#socket.set(Option.RCVHWM, 0);
     if (backend.includes("[")) this.#socket.set(Option.IPV6, 1);
     if (curve !== undefined) prove(this.#socket, curve, curve.serverKey);
-    if (silence > 0) this.#socket.beat(silence / BEATS, silence);
+    if (heartbeatTimeout > 0) this.#socket.beat(heartbeatTimeout / BEATS, heartbeatTimeout);
     this.#socket.connect(backend);
     const bell = openBell(openConnector(library));
     this.#poller = new Poller(openTransfer(library), bell, [this.#socket]);

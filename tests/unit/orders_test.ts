@@ -48,10 +48,11 @@ Deno.test("buildOrders gives a worker what its options and its server say", () =
 Deno.test("buildOrders tells a worker what the server on another machine says", () => {
   const terms = { concurrency: 7, maxMessageSize: 8, maxFrames: 9 };
   const termsOf = (service: string) => service === "" ? terms : undefined;
-  const orders = ordersOf("serve", {}, { ...TCP, silence: 5000, clockAhead: -60_000, termsOf });
-  const { concurrency, maxMessageSize, maxFrames, silence, clockAhead } = orders;
+  const peer = { heartbeatTimeout: 5000, clockAhead: -60_000 };
+  const orders = ordersOf("serve", {}, { ...TCP, ...peer, termsOf });
+  const { concurrency, maxMessageSize, maxFrames, heartbeatTimeout, clockAhead } = orders;
   assert.deepEqual({ concurrency, maxMessageSize, maxFrames }, terms);
-  assert.deepEqual([silence, clockAhead], [5000, -60_000]);
+  assert.deepEqual({ heartbeatTimeout, clockAhead }, peer);
 });
 
 Deno.test("buildOrders lets a trial write, as what it prints may go to a file, and gives it no port", () => {
