@@ -11,14 +11,8 @@ import type { Status } from "../ops/status.ts";
 import type { Measures } from "../ports/measures.ts";
 import { messageOf } from "../system/errors.ts";
 import { cpuTime, fileLimit, openFiles, residentMemory } from "../system/proc.ts";
-import {
-  FAMILIES,
-  type Family,
-  type Labels,
-  type ReloadResult,
-  type Sample,
-  type Snapshot,
-} from "./families.ts";
+import { FAMILIES } from "./families.ts";
+import type { Family, Labels, ReloadResult, Sample, Snapshot } from "./family.ts";
 import { LoopLag } from "./loop_lag.ts";
 import { Places } from "./places.ts";
 

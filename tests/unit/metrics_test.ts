@@ -1,5 +1,6 @@
 import { strict as assert } from "node:assert";
-import { FAMILIES, type Snapshot } from "../../admin/families.ts";
+import { FAMILIES } from "../../admin/families.ts";
+import type { Snapshot } from "../../admin/family.ts";
 import { formatFor, Metrics, PROM_CLIENT, type Scraped } from "../../admin/metrics.ts";
 import { Places } from "../../admin/places.ts";
 import { newCounters } from "../../broker/counters.ts";
