@@ -42,11 +42,13 @@ import { WORKER_ARGUMENT } from "./wire/worker_config.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 
 export type {
+  ConnectionOptions,
   Hooks,
   Level,
   ListenEvent,
   LogFormat,
   Permissions,
+  PoolOptions,
   ReloadEvent,
   RequestErrorEvent,
   ResizeEvent,

@@ -13,6 +13,7 @@ import { checkJoin } from "./join.ts";
 import { belongsToServer, faultOfName, SERVICE_OPTIONS } from "./services.ts";
 import { isRecord } from "./kinds.ts";
 import type { ServeOptions, ServiceOptions, Settings } from "./settings.ts";
+import { MiB } from "./sizes.ts";
 import { checkDurable, checkStored, locateStored, resolveSchedules } from "./stored_checks.ts";
 import { OPTIONS, type OptionSpec } from "./table.ts";
 
@@ -261,7 +262,7 @@ function checkBackground({ background, pidFile, logFile }: Settings): void {
 }
 
 /** V8 itself needs some of it: with less, no worker would come up. */
-const LEAST_MEMORY_LIMIT = 16 * 1024 ** 2;
+const LEAST_MEMORY_LIMIT = 16 * MiB;
 
 function checkMemoryLimit({ memoryLimit }: Settings, naming: Naming): void {
   if (memoryLimit === 0 || memoryLimit >= LEAST_MEMORY_LIMIT) return;

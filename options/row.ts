@@ -1,6 +1,6 @@
 /**
  * What a row of the table of options has, and the headings of the table. Not here: the rows (table.ts,
- * stored_table.ts).
+ * and the tables that it is made of).
  *
  * @module
  */

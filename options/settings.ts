@@ -1,14 +1,26 @@
 /**
- * The options of `serve()`: their types and what they mean, with units and defaults. The one place where
- * they are documented, but those of stored jobs (stored_settings.ts). Not here: how they are checked (resolve.ts), and how operators write them
- * (table.ts).
+ * The options of `serve()`: their types and what they mean, with units and defaults; and the settings that they become.
+ * The options of connections, pools and stored jobs, and the hooks, have files of their own. Not here: how options are
+ * checked (resolve.ts), and how operators write them (table.ts).
  *
  * @module
  */
 
+import type { ConnectionOptions } from "./connection_settings.ts";
+import type { Hooks } from "./hooks.ts";
+import type { PoolOptions } from "./pool_settings.ts";
 import type { OpenStoredOption, ScheduleOptions, StoredJobOptions } from "./stored_settings.ts";
 
-export type { ScheduleOptions, StoredJobOptions };
+export type { ConnectionOptions, Hooks, PoolOptions, ScheduleOptions, StoredJobOptions };
+export type {
+  ListenEvent,
+  ReloadEvent,
+  RequestErrorEvent,
+  ResizeEvent,
+  StopEvent,
+  WorkerEvent,
+  WorkerExitEvent,
+} from "./hooks.ts";
 
 /**
  * Options of `serve()`. All durations are milliseconds and all sizes are bytes.
@@ -24,7 +36,7 @@ export type { ScheduleOptions, StoredJobOptions };
  * };
  * ```
  */
-export interface ServeOptions extends StoredJobOptions, Hooks {
+export interface ServeOptions extends ConnectionOptions, PoolOptions, StoredJobOptions, Hooks {
   /**
    * The module whose default export answers requests: a URL, a path (from the current directory)
    * or a file:, http:, https:, npm:, jsr: or data: specifier.
@@ -40,236 +52,10 @@ export interface ServeOptions extends StoredJobOptions, Hooks {
    * @default {{}}
    */
   services?: Readonly<Record<string, string | URL | ServiceOptions>>;
-  /**
-   * Where clients connect: `tcp://host:port` (port 0 or `*`: any free one) or `ipc://path`.
-   *
-   * @default {"tcp://127.0.0.1:6660"}
-   */
-  frontend?: string | string[];
-  /**
-   * Where clients that speak Majordomo connect (7/MDP and 18/MDP, in one port), in the same forms. They name the
-   * service that they ask; the empty name is the handler's.
-   *
-   * @default {[]}
-   */
-  mdp?: string | string[];
-  /**
-   * Where plain clients submit background jobs and ask about them, in the same forms: the first frame is "submit",
-   * "status", "result" or "cancel", the second one JSON. See docs/jobs.md.
-   *
-   * @default {[]}
-   */
-  jobs?: string | string[];
-  /**
-   * Which workers that speak Majordomo may come to `mdp`: "any" lets everybody who reaches it serve a name that has no
-   * handler. Names of clients, as `curveClients` has them, let those serve such a name, or along with a handler's own
-   * workers.
-   *
-   * @default {"none"}
-   */
-  mdpWorkers?: "none" | "any" | string[];
-  /**
-   * Silence after which such a worker is told that the server lives, and that it may keep three times. @default {2500}
-   */
-  mdpHeartbeat?: number;
-  /**
-   * How long a service of such workers lives without any, and clients of Majordomo wait for its first one.
-   *
-   * @default {60_000}
-   */
-  mdpExpiry?: number;
-  /**
-   * Where SUB sockets connect that are to hear what happens here, in the same forms: see docs/events.md. Whoever may
-   * connect as a client may do so there.
-   *
-   * @default {[]}
-   */
-  events?: string | string[];
-  /** Where workers connect, in the same forms. @default {an ipc socket in a private folder} */
-  backend?: string;
-  /**
-   * File with the server's secret CURVE key, as `deno task keygen` makes it. Clients then need the
-   * server's public key and a key pair of their own. Needs `curveClients`.
-   *
-   * @default {none: no encryption, and every client may connect}
-   */
-  curveSecretKey?: string;
-  /**
-   * File that lists the clients that may connect, one line `NAME KEY` each. "any" lets in every client
-   * that has a key.
-   *
-   * @default {none}
-   */
-  curveClients?: string;
-  /**
-   * Where pools on other machines join this server: see docs/join.md. tcp, and always with keys. Needs `joinClients`,
-   * and `joinSecretKey` or `curveSecretKey`.
-   *
-   * @default {none: no other machine can}
-   */
-  joinEndpoint?: string;
-  /** File that lists the machines that may join, one line `NAME KEY` each, as that of `curveClients`. @default {none} */
-  joinClients?: string;
-  /** File with the secret key of `joinEndpoint`. @default {that of `curveSecretKey`} */
-  joinSecretKey?: string;
-  /**
-   * The `joinEndpoint` of a server on another machine. This process then has a pool of workers for that server, and no
-   * sockets of its own for clients. Needs `joinKey` and `joinServerKey`.
-   *
-   * @default {none}
-   */
-  join?: string;
-  /** File with the secret key of this machine, whose public one is in the server's `joinClients`. @default {none} */
-  joinKey?: string;
-  /** The public key of the server that is joined, or a file that has it. @default {none} */
-  joinServerKey?: string;
-  /** The service of that server that `handler` serves. @default {the one without a name} */
-  joinService?: string;
-  /**
-   * Names of the clients, as `curveClients` has them, that may ask; others are answered 403.
-   *
-   * @default {all that may connect}
-   */
-  users?: string | string[];
-  /**
-   * Addresses and CIDR ranges. If there is one, clients from all other addresses are refused.
-   *
-   * @default {[]}
-   */
-  allow?: string | string[];
-  /** Addresses and CIDR ranges that may not connect; wins over `allow`. @default {[]} */
-  deny?: string | string[];
-  /**
-   * Maximum number of client connections at a time; 0: no limit. Each takes a file descriptor.
-   *
-   * @default {1024 if an endpoint is tcp, unless clients must have listed keys; else 0}
-   */
-  maxConnections?: number;
-  /**
-   * Maximum number of client connections from one address, or from one /64 network of IPv6; 0: no limit.
-   * Loopback, ipc and clients with listed keys are not counted.
-   *
-   * @default {256}
-   */
-  maxConnectionsPerAddress?: number;
-  /**
-   * How long a tcp client may be silent before the system probes its host, in ms; 0: never. A client
-   * whose host has vanished is disconnected after twice that time. Rounded to whole seconds.
-   *
-   * @default {30_000}
-   */
-  keepAlive?: number;
-  /**
-   * What clients are talked to with: sockets of the server's own, or libzmq's. With `curveSecretKey` it is
-   * always libzmq's.
-   *
-   * @default {"native"}
-   */
-  transport?: "native" | "libzmq";
-  /**
-   * Maximum size of the replies that one client leaves unread, in bytes; further ones are dropped. One reply
-   * is kept for each client, whatever its size. Not with libzmq.
-   *
-   * @default {67_108_864}
-   */
-  connectionBytes?: number;
-  /**
-   * Time a new connection has to say which protocol it speaks and who it is, in ms; 0: any time. With libzmq
-   * it is always 10 s.
-   *
-   * @default {10_000}
-   */
-  handshakeTimeout?: number;
-  /**
-   * Silence after which a client is asked whether it lives, in ms; 0: never. A client that does not answer
-   * within the same time is disconnected. Clients that don't know the question (ZMTP 3.0 and older) have
-   * `keepAlive` alone. Not with libzmq.
-   *
-   * @default {30_000}
-   */
-  heartbeatInterval?: number;
-  /**
-   * Maximum number of connections that one address, or one /64 network of IPv6, may open in a second; 0: no
-   * limit. Loopback and ipc are not counted. Not with libzmq.
-   *
-   * @default {1_000}
-   */
-  maxConnectionRate?: number;
-  /**
-   * Minimum number of workers. A value above the default of `maxWorkers` raises that.
-   *
-   * @default {number of CPUs}
-   */
-  minWorkers?: number;
-  /**
-   * Maximum number of workers. A value below the default of `minWorkers` lowers that.
-   *
-   * @default {4 × number of CPUs}
-   */
-  maxWorkers?: number;
-  /** Sets `minWorkers` and `maxWorkers`, unless they are given. */
-  workers?: number;
-  /**
-   * Minimum number of idle workers, as far as `maxWorkers` allows; never above `maxSpareWorkers`.
-   *
-   * @default {1}
-   */
-  minSpareWorkers?: number;
-  /**
-   * Maximum number of idle workers: more are stopped, down to `minWorkers`. Lowered to
-   * `maxWorkers` − 1.
-   *
-   * @default {10}
-   */
-  maxSpareWorkers?: number;
-  /** Requests after which a worker is replaced; 0: never. @default {0} */
-  maxRequests?: number;
-  /** Random spread of `maxRequests` among the workers, 0 to 1. @default {0.1} */
-  maxRequestsJitter?: number;
-  /**
-   * Memory (resident set size) at which a worker is replaced, in bytes; 0: never. The worker first
-   * finishes its jobs, however long they take.
-   *
-   * @default {0}
-   */
-  maxMemory?: number;
-  /** Random spread of `maxMemory` among the workers, 0 to 1. @default {0.1} */
-  maxMemoryJitter?: number;
-  /** Age at which a worker is replaced, in ms; 0: never. @default {0} */
-  maxAge?: number;
-  /** Random spread of `maxAge` among the workers, 0 to 1. @default {0.1} */
-  maxAgeJitter?: number;
-  /**
-   * Maximum heap of JavaScript objects of a worker, in bytes, 16 MiB or more; 0: V8's own limit. A
-   * worker that needs more dies at once. Buffers of bytes do not count.
-   *
-   * @default {0}
-   */
-  memoryLimit?: number;
-  /** How often to check whether more workers are needed, in ms. @default {30_000} */
-  checkForSpawnInterval?: number;
-  /** How often to check whether fewer workers are enough, in ms. @default {10_000} */
-  checkForWaitingInterval?: number;
-  /** Time after the last start of a worker in which none is culled, in ms. @default {10_000} */
-  minChildTtl?: number;
-  /** Delay before each worker start, in ms. @default {0} */
-  startDelay?: number;
-  /** Time a worker has to become ready, in ms. @default {30_000} */
-  startTimeout?: number;
-  /**
-   * Time running jobs have to finish when the server stops, in ms; then workers are killed.
-   *
-   * @default {30_000}
-   */
-  stopTimeout?: number;
   /** How often to run the handler's `dequeue`, in ms; 0: never. @default {0} */
   dequeueInterval?: number;
   /** Maximum number of processes that run `dequeue` at a time. @default {1} */
   maxDequeueWorkers?: number;
-  /** How often to check for rogue workers, in ms; 0: never. Linux only. @default {0} */
-  babysitInterval?: number;
-  /** CPU time on one job that makes a worker a rogue, in ms. @default {600_000} */
-  rogueCpuTime?: number;
   /** Jobs that one worker runs at a time. @default {1} */
   concurrency?: number;
   /**
@@ -594,109 +380,3 @@ export type Level = "debug" | "info" | "warn" | "error" | "critical";
 
 /** How a line is written: `key=value` pairs, or a JSON object. */
 export type LogFormat = "text" | "json";
-
-/** The server has started to listen. */
-export interface ListenEvent {
-  /** The endpoints that clients connect to, with their real ports. */
-  frontend: string[];
-  /** The same of those for clients that speak Majordomo. */
-  mdp: string[];
-  /** The same of those for plain clients that submit background jobs; left out where there are none. */
-  jobs?: string[];
-  /** The same of those for SUB sockets. */
-  events: string[];
-  /** The endpoint that workers connect to. */
-  backend: string;
-  /** The endpoints of single services, by their names; left out where no service has any. */
-  services?: Record<string, string[]>;
-}
-
-/** A worker was started, or is ready. */
-export interface WorkerEvent {
-  /** The service that it works for; left out where that has no name. */
-  service?: string;
-  /** Number of the worker; never used twice. */
-  worker: number;
-  /** Its process id. */
-  pid: number;
-}
-
-/** A worker's process has ended. */
-export interface WorkerExitEvent extends WorkerEvent {
-  /** Exit code. */
-  code: number;
-  /** The signal that ended it, or `null`. */
-  signal: string | null;
-  /** Why it ended: `recycled`, `culled`, `crashed`, `rogue`, `reload` … */
-  reason: string;
-}
-
-/** A pool has new limits. */
-export interface ResizeEvent {
-  /** The service whose pool it is; left out where that has no name. */
-  service?: string;
-  /** Minimum number of workers. */
-  min: number;
-  /** Maximum number of workers. */
-  max: number;
-}
-
-/** A reload has ended. */
-export interface ReloadEvent {
-  /** The service that was reloaded; left out where that has no name. */
-  service?: string;
-  /** Whether fresh workers took over; if not, the old ones stay. */
-  ok: boolean;
-  /** Why it failed. */
-  message?: string;
-}
-
-/** The server is stopping. */
-export interface StopEvent {
-  /** Why it stops: a signal's name, `abort`, `shutdown` … */
-  reason: string;
-}
-
-/** A request was answered with an error of the handler (500 to 599) or of the server (502, 504). */
-export interface RequestErrorEvent {
-  /** The service that was asked; left out where that has no name. */
-  service?: string;
-  /** The server's number for the job, as in the log and in `ctx.id`. */
-  job: number;
-  /** The worker whose handler threw; left out if no worker answered. */
-  worker?: number;
-  /** 1 for the first try. */
-  attempt: number;
-  /** The code of the client's error reply. */
-  code: number;
-  /** What the handler threw, or what went wrong. */
-  message: string;
-  /** The error's stack and causes, if known; kept for 100 errors a second of each worker. */
-  stack?: string;
-  /** The client: its network address ("" over ipc), its identity and its user, "" for none. */
-  client: { readonly address: string; readonly identity: string; readonly user: string };
-  /** The trace that the request belongs to, 32 hex digits as in the log; left out if there is none. */
-  trace?: string;
-}
-
-/** Functions that are called when something happens. An error that one throws is only logged. */
-export interface Hooks {
-  /** Called when the frontend and the backend are bound. */
-  onListen?: (event: ListenEvent) => void | Promise<void>;
-  /** Called when a worker's process was started. */
-  onWorkerSpawn?: (event: WorkerEvent) => void | Promise<void>;
-  /** Called when a worker has loaded the handler and asked for work. */
-  onWorkerReady?: (event: WorkerEvent) => void | Promise<void>;
-  /** Called when a worker's process has ended. */
-  onWorkerExit?: (event: WorkerExitEvent) => void | Promise<void>;
-  /** Called when the limits of the pool have changed. */
-  onResize?: (event: ResizeEvent) => void | Promise<void>;
-  /** Called when a reload has succeeded or failed. */
-  onReload?: (event: ReloadEvent) => void | Promise<void>;
-  /** Called when a request has failed: its handler threw, or its workers died or did not stop. */
-  onError?: (event: RequestErrorEvent) => void | Promise<void>;
-  /** Called when the last job has ended and the queue is empty. */
-  onIdle?: () => void | Promise<void>;
-  /** Called when the server starts to stop. */
-  onStop?: (event: StopEvent) => void | Promise<void>;
-}

@@ -4,9 +4,14 @@
  * @module
  */
 
+/** 2²⁰ bytes. */
+export const MiB = 1024 ** 2;
+/** 2³⁰ bytes. */
+export const GiB = 1024 ** 3;
+
 const UNITS: ReadonlyMap<string, number> = new Map([
-  ["g", 1024 ** 3],
-  ["m", 1024 ** 2],
+  ["g", GiB],
+  ["m", MiB],
   ["k", 1024],
 ]);
 

@@ -7,9 +7,9 @@
 import { duration, fraction, integer, LONGEST_KEPT_MS, path, size, toggle } from "./kinds.ts";
 import { rate } from "./rates.ts";
 import { row } from "./row.ts";
+import { GiB } from "./sizes.ts";
 import { natsPrefix, schedules, storePlace } from "./stored_kinds.ts";
 
-const GiB = 1024 ** 3;
 const DAY = 86_400_000;
 
 /** The options of stored jobs by their names. */

@@ -1,27 +1,19 @@
 /**
  * The options of `serve()` as operators see them: names, defaults, and what is allowed. One table,
  * `OPTIONS`, from which the flags, the environment variables, the conf file, --help and docs/options.md
- * follow. Not here: what each means to a programmer (settings.ts), how options are checked together
- * (resolve.ts), and where an operator's texts come from (command.ts).
+ * follow. The rows of connections, pools and stored jobs have files of their own. Not here: what each means
+ * to a programmer (settings.ts), how options are checked together (resolve.ts), and where an operator's
+ * texts come from (command.ts).
  *
  * @module
  */
-import {
-  endpoint,
-  endpoints,
-  hosts,
-  httpAddress,
-  ports,
-  someEndpoints,
-  tcpToBind,
-  tcpToReach,
-} from "./endpoints.ts";
+import { CONNECTION_ROWS } from "./connection_table.ts";
+import { httpAddress } from "./endpoints.ts";
 import { grant, permissions } from "./grants.ts";
 import {
   account,
   choice,
   duration,
-  fraction,
   integer,
   level,
   path,
@@ -30,15 +22,15 @@ import {
   toggle,
   word,
 } from "./kinds.ts";
-import { mdpWorkers, names, ranges, signals } from "./lists.ts";
-import { serviceHandlers, services } from "./services.ts";
+import { signals } from "./lists.ts";
+import { POOL_ROWS } from "./pool_table.ts";
 import { type OptionSpec, type Row, row, separate } from "./row.ts";
+import { serviceHandlers, services } from "./services.ts";
 import type { Hooks, LogFormat, Permissions, Settings } from "./settings.ts";
+import { MiB } from "./sizes.ts";
 import { STORED_ROWS } from "./stored_table.ts";
 
 export { GROUPS, type OptionSpec, separate } from "./row.ts";
-
-const MiB = 1024 ** 2;
 
 const ROWS = {
   handler: row({
@@ -64,323 +56,8 @@ const ROWS = {
     fallbackText: "none",
     help: "a service by name, and its handler; may be repeated",
   }),
-  frontend: row({
-    group: "Endpoints",
-    kind: endpoints,
-    fallback: ["tcp://127.0.0.1:6660"],
-    help: "endpoint that clients connect to, or NAME=ENDPOINT of one service; may be repeated",
-  }),
-  mdp: row({
-    group: "Endpoints",
-    kind: someEndpoints,
-    fallback: [],
-    help: "endpoint that Majordomo's clients connect to; may be repeated",
-  }),
-  jobs: row({
-    group: "Endpoints",
-    kind: someEndpoints,
-    fallback: [],
-    help: "endpoint that plain clients submit background jobs to; may be repeated",
-  }),
-  mdpWorkers: row({
-    group: "Endpoints",
-    kind: mdpWorkers,
-    fallback: "none",
-    help:
-      "Majordomo's workers that may come to <mdp>: any, for names without a handler, or clients by name",
-  }),
-  mdpHeartbeat: row({
-    group: "Endpoints",
-    kind: duration(10),
-    fallback: 2500,
-    help: "time between signs of life to and from Majordomo's workers; they may miss two",
-  }),
-  mdpExpiry: row({
-    group: "Endpoints",
-    kind: duration(0),
-    fallback: 60_000,
-    help: "time that requests wait for the first, or another, of Majordomo's workers",
-  }),
-  events: row({
-    group: "Endpoints",
-    kind: someEndpoints,
-    fallback: [],
-    help: "endpoint that SUB sockets connect to, to hear what happens; may be repeated",
-  }),
-  backend: row({
-    group: "Endpoints",
-    kind: endpoint,
-    fallbackText: "ipc, private",
-    help: "endpoint that workers connect to",
-  }),
-  port: row({
-    group: "Endpoints",
-    kind: ports,
-    scope: "text",
-    netServer: ["port"],
-    help: "tcp port of the frontend, or of both endpoints",
-  }),
-  host: row({
-    group: "Endpoints",
-    kind: hosts,
-    scope: "text",
-    netServer: ["host"],
-    fallbackText: "127.0.0.1",
-    help: "host that <port> binds to; * is every address",
-  }),
-  curveSecretKey: row({
-    group: "Access",
-    kind: path,
-    help: "file with the server's secret key; clients then need keys, see <curveClients>",
-  }),
-  curveClients: row({
-    group: "Access",
-    kind: word("FILE|any", "the path of a client list, or any"),
-    help: "list of clients that may connect; any: all with a key",
-  }),
-  joinEndpoint: row({
-    group: "Access",
-    kind: tcpToBind,
-    help: "tcp endpoint where pools on other machines join; see <joinClients>",
-  }),
-  joinClients: row({
-    group: "Access",
-    kind: path,
-    help: "list of the machines that may join at <joinEndpoint>, as that of <curveClients>",
-  }),
-  joinSecretKey: row({
-    group: "Access",
-    kind: path,
-    fallbackText: "<curveSecretKey>",
-    help: "file with the secret key of <joinEndpoint>",
-  }),
-  join: row({
-    group: "Workers",
-    kind: tcpToReach,
-    help: "run workers for the server at this <joinEndpoint>, and no server here",
-  }),
-  joinKey: row({
-    group: "Workers",
-    kind: path,
-    help: "file with this machine's secret key, for <join>",
-  }),
-  joinServerKey: row({
-    group: "Workers",
-    kind: word("KEY|FILE", "a public key or the path of its file"),
-    help: "public key of the server of <join>, or its file",
-  }),
-  joinService: row({
-    group: "Workers",
-    kind: word("NAME", "the name of a service"),
-    fallbackText: "the one without a name",
-    help: "service of the server of <join> that the handler serves",
-  }),
-  users: row({
-    group: "Access",
-    kind: names,
-    fallbackText: "all",
-    help: "clients of <curveClients> that may ask, by name; others are answered 403",
-  }),
-  allow: row({
-    group: "Access",
-    kind: ranges,
-    fallback: [],
-    netServer: ["cidr_allow"],
-    fallbackText: "all",
-    help: "addresses that may connect; may be repeated",
-  }),
-  deny: row({
-    group: "Access",
-    kind: ranges,
-    fallback: [],
-    netServer: ["cidr_deny"],
-    fallbackText: "none",
-    help: "addresses that may not connect; wins over <allow>",
-  }),
-  maxConnections: row({
-    group: "Access",
-    kind: integer(0),
-    fallbackText: "1024 on plain tcp",
-    help: "maximum client connections; 0: no limit",
-  }),
-  maxConnectionsPerAddress: row({
-    group: "Access",
-    kind: integer(0),
-    fallback: 256,
-    help: "maximum client connections from one address, listed keys not counted; 0: no limit",
-  }),
-  keepAlive: row({
-    group: "Access",
-    kind: duration(0),
-    fallback: 30_000,
-    help: "silence after which a tcp client's host is probed; 0: never",
-  }),
-  transport: row({
-    group: "Access",
-    kind: choice<"native" | "libzmq">(["native", "libzmq"]),
-    fallback: "native",
-    help: "sockets for clients: the server's own, or libzmq's; with keys always libzmq's",
-  }),
-  connectionBytes: row({
-    group: "Access",
-    kind: size(1),
-    fallback: 64 * MiB,
-    help: "maximum size of the replies that one client leaves unread",
-  }),
-  handshakeTimeout: row({
-    group: "Access",
-    kind: duration(0),
-    fallback: 10_000,
-    help: "time a new connection has for its handshake; 0: any time",
-  }),
-  heartbeatInterval: row({
-    group: "Access",
-    kind: duration(0),
-    fallback: 30_000,
-    help: "silence after which a client is asked whether it lives; 0: never",
-  }),
-  maxConnectionRate: row({
-    group: "Access",
-    kind: integer(0),
-    fallback: 1000,
-    help: "maximum connections that one address may open in a second; 0: no limit",
-  }),
-  minWorkers: row({
-    group: "Workers",
-    kind: integer(1),
-    perCpu: 1,
-    netServer: ["min_servers"],
-    help: "minimum number of workers",
-  }),
-  maxWorkers: row({
-    group: "Workers",
-    kind: integer(1),
-    perCpu: 4,
-    netServer: ["max_servers"],
-    help: "maximum number of workers",
-  }),
-  workers: row({
-    group: "Workers",
-    kind: integer(1),
-    help: "sets <minWorkers> and <maxWorkers> if not given",
-  }),
-  minSpareWorkers: row({
-    group: "Workers",
-    kind: integer(0),
-    fallback: 1,
-    netServer: ["min_spare_servers"],
-    help: "minimum number of idle workers, as far as <maxWorkers> allows",
-  }),
-  maxSpareWorkers: row({
-    group: "Workers",
-    kind: integer(0),
-    fallback: 10,
-    netServer: ["max_spare_servers"],
-    help: "maximum number of idle workers; lowered to <maxWorkers> - 1",
-  }),
-  maxRequests: row({
-    group: "Workers",
-    kind: integer(0),
-    fallback: 0,
-    fallbackText: "off",
-    netServer: ["max_requests"],
-    help: "requests after which a worker is replaced; 0: never",
-  }),
-  maxRequestsJitter: row({
-    group: "Workers",
-    kind: fraction,
-    fallback: 0.1,
-    help: "random spread of <maxRequests> among the workers",
-  }),
-  maxMemory: row({
-    group: "Workers",
-    kind: size(0),
-    fallback: 0,
-    fallbackText: "off",
-    help: "memory (RSS) at which a worker is replaced; 0: never",
-  }),
-  maxMemoryJitter: row({
-    group: "Workers",
-    kind: fraction,
-    fallback: 0.1,
-    help: "random spread of <maxMemory> among the workers",
-  }),
-  maxAge: row({
-    group: "Workers",
-    kind: duration(0),
-    fallback: 0,
-    fallbackText: "off",
-    help: "age at which a worker is replaced; 0: never",
-  }),
-  maxAgeJitter: row({
-    group: "Workers",
-    kind: fraction,
-    fallback: 0.1,
-    help: "random spread of <maxAge> among the workers",
-  }),
-  memoryLimit: row({
-    group: "Workers",
-    kind: size(0),
-    fallback: 0,
-    fallbackText: "V8's",
-    help: "maximum JavaScript heap of a worker; a worker that needs more dies",
-  }),
-  checkForSpawnInterval: row({
-    group: "Workers",
-    kind: duration(1),
-    fallback: 30_000,
-    netServer: ["check_for_spawn"],
-    help: "how often to check whether more workers are needed",
-  }),
-  checkForWaitingInterval: row({
-    group: "Workers",
-    kind: duration(1),
-    fallback: 10_000,
-    netServer: ["check_for_waiting"],
-    help: "how often to check whether fewer workers are enough",
-  }),
-  minChildTtl: row({
-    group: "Workers",
-    kind: duration(0),
-    fallback: 10_000,
-    netServer: ["min_child_ttl"],
-    help: "time after a start in which no worker is culled",
-  }),
-  startDelay: row({
-    group: "Workers",
-    kind: duration(0),
-    fallback: 0,
-    fallbackText: "none",
-    netServer: ["start_delay"],
-    help: "delay before each worker start",
-  }),
-  startTimeout: row({
-    group: "Workers",
-    kind: duration(1),
-    fallback: 30_000,
-    help: "time a worker has to become ready",
-  }),
-  stopTimeout: row({
-    group: "Workers",
-    kind: duration(0),
-    fallback: 30_000,
-    netServer: ["die_timeout"],
-    help: "time running jobs have to finish at a stop before workers are killed",
-  }),
-  babysitInterval: row({
-    group: "Workers",
-    kind: duration(0),
-    fallback: 0,
-    fallbackText: "off",
-    netServer: ["babysit"],
-    help: "how often to check for rogue workers; 0: never",
-  }),
-  rogueCpuTime: row({
-    group: "Workers",
-    kind: duration(1),
-    fallback: 600_000,
-    help: "CPU time on one job that makes a worker a rogue",
-  }),
+  ...CONNECTION_ROWS,
+  ...POOL_ROWS,
   concurrency: row({
     group: "Jobs",
     kind: integer(1),

@@ -199,7 +199,7 @@ Deno.test("docs/permissions.md has the permissions that are enough", async () =>
 });
 
 Deno.test("docs/operations.md names every hook of serve()", () => {
-  const hooks = namesIn("options/settings.ts", /^ {2}(on[A-Z]\w+)\?:/gm);
+  const hooks = namesIn("options/hooks.ts", /^ {2}(on[A-Z]\w+)\?:/gm);
   assert.equal(hooks.length, 9);
   for (const hook of hooks) assert.match(OPERATIONS, new RegExp(`^\\| \`${hook}\` `, "m"));
 });

@@ -330,7 +330,8 @@ Deno.test("the broker runs with nothing but its organs and what is said", () => 
 });
 
 Deno.test("types of options need no other module", () => {
-  const types = ["options/settings.ts", "options/stored_settings.ts"];
+  const types = sources().filter((file) => /^options\/(\w+_)?(settings|hooks)\.ts$/.test(file));
+  assert(types.includes("options/settings.ts") && types.includes("options/hooks.ts"));
   const imported = types.flatMap(importsOf).filter(({ target }) => !types.includes(target));
   assert.deepEqual(imported, []);
 });
