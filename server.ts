@@ -253,7 +253,7 @@ export class PreforkServer implements Server, Operated {
       const source = { ...operator, resolve, checkSize, hasRules: needsRules, readRules: rulesOf };
       const hasRules = access !== undefined;
       const store = this.#store = new StoreHost({
-        ...{ log, plane, endpoint: this.frontend[0] ?? this.backend },
+        ...{ log, plane, wake, endpoint: this.frontend[0] ?? this.backend },
         settings: () => this.#configuration.settings,
       }, settings);
       const applied = (now: Settings) => {
@@ -304,6 +304,7 @@ export class PreforkServer implements Server, Operated {
       { tick: (now) => this.#premises.tick(now, this.#mending()) },
       { tick: (now) => idle.tick(now, activityOf(this.#look(now))) },
       this.#services,
+      { tick: (now) => this.#store.tick(now) },
       { tick: (now) => this.#joiners?.tick(now) ?? Infinity },
       { tick: (now) => this.#tickShutdown(now) },
     ]);

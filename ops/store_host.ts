@@ -28,6 +28,13 @@ import {
   type StorePlace,
   storePlace,
 } from "./store_orders.ts";
+import { StoreWatch } from "./store_watch.ts";
+
+/** A thread of the store, as its host sees it. */
+export interface StoreThread {
+  postMessage(orders: StoreOrders, transfer: Transferable[]): void;
+  terminate(): void;
+}
 
 /** What a `StoreHost` works with. */
 export interface StoreHostParts {
@@ -37,12 +44,20 @@ export interface StoreHostParts {
   settings(): Settings;
   /** The first endpoint that is bound: it names the server. */
   endpoint: string;
+  /** Has the host tick soon. */
+  wake(): void;
+  /** Starts a thread, which reports an error that it has not caught; only tests have another way. */
+  startThread?(failed: (reason: string) => void): StoreThread;
+  /** A clock that is never set, ms. */
+  now?(): number;
 }
 
 /** The store has this time to commit what it was given last, and at most this, ms. */
 const MIN_CLOSE = 1000;
 const MAX_CLOSE = 10_000;
 const INSUFFICIENT_STORAGE = 507;
+const FAILED = "the store has failed: jobs are refused until it is started again";
+const STOPS_SHORT = "the store was ended: what it has acknowledged is safe";
 
 /** Whoever waits for what the store answers. */
 interface Pending {
@@ -52,7 +67,7 @@ interface Pending {
 
 /** A thread that was started. */
 interface Running {
-  readonly thread: Worker;
+  readonly thread: StoreThread;
   readonly port: MessagePort;
 }
 
@@ -60,6 +75,9 @@ interface Running {
 export class StoreHost implements StoreLink {
   readonly #parts: StoreHostParts;
   readonly #place: StorePlace;
+  readonly #startThread: NonNullable<StoreHostParts["startThread"]>;
+  readonly #now: () => number;
+  readonly #watch = new StoreWatch();
   #running: Running | undefined;
   /** It was started once: there is something to ask, or to say about it. */
   #wasUsed = false;
@@ -73,6 +91,8 @@ export class StoreHost implements StoreLink {
   /** Starts nothing; `settings`: those of the start, as the place stays what it was. */
   constructor(parts: StoreHostParts, settings: Settings) {
     this.#parts = parts;
+    this.#startThread = parts.startThread ?? startStore;
+    this.#now = parts.now ?? (() => performance.now());
     this.#place = settings.join === undefined
       ? storePlace(settings, parts.endpoint, readVariable)
       : { reason: "the server that was joined does that" };
@@ -99,7 +119,8 @@ export class StoreHost implements StoreLink {
   /** Starts it; the plane is told if that can't be. */
   want(): void {
     if (this.#running !== undefined || this.#isEnding) return;
-    const reason = this.#start();
+    const isResting = this.#watch.restMs(this.#now()) > 0;
+    const reason = isResting ? this.#reason : this.#start();
     if (reason === undefined) return;
     if (this.#reason !== reason) this.#parts.log.warn("jobs can't be stored", { reason });
     this.#reason = reason;
@@ -126,8 +147,10 @@ export class StoreHost implements StoreLink {
     const settings = this.#parts.settings();
     const [own, theirs] = channel();
     const [planes, storesPlane] = channel();
-    const thread = startStore();
-    thread.onerror = (event) => this.#crashed(event);
+    const thread = this.#startThread((reason) => {
+      // One that was given up may still fail.
+      if (this.#running?.thread === thread) this.#lost(reason);
+    });
     const waking = plane.joinStore(planes);
     const orders: StoreOrders = {
       store,
@@ -139,7 +162,19 @@ export class StoreHost implements StoreLink {
     };
     thread.postMessage(orders, [theirs, storesPlane]);
     own.onmessage = ({ data }) => this.#hear(data);
+    this.#watch.started(this.#now());
+    this.#parts.wake();
     return { thread, port: own };
+  }
+
+  /** Starts again what was lost, and asks whether the thread still answers; returns ms until it must run again. */
+  tick(now: number): number {
+    if (this.#isEnding) return Infinity;
+    const step = this.#watch.step(now);
+    if (step === "start") this.want();
+    else if (step === "ask") this.#say({ type: "pulse" });
+    else if (step === "giveUp") this.#lost(`it has not answered for ${this.#watch.silenceS} s`);
+    return this.#watch.waitMs(now);
   }
 
   /** Works by other bounds from now on. */
@@ -194,6 +229,7 @@ export class StoreHost implements StoreLink {
 
   #take(message: FromStore): void {
     const { log } = this.#parts;
+    this.#watch.answered(this.#now());
     switch (message.type) {
       case "log":
         return log[message.level](message.message, message.fields);
@@ -202,6 +238,8 @@ export class StoreHost implements StoreLink {
         return log.info("the store is open", { store: this.store });
       case "failed":
         return this.#failed(message.message);
+      case "pulse":
+        return;
       case "closed":
         return this.#closed.resolve();
       case "told":
@@ -226,15 +264,17 @@ export class StoreHost implements StoreLink {
     this.#parts.log.error("the store can't be opened", { store: this.store, reason });
   }
 
-  /** An error that the thread has not caught: another one is started when it is wanted again. */
-  #crashed(event: ErrorEvent): void {
-    event.preventDefault();
-    const reason = event.message;
-    this.#parts.log.error("the store has failed", { store: this.store, reason });
+  /** The thread has failed, or does not answer any more: another one takes its place, which runs what was stored. */
+  #lost(cause: string): void {
+    const reason = `the store has failed: ${cause}`;
     this.#reason = reason;
-    this.#dismiss();
-    this.#parts.plane.send({ type: "storeLost", message: `The store has failed: ${reason}` });
-    if (needsStore(this.#parts.settings())) setTimeout(() => this.want(), MIN_CLOSE);
+    this.#dismiss(`Jobs can't be stored: ${reason}`);
+    this.#closed.resolve();
+    if (this.#isEnding) return this.#parts.log.error(STOPS_SHORT, { store: this.store, reason });
+    const restart = `in ${this.#watch.lost(this.#now()) / 1000} s`;
+    this.#parts.log.error(FAILED, { store: this.store, reason: cause, restart });
+    this.#parts.plane.send({ type: "storeLost", message: `Jobs can't be stored: ${reason}` });
+    this.#parts.wake();
   }
 
   // ---- the end ----
@@ -245,10 +285,16 @@ export class StoreHost implements StoreLink {
     if (this.#running === undefined) return;
     this.#say({ type: "bye" });
     const left = Math.max(MIN_CLOSE, Math.min(MAX_CLOSE, endAt - performance.now()));
-    const timer = setTimeout(() => this.cutShort(), left);
+    const timer = setTimeout(() => {
+      this.#parts.log.error(STOPS_SHORT, {
+        store: this.store,
+        reason: "it was not closed in time",
+      });
+      this.cutShort();
+    }, left);
     await this.#closed.promise;
     clearTimeout(timer);
-    this.#dismiss();
+    this.#dismiss("The server stops");
   }
 
   /** Waits for it no more. What it has acknowledged is safe. */
@@ -259,18 +305,16 @@ export class StoreHost implements StoreLink {
   /** Ends it at once, for a program that ends or starts again. */
   abandon(): void {
     this.#isEnding = true;
-    this.#dismiss();
+    this.#dismiss("The server stops");
   }
 
-  #dismiss(): void {
+  /** Ends the thread; what it was asked is refused. */
+  #dismiss(message: string): void {
     const running = this.#running;
     this.#running = undefined;
     running?.port.close();
     running?.thread.terminate();
-    const ended = new StoreRefusedError(
-      INSUFFICIENT_STORAGE,
-      this.#reason ?? "The store has ended",
-    );
+    const ended = new StoreRefusedError(INSUFFICIENT_STORAGE, message);
     for (const { refused } of this.#asked.values()) refused(ended);
     this.#asked.clear();
   }
@@ -301,6 +345,14 @@ function withoutSecrets(store: string): string {
 }
 
 /** Starts a thread that does nothing before it gets its orders. */
-function startStore(): Worker {
-  return startThread(new URL("../store/thread.ts", import.meta.url).href, "serveStore", "store");
+function startStore(failed: (reason: string) => void): StoreThread {
+  const module = new URL("../store/thread.ts", import.meta.url).href;
+  const thread = startThread(module, "serveStore", "store");
+  thread.onerror = (event) => {
+    event.preventDefault();
+    // "Uncaught (in promise) TypeError: …", maybe with its stack.
+    const [line = ""] = event.message.replace(/^Uncaught (\(in promise\) )?/, "").split("\n", 1);
+    failed(line);
+  };
+  return thread;
 }

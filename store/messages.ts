@@ -217,6 +217,8 @@ export type ToStore =
   | { type: "operate"; number: number; question: OperatorQuestion }
   /** Of the plane alone: whether somebody has subscribed to `stored.`: then the store says "over" of each job. */
   | { type: "watch"; isOn: boolean }
+  /** Of the server alone: whether the thread lives. It answers by the same word once it has taken what came before. */
+  | { type: "pulse" }
   /** Of the server alone: what a reload has changed. */
   | { type: "configure"; config: StoreConfig }
   /** The last message of this user; when both have said so, the store commits all, and closes. */
@@ -257,6 +259,8 @@ export type FromStore =
    */
   | { type: "opened" }
   | { type: "failed"; message: string }
+  /** To the server alone: the thread lives. */
+  | { type: "pulse" }
   /** To the server alone: everything is committed and closed. */
   | { type: "closed" };
 

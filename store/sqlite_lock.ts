@@ -33,7 +33,7 @@ export function lockStore(path: string): StoreLock {
   });
   try {
     // Undefined: files can't be locked here, and SQLite's own locks must do.
-    if (tryLock(file) === false) throw new Error(`Another server${holderOf(file)} has "${path}"`);
+    if (tryLock(file) === false) throw new Error(`${holderOf(file)} has "${path}"`);
     file.truncateSync(0);
     file.writeSync(new TextEncoder().encode(`${Deno.pid}\n`));
   } catch (error) {
@@ -44,9 +44,15 @@ export function lockStore(path: string): StoreLock {
   return { release: () => file.close() };
 }
 
+/** Who has the lock of a file. */
 function holderOf(file: Deno.FsFile): string {
   const bytes = new Uint8Array(MAX_BYTES);
   const size = file.readSync(bytes) ?? 0;
   const text = new TextDecoder().decode(bytes.subarray(0, size)).trim();
-  return /^\d+$/.test(text) ? ` (process ${text})` : "";
+  if (!/^\d+$/.test(text)) return "Another server";
+  // A thread that does not answer can't be ended: it lets go once it moves again, or with the process.
+  const isOwn = Number(text) === Deno.pid;
+  return isOwn
+    ? `A store of this very process ${text}, which may not have ended yet,`
+    : `Another server (process ${text})`;
 }

@@ -79,6 +79,9 @@ class StoreThread {
   #hear(user: StoreUser, store: JobStore, messages: readonly ToStore[]): void {
     if (this.#isClosing) return;
     store.take(messages, user);
+    if (user === "server" && messages.some(({ type }) => type === "pulse")) {
+      this.#ends.server.say([{ type: "pulse" }]);
+    }
     if (messages.at(-1)?.type !== "bye") return;
     this.#gone.add(user);
     if (this.#gone.size === 2) void this.#close(store);

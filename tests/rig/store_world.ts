@@ -171,6 +171,7 @@ export class StoreWorld {
       case "failed":
         throw new Error(message.message);
       case "closed":
+      case "pulse":
         return;
       case "job":
         assert.equal(to, "plane");
