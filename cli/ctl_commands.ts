@@ -79,7 +79,7 @@ function single(path: string): (order: Order<Command>) => Change {
 }
 
 function resizeOrder(order: Order<Command>): Change {
-  const [min, max] = [wholeWord(order, "MIN", 1), wholeWord(order, "MAX", 1)];
+  const [min, max] = [wholeWord(order, "MIN", 0), wholeWord(order, "MAX", 0)];
   return { path: "/api/resize", body: { ...serviceOf(order), min, max } };
 }
 

@@ -114,7 +114,10 @@ export class Configuration {
   growBy(workers: number): void {
     for (const host of this.#meant(undefined)) {
       const { minWorkers, maxWorkers } = this.settingsOf(host.name);
-      const [min, max] = [minWorkers, maxWorkers].map((bound) => Math.max(1, bound + workers));
+      // The last worker stays; where there is none, there need not be one.
+      const [min, max] = [minWorkers, maxWorkers].map((bound) =>
+        Math.max(Math.min(1, bound), bound + workers)
+      );
       this.#resize(host, { min, max });
     }
   }
@@ -129,11 +132,13 @@ export class Configuration {
   #resize(host: Hosted, { min, max }: Bounds): void {
     const { name } = host;
     const before = this.settingsOf(name);
-    const minWorkers = min ?? Math.min(before.minWorkers, max ?? Infinity);
+    const least = max === undefined || max === 0 ? 0 : 1;
+    const minWorkers = min ?? Math.max(least, Math.min(before.minWorkers, max ?? Infinity));
     const maxWorkers = max ?? Math.max(before.maxWorkers, min ?? 0);
     this.#source.checkSize({ ...before, minWorkers, maxWorkers });
-    this.#resized = new Map([...this.#resized, [name, { minWorkers, maxWorkers }]]);
-    const resolved = this.#resolve(this.#options, this.#resized);
+    const resized = new Map([...this.#resized, [name, { minWorkers, maxWorkers }]]);
+    const resolved = this.#resolve(this.#options, resized);
+    this.#resized = resized;
     const { minSpareWorkers, maxSpareWorkers } = settingsIn(resolved, name);
     const changed = { minWorkers, maxWorkers, minSpareWorkers, maxSpareWorkers };
     this.#settings = withSettings(this.#settings, name, { ...before, ...changed });

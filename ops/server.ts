@@ -27,7 +27,7 @@ export interface RunningService {
   /**
    * Changes the bounds of its pool.
    *
-   * @throws {RangeError} when one is not an integer >= 1 or min is above max.
+   * @throws {RangeError} when one is not an integer >= 1 (0 for both, if other machines can join) or min is above max.
    */
   resize(bounds: { min?: number; max?: number }): void;
   /**
@@ -74,7 +74,7 @@ export interface Server {
    * Changes the bounds of the pool of a service.
    *
    * @param service its name. Left out: the service without a name, or each service where all have names.
-   * @throws {RangeError} when one is not an integer >= 1 or min is above max, or there is no such service.
+   * @throws {RangeError} when one is not an integer >= 1 (0 for both, if other machines can join) or min is above max, or there is no such service.
    */
   resize(bounds: { min?: number; max?: number }, service?: string): void;
   /**

@@ -33,7 +33,10 @@ export interface PoolOptions {
    * @default {4 × number of CPUs}
    */
   maxWorkers?: number;
-  /** Sets `minWorkers` and `maxWorkers`, unless they are given. */
+  /**
+   * Sets `minWorkers` and `maxWorkers`, unless they are given. 0, which needs `joinEndpoint`: the server starts no
+   * worker, and requests wait until pools on other machines have some.
+   */
   workers?: number;
   /**
    * Minimum number of idle workers, as far as `maxWorkers` allows; never above `maxSpareWorkers`.

@@ -33,22 +33,22 @@ export const POOL_ROWS = {
   }),
   minWorkers: row({
     group: "Workers",
-    kind: integer(1),
+    kind: integer(0),
     perCpu: 1,
     netServer: ["min_servers"],
     help: "minimum number of workers",
   }),
   maxWorkers: row({
     group: "Workers",
-    kind: integer(1),
+    kind: integer(0),
     perCpu: 4,
     netServer: ["max_servers"],
     help: "maximum number of workers",
   }),
   workers: row({
     group: "Workers",
-    kind: integer(1),
-    help: "sets <minWorkers> and <maxWorkers> if not given",
+    kind: integer(0),
+    help: "sets <minWorkers> and <maxWorkers> if not given; 0: other machines have all workers",
   }),
   minSpareWorkers: row({
     group: "Workers",

@@ -70,6 +70,7 @@ export function resolveOptions(options: ServeOptions, machine: Machine): Setting
   delete values.workers;
   if (!isSettings(values)) throw new TypeError("Cannot start: an option has no value");
   const { minWorkers, maxWorkers } = workerLimits(options, values, quote);
+  checkUnmanned(options, maxWorkers, values.joinEndpoint, quote);
   const spares = spareLimits(options, values, maxWorkers, quote);
   checkBackground(values);
   checkMemoryLimit(values, quote);
@@ -113,6 +114,7 @@ function resolveService(
   delete values.workers;
   if (!isSettings(values)) throw new TypeError("Cannot start: an option has no value");
   const { minWorkers, maxWorkers } = workerLimits(own, values, naming);
+  checkUnmanned(own, maxWorkers, around.joinEndpoint, naming);
   const spares = spareLimits(own, values, maxWorkers, naming);
   checkMemoryLimit(values, naming);
   checkUsers(values, naming);
@@ -236,6 +238,27 @@ function workerLimits(options: Partial<ServiceOptions>, defaults: Settings, nami
   throw new RangeError(refusal(naming("minWorkers"), rule, minWorkers));
 }
 
+/** Who has no workers of its own needs others that may come; a minimum of 0 alone would never start one. */
+function checkUnmanned(
+  { minWorkers, maxWorkers }: Partial<ServiceOptions>,
+  most: number,
+  joinEndpoint: string | undefined,
+  naming: Naming,
+): void {
+  const name = minWorkers === 0 ? "minWorkers" : maxWorkers === 0 ? "maxWorkers" : "workers";
+  if (most === 0 && joinEndpoint === undefined) {
+    const rule = "an integer >= 1, as no other machine can join (joinEndpoint)";
+    throw new RangeError(refusal(naming(name), rule, 0));
+  }
+  if (most > 0 && minWorkers === 0) {
+    const exception = joinEndpoint === undefined
+      ? ""
+      : `, unless ${naming("maxWorkers")} is 0, too`;
+    const rule = `an integer >= 1${exception}`;
+    throw new RangeError(refusal(naming("minWorkers"), rule, 0));
+  }
+}
+
 function spareLimits(
   options: Partial<ServiceOptions>,
   defaults: Settings,
@@ -248,7 +271,7 @@ function spareLimits(
     throw new RangeError(refusal(naming("minSpareWorkers"), rule, min));
   }
   const most = max ?? Math.max(defaults.maxSpareWorkers, min ?? 0);
-  const maxSpareWorkers = Math.min(most, maxWorkers - 1);
+  const maxSpareWorkers = Math.min(most, Math.max(0, maxWorkers - 1));
   const minSpareWorkers = Math.min(min ?? defaults.minSpareWorkers, maxSpareWorkers);
   return { minSpareWorkers, maxSpareWorkers };
 }

@@ -62,7 +62,10 @@ export class Pool {
   readonly #prints: PrintedLines;
   readonly #recruits = new Recruits();
   readonly #processes: WorkerProcesses;
+  readonly #listener: PoolListener;
   #settings: PoolSettings;
+  /** It was told that no worker is needed. */
+  #isComplete = false;
   /** What workers run. */
   readonly code: HandlerCode;
 
@@ -75,6 +78,7 @@ export class Pool {
     const { log, places } = parts;
     this.#settings = settings;
     this.#parts = parts;
+    this.#listener = listener;
     this.#gauges = new Gauges(parts.supervisor, log);
     this.#prints = new PrintedLines(log, () => parts.wake());
     this.code = new HandlerCode(spec, settings, places, log, {
@@ -193,7 +197,15 @@ export class Pool {
     const actions = supervisor.takeActions();
     for (const action of actions) this.#do(action);
     this.#recruits.dismiss();
+    this.#noteUnmanned();
     return actions.length > 0 ? 0 : Math.min(sleep, prints);
+  }
+
+  /** Where all workers are on other machines, nothing is to be waited for. */
+  #noteUnmanned(): void {
+    if (this.#isComplete || this.#settings.minWorkers > 0) return;
+    this.#isComplete = true;
+    this.#listener.ready();
   }
 
   /** Whether the first workers wait for modules, or all for the broker; workers that are there may leave without. */

@@ -18,11 +18,12 @@ export type SizeLimits = Pick<
 const PROCESSES_EACH = 2;
 
 /**
- * Checks how many workers there are to be.
+ * Checks how many workers there are to be: one at least, or none where all are on other machines.
  *
- * @throws {RangeError} when either is not an integer >= 1, or min is above max.
+ * @throws {RangeError} when either is not an integer >= 1 and not both are 0, or min is above max.
  */
 export function checkSize({ minWorkers, maxWorkers }: SizeLimits): void {
+  if (minWorkers === 0 && maxWorkers === 0) return;
   for (const [name, value] of Object.entries({ minWorkers, maxWorkers })) {
     if (Number.isInteger(value) && value >= 1) continue;
     throw new RangeError(

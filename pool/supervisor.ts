@@ -80,6 +80,8 @@ export class Supervisor {
   /** It was told to stop, or to kill everybody. */
   #halted = false;
   #forced = false;
+  /** There was a time without any worker, on purpose: to have none is no failure. */
+  #wasUnmanned = false;
   /** When the last tick asked to be called. */
   #wakeAt = Infinity;
 
@@ -88,7 +90,7 @@ export class Supervisor {
    *
    * @param options `random`: gives numbers from 0 to 1; by default `Math.random`. `nextWorker`: numbers the workers
    * where several pools share their numbers; by default they count from 1.
-   * @throws {RangeError} when `minWorkers` or `maxWorkers` is not an integer >= 1, or min is above max.
+   * @throws {RangeError} for the reasons of `checkSize`.
    */
   constructor(
     limits: Limits,
@@ -97,6 +99,7 @@ export class Supervisor {
     checkSize(limits);
     const { cpus, random = Math.random, nextWorker = countFromOne() } = options;
     this.#limits = { ...limits };
+    this.#wasUnmanned = limits.maxWorkers === 0;
     this.#slots = new Slots(nextWorker);
     this.#backOff = new BackOff(random);
     this.#wear = new Wear(this.#limits, random);
@@ -118,9 +121,9 @@ export class Supervisor {
     return this.#generations.isReloading;
   }
 
-  /** Whether any worker ever became ready. */
+  /** Whether any worker ever became ready, or none had to. */
   get everReady(): boolean {
-    return this.#generations.hasProven;
+    return this.#generations.hasProven || this.#wasUnmanned;
   }
 
   /** Whether it was told to stop, or to kill everybody: it starts nothing more. */
@@ -335,7 +338,7 @@ export class Supervisor {
   /**
    * Changes how many workers there may be; those above `max` are retired, idle ones first.
    *
-   * @throws {RangeError} when `min` or `max` is not an integer >= 1, or min is above max.
+   * @throws {RangeError} for the reasons of `checkSize`.
    */
   resize(min: number, max: number, now: number): void {
     this.configure({ ...this.#limits, minWorkers: min, maxWorkers: max }, now);
@@ -344,12 +347,13 @@ export class Supervisor {
   /**
    * Changes all limits. A new `maxRequests`, `maxMemory` or `maxAge` is for workers that become ready later.
    *
-   * @throws {RangeError} when `minWorkers` or `maxWorkers` is not an integer >= 1, or min is above max.
+   * @throws {RangeError} for the reasons of `checkSize`.
    */
   configure(limits: Limits, now: number): void {
     checkSize(limits);
     const isNewInterval = limits.dequeueInterval !== this.#limits.dequeueInterval;
     Object.assign(this.#limits, limits);
+    this.#wasUnmanned ||= limits.maxWorkers === 0;
     if (isNewInterval) this.#dequeueRounds.restart(now);
   }
 
@@ -365,7 +369,8 @@ export class Supervisor {
   #finishReload(): void {
     if (!this.reloading) return;
     const ready = this.#slots.ready();
-    if (ready.length === 0 || ready.some((slot) => this.#isOld(slot))) return;
+    const isShort = ready.length === 0 && this.#limits.maxWorkers > 0;
+    if (isShort || ready.some((slot) => this.#isOld(slot))) return;
     this.#generations.endReload();
     this.#actions.push({ type: "reloaded" });
   }

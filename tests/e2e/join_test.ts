@@ -1,7 +1,7 @@
 /** Pools that join a server from other processes, over the network. */
 
 import { strict as assert } from "node:assert";
-import { Client, ReplyError } from "../../client.ts";
+import { AbandonedError, Client, ReplyError } from "../../client.ts";
 import type { Server } from "../../mod.ts";
 import { endpointOf, moduleOf } from "../rig/in_process.ts";
 import { joinAs, JoinRing, serveJoinable } from "../rig/joined.ts";
@@ -124,6 +124,44 @@ Deno.test("a pool that is killed loses nothing of what it had", async () => {
   await using _west = await joinAs("west", server, { ring, handler: THERE });
   const found = await joinedWorkers(server);
   assert.deepEqual(found.map(({ host }) => host), ["west"]);
+});
+
+Deno.test("a server without workers has requests wait until a pool has joined, and again when that is gone", async () => {
+  using ring = new JoinRing("east", "west");
+  const options = { handler: HERE, workers: 0, queueLimit: 2, overflow: "reject" } as const;
+  await using server = serveJoinable(ring, options);
+  await server.ready;
+  const { ready, reasons, workers, phase } = await server.status();
+  assert.deepEqual([ready, reasons, workers.length, phase], [
+    ...[false, ["no worker is ready"], 0],
+    "serving",
+  ]);
+  await using client = new Client({ endpoint: endpointOf(server) });
+  const late = client.request("late", { timeout: 300, retries: 0 });
+  await assert.rejects(late, AbandonedError);
+  const asked = ["who", "hold"].map((word) => client.request(word));
+  for (const each of asked) each.catch(() => {});
+  await until("both wait", () => server.stats().queue.jobs === 2);
+  await assert.rejects(client.request("x", { retries: 0 }), { code: 503 });
+  await server.reload();
+  await using east = await joinAs("east", server, { ring, handler: THERE });
+  assert.equal((await asked[0])?.text(), `there ${east.workers[0]}`);
+  assert.equal((await server.status()).ready, true);
+  await until("it has the other one", () => server.stats().running === 1);
+  east.signal("SIGKILL");
+  await until("that waits again", () => server.stats().queue.jobs === 1);
+  const handler = 'export default () => "west"';
+  await using _west = await joinAs("west", server, { ring, handler });
+  assert.equal((await asked[1])?.text(), "west");
+  server.resize({ min: 1, max: 1 });
+  await until("it has one of its own", async () => {
+    const { workers } = await server.status();
+    return workers.some(({ host, state }) => host === undefined && state === "idle");
+  });
+  server.resize({ min: 0, max: 0 });
+  await until("it has left", async () => (await server.status()).workers.length === 1);
+  const { counters } = server.stats();
+  assert.deepEqual([counters.lost, counters.answered], [0, 2]);
 });
 
 Deno.test("a server that stops has the workers of joined pools end what they have, and the pool waits for another", async () => {

@@ -226,7 +226,7 @@ Deno.test("parseCommand throws UsageError when the command line can't be used", 
   refuses(["--watch=maybe"], `${cannot}: "--watch" takes no value: current value is "maybe"`);
   refuses(["--min-workers"], `${cannot}: "--min-workers" needs a value, as in --min-workers=N`);
   refuses(["--min-workers", "-1"], /"--min-workers" needs a value/);
-  refuses(["--min-workers=0"], /"--min-workers" must be an integer >= 1: current value is "0"$/);
+  refuses(["--min-workers=0"], /"--min-workers" must be an integer >= 1: current value is 0$/);
   refuses(["a.ts", "b.ts"], `${cannot} with several handlers: give one of "a.ts", "b.ts"`);
   refuses(["ftp://x"], /the handler must be a path or a specifier/);
   refuses([""], /the handler must be a path/);
@@ -339,7 +339,7 @@ Deno.test("parseCommand takes our names in three spellings", () => {
 });
 
 Deno.test("parseCommand names file and line when a conf file can't be used", () => {
-  refusesConf("\nmin_servers x", /"min_servers" in x.conf:2 must be an integer >= 1.*"x"$/);
+  refusesConf("\nmin_servers x", /"min_servers" in x.conf:2 must be an integer >= 0.*"x"$/);
   refusesConf(
     "min_server 1",
     /^Unknown option "min_server" in x.conf:1: did you mean "min_servers"\?/,

@@ -2,7 +2,7 @@
 
 import { strict as assert } from "node:assert";
 import { resolveOptions } from "../../options/resolve.ts";
-import type { ServeOptions } from "../../options/settings.ts";
+import type { ServeOptions, Settings } from "../../options/settings.ts";
 
 const resolve = (options: ServeOptions) => resolveOptions(options, { cpus: 1, cwd: () => "/" });
 const joined = { joinEndpoint: "tcp://*:6663", joinClients: "j.txt", joinSecretKey: "s.key" };
@@ -22,6 +22,22 @@ Deno.test("resolveOptions takes joinEndpoint when there is a list, and a key of 
   refuses(unlisted, "TypeError", /"joinEndpoint" needs "joinClients"/);
   refuses({ joinClients: "j.txt" }, "TypeError", /"joinClients" needs "joinEndpoint"/);
   refuses({ joinSecretKey: "s.key" }, "TypeError", /"joinSecretKey" needs "joinEndpoint"/);
+});
+
+Deno.test("resolveOptions takes 0 workers where other machines can join, and nowhere else", () => {
+  const sizes = (
+    { minWorkers, maxWorkers, minSpareWorkers, maxSpareWorkers }: Settings,
+  ) => [minWorkers, maxWorkers, minSpareWorkers, maxSpareWorkers];
+  assert.deepEqual(sizes(resolve({ ...joined, workers: 0 })), [0, 0, 0, 0]);
+  assert.deepEqual(sizes(resolve({ ...joined, maxWorkers: 0 })), [0, 0, 0, 0]);
+  const services = { mail: { handler: "/m.ts", workers: 0 } };
+  const { mail } = resolve({ ...joined, services }).services;
+  assert.deepEqual(mail && sizes(mail), [0, 0, 0, 0]);
+  refuses({ workers: 0 }, "RangeError", /"workers" must be an integer >= 1, as no other machine/);
+  refuses({ services }, "RangeError", /"services.mail.workers" must be an integer >= 1, as no/);
+  refuses({ ...joining, maxWorkers: 0 }, "RangeError", /"maxWorkers" must be an integer >= 1/);
+  refuses({ ...joined, minWorkers: 0 }, "RangeError", /"minWorkers" .* unless "maxWorkers" is 0/);
+  refuses({ ...joined, workers: -1 }, "RangeError", /"workers" must be an integer >= 0/);
 });
 
 Deno.test("resolveOptions refuses joinEndpoint and join when they are not tcp, or have no one place", () => {

@@ -436,7 +436,7 @@ Deno.test("OPTIONS shows values in their largest whole unit", () => {
 
 Deno.test("isServeOptions refuses a value when its option would", () => {
   assert.ok(isServeOptions({ minWorkers: 1, permissions: { read: true } }));
-  assert.ok(!isServeOptions({ minWorkers: 0 }));
+  assert.ok(!isServeOptions({ minWorkers: -1 }));
   assert.ok(!isServeOptions({ port: ["1"] }));
 });
 

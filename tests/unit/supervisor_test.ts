@@ -40,6 +40,7 @@ const LIMITS: Limits = {
 };
 
 const ENDINGS: readonly Ending[] = ["ok", "broken", "harmed"];
+const NOBODY = { minWorkers: 0, maxWorkers: 0 };
 /** For a timeout that is not to play a part. */
 const NEVER = 1e9;
 
@@ -1634,4 +1635,18 @@ Deno.test("Supervisor waits before each start, the first one too, when there is 
   assert.equal(pool.tick(1).length, 1);
   assert.deepEqual(pool.tick(299), []);
   assert.equal(pool.tick(1).length, 1);
+});
+
+Deno.test("Supervisor starts nothing when all workers are elsewhere, ends a reload at once, and starts some when it may", () => {
+  const pool = new Pool({ ...NOBODY, minSpareWorkers: 0, maxSpareWorkers: 0 });
+  assert.deepEqual(pool.pass(5000), []);
+  assert.equal(pool.supervisor.everReady, true, "to have none is no failure");
+  pool.supervisor.reload(pool.now);
+  assert.deepEqual(pool.pass(1000), ["reloaded"]);
+  pool.supervisor.configure({ ...pool.limits, minWorkers: 1, maxWorkers: 1 }, pool.now);
+  assert.deepEqual(pool.pass(1000), ["spawn 1"]);
+  pool.ready(1);
+  pool.supervisor.configure({ ...pool.limits, ...NOBODY }, pool.now);
+  assert.deepEqual(pool.pass(1000), ["retire 1"]);
+  assert.throws(() => pool.supervisor.resize(0, 1, pool.now), RangeError);
 });
