@@ -121,7 +121,7 @@ class BusyBroker {
       ...REQUEST,
       client: newPeer<string>(index, jobHeader).home,
     }));
-    for (let index = 0; index < workers; index++) this.#broker.addWorker(index, NOW);
+    for (let index = 0; index < workers; index++) this.#broker.workforce.add(index, NOW);
     for (let index = 0; index < workers + queued; index++) this.#submit(index);
     while (this.#assign());
   }

@@ -161,7 +161,7 @@ export class Endings<B> {
   }
 
   /** Answers 499 to all who wait for a job that a worker has: it ends once its worker says so, for nobody. */
-  release(job: Job<B>): void {
+  cancelForAll(job: Job<B>): void {
     this.#cancelFor(askersOf(job), job);
     this.#shared.leaveToFirst(job);
     forgetRequest(job, job.asker);

@@ -75,7 +75,7 @@ export class Dispatcher {
 
   /** A worker has shown that it lives: it gets the job that waited for that. */
   sendProven(worker: Worker<Body>, now: number): void {
-    const job = this.#broker.proven(worker, now);
+    const job = this.#broker.workforce.proven(worker, now);
     if (job !== undefined && this.#lane.send(worker, [job], now) === 0) {
       this.#unsendable(worker, [job], now);
     }
@@ -109,7 +109,7 @@ export class Dispatcher {
   #unsendable(worker: Worker<Body>, jobs: readonly Job<Body>[], now: number): void {
     // One that was given up while it was sent something has nothing any more.
     if (worker.state === "gone") return;
-    for (const job of jobs.toReversed()) this.#broker.giveBack(worker, job.id, now);
-    this.#broker.retire(worker);
+    for (const job of jobs.toReversed()) this.#broker.workforce.giveBack(worker, job.id, now);
+    this.#broker.workforce.retire(worker);
   }
 }

@@ -50,8 +50,8 @@ export function* viewJobs(
 
 function rowsOf({ all }: JobGround, state: Question["state"]): JobRow[] {
   return all.flatMap(({ broker }) => [
-    ...state === "running" ? [] : broker.rows("waiting"),
-    ...state === "waiting" ? [] : broker.rows("running"),
+    ...state === "running" ? [] : broker.overview.rows("waiting"),
+    ...state === "waiting" ? [] : broker.overview.rows("running"),
   ]);
 }
 
@@ -81,7 +81,7 @@ function viewOf(job: Job<Body>, unit: Unit | undefined, now: number): JobView {
   // Who waits now need not be who has asked first.
   const { peer } = (hasAskers ? job.asker : request).client;
   const { address, identity, user } = readClient(peer.header);
-  const startedAt = unit?.broker.startedAt(job);
+  const startedAt = unit?.broker.overview.startedAt(job);
   return {
     job: job.id,
     service: unit?.name ?? "",

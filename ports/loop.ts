@@ -315,7 +315,8 @@ export class BrokerLoop {
         this.#unitOf(worker).parts.progress(worker, job, content, this.#now);
       },
       alive: (worker) => this.#unitOf(worker).dispatcher.sendProven(worker, this.#now),
-      returned: (worker, job) => this.#unitOf(worker).broker.giveBack(worker, job, this.#now),
+      returned: (worker, job) =>
+        this.#unitOf(worker).broker.workforce.giveBack(worker, job, this.#now),
       memory: (worker, bytes) => this.#workers.memory(worker, bytes),
       mayLog: (worker, bytes) => this.#workers.mayLog(worker, bytes, this.#now),
       log: (worker, line) => this.#workers.log(worker, line),
@@ -444,9 +445,9 @@ export class BrokerLoop {
 
   #cancelJob(id: number, now: number): Findings["cancelJob"]["outcome"] {
     for (const { broker, dispatcher } of this.#services.all) {
-      const job = broker.find(id);
+      const job = broker.overview.find(id);
       if (job === undefined) continue;
-      const running = broker.release(job, now);
+      const running = broker.cancellations.cancelForAll(job, now);
       if (running !== undefined) dispatcher.cancel(running);
       this.#worked();
       return "cancelled";

@@ -71,7 +71,7 @@ export class MadeServices {
   join(name: string, address: string, user: string, now: number): Worker<Body> | string {
     const unit = this.#unitFor(name, user, now);
     if (typeof unit === "string") return unit;
-    const worker = unit.broker.addWorker(--this.#lastNumber, now, "one");
+    const worker = unit.broker.workforce.add(--this.#lastNumber, now, "one");
     unit.foreign++;
     const fields = { worker: worker.id, address, ...(user !== "" && { user }) };
     this.#log("info", "Majordomo's worker is ready", unit, fields);
@@ -137,8 +137,8 @@ export class MadeServices {
     const level = end === "died" ? "warn" : "info";
     this.#log(level, "Majordomo's worker is gone", unit, { worker: worker.id, reason });
     unit.foreign--;
-    unit.broker.processEnded(worker.id, worker, "itself", now);
-    unit.broker.removeWorker(worker, end, now);
+    unit.broker.workforce.processEnded(worker.id, worker, "itself", now);
+    unit.broker.workforce.remove(worker, end, now);
     const made = this.#all.get(unit.name);
     if (made !== undefined && unit.broker.workers.size === 0) made.emptySince = now;
   }

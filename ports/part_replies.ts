@@ -50,13 +50,13 @@ export class PartReplies {
 
   /** Sends a worker's part. A client that does not get it can't make use of the rest. */
   take(worker: Worker<Body>, id: number, content: Content, now: number): void {
-    const job = this.#broker.takePart(worker, id, content.size, now);
+    const job = this.#broker.parts.take(worker, id, content.size, now);
     if (job?.stream === undefined) return;
     job.line.charge(weigh(content.size, framesOf(content)));
     this.#broker.meter.bytesOut += content.size;
     const number = job.stream.sent - 1;
     const isSent = this.#source.part(job.asker, StatusFlag.more, number, content, now);
-    if (!isSent) this.#dispatcher.cancel(this.#broker.loseAsker(job, now));
+    if (!isSent) this.#dispatcher.cancel(this.#broker.cancellations.loseAsker(job, now));
   }
 
   /** The same of a worker that knows no credit, and can't go on where another has stopped. */
@@ -76,7 +76,7 @@ export class PartReplies {
     const job = worker.jobs.get(id);
     if (job === undefined || job.state === "aborted") return;
     this.#source.replyError(job.asker, Code.tooLarge, 0, message, now);
-    this.#dispatcher.cancel(this.#broker.loseAsker(job, now));
+    this.#dispatcher.cancel(this.#broker.cancellations.loseAsker(job, now));
   }
 
   /** A client takes more of an answer: its worker is told. */
@@ -86,7 +86,7 @@ export class PartReplies {
     envelope: ClientRequest["envelope"],
     credit: StreamCredit,
   ): void {
-    const grant = this.#broker.grant(client, requestId, envelope, credit);
+    const grant = this.#broker.parts.grant(client, requestId, envelope, credit);
     if (grant !== undefined) this.#lane.grant(grant.worker, grant.job.id, grant.credit);
   }
 
@@ -96,7 +96,7 @@ export class PartReplies {
       this.invalid++;
       return;
     }
-    const job = this.#broker.takeProgress(worker, id);
+    const job = this.#broker.parts.takeProgress(worker, id);
     if (job?.stream === undefined) return;
     const flags = StatusFlag.more | StatusFlag.progress;
     this.#source.part(job.asker, flags, job.stream.sent, content, now);

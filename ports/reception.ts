@@ -142,7 +142,7 @@ export class Reception {
 
   /** Whether the queue is full, and more comes in all the same: others are read on, or workers are. */
   #isCrowded(unit: Unit, peer: Peer<Body>): boolean {
-    return this.#services.isCrowded(unit) || isQuestioner(peer) && unit.broker.blocked;
+    return this.#services.isCrowded(unit) || isQuestioner(peer) && unit.broker.admission.isBlocked;
   }
 
   /**
@@ -150,7 +150,7 @@ export class Reception {
    * room, and what others have sent to other services is.
    */
   #hasPlace({ broker, number }: Unit, peer: Peer<Body>): boolean {
-    return !broker.overfull && this.#source.pause(peer, number);
+    return !broker.admission.isOverfull && this.#source.pause(peer, number);
   }
 
   /** Answers a request for which there is no service. */
@@ -200,7 +200,7 @@ export class Reception {
     if (this.#counter.cancel(peer, requestId)) return;
     for (const client of clientsOf(peer)) {
       const unit = this.#services.at(client.service);
-      const job = unit?.broker.cancel(client, requestId, envelope, now);
+      const job = unit?.broker.cancellations.cancel(client, requestId, envelope, now);
       if (job !== undefined) unit?.dispatcher.cancel(job);
     }
   }
@@ -223,14 +223,16 @@ export class Reception {
     this.#counter.gone(peer);
     for (const client of clientsOf(peer)) {
       const unit = this.#services.at(client.service);
-      for (const job of unit?.broker.disconnect(client, now) ?? []) unit?.dispatcher.cancel(job);
+      for (const job of unit?.broker.cancellations.disconnect(client, now) ?? []) {
+        unit?.dispatcher.cancel(job);
+      }
     }
   }
 
   /** A client takes no replies: what it has waiting would be run for nothing. */
   stalled(peer: Peer<Body>): void {
     for (const client of clientsOf(peer)) {
-      this.#services.at(client.service)?.broker.refuseWaiting(client, STALLED);
+      this.#services.at(client.service)?.broker.cancellations.refuseWaiting(client, STALLED);
     }
   }
 }

@@ -119,17 +119,17 @@ export class Services {
   get isBlocked(): boolean {
     // Asked before each message that is read.
     const only = this.#only;
-    return only !== undefined && only.broker.blocked && !this.isReadForWorkers;
+    return only !== undefined && only.broker.admission.isBlocked && !this.isReadForWorkers;
   }
 
   /** Whether the queue of a service is full and clients of others are to be read on. */
   isCrowded({ broker }: Unit): boolean {
-    return (this.#only === undefined || this.isReadForWorkers) && broker.blocked;
+    return (this.#only === undefined || this.isReadForWorkers) && broker.admission.isBlocked;
   }
 
   /** For how many more requests the queue of a service has room. */
   roomFor(number: number): number {
-    return this.#byNumber[number]?.broker.room ?? Infinity;
+    return this.#byNumber[number]?.broker.admission.room ?? Infinity;
   }
 
   /** Jobs that wait for a worker. */

@@ -109,13 +109,13 @@ export class Workers {
   /** The place of an isolated worker is needed: it is to be ended now. */
   evict(number: number): void {
     const worker = this.#workers.get(number);
-    if (worker !== undefined) this.#services.of(worker).broker.endIsolated(worker);
+    if (worker !== undefined) this.#services.of(worker).broker.workforce.endIsolated(worker);
   }
 
   /** A process has ended; what it said before may still be to be read. */
   processEnded(number: number, end: End, owesReason: boolean, now: number): void {
     const worker = this.#workers.get(number);
-    this.#unitOf(number)?.broker.processEnded(number, worker, end, now);
+    this.#unitOf(number)?.broker.workforce.processEnded(number, worker, end, now);
     this.#processes.ended(number, owesReason, now);
   }
 
@@ -130,7 +130,7 @@ export class Workers {
   admit(token: string, now: number, pid?: number): Worker<Body> | undefined {
     const number = this.#processes.take(token, pid);
     if (number === undefined) return undefined;
-    const worker = this.#unitOf(number)?.broker.addWorker(number, now);
+    const worker = this.#unitOf(number)?.broker.workforce.add(number, now);
     if (worker === undefined) return undefined;
     this.#workers.set(number, worker);
     if (this.#processes.isUnwanted(number)) this.#retire(worker);
@@ -268,7 +268,7 @@ export class Workers {
   }
 
   #retire(worker: Worker<Body>): void {
-    this.#services.of(worker).broker.retire(worker);
+    this.#services.of(worker).broker.workforce.retire(worker);
   }
 
   /** The service that a process was started for. */
@@ -281,7 +281,7 @@ export class Workers {
     if (end === "died" && worker.jobs.size > 0) {
       this.#events.add({ type: "diedBusy", worker: worker.id });
     }
-    this.#services.of(worker).broker.removeWorker(worker, end, now);
+    this.#services.of(worker).broker.workforce.remove(worker, end, now);
     this.#questions.gone(worker, now);
     this.#lane.forget(worker);
     this.#workers.delete(worker.id);

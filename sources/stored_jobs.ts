@@ -131,7 +131,7 @@ export class StoredJobs implements StoredWay {
   cancel(run: number, now: number): void {
     const client = this.#live.get(run)?.client;
     const unit = client && this.#ground.services().at(client.service);
-    const job = client && unit?.broker.cancel(client, run, NO_FRAMES, now);
+    const job = client && unit?.broker.cancellations.cancel(client, run, NO_FRAMES, now);
     if (job !== undefined) unit?.dispatcher.cancel(job);
   }
 
@@ -223,7 +223,7 @@ export class StoredJobs implements StoredWay {
 
   #tellRoom({ name, broker }: Unit): void {
     const room = this.#roomOf(name);
-    const target = broker.storedBytes > MOST_BYTES ? 0 : broker.storedRoom(AHEAD_MS, MOST_AHEAD);
+    const target = broker.stored.bytes > MOST_BYTES ? 0 : broker.stored.room(AHEAD_MS, MOST_AHEAD);
     const free = Math.max(0, target - room.live);
     const known = room.told - (room.heard - room.heardThen);
     const step = Math.max(1, target >> 2);

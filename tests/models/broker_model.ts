@@ -296,7 +296,7 @@ class BrokerModel {
     const { requestId = 0 } = asker;
     const known = isOpen(asked) && asked.askers.includes(asker);
     const { cancelled } = this.#broker.counters;
-    const told = this.#broker.cancel(client, requestId, ENVELOPE, this.#now);
+    const told = this.#broker.cancellations.cancel(client, requestId, ENVELOPE, this.#now);
     assert.equal(this.#broker.counters.cancelled, cancelled + (known ? 1 : 0));
     assert.equal(told?.id, known && this.#isSole(asked) ? asked.id : undefined);
     if (!known) return;
@@ -314,12 +314,12 @@ class BrokerModel {
   end(first: number, second: number): void {
     const asked = pick([...this.#asked.values()], first * 31 + second);
     if (asked === undefined) return;
-    const job = this.#broker.find(asked.id);
+    const job = this.#broker.overview.find(asked.id);
     assert.equal(job?.id, asked.ends === 0 ? asked.id : undefined);
     if (job === undefined) return;
     const { cancelled } = this.#broker.counters;
     const askers = isOpen(asked) ? asked.askers.length : 0;
-    const told = this.#broker.release(job, this.#now);
+    const told = this.#broker.cancellations.cancelForAll(job, this.#now);
     assert.equal(this.#broker.counters.cancelled, cancelled + askers);
     const runs = this.#hands.some(({ jobs }) => jobs.includes(asked));
     assert.equal(told?.id, runs && isOpen(asked) ? asked.id : undefined);
@@ -380,7 +380,7 @@ class BrokerModel {
   /** A worker that was asked whether it lives says so. */
   prove(first: number): void {
     for (const hand of this.#hands.filter(({ isolatedAt }) => isolatedAt !== undefined)) {
-      assert.equal(this.#broker.proven(hand.worker, this.#now), undefined);
+      assert.equal(this.#broker.workforce.proven(hand.worker, this.#now), undefined);
       hand.showed = true;
     }
     const asked = this.#hands.filter(({ jobs }) => jobs.some(({ sent }) => !sent));
@@ -391,7 +391,7 @@ class BrokerModel {
   #prove(hand: Hand): void {
     const [asked] = hand.jobs;
     assert(asked && hand.jobs.length === 1, "a suspect is alone");
-    const job = this.#broker.proven(hand.worker, this.#now);
+    const job = this.#broker.workforce.proven(hand.worker, this.#now);
     assert.equal(job?.id, isOpen(asked) ? asked.id : undefined);
     asked.sent = true;
     if (isOpen(asked)) {
@@ -416,7 +416,7 @@ class BrokerModel {
     if (hand === undefined || asked === undefined) return;
     const bytes = second % 50;
     const { strayReplies, answered, failed } = this.#broker.counters;
-    const job = this.#broker.takePart(hand.worker, asked.id, bytes, this.#now);
+    const job = this.#broker.parts.take(hand.worker, asked.id, bytes, this.#now);
     if (!isOpen(asked)) return assert.equal(job, undefined);
     const { stream } = asked;
     if (stream !== undefined && asked.sent && stream.bytes > 0 && stream.parts > 0) {
@@ -441,7 +441,7 @@ class BrokerModel {
     if (request === undefined || request.asker.peer.gone) return;
     const { asked, asker: { peer, requestId = 0 } } = request;
     const credit = { bytes: second, parts: second % 3 };
-    const told = this.#broker.grant(peer.client, requestId, ENVELOPE, credit);
+    const told = this.#broker.parts.grant(peer.client, requestId, ENVELOPE, credit);
     const hand = this.#hands.find(({ jobs }) => jobs.includes(asked));
     const { stream } = asked;
     if (stream === undefined || asked.ends > 0) return assert.equal(told, undefined);
@@ -459,7 +459,7 @@ class BrokerModel {
     if (hand === undefined || hand.jobs.some((asked) => asked.id === id)) return;
     const { strayReplies } = this.#broker.counters;
     if (second % 2 === 1 && hand.worker.isolation !== undefined) return;
-    if (second % 2 === 0) this.#broker.giveBack(hand.worker, id, this.#now);
+    if (second % 2 === 0) this.#broker.workforce.giveBack(hand.worker, id, this.#now);
     else assert.equal(this.#broker.takeReply(hand.worker, id, 200, 1, this.#now), undefined);
     assert.equal(this.#broker.counters.strayReplies, strayReplies + 1);
   }
@@ -468,7 +468,7 @@ class BrokerModel {
     const hand = pick(this.#hands, worker);
     const asked = hand && pick(hand.jobs, second);
     if (hand === undefined || asked === undefined) return;
-    this.#broker.giveBack(hand.worker, asked.id, this.#now);
+    this.#broker.workforce.giveBack(hand.worker, asked.id, this.#now);
     remove(hand.jobs, asked);
     this.#return(asked);
   }
@@ -476,13 +476,13 @@ class BrokerModel {
   addWorker(): void {
     if (this.#hands.length >= MAX_WORKERS) return;
     const id = ++this.#workers;
-    const worker = this.#broker.addWorker(id, this.#now);
+    const worker = this.#broker.workforce.add(id, this.#now);
     this.#hands.push({ worker, jobs: [] });
   }
 
   retire(worker: number): void {
     const hand = pick(this.#hands, worker);
-    if (hand !== undefined) this.#broker.retire(hand.worker);
+    if (hand !== undefined) this.#broker.workforce.retire(hand.worker);
   }
 
   leave(worker: number): void {
@@ -512,12 +512,12 @@ class BrokerModel {
     const hand = pick(this.#hands, worker);
     if (hand === undefined) return;
     const { id } = hand.worker;
-    if (order === 0) this.#broker.processEnded(id, hand.worker, end, this.#now);
+    if (order === 0) this.#broker.workforce.processEnded(id, hand.worker, end, this.#now);
     const death = this.#removeWorker(worker, "died");
-    if (order === 1) this.#broker.processEnded(id, undefined, end, this.#now);
+    if (order === 1) this.#broker.workforce.processEnded(id, undefined, end, this.#now);
     const late = order === 2 && death !== undefined;
     if (late) this.#untold.push({ death, end });
-    else if (order === 2) this.#broker.processEnded(id, undefined, end, this.#now);
+    else if (order === 2) this.#broker.workforce.processEnded(id, undefined, end, this.#now);
     if (end === "outside" && !late) this.#kills.push({ worker: id, at: this.#now });
     if (death !== undefined && !late) death.end = end;
     this.#judgeDeaths();
@@ -529,7 +529,7 @@ class BrokerModel {
       death.end = end;
       const at = this.#deaths.includes(death) ? death.at : this.#now;
       if (end === "outside") this.#kills.push({ worker: death.worker, at });
-      this.#broker.processEnded(death.worker, undefined, end, this.#now);
+      this.#broker.workforce.processEnded(death.worker, undefined, end, this.#now);
       // What one of them says may settle some deaths and not others.
       this.#judgeDeaths();
     }
@@ -568,7 +568,7 @@ class BrokerModel {
 
   disconnect(client: number): void {
     const peer = this.#peer(client);
-    const told = this.#broker.disconnect(peer.client, this.#now);
+    const told = this.#broker.cancellations.disconnect(peer.client, this.#now);
     peer.gone = true;
     for (const asked of this.#shared) {
       for (const asker of [...asked.askers]) {
@@ -595,7 +595,7 @@ class BrokerModel {
   /** A client reads nothing. */
   stall(client: number): void {
     const peer = this.#peer(client);
-    this.#broker.refuseWaiting(peer.client, "no reader");
+    this.#broker.cancellations.refuseWaiting(peer.client, "no reader");
     for (const asked of [...this.#returned, ...peer.waiting]) {
       if (ownerOf(asked) !== peer || asked.askers.length > 1) continue;
       this.#unwait(asked);
@@ -1015,7 +1015,7 @@ class BrokerModel {
   #removeWorker(worker: number, end: "left" | "died"): Death | undefined {
     const hand = pick(this.#hands, worker);
     if (hand === undefined) return undefined;
-    this.#broker.removeWorker(hand.worker, end, this.#now);
+    this.#broker.workforce.remove(hand.worker, end, this.#now);
     remove(this.#hands, hand);
     if (end === "died" && hand.jobs.every(({ sent }) => sent)) return this.#hold(hand);
     for (const asked of hand.jobs.toReversed()) this.#return(asked);
@@ -1099,7 +1099,7 @@ class BrokerModel {
     const waiting = this.#waiting().sort((one, other) => one.id - other.id);
     const running = this.#hands.flatMap(({ jobs }) => jobs.map(({ id }) => id));
     const listOf = (state: "waiting" | "running") =>
-      oldestOf(broker.rows(state), Infinity).map(({ id }) => id);
+      oldestOf(broker.overview.rows(state), Infinity).map(({ id }) => id);
     assert.deepEqual(listOf("waiting"), waiting.map(({ id }) => id));
     assert.deepEqual(listOf("running"), running.sort((one, other) => one - other));
     const arrivals = waiting.map(({ arrivedAt }) => arrivedAt);
@@ -1115,8 +1115,8 @@ class BrokerModel {
     assert.equal(broker.queuedBytes, waiting.reduce((sum, { bytes }) => sum + bytes, 0));
     assert.equal(broker.assigned, assigned);
     assert.equal(broker.idle, waiting.length + assigned === 0);
-    assert.equal(broker.full, this.#isFull());
-    assert.equal(broker.blocked, blocks && this.#isFull() && !this.#starves());
+    assert.equal(broker.admission.isFull, this.#isFull());
+    assert.equal(broker.admission.isBlocked, blocks && this.#isFull() && !this.#starves());
   }
 
   /** Every request is counted once as what became of it, or is still under way. */

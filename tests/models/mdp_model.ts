@@ -526,8 +526,8 @@ class World {
   /** Somebody ends a job for all who wait for it. */
   end(first: number, second: number): void {
     const unit = this.#services.all[first % this.#services.all.length];
-    const job = unit?.broker.find(1 + second % Math.max(1, this.#asked.size));
-    const running = job && unit?.broker.release(job, this.#now);
+    const job = unit?.broker.overview.find(1 + second % Math.max(1, this.#asked.size));
+    const running = job && unit?.broker.cancellations.cancelForAll(job, this.#now);
     if (running !== undefined) unit?.dispatcher.cancel(running);
     this.#turn();
   }

@@ -201,8 +201,8 @@ class World {
   /** Somebody else ends a job, for all who wait for it. */
   end(first: number, second: number): void {
     const unit = this.#services.all[first % NAMES.length];
-    const job = unit?.broker.find(1 + second % Math.max(1, this.#asked.length));
-    const running = job && unit?.broker.release(job, this.#now);
+    const job = unit?.broker.overview.find(1 + second % Math.max(1, this.#asked.length));
+    const running = job && unit?.broker.cancellations.cancelForAll(job, this.#now);
     if (running !== undefined) unit?.dispatcher.cancel(running);
   }
 
@@ -223,7 +223,10 @@ class World {
   addWorker(first: number): void {
     if (this.#workers.length >= 6) return;
     const service = NAMES[first % NAMES.length] ?? "";
-    const worker = this.#services.named(service)?.broker.addWorker(++this.#workerCount, this.#now);
+    const worker = this.#services.named(service)?.broker.workforce.add(
+      ++this.#workerCount,
+      this.#now,
+    );
     assert(worker !== undefined);
     this.#workers.push({ worker, service, jobs: [] });
   }
@@ -233,8 +236,8 @@ class World {
     if (holder === undefined) return;
     const { broker } = this.#services.of(holder.worker);
     const before = this.#runningElsewhere(holder.service);
-    broker.removeWorker(holder.worker, "died", this.#now);
-    broker.processEnded(holder.worker.id, holder.worker, "itself", this.#now);
+    broker.workforce.remove(holder.worker, "died", this.#now);
+    broker.workforce.processEnded(holder.worker.id, holder.worker, "itself", this.#now);
     assert.deepEqual(this.#runningElsewhere(holder.service), before, "others' jobs go on");
   }
 

@@ -98,7 +98,7 @@ class Desk {
   /** Brings workers that are ready. */
   workers(...numbers: number[]): void {
     for (const number of numbers) {
-      this.#workers.set(number, this.broker.addWorker(number, this.now));
+      this.#workers.set(number, this.broker.workforce.add(number, this.now));
     }
   }
 
@@ -120,7 +120,7 @@ class Desk {
     for (;;) {
       const next = this.broker.next(this.now);
       if (next === undefined) return sent.join(" ");
-      this.broker.proven(next.worker, this.now);
+      this.broker.workforce.proven(next.worker, this.now);
       sent.push(`${next.job.request.body.name}>${next.worker.id}`);
     }
   }
@@ -137,12 +137,12 @@ class Desk {
 
   /** A worker ends itself, or is killed from outside. */
   die(number: number, end: End = "itself"): void {
-    this.broker.processEnded(number, this.worker(number), end, this.now);
-    this.broker.removeWorker(this.worker(number), "died", this.now);
+    this.broker.workforce.processEnded(number, this.worker(number), end, this.now);
+    this.broker.workforce.remove(this.worker(number), "died", this.now);
   }
 
   leave(number: number): void {
-    this.broker.removeWorker(this.worker(number), "left", this.now);
+    this.broker.workforce.remove(this.worker(number), "left", this.now);
   }
 
   /** Time passes, in steps that the broker asks for. */
@@ -154,7 +154,7 @@ class Desk {
   }
 
   giveBack(number: number, name: string): void {
-    this.broker.giveBack(this.worker(number), this.job(name).id, this.now);
+    this.broker.workforce.giveBack(this.worker(number), this.job(name).id, this.now);
   }
 
   /** What the broker itself has ended, as "job: code message" or "job: nothing". */
@@ -194,7 +194,7 @@ function serveAll(desk: Desk, number: number): string {
   for (;;) {
     const next = desk.broker.next(desk.now);
     if (next === undefined) return order.join(" ");
-    desk.broker.proven(next.worker, desk.now);
+    desk.broker.workforce.proven(next.worker, desk.now);
     order.push(next.job.request.body.name);
     assert(desk.reply(number, next.job.request.body.name));
   }
@@ -628,8 +628,8 @@ Deno.test("Broker does nothing more when a worker is removed twice", () => {
 
 Deno.test("Broker gives a retiring worker nothing more and takes its answers", () => {
   const desk = loaded();
-  desk.broker.retire(desk.worker(1));
-  desk.broker.retire(desk.worker(1));
+  desk.broker.workforce.retire(desk.worker(1));
+  desk.broker.workforce.retire(desk.worker(1));
   for (const name of ["a1", "a2", "a3"]) assert(desk.reply(1, name, QUICK));
   assert.equal(desk.dispatch(), "");
   assert.equal(desk.broker.workers.size, 1);
@@ -641,7 +641,7 @@ Deno.test("Broker gives a retiring worker nothing more and takes its answers", (
 
 Deno.test("Broker takes a job back from a retiring worker when it is given back", () => {
   const desk = loaded();
-  desk.broker.retire(desk.worker(1));
+  desk.broker.workforce.retire(desk.worker(1));
   desk.giveBack(1, "a3");
   assert.equal(desk.broker.queued, 2);
   assert.equal(desk.dispatch(), "");
@@ -756,8 +756,8 @@ Deno.test("Broker sends a suspect only once its worker has shown that it lives, 
   assert.deepEqual(deaths(desk, "a1"), [1]);
   desk.workers(3);
   assert.equal(desk.broker.next(desk.now)?.job, desk.job("a1"));
-  assert.equal(desk.broker.proven(desk.worker(3), desk.now), desk.job("a1"));
-  assert.equal(desk.broker.proven(desk.worker(3), desk.now), undefined);
+  assert.equal(desk.broker.workforce.proven(desk.worker(3), desk.now), desk.job("a1"));
+  assert.equal(desk.broker.workforce.proven(desk.worker(3), desk.now), undefined);
   assert(desk.reply(3, "a1"));
 });
 
@@ -768,8 +768,8 @@ Deno.test("Broker ends a suspect that nobody wants any more when its worker show
   desk.dispatch();
   desk.die(2);
   desk.broker.next(desk.now);
-  assert.equal(desk.broker.disconnect(desk.client("a"), desk.now).length, 1);
-  assert.equal(desk.broker.proven(desk.worker(1), desk.now), undefined);
+  assert.equal(desk.broker.cancellations.disconnect(desk.client("a"), desk.now).length, 1);
+  assert.equal(desk.broker.workforce.proven(desk.worker(1), desk.now), undefined);
   assert.deepEqual(desk.ended(), ["a1: nothing"]);
   desk.submit("b1");
   assert.equal(desk.dispatch(), "b1>1");
@@ -855,7 +855,7 @@ Deno.test("Broker gives a worker up when a job that waits there was taken back a
   desk.reply(1, "a2", QUICK);
   assert.equal(desk.dispatch(), "a4>1 b1>1");
   // It may be the one that runs: what was answered before may not have been sent yet.
-  assert(desk.broker.cancel(desk.client("b"), 7, [], desk.now));
+  assert(desk.broker.cancellations.cancel(desk.client("b"), 7, [], desk.now));
   desk.now += 900;
   desk.broker.tick(desk.now);
   assert.deepEqual(desk.broker.takeOverruns(), []);
@@ -903,7 +903,7 @@ Deno.test("Broker takes a worker for idle when it has given its only job back", 
 Deno.test("Broker ends waiting jobs without an answer when their client leaves", () => {
   const desk = new Desk();
   desk.submit("a1 b1 a2 b2 a3");
-  assert.deepEqual(desk.broker.disconnect(desk.client("a"), desk.now), []);
+  assert.deepEqual(desk.broker.cancellations.disconnect(desk.client("a"), desk.now), []);
   assert.deepEqual(desk.ended(), ["a1: nothing", "a2: nothing", "a3: nothing"]);
   assert.equal(desk.broker.counters.abandoned, 3);
   assert.equal(desk.broker.queuedBytes, 2);
@@ -920,7 +920,7 @@ Deno.test("Broker refuses what a client has waiting, not what runs or what other
   desk.submit("a2 b1");
   desk.submit("a3", { key: "k" });
   desk.submit("b2", { key: "k" });
-  desk.broker.refuseWaiting(desk.client("a"), "It does not read");
+  desk.broker.cancellations.refuseWaiting(desk.client("a"), "It does not read");
   assert.deepEqual(desk.ended(), ["a2: 503 It does not read"]);
   assert.equal(desk.broker.counters.refused, 1);
   assert.equal(desk.broker.queued, 2);
@@ -932,7 +932,7 @@ Deno.test("Broker tells which running jobs to cancel when their client leaves, a
   desk.workers(2);
   desk.submit("b1");
   desk.dispatch();
-  const running = desk.broker.disconnect(desk.client("a"), desk.now);
+  const running = desk.broker.cancellations.disconnect(desk.client("a"), desk.now);
   const told = running.map(({ request, worker }) => `${request.body.name}>${worker?.id}`);
   assert.deepEqual(told.sort(), ["a1>1", "a2>1", "a3>1", "a4>2"]);
   assert.equal(desk.broker.counters.abandoned, 4);
@@ -947,7 +947,7 @@ Deno.test("Broker tells which running jobs to cancel when their client leaves, a
 
 Deno.test("Broker ends an abandoned job without an answer when its worker dies or gives it back", () => {
   const desk = loaded();
-  desk.broker.disconnect(desk.client("a"), desk.now);
+  desk.broker.cancellations.disconnect(desk.client("a"), desk.now);
   desk.ended();
   desk.giveBack(1, "a3");
   assert.deepEqual(desk.ended(), ["a3: nothing"]);
@@ -961,7 +961,7 @@ Deno.test("Broker ends an abandoned job without an answer when its worker dies o
 
 Deno.test("Broker gives each body up once when clients leave at every stage", () => {
   const desk = loaded();
-  desk.broker.disconnect(desk.client("a"), desk.now);
+  desk.broker.cancellations.disconnect(desk.client("a"), desk.now);
   desk.ended();
   desk.reply(1, "a1");
   desk.giveBack(1, "a2");
@@ -972,7 +972,7 @@ Deno.test("Broker gives each body up once when clients leave at every stage", ()
 
 Deno.test("Broker does nothing when a client leaves that has no job", () => {
   const desk = loaded();
-  assert.deepEqual(desk.broker.disconnect(desk.client("c"), desk.now), []);
+  assert.deepEqual(desk.broker.cancellations.disconnect(desk.client("c"), desk.now), []);
   assert.deepEqual(desk.ended(), []);
   assert.equal(desk.broker.counters.abandoned, 0);
 });
@@ -980,7 +980,7 @@ Deno.test("Broker does nothing when a client leaves that has no job", () => {
 Deno.test("Broker ends a returned job without an answer when its client leaves", () => {
   const desk = loaded();
   desk.die(1);
-  assert.deepEqual(desk.broker.disconnect(desk.client("a"), desk.now), []);
+  assert.deepEqual(desk.broker.cancellations.disconnect(desk.client("a"), desk.now), []);
   assert.equal(desk.ended().length, 4);
   assert.equal(desk.broker.queued, 0);
 });
@@ -1026,7 +1026,7 @@ Deno.test("Broker has no tick due when jobs with a deadline ended in any other w
   const desk = new Desk();
   desk.submit("a1 a2", { timeout: 5000 });
   desk.submit("b1", { timeout: 5000 });
-  desk.broker.disconnect(desk.client("a"), desk.now);
+  desk.broker.cancellations.disconnect(desk.client("a"), desk.now);
   assert(desk.broker.tick(desk.now) <= 100);
   desk.broker.drain("refuse");
   assert.equal(desk.broker.tick(desk.now), Infinity);
@@ -1061,39 +1061,39 @@ Deno.test("Broker answers 408 when a job's deadline passes after its worker died
 Deno.test("Broker blocks when as many jobs wait as queueLimit, and takes what comes all the same", () => {
   const desk = new Desk({ queueLimit: 2 });
   desk.submit("a1");
-  assert.equal(desk.broker.blocked, false);
+  assert.equal(desk.broker.admission.isBlocked, false);
   desk.submit("a2");
-  assert.equal(desk.broker.full, true);
-  assert.equal(desk.broker.blocked, true);
+  assert.equal(desk.broker.admission.isFull, true);
+  assert.equal(desk.broker.admission.isBlocked, true);
   desk.submit("a3");
   assert.deepEqual(desk.ended(), []);
   desk.workers(1, 2);
   desk.dispatch();
-  assert.equal(desk.broker.full, false);
-  assert.equal(desk.broker.blocked, false);
+  assert.equal(desk.broker.admission.isFull, false);
+  assert.equal(desk.broker.admission.isBlocked, false);
 });
 
 Deno.test("Broker blocks when as many bytes wait as queueBytes", () => {
   const desk = new Desk({ queueBytes: 100 });
   desk.submit("a1", { bytes: 99 });
-  assert.equal(desk.broker.blocked, false);
+  assert.equal(desk.broker.admission.isBlocked, false);
   desk.submit("a2", { bytes: 1 });
   assert.equal(desk.broker.queuedBytes, 100);
-  assert.equal(desk.broker.blocked, true);
+  assert.equal(desk.broker.admission.isBlocked, true);
   desk.workers(1);
   desk.dispatch();
   assert.equal(desk.broker.queuedBytes, 1);
   // The worker's 99 are held until it has answered.
-  assert.equal(desk.broker.blocked, true);
+  assert.equal(desk.broker.admission.isBlocked, true);
   desk.reply(1, "a1");
-  assert.equal(desk.broker.blocked, false);
+  assert.equal(desk.broker.admission.isBlocked, false);
 });
 
 Deno.test("Broker answers 503 when it is full and overflow is reject", () => {
   const desk = new Desk({ queueLimit: 2, overflow: "reject" });
   desk.submit("a1 a2 a3");
-  assert.equal(desk.broker.full, true);
-  assert.equal(desk.broker.blocked, false);
+  assert.equal(desk.broker.admission.isFull, true);
+  assert.equal(desk.broker.admission.isBlocked, false);
   assert.deepEqual(desk.ended(), [`a3: 503 ${FULL}`]);
   assert.equal(desk.broker.counters.refused, 1);
   assert.equal(desk.broker.queued, 2);
@@ -1114,19 +1114,19 @@ Deno.test("Broker counts what workers have in queueBytes, until it is answered",
   desk.submit("a1", { bytes: 60 });
   desk.dispatch();
   desk.submit("a2", { bytes: 39 });
-  assert.equal(desk.broker.full, false);
+  assert.equal(desk.broker.admission.isFull, false);
   desk.submit("a3", { bytes: 1 });
   assert.equal(desk.broker.queuedBytes, 40);
-  assert.equal(desk.broker.full, true);
-  assert.equal(desk.broker.blocked, true);
-  desk.broker.removeWorker(desk.worker(1), "left", desk.now);
+  assert.equal(desk.broker.admission.isFull, true);
+  assert.equal(desk.broker.admission.isBlocked, true);
+  desk.broker.workforce.remove(desk.worker(1), "left", desk.now);
   assert.equal(desk.broker.queuedBytes, 100);
-  assert.equal(desk.broker.full, true);
+  assert.equal(desk.broker.admission.isFull, true);
   desk.workers(2);
   desk.dispatch();
-  assert.equal(desk.broker.full, true);
+  assert.equal(desk.broker.admission.isFull, true);
   desk.reply(2, "a1");
-  assert.equal(desk.broker.full, false);
+  assert.equal(desk.broker.admission.isFull, false);
 });
 
 Deno.test("Broker answers 503 and counts it when a request is refused", () => {
@@ -1156,7 +1156,7 @@ Deno.test("Broker serves what waits and answers 503 to what comes when it is clo
   const desk = new Desk({ queueLimit: 2 });
   desk.submit("a1 a2");
   desk.broker.drain("serve");
-  assert.equal(desk.broker.blocked, false);
+  assert.equal(desk.broker.admission.isBlocked, false);
   desk.submit("b1");
   assert.deepEqual(desk.ended(), [`b1: 503 ${CLOSING}`]);
   desk.workers(1);
@@ -1268,7 +1268,7 @@ Deno.test("Broker counts all that happens to jobs", () => {
   desk.broker.tick(desk.now);
   desk.reply(1, "a1", QUICK, Code.handlerFailed);
   desk.reply(1, "a1");
-  desk.broker.disconnect(desk.client("c"), desk.now);
+  desk.broker.cancellations.disconnect(desk.client("c"), desk.now);
   desk.die(1);
   desk.workers(2);
   assert.equal(desk.dispatch(), "a2>2");
@@ -1298,7 +1298,7 @@ Deno.test("Broker counts all that happens to jobs", () => {
 
 Deno.test("Broker counts a job once when its client left before it was answered", () => {
   const desk = loaded();
-  desk.broker.disconnect(desk.client("a"), desk.now);
+  desk.broker.cancellations.disconnect(desk.client("a"), desk.now);
   const before = { ...desk.broker.counters };
   assert.equal(before.abandoned, 4);
   assert.equal(desk.reply(1, "a1", QUICK, Code.handlerFailed), false);
@@ -1421,7 +1421,7 @@ function isolated(limits: Partial<BrokerLimits> = {}): Desk {
 
 Deno.test("Broker lets jobs end beside one that does not stop, then ends their worker", () => {
   const desk = isolated();
-  assert.equal(desk.broker.proven(desk.worker(1), desk.now), undefined);
+  assert.equal(desk.broker.workforce.proven(desk.worker(1), desk.now), undefined);
   desk.submit("d1");
   assert.equal(desk.dispatch(), "", "it gets no more");
   pass(desk, 3000);
@@ -1438,7 +1438,7 @@ Deno.test("Broker lets jobs end beside one that does not stop, then ends their w
 Deno.test("Broker ends an isolated worker soon when it does not show that it lives, and at last in any case", () => {
   for (const [shows, time] of [[false, 100], [true, 5000]] as const) {
     const desk = isolated();
-    if (shows) desk.broker.proven(desk.worker(1), desk.now);
+    if (shows) desk.broker.workforce.proven(desk.worker(1), desk.now);
     pass(desk, time - 80);
     assert.deepEqual(overruns(desk), []);
     pass(desk, 120);
@@ -1450,7 +1450,7 @@ Deno.test("Broker ends an isolated worker soon when it does not show that it liv
 
 Deno.test("Broker runs a job alone that lost its worker because of another, so that it does not again", () => {
   const desk = isolated();
-  desk.broker.endIsolated(desk.worker(1));
+  desk.broker.workforce.endIsolated(desk.worker(1));
   assert.deepEqual(overruns(desk), ["1: b1 c1"]);
   desk.die(1);
   desk.workers(2);
@@ -1464,7 +1464,7 @@ Deno.test("Broker runs a job alone that lost its worker because of another, so t
 
 Deno.test("Broker answers 502 to a job that lost its worker because of another when maxAttempts is 1", () => {
   const desk = isolated({ maxAttempts: 1 });
-  desk.broker.endIsolated(desk.worker(1));
+  desk.broker.workforce.endIsolated(desk.worker(1));
   assert.deepEqual(desk.ended().map((line) => line.slice(0, 7)).sort(), ["b1: 502", "c1: 502"]);
 });
 
@@ -1510,7 +1510,7 @@ Deno.test("Broker gives a worker up when its client has left and its handler goe
   desk.submit("a1 b1");
   desk.dispatch();
   pass(desk, 5000);
-  assert.equal(desk.broker.disconnect(desk.client("a"), desk.now).length, 1);
+  assert.equal(desk.broker.cancellations.disconnect(desk.client("a"), desk.now).length, 1);
   pass(desk, 190);
   assert.deepEqual(overruns(desk), []);
   pass(desk, 70);
@@ -1527,7 +1527,7 @@ Deno.test("Broker ends a waiting job at once when its client takes it back", () 
   const desk = new Desk();
   desk.submit("a1", { requestId: 7 });
   desk.submit("a2", { requestId: 8 });
-  assert.equal(desk.broker.cancel(desk.client("a"), 7, [], desk.now), undefined);
+  assert.equal(desk.broker.cancellations.cancel(desk.client("a"), 7, [], desk.now), undefined);
   assert.deepEqual(desk.ended(), [`a1: ${TAKEN_BACK}`]);
   assert.equal(desk.broker.counters.cancelled, 1);
   assert.equal(desk.broker.queued, 1);
@@ -1539,11 +1539,11 @@ Deno.test("Broker tells which worker to stop when a running job is taken back, a
   desk.workers(1);
   desk.submit("a1", { requestId: 7 });
   desk.dispatch();
-  const running = desk.broker.cancel(desk.client("a"), 7, [], desk.now);
+  const running = desk.broker.cancellations.cancel(desk.client("a"), 7, [], desk.now);
   assert.equal(running?.worker, desk.worker(1));
   assert.equal(running, desk.job("a1"));
   assert.deepEqual(desk.ended(), []);
-  assert.equal(desk.broker.cancel(desk.client("a"), 7, [], desk.now), undefined);
+  assert.equal(desk.broker.cancellations.cancel(desk.client("a"), 7, [], desk.now), undefined);
   assert.equal(desk.reply(1, "a1"), false);
   assert.deepEqual(desk.ended(), [`a1: ${TAKEN_BACK}`]);
   assert.equal(desk.broker.counters.cancelled, 1);
@@ -1565,11 +1565,14 @@ Deno.test("Broker takes nothing back for another client, by another way, or unde
       ["a", 7, [bytes(1, 2), bytes(1, 2), header]],
     ] as const
   ) {
-    assert.equal(desk.broker.cancel(desk.client(client), id, [...envelope], 1), undefined);
+    assert.equal(
+      desk.broker.cancellations.cancel(desk.client(client), id, [...envelope], 1),
+      undefined,
+    );
   }
   assert.equal(desk.broker.queued, 1);
   assert.equal(desk.broker.counters.cancelled, 0);
-  desk.broker.cancel(desk.client("a"), 7, [bytes(1, 2), bytes(0)], 1);
+  desk.broker.cancellations.cancel(desk.client("a"), 7, [bytes(1, 2), bytes(0)], 1);
   assert.equal(desk.broker.queued, 0);
 });
 
@@ -1585,7 +1588,7 @@ Deno.test("Broker refuses a request of a key when too many wait for its answer, 
   desk.submit(series("b", 1001), { key: "l" });
   desk.submit("c1 c2", { key: "m" });
   assert.deepEqual(desk.ended(), [`c2: ${refused}`]);
-  desk.broker.disconnect(desk.client("a"), desk.now);
+  desk.broker.cancellations.disconnect(desk.client("a"), desk.now);
   desk.submit("d1", { key: "m" });
   assert.equal(desk.broker.counters.joined, 2001);
   desk.broker.drain("refuse");
@@ -1595,7 +1598,7 @@ Deno.test("Broker refuses a request of a key when too many wait for its answer, 
 Deno.test("Broker serves the others when a client leaves that has asked twice for the same", () => {
   const desk = new Desk();
   desk.submit("a1 a2 b1", { key: "k" });
-  desk.broker.disconnect(desk.client("a"), desk.now);
+  desk.broker.cancellations.disconnect(desk.client("a"), desk.now);
   assert.deepEqual(desk.ended(), []);
   assert.equal(desk.broker.counters.abandoned, 2);
   desk.workers(1);
@@ -1632,9 +1635,9 @@ Deno.test("Broker goes on with a job when one of those who wait for it leaves or
     desk.submit("a1 b1 c1 d1", { key: "k", requestId: 7 });
     if (assigned) desk.workers(1);
     assert.equal(desk.dispatch(), assigned ? "a1>1" : "");
-    assert.deepEqual(desk.broker.disconnect(desk.client("a"), desk.now), []);
+    assert.deepEqual(desk.broker.cancellations.disconnect(desk.client("a"), desk.now), []);
     assert.deepEqual(desk.ended(), []);
-    assert.equal(desk.broker.cancel(desk.client("c"), 7, [], desk.now), undefined);
+    assert.equal(desk.broker.cancellations.cancel(desk.client("c"), 7, [], desk.now), undefined);
     assert.deepEqual(desk.ended(), [`a1: ${TAKEN_BACK}`]);
     assert.equal(desk.job("a1").asker.client, desk.client("b"));
     assert.deepEqual(desk.job("a1").others.map(({ client }) => client), [desk.client("d")]);
@@ -1652,8 +1655,8 @@ Deno.test("Broker ends a shared job when the last who waits for it leaves", () =
   desk.submit("a1 b1", { key: "k" });
   desk.workers(1);
   desk.dispatch();
-  assert.equal(desk.broker.disconnect(desk.client("b"), desk.now).length, 0);
-  assert.equal(desk.broker.disconnect(desk.client("a"), desk.now).length, 1);
+  assert.equal(desk.broker.cancellations.disconnect(desk.client("b"), desk.now).length, 0);
+  assert.equal(desk.broker.cancellations.disconnect(desk.client("a"), desk.now).length, 1);
   desk.submit("c1", { key: "k" });
   assert.notEqual(desk.job("c1"), desk.job("a1"));
   assert.equal(desk.reply(1, "a1"), false);
@@ -1851,7 +1854,7 @@ class Audit {
     const known = this.#clients[client];
     if (known === undefined) return;
     const refused = this.#closed !== "no" ||
-      (this.#limits.overflow === "reject" && this.#broker.full);
+      (this.#limits.overflow === "reject" && this.#broker.admission.isFull);
     const body = { name: `${client}`, releases: 0 };
     const job = this.#broker.submit({
       client: known,
@@ -1951,7 +1954,7 @@ class Audit {
     this.#suspects.shift();
     assert(idle.includes(worker), "A suspect has its worker for itself");
     entry.sent = this.#random(3) > 0;
-    if (entry.sent) assert.equal(this.#broker.proven(worker, this.#now), entry.job);
+    if (entry.sent) assert.equal(this.#broker.workforce.proven(worker, this.#now), entry.job);
     note(entry.sent ? "suspect sent" : "suspect not sent yet");
   }
 
@@ -2004,7 +2007,7 @@ class Audit {
     if (worker === undefined || entry === undefined || entry.worker === worker) return;
     const before = this.#broker.counters.strayReplies;
     const { id } = entry.job;
-    if (this.#random(2) === 0) this.#broker.giveBack(worker, id, this.#now);
+    if (this.#random(2) === 0) this.#broker.workforce.giveBack(worker, id, this.#now);
     else assert.equal(this.#broker.takeReply(worker, id, Code.ok, 5, this.#now), undefined);
     assert.equal(this.#broker.counters.strayReplies, before + 1);
     note("stray");
@@ -2014,7 +2017,7 @@ class Audit {
     const worker = this.#pick(this.#workers.filter(({ jobs }) => jobs.size > 0));
     const job = worker && this.#pick([...worker.jobs.values()]);
     if (worker === undefined || job === undefined) return;
-    this.#broker.giveBack(worker, job.id, this.#now);
+    this.#broker.workforce.giveBack(worker, job.id, this.#now);
     this.#return(this.#entry(job));
     note("given back");
   }
@@ -2031,12 +2034,12 @@ class Audit {
   #addWorker(): void {
     if (this.#workers.length > 5) return;
     const id = this.#workers.length + this.#past.length + 1;
-    this.#workers.push(this.#broker.addWorker(id, this.#now));
+    this.#workers.push(this.#broker.workforce.add(id, this.#now));
   }
 
   #retire(): void {
     const worker = this.#pick(this.#workers);
-    if (worker !== undefined) this.#broker.retire(worker);
+    if (worker !== undefined) this.#broker.workforce.retire(worker);
   }
 
   #removeWorker(worker = this.#pick(this.#workers)): void {
@@ -2044,8 +2047,8 @@ class Audit {
     const end = this.#random(2) === 0 ? "died" : "left";
     const jobs = [...worker.jobs.values()].map((job) => this.#entry(job));
     if (end === "died" && jobs.every(({ sent }) => sent)) this.#blame(jobs);
-    if (end === "died") this.#broker.processEnded(worker.id, worker, "itself", this.#now);
-    this.#broker.removeWorker(worker, end, this.#now);
+    if (end === "died") this.#broker.workforce.processEnded(worker.id, worker, "itself", this.#now);
+    this.#broker.workforce.remove(worker, end, this.#now);
     for (const entry of jobs.toReversed()) this.#return(entry);
     this.#workers.splice(this.#workers.indexOf(worker), 1);
     this.#past.push(worker);
@@ -2064,7 +2067,7 @@ class Audit {
     const index = this.#random(this.#clients.length);
     const client = this.#clients[index];
     if (client === undefined) return;
-    const running = this.#broker.disconnect(client, this.#now);
+    const running = this.#broker.cancellations.disconnect(client, this.#now);
     const mine = [...this.#entries.values()].filter((entry) =>
       entry.client === index && entry.ends === 0
     );
@@ -2248,17 +2251,17 @@ Deno.test("Broker answers 499 to all who wait for a job that is cancelled, and t
   desk.dispatch();
   desk.submit("b1", { key: "k", requestId: 1 });
   const job = desk.job("a1");
-  assert.equal(desk.broker.find(job.id), job);
-  assert.equal(desk.broker.release(job, desk.now), job);
+  assert.equal(desk.broker.overview.find(job.id), job);
+  assert.equal(desk.broker.cancellations.cancelForAll(job, desk.now), job);
   assert.deepEqual(desk.ended(), ["a1: 499 The request was cancelled"]);
   assert.deepEqual([desk.client("a").live, desk.client("b").live], [0, 0]);
   // Its number is free for another request of the same client.
   desk.submit("a2", { requestId: 1 });
-  assert.equal(desk.broker.release(job, desk.now), undefined);
-  desk.broker.disconnect(desk.client("b"), desk.now);
+  assert.equal(desk.broker.cancellations.cancelForAll(job, desk.now), undefined);
+  desk.broker.cancellations.disconnect(desk.client("b"), desk.now);
   assert.deepEqual(desk.ended(), []);
   assert.equal(desk.reply(1, "a1"), false);
   assert.deepEqual(desk.ended(), ["a1: nothing"]);
-  assert.equal(desk.broker.find(job.id), undefined);
+  assert.equal(desk.broker.overview.find(job.id), undefined);
   assert.equal(desk.broker.counters.cancelled, 2);
 });

@@ -73,7 +73,7 @@ const RULES: Record<string, string[]> = {
     "zmq/version.ts",
     "type zmq/library.ts",
   ],
-  "broker.ts": ["broker", "type wire/credit.ts", "wire/request.ts"],
+  "broker.ts": ["broker", "wire/request.ts"],
   "client.ts": [
     "cli/client.ts",
     "client",
@@ -104,6 +104,7 @@ const RULES: Record<string, string[]> = {
   "broker/endings.ts": ["wire/request.ts"],
   "broker/job.ts": ["type wire/credit.ts"],
   "broker/meter.ts": ["wire/request.ts"],
+  "broker/parts.ts": ["type wire/credit.ts"],
   "broker/stream.ts": ["wire/credit.ts"],
   cli: [
     "client/reply.ts",

@@ -78,7 +78,7 @@ Deno.test("Meter has the time of an expired job, which waited until its end", ()
 
 Deno.test("Broker measures how long a job waited, how long it took, and both together", () => {
   const broker = new Broker<string>(LIMITS);
-  const worker = broker.addWorker(1, 1000);
+  const worker = broker.workforce.add(1, 1000);
   const job = broker.submit(request(client()), 1000);
   broker.next(1016);
   broker.takeReply(worker, job.id, 200, 40_000, 1080);
@@ -92,10 +92,10 @@ Deno.test("Broker measures how long a job waited, how long it took, and both tog
 
 Deno.test("Broker counts an attempt after a worker has given a job back, and its wait from its arrival", () => {
   const broker = new Broker<string>(LIMITS);
-  const worker = broker.addWorker(1, 1000);
+  const worker = broker.workforce.add(1, 1000);
   const job = broker.submit(request(client()), 1000);
   broker.next(1001);
-  broker.giveBack(worker, job.id, 1002);
+  broker.workforce.giveBack(worker, job.id, 1002);
   broker.next(1032);
   broker.takeReply(worker, job.id, 500, 10, 1033);
   const { attempts, redelivered, waiting } = broker.meter.read();
@@ -106,7 +106,7 @@ Deno.test("Broker counts an attempt after a worker has given a job back, and its
 
 Deno.test("Broker begins a job's times again where it uses a record again", () => {
   const broker = new Broker<string>(LIMITS);
-  const worker = broker.addWorker(1, 1000);
+  const worker = broker.workforce.add(1, 1000);
   const first = broker.submit(request(client()), 1000);
   broker.next(1001);
   broker.takeReply(worker, first.id, 200, 10, 1002);
@@ -124,16 +124,16 @@ Deno.test("Broker knows when the job came that has waited for longest, given bac
   const broker = new Broker<string>(LIMITS);
   assert.equal(broker.oldestArrival, undefined);
   const [one, other] = [client(1), client(2)];
-  const worker = broker.addWorker(1, 999);
+  const worker = broker.workforce.add(1, 999);
   const oldest = broker.submit(request(one), 1000);
   broker.submit(request(other), 1010);
   broker.submit(request(one), 1020);
   assert.equal(broker.oldestArrival, 1000);
   broker.next(1030);
   assert.equal(broker.oldestArrival, 1010);
-  broker.giveBack(worker, oldest.id, 1031);
+  broker.workforce.giveBack(worker, oldest.id, 1031);
   assert.equal(broker.oldestArrival, 1000);
   broker.next(1032);
-  broker.removeWorker(worker, "died", 1033);
+  broker.workforce.remove(worker, "died", 1033);
   assert.equal(broker.oldestArrival, 1000, "a job under suspicion waits too");
 });

@@ -245,7 +245,7 @@ Deno.test("StoreSide runs what the store gives, and tells how it has ended", () 
   const rig = new Rig();
   const unit = rig.services.named("");
   assert(unit);
-  const worker = unit.broker.addWorker(1, rig.now);
+  const worker = unit.broker.workforce.add(1, rig.now);
   rig.join();
   const [room] = rig.said();
   assert.deepEqual(room, { type: "room", service: "", jobs: 2, heard: 0 });
@@ -282,7 +282,7 @@ Deno.test("StoreSide tells a new store nothing of runs that the one before had g
   const rig = new Rig();
   const unit = rig.services.named("");
   assert(unit);
-  const worker = unit.broker.addWorker(1, rig.now);
+  const worker = unit.broker.workforce.add(1, rig.now);
   rig.join();
   rig.say(rig.run(1));
   unit.dispatcher.sendAll(rig.now);
@@ -307,7 +307,7 @@ Deno.test("StoreSide gives a job what its handler has had kept, where it runs ag
   const rig = new Rig();
   const unit = rig.services.named("");
   assert(unit);
-  const worker = unit.broker.addWorker(1, rig.now);
+  const worker = unit.broker.workforce.add(1, rig.now);
   rig.join();
   rig.say(rig.run(1, { checkpoint: { bytes: bytes("old") } }));
   unit.dispatcher.sendAll(rig.now);

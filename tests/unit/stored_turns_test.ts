@@ -34,7 +34,9 @@ class Desk {
 
   constructor(limits: Partial<BrokerLimits> = {}, workers = 1) {
     this.broker = new Broker<string>({ ...LIMITS, ...limits }, { wakeTime: 0 });
-    for (let id = 1; id <= workers; id++) this.workers.push(this.broker.addWorker(id, this.now));
+    for (let id = 1; id <= workers; id++) {
+      this.workers.push(this.broker.workforce.add(id, this.now));
+    }
   }
 
   #request(body: string) {
@@ -82,9 +84,9 @@ class Desk {
 
   /** A worker dies, and a new one of the next number comes. */
   die(worker: Worker<string>, end: End = "itself"): void {
-    this.broker.processEnded(worker.id, worker, end, this.now);
-    this.broker.removeWorker(worker, "died", this.now);
-    this.workers.push(this.broker.addWorker(this.workers.length + 1, this.now));
+    this.broker.workforce.processEnded(worker.id, worker, end, this.now);
+    this.broker.workforce.remove(worker, "died", this.now);
+    this.workers.push(this.broker.workforce.add(this.workers.length + 1, this.now));
   }
 
   /** What the broker has answered itself. */
@@ -164,7 +166,7 @@ Deno.test("Broker has quick stored jobs wait at the workers of their share alone
 Deno.test("Broker bounds requests as if no stored job waited", () => {
   const desk = new Desk({ queueLimit: 2, overflow: "reject" }, 0);
   desk.store(...numbered("s", 50));
-  assert.equal(desk.broker.full, false);
+  assert.equal(desk.broker.admission.isFull, false);
   desk.ask("r0", "r1", "r2");
   assert.deepEqual(desk.ended(), [`r2 ${Code.unavailable}`]);
 });
@@ -215,7 +217,7 @@ Deno.test("Broker runs a stored job again that may have waited when its worker d
   const [suspect] = desk.start();
   assert.match(suspect ?? "", /^s[01]>2$/);
   assert.deepEqual(desk.start(), []);
-  desk.broker.proven(desk.workers[1]!, desk.now);
+  desk.broker.workforce.proven(desk.workers[1]!, desk.now);
   desk.die(desk.workers[1]!);
   desk.broker.tick(desk.now);
   assert.deepEqual(desk.ended(), [`${suspect?.slice(0, 2)} ${Code.workerDied}`]);
@@ -228,7 +230,7 @@ Deno.test("Broker takes stored jobs back, and gives them up when it ends", () =>
   const [worker] = desk.workers;
   assert(worker);
   // A worker that leaves gives back what it has not started.
-  desk.broker.giveBack(worker, worker.jobs.first?.id ?? 0, desk.now);
+  desk.broker.workforce.giveBack(worker, worker.jobs.first?.id ?? 0, desk.now);
   assert.deepEqual(desk.start(), ["s0>1"]);
   desk.broker.drain("refuse");
   assert.deepEqual(desk.ended(), ["s1 503", "s2 503"]);
@@ -240,19 +242,19 @@ Deno.test("Broker takes stored jobs back, and gives them up when it ends", () =>
 
 Deno.test("Broker asks for stored jobs as its workers get on with them", () => {
   const desk = new Desk({ jobShare: 0.5 }, 0);
-  assert.equal(desk.broker.storedRoom(10, 500), 0);
-  const workers = [1, 2, 3, 4].map((id) => desk.broker.addWorker(id, desk.now));
+  assert.equal(desk.broker.stored.room(10, 500), 0);
+  const workers = [1, 2, 3, 4].map((id) => desk.broker.workforce.add(id, desk.now));
   // Nothing is known of the handler: two for each worker of the share.
-  assert.equal(desk.broker.storedRoom(10, 500), 4);
+  assert.equal(desk.broker.stored.room(10, 500), 4);
   desk.store("s");
   desk.start();
   const worker = workers.find(({ jobs }) => jobs.size > 0);
   assert(worker);
   desk.end(worker, undefined, 1_000_000);
-  assert.equal(desk.broker.storedRoom(10, 500), 2);
+  assert.equal(desk.broker.stored.room(10, 500), 2);
   desk.broker.pause();
-  assert.equal(desk.broker.storedRoom(10, 500), 0);
+  assert.equal(desk.broker.stored.room(10, 500), 0);
   desk.broker.resume();
   desk.broker.drain("serve");
-  assert.equal(desk.broker.storedRoom(10, 500), 0);
+  assert.equal(desk.broker.stored.room(10, 500), 0);
 });

@@ -48,14 +48,14 @@ class Desk {
   }
 
   worker(id: number): Worker<string> {
-    return this.broker.addWorker(id, this.now);
+    return this.broker.workforce.add(id, this.now);
   }
 
   /** The jobs that are sent now. */
   dispatch(): number[] {
     const sent: number[] = [];
     for (let next = this.broker.next(this.now); next; next = this.broker.next(this.now)) {
-      this.broker.proven(next.worker, this.now);
+      this.broker.workforce.proven(next.worker, this.now);
       sent.push(next.job.id);
     }
     return sent;
@@ -63,18 +63,18 @@ class Desk {
 
   /** The number of a part that counts; undefined: it does not. */
   part(worker: Worker<string>, { id }: Job<string>, bytes = 1): number | undefined {
-    const job = this.broker.takePart(worker, id, bytes, this.now);
+    const job = this.broker.parts.take(worker, id, bytes, this.now);
     return job?.stream && job.stream.sent - 1;
   }
 
   grant(job: Job<string>, credit: StreamCredit): StreamCredit | undefined {
     const { requestId = 0, envelope } = job.request;
-    return this.broker.grant(this.client, requestId, envelope, credit)?.credit;
+    return this.broker.parts.grant(this.client, requestId, envelope, credit)?.credit;
   }
 
   die(worker: Worker<string>): void {
-    this.broker.removeWorker(worker, "died", this.now);
-    this.broker.processEnded(worker.id, worker, "itself", this.now);
+    this.broker.workforce.remove(worker, "died", this.now);
+    this.broker.workforce.processEnded(worker.id, worker, "itself", this.now);
     this.broker.tick(this.now);
   }
 
@@ -151,10 +151,10 @@ Deno.test("Broker believes no part and no progress of a job that another worker 
   desk.dispatch();
   const [holder, forger] = job.worker === one ? [one, other] : [other, one];
   assert.equal(desk.part(forger, job), undefined);
-  assert.equal(desk.broker.takeProgress(forger, job.id), undefined);
+  assert.equal(desk.broker.parts.takeProgress(forger, job.id), undefined);
   assert.equal(desk.broker.counters.strayReplies, 2);
   assert.equal(desk.part(holder, job), 0);
-  assert.equal(desk.broker.takeProgress(holder, job.id), job);
+  assert.equal(desk.broker.parts.takeProgress(holder, job.id), job);
 });
 
 Deno.test("Broker runs a job again whose worker died before it had sent a part", () => {
@@ -170,8 +170,8 @@ Deno.test("Broker runs a job again whose worker died before it had sent a part",
 Deno.test("Broker ends an answer whose worker is gone in the middle of it, however it went", () => {
   const ways: ((desk: Desk, worker: Worker<string>, job: Job<string>) => void)[] = [
     (desk, worker) => desk.die(worker),
-    (desk, worker) => desk.broker.removeWorker(worker, "left", desk.now),
-    (desk, worker, job) => desk.broker.giveBack(worker, job.id, desk.now),
+    (desk, worker) => desk.broker.workforce.remove(worker, "left", desk.now),
+    (desk, worker, job) => desk.broker.workforce.giveBack(worker, job.id, desk.now),
   ];
   for (const way of ways) {
     const desk = new Desk();
@@ -214,7 +214,7 @@ Deno.test("Broker cancels an answer whose client does not get a part", () => {
   const job = desk.submit();
   desk.dispatch();
   desk.part(worker, job);
-  assert.equal(desk.broker.loseAsker(job, desk.now), job);
+  assert.equal(desk.broker.cancellations.loseAsker(job, desk.now), job);
   assert.equal(desk.part(worker, job), undefined);
   assert.equal(desk.broker.takeReply(worker, job.id, 200, 1, desk.now), undefined);
   assert.deepEqual(desk.ended(), ["499 The request was cancelled"]);
@@ -227,15 +227,15 @@ Deno.test("Broker reads on with a full queue while an answer waits for its clien
   const job = desk.submit({ bytes: 1, parts: 1 });
   desk.dispatch();
   for (let count = 0; count < 2; count++) desk.submit("none");
-  assert.equal(desk.broker.blocked, true);
+  assert.equal(desk.broker.admission.isBlocked, true);
   desk.part(worker, job);
-  assert.equal(desk.broker.blocked, false, "what the client takes more is to be read");
+  assert.equal(desk.broker.admission.isBlocked, false, "what the client takes more is to be read");
   for (let count = 0; count < 3; count++) desk.submit("none");
   assert.deepEqual(desk.ended(), ["503 The queue is full"]);
   desk.grant(job, MUCH);
-  assert.equal(desk.broker.blocked, true);
+  assert.equal(desk.broker.admission.isBlocked, true);
   desk.part(worker, job, 5000);
-  assert.equal(desk.broker.blocked, false);
+  assert.equal(desk.broker.admission.isBlocked, false);
   desk.broker.takeReply(worker, job.id, 200, 1, desk.now);
-  assert.equal(desk.broker.blocked, true, "it has ended");
+  assert.equal(desk.broker.admission.isBlocked, true, "it has ended");
 });
