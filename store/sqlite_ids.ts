@@ -1,17 +1,21 @@
 /**
- * Finds jobs by their ids, which are random: an index over a million of them would cost a page of the disk for each new
- * job. So new ids are kept in memory, and put into the index in order, many at a time. After a crash those that are
- * not in the index are read from the jobs themselves.
+ * Finds jobs by their ids. Those that the file makes have the job's number in them (sqlite_own_ids.ts). Those that
+ * submitters make are random: an index over a million of them would cost a page of the disk for each new job. So new
+ * ones are kept in memory, and put into the index in order, many at a time. After a crash those that are not in the
+ * index are read from the jobs themselves.
  *
  * @module
  */
 
 import type { StatementSync } from "node:sqlite";
-import { bytesIn, idText, numberIn } from "./sqlite_columns.ts";
+import { bytesIn, idText, numberIn, textIn } from "./sqlite_columns.ts";
 import type { Batch } from "./sqlite_ledger.ts";
+import { OwnIds } from "./sqlite_own_ids.ts";
 
 /** Ids in memory before they are put into the index: about 2 MB. */
 const MOST_RECENT = 20_000;
+/** Jobs that are read when a file is opened, to see which of them are not in the index: as many times those above. */
+const MOST_PASSED = 2;
 /** Entries that are to be taken out of it. */
 const MOST_GONE = 8192;
 /** Entries that one transaction writes at least, and for each job that was added since the one before. */
@@ -41,7 +45,9 @@ interface Merge {
 export class SqliteIds {
   readonly #sql: (text: string) => StatementSync;
   readonly #most: number;
-  /** Those that are not in the index. */
+  /** Those that the file makes. */
+  readonly own: OwnIds;
+  /** Those of others that are not in the index. */
   readonly #recent = new Map<string, number>();
   /** Those of the transaction that is open. */
   #added: string[] = [];
@@ -50,21 +56,33 @@ export class SqliteIds {
   /** Entries of jobs that are no more. */
   #gone: Entry[] = [];
   #merge: Merge | undefined;
-  /** Jobs up to this are in the index. */
+  /** Jobs up to this are in the index, unless their ids are the file's own. */
   #indexed: number;
+  /** The newest job that is committed, and the newest one. */
+  #last: number;
+  #newest: number;
 
   /** Reads what is not in the index. `sql` prepares statements; `most`: how many are kept out of the index. */
   constructor(sql: (text: string) => StatementSync, most = MOST_RECENT) {
     this.#sql = sql;
     this.#most = most;
-    const row = sql("SELECT value FROM note WHERE name = 'indexed'").get();
-    this.#indexed = Number(row?.value ?? 0);
+    const note = sql("SELECT value FROM note WHERE name = ?");
+    this.own = new OwnIds(Uint8Array.fromHex(textIn(note.get("idKey") ?? {}, "value") ?? ""));
+    this.#last = this.#indexed = Number(note.get("indexed")?.value ?? 0);
     for (const job of sql("SELECT seq, id FROM job WHERE seq > ?").iterate(this.#indexed)) {
-      this.#recent.set(idText(bytesIn(job, "id")), numberIn(job, "seq"));
+      const id = idText(bytesIn(job, "id"));
+      this.#last = numberIn(job, "seq");
+      if (this.own.seqOf(id) !== this.#last) this.#recent.set(id, this.#last);
     }
+    this.#newest = this.#last;
   }
 
-  /** Numbers that the job of an id may have: nearly always one, or none. */
+  /** The newest job that there was. The numbers of newer ones are larger, so that they are not taken for indexed. */
+  get newest(): number {
+    return this.#newest;
+  }
+
+  /** Numbers that the job of an id of others may have: nearly always one, or none. */
   find(id: string): number[] {
     const recent = this.#recent.get(id);
     if (recent !== undefined) return [recent];
@@ -80,12 +98,15 @@ export class SqliteIds {
 
   /** A job was added, in the transaction that is open. */
   add(id: string, seq: number): void {
+    this.#newest = seq;
+    if (this.own.seqOf(id) === seq) return;
     this.#recent.set(id, seq);
     this.#added.push(id);
   }
 
   /** What was added is there. */
   commit(): void {
+    this.#last = this.#newest;
     this.#addedSince += this.#added.length;
     if (this.#added.length > 0) this.#added = [];
   }
@@ -98,31 +119,37 @@ export class SqliteIds {
 
   /** A job is no more, and that is committed. */
   remove(id: string, seq: number): void {
+    if (this.own.seqOf(id) === seq) return;
     this.#recent.delete(id);
     if (seq <= (this.#merge?.last ?? this.#indexed)) this.#gone.push({ head: headOf(id), seq, id });
   }
 
   /** Whether there is enough for the index. */
   get hasWork(): boolean {
-    return this.#merge !== undefined || this.#recent.size >= this.#most ||
-      this.#gone.length >= MOST_GONE;
+    return this.#merge !== undefined || this.#isDue || this.#gone.length >= MOST_GONE;
+  }
+
+  /** Whether many are not in the index, or would have to be looked at to see that. */
+  get #isDue(): boolean {
+    return this.#recent.size >= this.#most ||
+      this.#last - this.#indexed >= MOST_PASSED * this.#most;
   }
 
   /** Writes a part of it. */
   work(batch: Batch): void {
-    if (this.#merge === undefined && this.#recent.size >= this.#most) this.#merge = this.#begin();
+    if (this.#merge === undefined && this.#isDue) this.#merge = this.#begin();
     if (this.#merge !== undefined) this.#mergeSome(batch, this.#merge);
     else if (this.#gone.length >= MOST_GONE) this.#removeAll(batch);
   }
 
   #begin(): Merge {
     const entries: Entry[] = [];
-    let last = this.#indexed;
-    for (const [id, seq] of this.#recent) {
-      entries.push({ head: headOf(id), seq, id });
-      last = Math.max(last, seq);
-    }
-    return { entries: entries.sort((one, other) => one.head - other.head), at: 0, last };
+    for (const [id, seq] of this.#recent) entries.push({ head: headOf(id), seq, id });
+    return {
+      entries: entries.sort((one, other) => one.head - other.head),
+      at: 0,
+      last: this.#last,
+    };
   }
 
   #mergeSome(batch: Batch, merge: Merge): void {

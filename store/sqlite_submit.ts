@@ -4,7 +4,7 @@
  * @module
  */
 
-import { isJobId, newJobId } from "../wire/submission.ts";
+import { isJobId } from "../wire/submission.ts";
 import type { StoreUser } from "./job_store.ts";
 import type { Submission, ToStore } from "./messages.ts";
 import { addFresh, type Ground } from "./sqlite_ground.ts";
@@ -181,14 +181,13 @@ export class SqliteSubmit {
   ): { id: string; isNew: boolean } | undefined {
     const { table, services, clock } = this.#ground;
     const now = clock.now();
-    const id = job.id === "" ? newJobId() : job.id;
     const stage = needs.open.length > 0 || needs.failed !== undefined
       ? Stage.blocked
       : job.runAt > now
       ? Stage.scheduled
       : Stage.waiting;
     services.write(service, batch);
-    const row = table.insert(job, id, { service: service.number, stage, now });
+    const row = table.insert(job, { service: service.number, stage, now });
     if (row === undefined) return undefined;
     batch.count(
       { service: service.number, stage, priority: job.priority },
@@ -206,7 +205,7 @@ export class SqliteSubmit {
     }
     const due = stage === Stage.scheduled ? job.runAt : Infinity;
     batch.then(() => this.#noteDue(due, job.expiresAt === 0 ? Infinity : job.expiresAt));
-    return { id, isNew: true };
+    return { id: row.id, isNew: true };
   }
 }
 

@@ -107,7 +107,8 @@ export class JobTable {
   constructor(db: DatabaseSync) {
     this.#db = db;
     this.ids = new SqliteIds((text) => this.sql(text));
-    this.#lastSeq = numberIn(this.sql("SELECT max(seq) AS n FROM job").get() ?? {}, "n");
+    const last = numberIn(this.sql("SELECT max(seq) AS n FROM job").get() ?? {}, "n");
+    this.#lastSeq = Math.max(last, this.ids.newest);
   }
 
   /** A prepared statement. */
@@ -124,20 +125,24 @@ export class JobTable {
     return this.#lastSeq;
   }
 
-  /** Adds a job of an id that is not there, and gives its row; undefined: a living one of its key is there. */
+  /**
+   * Adds a job whose id is not there, and gives its row; undefined: a living one of its key is there. One without an id
+   * gets one.
+   */
   insert(
     job: Submission,
-    id: string,
     place: { service: number; stage: number; now: number },
   ): JobRow | undefined {
     const { bytes, sizes } = job.body;
     const isInline = bytes.length <= INLINE_BYTES;
     const seq = this.#lastSeq + 1;
+    const idBlob = job.id === "" ? this.ids.own.make(seq) : idBytes(job.id);
+    const id = job.id === "" ? idText(idBlob) : job.id;
     const rest = restOf(job, sizes);
     const parts = isInline ? 0 : 1 << Part.body;
     const { changes } = this.sql(INSERT).run(
       seq,
-      idBytes(id),
+      idBlob,
       place.service,
       place.stage,
       job.priority,
@@ -165,6 +170,9 @@ export class JobTable {
   /** The job of an id. */
   byId(id: string): JobRow | undefined {
     if (!isJobId(id)) return undefined;
+    const own = this.ids.own.seqOf(id);
+    const row = own <= this.#lastSeq ? this.bySeq(own) : undefined;
+    if (row?.id === id) return row;
     for (const seq of this.ids.find(id)) {
       const row = this.bySeq(seq);
       if (row?.id === id) return row;

@@ -2,11 +2,13 @@
 
 import { strict as assert } from "node:assert";
 import { DatabaseSync } from "node:sqlite";
-import { idBytes } from "../../store/sqlite_columns.ts";
+import { idBytes, idText } from "../../store/sqlite_columns.ts";
 import { SqliteIds } from "../../store/sqlite_ids.ts";
 import { Batch } from "../../store/sqlite_ledger.ts";
+import { KEY_BYTES, OwnIds } from "../../store/sqlite_own_ids.ts";
 import { prepareFile } from "../../store/sqlite_schema.ts";
-import { newJobId } from "../../wire/submission.ts";
+import { JobTable } from "../../store/sqlite_table.ts";
+import { isJobId, newJobId } from "../../wire/submission.ts";
 
 const MOST = 600;
 
@@ -122,4 +124,49 @@ Deno.test("SqliteIds tells two ids apart that begin the same", () => {
   world.addAll(MOST);
   while (world.ids.hasWork) world.work();
   assert.deepEqual(world.ids.find(one.id), [one.seq, other.seq]);
+});
+
+Deno.test("SqliteIds has no entry for an id of the file's own, and does not read those jobs again and again", () => {
+  const world = new World();
+  const { own } = world.ids;
+  const ids = Array.from({ length: 3 * MOST }, (_, index) => idText(own.make(index + 1)));
+  for (const id of ids) world.add(id);
+  world.ids.commit();
+  while (world.ids.hasWork) world.work();
+  assert.equal(world.indexed, 0);
+  assert.equal(
+    Number(world.db.prepare("SELECT value FROM note WHERE name = 'indexed'").get()?.value),
+    3 * MOST,
+  );
+  const other = world.add();
+  world.ids.commit();
+  world.ids.remove(ids[0] ?? "", 1);
+  world.reopen();
+  assert.deepEqual(ids.map((id) => world.ids.own.seqOf(id)), ids.map((_, index) => index + 1));
+  assert.deepEqual(world.ids.find(other.id), [other.seq]);
+  assert.equal(world.ids.newest, other.seq);
+});
+
+Deno.test("SqliteIds knows of jobs that were there, so that the number of one is not that of another one", () => {
+  const world = new World();
+  world.addAll(2 * MOST);
+  while (world.ids.hasWork) world.work();
+  world.db.exec("DELETE FROM job");
+  world.reopen();
+  assert.equal(world.ids.newest, 2 * MOST);
+  assert.equal(new JobTable(world.db).lastSeq, 2 * MOST);
+});
+
+Deno.test("OwnIds hides a number in an id, and finds it again with the same key alone", () => {
+  const key = crypto.getRandomValues(new Uint8Array(KEY_BYTES));
+  const own = new OwnIds(key);
+  const seqs = [1, 2, 3, 2 ** 24 - 1, 2 ** 24, 1e6, 1e12, 2 ** 48 - 1];
+  const ids = seqs.flatMap((seq) => [idText(own.make(seq)), idText(own.make(seq))]);
+  assert.equal(new Set(ids).size, ids.length);
+  assert.ok(ids.every(isJobId));
+  assert.deepEqual(ids.map((id) => new OwnIds(key).seqOf(id)), seqs.flatMap((seq) => [seq, seq]));
+  const others = new OwnIds(crypto.getRandomValues(new Uint8Array(KEY_BYTES)));
+  assert.ok(ids.every((id, index) => others.seqOf(id) !== seqs[index >> 1]));
+  const many = Array.from({ length: 1000 }, (_, seq) => others.seqOf(idText(own.make(seq))));
+  assert.ok(many.filter((seq) => seq < 2 ** 40).length < 30, "they lie anywhere");
 });
