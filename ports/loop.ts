@@ -194,6 +194,7 @@ export class BrokerLoop {
       services: () => this.#services,
       bodies,
       say: (message) => wire.say(message),
+      parcel: wire.parcel,
     });
     const answers = new Answers(source, questions, jobs);
     const ground = {

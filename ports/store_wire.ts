@@ -9,7 +9,8 @@
  * @module
  */
 
-import type { Frames, FromStore, ToStore } from "../store/messages.ts";
+import type { FromStore, ToStore } from "../store/messages.ts";
+import { Parcel } from "../system/parcel.ts";
 
 /** What a `StoreWire` reports. */
 export interface StoreWireEvents {
@@ -20,12 +21,12 @@ export interface StoreWireEvents {
 }
 
 const NOTHING: readonly never[] = [];
-/** Bytes that are handed over from this size on: smaller ones are quicker copied. */
-const LARGE = 16 * 1024;
 
 /** One end of the way. */
 export class StoreWire {
   readonly #events: StoreWireEvents;
+  /** The bytes that what is said has. */
+  readonly parcel = new Parcel();
   #state: "closed" | "wanted" | "joined" | "left" = "closed";
   #port: MessagePort | undefined;
   #out: ToStore[] = [];
@@ -72,6 +73,7 @@ export class StoreWire {
     this.#port = undefined;
     this.#sent = undefined;
     this.#out = [];
+    this.parcel.close();
     if (this.#state !== "left") this.#state = "closed";
     this.#release();
   }
@@ -79,7 +81,7 @@ export class StoreWire {
   /** Sends what was said. */
   flush(): void {
     if (this.#out.length === 0 || this.#port === undefined) return;
-    this.#port.postMessage(this.#out, this.#out.flatMap(largeOf));
+    this.#port.postMessage(this.#out, this.parcel.close());
     this.#out = [];
   }
 
@@ -134,16 +136,4 @@ export class StoreWire {
     this.#caughtUp = undefined;
     release?.();
   }
-}
-
-/** Large bytes that a message has, which nobody here reads any more. A checkpoint is read again once it is stored. */
-function largeOf(message: ToStore): ArrayBuffer[] {
-  if (message.type === "submit") return bufferOf(message.job.body);
-  return message.type === "ended" ? bufferOf(message.outcome.result) : [];
-}
-
-/** Only memory that has nothing else in it. */
-function bufferOf({ bytes }: Frames): ArrayBuffer[] {
-  const { buffer, byteLength } = bytes;
-  return byteLength >= LARGE && buffer.byteLength === byteLength ? [buffer] : [];
 }

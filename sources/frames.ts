@@ -1,6 +1,5 @@
 /**
- * Bodies of several frames as the store keeps them, and back: each as one array of its own, as a larger one behind it
- * would be copied with each message to another thread.
+ * Bodies of several frames as the store keeps them, and back.
  *
  * @module
  */
@@ -8,19 +7,28 @@
 import type { Body, BodyPool } from "../ports/body.ts";
 import { type Content, MemoryContent } from "../ports/content.ts";
 import type { Frames } from "../store/messages.ts";
+import type { Parcel } from "../system/parcel.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 const NOTHING = new Uint8Array(0);
 
-/** The frames of a body behind the first `skip` ones; undefined: it has no more. */
+/** The frames of a body behind the first `skip` ones, where they lie; undefined: it has no more. */
 export function framesBehind(body: Body, skip: number): Frames | undefined {
-  const sizes = body.sizes ?? [body.size];
+  const { size } = body;
+  if (skip === 0 && body.sizes === undefined) return { bytes: body.bytes.subarray(0, size) };
+  const sizes = body.sizes ?? [size];
   if (sizes.length <= skip) return undefined;
   let start = 0;
   for (let index = 0; index < skip; index++) start += sizes[index] ?? 0;
-  const bytes = body.bytes.slice(start, body.size);
+  const bytes = body.bytes.subarray(start, size);
   return sizes.length - skip === 1 ? { bytes } : { bytes, sizes: sizes.slice(skip) };
+}
+
+/** A copy that goes with a message to another thread. */
+export function framesOn(parcel: Parcel, { bytes, sizes }: Frames): Frames {
+  const copy = parcel.copy(bytes);
+  return sizes === undefined ? { bytes: copy } : { bytes: copy, sizes };
 }
 
 /** The first `count` frames of a body. */
@@ -38,9 +46,9 @@ export function frameOf({ bytes, size, sizes }: Body, index: number): Bytes {
   return bytes.subarray(start, start + (all[index] ?? 0));
 }
 
-/** A copy of an answer. */
-export function framesIn(content: Content): Frames {
-  const bytes = new Uint8Array(content.size);
+/** A copy of an answer that goes with a message to another thread. */
+export function framesIn(content: Content, parcel: Parcel): Frames {
+  const bytes = parcel.take(content.size);
   content.copyTo(bytes, 0, 0, content.size);
   return content.sizes === undefined ? { bytes } : { bytes, sizes: content.sizes.slice() };
 }

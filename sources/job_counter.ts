@@ -25,6 +25,7 @@ import type {
   Submission,
   ToStore,
 } from "../store/messages.ts";
+import type { Parcel } from "../system/parcel.ts";
 import { readClient } from "../wire/job.ts";
 import { Code, StatusFlag } from "../wire/request.ts";
 import {
@@ -40,7 +41,7 @@ import {
   parseSubmission,
 } from "../wire/submission.ts";
 import { traceText } from "../wire/trace.ts";
-import { contentOf, frameOf, framesBehind } from "./frames.ts";
+import { contentOf, frameOf, framesBehind, framesOn } from "./frames.ts";
 
 /** What a `JobCounter` works with. */
 export interface CounterGround {
@@ -52,6 +53,8 @@ export interface CounterGround {
   visits: boolean;
   /** Tells the store. */
   say(message: ToStore): void;
+  /** What goes with it. */
+  parcel: Parcel;
   /** The run on behalf of which a worker asks; undefined: the peer is no worker that runs a stored job. */
   runOf(peer: Peer<Body>): number | undefined;
   /** What a run has to be kept is stored. */
@@ -222,7 +225,7 @@ export class JobCounter {
     const job = {
       ...{ ...words, service, user: peer.user },
       trace: trace === undefined ? "" : traceText(trace),
-      body: frames,
+      body: framesOn(this.#ground.parcel, frames),
     };
     this.#ground.say({ type: "submit", number, job });
     return undefined;
@@ -276,10 +279,10 @@ export class JobCounter {
   #keep(peer: Peer<Body>, request: ClientRequest, now: number): Refusal | undefined {
     const run = this.#ground.runOf(peer);
     if (run === undefined) return { code: Code.forbidden, message: NO_RUN };
-    const value = framesBehind(request.body, 0);
-    if (value?.sizes !== undefined || value === undefined) {
-      return wrong("A checkpoint is one frame");
-    }
+    const { body } = request;
+    if (body.frames !== 1) return wrong("A checkpoint is one frame");
+    // It is read again when it is stored.
+    const value = { bytes: body.bytes.slice(0, body.size) };
     const kept = { run, value };
     const { number } = this.#add(peer, request, CHECKPOINT, value.bytes.length, now, kept);
     this.#ground.say({ type: "checkpoint", run, number, value });
@@ -306,7 +309,7 @@ export class JobCounter {
         key: key === "" ? "" : key.slice(peer.user.length + 1),
         requestTimeout: Number.isFinite(requestTimeout) ? requestTimeout : 0,
         trace: trace === undefined ? "" : traceText(trace),
-        body: framesBehind(body, 0) ?? { bytes: NOTHING },
+        body: framesOn(this.#ground.parcel, framesBehind(body, 0) ?? { bytes: NOTHING }),
       };
       this.#ground.say({ type: "submit", number, job });
     }

@@ -47,6 +47,7 @@ export class StoreSide {
     this.counter = new JobCounter({
       ...ground,
       say: (message) => wire.say(message),
+      parcel: wire.parcel,
       runOf: (peer) => jobs.runOf(askingJob(peer)),
       kept: (run, value) => jobs.keep(run, value),
     });

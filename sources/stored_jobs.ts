@@ -21,6 +21,7 @@ import type { Services } from "../ports/services.ts";
 import type { Address } from "../ports/source.ts";
 import type { Unit } from "../ports/unit.ts";
 import type { Frames, StoredRun, ToStore } from "../store/messages.ts";
+import type { Parcel } from "../system/parcel.ts";
 import { buildJobHeader } from "../wire/job.ts";
 import { Code, PROGRESS_BYTES, readProgress } from "../wire/request.ts";
 import { parseTrace } from "../wire/trace.ts";
@@ -33,6 +34,8 @@ export interface StoredGround {
   bodies: BodyPool;
   /** Tells the store. */
   say(message: ToStore): void;
+  /** What goes with it. */
+  parcel: Parcel;
 }
 
 /** Jobs are asked for that would be started within this time, ms, and at most so many of a service. */
@@ -153,7 +156,7 @@ export class StoredJobs implements StoredWay {
     const { stored } = request;
     if (stored === undefined) return;
     if (this.#take(stored.run, request.client) === undefined) return;
-    this.#end(stored.run, code, framesIn(content), micros / 1000);
+    this.#end(stored.run, code, framesIn(content, this.#ground.parcel), micros / 1000);
   }
 
   /** The broker has answered by itself. */

@@ -5,6 +5,7 @@
  */
 
 import type { Chosen } from "./job_choice.ts";
+import type { Frames } from "./messages.ts";
 import { type Ground, log } from "./sqlite_ground.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { StoredService } from "./sqlite_services.ts";
@@ -12,6 +13,8 @@ import { retriesOf } from "./sqlite_table.ts";
 
 /** Jobs that are given in one pass at most: others are to have their turn. */
 const MOST_STARTED = 512;
+
+const NO_BODY: Frames = { bytes: new Uint8Array() };
 
 /** Starts jobs. */
 export class SqliteStarts {
@@ -55,7 +58,7 @@ export class SqliteStarts {
       const fresh = this.#ground.fresh.take(chosen.seq);
       const row = fresh?.row ?? table.bySeq(chosen.seq);
       if (row === undefined || row.stage !== Stage.waiting) return this.#forget(service, chosen);
-      const body = fresh?.body ?? table.body(row) ?? { bytes: new Uint8Array() };
+      const { bytes, sizes } = fresh?.body ?? table.body(row) ?? NO_BODY;
       const checkpoint = table.checkpoint(row);
       const version = row.version + 1;
       const run = runs.begin({ service, chosen, row, startedAt: now, steadyAt: steady, version });
@@ -75,7 +78,7 @@ export class SqliteStarts {
           expiresAt: row.tries === 0 ? row.expires ?? 0 : 0,
           trace: row.rest.trace ?? "",
           checkpoint,
-          body,
+          body: { bytes, sizes },
         },
       });
     } catch (error) {

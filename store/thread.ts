@@ -8,9 +8,9 @@
 
 import { setImmediate } from "node:timers";
 import { messageOf } from "../system/errors.ts";
+import { Parcel } from "../system/parcel.ts";
 import { Rope } from "../system/rope.ts";
 import { giveWay } from "../system/thread_priority.ts";
-import { LARGE_BYTES } from "./fresh_jobs.ts";
 import type { JobStore, OpenJobStore, StoreClock, StoreParts, StoreUser } from "./job_store.ts";
 import type { Frames, FromStore, StoreOrders, ToStore } from "./messages.ts";
 
@@ -112,33 +112,29 @@ export async function openByName(parts: StoreParts): Promise<JobStore> {
   return module.openStore(parts);
 }
 
-/** Large bytes that a message has: they are handed over, and not copied. Nobody here reads them any more. */
-function largeOf(message: FromStore): ArrayBuffer[] {
+/** Hands the bytes of a message over, in place of copying them; the store does not read them again. */
+function handOver(message: FromStore, parcel: Parcel): void {
   switch (message.type) {
     case "job":
-      return bufferOf(message.run.body);
+      return giveFrames(message.run.body, parcel);
     case "answer":
-      return bufferOf(message.answer.result);
+      return giveFrames(message.answer.result, parcel);
     case "told":
-      return message.answer.type === "look"
-        ? [...bufferOf(message.answer.body), ...bufferOf(message.answer.result)]
-        : NOTHING;
-    default:
-      return NOTHING;
+      if (message.answer.type !== "look") return;
+      giveFrames(message.answer.body, parcel);
+      giveFrames(message.answer.result, parcel);
   }
 }
 
-const NOTHING: ArrayBuffer[] = [];
-
-function bufferOf(frames: Frames | undefined): ArrayBuffer[] {
-  const buffer = frames?.bytes.buffer;
-  return buffer !== undefined && buffer.byteLength >= LARGE_BYTES ? [buffer] : NOTHING;
+function giveFrames(frames: Frames | undefined, parcel: Parcel): void {
+  if (frames !== undefined) frames.bytes = parcel.give(frames.bytes);
 }
 
 /** The thread's end of a port. */
 class PortEnd {
   readonly port: MessagePort;
   readonly #givesAway: boolean;
+  readonly #parcel = new Parcel();
   #heard: ToStore[] = [];
   #pending: FromStore[] = [];
   #isFlushing = false;
@@ -186,8 +182,8 @@ class PortEnd {
 
   /** Sends. */
   send(messages: readonly FromStore[]): void {
-    if (this.#givesAway) this.port.postMessage(messages, messages.flatMap(largeOf));
-    else this.port.postMessage(messages);
+    if (this.#givesAway) { for (const message of messages) handOver(message, this.#parcel); }
+    this.port.postMessage(messages, this.#parcel.close());
   }
 
   close(): void {

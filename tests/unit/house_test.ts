@@ -181,7 +181,7 @@ const RULES: Record<string, string[]> = {
   "ports/router.ts": ["auth/arrivals.ts"],
   "ports/sockets.ts": ["auth/access_control.ts", "auth/arrivals.ts", "auth/join_access.ts"],
   store: ["broker/histogram.ts", "system", "wire/submission.ts"],
-  sources: ["broker", "ports", "type store/messages.ts", "wire"],
+  sources: ["broker", "ports", "type store/messages.ts", "type system/parcel.ts", "wire"],
   system: ["zmq/library.ts"],
   "system/tracing.ts": ["type wire/span_words.ts", "wire/trace.ts"],
   wire: [],
