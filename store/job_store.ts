@@ -27,7 +27,7 @@ export interface StoreParts {
   config: StoreConfig;
   nats: NatsOrders | undefined;
   clock: StoreClock;
-  /** Hears all that the store says, in order; the array is the hearer's. */
+  /** Hears all that the store says, in order; the array is the hearer's, and so is all that is in it. */
   emit(to: StoreUser, messages: FromStore[]): void;
 }
 

@@ -106,7 +106,8 @@ export class FaultyStore implements JobStore {
     this.#faults = faults;
     const lines = (user: StoreUser) => ({
       in: new Line<ToStore>(clock, (message) => this.#take(message, user)),
-      out: new Line<FromStore>(clock, (message) => this.#emit(user, [message])),
+      // What is said is the hearer's, and some of it is said again.
+      out: new Line<FromStore>(clock, (message) => this.#emit(user, [structuredClone(message)])),
     });
     this.#lines = { plane: lines("plane"), server: lines("server") };
   }
