@@ -8,6 +8,7 @@
 import { openBell } from "../system/bell.ts";
 import { openConnector, openTransfer } from "../system/libc.ts";
 import { Poller } from "../system/poller.ts";
+import { Resending } from "../system/resending.ts";
 import { isIpv6 } from "../wire/endpoint.ts";
 import { JOIN_HEARTBEAT, JOIN_TIMEOUT, JOINER_SAYS, TO_JOINER } from "../wire/join.ts";
 import { type KeyPair, prove } from "../zmq/curve.ts";
@@ -38,6 +39,7 @@ export class Link {
   readonly #monitor: Monitor;
   readonly #poller: Poller;
   readonly #frame: Message;
+  readonly #resending: Resending;
 
   /**
    * Connects.
@@ -58,7 +60,9 @@ export class Link {
     socket.connect(endpoint);
     this.#frame = new MessagePool(library).take();
     const { path } = library;
-    this.#poller = new Poller(openTransfer(path), openBell(openConnector(path)), [
+    const libc = openConnector(path);
+    this.#resending = new Resending(libc);
+    this.#poller = new Poller(openTransfer(path), openBell(libc), [
       socket,
       this.#monitor.socket,
     ]);
@@ -66,7 +70,9 @@ export class Link {
 
   /** What became of the connection next; undefined: nothing yet. */
   nextEvent(): ConnectionEvent | undefined {
-    return this.#monitor.next();
+    const event = this.#monitor.next();
+    if (event?.what === "reached") this.#resending.soon(event.fd);
+    return event;
   }
 
   /** What the server has said next; undefined: nothing yet. "": it said what it never says. */

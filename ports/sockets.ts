@@ -14,6 +14,7 @@ import { openBell } from "../system/bell.ts";
 import { type Libc, openLibc } from "../system/libc.ts";
 import { type FreedMemory, reuseFreedMemory } from "../system/malloc.ts";
 import { type Pollable, Poller } from "../system/poller.ts";
+import { Resending } from "../system/resending.ts";
 import { isIpv6 } from "../wire/endpoint.ts";
 import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import type { Library } from "../zmq/library.ts";
@@ -185,7 +186,7 @@ export class Sockets {
       closers.push(() => lane.close());
       const joined = options.joinable === undefined
         ? undefined
-        : openJoinLane(ground(), bounds, options.joinable, events, decide);
+        : openJoinLane(ground(), libc, bounds, options.joinable, events, decide);
       joinLane = joined;
       if (joined !== undefined) closers.push(() => joined.close());
       const workers = majordomo?.workers;
@@ -485,6 +486,7 @@ function openZmqLane({ context, messages }: ZmqGround, bounds: Bounds, events: L
 /** The lane to workers on other machines. */
 function openJoinLane(
   zmq: ZmqGround,
+  libc: Libc,
   bounds: Bounds,
   { secretKey }: JoinSocketOptions,
   { lane, joiners }: SocketEvents,
@@ -492,7 +494,9 @@ function openJoinLane(
 ): ZmqLane {
   zmq.openZap(decide);
   const zap = { domain: JOIN_DOMAIN, secretKey };
-  return new ZmqLane(zmq.context, zmq.messages, { ...bounds, zap, joiners }, lane);
+  const resending = new Resending(libc);
+  const listening = (fd: number) => resending.soon(fd);
+  return new ZmqLane(zmq.context, zmq.messages, { ...bounds, zap, joiners, listening }, lane);
 }
 
 const NO_SOCKET: ZapDecision = { outcome: "denied", reason: "there is no such socket" };

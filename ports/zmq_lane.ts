@@ -35,6 +35,7 @@ import { openTracing, preciseNow } from "../system/tracing.ts";
 import { useZap, type ZapSettings } from "../zmq/curve.ts";
 import { CONNECT_AND_DISCONNECT, cString, Option, SocketType } from "../zmq/library.ts";
 import type { Message, MessagePool } from "../zmq/message.ts";
+import { Monitor } from "../zmq/monitor.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
 import type { Body } from "./body.ts";
 import { readSome } from "./budget.ts";
@@ -71,6 +72,8 @@ export interface ZmqLaneOptions {
   readonly zap?: ZapSettings | undefined;
   /** Hears the joining processes of other machines, whose workers come there too; undefined: none may. */
   readonly joiners?: JoinerEvents;
+  /** Is told of the socket of the system that it listens at; undefined: nobody is. */
+  readonly listening?: (fd: number) => void;
 }
 
 /** The socket that workers talk to. */
@@ -98,6 +101,8 @@ export class ZmqLane implements Lane {
   readonly #isTracing = openTracing() !== undefined;
   /** Undefined: all workers are this machine's. */
   readonly #joiners: JoinerPeers | undefined;
+  readonly #context: Context;
+  readonly #listening: ((fd: number) => void) | undefined;
   /** Messages from peers that are not workers, and those that no worker sends. */
   intruders = 0;
 
@@ -108,6 +113,8 @@ export class ZmqLane implements Lane {
     options: ZmqLaneOptions,
     events: LaneEvents,
   ) {
+    this.#context = context;
+    this.#listening = options.listening;
     this.#socket = context.socket(SocketType.ROUTER);
     this.#scratch = messages.take();
     this.#surplus = new Surplus(this.#socket, this.#scratch);
@@ -157,7 +164,16 @@ export class ZmqLane implements Lane {
    * @throws {ZmqError} when it can't be bound.
    */
   bind(endpoint: string): string {
-    return this.#socket.bind(endpoint);
+    if (this.#listening === undefined) return this.#socket.bind(endpoint);
+    const monitor = new Monitor(this.#context, this.#socket);
+    try {
+      const bound = this.#socket.bind(endpoint);
+      const fd = monitor.listener();
+      if (fd !== undefined) this.#listening(fd);
+      return bound;
+    } finally {
+      monitor.close();
+    }
   }
 
   /** Closes. */

@@ -47,6 +47,10 @@ export const TcpOption = {
   KEEPCNT: darwin ? 0x102 : 6,
   /** How long what was sent may go unacknowledged, ms. */
   USER_TIMEOUT: darwin ? -1 : 18,
+  /** Whether what is lost of little is sent again at even intervals at first. */
+  THIN_LINEAR_TIMEOUTS: darwin ? -1 : 16,
+  /** The longest time until something is sent again, ms, 1000 at least; since Linux 6.15. */
+  RTO_MAX_MS: darwin ? -1 : 44,
 } as const;
 
 /** Options of `Level.IPV6`. */

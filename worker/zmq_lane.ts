@@ -8,6 +8,7 @@
 import { openBell } from "../system/bell.ts";
 import { openConnector, openTransfer } from "../system/libc.ts";
 import { Poller } from "../system/poller.ts";
+import { Resending } from "../system/resending.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import {
   buildJobSignal,
@@ -28,6 +29,7 @@ import type { WorkerConfig } from "../wire/worker_config.ts";
 import { prove } from "../zmq/curve.ts";
 import { harden, inPlainMemory, openLibrary, Option, SocketType } from "../zmq/library.ts";
 import { type Message, MessagePool } from "../zmq/message.ts";
+import { Monitor } from "../zmq/monitor.ts";
 import { Context, type Socket } from "../zmq/socket.ts";
 import type { Introduction, Orders, Remark, WorkerLane } from "./lane.ts";
 import { Replies } from "./replies.ts";
@@ -52,6 +54,9 @@ export class ZmqLane implements WorkerLane {
   readonly #reader: JobReader;
   readonly #replies: Replies;
   readonly #encoder = new TextEncoder();
+  readonly #resending: Resending;
+  /** Tells when the broker is reached, where that is on another machine; undefined: it has, or is not. */
+  #monitor: Monitor | undefined;
   /** libzmq does not tell what waits: here parts are bounded by their clients' credit alone. */
   readonly isFull = false;
 
@@ -65,9 +70,14 @@ export class ZmqLane implements WorkerLane {
     this.#socket.set(Option.RCVHWM, 0);
     if (backend.includes("[")) this.#socket.set(Option.IPV6, 1);
     if (curve !== undefined) prove(this.#socket, curve, curve.serverKey);
-    if (heartbeatTimeout > 0) this.#socket.beat(heartbeatTimeout / BEATS, heartbeatTimeout);
+    const libc = openConnector(library);
+    this.#resending = new Resending(libc);
+    if (heartbeatTimeout > 0) {
+      this.#socket.beat(heartbeatTimeout / BEATS, heartbeatTimeout);
+      this.#monitor = new Monitor(this.#context, this.#socket);
+    }
     this.#socket.connect(backend);
-    const bell = openBell(openConnector(library));
+    const bell = openBell(libc);
     this.#poller = new Poller(openTransfer(library), bell, [this.#socket]);
     this.#frame = new MessagePool(opened).take();
     this.#replies = new Replies(this.#socket);
@@ -78,6 +88,7 @@ export class ZmqLane implements WorkerLane {
 
   /** Reads messages; true if there may be more. */
   read(orders: Orders): boolean {
+    if (this.#monitor !== undefined) this.#noteReached(this.#monitor);
     let size = 0;
     let bytes = 0;
     for (let read = 0; read < BATCH_MESSAGES && bytes < BATCH_BYTES; read++) {
@@ -86,6 +97,15 @@ export class ZmqLane implements WorkerLane {
       bytes += this.#read(size, orders);
     }
     return true;
+  }
+
+  /** What is lost on a way that is worth a heartbeat is sent again soon. */
+  #noteReached(monitor: Monitor): void {
+    const event = monitor.next();
+    if (event?.what !== "reached") return;
+    this.#resending.soon(event.fd);
+    monitor.close();
+    this.#monitor = undefined;
   }
 
   /** Reads the rest of a message whose first frame, of `size` bytes, was read; returns its bodies' bytes. */
@@ -268,6 +288,7 @@ export class ZmqLane implements WorkerLane {
 
   /** Closes, once all is sent or it has taken too long. */
   close(): void {
+    this.#monitor?.close();
     this.#poller.close();
     this.#socket.close(LINGER_MS);
     this.#context.terminateSync();

@@ -10,8 +10,8 @@ import type { Context, Socket } from "./socket.ts";
 
 /** Something that happened to a connection. */
 export type ConnectionEvent =
-  /** The other side was reached; the handshake starts. */
-  | { what: "reached" }
+  /** The other side was reached over a socket of the system; the handshake starts. */
+  | { what: "reached"; fd: number }
   /** The handshake has succeeded. */
   | { what: "connected" }
   /** The connection has ended after its handshake. */
@@ -26,6 +26,7 @@ export type ConnectionEvent =
 /** zmq.h. */
 const Event = {
   CONNECTED: 0x0001,
+  LISTENING: 0x0008,
   DISCONNECTED: 0x0200,
   HANDSHAKE_FAILED_NO_DETAIL: 0x0800,
   HANDSHAKE_SUCCEEDED: 0x1000,
@@ -65,12 +66,26 @@ export class Monitor {
 
   /** What happened next, if something did. */
   next(): ConnectionEvent | undefined {
-    for (;;) {
-      if (this.socket.receiveInto(this.#bytes) < 0) return undefined;
-      while (this.socket.more) this.socket.receiveInto(this.#address);
+    while (this.#read()) {
       const event = eventOf(this.#view.getUint16(0, true), this.#view.getUint32(2, true));
       if (event !== undefined) return event;
     }
+    return undefined;
+  }
+
+  /** The socket of the system that the target has come to listen at; undefined: none. Reads all events. */
+  listener(): number | undefined {
+    let fd: number | undefined;
+    while (this.#read()) {
+      if (this.#view.getUint16(0, true) === Event.LISTENING) fd = this.#view.getUint32(2, true);
+    }
+    return fd;
+  }
+
+  #read(): boolean {
+    if (this.socket.receiveInto(this.#bytes) < 0) return false;
+    while (this.socket.more) this.socket.receiveInto(this.#address);
+    return true;
   }
 
   /**
@@ -86,7 +101,7 @@ export class Monitor {
 function eventOf(type: number, value: number): ConnectionEvent | undefined {
   switch (type) {
     case Event.CONNECTED:
-      return { what: "reached" };
+      return { what: "reached", fd: value };
     case Event.HANDSHAKE_SUCCEEDED:
       return { what: "connected" };
     case Event.DISCONNECTED:

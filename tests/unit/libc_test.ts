@@ -24,9 +24,15 @@ import {
   PollEvent,
   Seal,
   SocketOption,
+  TcpOption,
 } from "../../system/numbers.ts";
-import { cString, Errno } from "../../zmq/library.ts";
+import { Resending } from "../../system/resending.ts";
+import { cString, Errno, SocketType } from "../../zmq/library.ts";
+import { locateLibrary } from "../../zmq/locate.ts";
+import { Monitor } from "../../zmq/monitor.ts";
+import { Context } from "../../zmq/socket.ts";
 import { getOption, Pair, testLibc } from "../rig/descriptors.ts";
+import { until } from "../rig/wait.ts";
 
 const libc = testLibc();
 const { symbols } = libc;
@@ -139,3 +145,43 @@ Deno.test("a sealed file in memory is shared by two mappings, and can't be made 
   close(fd);
   assert.equal(BigInt(mmap(0n, 8192n, both, Mapping.SHARED, fd, 0n)), Mapping.FAILED);
 });
+
+Deno.test(
+  "Resending has what a socket accepts send again at least each second, where the system can",
+  {
+    ignore: Deno.build.os !== "linux",
+  },
+  async () => {
+    const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
+    const context = new Context(library);
+    const [router, dealer] = [SocketType.ROUTER, SocketType.DEALER].map((type) =>
+      context.socket(type)
+    );
+    assert(router !== undefined && dealer !== undefined);
+    const libc = openLibc(library.path);
+    const resending = new Resending(libc);
+    const [listening, connecting] = [router, dealer].map((each) => new Monitor(context, each));
+    assert(listening !== undefined && connecting !== undefined);
+    const endpoint = router.bind("tcp://127.0.0.1:0");
+    const listener = listening.listener();
+    assert(listener !== undefined);
+    const before = getOption(libc, listener, Level.TCP, RTO_MAX_MS);
+    resending.soon(listener);
+    dealer.connect(endpoint);
+    const reached = await until("it is connected", () => connecting.next());
+    assert(reached.what === "reached");
+    resending.soon(reached.fd);
+    const all = [listener, reached.fd].map((fd) => [
+      getOption(libc, fd, Level.TCP, RTO_MAX_MS),
+      getOption(libc, fd, Level.TCP, THIN_LINEAR_TIMEOUTS),
+    ]);
+    // Before Linux 6.15 there is no such option.
+    const longest = before === undefined ? undefined : 1000;
+    assert.deepEqual(all, [[longest, 1], [longest, 1]]);
+    for (const each of [listening, connecting]) each.close();
+    for (const each of [router, dealer]) each.close(0);
+    context.terminateSync();
+  },
+);
+
+const { RTO_MAX_MS, THIN_LINEAR_TIMEOUTS } = TcpOption;
