@@ -8,7 +8,16 @@
 import { Code, StatusFlag } from "../wire/request.ts";
 import type { Admission } from "./admission.ts";
 import type { BrokerCounters } from "./counters.ts";
-import { type Asker, askersOf, forgetRequest, type Job, newPeer, noteRequest } from "./job.ts";
+import {
+  type Asker,
+  askersOf,
+  attemptOf,
+  forgetRequest,
+  type Job,
+  lastAttemptOf,
+  newPeer,
+  noteRequest,
+} from "./job.ts";
 import type { SharedRequests } from "./shared_requests.ts";
 import { triesOf } from "./suspects.ts";
 import type { Waiting } from "./waiting.ts";
@@ -22,6 +31,8 @@ export interface Ended<B> {
   message: string;
   /** `StatusFlag`s of the answer. */
   flags: number;
+  /** The try that ended so, or the last one there was. */
+  attempt: number;
   /** Whether the job has ended; if not, others still wait for it, or only its worker has not ended it. */
   last: boolean;
   /** Whether all who waited for the job were answered before. */
@@ -84,11 +95,17 @@ export class Endings<B> {
   }
 
   /** Ends a job by an answer of the broker's own, for those who still wait for one. */
-  answer(job: Job<B>, code: number, message: string, flags = NO_FLAGS): void {
+  answer(
+    job: Job<B>,
+    code: number,
+    message: string,
+    flags = NO_FLAGS,
+    attempt = lastAttemptOf(job),
+  ): void {
     this.finish(job);
     const to = askersOf(job).filter(({ client }) => client.peer.connected);
     const wasAnswered = job.asker === this.#nobody;
-    this.#ended.push({ job, to, code, message, flags, last: true, wasAnswered });
+    this.#ended.push({ job, to, code, message, flags, attempt, last: true, wasAnswered });
   }
 
   /** Answers 503: there is no room. */
@@ -122,7 +139,9 @@ export class Endings<B> {
   /** Answers 502: no other worker can go on with the answer. */
   breakOff(job: Job<B>): void {
     this.#counters.lost++;
-    this.answer(job, Code.workerDied, "The worker died in the middle of the answer");
+    const message = "The worker died in the middle of the answer";
+    // What is known of its worker's end is not put down any more.
+    this.answer(job, Code.workerDied, message, NO_FLAGS, attemptOf(job));
   }
 
   /** Answers 500: a worker has sent what it must not send. */
@@ -142,7 +161,7 @@ export class Endings<B> {
     if (job.state === "aborted") return this.cancel(job);
     this.#counters.overran++;
     const limit = `The handler ran past its limit of ${job.request.requestTimeout} ms`;
-    this.answer(job, Code.handlerTimeout, limit);
+    this.answer(job, Code.handlerTimeout, limit, NO_FLAGS, attemptOf(job));
   }
 
   /** Answers 499: nobody wants the answer any more. */
@@ -156,7 +175,8 @@ export class Endings<B> {
   }
 
   #cancelFor(to: readonly Asker<B>[], job: Job<B>): void {
-    const answer = { code: Code.cancelled, message: CANCELLED, flags: NO_FLAGS };
+    const attempt = lastAttemptOf(job);
+    const answer = { code: Code.cancelled, message: CANCELLED, flags: NO_FLAGS, attempt };
     this.#ended.push({ job, to, ...answer, last: false, wasAnswered: false });
   }
 

@@ -367,6 +367,16 @@ export function attemptOf(
   return triesOf(job) + (job.request.stored?.attempt ?? 1);
 }
 
+/** Which try a job has had last; unlike `attemptOf` where no worker has it after one was lost with it. */
+export function lastAttemptOf(
+  job: Past & Pick<Job<unknown>, "worker"> & {
+    readonly request: Pick<JobRequest<unknown>, "stored">;
+  },
+): number {
+  const isBetween = job.worker === undefined && triesOf(job) > 0;
+  return attemptOf(job) - (isBetween ? 1 : 0);
+}
+
 /** Whether a worker runs a job that somebody waits for. */
 export function isRunning<B>({ state, running }: Job<B>): boolean {
   return state === "assigned" && running;

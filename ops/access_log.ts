@@ -12,6 +12,8 @@ import { LogFollower } from "./log_follower.ts";
 /** What is written of a request. Times are ms; an undefined field is left out. */
 export interface Visited {
   readonly job: number | undefined;
+  /** Of a stored job. */
+  readonly id: string | undefined;
   /** "": the service without a name. */
   readonly service: string;
   readonly client: { readonly address: string; readonly identity: string; readonly user: string };

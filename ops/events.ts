@@ -26,6 +26,8 @@ export interface FailedRequest {
   /** "": the service without a name. */
   readonly service: string;
   readonly job: number;
+  /** The id of the stored job whose try it was; undefined: it was none. */
+  readonly id: string | undefined;
   /** The worker that answered; undefined: the broker did. */
   readonly worker: number | undefined;
   readonly attempt: number;
@@ -189,11 +191,11 @@ const TABLE: Table = {
 };
 
 function fieldsOfFailure({ service, message, stack, client, ...numbers }: FailedRequest): Fields {
-  const { job, worker, attempt, code, trace } = numbers;
+  const { job, id, worker, attempt, code, trace } = numbers;
   const named = (text: string) => text === "" ? undefined : text;
   return {
     service: named(service),
-    ...{ job, worker, attempt, code, trace },
+    ...{ job, id, worker, attempt, code, trace },
     client: named(client.address),
     identity: named(client.identity),
     user: named(client.user),
@@ -204,10 +206,11 @@ function fieldsOfFailure({ service, message, stack, client, ...numbers }: Failed
 
 function callOnError({ onError }: Hooks, failure: FailedRequest): void | Promise<void> {
   if (onError === undefined) return;
-  const { service, worker, stack, trace, ...rest } = failure;
+  const { service, id, worker, stack, trace, ...rest } = failure;
   return onError({
     ...rest,
     ...ofService(service),
+    ...(id === undefined ? {} : { id }),
     ...(worker === undefined ? {} : { worker }),
     ...(stack === "" ? {} : { stack }),
     ...(trace === undefined ? {} : { trace }),

@@ -72,6 +72,8 @@ export interface RequestErrorEvent {
   service?: string;
   /** The server's number for the job, as in the log and in `ctx.id`. */
   job: number;
+  /** The id of the background job whose try it was; left out of requests. */
+  id?: string;
   /** The worker whose handler threw; left out if no worker answered. */
   worker?: number;
   /** 1 for the first try. */

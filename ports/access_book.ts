@@ -14,6 +14,8 @@ import { traceIn } from "./error_replies.ts";
 export interface Visit {
   /** The job that answered it; undefined: none did. */
   job: number | undefined;
+  /** The id of the stored job that it was a try of, or that was submitted or asked about; undefined: there is none. */
+  id: string | undefined;
   /** The service that was asked, there or not; "": the one without a name. */
   service: string;
   client: JobClient;
@@ -42,6 +44,8 @@ export interface Outcome {
   out: number;
   /** µs that the handler took; undefined: no worker answered. */
   micros: number | undefined;
+  /** The try that ended so. @default {that of the job} */
+  attempt?: number;
 }
 
 interface Stay {
@@ -90,6 +94,7 @@ export class AccessBook {
   ): void {
     this.#write({
       job: undefined,
+      id: undefined,
       service: this.#service,
       client: readClient(client.peer.header),
       code,
@@ -104,14 +109,15 @@ export class AccessBook {
   }
 
   #writeVisit(job: Job<Body>, asker: Asker<Body>, outcome: Outcome, now: number): void {
-    const { code, out, micros } = outcome;
+    const { code, out, micros, attempt = attemptOf(job) } = outcome;
     const { arrivedAt = now, sentAt, in: bytes = 0 } = this.#stays.get(job.id) ?? {};
     this.#write({
       job: job.id,
+      id: job.request.stored?.id,
       service: this.#service,
       client: readClient(asker.client.peer.header),
       code,
-      attempt: sentAt === undefined ? undefined : attemptOf(job),
+      attempt: sentAt === undefined ? undefined : attempt,
       queued: (sentAt ?? now) - arrivedAt,
       handler: micros === undefined ? undefined : micros / 1000,
       total: now - arrivedAt,

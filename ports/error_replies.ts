@@ -17,6 +17,8 @@ export interface Failure {
   /** "": the service without a name. */
   service: string;
   job: number;
+  /** The id of the stored job whose try it was; undefined: it was none. */
+  id: string | undefined;
   /** The worker that answered; undefined: the broker did. */
   worker: number | undefined;
   /** 1 for the first try. */

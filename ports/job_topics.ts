@@ -70,14 +70,14 @@ export class JobTopics {
   }
 
   /** The broker has answered by itself. */
-  ended(job: Job<Body>, code: number): void {
+  ended(job: Job<Body>, code: number, attempt: number): void {
     const word = code === Code.workerDied ? "lost" : code === Code.expired ? "expired" : "failed";
-    this.#publish(word, () => `${this.#wordsOf(job, undefined)},"code":${code}`);
+    this.#publish(word, () => `${this.#wordsOf(job, undefined, attempt)},"code":${code}`);
   }
 
-  #wordsOf(job: Job<Body>, worker: number | undefined): string {
+  #wordsOf(job: Job<Body>, worker: number | undefined, attempt = attemptOf(job)): string {
     const by = worker === undefined ? "" : `,"worker":${worker}`;
-    return `"job":${job.id},"service":${this.#service}${by},"attempt":${attemptOf(job)}`;
+    return `"job":${job.id},"service":${this.#service}${by},"attempt":${attempt}`;
   }
 
   #publish(word: JobWord, words: () => string): void {

@@ -177,6 +177,7 @@ export class Reception {
   ): void {
     this.#events.addVisit({
       job: undefined,
+      id: undefined,
       service,
       client: readClient(peer.header),
       code,

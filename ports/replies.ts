@@ -194,7 +194,7 @@ export class Replies {
     const all = this.#broker.takeEnded();
     if (all.length === 0) return false;
     const { meter } = this.#broker;
-    for (const { job, to, code, message, flags, last, wasAnswered } of all) {
+    for (const { job, to, code, message, flags, attempt, last, wasAnswered } of all) {
       // A request ends also where nobody is left to be answered.
       if (!wasAnswered) meter.replied(code, Math.max(1, to.length));
       meter.bytesOut += message.length * to.length;
@@ -205,15 +205,16 @@ export class Replies {
         this.#source.replyError(asker, code, flags, message, now);
       }
       if (code === Code.workerDied || code === Code.handlerTimeout) {
-        this.#tellFailure(job, code, message, undefined, "");
+        this.#tellFailure(job, code, message, undefined, "", attempt);
       }
       if (this.#book !== undefined) {
         // The request is accounted for even if nobody is left to be answered.
         const all = to.length > 0 || wasAnswered ? to : [job.asker];
-        this.#account(job, all, { code, out: message.length, micros: undefined }, now);
+        const outcome = { code, out: message.length, micros: undefined, attempt };
+        this.#account(job, all, outcome, now);
       }
       if (!last) continue;
-      if (this.#topics.wanted !== 0) this.#topics.ended(job, code);
+      if (this.#topics.wanted !== 0) this.#topics.ended(job, code, attempt);
       this.#bodies.release(job.request.body);
       this.#broker.recycle(job);
     }
@@ -253,12 +254,14 @@ export class Replies {
     message: string,
     worker: number | undefined,
     stack: string,
+    attempt = attemptOf(job),
   ): void {
     const failure = {
       service: this.#service,
       job: job.id,
+      id: job.request.stored?.id,
       worker,
-      attempt: attemptOf(job),
+      attempt,
       code,
       message,
       stack,

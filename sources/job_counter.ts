@@ -363,10 +363,10 @@ export class JobCounter {
   }
 
   #stored(open: Open, id: string, isNew: boolean): void {
+    open.job = id;
     if (open.kind !== "durable") {
       return this.#reply(open, Code.ok, contentOf(buildStored({ id, isNew }), undefined));
     }
-    open.job = id;
     this.#await(open, performance.now());
   }
 
@@ -422,11 +422,12 @@ export class JobCounter {
     open.held = 0;
   }
 
-  #count({ service, to, arrivedAt, bytes, trace }: Open, code: number, out: number): void {
+  #count(open: Open, code: number, out: number): void {
+    const { service, to, arrivedAt, bytes, trace, job } = open;
     if (code === Code.ok) this.counters.answered++;
     else this.counters.rejected++;
     const total = performance.now() - arrivedAt;
-    this.#tellVisit(to.client, service, code, total, { in: bytes, out }, trace);
+    this.#tellVisit(to.client, service, code, total, { in: bytes, out }, trace, job);
   }
 
   // ---- what is not answered by the store ----
@@ -446,12 +447,24 @@ export class JobCounter {
     total: number,
     bytes: { in: number; out: number },
     trace: string | undefined,
+    id = "",
   ): void {
     const { events, visits } = this.#ground;
     if (!visits) return;
     const client = readClient(peer.header);
     const none = { job: undefined, attempt: undefined, handler: undefined, shared: undefined };
-    events.addVisit({ ...none, service, client, code, queued: 0, total, ...bytes, trace });
+    const named = { id: id === "" ? undefined : id };
+    events.addVisit({
+      ...none,
+      ...named,
+      service,
+      client,
+      code,
+      queued: 0,
+      total,
+      ...bytes,
+      trace,
+    });
   }
 
   /** A client takes a question back. What was to be stored may be so all the same. */

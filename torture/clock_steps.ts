@@ -10,8 +10,7 @@ import { pause } from "../tests/rig/wait.ts";
 import { quantile } from "./figures.ts";
 import { countRuns, inWords, isKept, JobBook, MARK } from "./job_book.ts";
 import { PreforkJobs } from "./job_load.ts";
-import { skipped } from "./namespace.ts";
-import type { Outcome, Scale, Scenario } from "./scenario.ts";
+import { type Outcome, type Scale, type Scenario, skipped } from "./scenario.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
 
 const LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";

@@ -14,7 +14,9 @@ export function onEachTransport(
   return async (scale) => {
     const outcomes: Outcome[] = [];
     for (const transport of TRANSPORTS) {
-      const { reached, measured } = await run(scale, transport);
+      const outcome = await run(scale, transport);
+      if (outcome.skipped !== undefined) return outcome;
+      const { reached, measured } = outcome;
       outcomes.push({ reached, measured: `${transport.name}: ${measured}` });
     }
     return {

@@ -7,7 +7,7 @@
 
 import { run } from "../tests/rig/commands.ts";
 import { path } from "../tests/rig/checkout.ts";
-import type { Outcome, Scale } from "./scenario.ts";
+import { type Outcome, type Scale, skipped } from "./scenario.ts";
 
 /** What a module may want to have of its own besides mounts and processes. */
 export interface Wants {
@@ -47,11 +47,6 @@ async function tryTo(program: string, args: string[]) {
   } catch (error) {
     return { code: -1, stderr: String(error) };
   }
-}
-
-/** The outcome of a scenario that can't be run here: nothing is claimed. */
-export function skipped(why: string): Outcome {
-  return { reached: true, measured: `SKIPPED, nothing was measured: ${why}` };
 }
 
 /** Runs `module` inside; it is given the scale, and prints the outcome as its last line. */

@@ -25,8 +25,15 @@ export interface Outcome {
    * over; with `Scale.slack` in times.
    */
   reached: boolean;
+  /** Why it can't be gone through here: then nothing is claimed; undefined: it was. */
+  skipped?: string;
   /** The figures measured, in one line. */
   measured: string;
+}
+
+/** The outcome of a scenario that can't be run here. */
+export function skipped(why: string): Outcome {
+  return { reached: false, skipped: why, measured: `nothing was measured: ${why}` };
 }
 
 /** Something to go through. */

@@ -10,8 +10,8 @@ import { backupScenario } from "./job_backups.ts";
 import { endScenarios } from "./job_kills.ts";
 import { noiseScenario } from "./job_noise.ts";
 import { rulesScenario } from "./job_rules.ts";
-import { runInside, skipped } from "./namespace.ts";
-import type { Scenario } from "./scenario.ts";
+import { runInside } from "./namespace.ts";
+import { type Scenario, skipped } from "./scenario.ts";
 
 /** Stored jobs. */
 export const scenarios: Scenario[] = [

@@ -1,9 +1,12 @@
 /** The access log has one line a request, whatever becomes of it. */
 
 import { strict as assert } from "node:assert";
+import { Client } from "../../client.ts";
 import { buildRequestHeader } from "../../wire/request_header.ts";
 import { Folder } from "../rig/folder.ts";
 import { Gate } from "../rig/gate.ts";
+import { endpointOf, moduleOf, serveQuietly } from "../rig/in_process.ts";
+import { KeyRing } from "../rig/key_ring.ts";
 import type { LogLine } from "../rig/log_lines.ts";
 import { Peer } from "../rig/peer.ts";
 import { ServerProcess } from "../rig/server_process.ts";
@@ -24,6 +27,9 @@ function handlerBehind(gate: Gate): string {
     };`;
 }
 
+/** How many workers may die on a request. */
+const MOST = 2;
+
 function linesIn(file: string): LogLine[] {
   return Deno.readTextFileSync(file).split("\n").filter((line) => line !== "")
     .map((line) => JSON.parse(line));
@@ -37,7 +43,17 @@ Deno.test("the access log has a line for each request: answers, errors, deaths, 
   using folder = new Folder();
   const file = `${folder.path}/access.log`;
   using gate = new Gate();
-  const args = ["--workers", "1", "--access-log", file, "--reply-cache-ttl", "1m", gate.grant];
+  const most = ["--max-attempts", String(MOST)];
+  const args = [
+    ...most,
+    "--workers",
+    "1",
+    "--access-log",
+    file,
+    "--reply-cache-ttl",
+    "1m",
+    gate.grant,
+  ];
   await using server = await ServerProcess.start({
     handler: handlerBehind(gate),
     args: [...args, "--max-message-size", "100"],
@@ -70,10 +86,8 @@ Deno.test("the access log has a line for each request: answers, errors, deaths, 
     [
       [200, 1, none, 8, 9],
       [500, 1, none, 5, 2],
-      [502, 2, none, 3, lines[2]?.out],
-    ].map((
-      [code, attempt, ...rest],
-    ) => [code, code === 502 ? lines[2]?.attempt : attempt, ...rest]),
+      [502, MOST, none, 3, lines[2]?.out],
+    ],
   );
   assert.deepEqual(facts.slice(3, 6), [
     [200, 1, none, 4, 8],
@@ -87,6 +101,46 @@ Deno.test("the access log has a line for each request: answers, errors, deaths, 
   }
   assert.ok(Number(lines[3]?.handler) >= Math.floor(waited), `${lines[3]?.handler} < ${waited}`);
   assert.equal(lines[5]?.handler, undefined);
+});
+
+Deno.test("the access log names a stored job, its user and the try, and so does the log of one that has failed", async () => {
+  using folder = new Folder();
+  using ring = new KeyRing("alice");
+  const accessLog = `${folder.path}/access.log`;
+  const failures: unknown[] = [];
+  await using server = serveQuietly({
+    handler: moduleOf(`
+      export default (_, { attempt }) => {
+        if (attempt === 1) Deno.exit(3);
+        if (attempt === 2) throw new Error("no");
+        return "done";
+      };
+    `),
+    ...{ workers: 1, store: `${folder.path}/jobs.db`, accessLog, logFormat: "json" },
+    ...{ curveSecretKey: ring.secretKeyFile, curveClients: ring.list },
+    onError: ({ id, attempt, code, client: { user } }) =>
+      void failures.push({ id, attempt, code, user }),
+  });
+  const keyFile = ring.writeSecret("alice", ring.pair("alice").secretKey);
+  const curve = { serverKey: ring.server.publicKey, keyFile };
+  await using client = new Client({ endpoint: endpointOf(server), curve });
+  const { id } = await client.submit("hello", { backoff: { min: 1, max: 1 } });
+  assert.equal((await client.job(id).result({ wait: 30_000 })).text(), "done");
+  const lines = await until("all are written", () => {
+    const lines = linesIn(accessLog);
+    return lines.length >= 5 && lines;
+  });
+  for (const line of lines) assert.deepEqual([line.id, line.user], [id, "alice"]);
+  const runs = lines.filter(({ job }) => job !== undefined);
+  assert.deepEqual(runs.map(({ attempt, code, in: bytes }) => [attempt, code, bytes]), [
+    ...[[1, 502, 5], [2, 500, 5], [3, 200, 5]],
+  ]);
+  const asked = lines.filter(({ job }) => job === undefined).map(({ service }) => service);
+  assert.deepEqual(new Set(asked), new Set(["job.submit", "job.result"]));
+  assert.deepEqual(failures, [
+    { id, attempt: 1, code: 502, user: "alice" },
+    { id, attempt: 2, code: 500, user: "alice" },
+  ]);
 });
 
 Deno.test("the access log follows a rotation, and has what is asked last", async () => {

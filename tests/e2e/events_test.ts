@@ -98,7 +98,7 @@ for (const transport of TRANSPORTS) {
       const [failed] = await subscriber.wait("job.failed.");
       assert.equal(failed?.data.code, 500);
       const [lost] = await subscriber.wait("job.lost.");
-      assert.deepEqual([lost?.data.code, lost?.data.attempt], [502, 2]);
+      assert.deepEqual([lost?.data.code, lost?.data.attempt], [502, 1]);
       const [exited] = await subscriber.wait("worker.exited");
       assert.deepEqual([exited?.data.worker, exited?.data.code], [start?.data.worker, 3]);
       await subscriber.wait("worker.spawned");

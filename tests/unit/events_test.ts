@@ -113,7 +113,7 @@ Deno.test("JobTopics makes what is wanted alone, and a gap where nothing was for
   topics.answered(job, 1, 200, 1500);
   subscribe("job.failed.");
   topics.answered(job, 1, 200, 1500);
-  topics.ended(job, 504);
+  topics.ended(job, 504, 1);
   subscribe("job.done.");
   topics.answered(job, 1, 200, 1500);
   assert.deepEqual(said.map(([key, sequence]) => [key, sequence]), [

@@ -39,6 +39,7 @@ class Lines implements Log {
 const FAILURE: FailedRequest = {
   service: "",
   job: 7,
+  id: undefined,
   worker: undefined,
   attempt: 1,
   code: 502,
@@ -116,11 +117,11 @@ Deno.test("Events counts failed requests that are too many to log, and calls onE
   assert.equal(log.all.at(-1), `error more requests failed {"count":${150 - logged}}`);
 });
 
-Deno.test("Events tells onError of no service, worker, stack and trace where there is none", () => {
+Deno.test("Events tells onError of no service, id, worker, stack and trace where there is none", () => {
   const heard: unknown[] = [];
   new Events(new Lines(), { onError: (event) => void heard.push(event) })
     .emit("requestFailed", FAILURE);
-  const { service: _, worker: __, stack: ___, trace: ____, ...rest } = FAILURE;
+  const { service: _, id: __, worker: ___, stack: ____, trace: _____, ...rest } = FAILURE;
   assert.deepEqual(heard, [rest]);
 });
 

@@ -181,6 +181,7 @@ Deno.test("Broker tells a stored job's death as soon as it is to blame, whatever
   const [ended] = desk.broker.takeEnded();
   assert.equal(ended?.code, Code.workerDied);
   assert.equal(ended?.message, "The worker died while it ran this job");
+  assert.equal(ended?.attempt, 1, "the one that has ended");
   // A request has its next try.
   desk.ask("r");
   desk.start();

@@ -132,6 +132,7 @@ Deno.test("errorTold gives an error of the class and with the errno of the one t
 
 const VISIT: Visit = {
   job: 1,
+  id: undefined,
   service: "",
   client: { address: "", identity: "", user: "" },
   code: 200,
