@@ -92,8 +92,9 @@ Events:
 
 Background jobs (submit --help says more):
   submit [file…]           submits a job and prints its id
-  job ID, result ID, cancel ID
-                           what is known of a job, its result, its end
+  job ID, progress ID, result ID, cancel ID, forget ID
+                           what is known of a job, how far it is, its result,
+                           its end, and no more of it
 
 Many requests:
       --lines              sends each line as a request, and prints the replies

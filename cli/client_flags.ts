@@ -9,7 +9,7 @@ import { missingUnit, parseDuration } from "../options/durations.ts";
 import { complaint } from "../options/errors.ts";
 
 /** The commands for background jobs. */
-export const JOB_COMMANDS = ["submit", "job", "result", "cancel"] as const;
+export const JOB_COMMANDS = ["submit", "job", "progress", "result", "cancel", "forget"] as const;
 /** One of them. */
 export type JobCommandName = typeof JOB_COMMANDS[number];
 

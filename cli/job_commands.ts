@@ -1,11 +1,11 @@
 /**
- * `submit`, `job`, `result` and `cancel`: the client's commands for background jobs.
+ * The client's commands for background jobs: `submit`, `job`, `progress`, `result`, `cancel` and `forget`.
  *
  * @module
  */
 
-import { ReplyError } from "../client/reply.ts";
-import type { Retry } from "../client/options.ts";
+import { NotEndedError, ReplyError } from "../client/reply.ts";
+import type { Progress, Retry } from "../client/options.ts";
 import type { JobStatus, StoredJob } from "../client/stored_job.ts";
 import type { Program } from "./client.ts";
 import { openInputs, readBody } from "./input.ts";
@@ -17,6 +17,9 @@ import { commandName, VERSION } from "./program.ts";
 import { printText, ReplyOutput } from "./reply_output.ts";
 import type { Stderr } from "./stderr.ts";
 import { Waiting } from "./waiting.ts";
+
+/** The longest time that a timer takes, ms. */
+const MAX_TIMEOUT = 0x7fffffff;
 
 /** Runs a command to its end; returns its exit status. @throws what the command fails with. */
 export async function runJobCommand(
@@ -34,7 +37,7 @@ export async function runJobCommand(
 
 function helpText(url: string): string {
   const name = commandName(url, "deno task client", "client");
-  return `Usage: ${name} submit|job|result|cancel [options] [file…|ID]\n${JOB_HELP}`;
+  return `Usage: ${name} submit|job|progress|result|cancel|forget [options] [file…|ID]\n${JOB_HELP}`;
 }
 
 async function ask(
@@ -51,10 +54,47 @@ async function ask(
   using waiting = speaks ? new Waiting(stderr, () => client.waitingFor) : undefined;
   if (command === "submit") return await submit(client, body, flags, stderr);
   const job = client.job(flags.words[0] ?? "");
-  if (command === "result") return await printResult(job, flags);
-  const status = command === "job" ? await job.status() : await job.cancel();
-  if (flags.json) printText(`${JSON.stringify(status)}\n`);
-  else printText(command === "job" ? viewOf(status) : `${status.state}\n`);
+  switch (command) {
+    case "job":
+      return printStatus(await job.status(), flags, viewOf);
+    case "progress":
+      return await printProgress(job, flags);
+    case "result":
+      return await printResult(job, flags);
+    case "cancel":
+      return printStatus(await job.cancel(), flags, ({ state }) => `${state}\n`);
+    case "forget":
+      await job.forget();
+      return printText(flags.json ? `${JSON.stringify({ id: job.id })}\n` : "forgotten\n");
+  }
+}
+
+function printStatus(
+  status: JobStatus,
+  { json }: JobFlags,
+  view: (status: JobStatus) => string,
+): void {
+  printText(json ? `${JSON.stringify(status)}\n` : view(status));
+}
+
+/** Prints how far a job is, a line for each change, and fails as its result does. */
+async function printProgress(job: StoredJob, { json, wait }: JobFlags): Promise<void> {
+  // A timer takes no longer time.
+  const signal = wait === undefined ? undefined : AbortSignal.timeout(Math.min(wait, MAX_TIMEOUT));
+  let last = 1;
+  try {
+    for await (const progress of job.progress({ signal })) {
+      const { attempt, ...at } = progress;
+      if (json) printText(`${JSON.stringify(progress)}\n`);
+      else printText(attempt === last ? `${textOf(at)}\n` : `try ${attempt}\n${textOf(at)}\n`);
+      last = attempt;
+    }
+  } catch (error) {
+    if (!signal?.aborted) throw error;
+  }
+  await job.result({ wait: 0 }).catch((error) => {
+    throw error instanceof NotEndedError ? new NotEndedError(error.status, wait ?? 0) : error;
+  });
 }
 
 async function bodyOf({ text, words }: JobFlags): Promise<Uint8Array | string> {
@@ -123,7 +163,7 @@ function viewOf(status: JobStatus): string {
     due: timeOf(status.runAt),
     started: timeOf(status.startedAt),
     ended: timeOf(status.endedAt),
-    progress: progress && `${progress.done} of ${progress.total ?? "?"} ${progress.note}`.trim(),
+    progress: progress && textOf(progress),
     code: code === undefined ? undefined : String(code),
     message,
     node,
@@ -131,6 +171,11 @@ function viewOf(status: JobStatus): string {
   return Object.entries(rows).flatMap(([name, value]) =>
     value === undefined || value === "" ? [] : [`${name.padEnd(9)} ${printable(value)}\n`]
   ).join("");
+}
+
+/** How far a job is, in a line. */
+function textOf({ done, total, note }: Progress): string {
+  return printable(`${done} of ${total ?? "?"} ${note}`.trim());
 }
 
 function timeOf(ms: number | undefined): string | undefined {

@@ -1,5 +1,5 @@
 /**
- * The arguments of `submit`, `job`, `result` and `cancel`, the client's commands for background jobs, and their help.
+ * The arguments of the client's commands for background jobs, `submit`, `job` and so on, and their help.
  *
  * @module
  */
@@ -26,9 +26,13 @@ handlers as requests, and tried again when they fail.
                            or else the contents of the files, or else standard
                            input, without one newline at its end
   job ID                   prints what is known of a job
+  progress ID              prints a line whenever a job's handler says how far it
+                           is, until the job has ended
   result ID                prints the result of a job, once it is done
   cancel ID                cancels a job, and prints the state that it is in
                            then
+  forget ID                has the server forget a job and its result; one that
+                           has not ended is cancelled first
 
 A file with the name of a command is written ./submit.
 
@@ -70,11 +74,12 @@ Options of submit:
       --trace TRACEPARENT  trace that the job belongs to [none]
       --wait TIME          waits for the job's end, and prints its result
 
-Options of result:
-      --wait TIME          time to wait for the job's end [10s]
+Options of result and progress:
+      --wait TIME          time to wait for the job's end [result: 10s;
+                           progress: until it has ended]
 
 Output:
-      --json               prints one line of JSON
+      --json               prints one line of JSON; progress: one each time
       --raw                prints no newline after each frame of a result
   -q, --quiet              says nothing at a terminal while it waits
   -V, --version            prints the version
@@ -82,7 +87,7 @@ Output:
 
 TIME is a number with its unit: 500ms, 10s, 5m, 1h, 30d.
 
-Exit status: 0 stored, known, done or cancelled; 1 error reply: the server
+Exit status: 0 stored, known, done, cancelled or forgotten; 1 error reply: the server
 refuses, knows no such job, or the job has failed, expired or was cancelled;
 2 usage or local error; 3 no answer, or the job has not ended within --wait.
 `;
@@ -131,8 +136,10 @@ const SUBMIT = [
 const TEXTS: Readonly<Record<JobCommandName, readonly string[]>> = {
   submit: [...SERVER, ...SUBMIT],
   job: SERVER,
+  progress: [...SERVER, "wait"],
   result: [...SERVER, "wait"],
   cancel: SERVER,
+  forget: SERVER,
 };
 const SWITCHES = ["plain", "json", "raw", "quiet", "help", "version"];
 const LETTERS = {

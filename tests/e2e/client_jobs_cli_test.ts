@@ -1,4 +1,4 @@
-/** `submit`, `job`, `result` and `cancel` of client.ts, run as a process against a server made here. */
+/** The commands of client.ts for background jobs, run as a process against a server made here. */
 
 import assert from "node:assert/strict";
 import type { JobCommandName } from "../../cli/client_flags.ts";
@@ -131,6 +131,77 @@ Deno.test("client cancel prints the state of the job then", async () => {
   assert.equal(request && headerOf(request)?.service, "job.cancel");
 });
 
+/** Answers each question about the state by the next of these, and the result by the last. */
+function living(...life: JobStatus[]) {
+  let at = 0;
+  return knowing((server, request) => {
+    if (headerOf(request)?.service === "job.status") at = Math.min(at + 1, life.length);
+    server.reply(request, 200, buildStatus(life[Math.max(0, at - 1)] ?? statusOf("done")));
+  });
+}
+
+const at = (done: number, total?: number, note = "") => ({ progress: { done, total, note } });
+
+Deno.test("client progress prints a line for each change, until the job has ended", async () => {
+  const life = [
+    statusOf("waiting", { attempt: 0 }),
+    statusOf("running", { version: 2, ...at(1, 3, "pages\x1b[2J") }),
+    statusOf("running", { version: 3, ...at(1, 3, "pages\x1b[2J") }),
+    statusOf("running", { version: 4, attempt: 2, ...at(2) }),
+    statusOf("done", { version: 5, attempt: 2, ...at(3, 3) }),
+  ];
+  await using server = new FakeServer(living(...life));
+  const { code, stdout, stderr } = await run(["progress", "-e", server.endpoint, ID]);
+  assert.deepEqual([code, stderr], [0, ""]);
+  assert.match(stdout, /^1 of 3 pages.*\ntry 2\n2 of \?\n3 of 3\n$/);
+  assert.ok(!stdout.includes("\x1b"));
+  await using other = new FakeServer(living(...life));
+  const json = await run(["progress", "-e", other.endpoint, ID, "--json"]);
+  assert.deepEqual(json.stdout.trim().split("\n").map((line) => JSON.parse(line)), [
+    { done: 1, total: 3, note: "pages\x1b[2J", attempt: 1 },
+    { done: 2, note: "", attempt: 2 },
+    { done: 3, total: 3, note: "", attempt: 2 },
+  ]);
+});
+
+Deno.test("client progress exits 1 when the job has failed, and 3 when it has not ended", async () => {
+  const failed = statusOf("failed", { code: 422, message: "No such item", ...at(1, 2) });
+  await using server = new FakeServer(knowingJob(failed));
+  assert.deepEqual(await run(["progress", "-e", server.endpoint, ID]), {
+    code: 1,
+    stdout: "1 of 2\n",
+    stderr: "client: error 422: No such item\n",
+  });
+  await using busy = new FakeServer(knowingJob(statusOf("running")));
+  assert.deepEqual(await run(["progress", "-e", busy.endpoint, "--wait", "300ms", ID]), {
+    code: 3,
+    stdout: "",
+    stderr: `client: Cannot get the result of job "${ID}": it is running after a wait of 300 ms\n`,
+  });
+});
+
+Deno.test("client forget has a job forgotten, and exits 1 when there is none", async () => {
+  await using server = new FakeServer(knowingJob(statusOf("done")));
+  const { code, stdout } = await run(["forget", "-e", server.endpoint, ID]);
+  assert.deepEqual([code, stdout], [0, "forgotten\n"]);
+  const [request] = server.requests.slice(-1);
+  assert.equal(request && headerOf(request)?.service, "job.forget");
+  assert.deepEqual(
+    JSON.parse((await run(["forget", "-e", server.endpoint, ID, "--json"])).stdout),
+    {
+      id: ID,
+    },
+  );
+  await using empty = new FakeServer(
+    knowing((server, request) => server.reply(request, 404, bytes("There is no such job"))),
+  );
+  assert.deepEqual(await run(["forget", "-e", empty.endpoint, ID]), {
+    code: 1,
+    stdout: "",
+    stderr: "client: error 404: There is no such job\n",
+  });
+});
+
 Deno.test("client submit --wait prints the result of the job", async () => {
   const jobs = new Map<unknown, string[]>();
   const store = storing(jobs);
@@ -166,7 +237,7 @@ Deno.test("client says what is wrong with the arguments of a job's commands, and
   assert.equal(code, 0);
   assert.match(
     stdout,
-    /^Usage: deno task client submit\|job\|result\|cancel .*\n\nBackground jobs/,
+    /^Usage: deno task client submit\|job\|progress\|result\|cancel\|forget .*\n\nBackground jobs/,
   );
   assert.ok(stdout.split("\n").every((line) => line.length <= 80));
 });
