@@ -37,7 +37,7 @@ export async function runJobCommand(
 
 function helpText(url: string): string {
   const name = commandName(url, "deno task client", "client");
-  return `Usage: ${name} submit|job|progress|result|cancel|forget [options] [file…|ID]\n${JOB_HELP}`;
+  return `Usage: ${name} COMMAND [options] [file…|ID]\n${JOB_HELP}`;
 }
 
 async function ask(

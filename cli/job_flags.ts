@@ -87,9 +87,10 @@ Output:
 
 TIME is a number with its unit: 500ms, 10s, 5m, 1h, 30d.
 
-Exit status: 0 stored, known, done, cancelled or forgotten; 1 error reply: the server
-refuses, knows no such job, or the job has failed, expired or was cancelled;
-2 usage or local error; 3 no answer, or the job has not ended within --wait.
+Exit status: 0 stored, known, done, cancelled or forgotten; 1 error reply: the
+server refuses, knows no such job, or the job has failed, expired or was
+cancelled; 2 usage or local error; 3 no answer, or the job has not ended within
+--wait.
 `;
 
 /** What one of the commands asks for. */

@@ -237,7 +237,7 @@ Deno.test("client says what is wrong with the arguments of a job's commands, and
   assert.equal(code, 0);
   assert.match(
     stdout,
-    /^Usage: deno task client submit\|job\|progress\|result\|cancel\|forget .*\n\nBackground jobs/,
+    /^Usage: deno task client COMMAND .*\n\nBackground jobs/,
   );
   assert.ok(stdout.split("\n").every((line) => line.length <= 80));
 });
