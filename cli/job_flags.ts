@@ -26,8 +26,8 @@ handlers as requests, and tried again when they fail.
                            or else the contents of the files, or else standard
                            input, without one newline at its end
   job ID                   prints what is known of a job
-  progress ID              prints a line whenever a job's handler says how far it
-                           is, until the job has ended
+  progress ID              prints a line whenever a job's handler says how far
+                           it is, until the job has ended
   result ID                prints the result of a job, once it is done
   cancel ID                cancels a job, and prints the state that it is in
                            then
