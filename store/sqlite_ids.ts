@@ -49,8 +49,8 @@ export class SqliteIds {
   readonly own: OwnIds;
   /** Those of others that are not in the index. */
   readonly #recent = new Map<string, number>();
-  /** Those of the transaction that is open. */
-  #added: string[] = [];
+  /** Those of the transaction that is open, and whose they were before: an id may be free again by then. */
+  #added: { id: string; before: number | undefined }[] = [];
   /** Jobs that were added since the last part of the index was written. */
   #addedSince = 0;
   /** Entries of jobs that are no more. */
@@ -100,8 +100,8 @@ export class SqliteIds {
   add(id: string, seq: number): void {
     this.#newest = seq;
     if (this.own.seqOf(id) === seq) return;
+    this.#added.push({ id, before: this.#recent.get(id) });
     this.#recent.set(id, seq);
-    this.#added.push(id);
   }
 
   /** What was added is there. */
@@ -113,14 +113,17 @@ export class SqliteIds {
 
   /** What was added is not there. */
   rollBack(): void {
-    for (const id of this.#added) this.#recent.delete(id);
+    for (const { id, before } of this.#added.reverse()) {
+      if (before === undefined) this.#recent.delete(id);
+      else this.#recent.set(id, before);
+    }
     this.#added = [];
   }
 
   /** A job is no more, and that is committed. */
   remove(id: string, seq: number): void {
     if (this.own.seqOf(id) === seq) return;
-    this.#recent.delete(id);
+    this.#forget(id, seq);
     if (seq <= (this.#merge?.last ?? this.#indexed)) this.#gone.push({ head: headOf(id), seq, id });
   }
 
@@ -176,7 +179,12 @@ export class SqliteIds {
   #finish({ entries, last }: Merge): void {
     this.#merge = undefined;
     this.#indexed = last;
-    for (const { id } of entries) this.#recent.delete(id);
+    for (const { id, seq } of entries) this.#forget(id, seq);
+  }
+
+  /** Not that of another job, which has come since. */
+  #forget(id: string, seq: number): void {
+    if (this.#recent.get(id) === seq) this.#recent.delete(id);
   }
 
   #removeAll(batch: Batch): void {

@@ -9,6 +9,7 @@ import { KEY_BYTES, OwnIds } from "../../store/sqlite_own_ids.ts";
 import { prepareFile } from "../../store/sqlite_schema.ts";
 import { JobTable } from "../../store/sqlite_table.ts";
 import { isJobId, newJobId } from "../../wire/submission.ts";
+import { randomFractions } from "../rig/random.ts";
 
 const MOST = 600;
 
@@ -114,6 +115,83 @@ Deno.test("SqliteIds does not know what was rolled back, or is no more", () => {
   const [kept] = world.addAll(1);
   world.ids.remove(kept?.id ?? "", kept?.seq ?? 0);
   assert.deepEqual(world.ids.find(kept?.id ?? ""), []);
+});
+
+Deno.test("SqliteIds knows an id that was forgotten and stored again in one transaction, or was to be", () => {
+  const world = new World();
+  const { id, seq } = world.add();
+  world.ids.commit();
+  const again = () => {
+    world.db.exec(`BEGIN; DELETE FROM job WHERE seq = ${seq}`);
+    return world.add(id);
+  };
+  again();
+  world.db.exec("ROLLBACK");
+  world.ids.rollBack();
+  assert.deepEqual(world.ids.find(id), [seq]);
+  const { seq: next } = again();
+  world.db.exec("COMMIT");
+  world.ids.commit();
+  // It hears of the one before only now.
+  world.ids.remove(id, seq);
+  assert.deepEqual(world.ids.find(id), [next]);
+});
+
+Deno.test("SqliteIds knows an id that was stored again while the one before came into the index", () => {
+  const world = new World();
+  const all = world.addAll(2 * MOST);
+  world.reopen();
+  world.work();
+  assert.ok(world.indexed > 0 && world.indexed < 2 * MOST);
+  const { id = "", seq = 0 } = all.at(-1) ?? {};
+  world.db.exec(`DELETE FROM job WHERE seq = ${seq}`);
+  world.ids.remove(id, seq);
+  const again = world.add(id);
+  world.ids.commit();
+  while (world.ids.hasWork) world.work();
+  assert.ok(world.ids.find(id).includes(again.seq));
+});
+
+Deno.test("SqliteIds finds each job whatever is added, forgotten, rolled back, merged and read again", () => {
+  const seed = 20_261;
+  const random = randomFractions(seed);
+  const world = new World();
+  /** Jobs that are committed, by id; ids come again once they are free. */
+  let live = new Map<string, number>();
+  const free: string[] = [];
+  for (let round = 0; round < 400; round++) {
+    const next = new Map(live);
+    const gone: { id: string; seq: number }[] = [];
+    world.db.exec("BEGIN");
+    for (let count = random() * 40; count > 0; count--) {
+      const [id, seq] = [...next][Math.floor(random() * next.size)] ?? [];
+      if (random() < 0.4 && id !== undefined && seq !== undefined && live.get(id) === seq) {
+        world.db.exec(`DELETE FROM job WHERE seq = ${seq}`);
+        next.delete(id);
+        gone.push({ id, seq });
+        free.push(id);
+      } else {
+        const old = random() < 0.5 ? free.pop() : undefined;
+        const added = world.add(old !== undefined && !next.has(old) ? old : undefined);
+        next.set(added.id, added.seq);
+      }
+    }
+    if (random() < 0.25) {
+      world.db.exec("ROLLBACK");
+      world.ids.rollBack();
+    } else {
+      world.db.exec("COMMIT");
+      world.ids.commit();
+      for (const { id, seq } of gone) world.ids.remove(id, seq);
+      live = next;
+    }
+    if (random() < 0.5) world.work(random() < 0.3);
+    if (random() < 0.05) world.reopen();
+    for (const [id, seq] of round % 20 === 19 ? live : []) {
+      assert.ok(world.ids.find(id).includes(seq), `seed ${seed}, round ${round}: ${id}`);
+    }
+  }
+  assert.ok(world.indexed > 0, "some came into the index");
 });
 
 Deno.test("SqliteIds tells two ids apart that begin the same", () => {
