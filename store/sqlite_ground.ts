@@ -8,6 +8,7 @@
 import type { StoreClock, StoreUser } from "./job_store.ts";
 import type { EndState, Frames, FromStore, StoreConfig } from "./messages.ts";
 import type { Batch, Ledger } from "./sqlite_ledger.ts";
+import type { FilePresence } from "./sqlite_presence.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { FreshJobs } from "./fresh_jobs.ts";
 import type { StoredService, StoredServices } from "./sqlite_services.ts";
@@ -23,6 +24,7 @@ export interface Ground {
   readonly services: StoredServices;
   readonly runs: StoredRuns;
   readonly waits: Waits;
+  readonly presence: FilePresence;
   /** Jobs that will soon be started. */
   readonly fresh: FreshJobs;
   /** Jobs that have changed in this pass. */

@@ -17,6 +17,8 @@ import { type Ground, log } from "./sqlite_ground.ts";
 import { type Change, Ledger, troubleOf } from "./sqlite_ledger.ts";
 import { type AskMessage, SqliteQuestions } from "./sqlite_questions.ts";
 import { SqliteOperator } from "./sqlite_operator.ts";
+import { pathOf } from "./sqlite_place.ts";
+import { FilePresence } from "./sqlite_presence.ts";
 import { StoredServices } from "./sqlite_services.ts";
 import { SqliteStarts } from "./sqlite_starts.ts";
 import { Refusal, SqliteSubmit } from "./sqlite_submit.ts";
@@ -74,7 +76,9 @@ export class SqliteJobs implements JobStore {
     this.#emit = emit;
     const table = new JobTable(db);
     const fresh = new FreshJobs();
-    const ledger = new Ledger(db, table, () => clock.steady(), (trouble) => this.#tell(trouble));
+    const steady = () => clock.steady();
+    const presence = new FilePresence(pathOf(parts.store), steady);
+    const ledger = new Ledger(db, table, presence, steady, (trouble) => this.#tell(trouble));
     const services = new StoredServices(table, fresh, ledger, config.services, clock.steady());
     const ground: Ground = this.#ground = {
       clock,
@@ -83,6 +87,7 @@ export class SqliteJobs implements JobStore {
       services,
       runs: new StoredRuns(),
       waits: new Waits(),
+      presence,
       fresh,
       changed: new Set(),
       config,

@@ -8,6 +8,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../system/errors.ts";
 import { numberIn } from "./sqlite_columns.ts";
+import { type FilePresence, MovedFileError } from "./sqlite_presence.ts";
 import type { JobTable } from "./sqlite_table.ts";
 
 /** Something that is to be written. */
@@ -75,6 +76,7 @@ const DISK_MESSAGES =
 export class Ledger {
   readonly #db: DatabaseSync;
   readonly #table: JobTable;
+  readonly #presence: Pick<FilePresence, "require">;
   readonly #steady: () => number;
   readonly #onTrouble: (trouble: string | undefined) => void;
   readonly #sums = new Map<number, Sum>();
@@ -88,11 +90,13 @@ export class Ledger {
   constructor(
     db: DatabaseSync,
     table: JobTable,
+    presence: Pick<FilePresence, "require">,
     steady: () => number,
     onTrouble: (trouble: string | undefined) => void,
   ) {
     this.#db = db;
     this.#table = table;
+    this.#presence = presence;
     this.#steady = steady;
     this.#onTrouble = onTrouble;
     for (const row of table.sql("SELECT place, jobs, weight FROM tally").all()) {
@@ -189,6 +193,7 @@ export class Ledger {
   #tryAll(changes: readonly Change[], isProbe: boolean): unknown {
     const batch = new Batch();
     try {
+      this.#presence.require();
       this.#table.sql("BEGIN IMMEDIATE").run();
       for (const change of changes) change.apply(batch);
       if (isProbe) this.#probe();
@@ -245,7 +250,7 @@ export class Ledger {
 /** Whether it is the disk that fails, or the file, and not what was to be written. */
 export function isDiskError(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  if (DISK_MESSAGES.test(error.message)) return true;
+  if (error instanceof MovedFileError || DISK_MESSAGES.test(error.message)) return true;
   return "errcode" in error && typeof error.errcode === "number" &&
     DISK_ERRORS.has(error.errcode & 0xff);
 }

@@ -241,7 +241,11 @@ export class SqliteOperator {
   ask(number: number, question: OperatorQuestion): void {
     if (question.type === "list") return this.#list(number, question);
     if (question.type === "look") return this.#look(number, question);
-    if (question.type === "backup") return void this.#backup(number, question.file);
+    if (question.type === "backup") {
+      // The copy is made of what lies there.
+      this.#ground.presence.require();
+      return void this.#backup(number, question.file);
+    }
     if (question.type === "figures") {
       this.#tell(number, { type: "figures", figures: this.figures() });
     }

@@ -79,3 +79,32 @@ Deno.test("a server ends though its store's thread stands still, and the next on
   await using _server = serveQuietly(options);
   await until("it has run", () => [...Deno.readDirSync(`${folder.path}/ran`)].length === 1);
 });
+
+Deno.test("a server refuses jobs while their file is away, and goes on with it once it is back", async () => {
+  using folder = new Folder();
+  const { store, ...options } = optionsIn(folder);
+  await using server = serveQuietly({ ...options, store });
+  await using client = new Client({ endpoint: endpointOf(server) });
+  const run = async (name: string) => {
+    const { id } = await client.submit(`${folder.path}/ran ${name}`);
+    return (await client.job(id).result({ wait: 20_000 })).text();
+  };
+  const refused = () =>
+    client.submit("x").then(() => false, (error) => error.code === 507 && error);
+  assert.equal(await run("10"), "ran 10");
+  Deno.renameSync(store, `${store}.away`);
+  const error = await until("it is noticed", refused);
+  assert.match(String(error.message), /^Cannot store jobs: ".*\/jobs\.db" was removed: put back/);
+  assert.equal((await client.request("x")).text(), "did x");
+  assert.equal((await server.stored.status()).trouble, error.message);
+  await assert.rejects(server.stored.backup(`${folder.path}/copy.db`), { code: 507 });
+  Deno.renameSync(`${store}.away`, store);
+  await until("it is stored again", async () => await refused() === false);
+  assert.equal(await run("11"), "ran 11");
+  const lines = readLog(`${folder.path}/log`)
+    .filter(({ message }) => message.startsWith("jobs are "));
+  assert.deepEqual(lines.map(({ message }) => message), [
+    "jobs are not stored: they are refused with 507",
+    "jobs are stored again",
+  ]);
+});

@@ -6,13 +6,21 @@ import type { JobStore, StoreUser } from "../../store/job_store.ts";
 import type { FromStore, StoreConfig } from "../../store/messages.ts";
 import { copyStore, restoreStore } from "../../store/sqlite_copy.ts";
 import { SqliteJobs } from "../../store/sqlite_jobs.ts";
+import { FilePresence } from "../../store/sqlite_presence.ts";
 import { lockPath } from "../../store/sqlite_lock.ts";
 import { prepareFile, STEPS, VERSION, versionOf } from "../../store/sqlite_schema.ts";
 import { openStore } from "../../store/sqlite_store.ts";
 import { DrivenClock } from "../rig/driven_clock.ts";
 import { Folder } from "../rig/folder.ts";
 import { SqliteRig } from "../rig/sqlite_rig.ts";
-import { bytesOf, configOf, Refused, type StoreRig, StoreWorld } from "../rig/store_world.ts";
+import {
+  bytesOf,
+  configOf,
+  Refused,
+  type StoreRig,
+  StoreWorld,
+  textOf,
+} from "../rig/store_world.ts";
 
 /** What a store has said to the server, of one type. */
 function said<Type extends FromStore["type"]>(
@@ -167,6 +175,69 @@ Deno.test("SqliteStore refuses all with 507 while the file is damaged, and opens
   await clock.pass(10_000);
   assert.equal(said(messages, "opened").length, 1);
   await store.close();
+});
+
+for (const ending of ["", "-wal", "-shm"]) {
+  Deno.test(`SqliteJobs refuses jobs while jobs.db${ending} is removed or replaced, and goes on once it is back`, async () => {
+    await withBare(async (world, rig) => {
+      const path = rig.path + ending;
+      const { id } = await world.submit({ body: "runs" });
+      const run = await world.next();
+      const waiting = await world.submit({ body: "waits" });
+      for (const isReplaced of [false, true]) {
+        Deno.renameSync(path, `${path}.away`);
+        if (isReplaced) Deno.copyFileSync(`${path}.away`, path);
+        await world.rig.pass(1000);
+        const what = isReplaced ? "was replaced by another file" : "was removed";
+        const reason = new RegExp(`^Cannot store jobs: ".*/jobs\\.db${ending}" ${what}: put back`);
+        await assert.rejects(world.submit(), rejects(507, reason));
+        await assert.rejects(
+          world.operate({ type: "backup", file: `${path}.copy` }),
+          rejects(507, reason),
+        );
+        if (!isReplaced) world.end(run, 200, "ended meanwhile");
+        // Nothing more is started, and what has ended is not known to be so.
+        world.room(1);
+        await world.rig.pass(5000);
+        world.isIdle();
+        assert.equal((await world.status(id)).state, isReplaced ? "done" : "running");
+        Deno.renameSync(`${path}.away`, path);
+        await world.rig.pass(1000);
+        assert.equal(textOf((await world.result(id)).result?.bytes), "ended meanwhile");
+        if (!isReplaced) world.end(await world.next(), 200, "");
+        assert.equal((await world.status(waiting.id)).state, "done");
+        assert.ok((await world.submit({ service: "other" })).isNew);
+      }
+      const errors = world.logged.filter(({ level }) => level === "error");
+      assert.deepEqual(
+        errors.map(({ message }) => message),
+        Array(2).fill("jobs are not stored: they are refused with 507"),
+      );
+      assert.equal(
+        world.logged.filter(({ message }) => message === "jobs are stored again").length,
+        2,
+      );
+    });
+  });
+}
+
+Deno.test("FilePresence looks once a second at most, and at once when it has found nothing", () => {
+  let looks = 0;
+  let now = 0;
+  let found: string | undefined = "1 2";
+  const presence = new FilePresence("/a", () => now, () => (looks++, found));
+  for (; now < 3000; now += 10) presence.require();
+  assert.equal(looks, 3 * (1 + 3));
+  found = undefined;
+  now = 5000;
+  assert.throws(() => presence.require(), {
+    name: "MovedFileError",
+    message: /^"\/a" was removed/,
+  });
+  found = "1 3";
+  assert.throws(() => presence.require(), { message: /^"\/a" was replaced by another file/ });
+  found = "1 2";
+  presence.require();
 });
 
 Deno.test("SqliteStore names the file and the process that has it, and takes over when that ends", async () => {
