@@ -38,9 +38,12 @@ export interface StoredGround {
   parcel: Parcel;
 }
 
-/** Jobs are asked for that would be started within this time, ms, and at most so many of a service. */
+/**
+ * Jobs are asked for that would be started within this time, ms, and at most so many of a service: what comes at once is
+ * taken in at once, and a request that comes with it waits for that.
+ */
 const AHEAD_MS = 10;
-const MOST_AHEAD = 500;
+const MOST_AHEAD = 64;
 /** With more bytes than this waiting no others are asked for. */
 const MOST_BYTES = 32 * 1024 ** 2;
 /** Users whose jobs run are known by their names; so many more are kept. */
