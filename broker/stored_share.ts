@@ -61,7 +61,7 @@ export class StoredShare<B> {
 
   /**
    * How many tries would be started within `aheadMs`, from those that the broker has taken in on: what the share has
-   * room for at once, and what is done by then if handlers take as long as they did. At most `most`.
+   * room for at once, and what is done by then if handlers take as long as they did: of that, at most `most`.
    */
   room(aheadMs: number, most: number): number {
     if (!this.#admission.isOpen || this.#admission.isPaused) return 0;
@@ -70,6 +70,6 @@ export class StoredShare<B> {
     const slots = Math.min(this.#turns.most(workers.size), workers.size) * this.#concurrency;
     const { mean } = this.#dispatch.times;
     const ahead = mean === undefined ? 1 : aheadMs / Math.max(mean, MIN_HANDLER_MS);
-    return Math.min(most, slots + Math.floor(slots * ahead));
+    return slots + Math.min(most, Math.floor(slots * ahead));
   }
 }

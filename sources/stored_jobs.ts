@@ -39,8 +39,8 @@ export interface StoredGround {
 }
 
 /**
- * Jobs are asked for that would be started within this time, ms, and at most so many of a service: what comes at once is
- * taken in at once, and a request that comes with it waits for that.
+ * Jobs are asked for that would be started within this time, ms, and at most so many of a service beside those for which
+ * there are workers: what comes at once is taken in at once, and a request that comes with it waits for that.
  */
 const AHEAD_MS = 10;
 const MOST_AHEAD = 64;

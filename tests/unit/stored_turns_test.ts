@@ -247,6 +247,8 @@ Deno.test("Broker asks for stored jobs as its workers get on with them", () => {
   const workers = [1, 2, 3, 4].map((id) => desk.broker.workforce.add(id, desk.now));
   // Nothing is known of the handler: two for each worker of the share.
   assert.equal(desk.broker.stored.room(10, 500), 4);
+  // What is asked for ahead is bounded, and never what the share has workers for.
+  assert.equal(desk.broker.stored.room(10, 1), 3);
   desk.store("s");
   desk.start();
   const worker = workers.find(({ jobs }) => jobs.size > 0);
