@@ -23,17 +23,19 @@ import { openJoinable, openJoinKeys } from "./auth/join_keys.ts";
 import { requireHandlers, requirePlainFiles } from "./ops/given_files.ts";
 import { accessOf } from "./ops/loop_options.ts";
 import type { Finished } from "./ops/outcome.ts";
+import type { RunningServer } from "./ops/running_server.ts";
 import type { RunningService, Server } from "./ops/server.ts";
 import type { ServiceStats, Stats, WorkerStats } from "./ops/stats.ts";
-import { hostedServices } from "./options/hosted.ts";
+import { resolveOptions } from "./options/resolve.ts";
 import type { ServeOptions, Settings } from "./options/settings.ts";
 import { tryHandler } from "./pool/check.ts";
-import { laneOf, libraryOf } from "./pool/lanes.ts";
-import { inService, specOf, subfolderOf } from "./pool/service_host.ts";
+import { laneOf } from "./pool/lanes.ts";
+import { placesOf, planServices } from "./pool/plans.ts";
+import { inService, subfolderOf } from "./pool/service_host.ts";
 import type { ExitReason } from "./pool/supervisor.ts";
 import { ownProgram } from "./pool/worker_program.ts";
 import type { BrokerCounters, SocketCounters } from "./ports/messages.ts";
-import { type OperatorOptions, PreforkServer, resolve, WORKER_MODULE } from "./server.ts";
+import { type OptionReader, PreforkServer, WORKER_MODULE } from "./server.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { Premises } from "./system/premises.ts";
 import { canConfine } from "./system/seccomp.ts";
@@ -126,22 +128,35 @@ export function serve(options: ServeOptions = {}): Server {
 }
 
 /** `operator` gives the options that a HUP is to apply. */
-function start(options: ServeOptions, operator: OperatorOptions): PreforkServer {
+function start(
+  options: ServeOptions,
+  operator: Pick<OptionReader, "reread" | "sources">,
+): RunningServer {
   warmUp();
   const settings = resolve(options);
   requireHandlers(settings);
-  const server = new PreforkServer(settings, options, operator);
-  const abandon = () => server.abandon();
-  const abort = () => server.stop("refuse", "abort");
+  const parent = new PreforkServer(settings, options, { ...operator, resolve });
+  const { running } = parent;
+  const abandon = () => parent.abandon();
+  const abort = () => running.stop("refuse", "abort");
   addEventListener("unload", abandon);
   options.signal?.addEventListener("abort", abort, { once: true });
-  server.ended.then(() => {
+  parent.ended.then(() => {
     removeEventListener("unload", abandon);
     options.signal?.removeEventListener("abort", abort);
   });
-  server.begin();
+  parent.begin();
   if (options.signal?.aborted) abort();
-  return server;
+  return running;
+}
+
+/**
+ * Options with all defaults.
+ *
+ * @throws {TypeError | RangeError} when one breaks its rule.
+ */
+function resolve(options: ServeOptions): Settings {
+  return resolveOptions(options, { cpus: navigator.hardwareConcurrency, cwd: () => Deno.cwd() });
 }
 
 /**
@@ -157,9 +172,7 @@ function warmUp(): void {
 
 /** Loads each handler once, in a worker, with all that a server would give it; false: one has said why not. */
 async function check(settings: Settings, say: (remark: string) => void): Promise<boolean> {
-  const plans = hostedServices(settings).map(([name, own]) => {
-    return { name, own, spec: specOf(name, own, WORKER_MODULE, ownProgram()) };
-  });
+  const plans = planServices(settings, WORKER_MODULE, ownProgram());
   for (const { spec } of plans) spec.config?.notes.forEach(say);
   const library = locateLibrary(readVariable("ZMQ_LIBRARY"));
   shutDebugger(library.path);
@@ -168,17 +181,15 @@ async function check(settings: Settings, say: (remark: string) => void): Promise
   openJoinable(settings, library);
   openJoinKeys(settings, library);
   // It needs no socket and claims no pid file.
-  const lane = laneOf(settings);
-  const opened = libraryOf(lane, library.path);
-  const workers = plans[0]?.spec ?? { uid: undefined, gid: undefined };
-  const options = { backend: "", pidFile: undefined, workers, library: opened };
-  const premises = new Premises(library, options, { warn: () => {}, error: () => {} });
+  const places = { ...placesOf(settings, plans, library.path), backend: "", pidFile: undefined };
+  const premises = new Premises(library, places, { warn: () => {}, error: () => {} });
   try {
     premises.handOver("");
     const confines = canConfine(library.path);
+    const lane = laneOf(settings);
     const workshop = { backend: "", lane, library: premises.library, canConfine: confines };
     const outcomes: boolean[] = [];
-    for (const [index, { name, own, spec }] of plans.entries()) {
+    for (const [index, { name, settings: own, spec }] of plans.entries()) {
       const files = premises.filesIn(subfolderOf(name, index));
       const trying = tryHandler(own, name, spec, files, workshop, say);
       outcomes.push(await trying.catch((error) => Promise.reject(inService(name, error))));

@@ -21,6 +21,7 @@ import {
   JOIN_HEARTBEAT,
   JOIN_PROTOCOL,
   JOIN_SILENCE,
+  JOIN_TIMEOUT,
   type JoinedFigures,
   MOST_TICKETS,
   readToJoiner,
@@ -117,6 +118,8 @@ export class JoinedPlane implements DataPlane {
   #lastUnfounded = 0;
   /** How far the server's clock is ahead of this machine's, as far as can be told, ms. */
   clockAhead = 0;
+  /** A worker's connection to the server ends when it is silent for so long, ms. */
+  readonly heartbeatTimeout = JOIN_TIMEOUT;
   #greetedAt = 0;
   #heardAt = 0;
   #saidAt = 0;

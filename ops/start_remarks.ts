@@ -7,9 +7,12 @@
 import { connectionLimit } from "../options/connection_limits.ts";
 import { allEndpoints, hostedServices } from "../options/hosted.ts";
 import type { Settings } from "../options/settings.ts";
+import type { ServiceHost } from "../pool/service_host.ts";
+import { cpuTime } from "../system/proc.ts";
 import { isOpenToNetwork } from "../wire/endpoint.ts";
-import type { Events } from "./events.ts";
-import type { Fields, Log } from "./log.ts";
+import { type Events, ofService } from "./events.ts";
+import type { Log } from "./log.ts";
+import type { Server } from "./server.ts";
 
 /** The kernel does not filter what workers call. */
 export const UNFILTERED =
@@ -23,81 +26,96 @@ export const NO_THREAD =
 export const DEBUGGER_OPEN =
   "Deno's debugger is open on port 9229: every user of this machine can run code in this process";
 
+/** The server that has started. */
+export interface StartedServer
+  extends Pick<Server, "frontend" | "mdp" | "jobEndpoints" | "events" | "backend"> {
+  readonly log: Log;
+  readonly news: Pick<Events, "emit">;
+  /** The file of libzmq. */
+  readonly library: string;
+  /** The endpoints really bound for a service alone. */
+  frontendOf(service: string): readonly string[];
+}
+
 /** What became of the options. */
 export interface Started {
-  /** The endpoints really bound for clients of any service. */
-  endpoints: readonly string[];
+  /** The pools of workers, by the names of their services. */
+  readonly pools: Iterable<Pick<ServiceHost, "name" | "bounds">>;
   /** The public key that clients must know; undefined: none is used. */
-  serverKey: string | undefined;
+  readonly serverKey: string | undefined;
   /** Whether connections of clients can be counted. */
-  countsConnections: boolean;
-  /** Whether the CPU time of workers can be read. */
-  readsCpuTime: boolean;
+  readonly countsConnections: boolean;
   /** Whether this process traces, and can't have its workers do so. */
-  keepsTracing: boolean;
+  readonly keepsTracing: boolean;
 }
 
-/** Logs what is open to everybody, what clients need, and which options have no effect. */
-export function logRemarks(log: Log, settings: Settings, started: Started): void {
-  const warn = (message: string, fields?: Fields) => log.warn(message, fields);
-  const { curveClients = "any", allow } = settings;
-  const isOpen = curveClients === "any" && allow.length === 0;
-  for (const endpoint of isOpen ? started.endpoints.filter(isOpenToNetwork) : []) {
-    warn("anybody who reaches this endpoint can use it", { endpoint });
+/** Logs where the server serves, what is open to everybody, what clients need, and which options have no effect. */
+export function tellStart(server: StartedServer, settings: Settings, started: Started): void {
+  const { log, library } = server;
+  if (settings.join === undefined) tellEndpoints(server, settings);
+  else tellJoining(log, settings);
+  for (const { name, bounds } of started.pools) {
+    log.debug("pool", { ...bounds, library, ...ofService(name) });
   }
-  const { serverKey } = started;
-  if (serverKey !== undefined) log.info("clients need the server's key", { serverKey });
-  if (
-    connectionLimit({ ...settings, frontend: allEndpoints(settings) }) > 0 &&
-    !started.countsConnections
-  ) {
-    warn('"maxConnections" has no effect: this libzmq does not report connections');
-  }
-  const babysits = hostedServices(settings).some(([, own]) => own.babysitInterval > 0);
-  if (babysits && !started.readsCpuTime) {
-    warn('"babysitInterval" has no effect: it needs Linux and -A');
-  }
-  if (started.keepsTracing) {
-    warn("workers are not traced: run again with --allow-env=OTEL_*");
-  }
+  tellAccess(server, settings, started);
+  tellEffects(log, settings, started);
 }
 
-/** Where clients and workers connect. */
-export interface Endpoints {
-  readonly frontend: readonly string[];
-  readonly mdp: readonly string[];
-  readonly jobs: readonly string[];
-  readonly events: readonly string[];
-  readonly backend: string;
-  /** Those of one service alone. */
-  of(service: string): readonly string[];
-}
-
-/** Says where clients connect, and which services they find. */
-export function tellEndpoints(
-  log: Log,
-  events: Pick<Events, "emit">,
-  settings: Settings,
-  { of, ...endpoints }: Endpoints,
-): void {
+/** Where clients connect, and which services they find. */
+function tellEndpoints(server: StartedServer, settings: Settings): void {
+  const { log, news, frontend, mdp, jobEndpoints: jobs, events, backend } = server;
   const hosted = hostedServices(settings);
   const services = hosted.filter(([name]) => name !== "").map(([service, own]) => ({
     service,
     handler: own.handler ?? "",
-    frontend: of(service),
+    frontend: server.frontendOf(service),
   }));
   const handler = services.length < hosted.length ? settings.handler ?? "echo" : undefined;
-  events.emit("listening", { ...endpoints, handler, services });
+  news.emit("listening", { frontend, mdp, jobs, events, backend, handler, services });
   for (const { service, handler, frontend } of services) {
     const own = frontend.length === 0 ? undefined : frontend.join(",");
     log.info("serving", { service, handler, frontend: own });
   }
 }
 
-/** Says which server a pool works for, and with what. */
-export function tellJoining(log: Log, settings: Settings): void {
+/** Which server a pool works for, and with what. */
+function tellJoining(log: Log, settings: Settings): void {
   for (const [name, { handler = "echo" }] of hostedServices(settings)) {
     const service = (name === "" ? settings.joinService : name) || undefined;
     log.info("joining", { server: settings.join, service, handler });
   }
+}
+
+/** Who can connect. */
+function tellAccess(
+  server: StartedServer,
+  settings: Settings,
+  { serverKey }: Pick<Started, "serverKey">,
+): void {
+  const { log, frontend, mdp, events, jobEndpoints } = server;
+  const { curveClients = "any", allow } = settings;
+  const own = hostedServices(settings).flatMap(([name]) => server.frontendOf(name));
+  const isOpen = curveClients === "any" && allow.length === 0;
+  const endpoints = isOpen ? [frontend, mdp, events, own, jobEndpoints].flat() : [];
+  for (const endpoint of endpoints.filter(isOpenToNetwork)) {
+    log.warn("anybody who reaches this endpoint can use it", { endpoint });
+  }
+  if (serverKey !== undefined) log.info("clients need the server's key", { serverKey });
+}
+
+/** Which options have no effect. */
+function tellEffects(
+  log: Log,
+  settings: Settings,
+  { countsConnections, keepsTracing }: Pick<Started, "countsConnections" | "keepsTracing">,
+): void {
+  const limit = connectionLimit({ ...settings, frontend: allEndpoints(settings) });
+  if (limit > 0 && !countsConnections) {
+    log.warn('"maxConnections" has no effect: this libzmq does not report connections');
+  }
+  const babysits = hostedServices(settings).some(([, own]) => own.babysitInterval > 0);
+  if (babysits && cpuTime(Deno.pid) === undefined) {
+    log.warn('"babysitInterval" has no effect: it needs Linux and -A');
+  }
+  if (keepsTracing) log.warn("workers are not traced: run again with --allow-env=OTEL_*");
 }

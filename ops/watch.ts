@@ -1,11 +1,43 @@
 /**
- * Waits for changes of files, by what leads to them: an edit of the file itself, behind any number of
- * links, and a link that leads elsewhere from now on.
+ * Reloads services whose files change. A change is found by what leads to a file: an edit of the file itself, behind
+ * any number of links, and a link that leads elsewhere from now on.
  *
  * @module
  */
 
-import { folderOf, mayRead } from "../system/files.ts";
+import { hostedServices } from "../options/hosted.ts";
+import type { Settings } from "../options/settings.ts";
+import { messageOf } from "../system/errors.ts";
+import { filePath, folderOf, mayRead } from "../system/files.ts";
+import { ofService } from "./events.ts";
+import type { Log } from "./log.ts";
+
+/** A server that is to reload each service whose files change. */
+export interface WatchedServer {
+  readonly log: Pick<Log, "error">;
+  /** Fulfilled when it has ended. */
+  readonly ended: Promise<unknown>;
+  /** Whether it was told to stop. */
+  isStopping(): boolean;
+  /** The files of a service's handler, as they are now; none if it is broken. */
+  listFiles(service: string): Promise<string[]>;
+  reload(service: string): Promise<void>;
+}
+
+/** Watches the handlers that are files. */
+export function watchServices(settings: Settings, server: WatchedServer): void {
+  for (const [name, { handler }] of hostedServices(settings)) {
+    if (!handler?.startsWith("file:")) continue;
+    const watched = {
+      isStopping: () => server.isStopping(),
+      listFiles: () => server.listFiles(name),
+      reload: () => server.reload(name),
+    };
+    const failed = (error: unknown) =>
+      server.log.error("not watching", { error: messageOf(error), ...ofService(name) });
+    reloadOnChange(watched, filePath(new URL(handler)), server.ended, failed);
+  }
+}
 
 /** What is reloaded when files change. */
 export interface Watched {

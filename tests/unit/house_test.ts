@@ -42,7 +42,7 @@ const RULES: Record<string, string[]> = {
     "auth/join_keys.ts",
     "cli/serve.ts",
     "ops",
-    "options/hosted.ts",
+    "options/resolve.ts",
     "type options/settings.ts",
     "pool",
     "type ports/messages.ts",
@@ -53,20 +53,15 @@ const RULES: Record<string, string[]> = {
     "zmq/locate.ts",
   ],
   "server.ts": [
-    "type admin/operated.ts",
     "auth",
     "join",
     "ops",
-    "options/hosted.ts",
-    "options/resolve.ts",
     "type options/settings.ts",
     "pool",
     "ports/plane.ts",
-    "type ports/measures.ts",
     "type ports/messages.ts",
-    "type store/messages.ts",
     "system",
-    "wire/join.ts",
+    "type wire/worker_config.ts",
     "type worker.ts",
     "zmq/descriptors.ts",
     "zmq/locate.ts",
@@ -150,6 +145,14 @@ const RULES: Record<string, string[]> = {
     "system",
     "wire",
   ],
+  "ops/ending.ts": ["type join/joiners.ts", "type ports/plane.ts"],
+  "ops/repairs.ts": ["type ports/plane.ts"],
+  "ops/running_server.ts": [
+    "type admin/operated.ts",
+    "type join/joiners.ts",
+    "type ports/measures.ts",
+    "type ports/plane.ts",
+  ],
   "ops/steering.ts": ["type join/joiners.ts", "type ports/plane.ts"],
   "ops/store_host.ts": ["type ports/plane.ts", "type store/thread.ts"],
   "ops/operators.ts": ["admin/admin.ts", "type admin/operated.ts"],
@@ -163,6 +166,7 @@ const RULES: Record<string, string[]> = {
     "type wire/join.ts",
     "wire/worker_config.ts",
   ],
+  "pool/plans.ts": ["options/hosted.ts"],
   ports: [
     "type auth",
     "broker",
@@ -299,7 +303,7 @@ function hasSource(folder: string): boolean {
 
 Deno.test("the imports are found when they are read from the source text", () => {
   const found = importsOf("server.ts").map(({ target }) => target);
-  for (const target of ["ports/plane.ts", "pool/services.ts", "options/resolve.ts", "worker.ts"]) {
+  for (const target of ["ports/plane.ts", "pool/services.ts", "worker.ts"]) {
     assert(found.includes(target), `server.ts imports ${target}: ${found}`);
   }
   for (const file of sources()) {
