@@ -31,6 +31,7 @@ import {
 } from "./nats_record.ts";
 import type { NatsRuns } from "./nats_runs.ts";
 import { scan, type Scanned } from "./nats_scan.ts";
+import { notAgain } from "./verdict.ts";
 
 /** Jobs of one page at most. */
 const MOST_LISTED = 1000;
@@ -213,7 +214,7 @@ export class NatsOperators {
     const { names, clock } = this.#ground;
     const { state, id } = record;
     if (state !== "failed" && state !== "cancelled" && state !== "expired") {
-      throw new Refusal(409, `Cannot retry "${id}": it is ${state}`);
+      throw new Refusal(409, `Cannot retry "${id}": ${notAgain(state)}`);
     }
     const kept = await this.#ground.lastOf(names.kept, names.body(id));
     if (kept === undefined) throw new Refusal(503, UNREACHABLE);

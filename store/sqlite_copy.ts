@@ -6,7 +6,7 @@
 
 import { backup, DatabaseSync } from "node:sqlite";
 import { messageOf } from "../system/errors.ts";
-import { folderOf, isFile } from "../system/files.ts";
+import { folderOf, isFile, isFolder } from "../system/files.ts";
 import { lockStore } from "./sqlite_lock.ts";
 import { makeFolder } from "./sqlite_place.ts";
 import { numberOf, prepareFile, requireOurs, versionOf } from "./sqlite_schema.ts";
@@ -21,7 +21,10 @@ const PARTIAL = ".partial";
  * @throws {Error} when it can't be written.
  */
 export async function copyStore(path: string, copy: string): Promise<void> {
-  if (isFile(copy)) throw new Error(`"${copy}" is there already`);
+  const folder = folderOf(copy);
+  if (!isFolder(folder)) throw new Error(`There is no folder "${folder}"`);
+  refuseFolder(copy);
+  if (isThere(copy)) throw new Error(`"${copy}" is there already`);
   const partial = copy + PARTIAL;
   await makeCopy(path, partial);
   try {
@@ -40,7 +43,17 @@ export async function copyStore(path: string, copy: string): Promise<void> {
  * @throws {Error} when a server has the file, or the copy is not whole, or of a newer program, or can't be written.
  */
 export async function restoreStore(copy: string, path: string): Promise<number> {
+  try {
+    return await putInPlace(copy, path);
+  } catch (error) {
+    throw new Error(`Cannot restore "${path}": ${messageOf(error)}`, { cause: error });
+  }
+}
+
+async function putInPlace(copy: string, path: string): Promise<number> {
+  refuseFolder(copy);
   if (!isFile(copy)) throw new Error(`"${copy}" is not there`);
+  refuseFolder(path);
   makeFolder(path);
   const lock = lockStore(path);
   try {
@@ -90,7 +103,13 @@ function leaveLog(copy: string): void {
  */
 function requireWhole(copy: string): void {
   using db = openReadOnly(copy);
-  requireOurs(db.file, copy);
+  try {
+    requireOurs(db.file, copy);
+  } catch (error) {
+    const message = messageOf(error);
+    // SQLite does not say of which file it speaks.
+    throw message.includes(copy) ? error : new Error(`"${copy}" can't be read: ${message}`);
+  }
   if (versionOf(db.file) === 0) throw new Error(`"${copy}" is empty`);
   const found = db.file.prepare("PRAGMA quick_check(1)").get()?.quick_check;
   if (found !== "ok") throw new Error(`"${copy}" is damaged: ${found}`);
@@ -124,6 +143,21 @@ function jobsIn(path: string): number {
 function openReadOnly(path: string): Disposable & { file: DatabaseSync } {
   const file = new DatabaseSync(path, { readOnly: true });
   return { file, [Symbol.dispose]: () => file.close() };
+}
+
+/** @throws {Error} when a path leads to a folder. */
+function refuseFolder(path: string): void {
+  if (isFolder(path)) throw new Error(`"${path}" is a folder: give the path of a file`);
+}
+
+/** Whether there is anything of that name. */
+function isThere(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function removeIfThere(path: string): void {

@@ -15,6 +15,7 @@ import { pathOf } from "./sqlite_place.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { StoredService } from "./sqlite_services.ts";
 import type { JobRow } from "./sqlite_table.ts";
+import { notAgain } from "./verdict.ts";
 
 type Question<Type extends OperatorQuestion["type"]> = Extract<OperatorQuestion, { type: Type }>;
 type Changing = Question<"retry" | "retryDead" | "delete" | "pause" | "resume">;
@@ -161,7 +162,7 @@ export class SqliteOperator {
     const { table, services } = this.#ground;
     const { state } = this.#questions.status(row);
     if (row.stage <= Stage.done) {
-      return { code: 409, message: `Cannot retry "${row.id}": it is ${state}` };
+      return { code: 409, message: `Cannot retry "${row.id}": ${notAgain(state)}` };
     }
     const name = services.numbered(row.service).name;
     if (!services.isKnown(name)) return { code: 409, message: `There is no service "${name}" now` };

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Frames, RunOutcome } from "./messages.ts";
+import type { Frames, JobState, RunOutcome } from "./messages.ts";
 
 /** What becomes of a job whose run has ended. */
 export type Verdict = "done" | "again" | "failed" | "cancelled" | "returned";
@@ -52,4 +52,10 @@ export function messageOfRun({ bytes, sizes }: Frames): string {
   const size = Math.min(sizes?.[0] ?? bytes.length, 4 * MAX_MESSAGE);
   const text = new TextDecoder().decode(bytes.subarray(0, size));
   return text.length > MAX_MESSAGE ? text.slice(0, MAX_MESSAGE) : text;
+}
+
+/** Why an operator can't have a job run again that is in this state. */
+export function notAgain(state: JobState): string {
+  if (state === "done") return "it is done, and its body is not kept: submit it again";
+  return `it is ${state}: only a job that has failed, expired or was cancelled can be tried again`;
 }

@@ -100,6 +100,9 @@ export const OPERATOR_CASES: readonly StoreCase[] = [
     await world.run(200);
     await world.reaches(id, "done");
     await refused(409, world.count({ type: "retry", id }));
+    await assert.rejects(world.count({ type: "retry", id }), {
+      message: `Cannot retry "${id}": it is done, and its body is not kept: submit it again`,
+    });
   }),
 
   bounded(

@@ -331,10 +331,20 @@ Deno.test("a copy that is made while jobs go on has all that was acknowledged, a
   const copy = `${folder.path}/copy.db`;
   await copyStore(`${folder.path}/jobs.db`, copy);
   assert.equal((Deno.statSync(copy).mode ?? 0) & 0o077, 0);
-  await assert.rejects(copyStore(`${folder.path}/jobs.db`, copy), /is there already/);
+  const refused = (to: string, message: string) =>
+    assert.rejects(copyStore(`${folder.path}/jobs.db`, to), { message });
+  await refused(copy, `"${copy}" is there already`);
+  await refused(folder.path, `"${folder.path}" is a folder: give the path of a file`);
+  await refused(`${folder.path}/none/a.db`, `There is no folder "${folder.path}/none"`);
+  const before = [...Deno.readDirSync(folder.path)].length;
+  await assert.rejects(restoreStore(copy, folder.path), {
+    message:
+      `Cannot restore "${folder.path}": "${folder.path}" is a folder: give the path of a file`,
+  });
+  assert.equal([...Deno.readDirSync(folder.path)].length, before, "nothing is left");
   await assert.rejects(
     restoreStore(copy, `${folder.path}/jobs.db`),
-    /^Error: A store of this very process \d+, which may not have ended yet, has "/,
+    /jobs\.db": A store of this very process \d+, which may not have ended yet, has "/,
   );
   await world.run();
   await world.close();
@@ -365,6 +375,10 @@ Deno.test("restoreStore leaves the file as it is when the copy is damaged, empty
     ] as const
   ) {
     await assert.rejects(restoreStore(copy, path), pattern);
+    await assert.rejects(restoreStore(copy, path), (error) => {
+      const { message } = error as Error;
+      return message.startsWith(`Cannot restore "${path}": `) && message.includes(`"${copy}"`);
+    });
     assert.equal(Deno.readTextFileSync(path), "as it was");
   }
 });
