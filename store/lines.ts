@@ -19,8 +19,8 @@ export interface Candidate {
 export interface WaitingJobs {
   /** The next user and group behind that one that has jobs; undefined: the first one. Undefined: there is none. */
   nextLine(after: LineName | undefined): LineName | undefined;
-  /** The first jobs of one. */
-  ofLine(line: LineName, limit: number): Candidate[];
+  /** The first jobs of one behind a number. */
+  ofLine(line: LineName, after: number, limit: number): Candidate[];
   /** One of those that `ofLine` gave last will soon be taken. */
   held(job: Candidate): void;
 }
@@ -34,8 +34,10 @@ export interface LineName {
 interface Line extends LineName {
   /** Those held here, the next one first. */
   held: Candidate[];
-  /** How many are held here or run: so many of its first ones in the file are known. */
+  /** How many are held here or run. */
   known: number;
+  /** All up to this number are held here, or run: what is read next lies behind. */
+  after: number;
 }
 
 /** Jobs held at most: what was just submitted is taken in until then. */
@@ -84,8 +86,12 @@ export class Lines {
     const isWhole = this.#held.size === this.waiting;
     this.#inFile++;
     this.#isBarren = false;
-    if (!isWhole || this.#held.size >= MAX_HELD) return false;
-    this.#hold(job);
+    if (!isWhole || this.#held.size >= MAX_HELD) {
+      this.#comeBackTo(job);
+      return false;
+    }
+    const line = this.#hold(job);
+    line.after = Math.max(line.after, job.seq);
     return true;
   }
 
@@ -180,15 +186,28 @@ export class Lines {
   }
 
   #readLine(name: LineName, most: number): number {
-    const known = this.#lines.get(nameOf(name))?.known ?? 0;
     let found = 0;
-    for (const job of this.#file.ofLine(name, known + most)) {
-      if (this.#held.has(job.seq) || this.#running.has(job.seq)) continue;
-      this.#hold(job);
-      this.#file.held(job);
-      found++;
+    let after = this.#lines.get(nameOf(name))?.after ?? 0;
+    for (let isLast = false; found === 0 && !isLast;) {
+      const jobs = this.#file.ofLine(name, after, most);
+      isLast = jobs.length < most;
+      for (const job of jobs) {
+        after = job.seq;
+        if (this.#held.has(job.seq) || this.#running.has(job.seq)) continue;
+        this.#hold(job);
+        this.#file.held(job);
+        found++;
+      }
     }
+    const line = this.#lines.get(nameOf(name));
+    if (line !== undefined) line.after = Math.max(line.after, after);
     return found;
+  }
+
+  /** A job of a line waits that is not held: it is read, though it may lie before those that were. */
+  #comeBackTo(job: Candidate): void {
+    const line = this.#lines.get(nameOf(job));
+    if (line !== undefined) line.after = Math.min(line.after, job.seq - 1);
   }
 
   /** Jobs of groups that are full are not held while others are looked for. */
@@ -200,14 +219,17 @@ export class Lines {
         continue;
       }
       line.known -= line.held.length;
-      for (const { seq } of line.held) this.#held.delete(seq);
+      for (const job of line.held) {
+        this.#held.delete(job.seq);
+        this.#comeBackTo(job);
+      }
       line.held = [];
       if (line.known === 0) this.#lines.delete(nameOf(line));
     }
     this.#round = kept;
   }
 
-  #hold(job: Candidate, isFirst = false): void {
+  #hold(job: Candidate, isFirst = false): Line {
     const line = this.#lineOf(job);
     line.known++;
     this.#held.add(job.seq);
@@ -217,6 +239,7 @@ export class Lines {
     }
     if (isFirst) line.held.unshift(job);
     else line.held.push(job);
+    return line;
   }
 
   #unhold(job: Candidate): void {
@@ -231,7 +254,7 @@ export class Lines {
     const key = nameOf(name);
     let line = this.#lines.get(key);
     if (line === undefined) {
-      line = { user: name.user, group: name.group, held: [], known: 0 };
+      line = { user: name.user, group: name.group, held: [], known: 0, after: 0 };
       this.#lines.set(key, line);
     }
     return line;

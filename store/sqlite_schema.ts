@@ -105,13 +105,16 @@ export const STEPS: readonly string[] = [
 /** The version of files that this program writes. */
 export const VERSION = STEPS.length;
 
-/** Settings of the connection. FULL: a commit is on the disk when it returns. */
+/**
+ * Settings of the connection. FULL: a commit is on the disk when it returns. The cache of 4 MB has all pages that new
+ * jobs and their ends need; with four times as much no page less is read while a million jobs wait.
+ */
 const SETTINGS = `
   PRAGMA journal_mode = WAL;
   PRAGMA synchronous = FULL;
   PRAGMA wal_autocheckpoint = 2000;
   PRAGMA journal_size_limit = 67108864;
-  PRAGMA cache_size = -16000;
+  PRAGMA cache_size = -4000;
   PRAGMA temp_store = MEMORY;
 `;
 

@@ -140,7 +140,7 @@ const NEXT_GROUP = `SELECT user, grp ${OF_PRIORITY} AND user = ? AND grp > ? ORD
 const NEXT_USER = `SELECT user, grp ${OF_PRIORITY} AND user > ? ORDER BY user, grp LIMIT 1`;
 // With all that a start needs: to read it row by row would take three times as long.
 const OF_LINE =
-  `SELECT ${COLUMNS}, body ${OF_PRIORITY} AND user = ? AND grp = ? ORDER BY seq LIMIT ?`;
+  `SELECT ${COLUMNS}, body ${OF_PRIORITY} AND user = ? AND grp = ? AND seq > ? ORDER BY seq LIMIT ?`;
 
 /** What waits of one service and priority, by its index. */
 class WaitingRows implements WaitingJobs {
@@ -171,8 +171,9 @@ class WaitingRows implements WaitingJobs {
     return this.#table.sql(sql).get(this.#service, this.#priority, ...values);
   }
 
-  ofLine({ user, group }: LineName, limit: number): Candidate[] {
-    const rows = this.#table.sql(OF_LINE).all(this.#service, this.#priority, user, group, limit);
+  ofLine({ user, group }: LineName, after: number, limit: number): Candidate[] {
+    const place = [this.#service, this.#priority, user, group, after, limit];
+    const rows = this.#table.sql(OF_LINE).all(...place);
     this.#read = new Map(rows.map((row) => [numberIn(row, "seq"), row]));
     return rows.map((row) => ({
       seq: numberIn(row, "seq"),

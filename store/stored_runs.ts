@@ -37,8 +37,8 @@ const MARK_AFTER = 1000;
 export class StoredRuns {
   readonly #byNumber = new Map<number, OpenRun>();
   readonly #bySeq = new Map<number, OpenRun>();
-  /** Oldest first, those that are not marked and may have to be. */
-  #unmarked: OpenRun[] = [];
+  /** Oldest first, those that are not marked and may have to be. One that has ended is nobody's: there are many. */
+  readonly #unmarked = new Set<OpenRun>();
   #last = 0;
 
   /** How many there are. */
@@ -59,7 +59,7 @@ export class StoredRuns {
     };
     this.#byNumber.set(number, open);
     this.#bySeq.set(run.row.seq, open);
-    this.#unmarked.push(open);
+    this.#unmarked.add(open);
     return open;
   }
 
@@ -81,6 +81,7 @@ export class StoredRuns {
   /** Its job has ended, or waits again: it does not count any more. */
   disown(run: OpenRun): void {
     run.isOver = true;
+    this.#unmarked.delete(run);
     if (this.#bySeq.get(run.row.seq) === run) this.#bySeq.delete(run.row.seq);
   }
 
@@ -92,17 +93,18 @@ export class StoredRuns {
 
   /** Runs that have lasted long enough to be marked. */
   unmarked(steady: number): OpenRun[] {
-    const first = this.#unmarked.findIndex(({ steadyAt, isOver }) =>
-      !isOver && steadyAt > steady - MARK_AFTER
-    );
-    const old = this.#unmarked.splice(0, first < 0 ? this.#unmarked.length : first);
-    return old.filter(({ isOver }) => !isOver);
+    const old: OpenRun[] = [];
+    for (const run of this.#unmarked) {
+      if (run.steadyAt > steady - MARK_AFTER) break;
+      this.#unmarked.delete(run);
+      old.push(run);
+    }
+    return old;
   }
 
   /** How long until a run is to be marked, ms; Infinity: there is none. */
   waitMs(steady: number): number {
-    while (this.#unmarked[0]?.isOver) this.#unmarked.shift();
-    const [first] = this.#unmarked;
-    return first === undefined ? Infinity : Math.max(0, first.steadyAt + MARK_AFTER - steady);
+    for (const { steadyAt } of this.#unmarked) return Math.max(0, steadyAt + MARK_AFTER - steady);
+    return Infinity;
   }
 }

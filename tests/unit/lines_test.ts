@@ -24,8 +24,10 @@ class FakeFile implements WaitingJobs {
     return names[0];
   }
 
-  ofLine({ user, group }: LineName, limit: number): Candidate[] {
-    const all = this.jobs.filter((job) => job.user === user && job.group === group);
+  ofLine({ user, group }: LineName, after: number, limit: number): Candidate[] {
+    const all = this.jobs.filter((job) =>
+      job.user === user && job.group === group && job.seq > after
+    );
     const some = all.slice(0, limit).map((job) => ({ ...job }));
     this.read += some.length;
     return some;
@@ -71,6 +73,43 @@ Deno.test("Lines gives the jobs of one line in their order, and each once", () =
   }
   assert.equal(take(), undefined);
   assert.ok(file.read < 4 * 3000, `${file.read} rows were read`);
+});
+
+Deno.test("Lines reads each job of a line about once, however many run", () => {
+  const file = new FakeFile(many(3000, "", ""));
+  const { take, end } = linesOf(file);
+  const running: Candidate[] = [];
+  for (let seq = 1; seq <= 3000; seq++) {
+    const job = take();
+    assert.equal(job?.seq, seq);
+    if (job !== undefined) running.push(job);
+    const first = running.length > 100 ? running.shift() : undefined;
+    if (first !== undefined) end(first);
+  }
+  assert.ok(file.read < 1.2 * 3000, `${file.read} rows were read`);
+});
+
+Deno.test("Lines gives a job that comes before those that were read its turn", () => {
+  const file = new FakeFile(many(3000, "", ""));
+  const [early] = file.jobs.splice(1, 1);
+  assert.ok(early);
+  const { lines, take, end } = linesOf(file);
+  const taken: number[] = [];
+  const goOn = (jobs: number) => {
+    for (let at = 0; at < jobs; at++) {
+      const job = take();
+      assert.ok(job);
+      taken.push(job.seq);
+      // The first one goes on and on.
+      if (job.seq !== 1) end(job);
+    }
+  };
+  goOn(40);
+  file.jobs.splice(1, 0, early);
+  assert.ok(!lines.add({ ...early }));
+  goOn(100);
+  assert.ok(taken.includes(early.seq), `${taken}`);
+  assert.equal(new Set(taken).size, taken.length);
 });
 
 Deno.test("Lines passes over a group that is full, though it has all jobs at the head", () => {
