@@ -8,6 +8,7 @@ import { residentMemory } from "../system/proc.ts";
 import { path } from "../tests/rig/checkout.ts";
 import { Folder } from "../tests/rig/folder.ts";
 import { ask } from "../tests/rig/operator.ts";
+import { until } from "../tests/rig/wait.ts";
 import { output } from "./daemon.ts";
 import type { JobPeer, JobQueue, JobShape } from "./job_peer.ts";
 import { type Figures, readFigures } from "./load.ts";
@@ -103,6 +104,7 @@ export class StoreServer implements JobQueue {
 
   /** How many jobs of a service are in each state. */
   async states(service: string): Promise<Record<string, number>> {
+    await this.#hasOperators();
     const { status, json } = await ask(this.#control, "/api/store");
     if (status !== 200) throw new Error(`The store was not told of: ${status}`);
     const services: Service[] = json.services;
@@ -119,7 +121,14 @@ export class StoreServer implements JobQueue {
     this.#folder[Symbol.dispose]();
   }
 
+  /** Its workers may be ready before it listens to operators. */
+  async #hasOperators(): Promise<void> {
+    const listens = () => (this.#server?.log("listening to operators").length ?? 0) > 0;
+    if (!listens()) await until("the server listens to operators", listens);
+  }
+
   async #tell(command: string, given: object): Promise<void> {
+    await this.#hasOperators();
     const { status, text } = await ask(this.#control, command, given, {
       "content-type": "application/json",
     });
