@@ -87,7 +87,7 @@ export class NatsEnds {
   #store(run: Run, record: JobRecord, result: Frames): void {
     if (this.#ground.isTooLarge(result.bytes)) return this.#failTooLarge(run, result.bytes.length);
     this.#write(run, record, result.bytes, (stored) => {
-      this.#ground.link.publish(run.reply, "+ACK");
+      this.#ground.link.publishSoon(run.reply, "+ACK");
       if (record.hasCheckpoint) {
         const { names } = this.#ground;
         this.#ground.purge(names.kept, names.checkpoint(run.id));
@@ -111,7 +111,7 @@ export class NatsEnds {
         return this.#ground.clock.after(RETRY_AFTER, () => this.#fail(run, record, result));
       }
       this.#write(run, record, result.bytes, (stored) => {
-        this.#ground.link.publish(run.reply, "+ACK");
+        this.#ground.link.publishSoon(run.reply, "+ACK");
         this.#tellEnd(stored, result.bytes);
       });
     });
@@ -133,7 +133,7 @@ export class NatsEnds {
       this.#write(run, next, EMPTY, (stored) => {
         this.#counts.retried(run.service);
         if (next.place === "work") return this.#ground.giveBack(run.reply, Math.max(1, delay));
-        this.#ground.link.publish(run.reply, "+ACK");
+        this.#ground.link.publishSoon(run.reply, "+ACK");
         this.#events.kept(stored);
       });
     if (next.place === "work") return write();
@@ -210,8 +210,8 @@ export class NatsEnds {
 
   /** Lets go of a hint that says nothing new; `keep`: its body is kept first. */
   drop(record: JobRecord | undefined, body: Frames, reply: string, keep: boolean): void {
-    const ack = () => this.#ground.link.publish(reply, "+ACK");
-    if (!keep || record === undefined) return void ack();
+    const ack = () => this.#ground.link.publishSoon(reply, "+ACK");
+    if (!keep || record === undefined) return ack();
     this.keepBody(record, body, (isKept) => isKept && ack());
   }
 
@@ -221,7 +221,7 @@ export class NatsEnds {
       if (!isKept) return;
       this.#ground.write(end, revision, EMPTY, this.#ground.ackWait, (written) => {
         if (written.type !== "written") return; // the hint comes again
-        this.#ground.link.publish(reply, "+ACK");
+        this.#ground.link.publishSoon(reply, "+ACK");
         this.#tellEnd(written.record, EMPTY);
       });
     });

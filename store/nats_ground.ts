@@ -81,6 +81,8 @@ export class NatsGround {
   config: StoreConfig;
   /** There once the streams are. */
   manager: NatsManager | undefined;
+  /** The same with less patience: for what may be made again. */
+  maker: NatsManager | undefined;
   /** Whether somebody wants to hear of jobs that have ended. */
   isWatched = false;
   readonly #newHeaders: () => NatsHeaders;

@@ -30,8 +30,9 @@ const LOST_AGE = 60_000;
 /** How often nodes are asked who runs a job, and how long they are waited for each time, ms. */
 const ASKED_RUNNERS = 3;
 const RUNNERS_PATIENCE = 2000;
-/** Jobs that are looked for in one walk. */
+/** Jobs that are looked for in one walk; where NATS has lost some of them, the next walk comes after so long, ms. */
 const MOST_LOOKS = 500;
+const NEXT_LOOKS = 1000;
 
 /** What others hear of it. */
 export interface KeeperEvents {
@@ -53,6 +54,8 @@ export class NatsKeeper {
   #isWalking = false;
   /** The last walk could not look for all: those up to there were. */
   #lookedUpTo = 0;
+  /** Jobs that the last walk has found to be lost. */
+  #lost = 0;
   #cancelBeat: (() => void) | undefined;
   #endHearing: (() => void) | undefined;
 
@@ -146,7 +149,10 @@ export class NatsKeeper {
       // NATS did not answer: the next time
     }
     const took = clock.steady() - start;
-    this.#nextWalk = clock.steady() + Math.max(this.#interval(), WALK_SHARE * took);
+    // What is lost is seldom alone, and somebody waits for each.
+    const hasMore = this.#lookedUpTo > 0 && this.#lost > 0;
+    const ms = hasMore ? Math.max(NEXT_LOOKS, took) : Math.max(this.#interval(), WALK_SHARE * took);
+    this.#nextWalk = clock.steady() + ms;
     this.#isWalking = false;
   }
 
@@ -173,6 +179,7 @@ export class NatsKeeper {
     let looks = 0;
     const from = this.#lookedUpTo;
     this.#lookedUpTo = 0;
+    this.#lost = 0;
     for await (const messages of scan(this.#ground, names.jobs, names.job(">"))) {
       for (const message of messages) {
         const record = parseRecord(message.words);
@@ -244,6 +251,7 @@ export class NatsKeeper {
     });
     const written = await this.#ground.written(lost, seq);
     if (written.type !== "written") return;
+    this.#lost++;
     this.#ground.log("error", "a job has failed, as NATS does not have its body", { job: id });
     this.#events.ended(written.record);
   }

@@ -18,9 +18,9 @@ export const AGE_STEP = 10_000;
 const TOP = 9;
 /** How long a request stands, ms; and how often its server says that it does. */
 const STANDING = 20_000;
-const BEAT = 2000;
-/** A request whose server has said nothing for so long is lost, ms. */
-const SILENCE = 5500;
+const BEAT = 500;
+/** A request whose server has said nothing for so long is lost, as those of a leader that was replaced are, ms. */
+const SILENCE = 1600;
 const SWEEP_INTERVAL = 500;
 /** Lanes that others have made are looked for so often, ms. */
 const REFRESH_INTERVAL = 10_000;
@@ -87,8 +87,8 @@ export function inOrder(lanes: readonly Lane[], now: number): Lane[] {
 
 /** What pulling needs to know. */
 export interface Puller {
-  /** How many jobs of a service may come now. */
-  room(service: string): number;
+  /** How many jobs of a service may come now: those that there is room for, and a few that will have it soon. */
+  wanted(service: string): number;
   /** A hint has come. */
   hint(lane: Lane, message: NatsMessage): void;
 }
@@ -145,7 +145,7 @@ export class NatsLanes {
     const [first, second] = track.lanes;
     if (first === undefined) return;
     if (second === undefined) {
-      const count = this.#puller.room(service) - first.asked;
+      const count = this.#puller.wanted(service) - first.asked;
       if (count > 0) this.#ask(first, count, true);
     } else if (track.round === undefined) {
       this.#startRound(service, track);
@@ -193,12 +193,12 @@ export class NatsLanes {
   }
 
   async #make(name: string): Promise<void> {
-    const { manager, names, link, ackWait } = this.#ground;
+    const { maker, names, link, ackWait } = this.#ground;
     const lane = this.#wanted.get(name);
-    if (manager === undefined || !link.isUp || lane === undefined || this.#making.has(name)) return;
+    if (maker === undefined || !link.isUp || lane === undefined || this.#making.has(name)) return;
     this.#making.add(name);
     try {
-      await manager.consumers.add(names.work, {
+      await maker.consumers.add(names.work, {
         durable_name: name,
         ack_policy: "explicit",
         ack_wait: ackWait * NANOS,
@@ -290,13 +290,13 @@ export class NatsLanes {
   }
 
   #startRound(service: string, track: Track): void {
-    if (this.#puller.room(service) <= 0 || hasOpen(track)) return;
+    if (this.#puller.wanted(service) <= 0 || hasOpen(track)) return;
     track.round = inOrder(track.lanes, this.#ground.clock.now());
     this.#nextOfRound(service, track);
   }
 
   #nextOfRound(service: string, track: Track): void {
-    const room = this.#puller.room(service);
+    const room = this.#puller.wanted(service);
     const lane = track.round?.shift();
     if (room <= 0) {
       track.round = undefined;

@@ -24,6 +24,8 @@ const MAX_PINGS_OUT = 2;
 const RETRY_INTERVAL = 500;
 /** How long one attempt to connect may take, ms. */
 const CONNECT_TIMEOUT = 5000;
+/** What nobody waits for is sent with what comes next, or after that, ms: each sending costs as much as its message. */
+const SOON = 10;
 
 /** What a link is made of. */
 export interface LinkParts {
@@ -51,6 +53,8 @@ export class NatsLink {
   #isDownTold = false;
   #isClosed = false;
   #endGuard = () => {};
+  #soon: { subject: string; payload: string }[] = [];
+  #cancelSoon: (() => void) | undefined;
 
   /** Nothing happens before `open`. */
   constructor(parts: LinkParts) {
@@ -95,12 +99,27 @@ export class NatsLink {
     options?: { reply?: string; headers?: NatsHeaders },
   ): boolean {
     if (!this.#isUp || this.#connection === undefined) return false;
+    if (this.#soon.length > 0) this.#sendSoon();
     try {
       this.#connection.publish(subject, payload, options);
       return true;
     } catch {
       return false; // it was closed in this moment
     }
+  }
+
+  /** Sends what nobody waits for, and what may be lost with the connection. */
+  publishSoon(subject: string, payload: string): void {
+    this.#soon.push({ subject, payload });
+    this.#cancelSoon ??= this.#parts.clock.after(SOON, () => this.#sendSoon());
+  }
+
+  #sendSoon(): void {
+    this.#cancelSoon?.();
+    this.#cancelSoon = undefined;
+    const all = this.#soon;
+    this.#soon = [];
+    for (const { subject, payload } of all) this.publish(subject, payload);
   }
 
   /** Hears a subject, over all connections; gives what ends that. */
@@ -120,6 +139,7 @@ export class NatsLink {
   /** Sends what is left, and ends. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#sendSoon();
     const wasUp = this.#isUp;
     this.#isUp = false;
     if (wasUp) await this.#connection?.flush().catch(() => {});

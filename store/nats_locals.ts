@@ -2,6 +2,9 @@
  * What a node knows of each service: the room that its plane has, the rate, and groups with what is held of them. The
  * next jobs of a full group are held in their order, and what comes beyond these is sent back.
  *
+ * A hint takes a while from NATS to here. So a few more are asked for than there is room for, as many as are likely to
+ * have room when they are here: they are ready, and the first of them starts as soon as a job ends.
+ *
  * @module
  */
 
@@ -10,12 +13,21 @@ import type { Frames } from "./messages.ts";
 import type { Hint, JobRecord } from "./nats_record.ts";
 import { RateLimit } from "./rate.ts";
 
-/** A hint whose group is full: it is the next of it, and no other node's. */
+/** Hints that would be started within this time are asked for before there is room, ms; and so many at most. */
+const AHEAD_MS = 50;
+const MOST_AHEAD = 200;
+/** Starts are counted for so long, ms. */
+const COUNT_MS = 1000;
+
+/** A hint that is this node's, and has not started: its group is full, or it is the next. */
 export interface Held {
   hint: Hint;
   body: Frames;
   reply: string;
   storedAt: number;
+  isFirst: boolean;
+  /** When NATS has heard of it last, by the steady clock. */
+  sureAt: number;
 }
 
 /** Jobs of a group here. */
@@ -40,6 +52,11 @@ export class Local {
   rate: RateLimit;
   readonly groups = new Map<string, Group>();
   cancelWake: (() => void) | undefined;
+  /** Hints that start as soon as there is room, in their order. */
+  ready: Held[] = [];
+  #starts = 0;
+  #startsSince = 0;
+  #perSecond = 0;
 
   constructor(rate: RateLimit) {
     this.rate = rate;
@@ -47,6 +64,26 @@ export class Local {
 
   get room(): number {
     return this.said - (this.given - (this.heard ?? this.givenThen)) - this.reading;
+  }
+
+  /** A job has started. */
+  started(now: number): void {
+    this.#count(now);
+    this.#starts++;
+  }
+
+  /** How many hints may be ready: what is started in a moment. */
+  ahead(now: number): number {
+    this.#count(now);
+    return Math.min(MOST_AHEAD, Math.floor(this.#perSecond * AHEAD_MS / 1000));
+  }
+
+  #count(now: number): void {
+    const ms = now - this.#startsSince;
+    if (ms < COUNT_MS) return;
+    this.#perSecond = this.#starts * 1000 / ms;
+    this.#starts = 0;
+    this.#startsSince = now;
   }
 }
 
@@ -99,17 +136,38 @@ export class NatsLocals {
     local.givenThen = local.given;
   }
 
-  /** All that is held. */
+  /** All that is held, or ready. */
   *held(): Generator<Held> {
-    for (const { groups } of this.#all.values()) {
+    for (const { groups, ready } of this.#all.values()) {
+      yield* ready;
       for (const { held } of groups.values()) yield* held;
     }
   }
 
-  /** What is held of a job. */
+  /** What is held of a job, or ready. */
   heldOf({ id, service, group }: JobRecord): Held | undefined {
-    const known = group === "" ? undefined : this.#all.get(service)?.groups.get(group);
-    return known?.held.find(({ hint }) => hint.record.id === id);
+    const isIt = ({ hint }: Held) => hint.record.id === id;
+    const local = this.#all.get(service);
+    const known = group === "" ? undefined : local?.groups.get(group);
+    return known?.held.find(isIt) ?? local?.ready.find(isIt);
+  }
+
+  /** Takes out what is ready of a service, or of all. */
+  takeReady(service?: string): Held[] {
+    const locals = service === undefined ? this.#all.values() : [this.of(service)];
+    const taken: Held[] = [];
+    for (const local of locals) {
+      taken.push(...local.ready);
+      local.ready = [];
+    }
+    return taken;
+  }
+
+  /** Drops what NATS has heard nothing of for so long that others have it. */
+  dropStale(before: number): void {
+    for (const local of this.#all.values()) {
+      local.ready = local.ready.filter(({ sureAt }) => sureAt > before);
+    }
   }
 
   /** Whether a job must wait for its group. */

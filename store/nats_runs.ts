@@ -110,7 +110,10 @@ export class NatsRuns implements Puller {
 
   /** Starts nothing of it, until it is taken back. */
   setPaused(services: ReadonlySet<string>): void {
-    for (const service of services) this.#locals.of(service).isPaused = true;
+    for (const service of services) {
+      this.#locals.of(service).isPaused = true;
+      this.#giveBackReady(service);
+    }
     for (const [service, local] of this.#locals.all()) {
       if (!local.isPaused || services.has(service)) continue;
       local.isPaused = false;
@@ -127,7 +130,18 @@ export class NatsRuns implements Puller {
   /** There may be room: those that are held come first. */
   #freed(service: string): void {
     for (const held of this.#locals.takeHeld(service, this.room(service))) this.#look(held);
+    const { clock, link, ackWait } = this.#ground;
+    const { ready } = this.#locals.of(service);
+    while (ready.length > 0 && link.isUp && this.room(service) > 0) {
+      const next = ready.shift();
+      // Others have what this node was silent about, as when it was stopped for a while.
+      if (next !== undefined && clock.steady() - next.sureAt < ackWait) this.#take(next);
+    }
     this.#events.freed(service);
+  }
+
+  #giveBackReady(service?: string): void {
+    for (const { reply } of this.#locals.takeReady(service)) this.#ground.giveBack(reply, 0);
   }
 
   /** See {@linkcode Puller}. */
@@ -138,6 +152,20 @@ export class NatsRuns implements Puller {
     const room = Math.min(local.room, local.rate.available(now));
     if (room <= 0 && local.room > 0) this.#wakeLater(service, local, local.rate.waitMs(now));
     return room;
+  }
+
+  /** See {@linkcode Puller}. */
+  wanted(service: string): number {
+    const room = this.room(service);
+    const local = this.#locals.find(service);
+    if (local === undefined || local.isPaused || this.#isStopped) return 0;
+    return Math.max(0, Math.max(0, room) + this.#ahead(local) - local.ready.length);
+  }
+
+  /** A service with a rate has nothing ready: what it may start is known. */
+  #ahead(local: Local): number {
+    const now = this.#ground.clock.steady();
+    return local.rate.available(now) === Infinity ? local.ahead(now) : 0;
   }
 
   /** See {@linkcode Puller}. */
@@ -152,14 +180,25 @@ export class NatsRuns implements Puller {
     const { hint, body } = read;
     const run = this.#byId.get(hint.record.id);
     if (run !== undefined) return this.#comeAgain(run, reply);
-    const known = this.#locals.heldOf(hint.record);
-    if (known !== undefined) return void (known.reply = reply);
-    if (this.room(lane.service) <= 0) return this.#ground.giveBack(reply, 0);
-    const held = { hint, body, reply, storedAt: delivery.storedAt };
-    if (this.#locals.isFull(hint.record)) return this.#hold(held);
-    const isFirst = delivery.count === 1 && hint.revision > 0 &&
-      !this.#cancelled.has(hint.record.id) && !isExpired(hint.record, this.#ground.clock.now());
-    if (isFirst) return this.#start(hint.record, hint.revision, body, reply);
+    const isFirst = delivery.count === 1;
+    const sureAt = this.#ground.clock.steady();
+    const known = isFirst ? undefined : this.#locals.heldOf(hint.record);
+    if (known !== undefined) return void Object.assign(known, { reply, sureAt });
+    const held = { hint, body, reply, storedAt: delivery.storedAt, isFirst, sureAt };
+    const local = this.#locals.of(lane.service);
+    if (this.room(lane.service) > 0) return this.#take(held);
+    const isWanted = local.ready.length < this.#ahead(local) && !local.isPaused && !this.#isStopped;
+    if (!isWanted) return this.#ground.giveBack(reply, 0);
+    local.ready.push(held);
+  }
+
+  /** There is room for it. */
+  #take(held: Held): void {
+    const { hint: { record, revision }, body, reply, isFirst } = held;
+    if (this.#locals.isFull(record)) return this.#hold(held);
+    const isSure = isFirst && revision > 0 && !this.#cancelled.has(record.id) &&
+      !isExpired(record, this.#ground.clock.now());
+    if (isSure) return this.#start(record, revision, body, reply);
     this.#look(held);
   }
 
@@ -248,14 +287,20 @@ export class NatsRuns implements Puller {
 
   /** After a reconnect: hints must not come to others. */
   renew(): void {
-    const { link } = this.#ground;
+    const { link, clock, ackWait } = this.#ground;
+    const now = clock.steady();
+    this.#locals.dropStale(now - ackWait);
     for (const { reply } of this.#runs.values()) link.publish(reply, "+WPI");
-    for (const { reply } of this.#locals.held()) link.publish(reply, "+WPI");
+    for (const held of this.#locals.held()) {
+      if (link.publish(held.reply, "+WPI")) held.sureAt = now;
+    }
+    for (const service of this.#locals.all().keys()) this.#freed(service);
   }
 
   /** Starts nothing any more; what has not ended comes to others at once. */
   stop(): void {
     this.#isStopped = true;
+    this.#giveBackReady();
   }
 
   /** Lets go of all that still runs. */
@@ -354,6 +399,7 @@ export class NatsRuns implements Puller {
     this.#runs.set(run.number, run);
     this.#byId.set(run.id, run);
     local.given++;
+    local.started(run.startedAt);
     if (record.hasCheckpoint) return this.#giveWithCheckpoint(run);
     this.#give(run, undefined);
   }
@@ -362,6 +408,8 @@ export class NatsRuns implements Puller {
     const { names, ackWait } = this.#ground;
     this.#ground.last(names.kept, names.checkpoint(run.id), ackWait, (stored, isKnown) => {
       if (!isKnown) {
+        // The plane does not hear of it, so it takes no room.
+        this.#locals.of(run.service).given--;
         this.#forget(run);
         return this.#ground.giveBack(run.reply, RETURN_DELAY);
       }

@@ -38,6 +38,8 @@ const RETRY_INTERVAL = 500;
 /** Clusters that have just been started take a while to find their leaders, ms. */
 const CLUSTER_PATIENCE = 20_000;
 const MANAGER_TIMEOUT = 5000;
+/** What is made while leaders are being chosen may not be answered; it can be asked for again, ms. */
+const MAKER_TIMEOUT = 1500;
 /** Results that could not be stored are waited for so long when the server stops, ms. */
 const CLOSE_PATIENCE = 10_000;
 
@@ -222,6 +224,9 @@ class NatsStore implements JobStore {
     const isNow = () => this.#link.isUp && !this.#isClosed && connection === this.#connections;
     this.#asker.resend();
     this.#runs.renew();
+    // Streams are there: jobs are run and asked for before all is looked at, which waits for every stream's leader.
+    const wasReady = this.#isReady;
+    if (wasReady) this.#goOn();
     while (isNow()) {
       try {
         await this.#makeReady();
@@ -233,6 +238,11 @@ class NatsStore implements JobStore {
     }
     if (!isNow()) return;
     this.#tellWell();
+    if (!wasReady) this.#goOn();
+  }
+
+  /** What was asked, and told, over the connection before is lost. */
+  #goOn(): void {
     this.#lanes.restart();
     this.#questions.lookAgain();
     void this.#operators.readPauses();
@@ -245,8 +255,10 @@ class NatsStore implements JobStore {
   async #makeReady(): Promise<void> {
     const { connection } = this.#link;
     if (connection === undefined) return;
-    const options = { checkAPI: false, timeout: MANAGER_TIMEOUT };
-    this.#ground.manager = await this.#library.jetstreamManager(connection, options);
+    const managerOf = (timeout: number) =>
+      this.#library.jetstreamManager(connection, { checkAPI: false, timeout });
+    this.#ground.manager = await managerOf(MANAGER_TIMEOUT);
+    this.#ground.maker = await managerOf(MAKER_TIMEOUT);
     const streams = await this.#prepare();
     const info = connection.info;
     if (streams === undefined || info === undefined) return;
@@ -268,14 +280,14 @@ class NatsStore implements JobStore {
 
   /** Makes the streams with as many replicas as can be had. */
   async #prepare(): Promise<Streams | undefined> {
-    const { manager, names, config, clock } = this.#ground;
+    const { maker, names, config, clock } = this.#ground;
     const info = this.#link.connection?.info;
-    if (manager === undefined || info === undefined) return undefined;
+    if (maker === undefined || info === undefined) return undefined;
     const wanted = replicasFor(info, this.#address.servers.length);
     const patience = clock.steady() + (this.#isReady ? 0 : CLUSTER_PATIENCE);
     for (let replicas = wanted;;) {
       try {
-        const made = await ensureStreams(manager, names, config, replicas);
+        const made = await ensureStreams(maker, names, config, replicas);
         return { replicas: made.replicas, isBelow: made.replicas < wanted };
       } catch (error) {
         const isTooMany = /replicas|no suitable peers/i.test(messageOf(error));

@@ -49,7 +49,8 @@ export const MARK = " run ";
 export class JobBook {
   readonly #entries = new Map<string, Entry>();
   readonly #refused: Record<string, number> = {};
-  #changed = 0;
+  /** Ids of jobs whose results were not the same when they were asked for again. */
+  readonly changed = new Set<string>();
   #repeatedIds = 0;
 
   /** A submit was answered with an id. */
@@ -69,7 +70,7 @@ export class JobBook {
     if (entry === undefined) return;
     const { end: before } = entry;
     if (before?.state === "done" && (end.state !== "done" || end.result !== before.result)) {
-      this.#changed++;
+      this.changed.add(id);
     }
     // What is not over yet may become better, never what is done.
     if (before?.state !== "done") entry.end = end;
@@ -84,6 +85,13 @@ export class JobBook {
   get lost(): string[] {
     return [...this.#entries].filter(([, { body, end }]) => kindOf(body, end) === "lost")
       .map(([id]) => id);
+  }
+
+  /** Ids of jobs that have ended otherwise than done, with a message that has this text. */
+  failedWith(text: string): string[] {
+    return [...this.#entries].filter(([, { body, end }]) =>
+      kindOf(body, end) === "failed" && end?.result.includes(text)
+    ).map(([id]) => id);
   }
 
   /** What was submitted, by id. */
@@ -106,7 +114,7 @@ export class JobBook {
     const verdict: Verdict = {
       acknowledged: this.size,
       ...{ done: 0, lost: 0, failed: 0, unended: 0, wrong: 0 },
-      changed: this.#changed,
+      changed: this.changed.size,
       repeatedIds: this.#repeatedIds,
       refused: { ...this.#refused },
       examples: {},

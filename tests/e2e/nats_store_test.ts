@@ -325,6 +325,37 @@ test("a job goes to another node when its node says nothing any more", async () 
   assert.equal((await other.ask({ type: "result", id, waitMs: 10_000 })).status.state, "done");
 });
 
+test("what a node has ready goes to others when it stops", async () => {
+  const nats = newOrders({ ackWait: 30_000 });
+  const one = await start(nats);
+  const end = performance.now() + 1500;
+  let isFull = false;
+  let ran = 0;
+  one.onRun = (run) => {
+    ran++;
+    if (isFull) return;
+    one.ended(run, answerOf("quick"));
+    one.room(1);
+  };
+  one.room(1);
+  while (performance.now() < end) await one.submit(submission("quick"));
+  await until("all are done", async () => {
+    const answer = await one.operate({ type: "list", state: "waiting", limit: 1 });
+    return answer.type === "list" && answer.total === 0;
+  });
+  isFull = true;
+  one.room(1);
+  const before = ran;
+  const ids = await Promise.all(Array.from({ length: 4 }, () => one.submit(submission("slow"))));
+  await until("one runs", () => ran > before);
+  await using other = await start(nats);
+  await one.close();
+  other.room(4);
+  const runs = [await other.nextRun(), await other.nextRun(), await other.nextRun()];
+  const given = [...runs, await other.nextRun()].map(({ id }) => id);
+  assert.deepEqual(given.sort(), ids.map(({ id }) => id).sort());
+});
+
 test("a full store refuses with 507 and the reason", async () => {
   const config = { ...freeConfig(), storeJobs: 3 };
   await using node = await start(newOrders(), config);

@@ -4,11 +4,12 @@ import { strict as assert } from "node:assert";
 import type { Frames } from "../../store/messages.ts";
 import { parseAnswer, STREAM_FULL, WRONG_REVISION } from "../../store/nats_asker.ts";
 import { DueList } from "../../store/nats_due.ts";
-import { parseStored } from "../../store/nats_ground.ts";
+import { type NatsGround, parseStored } from "../../store/nats_ground.ts";
 import { isPassingError } from "../../store/nats_guard.ts";
 import { parseKept } from "../../store/nats_keeper.ts";
-import { AGE_STEP, inOrder, Lane, parseDelivery } from "../../store/nats_lanes.ts";
+import { AGE_STEP, inOrder, Lane, NatsLanes, parseDelivery } from "../../store/nats_lanes.ts";
 import { NATS_JETSTREAM, NATS_TRANSPORT } from "../../store/nats_library.ts";
+import { Local, NatsLocals } from "../../store/nats_locals.ts";
 import {
   laneOf,
   NatsNames,
@@ -32,6 +33,7 @@ import {
   type Verdict,
 } from "../../store/nats_record.ts";
 import { isOlder, replicasFor, streamConfigs, warningsOf } from "../../store/nats_streams.ts";
+import { RateLimit } from "../../store/rate.ts";
 import { path } from "../rig/checkout.ts";
 import { freeConfig, submission } from "../rig/store_user.ts";
 
@@ -327,4 +329,102 @@ Deno.test("the packages of NATS are those that deno.json names", () => {
   const { imports } = JSON.parse(Deno.readTextFileSync(path("deno.json")));
   assert.equal(imports["@nats-io/transport-node"], NATS_TRANSPORT);
   assert.equal(imports["@nats-io/jetstream"], NATS_JETSTREAM);
+});
+
+/** Lanes on a link that is not there: what is sent is kept, and time is passed in. */
+function lanesOf(wanted: number) {
+  let now = 0;
+  const timers: { at: number; call: () => void }[] = [];
+  const heard = new Map<string, (message: unknown) => void>();
+  const asked: { subject: string; reply: string }[] = [];
+  const link = {
+    isUp: true,
+    subscribe(subject: string, hear: (message: unknown) => void) {
+      heard.set(subject, hear);
+      return () => heard.delete(subject);
+    },
+    publish(subject: string, _payload: unknown, options?: { reply?: string }) {
+      asked.push({ subject, reply: options?.reply ?? "" });
+      return true;
+    },
+  };
+  const clock = {
+    now: () => NOW + now,
+    steady: () => now,
+    after(ms: number, call: () => void) {
+      const timer = { at: now + ms, call };
+      timers.push(timer);
+      return () => void timers.splice(timers.indexOf(timer), 1);
+    },
+  };
+  const names = new NatsNames("p");
+  const ground = { names, link, clock, manager: undefined, maker: undefined, ackWait: 5000 };
+  const puller = { wanted: () => wanted, hint: () => {} };
+  const lanes = new NatsLanes(ground as unknown as NatsGround, puller, "inbox");
+  const name = names.lane({ service: "", priority: 4, share: 0 });
+  heard.get(names.lanes)?.({ data: new TextEncoder().encode(name) });
+  return {
+    lanes,
+    asked,
+    status: (code: number, reply: string) =>
+      heard.get("inbox.1.*")?.({ subject: reply, data: new Uint8Array(0), headers: { code } }),
+    pass(ms: number) {
+      for (const end = now + ms; now < end;) {
+        now = Math.min(end, ...timers.map(({ at }) => at));
+        for (const timer of timers.filter(({ at }) => at <= now)) {
+          timers.splice(timers.indexOf(timer), 1);
+          timer.call();
+        }
+      }
+    },
+  };
+}
+
+Deno.test("NatsLanes asks again soon when its server has lost the request, and not while it says that it stands", () => {
+  const { lanes, asked, status, pass } = lanesOf(5);
+  assert.equal(asked.length, 1);
+  const [first] = asked;
+  for (let beat = 0; beat < 10; beat++) {
+    status(100, first?.reply ?? "");
+    pass(500);
+  }
+  assert.equal(asked.length, 1, "it stands");
+  // As after another server has become the consumer's leader.
+  pass(2500);
+  assert.equal(asked.length, 2, "it is lost");
+  lanes.stop();
+});
+
+Deno.test("Local has as many hints ready as start in a moment, and none when nothing starts", () => {
+  const local = new Local(new RateLimit({ perSecond: 0, burst: 0 }, 0));
+  assert.equal(local.ahead(0), 0);
+  for (let ms = 0; ms <= 1000; ms += 10) local.started(ms);
+  assert.equal(local.ahead(1000), 5);
+  assert.equal(local.ahead(1500), 5);
+  assert.equal(local.ahead(4000), 0);
+  for (let ms = 4000; ms <= 5000; ms += 0.1) local.started(ms);
+  assert.equal(local.ahead(5001), 200);
+});
+
+Deno.test("NatsLocals drops what is ready and was silent for long, and finds what is ready by its job", () => {
+  const locals = new NatsLocals(freeConfig, () => 0);
+  const heldOf = (id: string, sureAt: number) => {
+    const hint = hintOf(recordOf({ id }));
+    return {
+      hint,
+      body: { bytes: new Uint8Array(0) },
+      reply: id,
+      storedAt: 0,
+      isFirst: true,
+      sureAt,
+    };
+  };
+  const [early, late] = [heldOf("a", 1000), heldOf("b", 3000)];
+  locals.of("").ready.push(early, late);
+  assert.equal(locals.heldOf(late.hint.record), late);
+  locals.dropStale(2000);
+  assert.deepEqual([...locals.held()], [late]);
+  assert.equal(locals.heldOf(early.hint.record), undefined);
+  assert.deepEqual(locals.takeReady(), [late]);
+  assert.deepEqual([...locals.held()], []);
 });
