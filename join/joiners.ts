@@ -178,7 +178,7 @@ export class Joiners {
       const { token, publicKey } = ticket;
       pool.enter(worker, service);
       this.#byWorker.set(worker, pool);
-      this.#parts.send({ type: "expect", worker, service, token, publicKey, isJoined: true });
+      this.#parts.send({ type: "expect", worker, service, token, publicKey, host: pool.name });
       return ticket;
     });
   }

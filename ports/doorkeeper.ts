@@ -61,10 +61,9 @@ export class Doorkeeper {
   }
 
   /** Whether another machine may join, or a worker there connect. */
-  decideJoiner(request: ZapRequest, open: number, now: number): ZapDecision {
-    const decision = this.joinAccess?.decide(request, open) ??
-      { outcome: "denied", reason: "no other machine can join" };
-    if (decision.outcome === "allowed") return decision;
+  decideJoiner(request: ZapRequest, isTold: boolean, now: number): ZapDecision | "wait" {
+    const decision = this.joinAccess?.decide(request, isTold, now) ?? NOBODY_JOINS;
+    if (decision === "wait" || decision.outcome === "allowed") return decision;
     if (now - this.#toldOfStrangerAt >= STRANGERS_INTERVAL) {
       this.#toldOfStrangerAt = now;
       const message = "a machine may not join";
@@ -73,7 +72,22 @@ export class Doorkeeper {
     }
     return decision;
   }
+
+  /** A connection was opened where other machines join; `isNamedByUs`: under a name that libzmq has given. */
+  joinerOpened(connection: string | number, isNamedByUs: boolean): void {
+    const host = this.joinAccess?.opened(connection, isNamedByUs);
+    if (host === undefined) return;
+    const message = "a machine names its connections itself, and is not let in any more";
+    this.#events.add({ type: "log", level: "error", message, fields: { host } });
+  }
+
+  /** Returns ms until somebody who waits to be let in is to be decided about. */
+  tick(now: number): number {
+    return this.joinAccess?.wait(now) ?? Infinity;
+  }
 }
+
+const NOBODY_JOINS: ZapDecision = { outcome: "denied", reason: "no other machine can join" };
 
 /** What is connected, those at a socket of their own included. */
 function withOthers(scene: Scene, others: Audience["scene"]): Scene {

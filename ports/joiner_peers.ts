@@ -6,6 +6,7 @@
  */
 
 import { MOST_JOIN_BYTES } from "../wire/join.ts";
+import { Squatters } from "./squatters.ts";
 
 /** What is reported of joiners. */
 export interface JoinerEvents {
@@ -13,6 +14,10 @@ export interface JoinerEvents {
   said(joiner: number, name: string, address: string, text: string): void;
   /** The connection of one is gone. */
   gone(joiner: number): void;
+  /** A connection was opened, of a joiner or of a worker; `isNamedByUs`: under a name that libzmq has given. */
+  opened(connection: Key, isNamedByUs: boolean): void;
+  /** A connection was closed. */
+  closed(connection: Key): void;
 }
 
 type Key = string | number;
@@ -41,6 +46,7 @@ export class JoinerPeers {
   readonly #byNumber = new Map<number, JoinerPeer>();
   /** All connections of the socket, those of workers too. */
   readonly #open = new Set<Key>();
+  readonly #squatters = new Squatters();
   #last = 0;
 
   /** Knows none yet. */
@@ -48,19 +54,25 @@ export class JoinerPeers {
     this.#events = events;
   }
 
-  /** How many connections there are, of joiners and of workers. */
-  get connections(): number {
-    return this.#open.size;
-  }
-
   /** libzmq reports that a connection has come, or gone. */
   noticed(key: Key): void {
-    if (!this.#open.delete(key)) this.#open.add(key);
+    if (this.#open.delete(key)) this.#events.closed(key);
+    else this.#enterConnection(key);
     const peer = this.#byKey.get(key);
     if (peer === undefined) return;
     this.#byKey.delete(key);
     this.#byNumber.delete(peer.joiner);
     this.#events.gone(peer.joiner);
+  }
+
+  #enterConnection(key: Key): void {
+    this.#open.add(key);
+    this.#events.opened(key, typeof key === "number" && this.#squatters.came(key));
+  }
+
+  /** An id that libzmq has given for certain: it counts up from there. */
+  anchor(key: Key): void {
+    this.#squatters.anchor(key);
   }
 
   /** One has said something, of so many bytes; false: it is not heard. `name`: what it has proved to be. */

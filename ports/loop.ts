@@ -153,7 +153,7 @@ export class BrokerLoop {
       source: this.#sourceEvents(),
       lane: this.#laneEvents(),
       decide: (request, stage) => doorkeeper.decide(request, stage, this.#now),
-      decideJoiner: (request, open) => doorkeeper.decideJoiner(request, open, this.#now),
+      decideJoiner: (request, isTold) => doorkeeper.decideJoiner(request, isTold, this.#now),
       joiners: {
         said: (joiner, name, address, text) => {
           events.add({ type: "joinerSaid", joiner, name, address, text });
@@ -163,6 +163,8 @@ export class BrokerLoop {
           events.add({ type: "joinerGone", joiner });
           this.#worked();
         },
+        opened: (connection, isNamedByUs) => doorkeeper.joinerOpened(connection, isNamedByUs),
+        closed: (connection) => joinAccess?.closed(connection),
       },
       refusal: (address, open) => access?.refusal(address, open),
       directory: this.#directory(),
@@ -350,6 +352,7 @@ export class BrokerLoop {
       { tick: (now) => this.#findGone(now) },
       { tick: (now) => this.#tickReplies(now) },
       { tick: (now) => this.#stored.counter.tick(now) },
+      this.#doorkeeper,
       this.#tidying,
       new Wrongs(() => view.wrongs, (wrong) => view.lastOf(wrong), this.#events),
       { tick: (now) => this.#tellWorked(now) },

@@ -57,9 +57,9 @@ export type ServiceChange = LoopLimits & {
 /** What the server tells the loop. */
 export type LoopCommand =
   /**
-   * A worker's process was started for a service: its token and its key may be used. `isJoined`: on another machine.
+   * A worker's process was started for a service: its token and its key may be used. `host`: the other machine that it is on.
    */
-  | { type: "expect"; service: string; isJoined?: boolean } & NewProcess
+  | { type: "expect"; service: string; host?: string } & NewProcess
   /** Let a worker finish what it has, and leave; one that is not in service yet gets no job when it is. */
   | { type: "retire"; worker: number }
   /** The place of an isolated worker is needed: it is to be ended now. */

@@ -118,8 +118,8 @@ export interface SocketEvents {
   subscribed(): void;
   /** What joiners say. */
   readonly joiners: JoinerEvents;
-  /** Whether a pool on another machine, or a worker of one, may connect where `open` others are. */
-  decideJoiner(request: ZapRequest, open: number): ZapDecision;
+  /** Whether a pool on another machine, or a worker of one, may connect; `isTold`: see `JoinAccess.decide`. */
+  decideJoiner(request: ZapRequest, isTold: boolean): ZapDecision | "wait";
 }
 
 /** The source and the lane of a server, and what they stand on. */
@@ -168,7 +168,7 @@ export class Sockets {
     // One handler of libzmq's questions for all of its sockets.
     const decide = (request: ZapRequest, stage?: Stage) =>
       request.domain === JOIN_DOMAIN
-        ? events.decideJoiner(request, joinLane?.connections ?? 0)
+        ? events.decideJoiner(request, joinLane?.notified ?? false)
         : stage === undefined
         ? NO_SOCKET
         : events.decide(request, stage);
@@ -427,7 +427,7 @@ function openZmq(
   bounds: Bounds,
   events: SocketEvents,
   closers: (() => void)[],
-  decide: (request: ZapRequest, stage: Stage) => ZapDecision,
+  decide: (request: ZapRequest, stage: Stage) => ZapDecision | "wait",
 ): Opened {
   const { access } = bounds;
   const { context, messages } = zmq;
@@ -490,7 +490,7 @@ function openJoinLane(
   bounds: Bounds,
   { secretKey }: JoinSocketOptions,
   { lane, joiners }: SocketEvents,
-  decide: (request: ZapRequest) => ZapDecision,
+  decide: (request: ZapRequest) => ZapDecision | "wait",
 ): ZmqLane {
   zmq.openZap(decide);
   const zap = { domain: JOIN_DOMAIN, secretKey };

@@ -30,19 +30,24 @@ export class Squatters {
     return this.#present.size > 0;
   }
 
-  /** A peer has come, of this `routingKey`: a number where its id is libzmq's, or looks so. */
-  came(key: string | number): void {
+  /**
+   * A peer has come, of this `routingKey`: a number where its id is libzmq's, or looks so. False: it is not what libzmq
+   * has given.
+   */
+  came(key: string | number): boolean {
     this.#since++;
-    if (typeof key === "string" || this.#highest === undefined) return;
+    if (typeof key === "string" || this.#highest === undefined) return typeof key !== "string";
     const number = numberOf(key);
     const ahead = (number - this.#highest + RANGE) % RANGE;
     if (ahead <= this.#since + UNREAD) {
       this.#highest = number;
       this.#since = 0;
-    } else if (RANGE - ahead > UNREAD) {
-      this.#present.add(key);
-      this.count++;
+      return true;
     }
+    if (RANGE - ahead <= UNREAD) return true;
+    this.#present.add(key);
+    this.count++;
+    return false;
   }
 
   /** Forgets peers that are not there any more. */

@@ -87,15 +87,17 @@ export class Workers {
    *
    * @throws {RangeError} when there is no such service.
    */
-  expect(process: NewProcess & { service: string; isJoined?: boolean }): void {
-    const { worker, service, token, publicKey, pid, isJoined = false } = process;
+  expect(process: NewProcess & { service: string; host?: string }): void {
+    const { worker, service, token, publicKey, pid, host } = process;
     if (this.#services.named(service) === undefined) {
       throw new RangeError(
         `Cannot expect a worker: no service is named ${JSON.stringify(service)}`,
       );
     }
     this.#processes.expect({ worker, service, token, publicKey, pid });
-    if (publicKey !== undefined) this.#accessOf(isJoined)?.addWorker(publicKey);
+    if (publicKey === undefined) return;
+    if (host === undefined) this.#access?.addWorker(publicKey);
+    else this.#joinAccess?.addWorker(publicKey, host);
   }
 
   /** Lets a worker finish what it has, and leave; one that is not ready yet will get nothing. */
@@ -261,10 +263,6 @@ export class Workers {
       this.#events.add({ type: "dropped", worker, lines });
     }
     return this.#lines.wait(now);
-  }
-
-  #accessOf(isJoined: boolean): Pick<AccessControl, "addWorker"> | undefined {
-    return isJoined ? this.#joinAccess : this.#access;
   }
 
   #retire(worker: Worker<Body>): void {

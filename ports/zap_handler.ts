@@ -16,6 +16,16 @@ const ENDPOINT = "inproc://zeromq.zap.01";
 /** Maximum frames that are kept of a message: more than any request has. */
 const MAX_FRAMES = 16;
 
+/** Maximum questions that wait for their answers. */
+const MOST_WAITING = 1024;
+
+/** A question, as it has come. */
+interface Question {
+  readonly id: Uint8Array<ArrayBuffer>;
+  readonly frames: Uint8Array<ArrayBuffer>[];
+  readonly request: ZapRequest | undefined;
+}
+
 /** The last connection that was not let in. */
 export interface Refusal {
   /** Its address, "" if that is not known. */
@@ -27,7 +37,9 @@ export interface Refusal {
 export class ZapHandler {
   readonly #socket: Socket;
   readonly #scratch: Message;
-  readonly #decide: (request: ZapRequest) => ZapDecision;
+  readonly #decide: (request: ZapRequest) => ZapDecision | "wait";
+  /** Those that are asked about again. */
+  readonly #waiting: Question[] = [];
   /** Connections that were not let in. */
   denied = 0;
   /** The last connection that was not let in. */
@@ -36,13 +48,13 @@ export class ZapHandler {
   /**
    * Opens the socket.
    *
-   * @param decide says whether a peer may connect; if it throws, the peer is denied.
+   * @param decide says whether a peer may connect, or "wait" to be asked again later; if it throws, the peer is denied.
    * @throws {ZmqError} when the context has another ZAP handler.
    */
   constructor(
     context: Context,
     messages: MessagePool,
-    decide: (request: ZapRequest) => ZapDecision,
+    decide: (request: ZapRequest) => ZapDecision | "wait",
   ) {
     this.#socket = context.socket(SocketType.ROUTER);
     this.#scratch = messages.take();
@@ -60,12 +72,23 @@ export class ZapHandler {
     this.#socket.close(0);
   }
 
-  /** Answers one question; false when there is none. */
+  /** Takes one question, and answers it if it need not wait; false when there is none. */
   read(): boolean {
+    const first = this.#waiting.findIndex((each) => this.#answer(each));
+    if (first >= 0) this.#waiting.splice(first, 1);
     const [id, ...frames] = this.#readFrames();
-    if (id === undefined) return false;
-    const request = parseZapRequest(frames);
-    const decision = this.#decideSafely(request);
+    if (id === undefined) return first >= 0;
+    const question = { id, frames, request: parseZapRequest(frames) };
+    if (!this.#answer(question)) this.#waiting.push(question);
+    return true;
+  }
+
+  /** Answers a question; false: it waits. */
+  #answer({ id, frames, request }: Question): boolean {
+    const said = this.#decideSafely(request);
+    const isFull = this.#waiting.length >= MOST_WAITING;
+    if (said === "wait" && !isFull) return false;
+    const decision = said === "wait" ? TOO_MANY : said;
     if (decision.outcome !== "allowed") {
       this.denied++;
       this.lastRefusal = { address: request?.address ?? "", reason: decision.reason };
@@ -74,7 +97,7 @@ export class ZapHandler {
     return true;
   }
 
-  #decideSafely(request: ZapRequest | undefined): ZapDecision {
+  #decideSafely(request: ZapRequest | undefined): ZapDecision | "wait" {
     if (request === undefined) return { outcome: "denied", reason: "the question is malformed" };
     try {
       return this.#decide(request);
@@ -96,3 +119,5 @@ export class ZapHandler {
     return frames;
   }
 }
+
+const TOO_MANY: ZapDecision = { outcome: "later", reason: "many others wait to be let in" };

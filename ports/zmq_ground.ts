@@ -25,7 +25,7 @@ export class ZmqGround {
   }
 
   /** The ZAP handler, which is opened when it is needed first; `decide` says who may connect. */
-  openZap(decide: (request: ZapRequest) => ZapDecision): ZapHandler {
+  openZap(decide: (request: ZapRequest) => ZapDecision | "wait"): ZapHandler {
     return this.#zap ??= new ZapHandler(this.context, this.messages, decide);
   }
 

@@ -44,6 +44,7 @@ import { type Content, MemoryContent } from "./content.ts";
 import { queuedAt } from "./job_records.ts";
 import { type JoinerEvents, JoinerPeers } from "./joiner_peers.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
+import { learnCount } from "./learn_count.ts";
 import { Surplus } from "./surplus.ts";
 
 const CONTROL_BYTES = 256;
@@ -103,6 +104,8 @@ export class ZmqLane implements Lane {
   readonly #joiners: JoinerPeers | undefined;
   readonly #context: Context;
   readonly #listening: ((fd: number) => void) | undefined;
+  /** Whether libzmq reports connections. */
+  readonly notified: boolean;
   /** Messages from peers that are not workers, and those that no worker sends. */
   intruders = 0;
 
@@ -132,16 +135,12 @@ export class ZmqLane implements Lane {
     if (options.zap !== undefined) useZap(this.#socket, options.zap);
     this.#joiners = options.joiners && new JoinerPeers(options.joiners);
     if (options.joiners !== undefined) this.#socket.beat(JOIN_HEARTBEAT, JOIN_TIMEOUT);
-    this.#socket.trySet(Option.ROUTER_NOTIFY, CONNECT_AND_DISCONNECT);
+    this.notified = this.#socket.trySet(Option.ROUTER_NOTIFY, CONNECT_AND_DISCONNECT);
+    this.#joiners?.anchor(learnCount(this.#socket, context, messages));
   }
 
   get port(): Socket {
     return this.#socket;
-  }
-
-  /** Connections that there are, where other machines join. */
-  get connections(): number {
-    return this.#joiners?.connections ?? 0;
   }
 
   /** Whether `worker` is reached this way. */

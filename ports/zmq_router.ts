@@ -8,7 +8,6 @@
 import type { Scene } from "../auth/crowd.ts";
 import type { Peer } from "../broker/job.ts";
 import type { Settings } from "../options/settings.ts";
-import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { boundPort } from "../wire/endpoint.ts";
 import type { LogFields } from "../wire/job.ts";
 import { MAX_ENVELOPE_BYTES } from "../wire/request.ts";
@@ -18,8 +17,9 @@ import type { MessagePool } from "../zmq/message.ts";
 import type { Context, Socket } from "../zmq/socket.ts";
 import type { Body, BodyPool } from "./body.ts";
 import { readSome } from "./budget.ts";
-import { Clients, routingKey } from "./clients.ts";
+import { Clients } from "./clients.ts";
 import type { IncomingRoom } from "./incoming.ts";
+import { learnCount } from "./learn_count.ts";
 import { MessageReader, type MessageReaderEvents } from "./message_reader.ts";
 import { bindOrAdopt, type PassedSockets } from "./passed_sockets.ts";
 import { ReplySender } from "./reply_sender.ts";
@@ -130,23 +130,7 @@ export class ZmqRouter implements Stage {
     this.replies = new ReplySender(context, socket, messages, clients, unreadBytes, stalled);
     const { opening } = options;
     this.incoming = new MessageReader(socket, messages, bodies, clients, options, events, opening);
-    if (notified) clients.squatters.anchor(this.#learnCount(context, messages));
-  }
-
-  /** Has libzmq give a peer of our own an identity: it counts up from there. */
-  #learnCount(context: Context, messages: MessagePool): string | number {
-    const endpoint = `inproc://${crypto.randomUUID()}`;
-    const id = new Uint8Array(5);
-    const rest = messages.take();
-    this.port.bind(endpoint);
-    const peer = context.socket(SocketType.DEALER);
-    peer.connect(endpoint);
-    peer.sendLast(EMPTY_FRAME);
-    const size = this.port.receiveInto(id);
-    this.port.receive(rest);
-    messages.release(rest);
-    peer.close(0);
-    return size < 0 ? "" : routingKey(id, size);
+    if (notified) clients.squatters.anchor(learnCount(socket, context, messages));
   }
 
   /**

@@ -279,8 +279,10 @@ const HELLO = {
 };
 
 Deno.test("a joiner of another protocol is refused, and one that is hostile reaches its own workers alone", async (t) => {
-  using ring = new JoinRing("east", "evil");
-  await using server = serveJoinable(ring, { handler: HERE });
+  using ring = new JoinRing("east", "evil", "west");
+  const logFile = `${ring.folder.path}/log`;
+  const logged = { logFile, logLevel: "warn", logFormat: "json" } as const;
+  await using server = serveJoinable(ring, { handler: HERE, ...logged });
   await using client = new Client({ endpoint: endpointOf(server) });
   await using pool = await joinAs("east", server, { ring, handler: THERE });
   const keys = { own: ring.pair("evil"), server: ring.server.publicKey };
@@ -376,5 +378,23 @@ Deno.test("a joiner of another protocol is refused, and one that is hostile reac
     assert.deepEqual([counters.lost, counters.strayReplies], [0, 0]);
   });
   await assert.rejects(client.request("x", { service: "none" }), ReplyError);
+
+  await t.step("it can't take the places of others, nor name its connections", async () => {
+    const endpoint = server.joinEndpoint ?? "";
+    const crowd = Array.from({ length: 100 }, () => new RawJoiner(endpoint, { keys }));
+    for (const each of crowd) each.say(HELLO);
+    await using west = await joinAs("west", server, { ring, handler: THERE });
+    assert.equal(west.workers.length, 1);
+    for (const each of crowd) await each[Symbol.asyncDispose]();
+    await using _squatter = new RawJoiner(endpoint, {
+      keys,
+      identity: "mine",
+    });
+    await lineIn(logFile, "a machine names its connections itself, and is not let in any more", 1);
+    await using again = new RawJoiner(endpoint, { keys });
+    again.say(HELLO);
+    await lineIn(logFile, "a machine may not join", 1);
+    assert.equal(await askThere(client) > 0, true);
+  });
   assert.equal(pool.workers.length, 1);
 });

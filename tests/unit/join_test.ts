@@ -22,30 +22,70 @@ import {
 const KEYS = [
   "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7",
   "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID",
+  "2l$Fs2l$Fs2l$Fs2l$Fs2l$Fs2l$Fs2l$Fs2l$Fs",
 ];
-const [LISTED = "", WORKER = ""] = KEYS;
+const [LISTED = "", WORKER = "", OTHER = ""] = KEYS;
 
-function ask(access: JoinAccess, key: string | undefined, open = 0): string {
-  const { outcome, ...rest } = access.decide({
-    ...{ domain: JOIN_DOMAIN, address: "10.0.0.1", identity: new Uint8Array() },
-    mechanism: key === undefined ? "NULL" : "CURVE",
-    credentials: key === undefined ? [] : [decodeKey(key)],
-  }, open);
-  return "user" in rest ? `${outcome} ${rest.user}` : outcome;
+function ask(access: JoinAccess, key: string | undefined, now = 0): string {
+  const decision = access.decide(
+    {
+      ...{ domain: JOIN_DOMAIN, address: "10.0.0.1", identity: new Uint8Array() },
+      mechanism: key === undefined ? "NULL" : "CURVE",
+      credentials: key === undefined ? [] : [decodeKey(key)],
+    },
+    true,
+    now,
+  );
+  if (decision === "wait") return decision;
+  return decision.outcome === "allowed" ? `allowed ${decision.user}` : decision.outcome;
 }
 
-Deno.test("JoinAccess lets listed machines in and the workers that live, and no more than these need", () => {
-  const access = new JoinAccess(new Map([[LISTED, "east"]]));
+Deno.test("JoinAccess lets listed machines in and the workers that live, and each has places of its own", () => {
+  const access = new JoinAccess(new Map([[LISTED, "east"], [OTHER, "west"]]));
+  let last = 0;
+  const open = (key: string) => {
+    const said = ask(access, key);
+    if (said.startsWith("allowed")) access.opened(++last, true);
+    return said;
+  };
   assert.equal(ask(access, undefined), "denied");
-  assert.equal(ask(access, LISTED), "allowed east");
-  assert.equal(ask(access, WORKER), "denied");
-  access.addWorker(WORKER);
-  assert.equal(ask(access, WORKER), "allowed ");
-  assert.equal(ask(access, WORKER, 16), "allowed ");
-  assert.equal(ask(access, WORKER, 17), "later");
+  assert.equal(open(WORKER), "denied");
+  for (let count = 0; count < 16; count++) assert.equal(open(LISTED), "allowed east");
+  assert.equal(open(LISTED), "later");
+  assert.equal(open(OTHER), "allowed west");
+  access.closed(1);
+  access.closed(99);
+  assert.deepEqual([open(LISTED), open(LISTED)], ["allowed east", "later"]);
+  access.addWorker(WORKER, "east");
+  assert.deepEqual([open(WORKER), open(WORKER), open(WORKER)], ["allowed ", "allowed ", "later"]);
   access.removeWorker(WORKER);
   access.configure(new Map());
   assert.deepEqual([ask(access, WORKER), ask(access, LISTED)], ["denied", "denied"]);
+});
+
+Deno.test("JoinAccess lets nothing of a machine in that takes a name of libzmq's, its workers neither, until the list is read again", () => {
+  const names = new Map([[LISTED, "east"], [OTHER, "west"]]);
+  const access = new JoinAccess(names);
+  access.addWorker(WORKER, "east");
+  assert.equal(ask(access, WORKER), "allowed ");
+  assert.equal(ask(access, OTHER), "wait", "what is opened next is whose turn it is");
+  assert.equal(access.opened(1, false), "east");
+  assert.deepEqual([ask(access, WORKER), ask(access, LISTED)], ["denied", "denied"]);
+  assert.equal(ask(access, OTHER), "allowed west");
+  assert.equal(access.opened(2, true), undefined);
+  access.configure(names);
+  assert.equal(ask(access, LISTED), "allowed east");
+});
+
+Deno.test("JoinAccess gives the turn to others when a connection that was let in is never opened", () => {
+  const access = new JoinAccess(new Map([[LISTED, "east"], [OTHER, "west"]]));
+  assert.equal(ask(access, LISTED, 0), "allowed east");
+  assert.deepEqual([ask(access, OTHER, 999), access.wait(999)], ["wait", 1]);
+  assert.equal(ask(access, LISTED, 1000), "wait", "it had its turn");
+  assert.equal(ask(access, OTHER, 1000), "allowed west");
+  access.opened(1, true);
+  assert.deepEqual([ask(access, LISTED, 2999), access.wait(2999)], ["wait", 1]);
+  assert.deepEqual([ask(access, LISTED, 3000), access.wait(4000)], ["allowed east", Infinity]);
 });
 
 Deno.test("JoinerPeers hears what machines say that have proved a name, within bounds, and tells when they are gone", () => {
@@ -53,13 +93,17 @@ Deno.test("JoinerPeers hears what machines say that have proved a name, within b
   const peers = new JoinerPeers({
     said: (joiner, name, address, text) => told.push(`${joiner} ${name} ${address} ${text}`),
     gone: (joiner) => told.push(`${joiner} gone`),
+    opened: (connection, isNamedByUs) => opened.push(`${connection} ${isNamedByUs}`),
+    closed: (connection) => opened.push(`${connection} closed`),
   });
+  const opened: string[] = [];
   const routingId = () => Uint8Array.of(0, 1);
   const say = (key: number, name: string, size: number, now = 0) =>
     peers.hear(key, routingId, { name, address: "a", size, text: () => "hi" }, now);
   peers.noticed(1);
   peers.noticed(2);
-  assert.equal(peers.connections, 2);
+  peers.noticed("own name");
+  assert.deepEqual(opened.splice(0), ["1 true", "2 true", "own name false"]);
   assert.deepEqual([say(1, "", 2), say(1, "east", MOST_JOIN_BYTES + 1)], [false, false]);
   assert.deepEqual([say(1, "east", 2), say(2, "west", 2)], [true, true]);
   assert.deepEqual(told, ["1 east a hi", "2 west a hi"]);
@@ -72,7 +116,8 @@ Deno.test("JoinerPeers hears what machines say that have proved a name, within b
   assert.deepEqual([...peers.routeTo(1) ?? []], [0, 1]);
   peers.noticed(1);
   assert.equal(told.at(-1), "1 gone");
-  assert.deepEqual([peers.routeTo(1), peers.connections], [undefined, 1]);
+  assert.equal(peers.routeTo(1), undefined);
+  assert.deepEqual(opened, ["1 closed"]);
 });
 
 // ---- what is said
@@ -206,7 +251,7 @@ Deno.test("Joiners gives tickets whose workers the loop expects before, and pass
   const desk = new Desk();
   desk.hello();
   const expected = {
-    ...{ type: "expect", worker: 1, service: "", isJoined: true },
+    ...{ type: "expect", worker: 1, service: "", host: "east" },
     ...{ publicKey: "public 1" },
   };
   const [welcome] = desk.told();
