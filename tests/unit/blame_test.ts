@@ -1,6 +1,6 @@
 /**
  * Who is to blame when workers die: the Inquest and the Suspects by themselves, then both in a Broker's
- * hands are tested in broker_test.ts and models_test.ts.
+ * hands are tested in workforce_test.ts and models_test.ts.
  *
  * @module
  */
