@@ -7,58 +7,45 @@
  */
 
 import type { BrokerCounters } from "../broker/counters.ts";
-import { newCounters } from "../broker/counters.ts";
-import type { Client, Peer } from "../broker/job.ts";
+import type { Peer } from "../broker/job.ts";
 import type { Body, BodyPool } from "../ports/body.ts";
-import type { Content } from "../ports/content.ts";
-import { traceIn } from "../ports/error_replies.ts";
-import type { EventQueue } from "../ports/event_queue.ts";
 import { MDP_PLACES } from "../ports/mdp_router.ts";
 import { JOBS_ALONE, type Services } from "../ports/services.ts";
-import type { Address, AnswerWay, ClientRequest } from "../ports/source.ts";
+import type { ClientRequest } from "../ports/source.ts";
 import type { Unit } from "../ports/unit.ts";
-import type {
-  Frames,
-  FromStore,
-  JobAnswer,
-  JobQuestion,
-  Submission,
-  ToStore,
-} from "../store/messages.ts";
+import type { FromStore, JobQuestion, Submission } from "../store/messages.ts";
 import type { Parcel } from "../system/parcel.ts";
-import { readClient } from "../wire/job.ts";
-import { Code, StatusFlag } from "../wire/request.ts";
+import { Code } from "../wire/request.ts";
 import {
-  buildStatus,
-  buildStored,
-  hasEnded,
-  JOB_COMMANDS,
   JOB_PREFIX,
   type JobCommand,
   jobCommandOf,
-  MAX_WAIT,
   parseJobQuestion,
   parseSubmission,
 } from "../wire/submission.ts";
 import { traceText } from "../wire/trace.ts";
-import { contentOf, frameOf, framesBehind, framesOn } from "./frames.ts";
+import { frameOf, framesBehind, framesOn } from "./frames.ts";
+import { type AnswerGround, JobAnswers } from "./job_answers.ts";
+import {
+  busy,
+  nameOf,
+  noService,
+  type Refusal,
+  STALLED,
+  STOPPING,
+  unknown,
+  wrong,
+} from "./job_refusals.ts";
+import { CHECKPOINT, OpenQuestions } from "./open_questions.ts";
 
 /** What a `JobCounter` works with. */
-export interface CounterGround {
+export interface CounterGround extends AnswerGround {
   services: Services;
-  source: AnswerWay;
   bodies: BodyPool;
-  events: EventQueue;
-  /** Whether there is an access log. */
-  visits: boolean;
-  /** Tells the store. */
-  say(message: ToStore): void;
-  /** What goes with it. */
+  /** What goes with what the store is told. */
   parcel: Parcel;
   /** The run on behalf of which a worker asks; undefined: the peer is no worker that runs a stored job. */
   runOf(peer: Peer<Body>): number | undefined;
-  /** What a run has to be kept is stored. */
-  kept(run: number, value: Frames): void;
 }
 
 /** Questions that one client may have open, and all of them together. */
@@ -68,71 +55,30 @@ const MOST = 100_000;
 const MOST_BYTES = 64 * 1024 ** 2;
 /** How often deadlines are checked, ms. */
 const CHECK_INTERVAL = 100;
-/** An answer that waits for news is given so long before its client gives up, ms. */
-const MARGIN = 100;
 /** After the store has failed, nothing is asked of it for so long, ms. */
 const RETRY_INTERVAL = 1000;
-/** The service behind `ctx.job.checkpoint`: only a handler that runs a stored job may ask it. */
-const CHECKPOINT = "checkpoint";
 const NOTHING = new Uint8Array(0);
 const decoder = new TextDecoder();
-
-/** How the answer to one who asks is made. */
-type Kind = JobCommand | typeof CHECKPOINT | "durable";
-
-/** A question that was not answered. */
-interface Open {
-  readonly number: number;
-  /** What the access log calls it. */
-  readonly service: string;
-  readonly kind: Kind;
-  readonly to: Address;
-  readonly user: string;
-  readonly arrivedAt: number;
-  /** Bytes of what it has brought, and those of them that wait to be stored. */
-  readonly bytes: number;
-  held: number;
-  /** Nobody waits any more after that, ms. */
-  readonly deadline: number;
-  readonly trace: string | undefined;
-  /** The job that it waits for; "": that is not known, or it waits for none. */
-  job: string;
-  /** What is to be kept, and of which run; undefined: nothing is. */
-  readonly kept: Kept | undefined;
-}
-
-/** What a run has to be kept. */
-interface Kept {
-  readonly run: number;
-  readonly value: Frames;
-}
-
-/** Why something is refused. */
-interface Refusal {
-  code: number;
-  message: string;
-  flags?: number;
-}
 
 /** The questions of all clients. */
 export class JobCounter {
   readonly #ground: CounterGround;
-  readonly #open = new Map<number, Open>();
-  readonly #ofPeer = new Map<Peer<Body>, Set<Open>>();
-  #last = 0;
-  /** Bytes of jobs that are to be stored. */
-  #held = 0;
+  readonly #open = new OpenQuestions();
+  readonly #answers: JobAnswers;
   /** Deadlines are checked then, ms. */
   #checkAt = 0;
   /** Why the store can't be asked, until when; undefined: it can. */
   #failure: (Refusal & { until: number }) | undefined;
-  #isDraining = false;
-  /** What was asked and answered. */
-  readonly counters: BrokerCounters = newCounters();
 
   /** Has been asked nothing yet. */
   constructor(ground: CounterGround) {
     this.#ground = ground;
+    this.#answers = new JobAnswers(ground, this.#open);
+  }
+
+  /** What was asked and answered. */
+  get counters(): BrokerCounters {
+    return this.#answers.counters;
   }
 
   /** Whether a service of this name is one of these. */
@@ -163,7 +109,7 @@ export class JobCounter {
     const { body } = request;
     this.counters.requests++;
     const refusal = this.#serve(peer, request, word, skip, now);
-    if (refusal !== undefined) this.#turnAway(request, refusal, now);
+    if (refusal !== undefined) this.#answers.turnAway(request, refusal, now);
     this.#ground.bodies.release(body);
   }
 
@@ -193,7 +139,7 @@ export class JobCounter {
     if (this.#ground.source.isStalled(peer, now)) return busy(STALLED);
     const failure = this.#failure;
     if (failure !== undefined && now < failure.until) return failure;
-    const { size = 0 } = this.#ofPeer.get(peer) ?? {};
+    const size = this.#open.countOf(peer);
     if (size >= MOST_OF_CLIENT) return busy(`The client has ${size} questions open`);
     if (this.#open.size >= MOST) return busy(`${MOST} questions about stored jobs are open`);
     return undefined;
@@ -207,7 +153,7 @@ export class JobCounter {
     skip: number,
     now: number,
   ): Refusal | undefined {
-    if (this.#isDraining) return busy(STOPPING);
+    if (this.#answers.isDraining) return busy(STOPPING);
     const { body, trace } = request;
     const read = parseSubmission(frameOf(body, skip), Date.now());
     if (read.fault !== undefined) return wrong(read.fault);
@@ -220,8 +166,8 @@ export class JobCounter {
       return wrong("A job needs a body: at least one frame, maybe an empty one");
     }
     const held = frames.bytes.length;
-    if (this.#held + held > MOST_BYTES) return busy("Too many bytes wait to be stored");
-    const { number } = this.#add(peer, request, "submit", held, now);
+    if (this.#open.held + held > MOST_BYTES) return busy("Too many bytes wait to be stored");
+    const { number } = this.#open.add(peer, request, "submit", held, now);
     const job = {
       ...{ ...words, service, user: peer.user },
       trace: trace === undefined ? "" : traceText(trace),
@@ -262,17 +208,11 @@ export class JobCounter {
     const read = parseJobQuestion(command, frameOf(request.body, skip));
     if (read.fault !== undefined) return wrong(read.fault);
     const { id, since, wait } = read.words;
-    const open = this.#add(peer, request, command, 0, now);
+    const open = this.#open.add(peer, request, command, 0, now);
     open.job = id;
-    const waitMs = this.#isDraining ? 0 : Math.min(wait, patience(request.deadline, now));
-    if (command === "cancel" || command === "forget") this.#sayAsk(open, { type: command, id });
-    else if (command === "result") this.#sayAsk(open, { type: "result", id, waitMs });
-    else this.#sayAsk(open, { type: "status", id, waitMs, ...since !== undefined && { since } });
+    const waitMs = Math.min(wait, this.#answers.patience(request.deadline, now));
+    this.#answers.ask(open, questionOf(command, id, waitMs, since));
     return undefined;
-  }
-
-  #sayAsk({ number, user }: Open, question: JobQuestion): void {
-    this.#ground.say({ type: "ask", number, user, question });
   }
 
   /** A handler has something kept for the next try. */
@@ -284,7 +224,7 @@ export class JobCounter {
     // It is read again when it is stored.
     const value = { bytes: body.bytes.slice(0, body.size) };
     const kept = { run, value };
-    const { number } = this.#add(peer, request, CHECKPOINT, value.bytes.length, now, kept);
+    const { number } = this.#open.add(peer, request, CHECKPOINT, value.bytes.length, now, kept);
     this.#ground.say({ type: "checkpoint", run, number, value });
     return undefined;
   }
@@ -292,15 +232,16 @@ export class JobCounter {
   /** A request to a service whose requests are all stored: it is answered when its job is done. */
   store(unit: Unit, peer: Peer<Body>, request: ClientRequest, now: number): void {
     const { body, trace, requestTimeout } = request;
-    const refusal = this.#refusal(peer, now) ?? (this.#isDraining ? busy(STOPPING) : undefined);
+    const refusal = this.#refusal(peer, now) ??
+      (this.#answers.isDraining ? busy(STOPPING) : undefined);
     const held = body.size;
     const { key } = request;
     request.service = unit.name;
     this.counters.requests++;
-    if (refusal !== undefined || this.#held + held > MOST_BYTES) {
-      this.#turnAway(request, refusal ?? busy("Too many bytes wait to be stored"), now);
+    if (refusal !== undefined || this.#open.held + held > MOST_BYTES) {
+      this.#answers.turnAway(request, refusal ?? busy("Too many bytes wait to be stored"), now);
     } else {
-      const { number } = this.#add(peer, request, "durable", held, now);
+      const { number } = this.#open.add(peer, request, "durable", held, now);
       const job: Submission = {
         ...DURABLE,
         service: unit.name,
@@ -316,179 +257,26 @@ export class JobCounter {
     this.#ground.bodies.release(body);
   }
 
-  #add(
-    peer: Peer<Body>,
-    { client, envelope, requestId, service, bytes, deadline, trace }: ClientRequest,
-    kind: Kind,
-    held: number,
-    now: number,
-    kept?: Kept,
-  ): Open {
-    const open: Open = {
-      ...{ number: ++this.#last, kind, service, bytes, held, deadline, job: "", kept },
-      to: { client, envelope, requestId },
-      user: peer.user,
-      arrivedAt: now,
-      trace: traceIn({ trace }),
-    };
-    this.#open.set(open.number, open);
-    const others = this.#ofPeer.get(peer) ?? new Set();
-    if (others.size === 0) this.#ofPeer.set(peer, others);
-    others.add(open);
-    client.live++;
-    this.#held += held;
-    return open;
-  }
-
   // ---- what the store answers ----
 
   /** Takes an answer; a number that nobody waits for any more is none. */
   hear(message: FromStore): void {
-    if (!("number" in message)) return;
-    const open = this.#open.get(message.number);
-    if (open === undefined) return;
-    this.#held -= open.held;
-    open.held = 0;
-    switch (message.type) {
-      case "stored":
-        return this.#stored(open, message.id, message.isNew);
-      case "answer":
-        return this.#answered(open, message.answer);
-      case "kept":
-        if (open.kept !== undefined) this.#ground.kept(open.kept.run, open.kept.value);
-        return this.#reply(open, Code.ok, contentOf(undefined, undefined));
-      case "refused":
-        return this.#fail(open, message);
-    }
-  }
-
-  #stored(open: Open, id: string, isNew: boolean): void {
-    open.job = id;
-    if (open.kind !== "durable") {
-      return this.#reply(open, Code.ok, contentOf(buildStored({ id, isNew }), undefined));
-    }
-    this.#await(open, performance.now());
-  }
-
-  /** Waits for the end of a job for as long as its client does. */
-  #await(open: Open, now: number): void {
-    const waitMs = this.#isDraining ? 0 : patience(open.deadline, now);
-    this.#sayAsk(open, { type: "result", id: open.job, waitMs });
-  }
-
-  #answered(open: Open, { status, result }: JobAnswer): void {
-    if (open.kind === "durable") return this.#answeredDurable(open, { status, result });
-    const frames = open.kind === "result" && hasEnded(status.state) ? result : undefined;
-    this.#reply(open, Code.ok, contentOf(buildStatus(status), frames));
-  }
-
-  #answeredDurable(open: Open, { status, result }: JobAnswer): void {
-    const { id, state, code, message } = status;
-    if (state === "done") return this.#reply(open, Code.ok, contentOf(undefined, result));
-    if (!hasEnded(state)) {
-      if (!this.#isDraining) return this.#await(open, performance.now());
-      return this.#fail(open, { code: Code.unavailable, message: `${STOPPING}; ${id} is stored` });
-    }
-    // An error has its words, and its details, for a result.
-    if (state === "failed" && result !== undefined && code !== undefined && code !== Code.ok) {
-      return this.#reply(open, code, contentOf(undefined, result));
-    }
-    this.#fail(open, {
-      code: code ?? CODES[state] ?? Code.handlerFailed,
-      message: message ?? state,
-    });
-  }
-
-  #reply(open: Open, code: number, content: Content): void {
-    this.#end(open);
-    this.#count(open, code, content.size);
-    this.#ground.source.reply(open.to, code, NO_FLAGS, content, performance.now());
-  }
-
-  #fail(open: Open, { code, message, flags = NO_FLAGS }: Refusal): void {
-    this.#end(open);
-    this.#count(open, code, message.length);
-    this.#ground.source.replyError(open.to, code, flags, message, performance.now());
-  }
-
-  #end(open: Open): void {
-    const { peer } = open.to.client;
-    this.#open.delete(open.number);
-    const others = this.#ofPeer.get(peer);
-    others?.delete(open);
-    if (others?.size === 0) this.#ofPeer.delete(peer);
-    open.to.client.live--;
-    this.#held -= open.held;
-    open.held = 0;
-  }
-
-  #count(open: Open, code: number, out: number): void {
-    const { service, to, arrivedAt, bytes, trace, job } = open;
-    if (code === Code.ok) this.counters.answered++;
-    else this.counters.rejected++;
-    const total = performance.now() - arrivedAt;
-    this.#tellVisit(to.client, service, code, total, { in: bytes, out }, trace, job);
+    this.#answers.hear(message);
   }
 
   // ---- what is not answered by the store ----
 
-  #turnAway(request: ClientRequest, { code, message, flags }: Refusal, now: number): void {
-    const { client, service, bytes, trace } = request;
-    this.counters.rejected++;
-    const size = { in: bytes, out: message.length };
-    this.#tellVisit(client, service, code, 0, size, traceIn({ trace }));
-    this.#ground.source.replyError(request, code, flags ?? NO_FLAGS, message, now);
-  }
-
-  #tellVisit(
-    { peer }: Client<Body>,
-    service: string,
-    code: number,
-    total: number,
-    bytes: { in: number; out: number },
-    trace: string | undefined,
-    id = "",
-  ): void {
-    const { events, visits } = this.#ground;
-    if (!visits) return;
-    const client = readClient(peer.header);
-    const none = { job: undefined, attempt: undefined, handler: undefined, shared: undefined };
-    const named = { id: id === "" ? undefined : id };
-    events.addVisit({
-      ...none,
-      ...named,
-      service,
-      client,
-      code,
-      queued: 0,
-      total,
-      ...bytes,
-      trace,
-    });
-  }
-
   /** A client takes a question back. What was to be stored may be so all the same. */
   cancel(peer: Peer<Body>, requestId: number): boolean {
-    for (const open of this.#ofPeer.get(peer) ?? []) {
-      if (open.to.requestId !== requestId) continue;
-      this.#withdraw(open);
-      this.#fail(open, { code: Code.cancelled, message: "The request was cancelled" });
-      return true;
-    }
-    return false;
+    const open = this.#open.of(peer).find(({ to }) => to.requestId === requestId);
+    if (open === undefined) return false;
+    this.#answers.giveUp(open, { code: Code.cancelled, message: "The request was cancelled" });
+    return true;
   }
 
   /** A client has left. */
   gone(peer: Peer<Body>): void {
-    for (const open of this.#ofPeer.get(peer) ?? []) {
-      this.#withdraw(open);
-      this.#end(open);
-      this.#count(open, Code.cancelled, 0);
-    }
-  }
-
-  #withdraw({ number }: Open): void {
-    this.#ground.say({ type: "withdraw", number });
+    for (const open of this.#open.of(peer)) this.#answers.drop(open);
   }
 
   /** Answers whose clients give up; returns ms until it must run again. */
@@ -496,52 +284,38 @@ export class JobCounter {
     if (this.#open.size === 0) return Infinity;
     if (now < this.#checkAt) return this.#checkAt - now;
     this.#checkAt = now + CHECK_INTERVAL;
-    for (const open of this.#open.values()) {
-      if (open.deadline > now) continue;
-      this.#withdraw(open);
-      this.#fail(open, {
-        code: Code.expired,
-        message: "The deadline passed before the store answered",
-      });
+    for (const open of this.#open.overdue(now)) {
+      this.#answers.giveUp(open, { code: Code.expired, message: UNANSWERED });
     }
     return CHECK_INTERVAL;
   }
 
   /** The server stops: nothing more is stored, and nobody waits for news any more. */
   drain(now: number): void {
-    if (this.#isDraining) return;
-    this.#isDraining = true;
-    for (const open of [...this.#open.values()]) {
-      const { kind, job: id } = open;
-      if (id === "" || kind === "cancel" || kind === "forget") continue;
-      this.#withdraw(open);
-      if (kind === "status") this.#sayAsk(this.#renew(open), { type: "status", id, waitMs: 0 });
-      else this.#await(this.#renew(open), now);
-    }
-  }
-
-  /** The same question by another number: an answer to the former one may be under way. */
-  #renew(open: Open): Open {
-    const { peer } = open.to.client;
-    const renewed = { ...open, number: ++this.#last };
-    this.#open.delete(open.number);
-    this.#open.set(renewed.number, renewed);
-    this.#ofPeer.get(peer)?.delete(open);
-    this.#ofPeer.get(peer)?.add(renewed);
-    return renewed;
+    this.#answers.drain(now);
   }
 
   /** There is no store, or none any more: all that was asked is answered so, and what is asked in the next moment. */
   fail(code: number, message: string, now: number): void {
     this.#failure = { code, message, until: now + RETRY_INTERVAL };
-    for (const open of [...this.#open.values()]) this.#fail(open, { code, message });
+    for (const open of this.#open.all()) this.#answers.fail(open, { code, message });
   }
 }
 
+/** What the store is asked for a command. */
+function questionOf(
+  command: Exclude<JobCommand, "submit">,
+  id: string,
+  waitMs: number,
+  since: number | undefined,
+): JobQuestion {
+  if (command === "cancel" || command === "forget") return { type: command, id };
+  if (command === "result") return { type: command, id, waitMs };
+  return since === undefined ? { type: command, id, waitMs } : { type: command, id, waitMs, since };
+}
+
 const MAX_COMMAND_BYTES = 64;
-const NO_FLAGS = 0;
-const STALLED = "The client does not take its replies";
-const STOPPING = "The server is shutting down";
+const UNANSWERED = "The deadline passed before the store answered";
 const NO_RUN = "Only the handler of a stored job that runs can have something kept";
 /** What a request that is stored is like where it says nothing of it. */
 const DURABLE = {
@@ -554,41 +328,3 @@ const DURABLE = {
   group: "",
   after: [],
 };
-/** What a request is answered whose job has ended without an answer. */
-const CODES: Readonly<Record<string, number>> = {
-  cancelled: Code.cancelled,
-  expired: Code.expired,
-};
-
-/** How long an answer may wait for news, ms. */
-function patience(deadline: number, now: number): number {
-  const left = deadline - now;
-  return Math.floor(Math.min(MAX_WAIT, Math.max(0, left - Math.min(MARGIN, left / 4))));
-}
-
-function wrong(message: string): Refusal {
-  return { code: Code.badRequest, message };
-}
-
-/** Another server, or this one later, may take it. */
-function busy(message: string): Refusal {
-  return { code: Code.unavailable, message, flags: StatusFlag.unstarted };
-}
-
-function unknown(word: string, skip: number): Refusal {
-  const known = JOB_COMMANDS.map((command) => skip > 0 ? command : JOB_PREFIX + command).join(", ");
-  const name = JSON.stringify(skip > 0 ? word : JOB_PREFIX + word);
-  return skip > 0
-    ? wrong(`The first frame must be ${known}: it is ${name}`)
-    : { code: Code.notFound, message: `There is no service ${name}: there are ${known}` };
-}
-
-function noService(name: string): string {
-  return name === ""
-    ? "The server has no service without a name, and the job names none"
-    : `The server has no service ${JSON.stringify(name)}`;
-}
-
-function nameOf(service: string): string {
-  return service === "" ? "the service without a name" : `the service ${JSON.stringify(service)}`;
-}
