@@ -31,7 +31,7 @@ export interface Submission {
    * Chosen by the submitter, so that it can submit again what was not answered: a submission of the same user whose id
    * is known already is not stored, and answered "stored" with that id and `isNew` true. Known for as long as the job
    * is, and 2 minutes after it was stored at least. An id of another user's job is refused with 409. "": the store
-   * makes one, 128 random bits as `newJobId` of wire/submission.ts.
+   * makes one.
    */
   id: string;
   service: string;

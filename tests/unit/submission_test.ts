@@ -247,3 +247,12 @@ Deno.test("newJobId makes ids of 128 bits, each another one", () => {
   assert.deepEqual(["submit", "Submit", ""].map(jobCommandOf), ["submit", undefined, undefined]);
   assert.deepEqual([hasEnded("running"), hasEnded("expired")], [false, true]);
 });
+
+Deno.test("newJobId makes ids that lie together when they are made one after another", () => {
+  const before = Math.floor(Date.now() / 1000);
+  const ids = Array.from({ length: 100 }, newJobId);
+  const after = Math.floor(Date.now() / 1000);
+  const seconds = ids.map((id) => parseInt(id.slice(2, 10), 16));
+  assert.ok(seconds.every((at) => before <= at && at <= after), `${seconds}`);
+  assert.ok(new Set(ids.map((id) => id.slice(10, 14))).size > 90, "what follows is random");
+});
