@@ -164,6 +164,35 @@ Deno.test("a server without workers has requests wait until a pool has joined, a
   assert.deepEqual([counters.lost, counters.answered], [0, 2]);
 });
 
+Deno.test("stored jobs run at a pool, and what its machine had when it was killed at another one, with one result each", async () => {
+  using ring = new JoinRing("east", "west");
+  await using server = serveJoinable(ring, {
+    ...{ workers: 0, concurrency: 4, jobShare: 1 },
+    store: `sqlite:${ring.folder.path}/jobs.db`,
+  });
+  await using client = new Client({ endpoint: endpointOf(server) });
+  const words = ["who", "hold", "hold", "hold"];
+  const jobs = await Promise.all(words.map((word) => client.submit(word)));
+  const resultOf = (id = "") => client.job(id).result({ wait: 30_000 });
+  const results = jobs.map(({ id }) => resultOf(id));
+  for (const each of results) each.catch(() => {});
+  await using east = await joinAs("east", server, { ring, handler: THERE });
+  const first = `there ${east.workers[0]}`;
+  assert.equal((await results[0])?.text(), first);
+  await until("it has the others", () => server.stats().running === 3);
+  east.signal("SIGKILL");
+  await until("they wait again", () => server.stats().running === 0);
+  const handler = `let runs = 0;
+    export default (_body, { attempt }) => "west " + attempt + " " + ++runs;`;
+  await using _west = await joinAs("west", server, { ring, handler });
+  const rest = (await Promise.all(results.slice(1))).map((reply) => reply.text());
+  // The machine is to blame, and no job's try: and each is run there once.
+  assert.deepEqual(rest.toSorted(), ["west 1 1", "west 1 2", "west 1 3"]);
+  assert.equal((await resultOf(jobs[0]?.id)).text(), first);
+  const { stored } = await server.status();
+  assert.equal(stored?.services[0]?.states.done, 4);
+});
+
 Deno.test("a server that stops has the workers of joined pools end what they have, and the pool waits for another", async () => {
   using ring = new JoinRing("east");
   const first = serveJoinable(ring, { handler: HERE });
