@@ -10,16 +10,14 @@
  * console.log(reply.text());
  * ```
  *
- * `Client` tells the story of a request. client/lazy_pirate.ts decides what is sent when and given up,
- * client/links.ts on which connection, client/connections.ts owns these. What carries them is behind client/transport.ts:
- * client/native_transport.ts without keys, client/zmq_transport.ts with keys.
+ * `Client` is what its user asks: it checks that, and hands it on. client/request_loop.ts runs the requests:
+ * client/lazy_pirate.ts decides what is sent when and given up, client/links.ts on which connection, and
+ * client/connections.ts owns these. What carries them is behind client/transport.ts: client/native_transport.ts without
+ * keys, client/zmq_transport.ts with keys.
  *
  * @module
  */
 
-import { setImmediate } from "node:timers";
-import type { Answer } from "./client/answer.ts";
-import { type Ask, endParts, takePart } from "./client/ask.ts";
 import { Bodies, type RequestBody } from "./client/bodies.ts";
 import {
   checkOptions,
@@ -29,28 +27,23 @@ import {
   checkSubscription,
   type Settings,
 } from "./client/checks.ts";
-import { Connections } from "./client/connections.ts";
-import { RequestSpans, spanned } from "./client/request_spans.ts";
-import { type Keys, readKeys } from "./client/keys.ts";
 import type { SubmitOptions } from "./client/job_options.ts";
-import { LazyPirate } from "./client/lazy_pirate.ts";
+import { readKeys } from "./client/keys.ts";
 import { NamedService } from "./client/named_service.ts";
-import { NativeTransport } from "./client/native_transport.ts";
 import type {
   ClientOptions,
   RequestOptions,
   StreamOptions,
   SubscribeOptions,
 } from "./client/options.ts";
-import type { PartQueue } from "./client/part_queue.ts";
-import { AbandonedError, parseDetails, Reply, ReplyError } from "./client/reply.ts";
+import type { Reply } from "./client/reply.ts";
+import { RequestLoop } from "./client/request_loop.ts";
+import { RequestSpans, spanned } from "./client/request_spans.ts";
+import { StoredJob } from "./client/stored_job.ts";
+import { spannedParts, streamParts } from "./client/streams.ts";
 import { type JobAsker, submitJob, type Submitted } from "./client/submitting.ts";
 import type { PublishedEvent } from "./client/subscription.ts";
 import { Subscriptions } from "./client/subscriptions.ts";
-import { StoredJob } from "./client/stored_job.ts";
-import { spannedParts, type StreamGround, streamParts } from "./client/streams.ts";
-import type { Link, Pending, Repetition, Step, Terms } from "./client/steps.ts";
-import { type Connection, describeWait, reasonOf } from "./client/transport.ts";
 import {
   type Asking,
   type CallOptions,
@@ -59,10 +52,8 @@ import {
   typedCalls,
 } from "./client/typed.ts";
 import { type TypedJobs, typedJobs } from "./client/typed_jobs.ts";
-import { ZmqTransport } from "./client/zmq_transport.ts";
 import { shutDebugger } from "./system/debugger.ts";
 import { readVariable } from "./system/variables.ts";
-import { Code } from "./wire/request.ts";
 import type { Library } from "./zmq/library.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 
@@ -100,11 +91,6 @@ export type {
   TypedStream,
 } from "./client/typed.ts";
 
-const encoder = new TextEncoder();
-
-/** Messages that are read before signals and timers have their turn. */
-const BATCH_MESSAGES = 1000;
-
 /**
  * A client of one server, or of several that stand in for each other. It may have any number of requests
  * under way.
@@ -126,23 +112,14 @@ const BATCH_MESSAGES = 1000;
  */
 export class Client {
   readonly #settings: Settings;
-  readonly #pirate: LazyPirate<Ask>;
-  readonly #connections: Connections<Link<Ask>>;
+  readonly #loop: RequestLoop;
   readonly #bodies = new Bodies();
-  readonly #keys: Keys | undefined;
   readonly #subscriptions: Subscriptions;
-  readonly #streams: StreamGround;
   /** How it asks about background jobs. */
   readonly #jobs: JobAsker;
   /** Undefined: nothing is traced. */
   readonly #spans: RequestSpans | undefined;
-  /** What servers that were shutting down have said about requests: the last refusal of each. */
-  readonly #refusals = new WeakMap<Ask, ReplyError>();
-  /** The loop, while anything is under way. */
-  #running: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
-  /** Whether something was asked or withdrawn since the loop last decided what to do. */
-  #changed = false;
 
   /**
    * Loads libzmq and checks the options; connects with the first request.
@@ -154,36 +131,10 @@ export class Client {
     const settings = this.#settings = checkOptions(options);
     const library: Library = locateLibrary(readVariable("ZMQ_LIBRARY"));
     const keys = settings.curve && readKeys(settings.curve, library);
-    const { plain, endpoints, transport } = settings;
-    const identity = encoder.encode(settings.identity);
-    // Not from 0: a server may still answer what an earlier client of this identity asked.
-    const firstId = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
-    const named = identity.length > 0;
-    const isHeldUp = ({ parts }: Ask) => parts !== undefined && parts.isHeldUp;
-    this.#pirate = new LazyPirate({
-      plain,
-      named,
-      firstId,
-      endpoints: endpoints.length,
-      isHeldUp,
-    });
-    this.#connections = new Connections({
-      transport: keys !== undefined || transport === "libzmq"
-        ? new ZmqTransport(library, { identity, keys, plain })
-        : new NativeTransport({ identity, plain }),
-      library: library.path,
-      named,
-      listener: this.#pirate,
-      attend: () => this.#attend(),
-    });
-    this.#keys = keys;
-    const refuseClosed = () => this.#refuseClosed();
+    const loop = this.#loop = new RequestLoop(settings, library, keys);
+    const { transport } = settings;
+    const refuseClosed = () => loop.refuseClosed();
     this.#subscriptions = new Subscriptions({ library, keys, transport, refuseClosed });
-    this.#streams = {
-      ask: (ask, terms) => (refuseClosed(), this.#ask(ask, terms)),
-      drop: (pending) => this.#drop(pending),
-      grant: (pending, parts) => this.#grant(pending, parts),
-    };
     this.#jobs = {
       ...settings,
       request: (body, options) => this.#request(body, options, undefined, "repeatable"),
@@ -221,14 +172,14 @@ export class Client {
       const terms = checkRequestOptions(options, this.#settings);
       if (repeatable !== undefined) terms.isRepeatable = true;
       const frames = this.#bodies.copy(body);
-      this.#refuseClosed();
+      this.#loop.refuseClosed();
       options.signal?.throwIfAborted();
       this.#refuseSecondPlain();
       const { signal, onProgress } = options;
       const ask = { frames, resolve, reject, parts: undefined, onProgress, span: undefined };
-      if (this.#spans === undefined) return this.#add(ask, terms, signal);
+      if (this.#spans === undefined) return this.#loop.add(ask, terms, signal);
       const span = this.#spans.start(terms, frames, call);
-      this.#add(spanned(ask, span), this.#spans.termsOf(terms, span), signal);
+      this.#loop.add(spanned(ask, span), this.#spans.termsOf(terms, span), signal);
     });
   }
 
@@ -263,21 +214,9 @@ export class Client {
     const terms = checkStreamOptions(options, this.#settings);
     const frames = this.#bodies.copy(body);
     if (this.#spans === undefined) {
-      return streamParts(this.#streams, frames, terms, { ...options }, undefined);
+      return streamParts(this.#loop, frames, terms, { ...options }, undefined);
     }
-    return spannedParts(this.#streams, this.#spans, frames, terms, { ...options }, call);
-  }
-
-  /** Has the server send more once enough was read. */
-  #grant(pending: Pending<Ask>, parts: PartQueue): void {
-    const credit = parts.grant();
-    if (credit === undefined) return;
-    this.#pirate.grant(pending, credit, performance.now());
-    this.#wakeLoop();
-  }
-
-  #refuseClosed(): void {
-    if (this.#closing) throw new Error("Cannot send a request: the client is closed");
+    return spannedParts(this.#loop, this.#spans, frames, terms, { ...options }, call);
   }
 
   /**
@@ -401,9 +340,7 @@ export class Client {
    * connected to last, and what is known of that connection. Undefined while no request is under way.
    */
   get waitingFor(): string | undefined {
-    const last = this.#connections.newest;
-    if (this.#pirate.size === 0 || last === undefined) return undefined;
-    return `"${last.endpoint}": ${describeWait(last.state, this.#keys !== undefined, last)}`;
+    return this.#loop.waitingFor;
   }
 
   /** Closes the client; requests under way are rejected. A second call does nothing more. */
@@ -418,219 +355,16 @@ export class Client {
 
   #refuseSecondPlain(): void {
     const { plain, identity } = this.#settings;
-    if (!plain || identity === undefined || this.#pirate.size === 0) return;
+    if (!plain || identity === undefined || this.#loop.size === 0) return;
     throw new Error(
       `Cannot send a request: a plain client with an identity must wait for its last one: ` +
         `identity is "${identity}"`,
     );
   }
 
-  #add(ask: Ask, terms: Terms, signal: AbortSignal | undefined): void {
-    if (signal === undefined) {
-      this.#ask(ask, terms);
-      return;
-    }
-    const abort = () => {
-      this.#drop(pending);
-      ask.reject(signal.reason);
-    };
-    const unlisten = () => signal.removeEventListener("abort", abort);
-    const resolve = (reply: Reply) => (unlisten(), ask.resolve(reply));
-    const reject = (reason: unknown) => (unlisten(), ask.reject(reason));
-    const pending = this.#ask({ ...ask, resolve, reject }, terms);
-    signal.addEventListener("abort", abort, { once: true });
-  }
-
-  #ask(ask: Ask, terms: Terms): Pending<Ask> {
-    const pending = this.#pirate.add(ask, terms, performance.now());
-    this.#wakeLoop();
-    return pending;
-  }
-
-  /** Has a request end whose answer is not wanted any more; does nothing if it has ended. */
-  #drop(pending: Pending<Ask>): void {
-    this.#pirate.drop(pending, performance.now());
-    this.#wakeLoop();
-  }
-
-  /** Starts the loop, or ends its wait: there is something to be done. */
-  #wakeLoop(): void {
-    if (this.#running === undefined) this.#running = this.#run();
-    if (this.#changed) return;
-    this.#changed = true;
-    this.#connections.wake();
-  }
-
-  /** Receives, decides, sends, waits; until nothing is under way. */
-  async #run(): Promise<void> {
-    try {
-      for (;;) {
-        const more = this.#receive(performance.now());
-        // What is asked meanwhile, and by those who have just got an answer, is sent together.
-        await turn();
-        this.#changed = false;
-        const now = performance.now();
-        // Other code may have used its turn for longer than a timeout.
-        if (now >= this.#pirate.dueAt) this.#receive(now);
-        const sleep = this.#pirate.tick(now);
-        await this.#carryOut(this.#pirate.take());
-        const rest = this.#connections.tick(performance.now(), "busy");
-        if (this.#changed || more) continue;
-        if (this.#pirate.size === 0) break;
-        await this.#connections.wait(Math.min(sleep, rest));
-      }
-    } catch (error) {
-      for (const ask of this.#pirate.clear()) ask.reject(error);
-      this.#connections.closeAll();
-    } finally {
-      this.#running = undefined;
-    }
-  }
-
-  /** Has connections live on while nothing is under way: late replies are dropped, heartbeats are answered. */
-  #attend(): void {
-    if (this.#running !== undefined) return;
-    const now = performance.now();
-    for (const [, connection] of this.#connections) connection.recheck();
-    this.#receive(now);
-    this.#connections.tick(now, "idle");
-  }
-
-  /** Reads what is there; true if there is more. */
-  #receive(now: number): boolean {
-    // Before anything times out, all that may be its answer is read.
-    const isDue = now >= this.#pirate.dueAt;
-    let left = isDue ? BATCH_MESSAGES + this.#pirate.size : BATCH_MESSAGES;
-    for (const [link, connection] of this.#connections) {
-      if (isDue) connection.recheck();
-      while (left > 0 && this.#receiveMessage(link, connection, now)) left--;
-    }
-    // After the replies: what a connection brought before its end is an answer all the same.
-    this.#connections.readNews(now);
-    return left === 0;
-  }
-
-  /** Reads one message, if there is one. Late replies, and what is not an answer, are dropped. */
-  #receiveMessage(link: Link<Ask>, connection: Connection, now: number): boolean {
-    const read = connection.read();
-    if (read === "answer") this.#takeAnswer(link, connection.answer, now);
-    return read !== "nothing";
-  }
-
-  #takeAnswer(link: Link<Ask>, answer: Answer, now: number): void {
-    const { id, code, kind, frames, message, details, unstarted } = answer;
-    if (unstarted && id !== undefined) return this.#takeRefusal(link, id, message, now);
-    if (kind === "part" || kind === "progress") return this.#takePart(link, answer, kind, now);
-    const ask = this.#pirate.answer(link, id, code, now);
-    if (kind === "end") endParts(ask, answer.number);
-    else if (code === Code.ok) ask?.resolve(new Reply(frames));
-    else ask?.reject(new ReplyError(code, message, parseDetails(details)));
-  }
-
-  /** A part that can't be taken, and what `onProgress` throws, end the request. */
-  #takePart(link: Link<Ask>, answer: Answer, kind: "part" | "progress", now: number): void {
-    const pending = this.#pirate.hear(link, answer.id, kind, now);
-    if (pending === undefined) return;
-    try {
-      takePart(pending.item, answer);
-      // Parts that were here before are no reader's to take.
-      if (pending.item.parts !== undefined) this.#grant(pending, pending.item.parts);
-    } catch (error) {
-      this.#pirate.drop(pending, now);
-      pending.item.reject(error);
-    }
-  }
-
-  /** A server that is shutting down has not started the request, and will not. */
-  #takeRefusal(link: Link<Ask>, id: number, message: string, now: number): void {
-    const error = new ReplyError(Code.unavailable, message);
-    const refused = this.#pirate.refuse(link, id, now);
-    if (refused?.final) refused.item.reject(error);
-    else if (refused !== undefined) this.#refusals.set(refused.item, error);
-  }
-
-  async #carryOut(steps: readonly Step<Ask>[]): Promise<void> {
-    // Reports go first: other steps may fail, take their time, or close the connections reported on.
-    for (const step of steps) {
-      if (step.do === "giveUp") this.#giveUp(step);
-      else if (step.do === "retry") this.#reportRetry(step);
-    }
-    for (const step of steps) {
-      if (this.#closing) return;
-      if (step.do === "open") this.#open(step.link);
-      else if (step.do === "send") this.#send(step);
-      else if (step.do === "cancel") this.#cancel(step);
-      else if (step.do === "grant") this.#allow(step);
-      else if (step.do === "close") await this.#connections.close(step.link);
-    }
-  }
-
-  #open(link: Link<Ask>): void {
-    this.#connections.open(link, this.#endpointOf(link));
-  }
-
-  #send(step: Step<Ask> & { do: "send" }): void {
-    step.item.parts?.startAnew();
-    this.#connections.get(step.link)?.send(step);
-  }
-
-  /** Lets the server send more of an answer. */
-  #allow({ link, id, credit }: Step<Ask> & { do: "grant" }): void {
-    this.#connections.get(link)?.grant(id, credit);
-  }
-
-  /** Takes a request back. */
-  #cancel({ link, id }: Step<Ask> & { do: "cancel" }): void {
-    this.#connections.get(link)?.cancel(id);
-  }
-
-  #giveUp(
-    { item, tries, timeout, link, refused, needsFields }: Step<Ask> & { do: "giveUp" },
-  ): void {
-    const refusal = refused ? this.#refusals.get(item) : undefined;
-    if (refusal !== undefined) return item.reject(refusal);
-    const state = this.#connections.stateOf(link);
-    const endpoint = this.#settings.endpoints.join(", ");
-    const connection = this.#connections.get(link);
-    const detail = describeWait(state, this.#keys !== undefined, connection, needsFields);
-    item.reject(new AbandonedError(endpoint, tries, timeout, reasonOf(state), detail));
-  }
-
-  /** Calls `onRetry`; what that throws is what the request is rejected with. */
-  #reportRetry({ request, attempt, link, reason }: Repetition<Ask>): void {
-    const { onRetry } = this.#settings;
-    const { span } = request.item;
-    if (onRetry === undefined && span === undefined) return;
-    const endpoint = this.#endpointOf(link);
-    const why = reason === "refused" ? "unavailable" : reasonOf(this.#connections.stateOf(link));
-    span?.note("retry", { "prefork.attempt": attempt, "prefork.reason": why });
-    if (onRetry === undefined) return;
-    try {
-      onRetry({ attempt, endpoint, reason: why });
-    } catch (error) {
-      this.#drop(request);
-      request.item.reject(error);
-    }
-  }
-
-  #endpointOf({ endpoint }: Link<Ask>): string {
-    return this.#settings.endpoints[endpoint] ?? "";
-  }
-
   async #close(): Promise<void> {
-    for (const ask of this.#pirate.clear()) {
-      ask.reject(new Error("Cannot wait for a reply: the client was closed"));
-    }
-    if (this.#running) this.#wakeLoop();
-    await this.#subscriptions.close();
-    await this.#running;
-    await this.#connections.end();
+    await Promise.all([this.#loop.close(), this.#subscriptions.close()]);
   }
-}
-
-/** Lets all other code have its turn: signals, timers, and what waits for promises. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** The client of the command, which has this process to itself. */

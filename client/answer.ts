@@ -1,5 +1,5 @@
 /**
- * An answer that was read, whatever has carried it. What is done about it is in client.ts.
+ * An answer that was read, whatever has carried it. What is done about it is in request_loop.ts.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
  * The client's retry logic, the guide's Lazy Pirate with many requests on one socket: what is sent when,
- * and what is given up. It has neither clock nor sockets: client.ts feeds it and does what it decides.
+ * and what is given up. It has neither clock nor sockets: request_loop.ts feeds it and does what it decides.
  * Which socket is used is decided in links.ts.
  *
  * @module

@@ -1,5 +1,5 @@
 /**
- * The loop over an answer in parts, as its reader runs it. How parts come and are asked for is client.ts's.
+ * The loop over an answer in parts, as its reader runs it. How parts come and are asked for is request_loop.ts's.
  *
  * @module
  */

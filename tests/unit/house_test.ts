@@ -73,7 +73,6 @@ const RULES: Record<string, string[]> = {
     "cli/client.ts",
     "client",
     "system",
-    "wire/request.ts",
     "type zmq/library.ts",
     "zmq/locate.ts",
   ],
