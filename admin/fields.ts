@@ -5,6 +5,7 @@
  */
 
 import type { Level } from "../options/settings.ts";
+import { isRecord } from "../wire/json_object.ts";
 import { isJobId } from "../wire/submission.ts";
 import { Refusal } from "./answers.ts";
 
@@ -67,7 +68,7 @@ export function readFields(text: string, kinds: Readonly<Record<string, FieldKin
 function parse(text: string): object {
   try {
     const value: unknown = text.trim() === "" ? {} : JSON.parse(text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+    if (isRecord(value)) return value;
   } catch {
     // It is told what it must be.
   }

@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { isBoolean, isRecord, isText, isTextList, type Kind, toggle } from "./kinds.ts";
+import { isRecord } from "../wire/json_object.ts";
+import { isBoolean, isText, isTextList, type Kind, toggle } from "./kinds.ts";
 import { listOf, splitList } from "./lists.ts";
 import type { Permissions } from "./settings.ts";
 

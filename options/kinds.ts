@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { isRecord } from "../wire/json_object.ts";
 import { missingUnit, parseDuration, showDuration } from "./durations.ts";
 import type { Level } from "./settings.ts";
 import { parseSize, showSize } from "./sizes.ts";
@@ -255,11 +256,6 @@ export function isText(value: unknown): value is string {
 /** Whether a value is a list of strings. */
 export function isTextList(value: unknown): value is string[] {
   return Array.isArray(value) && value.every(isText);
-}
-
-/** Whether a value is an object, not a list. */
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Things by their names, which have no form in a text; what each thing has is checked elsewhere. */

@@ -7,11 +7,11 @@
 import { resolve as resolvePath } from "node:path";
 import { pathToFileURL } from "node:url";
 import { isOpenToNetwork } from "../wire/endpoint.ts";
+import { isRecord } from "../wire/json_object.ts";
 import { complaint, unknownOption, wrongValue } from "./errors.ts";
 import { hostedServices, isHandlerAlone } from "./hosted.ts";
 import { checkJoin } from "./join.ts";
 import { belongsToServer, faultOfName, SERVICE_OPTIONS } from "./services.ts";
-import { isRecord } from "./kinds.ts";
 import type { ServeOptions, ServiceOptions, Settings } from "./settings.ts";
 import { MiB } from "./sizes.ts";
 import { checkDurable, checkStored, locateStored, resolveSchedules } from "./stored_checks.ts";
@@ -159,7 +159,7 @@ function requireRecord(options: unknown): void {
     const path = JSON.stringify(String(options));
     throw new TypeError(`Cannot serve ${path} itself: use serve({ handler: ${path} })`);
   }
-  if (typeof options === "object" && options !== null && !Array.isArray(options)) return;
+  if (isRecord(options)) return;
   throw new TypeError(refusal("the options", "an object", options));
 }
 

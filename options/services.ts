@@ -4,9 +4,10 @@
  *
  * @module
  */
+import { isRecord } from "../wire/json_object.ts";
 import { isServiceName, SERVICE_NAME_CHARACTERS, whySetAside } from "../wire/service_name.ts";
 import { complaint } from "./errors.ts";
-import { byName, isRecord, type Kind, specifier } from "./kinds.ts";
+import { byName, type Kind, specifier } from "./kinds.ts";
 import type { ServeOptions, ServiceOption } from "./settings.ts";
 
 /** Has the compiler check that each option is here. */

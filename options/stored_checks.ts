@@ -5,10 +5,11 @@
  * @module
  */
 import { resolve as resolvePath } from "node:path";
+import { isRecord } from "../wire/json_object.ts";
 import { isServiceName, SERVICE_NAME_CHARACTERS } from "../wire/service_name.ts";
 import { CRON_RULE, faultOfCron } from "./cron.ts";
 import { complaint, CURRENT_VALUE, unknownOption } from "./errors.ts";
-import { isRecord, isText, LONGEST_KEPT_MS } from "./kinds.ts";
+import { isText, LONGEST_KEPT_MS } from "./kinds.ts";
 import type { ScheduleOptions, Settings } from "./settings.ts";
 
 /** What a schedule may have. */

@@ -4,7 +4,8 @@
  * @module
  */
 import { isHost, isPort } from "../wire/endpoint.ts";
-import { byName, isRecord, isText, type Kind } from "./kinds.ts";
+import { isRecord } from "../wire/json_object.ts";
+import { byName, isText, type Kind } from "./kinds.ts";
 import type { StoredJobOptions } from "./stored_settings.ts";
 
 /** NATS's own port. */

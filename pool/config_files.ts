@@ -5,7 +5,7 @@
  * @module
  */
 
-import { isRecord } from "./import_map.ts";
+import { isRecord } from "../wire/json_object.ts";
 import { parseJsonc } from "./jsonc.ts";
 import { messageOf } from "../system/errors.ts";
 import { isOwnFolder, type Owners, ownersOf, requireOwn } from "../system/file_rights.ts";

@@ -5,8 +5,9 @@
  * @module
  */
 
+import { isRecord } from "../wire/json_object.ts";
 import { ConfigFiles, DENO_JSON, explain, type Source } from "./config_files.ts";
-import { type ImportMap, isRecord } from "./import_map.ts";
+import type { ImportMap } from "./import_map.ts";
 import { readDependencies } from "./package_json.ts";
 import { mapOf, rootOf } from "./workspace.ts";
 import { filePath, isFile, isFolder } from "../system/files.ts";

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { isRecord } from "../wire/json_object.ts";
+
 /** Specifiers and what they stand for. */
 export type Names = Record<string, string>;
 
@@ -14,11 +16,6 @@ export interface ImportMap {
   imports: Names;
   /** For the modules below each URL. */
   scopes: Record<string, Names>;
-}
-
-/** Whether a value is an object with names, not a list. */
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /**

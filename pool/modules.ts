@@ -6,8 +6,9 @@
  * @module
  */
 
+import { isRecord } from "../wire/json_object.ts";
 import type { HandlerConfig } from "./handler_config.ts";
-import { isRecord, lookUp } from "./import_map.ts";
+import { lookUp } from "./import_map.ts";
 import { filePath, isLink, readText } from "../system/files.ts";
 
 /** The modules of a handler, its own first. */

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { absoluteNames, isRecord, type Names } from "./import_map.ts";
+import { isRecord } from "../wire/json_object.ts";
+import { absoluteNames, type Names } from "./import_map.ts";
 
 /** Dependencies, as far as they can be named without node_modules. */
 export interface Dependencies {

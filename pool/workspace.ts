@@ -5,8 +5,9 @@
  * @module
  */
 
+import { isRecord } from "../wire/json_object.ts";
 import { type ConfigFiles, DENO_JSON, explain, type Source, wrong } from "./config_files.ts";
-import { absoluteNames, type ImportMap, isRecord, readImportMap } from "./import_map.ts";
+import { absoluteNames, type ImportMap, readImportMap } from "./import_map.ts";
 
 /** The workspace that a configuration file is a member of, or the root of; undefined: none. */
 export function rootOf(files: ConfigFiles, config: Source): Source | undefined {

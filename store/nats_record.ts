@@ -22,6 +22,7 @@
  * @module
  */
 
+import { isRecord } from "../wire/json_object.ts";
 import type { Frames, JobState, JobStatus, Submission } from "./messages.ts";
 
 /** What stands in the header `Job`. */
@@ -211,7 +212,7 @@ export function buildRecord(record: JobRecord): string {
 export function parseRecord(words: string | undefined): JobRecord | undefined {
   if (words === undefined || words === "") return undefined;
   const value = parseJson(words);
-  return isRecord(value) ? value : undefined;
+  return isJobRecord(value) ? value : undefined;
 }
 
 /** A hint, or a body that is kept, as a payload. */
@@ -264,23 +265,19 @@ function parseJson(text: string): unknown {
   }
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 const NUMBERS = ["version", "attempt", "retries", "priority", "bytes", "createdAt", "runAt"];
 const TEXTS = ["id", "service", "user", "state", "key", "group", "node", "place", "trace", "by"];
 
 /** Whoever may write to the bucket is trusted as a node is: what could break this program is checked, and no more. */
-function isRecord(value: unknown): value is JobRecord {
-  return isObject(value) && isObject(value.backoff) && Array.isArray(value.after) &&
+function isJobRecord(value: unknown): value is JobRecord {
+  return isRecord(value) && isRecord(value.backoff) && Array.isArray(value.after) &&
     NUMBERS.every((name) => Number.isFinite(value[name])) &&
     TEXTS.every((name) => typeof value[name] === "string") &&
     (value.result === null || Array.isArray(value.result));
 }
 
 function isHint(value: unknown): value is Hint {
-  return isObject(value) && isRecord(value.record) && typeof value.revision === "number" &&
+  return isRecord(value) && isJobRecord(value.record) && typeof value.revision === "number" &&
     typeof value.movedFor === "number";
 }
 

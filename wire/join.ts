@@ -15,6 +15,7 @@
  * @module
  */
 
+import { isRecord } from "./json_object.ts";
 import { isServiceName } from "./service_name.ts";
 
 /** The first byte of what a joiner says, and of what it is told. */
@@ -304,10 +305,6 @@ function parseRecord(text: string): Fields | undefined {
   } catch {
     return undefined;
   }
-}
-
-function isRecord(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isText(value: unknown): value is string {

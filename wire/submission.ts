@@ -15,6 +15,7 @@
  * @module
  */
 
+import { isRecord } from "./json_object.ts";
 import { MAX_KEY_BYTES } from "./request_header.ts";
 import { isServiceName, SERVICE_NAME_CHARACTERS } from "./service_name.ts";
 
@@ -280,10 +281,6 @@ function parseJson(frame: Uint8Array): unknown {
   } catch {
     return undefined;
   }
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Reads members one by one, and remembers the first fault; what is wrong reads as what stands for none. */
