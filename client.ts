@@ -68,7 +68,7 @@ export type {
   StreamOptions,
   SubscribeOptions,
 } from "./client/options.ts";
-export type { JobOptions, ResultOptions, SubmitOptions } from "./client/job_options.ts";
+export type { JobOptions, JobTerms, ResultOptions, SubmitOptions } from "./client/job_options.ts";
 export { type JobProgress, StoredJob } from "./client/stored_job.ts";
 export { type JobState, type JobStatus, newJobId, type Submitted } from "./client/submitting.ts";
 export type { PublishedEvent } from "./client/subscription.ts";

@@ -109,6 +109,7 @@ export type {
   HandlerModule,
   HandlerParts,
   HandlerResult,
+  JobTerms,
   JobTry,
   LogLineFields,
   QuestionOptions,

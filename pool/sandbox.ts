@@ -64,6 +64,7 @@ export const RUNTIME = [
   "worker/answer.ts",
   "worker/questions.ts",
   "worker/stored_job.ts",
+  "wire/job_terms.ts",
   "wire/stored_try.ts",
   "wire/question.ts",
   "worker/progress.ts",

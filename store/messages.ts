@@ -15,7 +15,7 @@
  */
 
 import type { Spread } from "../broker/histogram.ts";
-import type { EndState, JobState } from "../wire/submission.ts";
+import type { EndState, JobState, JobStatus as SubmittedStatus } from "../wire/submission.ts";
 
 export type { EndState, JobState };
 
@@ -84,48 +84,10 @@ export type JobQuestion =
   /** Forgets a job that has ended, and its result (TSP's close); one that has not is cancelled first. */
   | { type: "forget"; id: string };
 
-/** What is known of a job. Never its body. Times are ms since 1970; undefined: not yet. */
-export interface JobStatus {
-  /** `j-` and 32 hex digits. */
-  id: string;
-  /** The service that it is for; "": the one without a name. */
-  service: string;
+/** What is known of a job, as operators see it: all that its submitter is told, and who that is. */
+export interface JobStatus extends SubmittedStatus {
   /** The CURVE user who has submitted it; "": no keys are asked for. */
   user: string;
-  /** Where it is in its life. */
-  state: JobState;
-  /** Grows with each change. */
-  version: number;
-  /** Tries that have begun. */
-  attempt: number;
-  /** Tries after the first one. */
-  retries: number;
-  /** 0 to 9, 9 first. */
-  priority: number;
-  /** What makes it unique while it lives; "": it need not be. */
-  key: string;
-  /** The group whose jobs have a limit of their own; "": none. */
-  group: string;
-  /** Jobs that must be done before it starts. */
-  after: readonly string[];
-  /** Size of its body. */
-  bytes: number;
-  /** When it was submitted. */
-  createdAt: number;
-  /** When it may run next. */
-  runAt: number;
-  /** When its last try began. */
-  startedAt: number | undefined;
-  /** When it has ended. */
-  endedAt: number | undefined;
-  /** How the last try, or the job, has ended. */
-  code: number | undefined;
-  /** What that said, of an error. */
-  message: string | undefined;
-  /** What its handler has said last about how far it is. */
-  progress: { done: number; total: number | undefined; note: string } | undefined;
-  /** Where it runs, or ran; "": this server. */
-  node: string;
 }
 
 /** The answer to a question: the job as it is then; `result` only where it was asked for and the job has ended by one. */

@@ -67,7 +67,7 @@ export function hasEnded(state: JobState): boolean {
 export interface JobStatus {
   /** Names the job: `j-` and 32 hex digits. */
   id: string;
-  /** The service whose handler runs it. */
+  /** The service whose handler runs it; "": the one without a name. */
   service: string;
   /** Where it is in its life. */
   state: JobState;
@@ -77,13 +77,13 @@ export interface JobStatus {
   attempt: number;
   /** Tries that may follow the first one. */
   retries: number;
-  /** 0 to 9. */
+  /** 0 to 9, 9 first. */
   priority: number;
-  /** "": none. */
+  /** What makes it unique while it has not ended; "": it need not be. */
   key: string;
-  /** "": none. */
+  /** The group whose jobs have a limit of their own; "": none. */
   group: string;
-  /** The jobs that it waits for. */
+  /** The jobs that must be done before it starts. */
   after: readonly string[];
   /** Bytes of its body. */
   bytes: number;

@@ -19,6 +19,7 @@ import { showMessage } from "./show.ts";
 
 export type { Answer } from "./answer.ts";
 export { RequestError } from "./request_error.ts";
+export type { JobTerms } from "../wire/job_terms.ts";
 export type { JobTry, SubmissionOptions, SubmittedJob } from "./stored_job.ts";
 export {
   procedure,

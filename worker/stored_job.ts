@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { JobTerms } from "../wire/job_terms.ts";
 import type { TryWords } from "../wire/stored_try.ts";
 import type { Answer } from "./answer.ts";
 import type { HandlerResult, QuestionOptions } from "./handler.ts";
@@ -45,32 +46,7 @@ export interface JobTry {
 }
 
 /** What `submit` says of a job: see docs/jobs.md. Times are ms. */
-export interface SubmissionOptions extends Pick<QuestionOptions, "timeout" | "signal"> {
-  /** The service whose handler runs it. @default {"": the service without a name} */
-  service?: string;
-  /** While a job of this service, user and key has not ended, nothing is stored, and its id is the answer. @default {none} */
-  key?: string;
-  /** How long it is not started, ms; not together with `runAt`. @default {0} */
-  delay?: number;
-  /** When it may start: ms since 1970, a `Date`, or a text of ISO 8601 with its zone. @default {at once} */
-  runAt?: number | Date | string;
-  /** 0 to 9: 9 is started first. @default {4} */
-  priority?: number;
-  /** How many tries may follow one that has failed. @default {4} */
-  retries?: number;
-  /** How long the second try waits, and each at most, ms: the time doubles with each. @default {1_000 to 3_600_000} */
-  backoff?: { min?: number; max?: number };
-  /** How long one try may run, ms. @default {0: as long as the service lets it} */
-  requestTimeout?: number;
-  /** How long after it is due it may be started, ms; then it expires. @default {0: at any time} */
-  ttl?: number;
-  /** Jobs of a service and a group have a limit of their own, `maxRunningPerGroup`. @default {none} */
-  jobGroup?: string;
-  /** Jobs that must be done before it starts, by their ids. @default {none} */
-  after?: readonly string[];
-  /** Chosen by the handler, `j-` and 32 hex digits: of the same id nothing is stored twice. @default {a new one} */
-  id?: string;
-}
+export interface SubmissionOptions extends JobTerms, Pick<QuestionOptions, "timeout" | "signal"> {}
 
 /** A job that was stored. */
 export interface SubmittedJob {

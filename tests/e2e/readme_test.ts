@@ -236,7 +236,8 @@ Deno.test("docs/clients.md names every option of a client and of its requests", 
 });
 
 Deno.test("docs/jobs.md names every option of a job, all that is known of one, and all that can be asked", () => {
-  const options = namesIn("client/job_options.ts", /^ {2}(\w+)\?: /gm);
+  const options = ["client/job_options.ts", "wire/job_terms.ts"]
+    .flatMap((file) => namesIn(file, /^ {2}(\w+)\?: /gm));
   const [, status = ""] = /interface JobStatus \{([^]*?)^\}/m.exec(read("wire/submission.ts")) ??
     [];
   const members = [...status.matchAll(/^ {2}(\w+): /gm)].map(([, name = ""]) => name);
