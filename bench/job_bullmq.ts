@@ -8,6 +8,7 @@ import { deadEndpoint } from "../tests/rig/fake_server.ts";
 import { Folder } from "../tests/rig/folder.ts";
 import { Daemon, isThere, output } from "./daemon.ts";
 import type { JobPeer, JobQueue, JobShape } from "./job_peer.ts";
+import { JobWorkers } from "./job_workers.ts";
 import { type Figures, readFigures } from "./load.ts";
 import type { Span } from "./peer.ts";
 import { type Stage, stage } from "./script.ts";
@@ -18,11 +19,10 @@ const CONCURRENCY = 50;
 class BullQueue implements JobQueue {
   readonly #port: string;
   readonly #stage: Stage;
-  readonly #workers: number;
+  readonly #workers: JobWorkers;
   readonly #daemons: AsyncDisposableStack;
-  #running: AsyncDisposableStack | undefined;
 
-  constructor(port: string, stage: Stage, workers: number, daemons: AsyncDisposableStack) {
+  constructor(port: string, stage: Stage, workers: JobWorkers, daemons: AsyncDisposableStack) {
     this.#port = port;
     this.#stage = stage;
     this.#workers = workers;
@@ -35,20 +35,14 @@ class BullQueue implements JobQueue {
     return readFigures(await output(program, args));
   }
 
-  async work(): Promise<void> {
-    if (this.#running !== undefined) return;
-    const running = this.#running = new AsyncDisposableStack();
-    const command = this.#stage.command("bullmq_worker", this.#port, String(CONCURRENCY));
-    const workers = Array.from(
-      { length: this.#workers },
-      () => running.use(new Daemon({ ...command, reads: "stdout" })),
+  work(): Promise<void> {
+    return this.#workers.start(
+      this.#stage.command("bullmq_worker", this.#port, String(CONCURRENCY)),
     );
-    for (const worker of workers) await worker.line("that it is ready", () => true);
   }
 
-  async rest(): Promise<void> {
-    await this.#running?.[Symbol.asyncDispose]();
-    this.#running = undefined;
+  rest(): Promise<void> {
+    return this.#workers.stop();
   }
 
   async left(): Promise<number> {
@@ -60,9 +54,8 @@ class BullQueue implements JobQueue {
     return Number(text);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.rest();
-    await this.#daemons[Symbol.asyncDispose]();
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#daemons[Symbol.asyncDispose]();
   }
 }
 
@@ -81,7 +74,7 @@ async function start(workers: number): Promise<JobQueue> {
     } as const;
     const redis = daemons.use(new Daemon(server));
     await redis.line("that it is ready", (line) => line.includes("Ready to accept") || undefined);
-    return new BullQueue(port, theatre, workers, daemons);
+    return new BullQueue(port, theatre, daemons.use(new JobWorkers(workers)), daemons);
   } catch (error) {
     await daemons.disposeAsync();
     throw error;

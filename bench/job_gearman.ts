@@ -8,6 +8,7 @@ import { deadEndpoint } from "../tests/rig/fake_server.ts";
 import { Folder } from "../tests/rig/folder.ts";
 import { Daemon, isThere, output } from "./daemon.ts";
 import type { JobPeer, JobQueue, JobShape } from "./job_peer.ts";
+import { JobWorkers } from "./job_workers.ts";
 import { type Figures, readFigures } from "./load.ts";
 import type { Span } from "./peer.ts";
 import { programFile, whyMissing } from "./programs.ts";
@@ -18,11 +19,10 @@ const SERVER = "/usr/sbin/gearmand";
 
 class GearmanQueue implements JobQueue {
   readonly #port: string;
-  readonly #workers: number;
+  readonly #workers: JobWorkers;
   readonly #daemons: AsyncDisposableStack;
-  #running: AsyncDisposableStack | undefined;
 
-  constructor(port: string, workers: number, daemons: AsyncDisposableStack) {
+  constructor(port: string, workers: JobWorkers, daemons: AsyncDisposableStack) {
     this.#port = port;
     this.#workers = workers;
     this.#daemons = daemons;
@@ -36,20 +36,11 @@ class GearmanQueue implements JobQueue {
   }
 
   async work(): Promise<void> {
-    if (this.#running !== undefined) return;
-    const running = this.#running = new AsyncDisposableStack();
-    const program = await programFile("gearman_worker");
-    const command = { program, args: [this.#port], reads: "stdout" } as const;
-    const workers = Array.from(
-      { length: this.#workers },
-      () => running.use(new Daemon(command)),
-    );
-    for (const worker of workers) await worker.line("that it is ready", () => true);
+    await this.#workers.start({ program: await programFile("gearman_worker"), args: [this.#port] });
   }
 
-  async rest(): Promise<void> {
-    await this.#running?.[Symbol.asyncDispose]();
-    this.#running = undefined;
+  rest(): Promise<void> {
+    return this.#workers.stop();
   }
 
   /** A line of its text protocol: the function, jobs in all, those that run, workers. */
@@ -66,9 +57,8 @@ class GearmanQueue implements JobQueue {
     return Number(/^echo\t(\d+)/m.exec(text)?.[1] ?? 0);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.rest();
-    await this.#daemons[Symbol.asyncDispose]();
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#daemons[Symbol.asyncDispose]();
   }
 }
 
@@ -82,7 +72,7 @@ async function start(workers: number): Promise<JobQueue> {
     const command = { program: SERVER, args: [...args, ...queue], reads: "stderr" } as const;
     const server = daemons.use(new Daemon(command));
     await server.line("that it listens", (line) => line.includes("Listening on") || undefined);
-    return new GearmanQueue(port, workers, daemons);
+    return new GearmanQueue(port, daemons.use(new JobWorkers(workers)), daemons);
   } catch (error) {
     await daemons.disposeAsync();
     throw error;
