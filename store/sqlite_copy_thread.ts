@@ -5,25 +5,26 @@
  */
 
 import { messageOf } from "../system/errors.ts";
+import { startThread } from "../system/own_modules.ts";
 import { copyStore } from "./sqlite_copy.ts";
 
-/** The first message to the thread. */
+/** What is to be copied, and where to. */
 export interface CopyOrders {
   path: string;
   copy: string;
 }
 
-/** The only message of the thread; undefined: the copy is there. */
+/** How it went; undefined: the copy is there. */
 export interface CopyOutcome {
   fault: string | undefined;
 }
 
-/** Serves in this thread, which must be a Web Worker and be sent its `CopyOrders`. */
-export function copyInThread(reply: (outcome: CopyOutcome) => void): void {
+/** Serves in this thread, which must be a Web Worker and be sent its `CopyOrders` with a port for its `CopyOutcome`. */
+export function copyInThread(): void {
   addEventListener("message", (event) => {
     if (!(event instanceof MessageEvent)) return;
-    const { path, copy }: CopyOrders = event.data;
-    void copyNow(path, copy).then(reply);
+    const { path, copy, port }: CopyOrders & { port: MessagePort } = event.data;
+    void copyNow(path, copy).then((outcome) => port.postMessage(outcome));
   }, { once: true });
 }
 
@@ -38,18 +39,17 @@ async function copyNow(path: string, copy: string): Promise<CopyOutcome> {
 
 /** Starts the thread, and waits for it. */
 export function copyAside(orders: CopyOrders): Promise<CopyOutcome> {
-  const module = JSON.stringify(import.meta.url);
-  const code =
-    `import { copyInThread } from ${module}; copyInThread((outcome) => postMessage(outcome));`;
-  const worker = new Worker(`data:application/javascript,${encodeURIComponent(code)}`, {
-    type: "module",
-  });
+  const worker = startThread(import.meta.url, copyInThread.name, "copy");
+  const { port1, port2 } = new MessageChannel();
   const { promise, resolve } = Promise.withResolvers<CopyOutcome>();
-  worker.onmessage = ({ data }) => resolve(data);
+  port1.onmessage = ({ data }) => resolve(data);
   worker.onerror = (event) => {
     event.preventDefault();
     resolve({ fault: event.message });
   };
-  worker.postMessage(orders);
-  return promise.finally(() => worker.terminate());
+  worker.postMessage({ ...orders, port: port2 }, [port2]);
+  return promise.finally(() => {
+    worker.terminate();
+    port1.close();
+  });
 }

@@ -4,12 +4,13 @@
  */
 
 import { strict as assert } from "node:assert";
+import { StoreRefusedError } from "../../ops/store_link.ts";
 import type { NatsOrders } from "../../store/messages.ts";
 import { openStore } from "../../store/nats_store.ts";
 import { path } from "../rig/checkout.ts";
 import { HAS_NATS, type NatsServer, NatsServers } from "../rig/nats_servers.ts";
 import { endNow } from "../rig/processes.ts";
-import { RefusedError, StoreUserRig, submission, textIn } from "../rig/store_user.ts";
+import { StoreUserRig, submission, textIn } from "../rig/store_user.ts";
 import { pause, until } from "../rig/wait.ts";
 
 const NODES = 3;
@@ -108,7 +109,7 @@ class Submitter {
         await this.#user.submit(submission(id, { id }));
         return true;
       } catch (error) {
-        if (!(error instanceof RefusedError) || error.code !== 503) throw error;
+        if (!(error instanceof StoreRefusedError) || error.code !== 503) throw error;
         this.refused++;
         await pause(200);
       }

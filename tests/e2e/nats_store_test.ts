@@ -1,6 +1,7 @@
 /** Jobs on a real nats-server, with a user of the store in place of plane and server. */
 
 import { strict as assert } from "node:assert";
+import { StoreRefusedError } from "../../ops/store_link.ts";
 import type { NatsOrders } from "../../store/messages.ts";
 import { NATS_TRANSPORT } from "../../store/nats_library.ts";
 import { openStore } from "../../store/nats_store.ts";
@@ -10,7 +11,6 @@ import {
   answerOf,
   errorOf,
   freeConfig,
-  RefusedError,
   StoreUserRig,
   submission,
   textIn,
@@ -209,7 +209,7 @@ test("a cancelled job does not start, and a running one is told", async () => {
   assert.deepEqual([status.state, result], ["cancelled", undefined]);
   await assert.rejects(
     one.ask({ type: "status", id: `j-${"2".repeat(32)}`, waitMs: 0 }),
-    (error: unknown) => error instanceof RefusedError && error.code === 404,
+    (error: unknown) => error instanceof StoreRefusedError && error.code === 404,
   );
 });
 

@@ -1,5 +1,6 @@
 /** Plane and server in one, as a test needs them: drives a store of jobs directly. */
 
+import { StoreRefusedError } from "../../ops/store_link.ts";
 import type { JobStore, OpenJobStore, StoreUser } from "../../store/job_store.ts";
 import type {
   Frames,
@@ -16,17 +17,6 @@ import type {
 } from "../../store/messages.ts";
 import { SYSTEM_CLOCK } from "../../store/thread.ts";
 import { until, within } from "./wait.ts";
-
-/** A store has refused something. */
-export class RefusedError extends Error {
-  override readonly name = "RefusedError";
-  readonly code: number;
-
-  constructor(code: number, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
 
 /** Bounds of nothing. */
 export function freeConfig(...services: string[]): StoreConfig {
@@ -218,6 +208,6 @@ export class StoreUserRig {
 
 function refusal(message: FromStore): Error {
   return message.type === "refused"
-    ? new RefusedError(message.code, message.message)
+    ? new StoreRefusedError(message.code, message.message)
     : new Error(`Unexpected: ${message.type}`);
 }
