@@ -90,9 +90,12 @@ export type {
   WorkerStatus,
 } from "./ops/status.ts";
 export type {
+  AskedJob,
   EndState,
   JobState,
   JobStatus,
+  OwnSubmitOptions,
+  RequestBody,
   ScheduleStatus,
   StoredFilter,
   StoredJob,
@@ -100,6 +103,8 @@ export type {
   StoredList,
   StoredServiceStatus,
   StoreStatus,
+  SubmitOptions,
+  Submitted,
 } from "./ops/stored.ts";
 export type {
   Answer,

@@ -90,7 +90,7 @@ export class RunningServer implements Server, Operated {
       rates: (service) => this.operators.rates(service),
     });
     this.#gauge = new StoreGauge(store);
-    this.stored = new StoredDesk(store, this.#gauge);
+    this.stored = new StoredDesk(store, this.#gauge, () => configuration.settings);
     this.operators = new Operators(this, settings);
   }
 

@@ -14,6 +14,7 @@ import type {
   OperatorAnswer,
   OperatorQuestion,
   StoreOrders,
+  Submission,
   ToStore,
 } from "../store/messages.ts";
 import { messageOf } from "../system/errors.ts";
@@ -205,6 +206,13 @@ export class StoreHost implements StoreLink {
     );
   }
 
+  submit(job: Submission): Promise<{ id: string; isNew: boolean }> {
+    return this.#ask((number) => ({ type: "submit", number, job }), (message) => {
+      if (message.type !== "stored") throw unexpected();
+      return { id: message.id, isNew: message.isNew };
+    });
+  }
+
   #ask<Answer>(
     question: (number: number) => ToStore,
     read: (message: FromStore) => Answer,
@@ -244,6 +252,7 @@ export class StoreHost implements StoreLink {
         return this.#closed.resolve();
       case "told":
       case "answer":
+      case "stored":
         return this.#pendingOf(message.number)?.answered(message);
       case "refused": {
         const { number, code } = message;

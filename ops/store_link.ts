@@ -10,6 +10,7 @@ import type {
   JobQuestion,
   OperatorAnswer,
   OperatorQuestion,
+  Submission,
 } from "../store/messages.ts";
 
 /** The store has refused what it was asked, or can't be had. */
@@ -45,6 +46,13 @@ export interface StoreLink {
    * @throws {StoreRefusedError}
    */
   ask(question: JobQuestion): Promise<JobAnswer>;
+  /**
+   * Stores a job; opens the store if it has not been.
+   *
+   * @returns its id; `isNew` is false where a job of its key has not ended, whose id it is then.
+   * @throws {StoreRefusedError}
+   */
+  submit(job: Submission): Promise<{ id: string; isNew: boolean }>;
 }
 
 /** The store of a server that has none. */
@@ -54,4 +62,5 @@ export const NO_STORE: StoreLink = {
   trouble: "this server has no store",
   operate: () => Promise.reject(new StoreRefusedError(503, "This server has no store")),
   ask: () => Promise.reject(new StoreRefusedError(503, "This server has no store")),
+  submit: () => Promise.reject(new StoreRefusedError(503, "This server has no store")),
 };

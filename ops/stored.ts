@@ -4,9 +4,23 @@
  * @module
  */
 
+import type { RequestBody } from "../client/bodies.ts";
+import type { SubmitOptions } from "../client/job_options.ts";
+import type { StoredJob as AskedJob } from "../client/stored_job.ts";
+import type { Submitted } from "../client/submitting.ts";
 import type { EndState, JobState, JobStatus } from "../store/messages.ts";
 
-export type { EndState, JobState, JobStatus };
+export type { AskedJob, EndState, JobState, JobStatus, RequestBody, SubmitOptions, Submitted };
+
+/** What the program that runs a server submits a job with: as a client does, and for whom it likes. */
+export interface OwnSubmitOptions extends SubmitOptions {
+  /**
+   * Whose job it is: with keys, clients of this user may ask about it. The handler finds it in `ctx.client.user`.
+   *
+   * @default {"": nobody's; only the program and operators may ask about it where there are keys}
+   */
+  user?: string;
+}
 
 /** Which stored jobs are wanted. */
 export interface StoredFilter {
@@ -95,6 +109,30 @@ export interface ScheduleStatus {
  * job, 409 not in this state, 503 no store, or not now, 507 the store has no room or is broken.
  */
 export interface StoredJobs {
+  /**
+   * Submits a job, as `Client.submit` does, without a client: it is stored when this is fulfilled.
+   *
+   * @param body one frame, or a list of at least one; text is sent as UTF-8.
+   * @returns the job's id; `isNew` is false where a job of the same `key` has not ended, whose id it is then.
+   * @throws {ReplyError} when it is refused: 404 there is no such service, 409 the id is another user's job, 413 it is
+   * too large, 503 the store can't be reached for now, 507 it is full, or its disk fails.
+   * @throws {AbandonedError} when the store has not answered within `timeout`, 10 s by default; the job may be stored all
+   * the same.
+   * @throws {TypeError | RangeError} when an argument is not what it must be.
+   *
+   * @example
+   * ```ts
+   * const { id } = await server.stored.submit("hello", { service: "mail", delay: 60_000 });
+   * const reply = await server.stored.job(id).result({ wait: 120_000 });
+   * ```
+   */
+  submit(body: RequestBody, options?: OwnSubmitOptions): Promise<Submitted>;
+  /**
+   * A job, by its id, to be asked about as `Client.job` is, whoever has submitted it: its state, progress and result.
+   *
+   * @throws {TypeError | RangeError} when `id` can't be a job's.
+   */
+  job(id: string): AskedJob;
   /** Lists them, the oldest first. */
   list(filter?: StoredFilter): Promise<StoredList>;
   /** Looks at one; `body`: with what was submitted and what came of it. */

@@ -6,11 +6,22 @@
  */
 
 import type { Frames, OperatorAnswer, OperatorQuestion } from "../store/messages.ts";
+import type { RequestBody } from "../client/bodies.ts";
+import { StoredJob as AskedJob } from "../client/stored_job.ts";
+import { submitJob, type Submitted } from "../client/submitting.ts";
 import { isJobId } from "../wire/submission.ts";
 import type { StoreGauge } from "./store_gauge.ts";
 import { type StoreLink, StoreRefusedError } from "./store_link.ts";
-import type { JobStatus, StoredFilter, StoredJob, StoredJobs, StoredList } from "./stored.ts";
-import type { StoreStatus } from "./stored.ts";
+import type {
+  JobStatus,
+  OwnSubmitOptions,
+  StoredFilter,
+  StoredJob,
+  StoredJobs,
+  StoredList,
+  StoreStatus,
+} from "./stored.ts";
+import { type BodyLimits, StoredAsker } from "./stored_asker.ts";
 
 const LISTED = 100;
 const MAX_LISTED = 1000;
@@ -19,10 +30,25 @@ const MAX_LISTED = 1000;
 export class StoredDesk implements StoredJobs {
   readonly #link: StoreLink;
   readonly #gauge: Pick<StoreGauge, "status">;
+  readonly #limits: () => BodyLimits;
 
-  constructor(link: StoreLink, gauge: Pick<StoreGauge, "status">) {
+  /** `limits`: those of now. */
+  constructor(link: StoreLink, gauge: Pick<StoreGauge, "status">, limits: () => BodyLimits) {
     this.#link = link;
     this.#gauge = gauge;
+    this.#limits = limits;
+  }
+
+  submit(body: RequestBody, options: OwnSubmitOptions = {}): Promise<Submitted> {
+    const { user = "", ...others } = options;
+    if (typeof user !== "string") {
+      return Promise.reject(new TypeError('Cannot submit a job: "user" must be a string'));
+    }
+    return submitJob(new StoredAsker(this.#link, this.#limits, user), body, others);
+  }
+
+  job(id: string): AskedJob {
+    return new AskedJob(new StoredAsker(this.#link, this.#limits), id);
   }
 
   async list(filter: StoredFilter = {}): Promise<StoredList> {

@@ -93,6 +93,44 @@ Deno.test("stored requests and plain clients' stored jobs", async (t) => {
     assert.equal(jobs.filter(({ state }) => state === "cancelled").length, 0);
   });
 
+  await t.step("a plain request that is sent again is a second job", async () => {
+    for (let time = 0; time < 2; time++) await askOnce(kept, "hello", "again");
+    assert.equal((await client.request(["runs", "again"], { service: "kept" })).text(), "2");
+  });
+
+  await t.step(
+    "the program that runs the server submits jobs itself, and asks about them",
+    async () => {
+      const { id, isNew } = await server.stored.submit(["hello", "own"], { service: "plain" });
+      assert.equal(isNew, true);
+      const job = server.stored.job(id);
+      const reply = await job.result({ wait: 20_000 });
+      assert.deepEqual(reply.frames.map((frame) => new TextDecoder().decode(frame)), [
+        ...["job 1", "hello", "own"],
+      ]);
+      assert.equal((await job.status()).state, "done");
+      assert.equal((await client.job(id).result()).text(), "job 1", "it is a job as all are");
+      const failed = await server.stored.submit(["fail"], { service: "plain", retries: 0 });
+      const error = await failure(server.stored.job(failed.id).result({ wait: 20_000 }));
+      assert.deepEqual([error.code, error.message, error.details], [422, "No such item", {
+        item: 7,
+      }]);
+      const far = await server.stored.submit("x", {
+        service: "plain",
+        delay: 3_600_000,
+        key: "far",
+      });
+      assert.deepEqual(await server.stored.submit("y", { service: "plain", key: "far" }), {
+        id: far.id,
+        isNew: false,
+      });
+      assert.equal((await server.stored.job(far.id).cancel()).state, "cancelled");
+      await server.stored.job(far.id).forget();
+      assert.equal((await failure(server.stored.job(far.id).status())).code, 404);
+      assert.equal((await failure(server.stored.submit("x", { service: "nowhere" }))).code, 404);
+    },
+  );
+
   await t.step("requests of one key have one job", async () => {
     const ask = () => client.request(["slow", "key"], { service: "kept", key: "k" });
     const replies = await Promise.all([ask(), ask()]);

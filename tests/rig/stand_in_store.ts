@@ -10,6 +10,7 @@ import type {
   OperatorAnswer,
   OperatorQuestion,
   StoreFigures,
+  Submission,
 } from "../../store/messages.ts";
 import { bytes } from "./text.ts";
 
@@ -108,6 +109,14 @@ export class StandInStore implements StoreLink {
       if (question.type === "cancel") status.state = "cancelled";
       return { status, result: undefined };
     });
+  }
+
+  submit(job: Submission): Promise<{ id: string; isNew: boolean }> {
+    this.asked.push("submit");
+    const { service, user, priority, key } = job;
+    const bytes = job.body.bytes.length;
+    this.jobs.push(jobStatus(0, { id: job.id, service, user, priority, key, bytes }));
+    return Promise.resolve({ id: job.id, isNew: true });
   }
 
   #list(question: Extract<OperatorQuestion, { type: "list" }>): OperatorAnswer {

@@ -154,6 +154,19 @@ const RULES: Record<string, string[]> = {
     "type ports/plane.ts",
   ],
   "ops/steering.ts": ["type join/joiners.ts", "type ports/plane.ts"],
+  "ops/stored.ts": [
+    "type client/bodies.ts",
+    "type client/job_options.ts",
+    "type client/stored_job.ts",
+    "type client/submitting.ts",
+  ],
+  "ops/stored_asker.ts": [
+    "client/bodies.ts",
+    "type client/options.ts",
+    "client/reply.ts",
+    "type client/submitting.ts",
+  ],
+  "ops/stored_desk.ts": ["type client/bodies.ts", "client/stored_job.ts", "client/submitting.ts"],
   "ops/store_host.ts": ["type ports/plane.ts", "type store/thread.ts"],
   "ops/operators.ts": ["admin/admin.ts", "type admin/operated.ts"],
   options: [

@@ -18,6 +18,8 @@ import { bytes } from "../rig/text.ts";
 const WITH_TOKEN: Caller = { origin: "http 127.0.0.1", may: "all" };
 const WITHOUT: Caller = { origin: "http 127.0.0.1", may: "figures" };
 
+const LIMITS = { maxMessageSize: 1000, maxFrames: 3 };
+
 /** A store with a job of each kind, and what operators reach it by. */
 function setUp(
   store = new StandInStore([
@@ -29,7 +31,7 @@ function setUp(
 ) {
   let now = 0;
   const gauge = new StoreGauge(store, () => now);
-  const stored = new StoredDesk(store, gauge);
+  const stored = new StoredDesk(store, gauge, () => LIMITS);
   const lines: Record<string, unknown>[] = [];
   const log = { info: (message: string, fields: object) => lines.push({ message, ...fields }) };
   // What the paths of stored jobs use of a server.
@@ -105,8 +107,49 @@ Deno.test("who only looks opens no store", async () => {
   assert.deepEqual(store.asked, ["pause"]);
 });
 
+Deno.test("StoredDesk submits as a client does, and is refused as one is", async () => {
+  const { store, stored } = setUp(new StandInStore());
+  store.isUsed = false;
+  await assert.rejects(stored.job(idOf(9)).status(), { name: "ReplyError", code: 404 });
+  assert.deepEqual(store.asked, [], "to ask makes no store");
+  store.isUsed = true;
+  const { id, isNew } = await stored.submit(["a", bytes("bc")], {
+    ...{ service: "mail", user: "ann", key: "k", priority: 9 },
+  });
+  assert.equal(isNew, true);
+  const [job] = store.jobs;
+  assert.deepEqual([job?.id, job?.service, job?.user, job?.key, job?.priority, job?.bytes], [
+    ...[id, "mail", "ann", "k", 9, 3],
+  ]);
+  assert.equal((await stored.job(id).status()).state, "waiting");
+  await assert.rejects(stored.job(id).result({ wait: 0 }), { name: "NotEndedError" });
+  assert.equal((await stored.job(id).cancel()).state, "cancelled");
+  await assert.rejects(stored.job(id).cancel(), { name: "ReplyError", code: 409 });
+  const refusals: [options: object, body: string | string[], error: object][] = [
+    [{ priority: 10 }, "x", { name: "RangeError", message: /^Cannot submit a job: "priority"/ }],
+    [{ colour: 1 }, "x", { name: "TypeError", message: /Unknown option "colour"/ }],
+    [{ trace: "x" }, "x", { name: "RangeError", message: /"trace" must be a traceparent/ }],
+    [{}, "x".repeat(1001), { name: "ReplyError", code: 413 }],
+    [{}, ["1", "2", "3", "4"], { name: "ReplyError", code: 413 }],
+    [{ user: 7 }, "x", { name: "TypeError", message: /"user" must be a string/ }],
+  ];
+  for (const [options, body, error] of refusals) {
+    await assert.rejects(stored.submit(body, options), error);
+  }
+  assert.equal(store.jobs.length, 1);
+});
+
+Deno.test("StoredDesk waits for the store no longer than it is told to", async () => {
+  const { store, stored } = setUp(new StandInStore());
+  store.submit = () => new Promise(() => {});
+  await assert.rejects(stored.submit("x", { timeout: 20 }), { name: "AbandonedError" });
+  const signal = AbortSignal.timeout(20);
+  await assert.rejects(stored.submit("x", { signal }), { name: "TimeoutError" });
+  await assert.rejects(stored.submit("x", { signal: AbortSignal.abort(new Error("no")) }), /no/);
+});
+
 Deno.test("a server without a store refuses with 503", async () => {
-  const stored = new StoredDesk(NO_STORE, new StoreGauge(NO_STORE));
+  const stored = new StoredDesk(NO_STORE, new StoreGauge(NO_STORE), () => LIMITS);
   const { store, trouble } = await stored.status();
   assert.deepEqual([store, trouble], ["off", "this server has no store"]);
   await assert.rejects(stored.pause(), { code: 503 });
