@@ -8,7 +8,7 @@
  */
 
 import type { StatementSync } from "node:sqlite";
-import { bytesIn, idText, numberIn, textIn } from "./sqlite_columns.ts";
+import { numberIn, textIn } from "./sqlite_columns.ts";
 import type { Batch } from "./sqlite_ledger.ts";
 import { OwnIds } from "./sqlite_own_ids.ts";
 
@@ -16,6 +16,8 @@ import { OwnIds } from "./sqlite_own_ids.ts";
 const MOST_RECENT = 20_000;
 /** Jobs that are read when a file is opened, to see which of them are not in the index: as many times those above. */
 const MOST_PASSED = 2;
+/** The same where all of them have ids of the file's own: there is nothing to write but how far that goes. */
+const STEP_OF_NONE = 1000;
 /** Entries that are to be taken out of it. */
 const MOST_GONE = 8192;
 /** Entries that one transaction writes at least, and for each job that was added since the one before. */
@@ -69,8 +71,9 @@ export class SqliteIds {
     const note = sql("SELECT value FROM note WHERE name = ?");
     this.own = new OwnIds(Uint8Array.fromHex(textIn(note.get("idKey") ?? {}, "value") ?? ""));
     this.#last = this.#indexed = Number(note.get("indexed")?.value ?? 0);
-    for (const job of sql("SELECT seq, id FROM job WHERE seq > ?").iterate(this.#indexed)) {
-      const id = idText(bytesIn(job, "id"));
+    const after = sql("SELECT seq, 'j-' || lower(hex(id)) AS id FROM job WHERE seq > ?");
+    for (const job of after.iterate(this.#indexed)) {
+      const id = textIn(job, "id") ?? "";
       this.#last = numberIn(job, "seq");
       if (this.own.seqOf(id) !== this.#last) this.#recent.set(id, this.#last);
     }
@@ -134,8 +137,9 @@ export class SqliteIds {
 
   /** Whether many are not in the index, or would have to be looked at to see that. */
   get #isDue(): boolean {
-    return this.#recent.size >= this.#most ||
-      this.#last - this.#indexed >= MOST_PASSED * this.#most;
+    const { size } = this.#recent;
+    const passed = this.#last - this.#indexed;
+    return size >= this.#most || passed >= (size === 0 ? STEP_OF_NONE : MOST_PASSED * this.#most);
   }
 
   /** Writes a part of it. */
