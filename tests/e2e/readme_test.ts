@@ -1,6 +1,8 @@
 /** Holds the documents to the code: README.md, CHANGELOG.md and docs/. */
 
 import { strict as assert } from "node:assert";
+import { COMMANDS } from "../../cli/ctl_commands.ts";
+import { readOrder } from "../../cli/ctl_flags.ts";
 import { CTL_OPTIONS } from "../../cli/ctl_options.ts";
 import { helpText } from "../../options/help.ts";
 import { parseCommand } from "../../options/command.ts";
@@ -158,6 +160,20 @@ Deno.test("the documents start servers with arguments that are understood", () =
   assert.ok(commands.length >= 4);
   const sources = { env: () => undefined, readFile: () => "" };
   for (const command of commands) parseCommand(command.split(" "), sources);
+});
+
+Deno.test("the documents show commands of ctl that are understood, and restores that say which store is meant", () => {
+  const shown = DOCUMENTS.flatMap((file) =>
+    [...read(file).matchAll(/deno task ctl ([a-z][^`|#\n]*)/g)].map(([, words = ""]) =>
+      words.trim()
+    )
+  );
+  assert.ok(shown.length >= 40);
+  const orders = shown.map((words) => readOrder(words.split(/ +/), COMMANDS));
+  assert.deepEqual(shown.filter((_, index) => orders[index]?.command === undefined), []);
+  const restores = orders.filter(({ command }) => command?.name === "store restore");
+  assert.ok(restores.length >= 1);
+  for (const { values, choice } of restores) assert.ok(values.has("store") || choice.name);
 });
 
 Deno.test("docs/options.md has errors as the command words them", () => {
