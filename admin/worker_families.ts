@@ -44,7 +44,7 @@ export const WORKERS: readonly Family[] = [
   {
     name: "prefork_workers",
     type: "gauge",
-    help: "Worker processes by what they do: busy and idle ones are ready.",
+    help: "Worker processes by what they do, on whatever machine: busy and idle ones are ready.",
     labels: ["service", "state"],
     read: ({ stats }) =>
       pools(stats).flatMap(([service, { workers }]) =>

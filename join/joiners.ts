@@ -8,6 +8,7 @@
 
 import type { ClientList } from "../auth/client_list.ts";
 import type { Log } from "../ops/log.ts";
+import type { WorkerStats } from "../ops/stats.ts";
 import type { WorkerStatus } from "../ops/status.ts";
 import type { Look, LoopCommand } from "../ports/messages.ts";
 import { VERSION } from "../system/version.ts";
@@ -272,6 +273,16 @@ export class Joiners {
   describe(look: Look, now: number): WorkerStatus[] {
     const pools = new Set(this.#byWorker.values());
     return [...pools].flatMap((pool) => pool.describe(look, now));
+  }
+
+  /** Each worker process of a service, of all if none is named, as `server.stats()` has it. */
+  stats(look: Look, now: number, service?: string): WorkerStats[] {
+    return this.describe(look, now)
+      .filter((each) => service === undefined || each.service === service)
+      .map(({ worker, pid, state, jobs, answered, host = "", service }) => ({
+        ...{ worker, pid, state, jobs, answered, host },
+        ...service === "" ? {} : { service },
+      }));
   }
 
   /** Has a worker leave, or killed; false: it is none of a joined pool's. */

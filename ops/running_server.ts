@@ -21,7 +21,7 @@ import type { Logs } from "./logs.ts";
 import { Operators } from "./operators.ts";
 import type { Finished, Outcome } from "./outcome.ts";
 import type { RunningService, Server } from "./server.ts";
-import { statsOfService, viewServices } from "./service_views.ts";
+import { statsOfService, viewServices, withJoined } from "./service_views.ts";
 import type { Shutdown } from "./shutdown.ts";
 import { stateFields, type Stats, statsOf } from "./stats.ts";
 import type {
@@ -78,6 +78,7 @@ export class RunningServer implements Server, Operated {
     this.#views = viewServices(services, {
       frontendOf: (name) => this.frontendOf(name),
       look: () => plane.look("now"),
+      joined: (name, look) => joiners?.stats(look, performance.now(), name) ?? [],
       resize: (bounds, name) => this.resize(bounds, name),
       reload: (name, options) => this.#reloadService(name, options),
     });
@@ -187,13 +188,17 @@ export class RunningServer implements Server, Operated {
   }
 
   stats(): Stats {
-    const { plane, services, startedAt } = this.#parts;
+    const { joiners, plane, services, startedAt } = this.#parts;
     const look = plane.look("now");
+    const now = performance.now();
+    const joined = (name?: string) => joiners?.stats(look, now, name) ?? [];
     const named = services.hasNames
-      ? [...services].map((host) => [host.name, statsOfService(host, look)] as const)
+      ? [...services].map((host) =>
+        [host.name, statsOfService(host, look, joined(host.name))] as const
+      )
       : [];
-    const uptime = performance.now() - startedAt;
-    return statsOf(uptime, services.report(look), look, Object.fromEntries(named));
+    const report = withJoined(services.report(look), joined());
+    return statsOf(now - startedAt, report, look, Object.fromEntries(named));
   }
 
   async status(): Promise<Status> {

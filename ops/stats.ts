@@ -28,7 +28,7 @@ export interface Stats extends Omit<ServiceStats, "counters"> {
 export interface ServiceStats {
   /** Counts the reloads, from 1. */
   generation: number;
-  /** Workers by state. */
+  /** Workers by state, those on other machines included; `min` and `max` are for this one. */
   workers: {
     starting: number;
     idle: number;
@@ -40,7 +40,7 @@ export interface ServiceStats {
     min: number;
     max: number;
   };
-  /** Each worker process. */
+  /** Each worker process, on whatever machine. */
   processes: WorkerStats[];
   /** Jobs that wait for a worker. */
   queue: { jobs: number; bytes: number };
@@ -71,6 +71,8 @@ export interface WorkerStats {
   jobs: number;
   /** Jobs that it has answered. */
   answered: number;
+  /** The other machine that it runs on, as the server's list calls it; left out: it is this one. */
+  host?: string;
 }
 
 /** What the parts of a service, or of all of them, report. */

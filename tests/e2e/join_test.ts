@@ -59,6 +59,10 @@ Deno.test("a pool that joins serves a server's requests, and is cared for as the
     assert.equal(worker?.host, "east");
     assert.deepEqual([worker?.pid, worker?.service], [pid, ""]);
     assert((worker?.answered ?? 0) > 0);
+    const { processes, workers } = server.stats();
+    const there = processes.filter(({ host }) => host === "east");
+    assert.deepEqual(there.map((each) => [each.worker, each.pid]), [[worker?.worker, pid]]);
+    assert.equal(workers.idle + workers.busy, 2);
   });
 
   await t.step("a worker that dies loses nothing, and is replaced", async () => {
