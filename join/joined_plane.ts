@@ -6,13 +6,10 @@
  * @module
  */
 
-import { newCounters } from "../broker/counters.ts";
-import { noSpread } from "../broker/histogram.ts";
 import type { Log } from "../ops/log.ts";
-import type { Answerers } from "../ports/inquirer.ts";
 import { Inquirer } from "../ports/inquirer.ts";
 import type { Findings, Inquiries, InquiryKind } from "../ports/inquiry.ts";
-import type { Look, LoopCommand, LoopEvent, ServiceLook, WorkerLook } from "../ports/messages.ts";
+import type { Look, LoopCommand, LoopEvent } from "../ports/messages.ts";
 import type { DataPlane } from "../ports/plane.ts";
 import { VERSION } from "../system/version.ts";
 import { WORKER_PROTOCOL } from "../wire/job.ts";
@@ -23,17 +20,17 @@ import {
   JOIN_SILENCE,
   JOIN_TIMEOUT,
   type JoinedFigures,
-  MOST_TICKETS,
   readToJoiner,
   type ServiceTerms,
-  type Ticket,
   type ToJoiner,
   writeJoin,
 } from "../wire/join.ts";
 import type { WorkerKeys } from "../wire/worker_config.ts";
 import type { Library } from "../zmq/library.ts";
 import type { ConnectionEvent } from "../zmq/monitor.ts";
+import { JoinedLooks, NOTHING_TO_ASK } from "./joined_look.ts";
 import { Link, type LinkOptions } from "./link.ts";
+import { Tickets } from "./tickets.ts";
 
 /** What a `JoinedPlane` is made of. */
 export interface JoinedPlaneOptions extends LinkOptions {
@@ -77,9 +74,6 @@ const QUIET_TIME = 3000;
 const LINGER = 200;
 /** Clocks that differ by more than this are worth a remark, ms. */
 const CLOCKS_DIFFER = 2000;
-/** Tickets at hand for a service at least, and for all together at most unless these are more. */
-const LEAST_TICKETS = 4;
-const SPARE_TICKETS = 96;
 
 /**
  * connecting ─(connected: hello)→ greeting ─welcome→ joined → lost: pause, then connecting
@@ -98,24 +92,14 @@ export class JoinedPlane implements DataPlane {
   readonly #library: Library;
   readonly #options: JoinedPlaneOptions;
   readonly #listener: JoinedPlaneListener;
-  readonly #inquirer = new Inquirer(ANSWERERS);
+  readonly #inquirer = new Inquirer(NOTHING_TO_ASK);
   #link: Link | undefined;
   #state: State = "connecting";
-  /** What workers are started with, by the services' own names. */
-  readonly #tickets = new Map<string, Ticket[]>();
-  /** Services for which the server was asked for more, and has given none. */
-  readonly #asked = new Set<string>();
-  /** Tickets of workers that are about to be started, by their numbers. */
-  readonly #drawn = new Map<number, Ticket>();
+  readonly #tickets: Tickets;
   /** Processes of this connection whose ends the server has not told, and whether they have ended. */
   readonly #processes = new Map<number, { hasEnded: boolean }>();
-  /** Those that are in service. */
-  readonly #workers = new Map<number, WorkerLook>();
-  /** When jobs of each of the server's services were given last, ms. */
-  readonly #lastJobAt = new Map<string, number>();
+  readonly #looks: JoinedLooks;
   #terms: Readonly<Record<string, ServiceTerms>> = {};
-  /** Numbers that are given where there is no ticket: nothing is started under them. */
-  #lastUnfounded = 0;
   /** How far the server's clock is ahead of this machine's, as far as can be told, ms. */
   clockAhead = 0;
   /** A worker's connection to the server ends when it is silent for so long, ms. */
@@ -138,6 +122,15 @@ export class JoinedPlane implements DataPlane {
     this.#options = options;
     this.#listener = listener;
     this.backend = options.endpoint;
+    this.#looks = new JoinedLooks(options.services);
+    this.#tickets = new Tickets({
+      ...{ services: options.services.size, cpus: options.cpus },
+      ask: (service, count) => {
+        const isThere = this.#state === "joined";
+        if (isThere) this.#say({ type: "tickets", service, count });
+        return isThere;
+      },
+    });
     this.#remarkedAt = performance.now() - REMARK_INTERVAL + QUIET_TIME;
   }
 
@@ -150,22 +143,7 @@ export class JoinedPlane implements DataPlane {
 
   /** The number of a worker of a service that is about to be started. */
   nextWorker(service: string): number {
-    const name = this.#options.services.get(service) ?? "";
-    const tickets = this.#tickets.get(name) ?? [];
-    const ticket = tickets.shift();
-    if (tickets.length < this.#wanted / 2) this.#askForTickets(name);
-    if (ticket === undefined) return --this.#lastUnfounded;
-    this.#drawn.set(ticket.worker, ticket);
-    return ticket.worker;
-  }
-
-  /** How many tickets for each service are at hand where all is well. */
-  get #wanted(): number {
-    const most = Math.floor(SPARE_TICKETS / this.#options.services.size);
-    return Math.max(
-      LEAST_TICKETS,
-      Math.min(most, this.#options.cpus + LEAST_TICKETS, MOST_TICKETS),
-    );
+    return this.#tickets.draw(this.#options.services.get(service) ?? "");
   }
 
   /**
@@ -174,8 +152,7 @@ export class JoinedPlane implements DataPlane {
    * @throws {Error} when the server has given nothing.
    */
   credentialsOf(worker: number): Credentials {
-    const ticket = this.#drawn.get(worker);
-    this.#drawn.delete(worker);
+    const ticket = this.#tickets.use(worker);
     if (ticket === undefined) throw new Error("the server has given no token for another worker");
     // A process that is started is told at once.
     queueMicrotask(() => {
@@ -197,26 +174,8 @@ export class JoinedPlane implements DataPlane {
 
   /** How things are here, as far as is known. */
   look(): Look {
-    const services = [...this.#options.services].map(([own, name]) =>
-      [own, this.#lookOf(name)] as const
-    );
-    let running = 0;
-    for (const { jobs } of this.#workers.values()) running += jobs;
-    return {
-      ...{ ...NO_JOBS, clients: 0, connections: undefined, hasUnsent: false, readAt: -Infinity },
-      // Who stops waits for the workers to leave, which end what they have.
-      running: this.#isDraining ? 0 : running,
-      lastJobAt: Math.max(0, ...services.map(([, { lastJobAt }]) => lastJobAt)),
-      workers: new Map([...this.#workers].map(([worker, look]) => [worker, { ...look }])),
-      services: new Map(services),
-      counters: { ...newCounters(), ...NO_SOCKETS },
-    };
-  }
-
-  #lookOf(name: string): ServiceLook {
-    const lastJobAt = this.#lastJobAt.get(name) ?? 0;
-    const counters = newCounters();
-    return { ...NO_JOBS, lastJobAt, counters, paused: false, oldestAt: undefined };
+    // Who stops waits for the workers to leave, which end what they have.
+    return this.#looks.look(this.#isDraining ? "left out" : "counted");
   }
 
   ask<Kind extends InquiryKind>(kind: Kind, question: Inquiries[Kind]): Promise<Findings[Kind]> {
@@ -274,7 +233,7 @@ export class JoinedPlane implements DataPlane {
   /** Nothing more is to come of a process; told later, as all events are. */
   #departed(worker: number): void {
     this.#processes.delete(worker);
-    this.#workers.delete(worker);
+    this.#looks.leave(worker);
     queueMicrotask(() => this.#listener.hear({ type: "departed", worker }));
   }
 
@@ -382,27 +341,12 @@ export class JoinedPlane implements DataPlane {
     const services = [...this.#options.services.values()];
     this.#say({
       ...{ type: "hello", protocol: JOIN_PROTOCOL, workers: WORKER_PROTOCOL, version: VERSION },
-      ...{ services, tickets: this.#wanted },
+      ...{ services, tickets: this.#tickets.wanted },
     });
   }
 
   #say(message: FromJoiner): void {
     this.#link?.say(writeJoin(message));
-  }
-
-  #askForTickets(service: string): void {
-    if (this.#state !== "joined" || this.#asked.has(service)) return;
-    this.#asked.add(service);
-    const { length = 0 } = this.#tickets.get(service) ?? [];
-    this.#say({ type: "tickets", service, count: this.#wanted - length });
-  }
-
-  #takeTickets(tickets: readonly Ticket[]): void {
-    for (const ticket of tickets) {
-      const kept = this.#tickets.get(ticket.service) ?? [];
-      this.#tickets.set(ticket.service, [...kept, ticket]);
-    }
-    this.#asked.clear();
   }
 
   // ---- what the server says ----
@@ -423,7 +367,7 @@ export class JoinedPlane implements DataPlane {
     this.#wasJoined = true;
     this.#isServerStopping = false;
     this.#terms = said.terms;
-    this.#takeTickets(said.tickets);
+    this.#tickets.take(said.tickets);
     // The answer has taken about half of the time.
     this.clockAhead = Math.round(said.now + (now - this.#greetedAt) / 2 - Date.now());
     this.#saidAt = now;
@@ -447,11 +391,12 @@ export class JoinedPlane implements DataPlane {
   #hearServer(said: ToJoiner, now: number): void {
     switch (said.type) {
       case "tickets":
-        return this.#takeTickets(said.tickets);
+        return this.#tickets.take(said.tickets);
       case "news":
         return this.#hearNews(said.news, now);
       case "look":
-        return this.#learn(said, now);
+        this.#looks.learn(said, now);
+        return this.#listener.hear({ type: "worked" });
       case "terms":
         if (JSON.stringify(this.#terms) === JSON.stringify(said.terms)) return;
         this.#terms = said.terms;
@@ -470,25 +415,11 @@ export class JoinedPlane implements DataPlane {
     const { worker } = news;
     if (news.type === "departed") {
       this.#processes.delete(worker);
-      this.#workers.delete(worker);
+      this.#looks.leave(worker);
     } else if (!this.#processes.has(worker)) return;
-    if (news.type === "ready") this.#workers.set(worker, newLook(now));
-    if (news.type === "left" || news.type === "lost") this.#workers.delete(worker);
+    if (news.type === "ready") this.#looks.enter(worker, now);
+    if (news.type === "left" || news.type === "lost") this.#looks.leave(worker);
     this.#listener.hear(news);
-  }
-
-  #learn(
-    { workers, services }: Extract<ToJoiner, { type: "look" }>,
-    now: number,
-  ): void {
-    for (const { worker, jobs, answered, firstJob, firstJobMs, spareMs } of workers) {
-      if (!this.#workers.has(worker)) continue;
-      const at = (passed: number | undefined) => passed === undefined ? undefined : now - passed;
-      const [firstJobAt, spareSince] = [at(firstJobMs), at(spareMs)];
-      this.#workers.set(worker, { jobs, answered, firstJob, firstJobAt, spareSince });
-    }
-    for (const [name, passed] of Object.entries(services)) this.#lastJobAt.set(name, now - passed);
-    this.#listener.hear({ type: "worked" });
   }
 
   // ---- the end of a connection, and of all ----
@@ -501,8 +432,7 @@ export class JoinedPlane implements DataPlane {
     this.#trouble = reason;
     this.#close(0);
     this.#tickets.clear();
-    this.#drawn.clear();
-    this.#workers.clear();
+    this.#looks.clear();
     const lost = [...this.#processes];
     this.#processes.clear();
     if (wasJoined) {
@@ -538,35 +468,6 @@ export class JoinedPlane implements DataPlane {
   }
 }
 
-/** A worker that is in service since now. */
-function newLook(now: number): WorkerLook {
-  const nothing = { firstJob: undefined, firstJobAt: undefined };
-  return { jobs: 0, answered: 0, ...nothing, spareSince: now };
-}
-
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
-
-const NO_JOBS = {
-  ...{ queued: 0, queuedBytes: 0, running: 0, foreign: 0, lastJobAt: 0 },
-  serviceTime: undefined,
-};
-
-const NO_SOCKETS = {
-  ...{ malformed: 0, undelivered: 0, intruders: 0, denied: 0, takeovers: 0, squatters: 0 },
-  ...{ invalidReplies: 0, lostJobs: 0, events: 0, eventsDropped: 0 },
-};
-
-/** There is nothing to be asked about: all requests are at the server. */
-const ANSWERERS: Answerers = {
-  jobs: () => ({ total: 0, jobs: [] }),
-  clients: () => ({ total: 0, clients: [] }),
-  measures: () => ({
-    services: [],
-    unaddressed: 0,
-    lag: noSpread(),
-  }),
-  pulse: () => ({}),
-  cancelJob: () => ({ outcome: "unknown" }),
-};
