@@ -10,7 +10,6 @@ import type { ClientList } from "../auth/client_list.ts";
 import { Histogram } from "../broker/histogram.ts";
 import type { Worker } from "../broker/job.ts";
 import { JobNumbers } from "../broker/job_records.ts";
-import { messageOf } from "../system/errors.ts";
 import { Ticks } from "../system/ticks.ts";
 import { Code } from "../wire/request.ts";
 import type { Library } from "../zmq/library.ts";
@@ -24,17 +23,10 @@ import { type Answerers, type Hearer, Inquirer } from "./inquirer.ts";
 import type { Findings, Inquiries, InquiryKind } from "./inquiry.ts";
 import { viewJobs } from "./job_views.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
+import { LoopOrders, unreadBytes } from "./loop_orders.ts";
 import { LoopView, stateOf } from "./loop_view.ts";
 import type { Measures } from "./measures.ts";
-import type {
-  Look,
-  LoopCommand,
-  LoopEvent,
-  LoopLimits,
-  MadeChange,
-  ServiceChange,
-  ServiceSetup,
-} from "./messages.ts";
+import type { Look, LoopCommand, LoopEvent, ServiceSetup } from "./messages.ts";
 import { MadeServices } from "./made_services.ts";
 import type { Directory } from "./mmi.ts";
 import type { Audience } from "./audience.ts";
@@ -89,8 +81,6 @@ const SLOW_CLIENT_RETRY = 5;
 /** With no more jobs at workers than this there are cores to spare: each job keeps about two busy. */
 const QUIET_JOBS = navigator.hardwareConcurrency > 1 ? navigator.hardwareConcurrency / 2 : -1;
 const VERSION = new MemoryContent().set(OWN_VERSION, 0, OWN_VERSION.length);
-/** Clients may leave at least this many bytes of replies unread: a burst must fit, however small the queue. */
-const MIN_UNREAD = 16 * 1024 ** 2;
 /** Time between two checks of clients' connections while a full queue keeps their messages unread, ms. */
 const GONE_INTERVAL = 500;
 
@@ -113,6 +103,7 @@ export class BrokerLoop {
   readonly #workers: Workers;
   /** Undefined where no worker may speak Majordomo. */
   readonly #made: MadeServices | undefined;
+  readonly #orders: LoopOrders;
   readonly #view: LoopView;
   readonly #tidying: Tidying;
   readonly #ticks: Ticks;
@@ -214,7 +205,6 @@ export class BrokerLoop {
     for (const setup of numbered) services.add(setup, setup.number);
     const { majordomo } = options;
     this.#made = majordomo && new MadeServices({ services, events }, majordomo);
-    this.#noteWorkers();
     const stored = this.#stored = new StoreSide({
       ...{ wire, services, source: answers, bodies, events, visits },
       askingJob: (peer) => questions.jobOf(peer),
@@ -231,6 +221,13 @@ export class BrokerLoop {
     });
     const hasUnsent = () => this.#source.hasUnsent;
     this.#tidying = new Tidying(services, hasUnsent, () => this.#giveBackMemory());
+    this.#orders = new LoopOrders({
+      ...{ services, sockets, source, lane, workers, doorkeeper, stored, publisher, events },
+      made: this.#made,
+      stop: () => {
+        if (this.#state === "open") this.#stop("stopped");
+      },
+    });
     this.#ticks = this.#listTicks();
     this.#workedInterval = options.workedInterval ?? 2;
   }
@@ -461,89 +458,11 @@ export class BrokerLoop {
 
   /** Obeys a command before it returns; the events that follow from it are told later. */
   send(command: LoopCommand): void {
-    this.#obey(command);
+    this.#orders.obey(command);
     this.#again = true;
     // It comes every second, and mostly finds nothing to do: a server at rest is not told of that.
     if (command.type !== "mend") this.#worked();
     this.#sockets.wake();
-  }
-
-  #obey(command: LoopCommand): void {
-    const { type } = command;
-    switch (type) {
-      case "expect":
-        return this.#workers.expect(command);
-      case "retire":
-        return this.#workers.retire(command.worker);
-      case "evict":
-        return this.#workers.evict(command.worker);
-      case "processEnded": {
-        const { worker, end, owesReason } = command;
-        return this.#workers.processEnded(worker, end, owesReason, performance.now());
-      }
-      case "configure":
-        return this.#configure(command.services, command.made);
-      case "rules":
-        return this.#doorkeeper.access?.configure(command.rules);
-      case "drain":
-        this.#made?.close();
-        for (const { broker } of this.#services.all) broker.drain(command.waiting);
-        return this.#stored.drain(performance.now());
-      case "storeLost":
-        this.#publisher?.attachStore(undefined);
-        return this.#stored.lose(command.message, performance.now());
-      case "moveBackend":
-        return this.#rebind(() => this.#moveBackend(command.endpoint));
-      case "publish":
-        return this.#publisher?.tell(command.topic, command.json);
-      case "mend":
-        return this.#rebind(() => this.#mend());
-      case "pause":
-        return this.#services.named(command.service)?.broker.pause();
-      case "resume":
-        return this.#services.named(command.service)?.broker.resume();
-      case "tellJoiner":
-        return this.#lane.tellJoiner?.(command.joiner, command.text);
-      case "joinable":
-        return this.#doorkeeper.joinAccess?.configure(command.names);
-      case "stop":
-        if (this.#state === "open") this.#stop("stopped");
-    }
-  }
-
-  #configure(services: Readonly<Record<string, ServiceChange>>, made?: MadeChange): void {
-    if (made !== undefined) this.#made?.configure(made);
-    for (const [name, limits] of Object.entries(services)) {
-      this.#services.named(name)?.configure(limits);
-    }
-    this.#noteWorkers();
-    // Replies have as much room as requests, and apart from them: a client that takes none must not stop others.
-    this.#source.unreadBytes = unreadBytes(this.#services.all);
-  }
-
-  /** Where workers that speak Majordomo may come once, they may still be there later. */
-  #noteWorkers(): void {
-    if (this.#made === undefined) return;
-    this.#services.isReadForWorkers ||= this.#made.admitsWorkers ||
-      this.#services.all.some(({ admitsWorkers }) => admitsWorkers);
-  }
-
-  #rebind(bind: () => void): void {
-    try {
-      bind();
-    } catch (error) {
-      this.#events.add({ type: "notBound", message: messageOf(error) });
-    }
-  }
-
-  #moveBackend(endpoint: string): void {
-    const before = this.backend;
-    this.#sockets.moveBackend(endpoint);
-    this.#events.add({ type: "backendMoved", before, endpoint: this.backend });
-  }
-
-  #mend(): void {
-    for (const endpoint of this.#sockets.mend()) this.#events.add({ type: "mended", endpoint });
   }
 
   /**
@@ -759,9 +678,4 @@ export class BrokerLoop {
     for (const { broker } of this.#services.all) broker.dropSpares();
     this.#sockets.giveBackMemory();
   }
-}
-
-/** Bytes of replies that clients may leave unread: as many as the largest of the queues may hold. */
-function unreadBytes(services: readonly { limits: LoopLimits }[]): number {
-  return services.reduce((most, { limits }) => Math.max(most, limits.queueBytes), MIN_UNREAD);
 }
