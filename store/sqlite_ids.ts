@@ -1,8 +1,7 @@
 /**
- * Finds jobs by their ids. Those that the file makes have the job's number in them (sqlite_own_ids.ts). Those that
- * submitters make are random: an index over a million of them would cost a page of the disk for each new job. So new
- * ones are kept in memory, and put into the index in order, many at a time. After a crash those that are not in the
- * index are read from the jobs themselves.
+ * Finds jobs by their ids, which are random: an index over a million of them would cost a page of the disk for each new
+ * job. So new ids are kept in memory, and put into the index in order, many at a time. When a file is opened those that
+ * are not in the index are read from the jobs themselves.
  *
  * @module
  */
@@ -10,14 +9,9 @@
 import type { StatementSync } from "node:sqlite";
 import { numberIn, textIn } from "./sqlite_columns.ts";
 import type { Batch } from "./sqlite_ledger.ts";
-import { OwnIds } from "./sqlite_own_ids.ts";
 
-/** Ids in memory before they are put into the index: about 2 MB. */
-const MOST_RECENT = 20_000;
-/** Jobs that are read when a file is opened, to see which of them are not in the index: as many times those above. */
-const MOST_PASSED = 2;
-/** The same where all of them have ids of the file's own: there is nothing to write but how far that goes. */
-const STEP_OF_NONE = 1000;
+/** Ids in memory before they are put into the index: about 4 MB. */
+const MOST_RECENT = 40_000;
 /** Entries that are to be taken out of it. */
 const MOST_GONE = 8192;
 /** Entries that one transaction writes at least, and for each job that was added since the one before. */
@@ -47,9 +41,7 @@ interface Merge {
 export class SqliteIds {
   readonly #sql: (text: string) => StatementSync;
   readonly #most: number;
-  /** Those that the file makes. */
-  readonly own: OwnIds;
-  /** Those of others that are not in the index. */
+  /** Those that are not in the index. */
   readonly #recent = new Map<string, number>();
   /** Those of the transaction that is open, and whose they were before: an id may be free again by then. */
   #added: { id: string; before: number | undefined }[] = [];
@@ -58,7 +50,7 @@ export class SqliteIds {
   /** Entries of jobs that are no more. */
   #gone: Entry[] = [];
   #merge: Merge | undefined;
-  /** Jobs up to this are in the index, unless their ids are the file's own. */
+  /** Jobs up to this are in the index. */
   #indexed: number;
   /** The newest job that is committed, and the newest one. */
   #last: number;
@@ -69,13 +61,11 @@ export class SqliteIds {
     this.#sql = sql;
     this.#most = most;
     const note = sql("SELECT value FROM note WHERE name = ?");
-    this.own = new OwnIds(Uint8Array.fromHex(textIn(note.get("idKey") ?? {}, "value") ?? ""));
     this.#last = this.#indexed = Number(note.get("indexed")?.value ?? 0);
     const after = sql("SELECT seq, 'j-' || lower(hex(id)) AS id FROM job WHERE seq > ?");
     for (const job of after.iterate(this.#indexed)) {
-      const id = textIn(job, "id") ?? "";
       this.#last = numberIn(job, "seq");
-      if (this.own.seqOf(id) !== this.#last) this.#recent.set(id, this.#last);
+      this.#recent.set(textIn(job, "id") ?? "", this.#last);
     }
     this.#newest = this.#last;
   }
@@ -85,7 +75,7 @@ export class SqliteIds {
     return this.#newest;
   }
 
-  /** Numbers that the job of an id of others may have: nearly always one, or none. */
+  /** Numbers that the job of an id may have: nearly always one, or none. */
   find(id: string): number[] {
     const recent = this.#recent.get(id);
     if (recent !== undefined) return [recent];
@@ -102,7 +92,6 @@ export class SqliteIds {
   /** A job was added, in the transaction that is open. */
   add(id: string, seq: number): void {
     this.#newest = seq;
-    if (this.own.seqOf(id) === seq) return;
     this.#added.push({ id, before: this.#recent.get(id) });
     this.#recent.set(id, seq);
   }
@@ -125,7 +114,6 @@ export class SqliteIds {
 
   /** A job is no more, and that is committed. */
   remove(id: string, seq: number): void {
-    if (this.own.seqOf(id) === seq) return;
     this.#forget(id, seq);
     if (seq <= (this.#merge?.last ?? this.#indexed)) this.#gone.push({ head: headOf(id), seq, id });
   }
@@ -135,11 +123,9 @@ export class SqliteIds {
     return this.#merge !== undefined || this.#isDue || this.#gone.length >= MOST_GONE;
   }
 
-  /** Whether many are not in the index, or would have to be looked at to see that. */
+  /** Whether many are not in the index. */
   get #isDue(): boolean {
-    const { size } = this.#recent;
-    const passed = this.#last - this.#indexed;
-    return size >= this.#most || passed >= (size === 0 ? STEP_OF_NONE : MOST_PASSED * this.#most);
+    return this.#recent.size >= this.#most;
   }
 
   /** Writes a part of it. */

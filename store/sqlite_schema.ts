@@ -62,7 +62,7 @@ export const STEPS: readonly string[] = [
     result BLOB,
     body BLOB
   ) STRICT;
-  -- By the first 48 bits of the id; the newest jobs may be missing (sqlite_ids.ts). None that this file has made.
+  -- By the first 48 bits of the id; the newest jobs may be missing (sqlite_ids.ts).
   CREATE TABLE idOf (head INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (head, seq))
     STRICT, WITHOUT ROWID;
   CREATE UNIQUE INDEX jobByKey ON job (service, user, key) WHERE key IS NOT NULL AND stage < 3;
@@ -95,10 +95,6 @@ export const STEPS: readonly string[] = [
   `
   -- What is known of each schedule: JSON.
   CREATE TABLE schedule (name TEXT PRIMARY KEY, mark TEXT NOT NULL) STRICT, WITHOUT ROWID;
-  `,
-  `
-  -- Hides the numbers of jobs in the ids that this file makes (sqlite_own_ids.ts): these are not in idOf.
-  INSERT INTO note (name, value) VALUES ('idKey', hex(randomblob(16)));
   `,
 ];
 

@@ -6,7 +6,7 @@
  */
 
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import { isJobId } from "../wire/submission.ts";
+import { isJobId, newJobId } from "../wire/submission.ts";
 import type { Frames, JobState, JobStatus, Submission } from "./messages.ts";
 import {
   bytesIn,
@@ -136,13 +136,12 @@ export class JobTable {
     const { bytes, sizes } = job.body;
     const isInline = bytes.length <= INLINE_BYTES;
     const seq = this.#lastSeq + 1;
-    const idBlob = job.id === "" ? this.ids.own.make(seq) : idBytes(job.id);
-    const id = job.id === "" ? idText(idBlob) : job.id;
+    const id = job.id === "" ? newJobId() : job.id;
     const rest = restOf(job, sizes);
     const parts = isInline ? 0 : 1 << Part.body;
     const { changes } = this.sql(INSERT).run(
       seq,
-      idBlob,
+      idBytes(id),
       place.service,
       place.stage,
       job.priority,
@@ -170,9 +169,6 @@ export class JobTable {
   /** The job of an id. */
   byId(id: string): JobRow | undefined {
     if (!isJobId(id)) return undefined;
-    const own = this.ids.own.seqOf(id);
-    const row = own <= this.#lastSeq ? this.bySeq(own) : undefined;
-    if (row?.id === id) return row;
     for (const seq of this.ids.find(id)) {
       const row = this.bySeq(seq);
       if (row?.id === id) return row;

@@ -174,19 +174,20 @@ export function isJobId(text: unknown): text is string {
   return typeof text === "string" && /^j-[0-9a-f]{32}$/.test(text);
 }
 
-/** Hex digits of an id that say when it was made, s since 1970. */
-const TIME_DIGITS = 8;
-
-/**
- * A new id: the second in which it is made, and 90 random bits. Those that are made one after another lie together in
- * the index that a store has of them, so that few of its pages change.
- */
+/** A new id: 128 random bits. */
 export function newJobId(): string {
-  const seconds = Math.floor(Date.now() / 1000).toString(16).padStart(TIME_DIGITS, "0");
-  return `j-${seconds.slice(-TIME_DIGITS)}${
-    crypto.randomUUID().replaceAll("-", "").slice(TIME_DIGITS)
-  }`;
+  if (at === drawn.length) {
+    crypto.getRandomValues(drawn);
+    at = 0;
+  }
+  return `j-${drawn.subarray(at, at += ID_BYTES).toHex()}`;
 }
+
+/** Ids whose bytes are drawn at a time: one by one that takes longer than all else here. */
+const DRAWN = 64;
+const ID_BYTES = 16;
+const drawn = new Uint8Array(DRAWN * ID_BYTES);
+let at = drawn.length;
 
 /** The command that a text is; undefined: it is none. */
 export function jobCommandOf(text: string): JobCommand | undefined {

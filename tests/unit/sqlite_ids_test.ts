@@ -2,21 +2,15 @@
 
 import { strict as assert } from "node:assert";
 import { DatabaseSync } from "node:sqlite";
-import { idBytes, idText } from "../../store/sqlite_columns.ts";
+import { idBytes } from "../../store/sqlite_columns.ts";
 import { SqliteIds } from "../../store/sqlite_ids.ts";
 import { Batch } from "../../store/sqlite_ledger.ts";
-import { KEY_BYTES, OwnIds } from "../../store/sqlite_own_ids.ts";
 import { prepareFile } from "../../store/sqlite_schema.ts";
 import { JobTable } from "../../store/sqlite_table.ts";
-import { isJobId } from "../../wire/submission.ts";
+import { newJobId } from "../../wire/submission.ts";
 import { randomFractions } from "../rig/random.ts";
 
 const MOST = 600;
-
-/** An id as a submitter may make it: all of it is random. */
-function randomId(): string {
-  return idText(crypto.getRandomValues(new Uint8Array(16)));
-}
 
 /** Ids of a file in memory. */
 class World {
@@ -38,7 +32,7 @@ class World {
     this.ids = this.#open();
   }
 
-  add(id = randomId()): { id: string; seq: number } {
+  add(id = newJobId()): { id: string; seq: number } {
     const seq = ++this.#last;
     this.db.prepare(
       "INSERT INTO job (seq, id, service, stage, priority, user, grp, due, created, tries, deaths, version, bytes, " +
@@ -86,7 +80,7 @@ Deno.test("SqliteIds finds each id before, while and after it comes into the ind
   areFound();
   world.reopen();
   areFound();
-  assert.deepEqual(world.ids.find(randomId()), []);
+  assert.deepEqual(world.ids.find(newJobId()), []);
 });
 
 Deno.test("SqliteIds keeps up with jobs that come faster than its smallest step", () => {
@@ -209,30 +203,6 @@ Deno.test("SqliteIds tells two ids apart that begin the same", () => {
   assert.deepEqual(world.ids.find(one.id), [one.seq, other.seq]);
 });
 
-Deno.test("SqliteIds has no entry for an id of the file's own, and does not read those jobs again and again", () => {
-  const world = new World();
-  const { own } = world.ids;
-  const ids = Array.from({ length: 3 * MOST }, (_, index) => idText(own.make(index + 1)));
-  for (const id of ids.slice(0, 1000)) world.add(id);
-  world.ids.commit();
-  assert.ok(world.ids.hasWork, "how far that goes costs nothing to write");
-  for (const id of ids.slice(1000)) world.add(id);
-  world.ids.commit();
-  while (world.ids.hasWork) world.work();
-  assert.equal(world.indexed, 0);
-  assert.equal(
-    Number(world.db.prepare("SELECT value FROM note WHERE name = 'indexed'").get()?.value),
-    3 * MOST,
-  );
-  const other = world.add();
-  world.ids.commit();
-  world.ids.remove(ids[0] ?? "", 1);
-  world.reopen();
-  assert.deepEqual(ids.map((id) => world.ids.own.seqOf(id)), ids.map((_, index) => index + 1));
-  assert.deepEqual(world.ids.find(other.id), [other.seq]);
-  assert.equal(world.ids.newest, other.seq);
-});
-
 Deno.test("SqliteIds knows of jobs that were there, so that the number of one is not that of another one", () => {
   const world = new World();
   world.addAll(2 * MOST);
@@ -241,18 +211,4 @@ Deno.test("SqliteIds knows of jobs that were there, so that the number of one is
   world.reopen();
   assert.equal(world.ids.newest, 2 * MOST);
   assert.equal(new JobTable(world.db).lastSeq, 2 * MOST);
-});
-
-Deno.test("OwnIds hides a number in an id, and finds it again with the same key alone", () => {
-  const key = crypto.getRandomValues(new Uint8Array(KEY_BYTES));
-  const own = new OwnIds(key);
-  const seqs = [1, 2, 3, 2 ** 24 - 1, 2 ** 24, 1e6, 1e12, 2 ** 48 - 1];
-  const ids = seqs.flatMap((seq) => [idText(own.make(seq)), idText(own.make(seq))]);
-  assert.equal(new Set(ids).size, ids.length);
-  assert.ok(ids.every(isJobId));
-  assert.deepEqual(ids.map((id) => new OwnIds(key).seqOf(id)), seqs.flatMap((seq) => [seq, seq]));
-  const others = new OwnIds(crypto.getRandomValues(new Uint8Array(KEY_BYTES)));
-  assert.ok(ids.every((id, index) => others.seqOf(id) !== seqs[index >> 1]));
-  const many = Array.from({ length: 1000 }, (_, seq) => others.seqOf(idText(own.make(seq))));
-  assert.ok(many.filter((seq) => seq < 2 ** 40).length < 30, "they lie anywhere");
 });
