@@ -53,7 +53,6 @@ export class Lane {
   waitingSince: number;
   /** When something came of it last: the number of that. */
   servedLast = 0;
-  end: () => void = () => {};
 
   /** Nothing is asked. */
   constructor(name: LaneName, inbox: string, now: number) {
@@ -176,11 +175,12 @@ export class NatsLanes {
     void this.refresh();
   }
 
-  /** Asks for nothing any more. */
-  stop(): void {
+  /** Asks for nothing any more; fulfilled once all hints that were under way have come. What is given back goes to others. */
+  async stop(): Promise<void> {
     this.#isStopped = true;
     for (const cancel of this.#timers) cancel();
-    for (const { lanes } of this.#tracks.values()) for (const lane of lanes) lane.end();
+    const lanes = [...this.#tracks.values()].flatMap(({ lanes }) => lanes);
+    await Promise.all(lanes.map(({ inbox }) => this.#ground.link.drain(`${inbox}.*`)));
   }
 
   #repeat(ms: number, what: () => void): void {
@@ -226,7 +226,7 @@ export class NatsLanes {
     const now = this.#ground.clock.now();
     const lane = new Lane(laneName, `${this.#inbox}.${++this.#lastLane}`, now);
     const hear = (message: NatsMessage) => this.#hear(lane, message);
-    lane.end = this.#ground.link.subscribe(`${lane.inbox}.*`, hear);
+    this.#ground.link.subscribe(`${lane.inbox}.*`, hear);
     let track = this.#tracks.get(service);
     if (track === undefined) this.#tracks.set(service, track = { lanes: [], round: undefined });
     track.lanes.push(lane);

@@ -44,6 +44,8 @@ export interface NatsServerInfo {
 /** Hears messages until it is taken back. */
 export interface NatsSubscription {
   unsubscribe(): void;
+  /** The same, but what is under way is heard. */
+  drain(): Promise<void>;
 }
 
 /** A connection, which reconnects by itself. */

@@ -24,6 +24,8 @@ const MAX_PINGS_OUT = 2;
 const RETRY_INTERVAL = 500;
 /** How long one attempt to connect may take, ms. */
 const CONNECT_TIMEOUT = 5000;
+/** What is under way comes within this time, ms. */
+const DRAIN_LIMIT = 1000;
 /** What nobody waits for is sent with what comes next, or after that, ms: each sending costs as much as its message. */
 const SOON = 10;
 
@@ -134,6 +136,17 @@ export class NatsLink {
         // the connection is closed
       }
     };
+  }
+
+  /** Hears a subject no more, once what is under way has come, or can't come. */
+  async drain(subject: string): Promise<void> {
+    for (const one of [...this.#heard]) {
+      if (one.subject !== subject) continue;
+      this.#heard.delete(one);
+      const drained = this.#isUp ? one.now?.drain().catch(() => {}) : undefined;
+      const late = new Promise<void>((resolve) => this.#parts.clock.after(DRAIN_LIMIT, resolve));
+      if (drained !== undefined) await Promise.race([drained, late]);
+    }
   }
 
   /** Sends what is left, and ends. */

@@ -36,6 +36,8 @@ const MARK_INTERVAL = 25;
 const PROGRESS_INTERVAL = 500;
 /** What was not started comes again after that, ms. */
 const RETURN_DELAY = 200;
+/** At once NATS would give it to a request of this node's, which nobody hears any more, ms. */
+const STOP_DELAY = 50;
 /** A job whose group is full comes again after that, ms, times how many of the group have been sent back. */
 const GROUP_DELAY = 200;
 /** Cancelled jobs that are remembered, as their hints may be under way. */
@@ -141,7 +143,9 @@ export class NatsRuns implements Puller {
   }
 
   #giveBackReady(service?: string): void {
-    for (const { reply } of this.#locals.takeReady(service)) this.#ground.giveBack(reply, 0);
+    for (const { reply } of this.#locals.takeReady(service)) {
+      this.#ground.giveBack(reply, STOP_DELAY);
+    }
   }
 
   /** See {@linkcode Puller}. */
@@ -310,9 +314,9 @@ export class NatsRuns implements Puller {
     this.#cancelBeat?.();
     for (const local of this.#locals.all().values()) local.cancelWake?.();
     for (const { reply, outcome } of this.#runs.values()) {
-      if (outcome === undefined) this.#ground.giveBack(reply, 0);
+      if (outcome === undefined) this.#ground.giveBack(reply, STOP_DELAY);
     }
-    for (const { reply } of this.#locals.held()) this.#ground.giveBack(reply, 0);
+    for (const { reply } of this.#locals.held()) this.#ground.giveBack(reply, STOP_DELAY);
   }
 
   // ---- before a run ----

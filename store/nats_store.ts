@@ -160,12 +160,14 @@ class NatsStore implements JobStore {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#schedules.close();
+    // First nothing is asked for, so that what is given back then comes to others.
+    const drained = this.#lanes.stop();
     this.#runs.stop();
-    this.#lanes.stop();
     this.#mover.stop();
     this.#operators.stop();
     await this.#waitForResults();
     await this.#keeper.stop();
+    await drained;
     this.#runs.close();
     this.#questions.close();
     this.#asker.close();

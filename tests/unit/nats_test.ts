@@ -343,6 +343,7 @@ function lanesOf(wanted: number) {
       heard.set(subject, hear);
       return () => heard.delete(subject);
     },
+    drain: () => Promise.resolve(),
     publish(subject: string, _payload: unknown, options?: { reply?: string }) {
       asked.push({ subject, reply: options?.reply ?? "" });
       return true;
@@ -380,7 +381,7 @@ function lanesOf(wanted: number) {
   };
 }
 
-Deno.test("NatsLanes asks again soon when its server has lost the request, and not while it says that it stands", () => {
+Deno.test("NatsLanes asks again soon when its server has lost the request, and not while it says that it stands", async () => {
   const { lanes, asked, status, pass } = lanesOf(5);
   assert.equal(asked.length, 1);
   const [first] = asked;
@@ -392,7 +393,7 @@ Deno.test("NatsLanes asks again soon when its server has lost the request, and n
   // As after another server has become the consumer's leader.
   pass(2500);
   assert.equal(asked.length, 2, "it is lost");
-  lanes.stop();
+  await lanes.stop();
 });
 
 Deno.test("Local has as many hints ready as start in a moment, and none when nothing starts", () => {
