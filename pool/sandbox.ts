@@ -99,6 +99,7 @@ export const RUNTIME = [
   "wire/outgoing.ts",
   "wire/records.ts",
   "wire/ring.ts",
+  "worker/record_inlet.ts",
   "worker/record_lane.ts",
   "system/socket_address.ts",
 ];

@@ -1,41 +1,25 @@
 /**
  * A worker's connection to the broker of its own machine: records over a unix socket, and large bodies through
- * memory that both share. What comes and goes in one pass is one call each.
+ * memory that both share. What comes and goes in one pass is one call each. Here is what is said; what comes is in
+ * record_inlet.ts.
  *
  * @module
  */
 
-import { ByteCache } from "../wire/byte_cache.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
-import {
-  FromBroker,
-  FromWorker,
-  type JobClient,
-  type JobHeader,
-  LOG_LEVELS,
-  type LogLevel,
-  parseClient,
-  type ReplyHeader,
-} from "../wire/job.ts";
+import { FromWorker, LOG_LEVELS, type LogLevel, type ReplyHeader } from "../wire/job.ts";
 import { Outgoing } from "../wire/outgoing.ts";
-import { HEAD_BYTES, Only, RecordReader, recordSize, RecordWriter, Tag } from "../wire/records.ts";
-import { RingReader, RingWriter } from "../wire/ring.ts";
-import { readTry } from "../wire/stored_try.ts";
-import { TRACE_BYTES } from "../wire/trace.ts";
+import { Only, RecordReader, RecordWriter, Tag } from "../wire/records.ts";
+import { RingWriter } from "../wire/ring.ts";
 import type { WorkerConfig } from "../wire/worker_config.ts";
 import { LocalConnection, type Rings } from "../system/local_connection.ts";
 import { Bytes, harden, inPlainMemory, lengthOf } from "../zmq/library.ts";
 import { Hold } from "./hold.ts";
 import type { Introduction, Orders, Remark, WorkerLane } from "./lane.ts";
+import { RecordInlet } from "./record_inlet.ts";
 
 type Frame = Uint8Array<ArrayBuffer>;
 
-/** Room for what is read at once; it grows for a head that is larger. */
-const IN_BYTES = 65_536;
-/** A pass is full with this many bytes in its jobs' bodies. */
-const BATCH_BYTES = 262_144;
-/** Reads of a pass. */
-const BATCH_READS = 16;
 /** Replies from this size on go through the ring; below it, a copy more costs less than the call. */
 const RING_MIN = 8192;
 /** Replies from this size on, without a ring, are sent from a copy of their own. */
@@ -45,43 +29,25 @@ const FULL_BYTES = 262_144;
 /** How long a worker that leaves waits for its last replies to be sent. */
 const LINGER_MS = 5000;
 
-/** A large body that has not come as a whole: its frames, filled one after the other. */
-interface Arrival {
-  /** Undefined: it is an answer. */
-  readonly header: JobHeader | undefined;
-  /** The question that it answers, and how; meaningless where it is a job's. */
-  readonly question: number;
-  readonly code: number;
-  readonly frames: readonly Frame[];
-  /** The frame that is filled now, and how far it is. */
-  index: number;
-  filled: number;
-}
-
 /** Records to the broker and back. */
 export class RecordLane implements WorkerLane {
   readonly #connection: LocalConnection;
   readonly #out = new Outgoing();
   readonly #writer = new RecordWriter(this.#out);
-  readonly #reader = new RecordReader();
   readonly #hold = new Hold();
   readonly #encoder = new TextEncoder();
-  readonly #clients = new ByteCache(parseClient);
-  #in = new Bytes(IN_BYTES);
-  #view = new DataView(this.#in.buffer);
-  /** What was read and not used yet: a record of which the rest has not come. */
-  #rest = 0;
-  #arrival: Arrival | undefined;
-  /** Bytes of bodies that this pass has brought. */
-  #brought = 0;
-  #memory: Rings | undefined;
-  #inRing = new RingReader(0);
+  readonly #inlet: RecordInlet;
+  #memory: Rings["outgoing"] | undefined;
   #outRing = new RingWriter(0);
-  #isLost = false;
 
   /** Connects, and says whose token it has; needs FFI until `prepare` returns. */
   constructor({ library, backend, token }: WorkerConfig) {
-    this.#connection = new LocalConnection(library, backend.slice("ipc://".length));
+    const connection = new LocalConnection(library, backend.slice("ipc://".length));
+    this.#connection = connection;
+    this.#inlet = new RecordInlet(connection, {
+      credited: (bytes) => this.#outRing.credit(bytes),
+      creditDue: () => this.#tellCredit(),
+    });
     this.#writeToken(Only.HELLO, token, 0);
     this.#say();
   }
@@ -92,24 +58,21 @@ export class RecordLane implements WorkerLane {
     if (welcome === undefined) return;
     const { record, take } = welcome;
     const size = record.length;
-    const isOne = this.#reader.read(new DataView(record.buffer), 0, size);
-    const rings = isOne && this.#reader.type === Only.WELCOME ? this.#reader.rings : 0;
-    this.#memory = take(rings);
-    if (this.#memory === undefined) return;
-    this.#inRing = new RingReader(rings);
+    const reader = new RecordReader();
+    const isOne = reader.read(new DataView(record.buffer), 0, size);
+    const rings = isOne && reader.type === Only.WELCOME ? reader.rings : 0;
+    const memory = take(rings);
+    if (memory === undefined) return;
+    this.#memory = memory.outgoing;
     this.#outRing = new RingWriter(rings);
+    this.#inlet.openRing(rings, memory.incoming);
   }
 
   /** Reads records; true if there may be more. */
   read(orders: Orders): boolean {
-    if (this.#isLost) return false;
+    if (this.#inlet.isLost) return false;
     if (this.#out.size > 0) this.#send();
-    this.#brought = 0;
-    for (let reads = 0; reads < BATCH_READS && this.#brought < BATCH_BYTES; reads++) {
-      const more = this.#arrival === undefined ? this.#readSome(orders) : this.#readArrival(orders);
-      if (!more) return false;
-    }
-    return true;
+    return this.#inlet.read(orders);
   }
 
   /** Nothing: `read` is called until there is nothing, and what comes then ends a wait. */
@@ -117,211 +80,13 @@ export class RecordLane implements WorkerLane {
     return false;
   }
 
-  /** Reads what has come, and takes the records in it; false: nothing more is here. */
-  #readSome(orders: Orders): boolean {
-    const size = this.#connection.receive(this.#in, this.#rest);
-    if (size <= 0) return this.#found(size, orders);
-    const end = this.#rest + size;
-    const isFull = end === this.#in.length;
-    const start = this.#takeAll(end, orders);
-    if (start > 0 && start < end) this.#in.copyWithin(0, start, end);
-    this.#rest = end - start;
-    if (this.#rest > 0 && this.#arrival === undefined) this.#makeRoom();
-    return isFull || this.#arrival !== undefined;
-  }
-
-  /** Nothing is here, or nothing will ever be. */
-  #found(size: number, orders: Orders): false {
-    if (size === 0) {
-      this.#isLost = true;
-      this.#connection.end();
-      orders.lost();
-    }
-    return false;
-  }
-
-  /** Takes the records before `end`; returns where the first one starts that is not whole. */
-  #takeAll(end: number, orders: Orders): number {
-    let start = 0;
-    while (end - start >= HEAD_BYTES) {
-      const size = recordSize(this.#view, start);
-      if (size > end - start) {
-        return this.#begin(start, size, end) ? end : start;
-      }
-      if (this.#reader.read(this.#view, start, size)) this.#take(orders);
-      start += size;
-    }
-    return start;
-  }
-
-  /** Takes the record that was read. */
-  #take(orders: Orders): void {
-    const { type, job, code, credit, stream } = this.#reader;
-    if (credit !== undefined) this.#outRing.credit(credit);
-    if (type === FromBroker.JOB) this.#takeJob(orders);
-    else if (type === FromBroker.CANCEL) orders.cancel(job, code);
-    else if (type === FromBroker.GRANT && stream !== undefined) orders.grant(job, stream);
-    else if (type === FromBroker.ANSWER) this.#takeAnswer(orders);
-    else if (type === FromBroker.STOP) orders.stop();
-    else if (type === FromBroker.ASK) orders.ask();
-  }
-
-  #takeJob(orders: Orders): void {
-    const reader = this.#reader;
-    this.#brought += reader.bytes;
-    const frames = reader.inRing ? this.#framesInRing() : this.#framesHere();
-    orders.job(this.#header(), frames);
-  }
-
-  #takeAnswer(orders: Orders): void {
-    const { job: question, code, inRing } = this.#reader;
-    orders.answer(question, code, inRing ? this.#framesInRing() : this.#framesHere());
-  }
-
-  #header(): JobHeader {
-    const { job, detail, deadline, timeLimit, frames, stream, partsSent } = this.#reader;
-    const { clientStart, clientEnd, traceStart, queuedAt, storedStart, storedEnd } = this.#reader;
-    const trace = traceStart === 0
-      ? undefined
-      : this.#in.slice(traceStart, traceStart + TRACE_BYTES);
-    const client: JobClient = this.#clients.get(this.#in, clientStart, clientEnd);
-    return {
-      job,
-      attempt: detail,
-      deadline,
-      requestTimeout: timeLimit,
-      frames,
-      stream,
-      partsSent,
-      trace,
-      queuedAt,
-      stored: storedEnd === 0 ? undefined : readTry(this.#in, storedStart, storedEnd),
-      client,
-    };
-  }
-
-  /** The frames of the record that was read: a handler may do with their memory what it likes. */
-  #framesHere(): Frame[] {
-    const { start, bytes, frames } = this.#reader;
-    if (frames === 1) return [this.#in.slice(start, start + bytes)];
-    const all: Frame[] = [];
-    let at = start;
-    for (let index = 0; index < frames; index++) {
-      const size = this.#reader.sizeOf(this.#view, index);
-      all.push(this.#in.slice(at, at + size));
-      at += size;
-    }
-    return all;
-  }
-
-  /** The same of frames that lie in the ring. */
-  #framesInRing(): Frame[] {
-    const { start, bytes } = this.#reader;
-    const frames = this.#emptyFrames();
-    let at = start;
-    if (!this.#inRing.take(start, bytes)) {
-      throw new RangeError("Cannot read a job: it is not there");
-    }
-    for (const frame of frames) {
-      const size = lengthOf(frame);
-      if (size > 0) this.#memory?.incoming.read(at, frame, size);
-      at += size;
-    }
-    this.#tellCredit();
-    return frames;
-  }
-
-  /** Memory for the frames of the record that was read. */
-  #emptyFrames(): Frame[] {
-    const { bytes, frames } = this.#reader;
-    if (frames === 1) return [new Bytes(bytes)];
-    const all: Frame[] = [];
-    for (let index = 0; index < frames; index++) {
-      all.push(new Bytes(this.#reader.sizeOf(this.#view, index)));
-    }
-    return all;
-  }
-
-  /** Replies say how far the ring was read; if there are none for long, a record does. */
+  /** Replies say how far the ring was read; there were none for long, so a record does. */
   #tellCredit(): void {
-    if (this.#inRing.untold < this.#inRing.size / 2) return;
     this.#writer.open(Only.CREDIT, 0, 0, 0, 0);
-    this.#writer.number(Tag.CREDIT, this.#inRing.tell());
+    this.#writer.number(Tag.CREDIT, this.#inlet.ring.tell());
     this.#writer.frames(0);
     this.#writer.close();
     this.#send();
-  }
-
-  // ---- bodies that come in parts ----
-
-  /** Begins a record that has not come as a whole, if it is a job whose head is here. */
-  #begin(start: number, size: number, end: number): boolean {
-    if (size <= this.#in.length || !this.#reader.readHead(this.#view, start, size, end)) {
-      return false;
-    }
-    const { type, job: question, code } = this.#reader;
-    if (type !== FromBroker.JOB && type !== FromBroker.ANSWER) return false;
-    this.#brought += this.#reader.bytes;
-    this.#arrival = {
-      header: type === FromBroker.JOB ? this.#header() : undefined,
-      question,
-      code,
-      frames: this.#emptyFrames(),
-      index: 0,
-      filled: 0,
-    };
-    this.#fill(this.#reader.start, end);
-    return true;
-  }
-
-  /** Copies what came along with the head. */
-  #fill(start: number, end: number): void {
-    const arrival = this.#arrival;
-    while (arrival !== undefined && start < end) {
-      const frame = arrival.frames[arrival.index] ?? EMPTY_FRAME;
-      const size = Math.min(lengthOf(frame) - arrival.filled, end - start);
-      frame.set(this.#in.subarray(start, start + size), arrival.filled);
-      start += size;
-      this.#filled(arrival, size);
-    }
-  }
-
-  /** Reads what has come of a body; false: nothing more is here. */
-  #readArrival(orders: Orders): boolean {
-    const arrival = this.#arrival;
-    if (arrival === undefined) return true;
-    // Frames of no bytes are full as they are.
-    this.#filled(arrival, 0);
-    const frame = arrival.frames[arrival.index];
-    if (frame !== undefined) {
-      const size = this.#connection.receive(frame, arrival.filled);
-      if (size <= 0) return this.#found(size, orders);
-      this.#filled(arrival, size);
-    }
-    if (arrival.index < arrival.frames.length) return true;
-    this.#arrival = undefined;
-    if (arrival.header !== undefined) orders.job(arrival.header, arrival.frames);
-    else orders.answer(arrival.question, arrival.code, arrival.frames);
-    return true;
-  }
-
-  /** So many bytes more are here. */
-  #filled(arrival: Arrival, size: number): void {
-    arrival.filled += size;
-    while (arrival.index < arrival.frames.length) {
-      if (arrival.filled < lengthOf(arrival.frames[arrival.index] ?? EMPTY_FRAME)) return;
-      arrival.index++;
-      arrival.filled = 0;
-    }
-  }
-
-  /** Makes sure that there is room for more of a record's head: one with very many frames is long. */
-  #makeRoom(): void {
-    if (this.#rest < this.#in.length) return;
-    const larger = new Bytes(2 * this.#in.length);
-    larger.set(this.#in);
-    this.#in = larger;
-    this.#view = new DataView(larger.buffer);
   }
 
   // ---- what is said ----
@@ -370,7 +135,8 @@ export class RecordLane implements WorkerLane {
       sizes + (place < 0 && !isApart ? size : 0),
     );
     writer.number(Tag.MICROS, Math.min(Math.max(0, Math.round(header.micros)), 0xffffffff));
-    if (this.#inRing.untold > 0) writer.number(Tag.CREDIT, this.#inRing.tell());
+    const { ring } = this.#inlet;
+    if (ring.untold > 0) writer.number(Tag.CREDIT, ring.tell());
     if (place >= 0) writer.place(place, size);
     writer.frames(length);
     if (length > 1) { for (let at = 0; at < length; at++) writer.size(sizeOf(frames, at)); }
@@ -390,7 +156,7 @@ export class RecordLane implements WorkerLane {
    * @throws {RangeError} when a frame has grown or shrunk.
    */
   #placeInRing(frames: readonly Uint8Array[], size: number): number {
-    const memory = this.#memory?.outgoing;
+    const memory = this.#memory;
     if (memory === undefined) return -1;
     const plain: Frame[] = [];
     let sum = 0;
