@@ -247,7 +247,7 @@ function checkUnmanned(
 ): void {
   const name = minWorkers === 0 ? "minWorkers" : maxWorkers === 0 ? "maxWorkers" : "workers";
   if (most === 0 && joinEndpoint === undefined) {
-    const rule = "an integer >= 1, as no other machine can join (joinEndpoint)";
+    const rule = "an integer >= 1 where no other machine can join";
     throw new RangeError(refusal(naming(name), rule, 0));
   }
   if (most > 0 && minWorkers === 0) {

@@ -153,8 +153,8 @@ Deno.test("serve exits 2 and says so in one line when it is used badly", async (
   const cases: [string[], RegExp][] = [
     [["--no-such-flag"], /Unknown option "--no-such-flag"/],
     [["--min-worker", "2"], /Unknown option "--min-worker": did you mean "--min-workers"\?/],
-    [["--min-workers", "many"], /"--min-workers" must be an integer >= 1: current value is "many"/],
-    [["--min-workers", "0"], /"--min-workers" must be an integer >= 1: current value is "0"/],
+    [["--min-workers", "many"], /"--min-workers" must be an integer >= 0: current value is "many"/],
+    [["--min-workers", "0"], /"--min-workers" must be an integer >= 1: current value is 0/],
     [["--stop-timeout", "soon"], /"--stop-timeout" must be a duration .*: current value is "soon"/],
     [["--min-workers"], /"--min-workers" needs a value/],
     [
@@ -183,7 +183,7 @@ Deno.test("serve exits 2 and says so in one line when it is used badly", async (
 
 Deno.test("serve exits 2 and names the variable when the environment is bad", async () => {
   const ending = await runServer(ANY_PORT, { env: { PREFORK_MIN_WORKERS: "x" } });
-  assertFailed(ending, 2, /"PREFORK_MIN_WORKERS" must be an integer >= 1: current value is "x"/);
+  assertFailed(ending, 2, /"PREFORK_MIN_WORKERS" must be an integer >= 0: current value is "x"/);
 });
 
 Deno.test("serve exits 1 and says so in one line when an endpoint can't be bound", async () => {

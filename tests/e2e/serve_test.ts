@@ -671,12 +671,12 @@ Deno.test(
       [
         { minWorkers: "2" },
         TypeError,
-        /"minWorkers" must be an integer >= 1: current value is "2"/,
+        /"minWorkers" must be an integer >= 0: current value is "2"/,
       ],
       [
         { maxWorkers: 1.5 },
         RangeError,
-        /"maxWorkers" must be an integer >= 1: current value is 1.5/,
+        /"maxWorkers" must be an integer >= 0: current value is 1.5/,
       ],
       [
         { minWorkers: 3, maxWorkers: 2 },

@@ -33,8 +33,16 @@ Deno.test("resolveOptions takes 0 workers where other machines can join, and now
   const services = { mail: { handler: "/m.ts", workers: 0 } };
   const { mail } = resolve({ ...joined, services }).services;
   assert.deepEqual(mail && sizes(mail), [0, 0, 0, 0]);
-  refuses({ workers: 0 }, "RangeError", /"workers" must be an integer >= 1, as no other machine/);
-  refuses({ services }, "RangeError", /"services.mail.workers" must be an integer >= 1, as no/);
+  refuses(
+    { workers: 0 },
+    "RangeError",
+    /"workers" must be an integer >= 1 where no other machine can join/,
+  );
+  refuses(
+    { services },
+    "RangeError",
+    /"services.mail.workers" must be an integer >= 1 where no other machine can join/,
+  );
   refuses({ ...joining, maxWorkers: 0 }, "RangeError", /"maxWorkers" must be an integer >= 1/);
   refuses({ ...joined, minWorkers: 0 }, "RangeError", /"minWorkers" .* unless "maxWorkers" is 0/);
   refuses({ ...joined, workers: -1 }, "RangeError", /"workers" must be an integer >= 0/);
