@@ -32,6 +32,8 @@ const ASKED_RUNNERS = 3;
 const RUNNERS_PATIENCE = 2000;
 /** Jobs that are looked for in one walk; where NATS has lost some of them, the next walk comes after so long, ms. */
 const MOST_LOOKS = 500;
+/** So many of them at a time: most of a look is to wait for nodes that do not answer. */
+const LOOKS_AT_A_TIME = 64;
 const NEXT_LOOKS = 1000;
 
 /** What others hear of it. */
@@ -177,6 +179,7 @@ export class NatsKeeper {
   async #walk(): Promise<void> {
     const { names } = this.#ground;
     let looks = 0;
+    const looking = new Lookers();
     const from = this.#lookedUpTo;
     this.#lookedUpTo = 0;
     this.#lost = 0;
@@ -186,13 +189,14 @@ export class NatsKeeper {
         if (record === undefined || this.#isStopped || !this.#isKeeper) continue;
         if (this.#isOver(record)) await this.#remove(record, message);
         else if (message.seq > from && this.#maybeLost(record, message)) {
-          if (++looks <= MOST_LOOKS) await this.#look(record, message);
+          if (++looks <= MOST_LOOKS) await looking.add(() => this.#look(record, message));
           // The next walk goes on there.
           else if (this.#lookedUpTo === 0) this.#lookedUpTo = message.seq - 1;
         }
       }
-      if (this.#isStopped || !this.#isKeeper) return;
+      if (this.#isStopped || !this.#isKeeper) break;
     }
+    await looking.end();
   }
 
   /** Whether it was kept long enough. */
@@ -254,6 +258,31 @@ export class NatsKeeper {
     this.#lost++;
     this.#ground.log("error", "a job has failed, as NATS does not have its body", { job: id });
     this.#events.ended(written.record);
+  }
+}
+
+/** Looks that are under way, so many at a time. */
+class Lookers {
+  readonly #underWay = new Set<Promise<void>>();
+  #failure: { error: unknown } | undefined;
+
+  /** Begins one once there is room. */
+  async add(look: () => Promise<void>): Promise<void> {
+    if (this.#underWay.size >= LOOKS_AT_A_TIME) await Promise.race(this.#underWay);
+    const one = look()
+      .catch((error: unknown) => void (this.#failure ??= { error }))
+      .finally(() => this.#underWay.delete(one));
+    this.#underWay.add(one);
+  }
+
+  /**
+   * Waits until all have ended.
+   *
+   * @throws {Error} what the first one has thrown.
+   */
+  async end(): Promise<void> {
+    await Promise.all(this.#underWay);
+    if (this.#failure !== undefined) throw this.#failure.error;
   }
 }
 

@@ -10,8 +10,8 @@ import type { StatementSync } from "node:sqlite";
 import { numberIn, textIn } from "./sqlite_columns.ts";
 import type { Batch } from "./sqlite_ledger.ts";
 
-/** Ids in memory before they are put into the index: about 4 MB. */
-const MOST_RECENT = 40_000;
+/** Ids in memory before they are put into the index: about 2.5 MB. */
+const MOST_RECENT = 25_000;
 /** Entries that are to be taken out of it. */
 const MOST_GONE = 8192;
 /** Entries that one transaction writes at least, and for each job that was added since the one before. */
