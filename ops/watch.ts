@@ -72,6 +72,8 @@ export async function reloadOnChange(
 
 /** Editors write a file in several steps: it has changed once this time has passed since the last, ms. */
 const QUIET_TIME = 100;
+/** Times of files are those of the last tick of the system, 10 ms before now at most, ms. */
+const ROUNDING = 20;
 /** As many links in a row as Linux follows. */
 const MOST_LINKS = 40;
 
@@ -100,7 +102,7 @@ export async function waitForChange(
   };
   stopped.then(close, close);
   // It may have changed while nobody watched.
-  let seen = [...trails].some((path) => changedAt(path) > since);
+  let seen = [...trails].some((path) => changedAt(path) > since - ROUNDING);
   let timer = seen ? setTimeout(close, QUIET_TIME) : undefined;
   for await (const { kind, paths } of watcher) {
     if (kind === "access" || !paths.some((path) => trails.has(path))) continue;
