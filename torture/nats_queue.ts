@@ -153,9 +153,9 @@ export class NatsQueue implements AsyncDisposable {
     const waiting = consumers.reduce((sum, { num_pending }) => sum + num_pending, 0);
     const left = consumers.reduce((sum, { num_ack_pending }) => sum + num_ack_pending, waiting);
     const revived = Math.max(0, queue.state.messages - left);
-    const oldestMs = left > 0 && revived === 0 && queue.state.messages > 0
-      ? Math.max(0, Date.now() - Date.parse(queue.state.first_ts))
-      : 0;
+    // A new leader may not know yet, and says that it was in 1970.
+    const first = Date.parse(queue.state.first_ts);
+    const oldestMs = left > 0 && revived === 0 && first > 0 ? Math.max(0, Date.now() - first) : 0;
     return { left, waiting, oldestMs, revived, isLed };
   }
 }
