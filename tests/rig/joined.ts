@@ -15,7 +15,7 @@ export class JoinRing extends KeyRing {
   /** The arguments of a machine of this name that joins. */
   argsOf(name: string, endpoint: string): string[] {
     return [
-      ...["--join", endpoint, "--join-server-key", this.server.publicKey],
+      ...["--join", endpoint, `--join-server-key=${this.server.publicKey}`],
       ...["--join-key", this.writeSecret(`${name}.key`, this.pair(name).secretKey)],
     ];
   }
