@@ -10,13 +10,15 @@ import type { RequestOptions } from "../client/options.ts";
 import { AbandonedError, Reply, ReplyError } from "../client/reply.ts";
 import type { JobAsker } from "../client/submitting.ts";
 import type { Settings } from "../options/settings.ts";
-import type { Frames, JobQuestion } from "../store/messages.ts";
+import type { Frames } from "../store/messages.ts";
+import { joinBytes } from "../wire/copy_bytes.ts";
 import {
   buildStatus,
   buildStored,
   JOB_PREFIX,
   type JobCommand,
   jobCommandOf,
+  jobQuestion,
   parseJobQuestion,
   parseSubmission,
 } from "../wire/submission.ts";
@@ -82,23 +84,13 @@ export class StoredAsker implements JobAsker {
   async #ask(command: Exclude<JobCommand, "submit">, words: Bytes): Promise<Bytes[]> {
     const read = parseJobQuestion(command, words);
     if (read.fault !== undefined) throw new ReplyError(BAD_REQUEST, read.fault);
-    const { id, since, wait: waitMs } = read.words;
     // Where nothing was ever stored, nobody who asks is to make a store.
     if (!this.#link.isUsed) throw new ReplyError(NOT_FOUND, "There is no such job");
-    const { status, result } = await this.#link.ask(questionOf(command, id, since, waitMs));
+    const { status, result } = await this.#link.ask(
+      jobQuestion(command, read.words, read.words.wait),
+    );
     return [buildStatus(status), ...result === undefined ? [] : split(result)];
   }
-}
-
-function questionOf(
-  command: Exclude<JobCommand, "submit">,
-  id: string,
-  since: number | undefined,
-  waitMs: number,
-): JobQuestion {
-  if (command === "cancel" || command === "forget") return { type: command, id };
-  if (command === "result") return { type: command, id, waitMs };
-  return { type: command, id, waitMs, ...since !== undefined && { since } };
 }
 
 /** Waits for an answer no longer than `timeout` ms, or until `signal` aborts. */
@@ -134,14 +126,7 @@ function bytesOf(frame: Uint8Array | string): Bytes {
 function joined(frames: readonly Bytes[]): Frames {
   const [first = new Uint8Array()] = frames;
   if (frames.length <= 1) return { bytes: first };
-  const sizes = frames.map(({ length }) => length);
-  const bytes = new Uint8Array(sizes.reduce((sum, size) => sum + size, 0));
-  let at = 0;
-  for (const frame of frames) {
-    bytes.set(frame, at);
-    at += frame.length;
-  }
-  return { bytes, sizes };
+  return { bytes: joinBytes(frames), sizes: frames.map(({ length }) => length) };
 }
 
 function split({ bytes, sizes = [bytes.length] }: Frames): Bytes[] {

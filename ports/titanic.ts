@@ -5,6 +5,7 @@
  * @module
  */
 
+import { joinBytes } from "../wire/copy_bytes.ts";
 import { JOB_PREFIX } from "../wire/submission.ts";
 import {
   readTsp,
@@ -82,11 +83,6 @@ export function titanicContent(service: TspService, code: number, content: Conte
 /** The frames of an answer of our own. */
 export function contentOf({ frames }: TspAnswer): Content {
   const sizes = frames.map(({ length }) => length);
-  const bytes = new Uint8Array(sizes.reduce((sum, size) => sum + size, 0));
-  let at = 0;
-  for (const frame of frames) {
-    bytes.set(frame, at);
-    at += frame.length;
-  }
+  const bytes = joinBytes(frames);
   return new MemoryContent().set(bytes, 0, bytes.length, sizes);
 }

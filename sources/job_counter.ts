@@ -13,13 +13,14 @@ import { MDP_PLACES } from "../ports/mdp_router.ts";
 import { JOBS_ALONE, type Services } from "../ports/services.ts";
 import type { ClientRequest } from "../ports/source.ts";
 import type { Unit } from "../ports/unit.ts";
-import type { FromStore, JobQuestion, Submission } from "../store/messages.ts";
+import type { FromStore, Submission } from "../store/messages.ts";
 import type { Parcel } from "../system/parcel.ts";
 import { Code } from "../wire/request.ts";
 import {
   JOB_PREFIX,
   type JobCommand,
   jobCommandOf,
+  jobQuestion,
   parseJobQuestion,
   parseSubmission,
 } from "../wire/submission.ts";
@@ -207,11 +208,11 @@ export class JobCounter {
   ): Refusal | undefined {
     const read = parseJobQuestion(command, frameOf(request.body, skip));
     if (read.fault !== undefined) return wrong(read.fault);
-    const { id, since, wait } = read.words;
+    const { id, wait } = read.words;
     const open = this.#open.add(peer, request, command, 0, now);
     open.job = id;
     const waitMs = Math.min(wait, this.#answers.patience(request.deadline, now));
-    this.#answers.ask(open, questionOf(command, id, waitMs, since));
+    this.#answers.ask(open, jobQuestion(command, read.words, waitMs));
     return undefined;
   }
 
@@ -300,18 +301,6 @@ export class JobCounter {
     this.#failure = { code, message, until: now + RETRY_INTERVAL };
     for (const open of this.#open.all()) this.#answers.fail(open, { code, message });
   }
-}
-
-/** What the store is asked for a command. */
-function questionOf(
-  command: Exclude<JobCommand, "submit">,
-  id: string,
-  waitMs: number,
-  since: number | undefined,
-): JobQuestion {
-  if (command === "cancel" || command === "forget") return { type: command, id };
-  if (command === "result") return { type: command, id, waitMs };
-  return since === undefined ? { type: command, id, waitMs } : { type: command, id, waitMs, since };
 }
 
 const MAX_COMMAND_BYTES = 64;

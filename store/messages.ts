@@ -15,9 +15,14 @@
  */
 
 import type { Spread } from "../broker/histogram.ts";
-import type { EndState, JobState, JobStatus as SubmittedStatus } from "../wire/submission.ts";
+import type {
+  EndState,
+  JobQuestion,
+  JobState,
+  JobStatus as SubmittedStatus,
+} from "../wire/submission.ts";
 
-export type { EndState, JobState };
+export type { EndState, JobQuestion, JobState };
 
 /** A body of several frames as one array; `sizes` says how long each is, and is left out where there is one. */
 export interface Frames {
@@ -73,16 +78,6 @@ export interface RunOutcome {
   /** How long its handler ran, ms; 0: not known. */
   ms: number;
 }
-
-/** What can be asked of one job, by one who may. */
-export type JobQuestion =
-  /** `since`: the `version` that is known already: answered once it is another one, or after `waitMs`. */
-  | { type: "status"; id: string; since?: number; waitMs: number }
-  /** Answered once it has ended, or after `waitMs`. */
-  | { type: "result"; id: string; waitMs: number }
-  | { type: "cancel"; id: string }
-  /** Forgets a job that has ended, and its result (TSP's close); one that has not is cancelled first. */
-  | { type: "forget"; id: string };
 
 /** What is known of a job, as operators see it: all that its submitter is told, and who that is. */
 export interface JobStatus extends SubmittedStatus {

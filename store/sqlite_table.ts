@@ -102,13 +102,10 @@ export class JobTable {
   readonly #prepared = new Map<string, StatementSync>();
   /** Finds them by id. */
   readonly ids: SqliteIds;
-  #lastSeq: number;
 
   constructor(db: DatabaseSync) {
     this.#db = db;
     this.ids = new SqliteIds((text) => this.sql(text));
-    const last = numberIn(this.sql("SELECT max(seq) AS n FROM job").get() ?? {}, "n");
-    this.#lastSeq = Math.max(last, this.ids.newest);
   }
 
   /** A prepared statement. */
@@ -122,7 +119,7 @@ export class JobTable {
 
   /** The number of the newest job. */
   get lastSeq(): number {
-    return this.#lastSeq;
+    return this.ids.newest;
   }
 
   /**
@@ -135,7 +132,7 @@ export class JobTable {
   ): JobRow | undefined {
     const { bytes, sizes } = job.body;
     const isInline = bytes.length <= INLINE_BYTES;
-    const seq = this.#lastSeq + 1;
+    const seq = this.lastSeq + 1;
     const id = job.id === "" ? newJobId() : job.id;
     const rest = restOf(job, sizes);
     const parts = isInline ? 0 : 1 << Part.body;
@@ -158,7 +155,6 @@ export class JobTable {
       isInline ? bytes : null,
     );
     if (changes === 0) return undefined;
-    this.#lastSeq = seq;
     this.ids.add(id, seq);
     if (!isInline) this.#putPart(seq, Part.body, bytes);
     return newRow(job, { ...place, seq, id, parts, rest: rest ?? {} });

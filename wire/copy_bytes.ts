@@ -18,3 +18,14 @@ export function copyBytes(
   if (count > FEW_BYTES) return target.set(source.subarray(from, from + count), at);
   for (let index = 0; index < count; index++) target[at + index] = source[from + index] ?? 0;
 }
+
+/** The bytes of several frames, one behind the other. */
+export function joinBytes(frames: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(frames.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const frame of frames) {
+    bytes.set(frame, at);
+    at += frame.length;
+  }
+  return bytes;
+}

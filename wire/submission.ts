@@ -247,6 +247,27 @@ function readBackoff(reader: MemberReader): SubmissionWords["backoff"] {
   return { firstMs, maxMs };
 }
 
+/** What can be asked of one job, by one who may. */
+export type JobQuestion =
+  /** `since`: the `version` that is known already: answered once it is another one, or after `waitMs`. */
+  | { type: "status"; id: string; since?: number; waitMs: number }
+  /** Answered once it has ended, or after `waitMs`. */
+  | { type: "result"; id: string; waitMs: number }
+  | { type: "cancel"; id: string }
+  /** Forgets a job that has ended, and its result (TSP's close); one that has not is cancelled first. */
+  | { type: "forget"; id: string };
+
+/** The question of a command and its words; `waitMs`: how long its answer may wait for news. */
+export function jobQuestion(
+  command: Exclude<JobCommand, "submit">,
+  { id, since }: Pick<JobQuestionWords, "id" | "since">,
+  waitMs: number,
+): JobQuestion {
+  if (command === "cancel" || command === "forget") return { type: command, id };
+  if (command === "result") return { type: command, id, waitMs };
+  return since === undefined ? { type: command, id, waitMs } : { type: command, id, waitMs, since };
+}
+
 /** Reads the first frame of one of the other services. */
 export function parseJobQuestion(
   command: Exclude<JobCommand, "submit">,
