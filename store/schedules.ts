@@ -173,8 +173,8 @@ class Schedule {
   #rule: ScheduleRule;
   /** As the store has it; undefined: it is yet to be read. */
   #mark: ScheduleMark | undefined;
-  /** Up to here everything is done: `seen` of the mark, or when the clock was set back before it. */
-  #seen = 0;
+  /** Up to here everything is done: `seen` of the mark, or when the clock was set back before it; Infinity: yet to be known. */
+  #seen = Infinity;
   /** The first due time after that. */
   #next = Infinity;
   /** Whether something is being read or stored. */
@@ -222,13 +222,13 @@ class Schedule {
   tick(): number {
     const { clock } = this.#parts;
     if (this.#isBusy || this.#isGone) return Infinity;
+    const now = clock.now();
+    // Where the clock was set back, time goes on from there.
+    if (this.#seen > now) this.#goOnFrom(now);
     const pauseMs = this.#retryAt - clock.steady();
     if (pauseMs > 0) return pauseMs;
     if (this.#mark === undefined) return this.#begin(() => this.#read());
-    const now = clock.now();
     const mark = this.#mark;
-    // Where the clock was set back, time goes on from there.
-    if (this.#seen > now) this.#goOnFrom(mark, now);
     const { catchUpMs } = this.#rule;
     const step = stepOf(mark, this.#table, this.#next, now, catchUpMs, this.#isRunning);
     if (step.type !== "wait") return this.#begin(() => this.#take(mark, step));
@@ -241,14 +241,15 @@ class Schedule {
     this.#isGone = true;
   }
 
-  #goOnFrom(mark: ScheduleMark, seen: number): void {
+  #goOnFrom(seen: number): void {
     this.#seen = seen;
-    this.#next = nextFree(mark, this.#table, seen);
+    if (this.#mark !== undefined) this.#next = nextFree(this.#mark, this.#table, seen);
   }
 
+  /** A mark that is ahead of the clock is from before the clock was set back, and says nothing of the time since. */
   #know(mark: ScheduleMark): void {
     this.#mark = mark;
-    this.#goOnFrom(mark, mark.seen);
+    this.#goOnFrom(mark.seen > this.#parts.clock.now() ? this.#seen : mark.seen);
   }
 
   /** It was taken away: if it comes back later, it has missed nothing. */
