@@ -41,6 +41,8 @@ export interface Upcoming {
   due(at: number): void;
   /** A job is forgotten then. */
   forget(at: number): void;
+  /** A job is not to be started behind that. */
+  expiry(at: number): void;
 }
 
 /** The way out. */
@@ -87,16 +89,20 @@ export class SqliteEnds {
   /** The change that a run makes which was not started: the job waits as before. */
   returned(run: OpenRun): Change {
     const { table, runs, changed } = this.#ground;
-    const { seq } = run.row;
+    const { seq, expires } = run.row;
     const wasOver = run.isOver;
     runs.end(run);
     if (!wasOver) run.service.choice.giveBack(run.chosen);
     changed.add(seq);
     return {
-      apply: () => {
+      apply: (batch) => {
         this.#unmark(run);
         const sql = "UPDATE job SET version = ? WHERE seq = ? AND version < ?";
         table.sql(sql).run(run.version + 1, seq, run.version + 1);
+        if (expires === undefined) return;
+        // It may have been taken for started in time.
+        table.sql("UPDATE job SET expires = ? WHERE seq = ? AND stage < 3").run(expires, seq);
+        batch.then(() => this.#upcoming.expiry(expires));
       },
       refuse: () => {},
     };
@@ -294,7 +300,8 @@ export class SqliteEnds {
     const rows = table.rows("SELECT * FROM job WHERE seq IN (SELECT seq FROM begun) AND stage = 1");
     for (const row of rows) {
       const deaths = row.deaths + 1;
-      table.sql("UPDATE job SET deaths = ? WHERE seq = ?").run(deaths, row.seq);
+      // It was started in time, so it does not expire any more.
+      table.sql("UPDATE job SET deaths = ?, expires = NULL WHERE seq = ?").run(deaths, row.seq);
       if (deaths < 3 * (retriesOf(row) + 1)) continue;
       const message = `The server has ended ${deaths} times while it ran`;
       this.end(batch, row, Stage.failed, { code: 502, message });

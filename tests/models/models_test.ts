@@ -44,4 +44,11 @@ Deno.test("Supervisor keeps its rules when events come in any order", () => {
 
 Deno.test("a store of jobs does what its model says when events come in any order", async () => {
   await fc.assert(fc.asyncProperty(storeSteps(60), checkStore), { numRuns: 10 });
+  // A job that was started in time, and whose time is over: cut off by the store's end, and given back.
+  await checkStore([["submit", 0, 14], ["room", 1, 0], ["pass", 400, 0], ["reopen", 0, 0]]);
+  await checkStore([["submit", 0, 14], ["room", 1, 0], ["pass", 400, 0], ["giveBack", 0, 0]]);
+  const long = [["submit", 0, 14], ["room", 1, 0], ["pass", 250, 0]] as const;
+  await checkStore([...long, ["reopen", 0, 0], ["pass", 250, 0]]);
+  const longer = [["submit", 0, 7], ["room", 1, 0], ["pass", 1000, 0], ["pass", 200, 0]] as const;
+  await checkStore([...longer, ["reopen", 0, 0], ["pass", 500, 0]]);
 });

@@ -79,6 +79,8 @@ interface Expected {
   by: number;
   /** Whether it has started since it was submitted, or retried. */
   hasStarted: boolean;
+  /** The same before the run that it has now, or had last. */
+  hadStarted: boolean;
   startedAt: number;
   /** How often it was cut off by the store's end. */
   cuts: number;
@@ -123,7 +125,7 @@ class Model {
       group: second % 2 === 0 ? "g" : "",
       priority: second % 10,
       runAt: delay === 0 ? 0 : now + delay,
-      expiresAt: second % 7 === 0 ? now + 300 : 0,
+      expiresAt: second % 7 === 0 ? now + (second % 2 === 0 ? 300 : 1500) : 0,
       after: other === undefined ? [] : [other.id],
     };
     const holder = words.key === ""
@@ -137,7 +139,7 @@ class Model {
     );
     if (holder !== undefined) return assert.equal(id, holder.id);
     const from = Math.max(now, words.runAt);
-    const of = { tries: 0, hasStarted: false, startedAt: 0, cuts: 0 };
+    const of = { tries: 0, hasStarted: false, hadStarted: false, startedAt: 0, cuts: 0 };
     this.#jobs.push({ id, words, state: "scheduled", from, by: from, ...of });
   }
 
@@ -242,8 +244,7 @@ class Model {
   }
 
   /** A run has come to nothing: its job waits as before. */
-  #waits(job: Expected): void {
-    const hasStarted = job.tries > 0;
+  #waits(job: Expected, hasStarted = job.hadStarted): void {
     Object.assign(job, { state: "waiting", from: this.#now, by: this.#now, hasStarted });
   }
 
@@ -251,8 +252,11 @@ class Model {
   async reopen(): Promise<void> {
     await this.world.reopen();
     for (const job of this.#runs.keys()) {
-      this.#waits(job);
-      if (this.#now - job.startedAt >= COUNTED) job.cuts++;
+      const isCounted = this.#now - job.startedAt >= COUNTED;
+      // One that ran when its time was over was started before.
+      const { expiresAt = 0 } = job.words;
+      this.#waits(job, job.hadStarted || isCounted || expiresAt <= this.#now);
+      if (isCounted) job.cuts++;
     }
     this.#runs.clear();
     this.#room = 0;
@@ -286,7 +290,8 @@ class Model {
       assert.ok(other === undefined || other.state === "done", "those before it are done");
     }
     this.#room--;
-    Object.assign(job, { state: "running", hasStarted: true, startedAt: this.#now });
+    const hadStarted = job.hasStarted;
+    Object.assign(job, { state: "running", hadStarted, hasStarted: true, startedAt: this.#now });
     this.#runs.set(job, run);
     assert.ok(job.words.group === "" || this.#running("g") <= GROUP_LIMIT, "its group has room");
   }
