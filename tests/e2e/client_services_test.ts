@@ -121,6 +121,7 @@ async function askAnew(Client: ClientMaker, identity: string | undefined): Promi
   await using client = new Client({ endpoint, timeout: LIMIT, identity });
   const abort = new AbortController();
   const unanswered = client.request("x", { signal: abort.signal, timeout: 10 * LIMIT });
+  unanswered.catch(() => {});
   {
     await using first = new FakeServer(serving, endpoint);
     await client.request("a", { service: "mail" });
@@ -131,26 +132,35 @@ async function askAnew(Client: ClientMaker, identity: string | undefined): Promi
   abort.abort();
   await assert.rejects(unanswered);
   const waiting = client.request("b", { service: "mail", timeout: 10 * LIMIT });
+  // Where something below fails, it is that which is to be seen.
+  waiting.catch(() => {});
+  // It asks again each time that it is connected anew, and its connection may break on a busy machine.
+  const others = (server: FakeServer) => asked(server.requests).filter((one) => one !== "?");
+  const isAsked = (server: FakeServer) => server.requests.some(isQuestion);
   {
     await using second = new FakeServer(echoAsOlder, endpoint);
     assert.equal((await client.request("c")).text(), "c");
-    await until("both have come", () => asked(second.requests).length === 2);
-    assert.deepEqual(asked(second.requests).sort(), [":c", "?"]);
+    await until("it has been asked", () => isAsked(second));
+    assert.deepEqual(others(second), [":c"]);
   }
   await using third = new FakeServer(naming, endpoint);
   assert.equal((await waiting).text(), "mail");
-  assert.deepEqual(asked(third.requests), ["?", "mail:b"]);
+  assert.ok(isAsked(third));
+  assert.deepEqual(others(third), ["mail:b"]);
 }
 
 overBoth("Client takes an answer to a question of another connection for none", async (Client) => {
   const endpoint = deadEndpoint();
   await using client = new Client({ endpoint, timeout: LIMIT, retries: 0 });
   const waiting = client.request("a", { service: "mail" });
+  waiting.catch(() => {});
   let question: Received | undefined;
   {
     await using first = new FakeServer(() => {}, endpoint);
     question = (await first.got(1))[0];
   }
+  // Only then is what is asked not sent into the connection to the first server.
+  await until("the client has noticed", () => /no connection/.test(`${client.waitingFor}`));
   assert.ok(question !== undefined);
   const { envelope } = question;
   const answer = (server: FakeServer, question: Received) => {
@@ -231,6 +241,7 @@ Deno.test("Client asks anew when libzmq has connected again and nobody else has 
   const first = new SilentRouter(endpoint);
   await using client = new Client({ endpoint, timeout: LIMIT, retries: 0, transport: "libzmq" });
   const known = client.request("a", { service: "mail" });
+  known.catch(() => {});
   first.reply(await first.next(), Uint8Array.of(HEADER_VERSION));
   first.reply(await first.next());
   await known;
@@ -239,6 +250,7 @@ Deno.test("Client asks anew when libzmq has connected again and nobody else has 
   // Not a turn: libzmq's threads alone go on.
   const second = new SilentRouter(endpoint);
   const waiting = client.request("b", { service: "mail" });
+  waiting.catch(() => {});
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RECONNECTED_MS);
   const question = await second.next();
   assert.equal(text(question[3] ?? new Uint8Array(0)), "version?");

@@ -8,6 +8,7 @@ import { FakeControl, status } from "../rig/fake_control.ts";
 import { Folder } from "../rig/folder.ts";
 import { canServeAsNobody, shareProgram } from "../rig/other_user.ts";
 import { flagsFor } from "../rig/permissions.ts";
+import { freePort } from "../rig/ports.ts";
 import { text } from "../rig/text.ts";
 import { until } from "../rig/wait.ts";
 
@@ -47,10 +48,9 @@ function leaveStale(path: string): void {
   listener.close();
 }
 
-/** Where nobody listens any more. */
+/** Where nobody listens. */
 function closedUrl(): string {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return `http://127.0.0.1:${listener.addr.port}`;
+  return `http://127.0.0.1:${freePort()}`;
 }
 
 /** A cache of nobody's own, with the one package that `ctl` needs in a checkout. */

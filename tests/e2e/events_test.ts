@@ -9,6 +9,7 @@ import { path } from "../rig/checkout.ts";
 import { Folder } from "../rig/folder.ts";
 import { overBoth } from "../rig/over_both.ts";
 import { KeyRing } from "../rig/key_ring.ts";
+import { freePort } from "../rig/ports.ts";
 import { randomNumbers } from "../rig/random.ts";
 import { RawPeer } from "../rig/raw_peer.ts";
 import { PythonSubscriber } from "../rig/subscribers.ts";
@@ -34,12 +35,6 @@ async function open(options: ServeOptions = {}): Promise<Server> {
   });
   await server.ready;
   return server;
-}
-
-/** A port that nobody has now. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }
 
 function eventsOf({ events: [endpoint = ""] }: Server): string {

@@ -6,6 +6,7 @@ import { Client } from "../../client.ts";
 import { path } from "../rig/checkout.ts";
 import { run } from "../rig/commands.ts";
 import { Folder } from "../rig/folder.ts";
+import { freePort } from "../rig/ports.ts";
 import { ServerProcess } from "../rig/server_process.ts";
 import { bytes, text } from "../rig/text.ts";
 import { LIMIT, until } from "../rig/wait.ts";
@@ -19,11 +20,6 @@ function isInstalled(program: string): boolean {
   } catch {
     return false;
   }
-}
-
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return "port" in listener.addr ? listener.addr.port : 0;
 }
 
 /** Prometheus, with one target. */

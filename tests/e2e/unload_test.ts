@@ -5,6 +5,7 @@ import { path, ROOT } from "../rig/checkout.ts";
 import { run } from "../rig/commands.ts";
 import { Folder } from "../rig/folder.ts";
 import { askOnce } from "../rig/peer.ts";
+import { freePort } from "../rig/ports.ts";
 import { endNow, isAlive } from "../rig/processes.ts";
 import { ENVIRONMENT } from "../rig/server_process.ts";
 import { LIMIT, until, within } from "../rig/wait.ts";
@@ -27,14 +28,9 @@ function program(folder: Folder, version: number, then = ""): string {
     ${then}`;
 }
 
-/** A port that nobody uses now; 0 would be another one after each start. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.transport === "tcp" ? listener.addr.port : 0;
-}
-
 function prepare(): { folder: Folder; port: number; args: string[]; main: string } {
   const folder = new Folder();
+  // 0 would be another one after each start.
   const port = freePort();
   folder.write("port", String(port));
   const main = `${folder.path}/main.ts`;

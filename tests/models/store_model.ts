@@ -82,6 +82,8 @@ interface Expected {
   /** The same before the run that it has now, or had last. */
   hadStarted: boolean;
   startedAt: number;
+  /** As the store has it; 0: it has not ended. */
+  endedAt: number;
   /** How often it was cut off by the store's end. */
   cuts: number;
 }
@@ -139,7 +141,14 @@ class Model {
     );
     if (holder !== undefined) return assert.equal(id, holder.id);
     const from = Math.max(now, words.runAt);
-    const of = { tries: 0, hasStarted: false, hadStarted: false, startedAt: 0, cuts: 0 };
+    const of = {
+      tries: 0,
+      hasStarted: false,
+      hadStarted: false,
+      startedAt: 0,
+      endedAt: 0,
+      cuts: 0,
+    };
     this.#jobs.push({ id, words, state: "scheduled", from, by: from, ...of });
   }
 
@@ -305,6 +314,7 @@ class Model {
     this.#goOn(job, status);
     assert.equal(status.state, job.state, `${job.id} is ${status.state}: ${status.message}`);
     assert.equal(status.attempt, job.tries + (job.state === "running" ? 1 : 0));
+    job.endedAt = status.endedAt ?? 0;
     assert.equal(status.endedAt !== undefined, ENDS.includes(job.state));
     if (job.state !== "done") return;
     const { result } = await this.world.result(job.id);
@@ -316,17 +326,18 @@ class Model {
   #goOn(job: Expected, status: JobStatus): void {
     if (job.state !== "scheduled" && job.state !== "waiting") return;
     const others = (job.words.after ?? []).map((id) => this.#jobs.find((each) => each.id === id));
+    const failures = others.filter((other) =>
+      other !== undefined && ENDS.includes(other.state) && other.state !== "done"
+    );
+    const failedAt = Math.min(...failures.map((other) => other?.endedAt ?? 0));
     const { expiresAt = 0 } = job.words;
-    if (
-      others.some((other) =>
-        other !== undefined && ENDS.includes(other.state) && other.state !== "done"
-      )
-    ) {
-      job.state = "failed";
-    } else if (expiresAt !== 0 && !job.hasStarted && expiresAt <= this.#now) job.state = "expired";
-    else if (job.cuts >= 3 * (job.words.retries + 1) && status.code === 502) {
-      job.state = "failed";
-    } else if (others.some((other) => other !== undefined && other.state !== "done")) {
+    const isOver = expiresAt !== 0 && !job.hasStarted && expiresAt <= this.#now;
+    // Of two ends, the first one counts.
+    if (isOver && expiresAt === failedAt && status.state === "failed") job.state = "failed";
+    else if (isOver && expiresAt <= failedAt) job.state = "expired";
+    else if (failedAt <= this.#now) job.state = "failed";
+    else if (job.cuts >= 3 * (job.words.retries + 1) && status.code === 502) job.state = "failed";
+    else if (others.some((other) => other !== undefined && other.state !== "done")) {
       job.state = "scheduled";
     } else if (this.#now > job.by) job.state = "waiting";
     else if (this.#now < job.from) job.state = "scheduled";

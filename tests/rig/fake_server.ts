@@ -8,6 +8,7 @@ import { locateLibrary } from "../../zmq/locate.ts";
 import { MessagePool } from "../../zmq/message.ts";
 import type { Poller } from "../../system/poller.ts";
 import { pollerOf } from "./descriptors.ts";
+import { freePort } from "./ports.ts";
 import { Context, type Socket } from "../../zmq/socket.ts";
 import { bytes } from "./text.ts";
 import { LIMIT, within } from "./wait.ts";
@@ -158,10 +159,7 @@ export function knowing(answer: (server: FakeServer, request: Received) => void)
   };
 }
 
-/** An endpoint that no server has: it was free a moment ago. */
+/** An endpoint that no server has. */
 export function deadEndpoint(): string {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return `tcp://127.0.0.1:${port}`;
+  return `tcp://127.0.0.1:${freePort()}`;
 }

@@ -1,6 +1,7 @@
 /** Servers of NATS for tests: one, or several as a cluster, with JetStream in a folder of theirs. */
 
 import { Folder } from "./folder.ts";
+import { freePort } from "./ports.ts";
 import { endNow } from "./processes.ts";
 import { until } from "./wait.ts";
 
@@ -181,13 +182,9 @@ ${more}
 `;
 }
 
-/** Ports that nobody has now; somebody may take one before its server does. */
+/** Different ports that nobody has now; another test may take one before its server does. */
 function freePorts(count: number): number[] {
-  const listeners = Array.from(
-    { length: count },
-    () => Deno.listen({ hostname: "127.0.0.1", port: 0 }),
-  );
-  const ports = listeners.map(({ addr }) => addr.transport === "tcp" ? addr.port : 0);
-  for (const listener of listeners) listener.close();
-  return ports;
+  const ports = new Set<number>();
+  while (ports.size < count) ports.add(freePort());
+  return [...ports];
 }
