@@ -254,8 +254,8 @@ export interface StoreConfig {
   /** By name; a job of a service that is not here is refused with 404, and one that was stored before waits. */
   services: Record<string, ServiceRules>;
   /**
-   * Whether jobs of other services are taken all the same, as Majordomo's workers may come for them: SQLite does, of at
-   * most 1,000 names. @default {false}
+   * Whether jobs of other services are taken all the same, as Majordomo's workers may come for them, of at most 1,000
+   * names. @default {false}
    */
   anyService?: boolean;
   schedules: Record<string, ScheduleRule>;

@@ -21,6 +21,7 @@ import {
   newRecord,
   RECORD_ROOM,
 } from "./nats_record.ts";
+import { type KnownNames, takesJobs } from "./taken_names.ts";
 
 /** Submissions that wait for NATS at most, and their bytes. */
 const MAX_OPEN = 100_000;
@@ -76,6 +77,7 @@ interface Size {
 export class NatsIntake {
   readonly #ground: NatsGround;
   readonly #counts: NatsCounts;
+  readonly #names: KnownNames;
   readonly #events: IntakeEvents;
   readonly #size: Size = { jobs: 0, bytes: 0, addedJobs: 0, addedBytes: 0 };
   #sizeAskedAt = -Infinity;
@@ -85,10 +87,11 @@ export class NatsIntake {
   #open = 0;
   #openBytes = 0;
 
-  /** Stores nothing by itself. */
-  constructor(ground: NatsGround, counts: NatsCounts, events: IntakeEvents) {
+  /** Stores nothing by itself. `names`: of services that have lanes. */
+  constructor(ground: NatsGround, counts: NatsCounts, names: KnownNames, events: IntakeEvents) {
     this.#ground = ground;
     this.#counts = counts;
+    this.#names = names;
     this.#events = events;
     ground.link.subscribe(ground.names.forgotten, ({ data }) => {
       const [id, user] = parseForgotten(data);
@@ -135,7 +138,7 @@ export class NatsIntake {
 
   #refusal(job: Submission): Refusal | undefined {
     const { config, link } = this.#ground;
-    if (config.services[job.service] === undefined) {
+    if (!takesJobs(config, job.service, this.#names)) {
       return { code: 404, message: `Unknown service "${job.service}"` };
     }
     const bytes = job.body.bytes.length;

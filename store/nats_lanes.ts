@@ -12,6 +12,7 @@
 import type { NatsGround } from "./nats_ground.ts";
 import type { NatsMessage } from "./nats_library.ts";
 import type { LaneName } from "./nats_names.ts";
+import type { KnownNames } from "./taken_names.ts";
 
 /** A job that has waited for so long counts as one of the next priority, ms. */
 export const AGE_STEP = 10_000;
@@ -100,7 +101,7 @@ interface Track {
 }
 
 /** See above. */
-export class NatsLanes {
+export class NatsLanes implements KnownNames {
   readonly #ground: NatsGround;
   readonly #puller: Puller;
   readonly #inbox: string;
@@ -127,6 +128,16 @@ export class NatsLanes {
     });
     this.#repeat(SWEEP_INTERVAL, () => this.#sweep());
     this.#repeat(REFRESH_INTERVAL, () => void this.refresh());
+  }
+
+  /** Whether a service has lanes, as far as is known. */
+  has(service: string): boolean {
+    return this.#tracks.has(service);
+  }
+
+  /** How many services have some, or will. */
+  get size(): number {
+    return this.#tracks.size + this.#wanted.size;
   }
 
   /** Sees to it that what is submitted there will be pulled. */

@@ -122,7 +122,7 @@ class NatsStore implements JobStore {
     this.#runs = new NatsRuns(this.#ground, counts, { changed, freed, kept });
     this.#lanes = new NatsLanes(this.#ground, this.#runs, `_INBOX.${node}.lane`);
     const created = (record: JobRecord) => this.#questions.created(record);
-    this.#intake = new NatsIntake(this.#ground, counts, { needed, kept, created });
+    this.#intake = new NatsIntake(this.#ground, counts, this.#lanes, { needed, kept, created });
     this.#questions = new NatsQuestions(
       this.#ground,
       counts,

@@ -15,6 +15,7 @@ import { pathOf } from "./sqlite_place.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { StoredService } from "./sqlite_services.ts";
 import type { JobRow } from "./sqlite_table.ts";
+import { takesJobs } from "./taken_names.ts";
 import { notAgain } from "./verdict.ts";
 
 type Question<Type extends OperatorQuestion["type"]> = Extract<OperatorQuestion, { type: Type }>;
@@ -159,13 +160,15 @@ export class SqliteOperator {
 
   /** Why a job can't be tried again; undefined: it can. */
   #faultOf(row: JobRow): { code: number; message: string } | undefined {
-    const { table, services } = this.#ground;
+    const { table, services, config } = this.#ground;
     const { state } = this.#questions.status(row);
     if (row.stage <= Stage.done) {
       return { code: 409, message: `Cannot retry "${row.id}": ${notAgain(state)}` };
     }
     const name = services.numbered(row.service).name;
-    if (!services.isKnown(name)) return { code: 409, message: `There is no service "${name}" now` };
+    if (!takesJobs(config, name, services)) {
+      return { code: 409, message: `There is no service "${name}" now` };
+    }
     const other = row.key === "" ? undefined : table.byKey(row.service, row.user, row.key);
     if (other !== undefined) {
       return { code: 409, message: `Cannot retry "${row.id}": "${other.id}" has its key` };

@@ -61,9 +61,14 @@ export class StoredServices {
     }
   }
 
-  /** Whether jobs of this name are taken. */
+  /** Whether the options have it. */
   isKnown(name: string): boolean {
     return Object.hasOwn(this.#rules, name);
+  }
+
+  /** Whether it was ever named. */
+  has(name: string): boolean {
+    return this.#byName.has(name);
   }
 
   /** How many were ever named. */

@@ -12,6 +12,7 @@ import type { Batch, Change } from "./sqlite_ledger.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { StoredService } from "./sqlite_services.ts";
 import type { JobRow } from "./sqlite_table.ts";
+import { takesJobs } from "./taken_names.ts";
 
 /** A submission as it comes. */
 export type SubmitMessage = Extract<ToStore, { type: "submit" }>;
@@ -39,8 +40,6 @@ interface Needs {
 const REMEMBERED = 120_000;
 /** How many of them are remembered. */
 const MOST_REMEMBERED = 100_000;
-/** The most names of services in a file to which others than the options may add some. */
-const MOST_NAMES = 1000;
 
 /** The way in. */
 export class SqliteSubmit {
@@ -90,17 +89,10 @@ export class SqliteSubmit {
     }
   }
 
-  /** Whether jobs are taken of a service that workers of Majordomo may make: names are never forgotten. */
-  #mayBeMade(name: string): boolean {
-    const { services, config } = this.#ground;
-    if (config.anyService !== true) return false;
-    return services.named(name) !== undefined || services.size < MOST_NAMES;
-  }
-
   /** Stores a job, or finds the one that it is. */
   store(batch: Batch, job: Submission): { id: string; isNew: boolean } | Refusal {
-    const { services, clock } = this.#ground;
-    if (!services.isKnown(job.service) && !this.#mayBeMade(job.service)) {
+    const { services, clock, config } = this.#ground;
+    if (!takesJobs(config, job.service, services)) {
       return new Refusal(404, `Unknown service "${job.service}"`);
     }
     const service = services.of(job.service, clock.steady());

@@ -6,6 +6,7 @@ import { serve, type ServeOptions, type Server } from "../../mod.ts";
 import { path } from "../rig/checkout.ts";
 import { run } from "../rig/commands.ts";
 import { endpointOf, moduleOf, serveQuietly } from "../rig/in_process.ts";
+import { Command, HandWorker } from "../rig/mdp_hand_worker.ts";
 import { hasPyzmq, PYTHON, PythonWorker } from "../rig/mdp_workers.ts";
 import { Peer } from "../rig/peer.ts";
 import { randomNumbers } from "../rig/random.ts";
@@ -14,7 +15,6 @@ import { until } from "../rig/wait.ts";
 
 const ignore = !hasPyzmq;
 const VERSIONS = ["0.1", "0.2"] as const;
-type Version = typeof VERSIONS[number];
 
 /** A server that workers of Majordomo may come to. */
 function open(options: ServeOptions = {}): Server {
@@ -44,42 +44,6 @@ class Asker extends Peer {
     return (await this.receiveText()).slice(3);
   }
 }
-
-/** What a worker says and hears by hand. */
-class HandWorker {
-  readonly peer: Peer;
-  readonly #version: Version;
-
-  constructor(server: Server, version: Version) {
-    this.peer = new Peer(mdpOf(server));
-    this.#version = version;
-  }
-
-  /** Says a command: its byte is for 0.1, and one more from 3 on for 0.2. */
-  say(command: number, ...frames: (string | Uint8Array<ArrayBuffer>)[]): void {
-    const head = this.#version === "0.1" ? ["", "MDPW01"] : ["MDPW02"];
-    const byte = this.#version === "0.2" && command >= 3 ? command + 1 : command;
-    this.peer.send(...head, Uint8Array.of(byte), ...frames);
-  }
-
-  /** The next command that is not a heartbeat, by its byte in 0.1, and what comes behind it. */
-  async hear(): Promise<{ command: number; frames: Uint8Array<ArrayBuffer>[] }> {
-    for (;;) {
-      const frames = await this.peer.receive();
-      const head = frames.splice(0, this.#version === "0.1" ? 2 : 1).map(text);
-      assert.deepEqual(head, this.#version === "0.1" ? ["", "MDPW01"] : ["MDPW02"]);
-      const [[byte = 0] = []] = frames.splice(0, 1);
-      const command = this.#version === "0.2" && byte >= 4 ? byte - 1 : byte;
-      if (command !== Command.heartbeat) return { command, frames };
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.peer[Symbol.asyncDispose]();
-  }
-}
-
-const Command = { ready: 1, request: 2, reply: 3, heartbeat: 4, disconnect: 5 };
 
 for (const version of VERSIONS) {
   Deno.test({
@@ -142,8 +106,8 @@ for (const version of VERSIONS) {
 
   Deno.test(`two workers of ${version} run a job each, and another waits for the first that is free`, async () => {
     await using server = open();
-    await using one = new HandWorker(server, version);
-    await using other = new HandWorker(server, version);
+    await using one = new HandWorker(mdpOf(server), version);
+    await using other = new HandWorker(mdpOf(server), version);
     one.say(Command.ready, "mail");
     other.say(Command.ready, "mail");
     await using asker = new Asker(mdpOf(server));
@@ -169,7 +133,7 @@ for (const version of VERSIONS) {
   for (const [what, act] of Object.entries(UNEXPECTED)) {
     Deno.test(`a worker of ${version} that ${what} is disconnected, and can start anew`, async () => {
       await using server = open();
-      await using worker = new HandWorker(server, version);
+      await using worker = new HandWorker(mdpOf(server), version);
       worker.say(Command.ready, "mail");
       await using asker = new Asker(mdpOf(server));
       const workers = async () => (await asker.ask("mmi.workers", "mail"))[0];
@@ -185,7 +149,7 @@ for (const version of VERSIONS) {
 
   Deno.test(`a worker of ${version} hears heartbeats, and is given up when it says nothing`, async () => {
     await using server = open({ mdpHeartbeat: 100 });
-    await using worker = new HandWorker(server, version);
+    await using worker = new HandWorker(mdpOf(server), version);
     worker.say(Command.ready, "mail");
     const isHeartbeat = version === "0.1" ? 4 : 5;
     assert.equal((await worker.peer.receive()).at(-1)?.[0], isHeartbeat);
@@ -197,7 +161,7 @@ for (const version of VERSIONS) {
 
   Deno.test(`a worker of ${version} that works may say nothing, unless it did while it worked`, async () => {
     await using server = open({ mdpHeartbeat: 300, maxAttempts: 1 });
-    await using worker = new HandWorker(server, version);
+    await using worker = new HandWorker(mdpOf(server), version);
     await using asker = new Asker(mdpOf(server));
     asker.begin("mail", "x");
     worker.say(Command.ready, "mail");
@@ -213,7 +177,7 @@ for (const version of VERSIONS) {
 
   Deno.test(`a worker of ${version} that takes too long is disconnected, and one whose answer is too large stays`, async () => {
     await using server = open({ requestTimeout: 300, abortGrace: 100, maxMessageSize: 1000 });
-    await using worker = new HandWorker(server, version);
+    await using worker = new HandWorker(mdpOf(server), version);
     await using asker = new Asker(mdpOf(server));
     worker.say(Command.ready, "mail");
     asker.begin("mail", "1");
@@ -249,7 +213,7 @@ Deno.test({
 
 Deno.test("parts of 0.2 are one answer, and one that is too large ends the worker", async () => {
   await using server = open({ maxFrames: 3, maxAttempts: 1 });
-  await using worker = new HandWorker(server, "0.2");
+  await using worker = new HandWorker(mdpOf(server), "0.2");
   await using asker = new Asker(mdpOf(server));
   worker.say(Command.ready, "mail");
   asker.begin("mail", "1");
@@ -279,7 +243,7 @@ async function inParts(worker: HandWorker) {
 
 Deno.test("parts of 0.2 reach those at once who take parts: our client, and a client of 0.2", async () => {
   await using server = open();
-  await using worker = new HandWorker(server, "0.2");
+  await using worker = new HandWorker(mdpOf(server), "0.2");
   worker.say(Command.ready, "mail");
   await using client = new Client({ endpoint: endpointOf(server) });
   await using asker = new Asker(mdpOf(server));
@@ -319,7 +283,7 @@ Deno.test("a worker of 0.2 that vanishes between two parts ends the answer, resu
   await using client = new Client({ endpoint: endpointOf(server) });
   await using asker = new Asker(mdpOf(server));
   for (const resumable of [false, true]) {
-    const worker = new HandWorker(server, "0.2");
+    const worker = new HandWorker(mdpOf(server), "0.2");
     worker.say(Command.ready, "mail");
     await until("it is there", async () => (await asker.ask("mmi.workers", "mail"))[0] === "1");
     const parts = client.stream("x", { service: "mail", resumable })[Symbol.asyncIterator]();
@@ -333,7 +297,7 @@ Deno.test("a worker of 0.2 that vanishes between two parts ends the answer, resu
 
 Deno.test("what a client does not take of a worker's parts is bounded, and then it is answered 413", async () => {
   await using server = open({ maxMessageSize: 1_000_000, abortGrace: 60_000 });
-  await using worker = new HandWorker(server, "0.2");
+  await using worker = new HandWorker(mdpOf(server), "0.2");
   await using asker = new Asker(mdpOf(server));
   worker.say(Command.ready, "mail");
   await until("it is there", async () => (await asker.ask("mmi.workers", "mail"))[0] === "1");
@@ -357,7 +321,7 @@ Deno.test("what a client does not take of a worker's parts is bounded, and then 
 
 Deno.test("a worker whose client has left is disconnected if it works on, and can start anew", async () => {
   await using server = open({ abortGrace: 100 });
-  await using worker = new HandWorker(server, "0.2");
+  await using worker = new HandWorker(mdpOf(server), "0.2");
   worker.say(Command.ready, "mail");
   {
     await using asker = new Asker(mdpOf(server));
@@ -375,7 +339,7 @@ Deno.test("a worker whose client has left is disconnected if it works on, and ca
 
 Deno.test("a client that reads on gets more parts of a worker than are kept for it", async () => {
   await using server = open({ maxMessageSize: 1_000_000 });
-  await using worker = new HandWorker(server, "0.2");
+  await using worker = new HandWorker(mdpOf(server), "0.2");
   await using asker = new Asker(mdpOf(server));
   worker.say(Command.ready, "mail");
   await until("it is there", async () => (await asker.ask("mmi.workers", "mail"))[0] === "1");
@@ -412,7 +376,7 @@ Deno.test("only clients of Majordomo wait for a service's first worker, and no l
 Deno.test("a service ends when its last worker has been gone for mdpExpiry", async () => {
   await using server = open({ mdpExpiry: 300 });
   await using asker = new Asker(mdpOf(server));
-  await using worker = new HandWorker(server, "0.1");
+  await using worker = new HandWorker(mdpOf(server), "0.1");
   worker.say(Command.ready, "mail");
   const exists = async () => (await asker.ask("mmi.service", "mail"))[0];
   await until("it is there", async () => await exists() === "200");
@@ -425,7 +389,7 @@ Deno.test("a worker can't join a service that has a handler, nor one of a name t
   await server.ready;
   await using asker = new Asker(mdpOf(server));
   for (const name of ["mail", "mmi.mine", "titanic.mine", "two words", "n".repeat(65)]) {
-    await using worker = new HandWorker(server, "0.1");
+    await using worker = new HandWorker(mdpOf(server), "0.1");
     worker.say(Command.ready, name);
     assert.equal((await worker.hear()).command, Command.disconnect);
   }
@@ -434,7 +398,7 @@ Deno.test("a worker can't join a service that has a handler, nor one of a name t
 
 Deno.test("nobody may be a worker unless mdpWorkers says so", async () => {
   await using server = open({ mdpWorkers: "none" });
-  await using worker = new HandWorker(server, "0.1");
+  await using worker = new HandWorker(mdpOf(server), "0.1");
   await using asker = new Asker(mdpOf(server));
   worker.say(Command.ready, "mail");
   await until("it is counted", () => server.stats().counters.malformed === 1);
@@ -455,7 +419,7 @@ Deno.test("names that are waited for are bounded", async () => {
 
 Deno.test("workers are told that the server leaves", async () => {
   const server = open();
-  await using worker = new HandWorker(server, "0.2");
+  await using worker = new HandWorker(mdpOf(server), "0.2");
   await using asker = new Asker(mdpOf(server));
   worker.say(Command.ready, "mail");
   await until("it is there", async () => (await asker.ask("mmi.workers", "mail"))[0] === "1");
@@ -467,7 +431,7 @@ Deno.test("random frames of workers end neither the server nor another's work", 
   await using server = open();
   await server.ready;
   await using asker = new Asker(mdpOf(server));
-  await using honest = new HandWorker(server, "0.2");
+  await using honest = new HandWorker(mdpOf(server), "0.2");
   honest.say(Command.ready, "mail");
   const random = randomNumbers(2611);
   const words = ["", "MDPC01", "MDPC02", "MDPW01", "MDPW02", "mail", "other", "x".repeat(9000)]

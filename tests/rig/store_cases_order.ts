@@ -167,6 +167,31 @@ export const ORDER_CASES: readonly StoreCase[] = [
     await world.reaches(id, "done");
   }),
 
+  ruled("services that workers make have jobs where they may be made", {}, async (world) => {
+    // Names of the language's own are none of the options'.
+    for (const service of ["made", "constructor"]) await refused(404, world.submit({ service }));
+    world.configure({ anyService: true });
+    // The server's word and the plane's come by different ways.
+    await world.quiet();
+    const first = await world.submit({ service: "made", body: "first", key: "k", group: "g" });
+    const second = await world.submit({ service: "constructor", body: "second", priority: 9 });
+    await world.quiet();
+    world.isIdle();
+    assert.equal((await world.status(first.id)).state, "waiting");
+    assert.equal((await world.run(200, "done", "made")).id, first.id);
+    assert.equal((await world.reaches(first.id, "done")).service, "made");
+    assert.equal((await world.run(400, "no", "constructor")).id, second.id);
+    await world.reaches(second.id, "failed");
+    const later = await world.submit({ service: "made" });
+    await world.reopen({ anyService: false });
+    await refused(404, world.submit({ service: "made" }));
+    assert.equal((await world.run(200, "", "made")).id, later.id, "what was stored is run");
+    await world.reaches(later.id, "done");
+    const answer = await world.operate({ type: "figures" });
+    assert.ok(answer.type === "figures");
+    assert.equal(answer.figures.services.made?.states.done, 2);
+  }),
+
   ruled("a job starts when those that it comes after are done", {}, async (world) => {
     const one = await world.submit({ body: "one" });
     const two = await world.submit({ body: "two" });
