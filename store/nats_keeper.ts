@@ -75,14 +75,12 @@ export class NatsKeeper {
     return this.#isKeeper;
   }
 
-  /** Lets another node have it. */
-  async stop(): Promise<void> {
+  /** Lets another node have it at once, or after `LEASE` where NATS does not hear of it. */
+  stop(): void {
     this.#isStopped = true;
     this.#cancelBeat?.();
     this.#endHearing?.();
-    if (this.#isKeeper && this.#ground.link.isUp) {
-      await this.#ground.remove(this.#ground.names.keys, this.#seen);
-    }
+    if (this.#isKeeper) void this.#ground.remove(this.#ground.names.keys, this.#seen);
     this.#isKeeper = false;
   }
 

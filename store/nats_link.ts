@@ -26,6 +26,8 @@ const RETRY_INTERVAL = 500;
 const CONNECT_TIMEOUT = 5000;
 /** What is under way comes within this time, ms. */
 const DRAIN_LIMIT = 1000;
+/** What was said last is sent within this time, ms. */
+const FLUSH_LIMIT = 1000;
 /** What nobody waits for is sent with what comes next, or after that, ms: each sending costs as much as its message. */
 const SOON = 10;
 
@@ -144,8 +146,7 @@ export class NatsLink {
       if (one.subject !== subject) continue;
       this.#heard.delete(one);
       const drained = this.#isUp ? one.now?.drain().catch(() => {}) : undefined;
-      const late = new Promise<void>((resolve) => this.#parts.clock.after(DRAIN_LIMIT, resolve));
-      if (drained !== undefined) await Promise.race([drained, late]);
+      if (drained !== undefined) await this.#atMost(DRAIN_LIMIT, drained);
     }
   }
 
@@ -155,10 +156,23 @@ export class NatsLink {
     this.#sendSoon();
     const wasUp = this.#isUp;
     this.#isUp = false;
-    if (wasUp) await this.#connection?.flush().catch(() => {});
+    if (wasUp && this.#connection !== undefined) {
+      // A server that says nothing would be waited for until the connection is given up.
+      await this.#atMost(FLUSH_LIMIT, this.#connection.flush().catch(() => {}));
+    }
     await this.#connection?.close().catch(() => {});
     // A reset of the socket may still be under way.
     this.#parts.clock.after(RETRY_INTERVAL, () => this.#endGuard());
+  }
+
+  #atMost(ms: number, what: Promise<void>): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#parts.clock.after(ms, resolve);
+      void what.then(() => {
+        cancel();
+        resolve();
+      });
+    });
   }
 
   #connect(): Promise<NatsConnection> {
