@@ -3,7 +3,8 @@
  * next jobs of a full group are held in their order, and what comes beyond these is sent back.
  *
  * A hint takes a while from NATS to here. So a few more are asked for than there is room for, as many as are likely to
- * have room when they are here: they are ready, and the first of them starts as soon as a job ends.
+ * have room when they are here: they are ready, and the first of them starts as soon as a job ends. Where no job ends
+ * for a while, others may have them.
  *
  * @module
  */
@@ -28,6 +29,8 @@ export interface Held {
   isFirst: boolean;
   /** When NATS has heard of it last, by the steady clock. */
   sureAt: number;
+  /** When it came, by the steady clock. */
+  heldAt: number;
 }
 
 /** Jobs of a group here. */
@@ -159,6 +162,22 @@ export class NatsLocals {
     for (const local of locals) {
       taken.push(...local.ready);
       local.ready = [];
+    }
+    return taken;
+  }
+
+  /** Whether something is ready. */
+  get hasReady(): boolean {
+    return this.#all.values().some(({ ready }) => ready.length > 0);
+  }
+
+  /** Takes out what has been ready since before. */
+  takeReadySince(before: number): Held[] {
+    const taken: Held[] = [];
+    for (const local of this.#all.values()) {
+      if (!local.ready.some(({ heldAt }) => heldAt <= before)) continue;
+      taken.push(...local.ready.filter(({ heldAt }) => heldAt <= before));
+      local.ready = local.ready.filter(({ heldAt }) => heldAt > before);
     }
     return taken;
   }

@@ -149,10 +149,12 @@ export function isBlocked({ after, isReleased, attempt }: JobRecord): boolean {
   return after.length > 0 && !isReleased && attempt === 0;
 }
 
-/** Whether a job that has not started never will. */
+/** Whether a job that has not started never will; one whose node has died in its run has started in time. */
 export function isExpired(record: JobRecord, now: number): boolean {
-  return record.expiresAt > 0 && now >= record.expiresAt &&
-    (record.state === "waiting" || record.state === "scheduled") && record.attempt === 0;
+  const { state, attempt, deaths = 0, expiresAt } = record;
+  const hasStarted = attempt > 0 || deaths > 0;
+  return expiresAt > 0 && now >= expiresAt && !hasStarted &&
+    (state === "waiting" || state === "scheduled");
 }
 
 /** What a node does with a hint whose record it has read. */

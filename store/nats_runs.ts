@@ -32,12 +32,16 @@ import { type Run, running } from "./nats_run.ts";
 /** A run that lasts longer has "running" stored, ms. */
 const MARK_AFTER = 100;
 const MARK_INTERVAL = 25;
+/** A job that would expire within this time has "running" stored when it starts, ms. */
+const LAST_MOMENT = 1000;
 /** Progress is stored so often at most, ms. */
 const PROGRESS_INTERVAL = 500;
 /** What was not started comes again after that, ms. */
 const RETURN_DELAY = 200;
 /** At once NATS would give it to a request of this node's, which nobody hears any more, ms. */
 const STOP_DELAY = 50;
+/** What is ready goes to others when it was not started within this time, as when all workers have long jobs, ms. */
+const READY_LIMIT = 1000;
 /** A job whose group is full comes again after that, ms, times how many of the group have been sent back. */
 const GROUP_DELAY = 200;
 /** Cancelled jobs that are remembered, as their hints may be under way. */
@@ -64,6 +68,7 @@ export class NatsRuns implements Puller {
   #isStopped = false;
   #cancelMark: (() => void) | undefined;
   #cancelBeat: (() => void) | undefined;
+  #cancelReady: (() => void) | undefined;
 
   /** Hears at once of jobs that are cancelled by other nodes. */
   constructor(ground: NatsGround, counts: NatsCounts, events: RunEvents) {
@@ -188,12 +193,26 @@ export class NatsRuns implements Puller {
     const sureAt = this.#ground.clock.steady();
     const known = isFirst ? undefined : this.#locals.heldOf(hint.record);
     if (known !== undefined) return void Object.assign(known, { reply, sureAt });
-    const held = { hint, body, reply, storedAt: delivery.storedAt, isFirst, sureAt };
+    const held = {
+      ...{ hint, body, reply, storedAt: delivery.storedAt, isFirst, sureAt },
+      heldAt: sureAt,
+    };
     const local = this.#locals.of(lane.service);
     if (this.room(lane.service) > 0) return this.#take(held);
     const isWanted = local.ready.length < this.#ahead(local) && !local.isPaused && !this.#isStopped;
     if (!isWanted) return this.#ground.giveBack(reply, 0);
     local.ready.push(held);
+    this.#watchReady();
+  }
+
+  #watchReady(): void {
+    const { clock } = this.#ground;
+    this.#cancelReady ??= clock.after(READY_LIMIT, () => {
+      this.#cancelReady = undefined;
+      const late = this.#locals.takeReadySince(clock.steady() - READY_LIMIT);
+      for (const { reply } of late) this.#ground.giveBack(reply, 0);
+      if (this.#locals.hasReady) this.#watchReady();
+    });
   }
 
   /** There is room for it. */
@@ -312,6 +331,7 @@ export class NatsRuns implements Puller {
     this.#isStopped = true;
     this.#cancelMark?.();
     this.#cancelBeat?.();
+    this.#cancelReady?.();
     for (const local of this.#locals.all().values()) local.cancelWake?.();
     for (const { reply, outcome } of this.#runs.values()) {
       if (outcome === undefined) this.#ground.giveBack(reply, STOP_DELAY);
@@ -433,6 +453,10 @@ export class NatsRuns implements Puller {
       node: this.#ground.node,
       progress: undefined,
     });
+    // Others must see at once that it was started in time.
+    const isLastMoment = record.attempt === 0 && record.expiresAt > 0 &&
+      record.expiresAt - now < LAST_MOMENT;
+    if (isLastMoment) this.#goOn(run);
     this.#armMark();
     this.#ground.say("plane", {
       type: "job",

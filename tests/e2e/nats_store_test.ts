@@ -325,9 +325,8 @@ test("a job goes to another node when its node says nothing any more", async () 
   assert.equal((await other.ask({ type: "result", id, waitMs: 10_000 })).status.state, "done");
 });
 
-test("what a node has ready goes to others when it stops", async () => {
-  const nats = newOrders({ ackWait: 30_000 });
-  const one = await start(nats);
+/** Has a node run many quick jobs, and then a slow one with three more at hand; the ids of these four. */
+async function makeReady(one: StoreUserRig): Promise<string[]> {
   const end = performance.now() + 1500;
   let isFull = false;
   let ran = 0;
@@ -346,14 +345,32 @@ test("what a node has ready goes to others when it stops", async () => {
   isFull = true;
   one.room(1);
   const before = ran;
-  const ids = await Promise.all(Array.from({ length: 4 }, () => one.submit(submission("slow"))));
+  const all = await Promise.all(Array.from({ length: 4 }, () => one.submit(submission("slow"))));
   await until("one runs", () => ran > before);
+  return all.map(({ id }) => id);
+}
+
+test("what a node has ready goes to others when it stops", async () => {
+  const nats = newOrders({ ackWait: 30_000 });
+  const one = await start(nats);
+  const ids = await makeReady(one);
   await using other = await start(nats);
   await one.close();
   other.room(4);
   const runs = [await other.nextRun(), await other.nextRun(), await other.nextRun()];
   const given = [...runs, await other.nextRun()].map(({ id }) => id);
-  assert.deepEqual(given.sort(), ids.map(({ id }) => id).sort());
+  assert.deepEqual(given.sort(), ids.sort());
+});
+
+test("what a node has ready goes to others when it has had no room for a while", async () => {
+  const nats = newOrders({ ackWait: 30_000 });
+  await using one = await start(nats);
+  const ids = await makeReady(one);
+  await using other = await start(nats);
+  other.room(4);
+  const runs = [await other.nextRun(), await other.nextRun(), await other.nextRun()];
+  assert(runs.every(({ id, attempt }) => ids.includes(id) && attempt === 1));
+  assert.equal(new Set(runs.map(({ id }) => id)).size, 3);
 });
 
 test("a full store refuses with 507 and the reason", async () => {
@@ -397,6 +414,31 @@ test("a job that has not started in time is expired", async () => {
   assert.equal(status.state, "expired");
   await pause(200);
   assert.deepEqual(node.runs, []);
+});
+
+test("a job that started in its last moment does not expire when another node looks at it", async () => {
+  const nats = newOrders();
+  await using one = await start(nats);
+  await using other = await start(nats);
+  one.room(100);
+  await pause(300);
+  /** Undefined: the machine was too slow, and it did not start in time. */
+  const startInTime = async () => {
+    const expiresAt = Date.now() + 60;
+    const { id } = await one.submit(submission("x", { expiresAt }));
+    const isOver = async () => {
+      const { status } = await one.ask({ type: "status", id, waitMs: 0 });
+      return status.state === "expired";
+    };
+    const run = await until("it starts", async () => one.runs.shift() ?? (await isOver() && "no"));
+    return run === "no" ? undefined : { run, expiresAt };
+  };
+  const { run, expiresAt } = await until("one starts in time", startInTime);
+  while (Date.now() <= expiresAt) await pause(1);
+  await other.ask({ type: "status", id: run.id, waitMs: 0 });
+  one.ended(run, answerOf("y"));
+  const { status } = await other.ask({ type: "result", id: run.id, waitMs: 10_000 });
+  assert.equal(status.state, "done");
 });
 
 slowTest("results are removed after their time", async () => {
@@ -471,6 +513,67 @@ test("while NATS is gone submissions are refused, and what has ended is kept unt
   node.ended(await node.nextRun(), answerOf("z"));
   await node.ask({ type: "result", id: other.id, waitMs: 20_000 });
 });
+
+/** How long a node takes to stop, ms. */
+async function timeToStop(node: StoreUserRig): Promise<number> {
+  const before = performance.now();
+  await node.close();
+  return performance.now() - before;
+}
+
+test("a node stops soon when NATS is gone and nothing is to be stored", async () => {
+  await using own = await NatsServers.start();
+  const [server] = own.servers;
+  const nodes = { silent: await open(), gone: await open() };
+  async function open(): Promise<StoreUserRig> {
+    const node = await StoreUserRig.start(openStore, own.url, { nats: newOrders() });
+    node.room(5);
+    await node.submit(submission("x"));
+    await node.nextRun();
+    await until("it is the keeper", () => isKeeper(own, `test${installations}`));
+    return node;
+  }
+  server?.signal("SIGSTOP");
+  const silent = await timeToStop(nodes.silent);
+  server?.signal("SIGCONT");
+  await server?.kill();
+  const gone = await timeToStop(nodes.gone);
+  assert(silent < 5000 && gone < 5000, `${silent} ms and ${gone} ms`);
+});
+
+/** Whether a node of an installation is its keeper, which has something to say when it stops. */
+async function isKeeper({ servers: [server] }: NatsServers, prefix: string): Promise<boolean> {
+  const url = `http://127.0.0.1:${server?.monitor}/jsz?streams=1`;
+  const text = await (await fetch(url)).text();
+  const { stream_detail: streams } = JSON.parse(text).account_details[0];
+  const keys = streams.find(({ name }: { name: string }) => name === `KV_${prefix}_keys`);
+  return keys?.state.messages > 0;
+}
+
+slowTest(
+  "results that can't be stored are waited for when a node stops, and then told of",
+  async () => {
+    await using own = await NatsServers.start();
+    const nats = newOrders();
+    const node = await StoreUserRig.start(openStore, own.url, { nats });
+    node.room(5);
+    await node.submit(submission("x"));
+    const run = await node.nextRun();
+    await own.servers[0]?.kill();
+    await until("that is told", () => node.failure !== "");
+    node.ended(run, answerOf("y"));
+    const took = await timeToStop(node);
+    assert(took > 7500 && took < 10_000, `${took} ms`);
+    assert.equal(
+      node.logs.at(-1)?.message,
+      "results could not be stored: their jobs will run again",
+    );
+    own.servers[0]?.start();
+    await using other = await StoreUserRig.start(openStore, own.url, { nats });
+    other.room(1);
+    other.ended(await other.nextRun(), answerOf("z"));
+  },
+);
 
 slowTest("a server that is not there is waited for, and one that refuses is told of", async () => {
   await using own = await NatsServers.start({

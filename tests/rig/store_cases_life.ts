@@ -230,6 +230,34 @@ export const LIFE_CASES: readonly StoreCase[] = [
     await world.reaches(other.id, "done");
   }),
 
+  {
+    // What is given again after it came back can't be told from what is given twice.
+    isExact: true,
+    ...usual(
+      "a job that was started in time is run again after its server's end, one that was given back expires",
+      async (world) => {
+        const expiresAt = world.rig.now() + 400;
+        const cut = await world.submit({ expiresAt, priority: 9 });
+        const back = await world.submit({ expiresAt });
+        const [, given] = [await world.next(), await world.next()];
+        assert.equal(given.id, back.id);
+        await world.rig.pass(500 + world.rig.slackMs);
+        world.giveBack(given);
+        await world.reaches(back.id, "expired");
+        await world.reopen();
+        const again = await world.next();
+        assert.deepEqual([again.id, again.attempt], [cut.id, 1]);
+        await world.quiet();
+        // It was started before.
+        world.giveBack(again);
+        const last = await world.next();
+        assert.deepEqual([last.id, last.attempt], [cut.id, 1]);
+        world.end(last);
+        await world.reaches(cut.id, "done");
+      },
+    ),
+  },
+
   usual(
     "a key is taken while its job lives: waiting, running or between two tries",
     async (world) => {

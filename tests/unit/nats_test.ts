@@ -137,6 +137,7 @@ Deno.test("judge: what a node does with a hint", () => {
   const soon = recordOf({ state: "scheduled", runAt: NOW + 700 });
   const later = recordOf({ state: "scheduled", place: "kept", runAt: NOW + 99_000 });
   const running = recordOf({ state: "running", attempt: 1, retries: 1 });
+  const late = recordOf({ expiresAt: NOW });
   const cases: [string, JobRecord | undefined, Partial<Hint>, string][] = [
     ["a job that waits", waiting, {}, "run"],
     ["no record yet", undefined, {}, "later 500"],
@@ -151,8 +152,9 @@ Deno.test("judge: what a node does with a hint", () => {
     ["it was moved for an earlier time", later, { movedFor: 1 }, "drop"],
     ["its node has died", running, {}, "run"],
     ["too many nodes have died", { ...running, deaths: 6 }, {}, "fail"],
-    ["it has not started in time", recordOf({ expiresAt: NOW }), {}, "expire"],
+    ["it has not started in time", late, {}, "expire"],
     ["it has started in time", { ...running, expiresAt: NOW }, {}, "run"],
+    ["it has started in time, and its node has died", { ...late, deaths: 1 }, {}, "run"],
   ];
   for (const [name, record, hint, expected] of cases) {
     const verdict = judge(record, hintOf(record ?? waiting, hint), 0, NOW);
@@ -418,6 +420,7 @@ Deno.test("NatsLocals drops what is ready and was silent for long, and finds wha
       storedAt: 0,
       isFirst: true,
       sureAt,
+      heldAt: sureAt,
     };
   };
   const [early, late] = [heldOf("a", 1000), heldOf("b", 3000)];
@@ -426,6 +429,9 @@ Deno.test("NatsLocals drops what is ready and was silent for long, and finds wha
   locals.dropStale(2000);
   assert.deepEqual([...locals.held()], [late]);
   assert.equal(locals.heldOf(early.hint.record), undefined);
+  assert.deepEqual(locals.takeReadySince(2999), []);
+  assert.deepEqual([locals.takeReadySince(3000), locals.hasReady], [[late], false]);
+  locals.of("").ready.push(late);
   assert.deepEqual(locals.takeReady(), [late]);
   assert.deepEqual([...locals.held()], []);
 });
