@@ -80,7 +80,8 @@ export class NatsMarks implements ScheduleMarks {
     const [words = new Uint8Array(0), payload] = split(stored.payload);
     const mark: ScheduleMark = JSON.parse(decoder.decode(words));
     const read = payload === undefined ? undefined : parseHint(payload);
-    const job = read && { ...read.hint.record, body: read.body };
+    // It is due, also where the clock was set back since the mark was written.
+    const job = read && { ...read.hint.record, runAt: 0, body: read.body };
     return { mark, revision: stored.seq, job };
   }
 
