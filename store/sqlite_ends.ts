@@ -136,7 +136,13 @@ export class SqliteEnds {
     const tries = row.tries + 1;
     const told = { version: run.version + 1, started: run.startedAt, tries, code, message };
     this.end(batch, row, Stage[verdict], told, result);
-    if (run.progress !== undefined) this.#ground.table.keepProgress(row, run.progress);
+    this.#keepProgress(run, row);
+  }
+
+  /** How far its last try came is known until the next one begins. */
+  #keepProgress({ progress }: OpenRun, row: JobRow): void {
+    if (progress === undefined && row.rest.progress === undefined) return;
+    this.#ground.table.keepProgress(row, progress);
   }
 
   /** How a run has ended can't be written, for no reason of the disk: its job is run again. */
@@ -163,6 +169,7 @@ export class SqliteEnds {
     });
     // It was cancelled in this very transaction.
     if (!isAlive) return;
+    this.#keepProgress(run, row);
     countMove(batch, row, Stage.scheduled, 0);
     batch.then(() => {
       removeWaiting(this.#ground, row);
@@ -222,10 +229,12 @@ export class SqliteEnds {
   /** Cancels a job that has not ended. */
   cancel(batch: Batch, row: JobRow): void {
     const run = this.#ground.runs.ofJob(row.seq);
-    if (run !== undefined) this.#unmark(run);
-    const told = run === undefined ? {} : { version: run.version + 1, started: run.startedAt };
-    this.end(batch, row, Stage.cancelled, told);
-    if (run === undefined) return;
+    if (run === undefined) return this.end(batch, row, Stage.cancelled, {});
+    this.#unmark(run);
+    // Its try has begun.
+    const { version, startedAt: started } = run;
+    this.end(batch, row, Stage.cancelled, { version: version + 1, started, tries: row.tries + 1 });
+    this.#keepProgress(run, row);
     batch.then(() => this.#ground.say("plane", { type: "cancelRun", run: run.number }));
   }
 
