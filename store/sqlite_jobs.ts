@@ -120,6 +120,7 @@ export class SqliteJobs implements JobStore {
         questions: this.#questions,
         store: parts.store,
         schedules: () => this.#schedules.figures(),
+        fullness: () => this.#submit.fullness,
         flush: () => this.#flush(),
       },
       (batch, row) => this.#upkeep.drop(batch, row),

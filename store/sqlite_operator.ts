@@ -48,6 +48,7 @@ export class SqliteOperator {
   readonly #drop: (batch: Batch, row: JobRow) => void;
   readonly #store: string;
   readonly #schedules: () => NonNullable<StoreFigures["schedules"]>;
+  readonly #fullness: () => string | undefined;
   readonly #flush: () => void;
   #isCopying = false;
   /** What is not done yet. */
@@ -62,6 +63,8 @@ export class SqliteOperator {
       questions: SqliteQuestions;
       store: string;
       schedules: () => NonNullable<StoreFigures["schedules"]>;
+      /** Why the store takes no jobs though its disk would. */
+      fullness: () => string | undefined;
       /** Says what was said outside of a pass. */
       flush: () => void;
     },
@@ -72,6 +75,7 @@ export class SqliteOperator {
     this.#questions = parts.questions;
     this.#store = parts.store;
     this.#schedules = parts.schedules;
+    this.#fullness = parts.fullness;
     this.#flush = parts.flush;
     this.#drop = drop;
   }
@@ -355,7 +359,7 @@ export class SqliteOperator {
     const states = this.#states();
     const figures: StoreFigures = {
       store: this.#store,
-      trouble: ledger.trouble,
+      trouble: ledger.trouble ?? this.#fullness(),
       bytes: pages * size,
       services: {},
     };

@@ -49,6 +49,8 @@ export class SqliteSubmit {
   readonly #noteDue: (due: number, expires: number) => void;
   /** Forgotten ids, with their users and until when they are known, oldest first. */
   readonly #forgotten = new Map<string, { user: string; until: number }>();
+  /** Bytes of the last submission, where there was no room for it; 0: there was. */
+  #lacking = 0;
 
   constructor(
     ground: Ground,
@@ -111,21 +113,27 @@ export class SqliteSubmit {
 
   /** Undefined: there is room. */
   #boundsOf(batch: Batch, job: Submission): Refusal | undefined {
-    const { config, ledger } = this.#ground;
+    const { config: { storeJobs, storeBytes }, ledger } = this.#ground;
     const jobs = ledger.jobs + batch.jobs;
-    if (jobs >= config.storeJobs) {
-      return new Refusal(
-        507,
-        `The store is full: it has ${jobs} jobs, and storeJobs is ${config.storeJobs}`,
-      );
-    }
+    if (jobs >= storeJobs) return new Refusal(507, tooMany(jobs, storeJobs));
     const bytes = ledger.weight + batch.weight;
     const more = job.body.bytes.length;
-    if (bytes + more <= config.storeBytes) return undefined;
-    return new Refusal(
-      507,
-      `The store is full: its jobs have ${bytes} bytes, this one ${more}, and storeBytes is ${config.storeBytes}`,
-    );
+    const hasRoom = bytes + more <= storeBytes;
+    // What is larger than the whole store says nothing of how full it is.
+    if (hasRoom || more <= storeBytes) this.#lacking = hasRoom ? 0 : more;
+    if (hasRoom) return undefined;
+    const text = `its jobs have ${bytes} bytes, this one ${more}, and storeBytes is ${storeBytes}`;
+    return new Refusal(507, `The store is full: ${text}`);
+  }
+
+  /** Why it takes no jobs, as far as its bounds are why; undefined: it does. */
+  get fullness(): string | undefined {
+    const { config: { storeJobs, storeBytes }, ledger: { jobs, weight } } = this.#ground;
+    if (jobs >= storeJobs) return tooMany(jobs, storeJobs);
+    const more = this.#lacking;
+    if (more === 0 || weight + more <= storeBytes) return undefined;
+    const text = `its jobs have ${weight} bytes, the last one ${more}, and storeBytes is`;
+    return `The store is full: ${text} ${storeBytes}`;
   }
 
   #remembered(job: Submission): { id: string; isNew: boolean } | Refusal | undefined {
@@ -199,6 +207,10 @@ export class SqliteSubmit {
     batch.then(() => this.#noteDue(due, job.expiresAt === 0 ? Infinity : job.expiresAt));
     return { id: row.id, isNew: true };
   }
+}
+
+function tooMany(jobs: number, storeJobs: number): string {
+  return `The store is full: it has ${jobs} jobs, and storeJobs is ${storeJobs}`;
 }
 
 const TAKEN = new Refusal(409, "Another job has this id");
