@@ -291,10 +291,11 @@ export function buildJobWords(members: Members): Uint8Array<ArrayBuffer> {
 /** The members of a frame of JSON, or what is wrong with it. */
 function parseMembers(frame: Uint8Array): Members | string {
   if (frame.length > MAX_WORDS_BYTES) {
-    return `The first frame must have at most ${MAX_WORDS_BYTES} bytes: it has ${frame.length}`;
+    const most = `at most ${MAX_WORDS_BYTES} bytes`;
+    return `The frame of JSON must have ${most}: it has ${frame.length}`;
   }
   const value = parseJson(frame);
-  return isRecord(value) ? value : "The first frame must be a JSON object, such as {}";
+  return isRecord(value) ? value : "The frame of JSON must be an object, such as {}";
 }
 
 function parseJson(frame: Uint8Array): unknown {
@@ -359,11 +360,11 @@ class MemberReader {
     return otherwise;
   }
 
-  /** A duration within bounds, whole ms. */
+  /** A duration within bounds, whole ms; a part of one counts, as 0 often stands for no bound. */
   span(name: string, otherwise: number, least: number, most: number): number {
     const value = this.#get(name);
     if (value === undefined) return otherwise;
-    if (typeof value === "number" && value >= least && value <= most) return Math.round(value);
+    if (typeof value === "number" && value >= least && value <= most) return Math.ceil(value);
     this.#wrong(name, `a number of ms from ${least} to ${most}`, typeof value === "number");
     return otherwise;
   }
@@ -432,9 +433,17 @@ const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
 
 /** A time of ISO 8601 with its zone, ms since 1970; undefined: it is none. */
 export function parseTime(text: string): number | undefined {
-  if (!TIME.test(text)) return undefined;
+  if (!TIME.test(text) || !isDay(text.slice(0, DAY_LENGTH))) return undefined;
   const ms = Date.parse(text);
   return Number.isNaN(ms) ? undefined : ms;
+}
+
+const DAY_LENGTH = "2027-01-31".length;
+
+/** Whether the calendar has the day: `Date.parse` takes February 30 for March 2. */
+function isDay(day: string): boolean {
+  const ms = Date.parse(day);
+  return !Number.isNaN(ms) && new Date(ms).toISOString().startsWith(day);
 }
 
 function isPlainText(text: string): boolean {
@@ -446,7 +455,11 @@ function isPlainText(text: string): boolean {
 /** A value as an error shows it. */
 function shown(value: unknown): string {
   if (typeof value === "number") return String(value);
-  return cut(JSON.stringify(value) ?? String(value));
+  try {
+    return cut(JSON.stringify(value) ?? String(value));
+  } catch {
+    return typeof value === "bigint" ? `${value}n` : `a ${typeof value}`; // JSON has no words for it
+  }
 }
 
 function cut(text: string): string {

@@ -17,6 +17,7 @@ import {
   parseStored,
   parseSubmission,
   parseTime,
+  readSubmission,
   type SubmissionWords,
 } from "../../wire/submission.ts";
 import { bytes, text } from "../rig/text.ts";
@@ -118,6 +119,11 @@ Deno.test("parseSubmission reads a time with its zone, and refuses one without",
     );
     assert.equal(parseTime(time), undefined);
   }
+  const days = ["2027-02-29T03:00Z", "2027-02-30T00:00:00+14:00", "2027-04-31T03:00:00Z"];
+  for (const time of [...days, "2027-00-10T03:00Z", "2027-01-00T03:00Z", "2027-01-32T03:00Z"]) {
+    assert.match(faultOf({ runAt: time }), /^"runAt" must be/, `${time} is no day`);
+  }
+  assert.equal(read({ runAt: "2028-02-29T00:00+14:00" }).runAt, Date.UTC(2028, 1, 28, 10));
   assert.match(faultOf({ runAt: -1 }), /^"runAt"/);
   assert.match(faultOf({ runAt: 1e18 }), /^"runAt"/);
   assert.match(faultOf({ runAt: 0, delay: 0 }), /^"delay" and "runAt" exclude each other/);
@@ -156,17 +162,20 @@ Deno.test("parseSubmission names the member, the rule and the value when one is 
     [{ prio: 5 }, /^Unknown option "prio": use id, service, key, delay, runAt, priority/],
     ['{"__proto__":{"priority":9}}', /^Unknown option "__proto__"/],
     ['{"constructor":1}', /^Unknown option "constructor"/],
-    [[], "The first frame must be a JSON object, such as {}"],
-    ["null", /JSON object/],
-    ["", /JSON object/],
-    ["{", /JSON object/],
-    ["[".repeat(16_000), /JSON object/],
+    [[], "The frame of JSON must be an object, such as {}"],
+    ["null", /must be an object/],
+    ["", /must be an object/],
+    ["{", /must be an object/],
+    ["[".repeat(16_000), /must be an object/],
   ];
   for (const [members, fault] of cases) {
     if (typeof fault === "string") assert.equal(faultOf(members), fault);
     else assert.match(faultOf(members), fault);
   }
   assert.deepEqual([read({ delay: 1.6 }).runAt, read({ runAt: 2.5 }).runAt], [NOW + 2, 3]);
+  // A short time is not no time, which 0 stands for.
+  const short = read({ delay: 0.1, ttl: 0.2, requestTimeout: 0.3 });
+  assert.deepEqual([short.runAt, short.expiresAt, short.requestTimeout], [NOW + 1, NOW + 2, 1]);
   assert.equal(read({ backoff: { min: 5_000_000 } }).backoff?.maxMs, 5_000_000);
 });
 
@@ -174,10 +183,19 @@ Deno.test("parseSubmission shows little of a long value, and reads no long frame
   assert.ok(faultOf({ priority: "x".repeat(10_000) }).length < 300);
   assert.ok(faultOf({ ["x".repeat(10_000)]: 1 }).length < 400);
   const long = JSON.stringify({ key: "k" }).padEnd(MAX_WORDS_BYTES + 1);
-  assert.match(faultOf(long), /^The first frame must have at most 16384 bytes: it has 16385/);
+  assert.match(faultOf(long), /^The frame of JSON must have at most 16384 bytes: it has 16385/);
   assert.deepEqual(read(long.slice(0, -1)).key, "k");
   const broken = Uint8Array.from([...bytes('{"key":"'), 0xff, ...bytes('"}')]);
-  assert.match(parseSubmission(broken, NOW).fault ?? "", /JSON object/);
+  assert.match(parseSubmission(broken, NOW).fault ?? "", /must be an object/);
+});
+
+Deno.test("readSubmission shows values that JSON has no words for", () => {
+  const endless: unknown[] = [];
+  endless.push(endless);
+  const fault = (members: Record<string, unknown>) => readSubmission(members, NOW).fault ?? "";
+  assert.match(fault({ priority: 4n }), /^"priority" must be .*: current value is 4n?$/);
+  assert.match(fault({ after: endless }), /^"after" must be a list of maximum 100 ids of jobs/);
+  assert.match(fault({ key: Symbol("k") }), /^"key" must be .*: current value is Symbol\(k\)$/);
 });
 
 Deno.test("parseJobQuestion reads what each command takes, and nothing else", () => {
@@ -198,7 +216,7 @@ Deno.test("parseJobQuestion reads what each command takes, and nothing else", ()
     ask("status", {}).fault ?? "",
     /^"id" must be a job's id.*: current value is undefined/,
   );
-  assert.match(ask("status", []).fault ?? "", /JSON object/);
+  assert.match(ask("status", []).fault ?? "", /must be an object/);
 });
 
 Deno.test("a status is read as it was built, without its user", () => {
