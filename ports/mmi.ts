@@ -4,6 +4,7 @@
  * @module
  */
 
+import { JOB_PREFIX, jobCommandOf } from "../wire/submission.ts";
 import { tspServiceOf } from "../wire/tsp.ts";
 
 const encoder = new TextEncoder();
@@ -27,12 +28,13 @@ export const MMI = "mmi.";
  */
 export function answerMmi(question: string, about: string, directory: Directory): string {
   const workers = directory.workersOf(about);
-  const isThere = workers !== undefined || isTitanic(about);
+  const isThere = workers !== undefined || isOfJobs(about);
   if (question === `${MMI}service`) return isThere ? "200" : "404";
   return question === `${MMI}workers` ? String(workers ?? 0) : "501";
 }
 
-/** Whether the server itself is what Titanic's services are: stored jobs have no workers of their own. */
-function isTitanic(name: string): boolean {
-  return tspServiceOf(encoder.encode(name)) !== undefined;
+/** Whether the server itself is the service, as it is all those of stored jobs: they have no workers of their own. */
+function isOfJobs(name: string): boolean {
+  if (tspServiceOf(encoder.encode(name)) !== undefined) return true;
+  return name.startsWith(JOB_PREFIX) && jobCommandOf(name.slice(JOB_PREFIX.length)) !== undefined;
 }

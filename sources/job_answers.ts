@@ -15,8 +15,14 @@ import type { AnswerWay, ClientRequest } from "../ports/source.ts";
 import type { Frames, FromStore, JobAnswer, JobQuestion, ToStore } from "../store/messages.ts";
 import { readClient } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
-import { buildStatus, buildStored, hasEnded, MAX_WAIT } from "../wire/submission.ts";
-import { contentOf } from "./frames.ts";
+import {
+  buildStatus,
+  buildStored,
+  hasEnded,
+  type JobStatus,
+  MAX_WAIT,
+} from "../wire/submission.ts";
+import { contentOf, frameWith } from "./frames.ts";
 import { type Refusal, STOPPING } from "./job_refusals.ts";
 import type { Open, OpenQuestions } from "./open_questions.ts";
 
@@ -40,6 +46,13 @@ const CODES: Readonly<Record<string, number>> = {
   cancelled: Code.cancelled,
   expired: Code.expired,
 };
+
+const encoder = new TextEncoder();
+
+/** The error of a job that has failed without a run that would have left one; undefined: it has not failed. */
+function errorOf({ state, message }: JobStatus): Frames | undefined {
+  return state === "failed" ? frameWith(encoder.encode(message)) : undefined;
+}
 
 /** The answers to all clients. */
 export class JobAnswers {
@@ -109,7 +122,8 @@ export class JobAnswers {
 
   #answered(open: Open, { status, result }: JobAnswer): void {
     if (open.kind === "durable") return this.#answeredDurable(open, { status, result });
-    const frames = open.kind === "result" && hasEnded(status.state) ? result : undefined;
+    const isEnd = open.kind === "result" && hasEnded(status.state);
+    const frames = isEnd ? result ?? errorOf(status) : undefined;
     this.#reply(open, Code.ok, contentOf(buildStatus(status), frames));
   }
 

@@ -151,11 +151,26 @@ Deno.test("stored requests and plain clients' stored jobs", async (t) => {
     assert.equal(cancelled.words.state, "cancelled");
   });
 
+  await t.step("a plain client gets the error of a job that has failed without a run", async () => {
+    const first = await command(server, "submit", '{"service":"plain","delay":600000}', "x");
+    const { id: cause } = first.words;
+    const options = { service: "plain", after: [cause] };
+    const { words: { id } } = await command(server, "submit", JSON.stringify(options), "y");
+    await command(server, "cancel", JSON.stringify({ id: cause }));
+    const { words, others } = await command(
+      server,
+      ...["result", JSON.stringify({ id, wait: 20_000 })],
+    );
+    const message = `The job ${cause}, which it waits for, has not been done`;
+    assert.deepEqual([words.state, words.code, words.message], ["failed", 424, message]);
+    assert.deepEqual(others, [message]);
+  });
+
   await t.step("what is wrong is said in the form of plain errors", async () => {
     const said = async (...frames: string[]) => (await command(server, ...frames)).others[0] ?? "";
     assert.match(await said("dance", "{}", "x"), /^400 The first frame must be submit, status/);
     assert.match(await said("submit"), /^400 "submit" needs a frame of JSON/);
-    assert.match(await said("submit", "{"), /^400 The first frame must be a JSON object/);
+    assert.match(await said("submit", "{"), /^400 The frame of JSON must be an object, such as/);
     assert.match(await said("submit", '{"service":"plain"}'), /^400 A job needs a body/);
     assert.match(await said("submit", '{"service":"nowhere"}', "x"), /^404 /);
     assert.match(await said("submit", "{}", "x"), /^404 .*names none/);

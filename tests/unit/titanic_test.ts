@@ -123,4 +123,6 @@ Deno.test("tspServiceOf knows the three names alone", () => {
   const directory = { workersOf: () => undefined, expect: () => {} };
   assert.equal(answerMmi("mmi.service", "titanic.request", directory), "200");
   assert.equal(answerMmi("mmi.service", "titanic.none", directory), "404");
+  assert.equal(answerMmi("mmi.service", "job.submit", directory), "200");
+  assert.equal(answerMmi("mmi.service", "job.none", directory), "404");
 });
