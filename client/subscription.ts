@@ -6,7 +6,7 @@
  */
 
 import { setImmediate } from "node:timers";
-import { readStamp, USER_TOPICS } from "../wire/event.ts";
+import { readStamp, type Stamp, USER_TOPICS } from "../wire/event.ts";
 import { Connections } from "./connections.ts";
 import type { Transport } from "./transport.ts";
 
@@ -47,8 +47,8 @@ export class Subscription {
   readonly #endpoint: string;
   readonly #queue: { event: PublishedEvent; bytes: number }[] = [];
   #bytes = 0;
-  /** The last number of each topic. */
-  readonly #last = new Map<string, number>();
+  /** The last number of each topic, and its time. */
+  readonly #last = new Map<string, Stamp>();
   #arrived: PromiseWithResolvers<void> | undefined;
   #running: Promise<void> | undefined;
   #failure: { error: unknown } | undefined;
@@ -120,28 +120,34 @@ export class Subscription {
   }
 
   #take([topic, stamp, ...frames]: readonly Bytes[]): void {
-    const { sequence, time } = stamp && readStamp(stamp) || {};
-    if (topic === undefined || sequence === undefined || time === undefined) return;
+    const now = stamp && readStamp(stamp);
+    if (topic === undefined || now === undefined) return;
     const bytes = frames.reduce((sum, { length }) => sum + length, 0);
     if (this.#queue.length >= MOST_EVENTS || this.#bytes + bytes > MOST_BYTES) return;
     const name = decoder.decode(topic);
     const last = this.#last.get(name);
     // What is kept comes again when somebody else subscribes.
-    if (last === sequence) return;
-    this.#note(name, sequence);
-    const lost = last === undefined ? 0 : sequence < last ? Infinity : sequence - last - 1;
+    if (last?.sequence === now.sequence && last.time === now.time) return;
+    this.#note(name, now);
+    const lost = lostBetween(last, now);
     const data = name.startsWith(USER_TOPICS) ? undefined : parse(frames[0]);
-    this.#queue.push({ event: { topic: name, sequence, time, lost, data, frames }, bytes });
+    this.#queue.push({ event: { topic: name, ...now, lost, data, frames }, bytes });
     this.#bytes += bytes;
     this.#arrived?.resolve();
   }
 
-  #note(topic: string, sequence: number): void {
+  #note(topic: string, stamp: Stamp): void {
     this.#last.delete(topic);
-    this.#last.set(topic, sequence);
+    this.#last.set(topic, stamp);
     if (this.#last.size <= MOST_TOPICS) return;
     for (const oldest of this.#last.keys()) return void this.#last.delete(oldest);
   }
+}
+
+/** How many events were lost between two of a topic: a server that was started again counts anew. */
+function lostBetween(last: Stamp | undefined, { sequence }: Stamp): number {
+  if (last === undefined) return 0;
+  return sequence <= last.sequence ? Infinity : sequence - last.sequence - 1;
 }
 
 function parse(frame: Bytes | undefined): unknown {

@@ -33,10 +33,11 @@ def main(endpoint="tcp://127.0.0.1:6662", *topics):
     last = {}
     curve = [key.encode() for key in os.environ.get("CURVE_KEYS", "").split()]
     for topic, sequence, time, frames in events(endpoint, *topics, curve=curve):
-        if sequence == last.get(topic):
+        before, then = last.get(topic, (sequence - 1, time))
+        if (sequence, time) == (before, then):
             continue  # what was kept, for somebody who has just subscribed
-        lost = sequence - last.get(topic, sequence - 1) - 1
-        last[topic] = sequence
+        lost = sequence - before - 1 if sequence > before else None  # a server that was started again counts anew
+        last[topic] = (sequence, time)
         if topic.startswith("user."):
             data = [frame.decode(errors="replace") for frame in frames]
         else:

@@ -3,6 +3,11 @@
 import { strict as assert } from "node:assert";
 import { Client } from "../../client.ts";
 import type { ServeOptions, Server } from "../../mod.ts";
+import { STAMP_BYTES, writeStamp } from "../../wire/event.ts";
+import { SocketType } from "../../zmq/library.ts";
+import { locateLibrary } from "../../zmq/locate.ts";
+import { MessagePool } from "../../zmq/message.ts";
+import { Context } from "../../zmq/socket.ts";
 import { endpointOf, moduleOf, serveQuietly } from "../rig/in_process.ts";
 import { hasPyzmq } from "../rig/mdp_workers.ts";
 import { path } from "../rig/checkout.ts";
@@ -14,7 +19,7 @@ import { randomNumbers } from "../rig/random.ts";
 import { RawPeer } from "../rig/raw_peer.ts";
 import { PythonSubscriber } from "../rig/subscribers.ts";
 import { bytes, text } from "../rig/text.ts";
-import { until } from "../rig/wait.ts";
+import { until, within } from "../rig/wait.ts";
 import { command, message } from "../rig/zmtp.ts";
 
 const ignore = !hasPyzmq;
@@ -395,11 +400,47 @@ overBoth(
       await asker.request(JSON.stringify(["user.late", 1]));
       return server.stats().counters.events > 0;
     });
-    const { value: event } = await next;
+    const { value: event } = await within("the new server is heard", next);
     assert.equal(typeof event?.sequence, "number");
     await asking;
     await heard.return();
     await until("it has left", () => server.stats().subscribers === 0);
+  },
+);
+
+overBoth(
+  "Client.subscribe hears an event of a new server that has the number of the last one of the old",
+  async (Client) => {
+    const library = locateLibrary(Deno.env.get("ZMQ_LIBRARY"));
+    const context = new Context(library);
+    const publisher = context.socket(SocketType.XPUB);
+    try {
+      const endpoint = publisher.bind("tcp://127.0.0.1:*");
+      await using client = new Client({ events: endpoint });
+      const heard = client.subscribe("job.");
+      const first = heard.next();
+      const frame = new MessagePool(library).take();
+      await until("it has subscribed", () => {
+        publisher.noteActivity();
+        return publisher.readable() && publisher.receive(frame) > 0;
+      });
+      // The second one is what is kept; the third one comes from a server that was started at 20.
+      for (const [sequence, time] of [[1, 10], [1, 10], [1, 20], [1, 20], [2, 20]]) {
+        const stamp = new Uint8Array(STAMP_BYTES);
+        writeStamp(new DataView(stamp.buffer), 0, { sequence: sequence ?? 0, time: time ?? 0 });
+        publisher.sendMore(bytes("job.done."));
+        publisher.sendMore(stamp);
+        publisher.sendLast(bytes("{}"));
+      }
+      const results = Promise.all([first, heard.next(), heard.next()]);
+      const events = (await within("the events are heard", results)).map(({ value }) => value);
+      const shown = events.map((event) => [event?.sequence, event?.time, event?.lost]);
+      assert.deepEqual(shown, [[1, 10, 0], [1, 20, Infinity], [2, 20, 0]]);
+      await heard.return();
+    } finally {
+      publisher.close(0);
+      await context.terminate();
+    }
   },
 );
 
