@@ -48,8 +48,9 @@ public class Player {
     socket.setHWM(0);
     for (int word = 4; word < words.length; word++) {
       String[] wish = words[word].split("=");
-      if (!wish[0].equals("identity")) return "failed no " + wish[0];
-      socket.setIdentity(fromHex(wish[1]));
+      if (wish[0].equals("identity")) socket.setIdentity(fromHex(wish[1]));
+      else if (wish[0].equals("reconnect")) socket.setReconnectIVL(Long.parseLong(wish[1]));
+      else return "failed no " + wish[0];
     }
     socket.connect(words[3]);
     sockets.put(words[1], socket);

@@ -39,6 +39,7 @@ export interface Case {
 /** Status of a good answer to a headed request: version 1, no flags, 200. */
 const GOOD = Uint8Array.of(1, 0, 200, 0);
 const INTERVAL = 50;
+const HOUR = 3_600_000;
 
 function fill(size: number, seed: number): Fill {
   return { size, seed };
@@ -258,7 +259,8 @@ export const CASES: readonly Case[] = [
     async play({ player, server, gate }) {
       const { request, held, open } = gate();
       const identity = `taken ${request}`;
-      const former = await player.open("DEALER", server.endpoint, { identity });
+      // Its connection may be closed, and one that came back would take the identity again.
+      const former = await player.open("DEALER", server.endpoint, { identity, reconnect: HOUR });
       await former.send("", request);
       await server.line(held);
       const newcomer = await player.open("DEALER", server.endpoint, { identity });

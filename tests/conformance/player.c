@@ -89,6 +89,7 @@ static void adjust(void *socket, char *wish) {
   if (strcmp(wish, "correlate") == 0) set_number(socket, ZMQ_REQ_CORRELATE, 1);
   if (strcmp(wish, "relaxed") == 0) set_number(socket, ZMQ_REQ_RELAXED, 1);
   if (strcmp(wish, "receive") == 0) set_number(socket, ZMQ_RCVHWM, atoi(value));
+  if (strcmp(wish, "reconnect") == 0) set_number(socket, ZMQ_RECONNECT_IVL, atoi(value));
   if (strcmp(wish, "heartbeat") == 0) {
     set_number(socket, ZMQ_HEARTBEAT_IVL, atoi(value));
     set_number(socket, ZMQ_HEARTBEAT_TIMEOUT, 20 * atoi(value));

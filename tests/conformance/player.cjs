@@ -12,6 +12,7 @@ const OPTIONS = {
   correlate: (options) => options.correlate = true,
   relaxed: (options) => options.relaxed = true,
   receive: (options, value) => options.receiveHighWaterMark = Number(value),
+  reconnect: (options, value) => options.reconnectInterval = Number(value),
   heartbeat: (options, value) => {
     options.heartbeatInterval = Number(value);
     options.heartbeatTimeout = 20 * Number(value);

@@ -13,6 +13,7 @@ OPTIONS = {
     "correlate": lambda socket, value: socket.setsockopt(zmq.REQ_CORRELATE, 1),
     "relaxed": lambda socket, value: socket.setsockopt(zmq.REQ_RELAXED, 1),
     "receive": lambda socket, value: socket.setsockopt(zmq.RCVHWM, int(value)),
+    "reconnect": lambda socket, value: socket.setsockopt(zmq.RECONNECT_IVL, int(value)),
     "heartbeat": lambda socket, value: beat(socket, int(value)),
 }
 

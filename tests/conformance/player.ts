@@ -46,6 +46,8 @@ export interface Wishes {
   receive?: number;
   /** How often it sends PING, ms; it gives the server up after 20 times that without a word. */
   heartbeat?: number;
+  /** How long it waits before it connects again, ms. */
+  reconnect?: number;
 }
 
 /** What not all players can do: JeroMQ 0.3.6 takes the size of an identity for a signed byte. */
