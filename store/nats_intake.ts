@@ -86,6 +86,9 @@ export class NatsIntake {
   readonly #forgotten = new Map<string, { user: string; until: number }>();
   #open = 0;
   #openBytes = 0;
+  /** When the last job was made, ms since 1970, and how many were made before in the same ms. */
+  #lastMs = 0;
+  #inThisMs = 0;
 
   /** Stores nothing by itself. `names`: of services that have lanes. */
   constructor(ground: NatsGround, counts: NatsCounts, names: KnownNames, events: IntakeEvents) {
@@ -306,7 +309,7 @@ export class NatsIntake {
   #create(entry: Entry, fate?: { failed?: string; isOpen: boolean }): void {
     const { job, id } = entry;
     const now = this.#ground.clock.now();
-    let record = newRecord(job, id, now);
+    let record: JobRecord = { ...newRecord(job, id, now), ...this.#nth(now) };
     if (fate !== undefined && job.after.length > 0 && !fate.isOpen) {
       // All that it waits for has ended.
       const isLater = job.runAt > now || fate.failed !== undefined;
@@ -320,6 +323,13 @@ export class NatsIntake {
     this.#events.needed(job);
     if (record.place === "work") this.#createAndHint(entry, record);
     else this.#keepAndCreate(entry, record);
+  }
+
+  /** Lists are in the order of submission. */
+  #nth(now: number): { nth?: number } {
+    this.#inThisMs = now === this.#lastMs ? this.#inThisMs + 1 : 0;
+    this.#lastMs = now;
+    return this.#inThisMs === 0 ? {} : { nth: this.#inThisMs };
   }
 
   #createAndHint(entry: Entry, record: JobRecord): void {

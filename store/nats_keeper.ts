@@ -181,7 +181,7 @@ export class NatsKeeper {
     const from = this.#lookedUpTo;
     this.#lookedUpTo = 0;
     this.#lost = 0;
-    for await (const messages of scan(this.#ground, names.jobs, names.job(">"))) {
+    for await (const messages of scan(this.#ground, names.jobs)) {
       for (const message of messages) {
         const record = parseRecord(message.words);
         if (record === undefined || this.#isStopped || !this.#isKeeper) continue;

@@ -18,10 +18,9 @@ import type { NatsCounts } from "./nats_counts.ts";
 import type { NatsGround } from "./nats_ground.ts";
 import type { NatsIntake } from "./nats_intake.ts";
 import type { ConsumerInfo } from "./nats_library.ts";
-import type { NatsMover } from "./nats_mover.ts";
+import { Page } from "./nats_page.ts";
 import { type NatsQuestions, unknownJob, UNREACHABLE } from "./nats_questions.ts";
 import {
-  changed,
   framesOf,
   isPast,
   type JobRecord,
@@ -29,9 +28,11 @@ import {
   parseRecord,
   statusOf,
 } from "./nats_record.ts";
+import { NatsRefusal } from "./nats_refusal.ts";
+import type { NatsRetries } from "./nats_retries.ts";
 import type { NatsRuns } from "./nats_runs.ts";
 import { scan, type Scanned } from "./nats_scan.ts";
-import { notAgain } from "./verdict.ts";
+import type { KnownNames } from "./taken_names.ts";
 
 /** Jobs of one page at most. */
 const MOST_LISTED = 1000;
@@ -40,17 +41,6 @@ const FIGURES_AGE = 2000;
 const COUNT_SHARE = 20;
 /** Pauses are looked up so often, ms: what tells of them may be lost. */
 const PAUSES_INTERVAL = 10_000;
-/** Why something is refused. */
-class Refusal extends Error {
-  override readonly name = "Refusal";
-  readonly code: number;
-
-  constructor(code: number, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
-
 type States = Record<JobState, number>;
 
 /** What operators ask of. */
@@ -58,7 +48,9 @@ export interface OperatorParts {
   ground: NatsGround;
   counts: NatsCounts;
   intake: NatsIntake;
-  mover: NatsMover;
+  /** Of services that have lanes. */
+  names: KnownNames;
+  retries: NatsRetries;
   questions: NatsQuestions;
   runs: NatsRuns;
   /** The address without what is secret. */
@@ -103,7 +95,7 @@ export class NatsOperators {
       const answer = await this.#answer(question);
       this.#ground.say("server", { type: "told", number, answer });
     } catch (error) {
-      const code = error instanceof Refusal ? error.code : 503;
+      const code = error instanceof NatsRefusal ? error.code : 503;
       this.#ground.refuse("server", number, code, messageOf(error));
     }
   }
@@ -126,7 +118,7 @@ export class NatsOperators {
       case "figures":
         return this.#figures();
       case "backup":
-        throw new Refusal(
+        throw new NatsRefusal(
           400,
           'NATS keeps the jobs on its servers: use "nats account backup DIR", or its replicas',
         );
@@ -135,31 +127,31 @@ export class NatsOperators {
 
   // ---- jobs ----
 
-  /** In the order of their last change, which is the order that NATS keeps. */
+  /** In the order in which they were submitted, which all records must be read for. */
   async #list(
     { state, service, limit, after }: Extract<OperatorQuestion, { type: "list" }>,
   ): Promise<OperatorAnswer> {
     const most = Math.min(MOST_LISTED, Math.max(0, limit));
-    const start = after === undefined ? 0 : await this.#revisionOf(after);
-    const jobs: JobStatus[] = [];
+    const start = after === undefined ? undefined : (await this.#read(after)).record;
+    const page = new Page<JobStatus>(most, start);
     let total = 0;
     const now = this.#ground.clock.now();
     for await (const messages of this.#records()) {
-      for (const { words, seq } of messages) {
+      for (const { words } of messages) {
         const record = parseRecord(words);
         if (record === undefined || this.#isPast(record)) continue;
         const status = this.#statusOf(record, now);
         if (state !== undefined && status.state !== state) continue;
         if (service !== undefined && status.service !== service) continue;
         total++;
-        if (seq > start && jobs.length < most) jobs.push(status);
+        page.add(record, status);
       }
     }
-    return { type: "list", total, jobs };
+    return { type: "list", total, jobs: page.all };
   }
 
   #records(): AsyncGenerator<Scanned[]> {
-    return scan(this.#ground, this.#ground.names.jobs, this.#ground.names.job(">"));
+    return scan(this.#ground, this.#ground.names.jobs);
   }
 
   /** As it is known here, if it runs here. */
@@ -172,15 +164,11 @@ export class NatsOperators {
     return isPast(record, this.#ground.config, this.#ground.clock.now());
   }
 
-  async #revisionOf(id: string): Promise<number> {
-    return (await this.#read(id)).revision;
-  }
-
   async #read(id: string) {
     const read = await this.#ground.readOf(id);
-    if (read === undefined) throw new Refusal(503, UNREACHABLE);
+    if (read === undefined) throw new NatsRefusal(503, UNREACHABLE);
     const { record } = read;
-    if (record === undefined || this.#isPast(record)) throw new Refusal(404, unknownJob(id));
+    if (record === undefined || this.#isPast(record)) throw new NatsRefusal(404, unknownJob(id));
     return { ...read, record };
   }
 
@@ -206,30 +194,8 @@ export class NatsOperators {
 
   async #retry(id: string): Promise<OperatorAnswer> {
     const { record, revision } = await this.#read(id);
-    await this.#again(record, revision);
+    await this.#parts.retries.again(record, revision);
     return { type: "done", count: 1 };
-  }
-
-  async #again(record: JobRecord, revision: number): Promise<void> {
-    const { names, clock } = this.#ground;
-    const { state, id } = record;
-    if (state !== "failed" && state !== "cancelled" && state !== "expired") {
-      throw new Refusal(409, `Cannot retry "${id}": ${notAgain(state)}`);
-    }
-    const kept = await this.#ground.lastOf(names.kept, names.body(id));
-    if (kept === undefined) throw new Refusal(503, UNREACHABLE);
-    if (kept === null) {
-      throw new Refusal(409, `Cannot retry "${id}": its body is not there any more`);
-    }
-    const again: JobRecord = {
-      ...changed(record, { state: "waiting", attempt: 0, runAt: clock.now(), place: "kept" }),
-      ...{ endedAt: undefined, startedAt: undefined, code: undefined, message: undefined },
-      ...{ result: null, expiresAt: 0, isReleased: true, deaths: 0, progress: undefined, node: "" },
-    };
-    const written = await this.#ground.written(again, revision);
-    if (written.type === "conflict") throw new Refusal(409, `Cannot retry "${id}": it has changed`);
-    if (written.type !== "written") throw new Refusal(503, UNREACHABLE);
-    this.#parts.mover.now(id);
   }
 
   async #retryDead(service: string): Promise<OperatorAnswer> {
@@ -239,10 +205,10 @@ export class NatsOperators {
         const record = parseRecord(words);
         if (record?.state !== "failed" || record.service !== service) continue;
         try {
-          await this.#again(record, seq);
+          await this.#parts.retries.again(record, seq);
           count++;
         } catch (error) {
-          if (!(error instanceof Refusal) || error.code === 503) throw error;
+          if (!(error instanceof NatsRefusal) || error.code === 503) throw error;
         }
       }
     }
@@ -250,9 +216,14 @@ export class NatsOperators {
   }
 
   async #delete(id: string): Promise<OperatorAnswer> {
+    const { record } = await this.#read(id);
+    const { state } = this.#statusOf(record, this.#ground.clock.now());
+    if (state === "running") {
+      throw new NatsRefusal(409, `Cannot delete "${id}" while it runs: cancel it first`);
+    }
     const gone = await this.#parts.questions.forget(id, undefined);
     if (typeof gone === "string") {
-      throw new Refusal(gone === unknownJob(id) ? 404 : 503, gone);
+      throw new NatsRefusal(gone === unknownJob(id) ? 404 : 503, gone);
     }
     return { type: "done", count: 1 };
   }
@@ -260,15 +231,20 @@ export class NatsOperators {
   // ---- pauses, which all nodes share ----
 
   async #pause(service: string, isPaused: boolean): Promise<OperatorAnswer> {
-    const { names, link } = this.#ground;
+    const { names, link, config } = this.#ground;
+    if (!Object.hasOwn(config.services, service) && !this.#parts.names.has(service)) {
+      throw new NatsRefusal(404, `Unknown service "${service}"`);
+    }
     const subject = names.paused(service);
     const wasPaused = this.#paused.has(service);
     if (isPaused) {
       const answer = await this.#ground.putOf(subject, "");
-      if (answer === undefined || answer.fault !== undefined) throw new Refusal(503, UNREACHABLE);
+      if (answer === undefined || answer.fault !== undefined) {
+        throw new NatsRefusal(503, UNREACHABLE);
+      }
     } else {
       const stored = await this.#ground.lastOf(names.keys, subject);
-      if (stored === undefined) throw new Refusal(503, UNREACHABLE);
+      if (stored === undefined) throw new NatsRefusal(503, UNREACHABLE);
       if (stored !== null) await this.#ground.remove(names.keys, stored.seq);
     }
     link.publish(names.pauses, "");

@@ -45,6 +45,8 @@ export interface JobRecord extends JobStatus {
   deaths?: number;
   /** The jobs that it waits for are done. */
   isReleased?: boolean;
+  /** How many jobs its node had taken in the same ms before. */
+  nth?: number;
 }
 
 /** What a hint says beside the body. */

@@ -19,29 +19,30 @@ export interface Scanned {
 }
 
 const BATCH = 500;
+/** So many are on their way at a time. */
+const AT_ONCE = 2 * BATCH;
 /** NATS has lost the scan, or nobody leads, ms. */
 const PATIENCE = 5000;
 const NANOS = 1e6;
 let scans = 0;
 
 /**
- * Gives them in the order in which they were stored; `from`: not before that place.
+ * Gives them in the order in which they were stored. `filter`: of these subjects alone, which costs NATS a look at each
+ * message before it begins.
  *
  * @throws {Error} when NATS does not answer.
  */
 export async function* scan(
   ground: NatsGround,
   stream: string,
-  filter: string,
-  from = 1,
+  filter?: string,
 ): AsyncGenerator<Scanned[]> {
   const { manager } = ground;
   if (manager === undefined) throw new Error("NATS can't be reached");
   const consumer = await manager.consumers.add(stream, {
     ack_policy: "none",
-    deliver_policy: from > 1 ? "by_start_sequence" : "all",
-    ...(from > 1 ? { opt_start_seq: from } : {}),
-    filter_subject: filter,
+    deliver_policy: "all",
+    ...(filter !== undefined && { filter_subject: filter }),
     headers_only: true,
     inactive_threshold: 30_000 * NANOS,
     mem_storage: true,
@@ -61,13 +62,17 @@ export async function* scan(
   }
 }
 
-/** Pulls. */
+/** Pulls: the next ones come while those before are looked at. */
 class Batches {
   readonly #ground: NatsGround;
   readonly #subject: string;
   readonly #inbox: string;
   readonly #end: () => void;
-  #hear: (message: NatsMessage) => void = () => {};
+  #messages: Scanned[] = [];
+  /** Messages that were asked for, and have not come. */
+  #asked = 0;
+  #isLast = false;
+  #wake: () => void = () => {};
 
   constructor(ground: NatsGround, stream: string, consumer: string) {
     this.#ground = ground;
@@ -76,29 +81,46 @@ class Batches {
     this.#end = ground.link.subscribe(this.#inbox, (message) => this.#hear(message));
   }
 
-  next(): Promise<{ messages: Scanned[]; isLast: boolean }> {
-    const { link, clock } = this.#ground;
-    const messages: Scanned[] = [];
-    return new Promise((resolve, reject) => {
-      const late = clock.after(PATIENCE, () => reject(new Error("NATS does not answer")));
-      const end = (isLast: boolean) => {
-        late();
-        resolve({ messages, isLast });
-      };
-      this.#hear = (message) => {
-        if (message.reply === undefined) return end(true);
-        const scanned = parseScanned(message);
-        if (scanned !== undefined) messages.push(scanned);
-        if (message.reply.endsWith(".0") || isDone(message.reply)) end(true);
-        else if (messages.length === BATCH) end(false);
-      };
-      const words = JSON.stringify({ batch: BATCH, no_wait: true });
-      link.publish(this.#subject, words, { reply: this.#inbox });
-    });
+  async next(): Promise<{ messages: Scanned[]; isLast: boolean }> {
+    while (this.#asked < AT_ONCE && !this.#isLast) this.#ask();
+    if (!this.#isComplete) await this.#completed();
+    const messages = this.#messages;
+    this.#messages = [];
+    return { messages, isLast: this.#isLast };
   }
 
   close(): void {
     this.#end();
+  }
+
+  get #isComplete(): boolean {
+    return this.#isLast || this.#messages.length >= BATCH;
+  }
+
+  #completed(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const late = this.#ground.clock.after(PATIENCE, () => reject(new Error(SILENT)));
+      this.#wake = () => {
+        late();
+        resolve();
+      };
+    });
+  }
+
+  #ask(): void {
+    this.#asked += BATCH;
+    const words = JSON.stringify({ batch: BATCH, no_wait: true });
+    this.#ground.link.publish(this.#subject, words, { reply: this.#inbox });
+  }
+
+  #hear(message: NatsMessage): void {
+    const { reply } = message;
+    const scanned = parseScanned(message);
+    if (reply !== undefined) this.#asked--;
+    if (scanned !== undefined) this.#messages.push(scanned);
+    // What is no message of the stream says that there are no more.
+    this.#isLast ||= reply === undefined || reply.endsWith(".0") || isDone(reply);
+    if (this.#isComplete) this.#wake();
   }
 }
 
@@ -107,6 +129,8 @@ function isDone(reply: string): boolean {
   const tokens = reply.split(".");
   return tokens.length >= 11 && tokens[10] === "0";
 }
+
+const SILENT = "NATS does not answer";
 
 function parseScanned({ subject, reply, headers }: NatsMessage): Scanned | undefined {
   const delivery = parseDelivery(reply);

@@ -29,6 +29,7 @@ import {
 import { NatsOperators } from "./nats_operators.ts";
 import { NatsQuestions } from "./nats_questions.ts";
 import type { JobRecord } from "./nats_record.ts";
+import { NatsRetries } from "./nats_retries.ts";
 import { NatsRuns } from "./nats_runs.ts";
 import { ensureStreams, replicasFor, type Streams, warningsOf } from "./nats_streams.ts";
 import { Schedules } from "./schedules.ts";
@@ -142,7 +143,8 @@ class NatsStore implements JobStore {
       newId: newJobId,
     });
     this.#operators = new NatsOperators({
-      ...{ ground: this.#ground, counts, intake: this.#intake, mover: this.#mover },
+      ...{ ground: this.#ground, counts, intake: this.#intake, names: this.#lanes },
+      retries: new NatsRetries(this.#ground, this.#mover),
       ...{ questions: this.#questions, runs: this.#runs, store: address.shown },
       trouble: () => this.#trouble,
       schedules: () => this.#schedules.figures(),

@@ -66,6 +66,28 @@ export const OPERATOR_CASES: readonly StoreCase[] = [
     assert.equal((await world.list({ state: "waiting", service: "other" })).length, 1);
   }),
 
+  bounded(
+    "jobs are listed in the order in which they were submitted, whatever becomes of them",
+    {},
+    async (world) => {
+      const ids: string[] = [];
+      for (let i = 0; i < 6; i++) ids.push((await world.submit({ body: `${i}` })).id);
+      const page = async (limit: number, after?: string) => {
+        const answer = await world.operate({ type: "list", limit, after });
+        assert.ok(answer.type === "list");
+        return answer.jobs.map(({ id }) => id);
+      };
+      assert.deepEqual(await page(2), ids.slice(0, 2));
+      for (let i = 0; i < 2; i++) await world.run();
+      for (const id of ids.slice(0, 2)) await world.reaches(id, "done");
+      await world.cancel(ids[3] ?? "");
+      assert.deepEqual(await page(2, ids[1]), ids.slice(2, 4));
+      assert.deepEqual(await page(10), ids);
+      await world.count({ type: "retry", id: ids[3] ?? "" });
+      assert.deepEqual(await page(10, ids[2]), ids.slice(3));
+    },
+  ),
+
   bounded("a job is looked at without its body, and with it", {}, async (world) => {
     const { id } = await world.submit({ body: "secret", user: "ann" });
     const look = async (body: boolean) => {
@@ -117,6 +139,58 @@ export const OPERATOR_CASES: readonly StoreCase[] = [
       await world.reaches(id, "done");
     },
   ),
+
+  exact(
+    "a job whose key another one has, or that waits for one that failed, is not tried again",
+    async (world) => {
+      const first = await world.submit({ key: "k", body: "first" });
+      await world.run(400);
+      await world.reaches(first.id, "failed");
+      const second = await world.submit({ key: "k" });
+      assert.equal(second.isNew, true);
+      await refused(409, world.count({ type: "retry", id: first.id }));
+      assert.equal(await world.count({ type: "retryDead", service: "work" }), 0);
+      await world.cancel(second.id);
+      await world.count({ type: "retry", id: first.id });
+      assert.deepEqual(await world.submit({ key: "k" }), { id: first.id, isNew: false });
+      const child = await world.submit({ after: [first.id], body: "child" });
+      assert.equal(textOf((await world.run(400)).body.bytes), "first");
+      await world.reaches(child.id, "failed");
+      await refused(409, world.count({ type: "retry", id: child.id }));
+      await world.count({ type: "retry", id: first.id });
+      await world.count({ type: "retry", id: child.id });
+      assert.equal((await world.status(child.id)).state, "scheduled");
+      for (const body of ["first", "child"]) {
+        assert.equal(
+          textOf((await world.run()).body.bytes),
+          body,
+        );
+      }
+      await world.reaches(child.id, "done");
+    },
+  ),
+
+  bounded("a job that runs is not deleted, and one that waits is", {}, async (world) => {
+    const { id } = await world.submit({});
+    const run = await world.next();
+    await refused(409, world.count({ type: "delete", id }));
+    world.end(run);
+    await world.reaches(id, "done");
+    const waiting = await world.submit({});
+    assert.equal(await world.count({ type: "delete", id: waiting.id }), 1);
+    await refused(404, world.status(waiting.id));
+    world.room(1);
+    await world.quiet();
+    world.isIdle();
+  }),
+
+  bounded("a service that nobody knows is not paused", {}, async (world) => {
+    await refused(404, world.count({ type: "pause", service: "nobody" }));
+    await refused(404, world.count({ type: "resume", service: "constructor" }));
+    assert.equal(await world.count({ type: "pause", service: "other" }), 1);
+    assert.equal(await world.count({ type: "resume", service: "other" }), 1);
+    assert.equal(await world.count({ type: "resume", service: "other" }), 0);
+  }),
 
   bounded("all dead jobs of a service are tried again", {}, async (world) => {
     const ids = [await dead(world), await dead(world)];

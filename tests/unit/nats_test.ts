@@ -32,6 +32,7 @@ import {
   statusOf,
   type Verdict,
 } from "../../store/nats_record.ts";
+import { Page } from "../../store/nats_page.ts";
 import { isOlder, replicasFor, streamConfigs, warningsOf } from "../../store/nats_streams.ts";
 import { RateLimit } from "../../store/rate.ts";
 import { path } from "../rig/checkout.ts";
@@ -434,4 +435,23 @@ Deno.test("NatsLocals drops what is ready and was silent for long, and finds wha
   locals.of("").ready.push(late);
   assert.deepEqual(locals.takeReady(), [late]);
   assert.deepEqual([...locals.held()], []);
+});
+
+Deno.test("Page has the first jobs behind another one, in whatever order they are added", () => {
+  const places = Array.from({ length: 60 }, (_, i) => {
+    const of = { createdAt: NOW + Math.floor(i / 6), id: `j-${i % 2}` };
+    return i % 6 < 2 ? of : { ...of, nth: Math.floor((i % 6) / 2) };
+  });
+  for (const step of [1, 59, 7]) {
+    const mixed = places.map((_, i) => (i * step) % 60);
+    const page = (most: number, after?: number) => {
+      const found = new Page<number>(most, after === undefined ? undefined : places[after]);
+      for (const i of mixed) found.add(places[i] ?? assert.fail(), i);
+      return found.all;
+    };
+    assert.deepEqual(page(5), [0, 1, 2, 3, 4]);
+    assert.deepEqual(page(3, 4), [5, 6, 7]);
+    assert.deepEqual(page(100, 57), [58, 59]);
+    assert.deepEqual([page(0), page(9, 59)], [[], []]);
+  }
 });
