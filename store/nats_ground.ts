@@ -50,6 +50,8 @@ export type Written =
   /** Not known: NATS did not answer in time. */
   | { type: "unanswered" };
 
+/** What is given back at a stop comes again after that, ms: at once NATS would give it to a request that nobody hears. */
+export const STOP_DELAY = 50;
 /** How long what is rare waits for NATS, ms. */
 export const PATIENCE = 10_000;
 

@@ -9,6 +9,7 @@ import { newJobId } from "../wire/submission.ts";
 import type { StoreUser } from "./job_store.ts";
 import type { Submission } from "./messages.ts";
 import { NO_ROOM, STREAM_FULL, TOO_LARGE, WRONG_REVISION } from "./nats_asker.ts";
+import type { NatsCapacity, Refusal } from "./nats_capacity.ts";
 import type { NatsCounts } from "./nats_counts.ts";
 import type { NatsGround, Read, Written } from "./nats_ground.ts";
 import type { LaneWords } from "./nats_names.ts";
@@ -29,8 +30,6 @@ const MAX_OPEN_BYTES = 256 * 1024 * 1024;
 /** Forgotten ids are known for so long, ms, and so many of them. */
 const REMEMBERED = 120_000;
 const MOST_REMEMBERED = 100_000;
-/** How often the size of the store is asked for, ms. */
-const SIZE_INTERVAL = 1000;
 /** A key whose job is not there is left alone for so long: it may be just being stored, ms. */
 const KEY_AGE = 15_000;
 const KEY_RETRY = 200;
@@ -51,9 +50,7 @@ export interface IntakeEvents {
 /** What a submission is answered. */
 export type Taken =
   | { id: string; isNew: boolean; code?: undefined }
-  | { code: number; message: string };
-
-type Refusal = Extract<Taken, { code: number }>;
+  | Refusal;
 
 /** One that is not answered yet. */
 interface Entry {
@@ -65,23 +62,13 @@ interface Entry {
   isRepeated?: boolean;
 }
 
-/** How large the store is: as NATS has said, and what came since. */
-interface Size {
-  jobs: number;
-  bytes: number;
-  addedJobs: number;
-  addedBytes: number;
-}
-
 /** See above. */
 export class NatsIntake {
   readonly #ground: NatsGround;
   readonly #counts: NatsCounts;
   readonly #names: KnownNames;
+  readonly #capacity: NatsCapacity;
   readonly #events: IntakeEvents;
-  readonly #size: Size = { jobs: 0, bytes: 0, addedJobs: 0, addedBytes: 0 };
-  #sizeAskedAt = -Infinity;
-  #sizing: Promise<void> | undefined;
   /** Forgotten ids, until then by the steady clock. */
   readonly #forgotten = new Map<string, { user: string; until: number }>();
   #open = 0;
@@ -91,20 +78,22 @@ export class NatsIntake {
   #inThisMs = 0;
 
   /** Stores nothing by itself. `names`: of services that have lanes. */
-  constructor(ground: NatsGround, counts: NatsCounts, names: KnownNames, events: IntakeEvents) {
+  constructor(
+    ground: NatsGround,
+    counts: NatsCounts,
+    names: KnownNames,
+    capacity: NatsCapacity,
+    events: IntakeEvents,
+  ) {
     this.#ground = ground;
     this.#counts = counts;
     this.#names = names;
+    this.#capacity = capacity;
     this.#events = events;
     ground.link.subscribe(ground.names.forgotten, ({ data }) => {
       const [id, user] = parseForgotten(data);
       if (id !== undefined && user !== undefined) this.forgotten(id, user, -1);
     });
-  }
-
-  /** Bytes that the store has, as far as is known. */
-  get bytes(): number {
-    return this.#size.bytes + this.#size.addedBytes;
   }
 
   /** Submissions that are not answered. */
@@ -134,7 +123,7 @@ export class NatsIntake {
     this.#open++;
     this.#openBytes += job.body.bytes.length;
     const entry = { answer, job, id, deadline };
-    if (this.#overfull(job) !== undefined) void this.#storeInFull(entry);
+    if (this.#capacity.refusal(job) !== undefined) void this.#storeInFull(entry);
     else if (mustLookFirst(job, clock.now())) void this.#storeCarefully(entry);
     else this.#create(entry);
   }
@@ -156,45 +145,11 @@ export class NatsIntake {
     return undefined;
   }
 
-  /** By what NATS said a moment ago, and what this node has added since. */
-  #overfull({ body: { bytes: { length: bytes } } }: Submission): Refusal | undefined {
-    const { config, clock } = this.#ground;
-    if (clock.steady() - this.#sizeAskedAt >= SIZE_INTERVAL) void this.#askSize();
-    const jobs = this.#size.jobs + this.#size.addedJobs;
-    if (jobs >= config.storeJobs) {
-      const text = `The store is full: it has ${jobs} jobs, and storeJobs is ${config.storeJobs}`;
-      return { code: 507, message: text };
-    }
-    if (this.bytes + bytes <= config.storeBytes) return undefined;
-    const text = `The store is full: it has ${this.bytes} bytes, this job ${bytes}, and ` +
-      `storeBytes is ${config.storeBytes}`;
-    return { code: 507, message: text };
-  }
-
-  /** Asks how large the store is. */
-  #askSize(): Promise<void> {
-    const { manager, names, clock } = this.#ground;
-    if (manager === undefined) return Promise.resolve();
-    this.#sizeAskedAt = clock.steady();
-    const { addedJobs, addedBytes } = this.#size;
-    const streams = [names.jobs, names.work, names.kept];
-    this.#sizing ??= Promise.all(streams.map((name) => manager.streams.info(name))).then(
-      (infos) => {
-        this.#size.jobs = infos[0]?.state.messages ?? 0;
-        this.#size.bytes = infos.reduce((sum, { state }) => sum + state.bytes, 0);
-        // What was added before NATS was asked is among that.
-        this.#size.addedJobs -= addedJobs;
-        this.#size.addedBytes -= addedBytes;
-      },
-    ).catch(() => {}).finally(() => this.#sizing = undefined);
-    return this.#sizing;
-  }
-
   /** It seems to be full: that is asked again; and what is known already needs no room. */
   async #storeInFull(entry: Entry): Promise<void> {
     const { job } = entry;
-    await this.#askSize();
-    const refusal = this.#overfull(job);
+    await this.#capacity.ask();
+    const refusal = this.#capacity.refusal(job);
     if (refusal === undefined) return await this.#storeCarefully(entry);
     const read = await this.#ground.readOf(entry.id, this.#left(entry));
     if (read?.record !== undefined) return this.#known(entry, read);
@@ -218,10 +173,7 @@ export class NatsIntake {
   /** A job was forgotten, here or elsewhere: its id is known for a while. */
   forgotten(id: string, user: string, bytes: number): void {
     this.#forgotten.set(id, { user, until: this.#ground.clock.steady() + REMEMBERED });
-    if (bytes >= 0) {
-      this.#size.addedJobs--;
-      this.#size.addedBytes -= bytes + RECORD_BYTES;
-    }
+    if (bytes >= 0) this.#capacity.removed(bytes);
     for (const [old, { until }] of this.#forgotten) {
       const isDue = until <= this.#ground.clock.steady();
       if (!isDue && this.#forgotten.size <= MOST_REMEMBERED) break;
@@ -379,7 +331,7 @@ export class NatsIntake {
     if (written.type === "unanswered") return this.#giveUp(entry);
     if (written.type === "conflict") return this.#known(entry, written.read);
     // The stream may have a bound that is just being changed.
-    const isFull = this.#overfull(entry.job) !== undefined;
+    const isFull = this.#capacity.refusal(entry.job) !== undefined;
     const mayGoOn = written.fault.number === STREAM_FULL && !isFull && !entry.isRepeated;
     if (!mayGoOn) return this.#refuseBy(entry, written.fault);
     this.#ground.clock.after(BOUND_RETRY, () => {
@@ -409,8 +361,7 @@ export class NatsIntake {
     this.#close(entry);
     if (isNew) {
       this.#counts.submitted(entry.job.service);
-      this.#size.addedJobs++;
-      this.#size.addedBytes += entry.job.body.bytes.length + RECORD_BYTES;
+      this.#capacity.added(entry.job.body.bytes.length);
     }
     entry.answer({ id, isNew });
   }
@@ -454,9 +405,6 @@ function parseForgotten(payload: Uint8Array): [id?: string, user?: string] {
     return [];
   }
 }
-
-/** What a record weighs beside its body, about, bytes. */
-const RECORD_BYTES = 1200;
 
 /** Whether something must be known before anything is stored: a body that is kept would replace another's of its id. */
 function mustLookFirst({ id, key, after, runAt }: Submission, now: number): boolean {

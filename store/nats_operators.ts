@@ -14,12 +14,12 @@ import type {
   OperatorQuestion,
   StoreFigures,
 } from "./messages.ts";
+import { type NatsActs, unknownJob, UNREACHABLE } from "./nats_acts.ts";
+import type { NatsCapacity } from "./nats_capacity.ts";
 import type { NatsCounts } from "./nats_counts.ts";
 import type { NatsGround } from "./nats_ground.ts";
-import type { NatsIntake } from "./nats_intake.ts";
 import type { ConsumerInfo } from "./nats_library.ts";
 import { Page } from "./nats_page.ts";
-import { type NatsQuestions, unknownJob, UNREACHABLE } from "./nats_questions.ts";
 import {
   framesOf,
   isPast,
@@ -47,11 +47,11 @@ type States = Record<JobState, number>;
 export interface OperatorParts {
   ground: NatsGround;
   counts: NatsCounts;
-  intake: NatsIntake;
+  capacity: NatsCapacity;
   /** Of services that have lanes. */
   names: KnownNames;
   retries: NatsRetries;
-  questions: NatsQuestions;
+  acts: NatsActs;
   runs: NatsRuns;
   /** The address without what is secret. */
   store: string;
@@ -221,7 +221,7 @@ export class NatsOperators {
     if (state === "running") {
       throw new NatsRefusal(409, `Cannot delete "${id}" while it runs: cancel it first`);
     }
-    const gone = await this.#parts.questions.forget(id, undefined);
+    const gone = await this.#parts.acts.forget(id, undefined);
     if (typeof gone === "string") {
       throw new NatsRefusal(gone === unknownJob(id) ? 404 : 503, gone);
     }
@@ -294,7 +294,7 @@ export class NatsOperators {
     const figures: StoreFigures = {
       store: this.#parts.store,
       trouble: this.#parts.trouble(),
-      bytes: this.#parts.intake.bytes,
+      bytes: this.#parts.capacity.bytes,
       services: Object.fromEntries(
         [...services].map((service) => [service, this.#figuresOf(service, lanes)]),
       ),

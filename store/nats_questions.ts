@@ -11,16 +11,13 @@
 
 import type { StoreUser } from "./job_store.ts";
 import type { JobQuestion } from "./messages.ts";
-import type { NatsCounts } from "./nats_counts.ts";
-import { type NatsGround, type Read, releaseKey } from "./nats_ground.ts";
+import { type NatsActs, unknownJob, UNREACHABLE } from "./nats_acts.ts";
+import type { NatsGround, Read } from "./nats_ground.ts";
 import {
-  changed,
   framesOf,
   isEnd,
   isExpired,
-  isPast,
   type JobRecord,
-  parseHint,
   parseRecord,
   statusOf,
 } from "./nats_record.ts";
@@ -43,8 +40,6 @@ const FOLLOW_SURE = 1000;
 const FOLLOW_IDLE = 30_000;
 /** Jobs that are known by what is told of them. */
 const MOST_KNOWN = 20_000;
-/** Changes of one record that cross are tried again so often. */
-const MAX_CROSSINGS = 20;
 const EMPTY = new Uint8Array(0);
 
 interface Asked {
@@ -73,18 +68,11 @@ interface Watched {
   end(): void;
 }
 
-/** What others hear of questions that change something. */
-export interface QuestionEvents {
-  ended(record: JobRecord): void;
-  forgotten(id: string, user: string, bytes: number): void;
-}
-
 /** See above. */
 export class NatsQuestions {
   readonly #ground: NatsGround;
-  readonly #counts: NatsCounts;
   readonly #runs: NatsRuns;
-  readonly #events: QuestionEvents;
+  readonly #acts: NatsActs;
   readonly #watched = new Map<string, Watched>();
   #open = 0;
   #cancelTick: (() => void) | undefined;
@@ -96,22 +84,16 @@ export class NatsQuestions {
   #waitedAt = 0;
 
   /** Asks nothing by itself. */
-  constructor(
-    ground: NatsGround,
-    counts: NatsCounts,
-    runs: NatsRuns,
-    events: QuestionEvents,
-  ) {
+  constructor(ground: NatsGround, runs: NatsRuns, acts: NatsActs) {
     this.#ground = ground;
-    this.#counts = counts;
     this.#runs = runs;
-    this.#events = events;
+    this.#acts = acts;
   }
 
   /** Answers "answer" or "refused". */
   ask(number: number, user: string | undefined, question: JobQuestion, from: StoreUser): void {
     if (question.type === "cancel" || question.type === "forget") {
-      void this.#act(number, user, question, from);
+      void this.#acts.act(number, user, question, from);
       return;
     }
     if (this.#open >= MAX_OPEN) {
@@ -278,7 +260,7 @@ export class NatsQuestions {
   #settle(watched: Watched, read: Read, number: number): void {
     const { record } = read;
     if (record !== undefined && isExpired(record, this.#ground.clock.now())) {
-      void this.expire(read);
+      void this.#acts.expire(read);
     }
     watched.read = read;
     const rest: Asked[] = [];
@@ -319,7 +301,7 @@ export class NatsQuestions {
       else if (watched.read !== undefined) this.#answer(watched.id, asked, watched.read);
       else {
         this.#open--;
-        this.#ground.refuse(asked.from, asked.number, 503, "NATS can't be reached: try again");
+        this.#ground.refuse(asked.from, asked.number, 503, UNREACHABLE);
       }
     }
     watched.asked = rest;
@@ -339,7 +321,7 @@ export class NatsQuestions {
   ): void {
     this.#open--;
     const { clock, node } = this.#ground;
-    if (record === undefined || !this.#maySee(record, user)) {
+    if (record === undefined || !this.#acts.maySee(record, user)) {
       return this.#ground.refuse(from, number, 404, unknownJob(id));
     }
     const hasResult = wantsResult && isEnd(record.state) && record.result !== null;
@@ -352,125 +334,9 @@ export class NatsQuestions {
       },
     });
   }
-
-  /** A job that was kept long enough is not there any more, though it may not be removed yet. */
-  #maySee(record: JobRecord, user: string | undefined): boolean {
-    const { config, clock } = this.#ground;
-    return (user === undefined || record.user === user) && !isPast(record, config, clock.now());
-  }
-
-  // ---- acting ----
-
-  async #act(
-    number: number,
-    user: string | undefined,
-    question: Extract<JobQuestion, { type: "cancel" | "forget" }>,
-    from: StoreUser,
-  ): Promise<void> {
-    const outcome = question.type === "cancel"
-      ? await this.cancel(question.id, user)
-      : await this.forget(question.id, user);
-    if (typeof outcome === "string") {
-      const code = outcome === unknownJob(question.id) ? 404 : outcome === UNREACHABLE ? 503 : 409;
-      return this.#ground.refuse(from, number, code, outcome);
-    }
-    const status = statusOf(outcome, this.#ground.clock.now(), this.#ground.node);
-    this.#ground.say(from, { type: "answer", number, answer: { status, result: undefined } });
-  }
-
-  /** Cancels a job; gives its record, or why not. */
-  async cancel(id: string, user: string | undefined): Promise<JobRecord | string> {
-    for (let crossing = 0; crossing < MAX_CROSSINGS; crossing++) {
-      const read = await this.#ground.readOf(id);
-      if (read === undefined) return UNREACHABLE;
-      const { record, revision } = read;
-      if (record === undefined || !this.#maySee(record, user)) return unknownJob(id);
-      if (record.state === "cancelled") return record;
-      if (isEnd(record.state)) return `Cannot cancel "${id}": it is ${record.state}`;
-      const next = changed(record, {
-        state: "cancelled",
-        endedAt: this.#ground.clock.now(),
-        place: "kept",
-      });
-      const written = await this.#ground.written(next, revision);
-      if (written.type === "unanswered" || written.type === "refused") return UNREACHABLE;
-      if (written.type === "conflict") continue;
-      await this.#putAside(record, written.record);
-      return written.record;
-    }
-    return UNREACHABLE;
-  }
-
-  /** A job that has not started in time. */
-  async expire({ record, revision }: Read): Promise<void> {
-    if (record === undefined || revision === 0) return;
-    const now = this.#ground.clock.now();
-    const next = changed(record, { state: "expired", endedAt: now, place: "kept" });
-    const written = await this.#ground.written(next, revision);
-    if (written.type === "written") await this.#putAside(record, written.record);
-  }
-
-  /** What follows once a job that waited or ran has ended otherwise. */
-  async #putAside(before: JobRecord, ended: JobRecord): Promise<void> {
-    const { names, link, clock } = this.#ground;
-    link.publish(names.cancelled, ended.id);
-    this.#runs.cancelled(ended.id);
-    this.#counts.ended(ended, clock.now());
-    this.#ground.over(ended);
-    this.changed(ended, EMPTY);
-    this.#events.ended(ended);
-    releaseKey(this.#ground, ended);
-    if (before.place === "work") await this.#takeHint(ended);
-  }
-
-  /** The body of a job that will not run is kept, should an operator want to run it after all. */
-  async #takeHint(ended: JobRecord): Promise<void> {
-    const { names } = this.#ground;
-    const hint = await this.#ground.lastOf(names.work, names.hint(ended));
-    const body = hint ? parseHint(hint.payload)?.body : undefined;
-    if (!hint || body === undefined) return;
-    const isKept = await new Promise((resolve) => this.#runs.keepBody(ended, body, resolve));
-    if (isKept) await this.#ground.remove(names.work, hint.seq);
-  }
-
-  /** Forgets a job, which is cancelled first if it has not ended; gives what it was, or why not. */
-  async forget(id: string, user: string | undefined): Promise<JobRecord | string> {
-    for (let crossing = 0; crossing < MAX_CROSSINGS; crossing++) {
-      const read = await this.#ground.readOf(id);
-      if (read === undefined) return UNREACHABLE;
-      const { record, revision } = read;
-      if (record === undefined || !this.#maySee(record, user)) return unknownJob(id);
-      if (!isEnd(record.state)) {
-        const cancelled = await this.cancel(id, user);
-        if (cancelled === UNREACHABLE || cancelled === unknownJob(id)) return cancelled;
-        continue;
-      }
-      if (await this.#erase(record, revision)) return record;
-    }
-    return UNREACHABLE;
-  }
-
-  /** Removes it; false: it has changed. */
-  async #erase({ id, user, hasCheckpoint, bytes }: JobRecord, revision: number): Promise<boolean> {
-    const { names, link } = this.#ground;
-    if (!await this.#ground.remove(names.jobs, revision)) return false;
-    link.publish(names.forgotten, JSON.stringify([id, user]));
-    this.#events.forgotten(id, user, bytes);
-    await this.#ground.purged(names.kept, names.body(id));
-    if (hasCheckpoint) await this.#ground.purged(names.kept, names.checkpoint(id));
-    return true;
-  }
 }
 
 const NOTHING = () => {};
-/** What one is told who asks for a job that is not there, or is another one's. */
-export function unknownJob(id: string): string {
-  return `Unknown job "${id}"`;
-}
-
-/** Why something can't be done. */
-export const UNREACHABLE = "NATS can't be reached: try again";
-
 function isNews(asked: Asked, record: JobRecord | undefined): boolean {
   if (!asked.isWaiting || record === undefined) return true;
   if (asked.user !== undefined && record.user !== asked.user) return true;

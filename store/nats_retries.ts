@@ -6,11 +6,11 @@
  */
 
 import { NatsRefusal } from "./nats_refusal.ts";
+import { UNREACHABLE } from "./nats_acts.ts";
 import { WRONG_REVISION } from "./nats_asker.ts";
 import { type NatsGround, type Read, releaseKey } from "./nats_ground.ts";
 import type { NatsMover } from "./nats_mover.ts";
 import { changed, isBlocked, isEnd, type JobRecord } from "./nats_record.ts";
-import { UNREACHABLE } from "./nats_questions.ts";
 import { notAgain } from "./verdict.ts";
 
 /** See above. */

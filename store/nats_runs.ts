@@ -1,9 +1,8 @@
 /**
- * The jobs that run here: from the hint that came to the result that is stored. The order of what is stored and what is
- * acknowledged is told in nats_record.ts.
+ * The jobs that run here, until their results are stored. The order of what is stored and what is acknowledged is told
+ * in nats_record.ts; which hints become runs, in nats_hints.ts.
  *
- * The first try of a job trusts its hint, which names the record's revision, and "running" is stored only once it has
- * run for a moment: a quick job costs one change less. Every other hint has its record read first.
+ * "Running" is stored only once a job has run for a moment: a quick job costs one change less.
  *
  * @module
  */
@@ -11,22 +10,9 @@
 import type { Frames, RunOutcome, ToStore } from "./messages.ts";
 import type { NatsCounts } from "./nats_counts.ts";
 import { type EndEvents, NatsEnds } from "./nats_ends.ts";
-import type { NatsGround, Read, Written } from "./nats_ground.ts";
-import { type Lane, parseDelivery, type Puller } from "./nats_lanes.ts";
-import type { NatsMessage } from "./nats_library.ts";
-import { type Held, type Local, NatsLocals } from "./nats_locals.ts";
-import {
-  buildHint,
-  changed,
-  cut,
-  type Hint,
-  isEnd,
-  isExpired,
-  type JobRecord,
-  judge,
-  LONGEST_NAK,
-  parseHint,
-} from "./nats_record.ts";
+import { type NatsGround, type Read, STOP_DELAY, type Written } from "./nats_ground.ts";
+import type { NatsLocals } from "./nats_locals.ts";
+import { buildHint, changed, cut, isEnd, type JobRecord, parseHint } from "./nats_record.ts";
 import { type Run, running } from "./nats_run.ts";
 
 /** A run that lasts longer has "running" stored, ms. */
@@ -38,12 +24,6 @@ const LAST_MOMENT = 1000;
 const PROGRESS_INTERVAL = 500;
 /** What was not started comes again after that, ms. */
 const RETURN_DELAY = 200;
-/** At once NATS would give it to a request of this node's, which nobody hears any more, ms. */
-const STOP_DELAY = 50;
-/** What is ready goes to others when it was not started within this time, as when all workers have long jobs, ms. */
-const READY_LIMIT = 1000;
-/** A job whose group is full comes again after that, ms, times how many of the group have been sent back. */
-const GROUP_DELAY = 200;
 /** Cancelled jobs that are remembered, as their hints may be under way. */
 const MAX_CANCELLED = 10_000;
 const EMPTY = new Uint8Array(0);
@@ -55,29 +35,27 @@ export interface RunEvents extends Omit<EndEvents, "forget"> {
 }
 
 /** See above. */
-export class NatsRuns implements Puller {
+export class NatsRuns {
+  /** How they end. */
+  readonly ends: NatsEnds;
   readonly #ground: NatsGround;
   readonly #counts: NatsCounts;
   readonly #events: RunEvents;
   readonly #runs = new Map<number, Run>();
   readonly #byId = new Map<string, Run>();
   readonly #locals: NatsLocals;
-  readonly #ends: NatsEnds;
   readonly #cancelled = new Set<string>();
   #last = 0;
-  #isStopped = false;
   #cancelMark: (() => void) | undefined;
-  #cancelBeat: (() => void) | undefined;
-  #cancelReady: (() => void) | undefined;
 
   /** Hears at once of jobs that are cancelled by other nodes. */
-  constructor(ground: NatsGround, counts: NatsCounts, events: RunEvents) {
+  constructor(ground: NatsGround, counts: NatsCounts, locals: NatsLocals, events: RunEvents) {
     this.#ground = ground;
     this.#counts = counts;
+    this.#locals = locals;
     this.#events = events;
-    this.#locals = new NatsLocals(() => ground.config, () => ground.clock.steady());
     const forget = (run: Run) => this.#forget(run);
-    this.#ends = new NatsEnds(ground, counts, { ...events, forget });
+    this.ends = new NatsEnds(ground, counts, { ...events, forget });
     ground.link.subscribe(ground.names.cancelled, ({ data }) => {
       this.cancelled(new TextDecoder().decode(data));
     });
@@ -85,7 +63,6 @@ export class NatsRuns implements Puller {
       const isHere = this.#byId.has(new TextDecoder().decode(data));
       if (isHere && reply !== undefined) ground.link.publish(reply, "here");
     });
-    this.#beat();
   }
 
   /** How many have ended and are not stored yet. */
@@ -109,127 +86,52 @@ export class NatsRuns implements Puller {
     return this.#byId.get(id)?.body;
   }
 
-  /** Rules may be others. */
-  configure(): void {
-    this.#locals.configure();
-    for (const service of this.#locals.all().keys()) this.#freed(service);
-  }
-
-  /** Starts nothing of it, until it is taken back. */
-  setPaused(services: ReadonlySet<string>): void {
-    for (const service of services) {
-      this.#locals.of(service).isPaused = true;
-      this.#giveBackReady(service);
-    }
-    for (const [service, local] of this.#locals.all()) {
-      if (!local.isPaused || services.has(service)) continue;
-      local.isPaused = false;
-      this.#freed(service);
-    }
-  }
-
-  /** What the plane has said. */
-  setRoom(message: Extract<ToStore, { type: "room" }>): void {
-    this.#locals.setRoom(message);
-    this.#freed(message.service);
-  }
-
-  /** There may be room: those that are held come first. */
-  #freed(service: string): void {
-    for (const held of this.#locals.takeHeld(service, this.room(service))) this.#look(held);
-    const { clock, link, ackWait } = this.#ground;
-    const { ready } = this.#locals.of(service);
-    while (ready.length > 0 && link.isUp && this.room(service) > 0) {
-      const next = ready.shift();
-      // Others have what this node was silent about, as when it was stopped for a while.
-      if (next !== undefined && clock.steady() - next.sureAt < ackWait) this.#take(next);
-    }
-    this.#events.freed(service);
-  }
-
-  #giveBackReady(service?: string): void {
-    for (const { reply } of this.#locals.takeReady(service)) {
-      this.#ground.giveBack(reply, STOP_DELAY);
-    }
-  }
-
-  /** See {@linkcode Puller}. */
-  room(service: string): number {
-    const local = this.#locals.find(service);
-    if (local === undefined || local.isPaused || this.#isStopped) return 0;
-    const now = this.#ground.clock.steady();
-    const room = Math.min(local.room, local.rate.available(now));
-    if (room <= 0 && local.room > 0) this.#wakeLater(service, local, local.rate.waitMs(now));
-    return room;
-  }
-
-  /** See {@linkcode Puller}. */
-  wanted(service: string): number {
-    const room = this.room(service);
-    const local = this.#locals.find(service);
-    if (local === undefined || local.isPaused || this.#isStopped) return 0;
-    return Math.max(0, Math.max(0, room) + this.#ahead(local) - local.ready.length);
-  }
-
-  /** A service with a rate has nothing ready: what it may start is known. */
-  #ahead(local: Local): number {
-    const now = this.#ground.clock.steady();
-    return local.rate.available(now) === Infinity ? local.ahead(now) : 0;
-  }
-
-  /** See {@linkcode Puller}. */
-  hint(lane: Lane, { data, reply = "" }: NatsMessage): void {
-    const read = parseHint(data);
-    const delivery = parseDelivery(reply);
-    if (read === undefined || delivery === undefined) {
-      this.#ground.log("warn", "a message of the work queue is none of a job: it is removed");
-      this.#ground.link.publish(reply, "+TERM");
-      return;
-    }
-    const { hint, body } = read;
-    const run = this.#byId.get(hint.record.id);
-    if (run !== undefined) return this.#comeAgain(run, reply);
-    const isFirst = delivery.count === 1;
-    const sureAt = this.#ground.clock.steady();
-    const known = isFirst ? undefined : this.#locals.heldOf(hint.record);
-    if (known !== undefined) return void Object.assign(known, { reply, sureAt });
-    const held = {
-      ...{ hint, body, reply, storedAt: delivery.storedAt, isFirst, sureAt },
-      heldAt: sureAt,
+  /** Starts a job that may start, and has entered its group. */
+  start(record: JobRecord, revision: number, body: Frames, reply: string): void {
+    const local = this.#locals.of(record.service);
+    const run: Run = {
+      number: ++this.#last,
+      id: record.id,
+      service: record.service,
+      record,
+      revision,
+      reply,
+      body,
+      startedAt: this.#ground.clock.steady(),
+      isMarked: false,
+      isWriting: false,
+      outcome: undefined,
+      progress: undefined,
+      progressAt: 0,
+      isCancelled: false,
+      isSuspect: false,
     };
-    const local = this.#locals.of(lane.service);
-    if (this.room(lane.service) > 0) return this.#take(held);
-    const isWanted = local.ready.length < this.#ahead(local) && !local.isPaused && !this.#isStopped;
-    if (!isWanted) return this.#ground.giveBack(reply, 0);
-    local.ready.push(held);
-    this.#watchReady();
+    this.#runs.set(run.number, run);
+    this.#byId.set(run.id, run);
+    local.given++;
+    local.started(run.startedAt);
+    if (record.hasCheckpoint) return this.#giveWithCheckpoint(run);
+    this.#give(run, undefined);
   }
 
-  #watchReady(): void {
-    const { clock } = this.#ground;
-    this.#cancelReady ??= clock.after(READY_LIMIT, () => {
-      this.#cancelReady = undefined;
-      const late = this.#locals.takeReadySince(clock.steady() - READY_LIMIT);
-      for (const { reply } of late) this.#ground.giveBack(reply, 0);
-      if (this.#locals.hasReady) this.#watchReady();
-    });
+  /** The hint of a job that runs here has come again, as NATS has heard nothing of it for `ackWait`; false: it does not run. */
+  comeAgain(id: string, reply: string): boolean {
+    const run = this.#byId.get(id);
+    if (run === undefined) return false;
+    this.#counts.repeated++;
+    run.reply = reply;
+    this.#ground.link.publish(reply, "+WPI");
+    return true;
   }
 
-  /** There is room for it. */
-  #take(held: Held): void {
-    const { hint: { record, revision }, body, reply, isFirst } = held;
-    if (this.#locals.isFull(record)) return this.#hold(held);
-    const isSure = isFirst && revision > 0 && !this.#cancelled.has(record.id) &&
-      !isExpired(record, this.#ground.clock.now());
-    if (isSure) return this.#start(record, revision, body, reply);
-    this.#look(held);
+  /** Whether a job runs here. */
+  has(id: string): boolean {
+    return this.#byId.has(id);
   }
 
-  /** The more of a group are sent back, the later they come again, so that others are not held up. */
-  #hold(held: Held): void {
-    const sentBack = this.#locals.hold(held);
-    if (sentBack === undefined) return;
-    this.#ground.giveBack(held.reply, Math.min(LONGEST_NAK, GROUP_DELAY * sentBack));
+  /** Whether a job was cancelled, though its hint may be under way. */
+  wasCancelled(id: string): boolean {
+    return this.#cancelled.has(id);
   }
 
   /** A job was cancelled: its run is not needed any more. */
@@ -246,11 +148,6 @@ export class NatsRuns implements Puller {
     if (run === undefined) return;
     run.isSuspect = true;
     void this.#recheck(run);
-  }
-
-  /** Keeps a body outside the work queue. */
-  keepBody(record: JobRecord, body: Frames, done: (isKept: boolean) => void): void {
-    this.#ends.keepBody(record, body, done);
   }
 
   /** A run has ended. */
@@ -308,126 +205,6 @@ export class NatsRuns implements Puller {
     });
   }
 
-  /** After a reconnect: hints must not come to others. */
-  renew(): void {
-    const { link, clock, ackWait } = this.#ground;
-    const now = clock.steady();
-    this.#locals.dropStale(now - ackWait);
-    for (const { reply } of this.#runs.values()) link.publish(reply, "+WPI");
-    for (const held of this.#locals.held()) {
-      if (link.publish(held.reply, "+WPI")) held.sureAt = now;
-    }
-    for (const service of this.#locals.all().keys()) this.#freed(service);
-  }
-
-  /** Starts nothing any more; what has not ended comes to others at once. */
-  stop(): void {
-    this.#isStopped = true;
-    this.#giveBackReady();
-  }
-
-  /** Lets go of all that still runs. */
-  close(): void {
-    this.#isStopped = true;
-    this.#cancelMark?.();
-    this.#cancelBeat?.();
-    this.#cancelReady?.();
-    for (const local of this.#locals.all().values()) local.cancelWake?.();
-    for (const { reply, outcome } of this.#runs.values()) {
-      if (outcome === undefined) this.#ground.giveBack(reply, STOP_DELAY);
-    }
-    for (const { reply } of this.#locals.held()) this.#ground.giveBack(reply, STOP_DELAY);
-  }
-
-  // ---- before a run ----
-
-  #wakeLater(service: string, local: Local, ms: number): void {
-    local.cancelWake ??= this.#ground.clock.after(ms, () => {
-      local.cancelWake = undefined;
-      this.#freed(service);
-    });
-  }
-
-  /** The hint of a job that runs here, as NATS has heard nothing of it for `ackWait`. */
-  #comeAgain(run: Run, reply: string): void {
-    this.#counts.repeated++;
-    run.reply = reply;
-    this.#ground.link.publish(reply, "+WPI");
-  }
-
-  /** Reads the record, as the hint alone is not enough. */
-  #look({ hint, body, reply, storedAt }: Held): void {
-    const { service } = hint.record;
-    const local = this.#locals.of(service);
-    local.reading++;
-    this.#ground.read(hint.record.id, this.#ground.ackWait, (read) => {
-      local.reading--;
-      if (read === undefined) return; // it comes again
-      const ageMs = this.#ground.clock.now() - storedAt;
-      this.#decide(read, hint, body, reply, ageMs);
-      this.#freed(service);
-    });
-  }
-
-  #decide(read: Read, hint: Hint, body: Frames, reply: string, ageMs: number): void {
-    const { record, revision } = read;
-    const verdict = judge(record, hint, ageMs, this.#ground.clock.now());
-    if (this.#byId.has(hint.record.id)) return;
-    if (verdict.what === "later") return this.#ground.giveBack(reply, verdict.ms);
-    if (verdict.what === "drop") return this.#ends.drop(record, body, reply, verdict.keep);
-    if (record === undefined) return;
-    if (verdict.what === "run") {
-      if (record.state !== "running") return this.#start(record, revision, body, reply);
-      // Its node has died, or lost NATS: that was no try.
-      this.#counts.repeated++;
-      const again = { ...record, attempt: record.attempt - 1, deaths: (record.deaths ?? 0) + 1 };
-      return this.#start(again, revision, body, reply);
-    }
-    const end = verdict.what === "expire"
-      ? changed(record, { state: "expired", endedAt: this.#ground.clock.now(), place: "kept" })
-      : changed(record, {
-        state: "failed",
-        code: 502,
-        message: "The servers that ran it have died, each time",
-        endedAt: this.#ground.clock.now(),
-        place: "kept",
-      });
-    this.#ends.endUnstarted(end, revision, body, reply);
-  }
-
-  #start(record: JobRecord, revision: number, body: Frames, reply: string): void {
-    const local = this.#locals.of(record.service);
-    if (this.#isStopped) return this.#ground.giveBack(reply, 0);
-    if (!this.#locals.enter(record)) return this.#ground.giveBack(reply, GROUP_DELAY);
-    if (!local.rate.take(this.#ground.clock.steady())) {
-      this.#locals.leave(record);
-      return this.#ground.giveBack(reply, local.rate.waitMs(this.#ground.clock.steady()));
-    }
-    const run: Run = {
-      number: ++this.#last,
-      id: record.id,
-      service: record.service,
-      record,
-      revision,
-      reply,
-      body,
-      startedAt: this.#ground.clock.steady(),
-      isMarked: false,
-      isWriting: false,
-      outcome: undefined,
-      progress: undefined,
-      progressAt: 0,
-      isCancelled: false,
-      isSuspect: false,
-    };
-    this.#runs.set(run.number, run);
-    this.#byId.set(run.id, run);
-    local.given++;
-    local.started(run.startedAt);
-    if (record.hasCheckpoint) return this.#giveWithCheckpoint(run);
-    this.#give(run, undefined);
-  }
-
   #giveWithCheckpoint(run: Run): void {
     const { names, ackWait } = this.#ground;
     this.#ground.last(names.kept, names.checkpoint(run.id), ackWait, (stored, isKnown) => {
@@ -477,14 +254,20 @@ export class NatsRuns implements Puller {
     });
   }
 
-  // ---- while it runs ----
-
-  #beat(): void {
-    this.#cancelBeat = this.#ground.clock.after(this.#ground.ackWait / 3, () => {
-      this.renew();
-      this.#beat();
-    });
+  /** NATS hears that they still run: their hints must not come to others. */
+  renew(): void {
+    for (const { reply } of this.#runs.values()) this.#ground.link.publish(reply, "+WPI");
   }
+
+  /** Lets go of all that still runs. */
+  close(): void {
+    this.#cancelMark?.();
+    for (const { reply, outcome } of this.#runs.values()) {
+      if (outcome === undefined) this.#ground.giveBack(reply, STOP_DELAY);
+    }
+  }
+
+  // ---- while it runs ----
 
   #armMark(): void {
     this.#cancelMark ??= this.#ground.clock.after(MARK_INTERVAL, () => {
@@ -514,7 +297,7 @@ export class NatsRuns implements Puller {
       return;
     }
     if (run.outcome !== undefined) {
-      this.#ends.end(run, run.outcome);
+      this.ends.end(run, run.outcome);
       return done?.();
     }
     const progress = run.progress ?? run.record.progress;
@@ -570,6 +353,6 @@ export class NatsRuns implements Puller {
     if (!this.#runs.delete(run.number)) return;
     this.#byId.delete(run.id);
     this.#locals.leave(run.record);
-    this.#freed(run.service);
+    this.#events.freed(run.service);
   }
 }

@@ -9,14 +9,18 @@ import { messageOf } from "../system/errors.ts";
 import { newJobId } from "../wire/submission.ts";
 import type { JobStore, StoreParts, StoreUser } from "./job_store.ts";
 import type { NatsOrders, ToStore } from "./messages.ts";
+import { NatsActs } from "./nats_acts.ts";
 import { NatsAsker } from "./nats_asker.ts";
+import { NatsCapacity } from "./nats_capacity.ts";
 import { NatsCounts } from "./nats_counts.ts";
 import { NatsGround } from "./nats_ground.ts";
+import { NatsHints } from "./nats_hints.ts";
 import { NatsIntake } from "./nats_intake.ts";
 import { NatsKeeper } from "./nats_keeper.ts";
 import { NatsLanes } from "./nats_lanes.ts";
 import { loadNats, type NatsLibrary } from "./nats_library.ts";
 import { NatsLink } from "./nats_link.ts";
+import { NatsLocals } from "./nats_locals.ts";
 import { NatsMarks } from "./nats_marks.ts";
 import { NatsMover } from "./nats_mover.ts";
 import {
@@ -72,6 +76,7 @@ class NatsStore implements JobStore {
   readonly #asker: NatsAsker;
   readonly #intake: NatsIntake;
   readonly #runs: NatsRuns;
+  readonly #hints: NatsHints;
   readonly #lanes: NatsLanes;
   readonly #questions: NatsQuestions;
   readonly #mover: NatsMover;
@@ -114,26 +119,27 @@ class NatsStore implements JobStore {
     };
     const kept = (record: JobRecord) => this.#mover.kept(record);
     const needed = (job: LaneWords) => this.#lanes.need(laneOf(job));
-    const freed = (service: string) => this.#lanes.pull(service);
+    const freed = (service: string) => this.#hints.freed(service);
     const ended = (record: JobRecord) => {
       counts.ended(record, clock.now());
       this.#ground.over(record);
       changed(record, new Uint8Array(0));
     };
-    this.#runs = new NatsRuns(this.#ground, counts, { changed, freed, kept });
-    this.#lanes = new NatsLanes(this.#ground, this.#runs, `_INBOX.${node}.lane`);
+    const locals = new NatsLocals(() => this.#ground.config, () => clock.steady());
+    this.#runs = new NatsRuns(this.#ground, counts, locals, { changed, freed, kept });
+    const pull = (service: string) => this.#lanes.pull(service);
+    this.#hints = new NatsHints(this.#ground, counts, locals, this.#runs, pull);
+    this.#lanes = new NatsLanes(this.#ground, this.#hints, `_INBOX.${node}.lane`);
     const created = (record: JobRecord) => this.#questions.created(record);
-    this.#intake = new NatsIntake(this.#ground, counts, this.#lanes, { needed, kept, created });
-    this.#questions = new NatsQuestions(
-      this.#ground,
-      counts,
-      this.#runs,
-      {
-        ended: (record) => this.#mover.changed(record),
-        forgotten: (id, user, bytes) => this.#intake.forgotten(id, user, bytes),
-      },
-    );
-    const expired = this.#questions.expire.bind(this.#questions);
+    const capacity = new NatsCapacity(this.#ground);
+    const events = { needed, kept, created };
+    this.#intake = new NatsIntake(this.#ground, counts, this.#lanes, capacity, events);
+    const acts = new NatsActs(this.#ground, counts, this.#runs, {
+      ended: (record) => changed(record, new Uint8Array(0)),
+      forgotten: (id, user, bytes) => this.#intake.forgotten(id, user, bytes),
+    });
+    this.#questions = new NatsQuestions(this.#ground, this.#runs, acts);
+    const expired = acts.expire.bind(acts);
     this.#mover = new NatsMover(this.#ground, { needed, expired, ended });
     this.#keeper = new NatsKeeper(this.#ground, this.#mover, { expired, ended });
     this.#schedules = new Schedules({
@@ -143,12 +149,12 @@ class NatsStore implements JobStore {
       newId: newJobId,
     });
     this.#operators = new NatsOperators({
-      ...{ ground: this.#ground, counts, intake: this.#intake, names: this.#lanes },
+      ...{ ground: this.#ground, counts, capacity, names: this.#lanes },
       retries: new NatsRetries(this.#ground, this.#mover),
-      ...{ questions: this.#questions, runs: this.#runs, store: address.shown },
+      ...{ acts, runs: this.#runs, store: address.shown },
       trouble: () => this.#trouble,
       schedules: () => this.#schedules.figures(),
-      paused: (services) => this.#runs.setPaused(services),
+      paused: (services) => this.#hints.setPaused(services),
     });
     void this.#link.open();
   }
@@ -164,12 +170,13 @@ class NatsStore implements JobStore {
     this.#schedules.close();
     // First nothing is asked for, so that what is given back then comes to others.
     const drained = this.#lanes.stop();
-    this.#runs.stop();
+    this.#hints.stop();
     this.#mover.stop();
     this.#operators.stop();
     this.#keeper.stop();
     await this.#waitForResults();
     await drained;
+    this.#hints.close();
     this.#runs.close();
     this.#questions.close();
     this.#asker.close();
@@ -181,7 +188,7 @@ class NatsStore implements JobStore {
       case "submit":
         return this.#submit(message, from);
       case "room":
-        return this.#runs.setRoom(message);
+        return this.#hints.setRoom(message);
       case "ended":
         return this.#runs.ended(message.run, message.outcome);
       case "returned":
@@ -213,7 +220,7 @@ class NatsStore implements JobStore {
 
   #configure({ config }: Extract<ToStore, { type: "configure" }>): void {
     this.#ground.config = config;
-    this.#runs.configure();
+    this.#hints.configure();
     if (this.#isReady) {
       this.#schedules.configure(config.schedules);
       void this.#prepare().catch(() => {});
@@ -227,7 +234,7 @@ class NatsStore implements JobStore {
     const connection = ++this.#connections;
     const isNow = () => this.#link.isUp && !this.#isClosed && connection === this.#connections;
     this.#asker.resend();
-    this.#runs.renew();
+    this.#hints.renew();
     // Streams are there: jobs are run and asked for before all is looked at, which waits for every stream's leader.
     const wasReady = this.#isReady;
     if (wasReady) this.#goOn();
