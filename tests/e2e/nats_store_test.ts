@@ -612,6 +612,28 @@ test("what is larger than NATS takes is refused, and never sent", async () => {
   assert.equal(node.failure, "", "the connection was not ended");
 });
 
+slowTest("services that workers make have at most 1,000 names, on every node", async () => {
+  const nats = newOrders();
+  const config = { ...freeConfig(), anyService: true };
+  await using one = await start(nats, config);
+  const named = (number: number) => submission("x", { service: `made${number}` });
+  for (let number = 1; number < 1000; number++) await one.submit(named(number));
+  await assert.rejects(one.submit(named(1000)), { code: 404 });
+  await one.submit(named(999));
+  await one.submit(submission("x"));
+  await using other = await start(nats, config);
+  await until("it knows them", async () => {
+    const resumed = other.operate({ type: "resume", service: "made999" });
+    return await resumed.then(() => true, () => false);
+  });
+  await assert.rejects(other.submit(named(1000)), { code: 404 });
+  // What has a name runs.
+  one.room(1, "made999");
+  const run = await one.nextRun();
+  assert.equal(run.service, "made999");
+  one.ended(run, answerOf("y"));
+});
+
 slowTest("a delayed job whose node is gone runs on another one", async () => {
   const nats = newOrders();
   const one = await start(nats);
