@@ -68,9 +68,7 @@ export class NatsRuns {
   /** How many have ended and are not stored yet. */
   get unstored(): number {
     let count = 0;
-    for (const { outcome, isWriting } of this.#runs.values()) {
-      if (outcome !== undefined || isWriting) count++;
-    }
+    for (const { outcome } of this.#runs.values()) if (outcome !== undefined) count++;
     return count;
   }
 
