@@ -15,7 +15,7 @@ import type { HandlerResult, QuestionOptions } from "./handler.ts";
 import { endSpan, type JobSpans } from "./job_spans.ts";
 import { type Job, stopError } from "./job_context.ts";
 import { RequestError } from "./request_error.ts";
-import { framesOf, type ReplyBounds } from "./result.ts";
+import { bytesOf, type ReplyBounds, sentFramesOf } from "./result.ts";
 
 type Frame = Uint8Array<ArrayBuffer>;
 
@@ -43,7 +43,6 @@ const Later = Promise;
 const parse = JSON.parse;
 const decoder = new TextDecoder();
 const NOTHING = () => {};
-const NO_BOUNDS = { maxMessageSize: Infinity, maxFrames: Infinity };
 
 /** The questions of a worker. */
 export class Questions {
@@ -73,7 +72,8 @@ export class Questions {
     requireTime("requestTimeout", requestTimeout);
     const number = ++this.#last;
     const deadline = timeout > 0 ? Date.now() + timeout : 0;
-    const { frames, size } = framesOf(body, NO_BOUNDS);
+    const frames = sentFramesOf(body, "Cannot ask");
+    const size = bytesOf(frames);
     this.#requireFit(frames.length, size);
     const span = this.#spans?.ask(job.span, service);
     // Without one of its own, the broker passes on the trace of the job.

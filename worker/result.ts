@@ -58,6 +58,15 @@ export function framesOf(
   throw new RangeError(`The reply must have at most ${maxMessageSize} bytes: it has ${size}`);
 }
 
+/**
+ * The frames of what a handler sends otherwise than as its answer, at least one. `act`: what failed, for the error.
+ *
+ * @throws {TypeError} when it is neither bytes, nor text, nor an array of these.
+ */
+export function sentFramesOf(body: HandlerResult | undefined, act: string): Uint8Array[] {
+  return toFrames(body, `${act}: the body must be`, "it is");
+}
+
 /** What a handler's error is answered with: the stop, if the handler was told to stop, whatever it threw. */
 export function failureOf(job: Job, error: unknown): Failure {
   const { stopped } = job;
@@ -81,15 +90,16 @@ export function bytesOf(frames: readonly Uint8Array[]): number {
 }
 
 /** A result as frames, of which there is at least one. */
-function toFrames(result: unknown): Uint8Array[] {
+function toFrames(
+  result: unknown,
+  rule = "The handler must return",
+  fact = "it returned",
+): Uint8Array[] {
   const frames = Array.isArray(result) ? Array.from(result, toFrame) : [toFrame(result)];
   if (frames.length === 0) return [EMPTY_FRAME];
   if (frames.every((frame) => frame !== undefined)) return frames;
-  throw new TypeError(
-    `The handler must return Uint8Array, string or an array of them: it returned ${
-      describe(result)
-    }`,
-  );
+  const kinds = "Uint8Array, string or an array of them";
+  throw new TypeError(`${rule} ${kinds}: ${fact} ${describe(result)}`);
 }
 
 function toFrame(value: unknown): Uint8Array | undefined {

@@ -69,6 +69,7 @@ const CHECKPOINT = "job.checkpoint";
 /** As they were before a handler could replace them. */
 const stringify = JSON.stringify;
 const isList = Array.isArray;
+const Bytes = Uint8Array;
 
 /** A stored job in the hands of its handler. */
 export class StoredTry implements JobTry {
@@ -90,7 +91,9 @@ export class StoredTry implements JobTry {
   // A function of its own, as a handler may take it out of the job.
   get checkpoint(): JobTry["checkpoint"] {
     return async (value) => {
-      if (isList(value)) throw new TypeError("Cannot keep a checkpoint: it must be one frame");
+      if (!isFrame(value)) {
+        throw new TypeError("Cannot keep a checkpoint: it must be one frame, Uint8Array or string");
+      }
       await this.#ask(CHECKPOINT, value, {});
     };
   }
@@ -99,7 +102,7 @@ export class StoredTry implements JobTry {
 /**
  * Has a job stored.
  *
- * @throws {TypeError} when an option can't be said in JSON.
+ * @throws {TypeError} when the body is none, or an option can't be said in JSON.
  */
 export async function submitBy(
   ask: AskService,
@@ -107,6 +110,10 @@ export async function submitBy(
   { timeout, signal, ...words }: SubmissionOptions,
 ): Promise<SubmittedJob> {
   const frames: readonly (Uint8Array | string)[] = isFrames(body) ? body : [body];
+  if (!frames.every(isFrame)) {
+    const rule = "Uint8Array, string or an array of them";
+    throw new TypeError(`Cannot submit a job: the body must be ${rule}`);
+  }
   const options = {
     ...(timeout === undefined ? {} : { timeout }),
     ...(signal === undefined ? {} : { signal }),
@@ -114,6 +121,10 @@ export async function submitBy(
   const answer = await ask(SUBMIT, [stringify(words), ...frames], options);
   const { id, isNew } = answer.json<SubmittedJob>();
   return { id, isNew };
+}
+
+function isFrame(value: unknown): value is Uint8Array | string {
+  return typeof value === "string" || value instanceof Bytes;
 }
 
 function isFrames(body: HandlerResult): body is readonly (Uint8Array | string)[] {

@@ -32,7 +32,7 @@ import { callHandler, Job, JobContext, type JobLog, Stop, stopError } from "./jo
 import { drain, GatheredParts, isInParts } from "./parts.ts";
 import { RequestError } from "./request_error.ts";
 import { checkPublication } from "./publication.ts";
-import { failureOf, framesOf } from "./result.ts";
+import { failureOf, framesOf, sentFramesOf } from "./result.ts";
 
 /** A request for a handler under test, and what its context says. */
 export interface TestRequest {
@@ -402,7 +402,7 @@ function contextLog(
     askFor: async (job, name, body) => {
       const service = services[name] ?? storeOf(name, checkpoints, submitted);
       if (service === undefined) throw new RequestError(Code.notFound, noService(name));
-      const { frames } = framesOf(body, bounds);
+      const { frames } = framesOf(sentFramesOf(body, "Cannot ask"), bounds);
       const answer = await service(frames[0] ?? new Uint8Array(0), frames);
       if (job.stopped !== undefined) throw stopError(job.stopped);
       return new Answer(framesOf(answer, bounds).frames);

@@ -197,7 +197,7 @@ Deno.test("ctx.request refuses what it can't ask", async () => {
   await server.ready;
   await using client = new Client({ endpoint: endpointOf(server) });
   const wrong: [unknown, object, RegExp][] = [
-    [[1], {}, /must return Uint8Array, string or an array/],
+    [[1], {}, /^Cannot ask: the body must be Uint8Array, string or an array .*array with 1$/],
     ["x", { timeout: -1 }, /"timeout" must be a number of ms >= 0: current value is -1/],
     ["x", { key: "k".repeat(200) }, /"key" must have at most 128 bytes: it has 200/],
     ["x", { key: 1 }, /"key" must be a string: it is a number/],

@@ -50,6 +50,37 @@ Deno.test("testHandler gives errors as error replies, with what was thrown", asy
   }
 });
 
+Deno.test("testHandler refuses what a handler can't send, and says what it was to be sent by", async () => {
+  const rule = "must be Uint8Array, string or an array of them: it is";
+  const cases: [(ctx: HandlerContext, wrong: string) => Promise<unknown>, unknown, string][] = [
+    [(ctx, wrong) => ctx.request("x", wrong), 5, `Cannot ask: the body ${rule} 5`],
+    [(ctx, wrong) => ctx.request("x", wrong), {}, `Cannot ask: the body ${rule} Object`],
+    [(ctx, wrong) => ctx.request("x", wrong), [1], `Cannot ask: the body ${rule} an array with 1`],
+    [(ctx, wrong) => ctx.submit(wrong), null, "Cannot submit a job: the body must be Uint8Array"],
+    [(ctx, wrong) => ctx.submit(wrong), [[]], "Cannot submit a job: the body must be Uint8Array"],
+    [
+      async (ctx, wrong) => await ctx.job?.checkpoint(wrong),
+      5,
+      "Cannot keep a checkpoint: it must be one frame, Uint8Array or string",
+    ],
+    [
+      async (ctx, wrong) => await ctx.job?.checkpoint(wrong),
+      ["a"],
+      "Cannot keep a checkpoint: it must be one frame, Uint8Array or string",
+    ],
+  ];
+  for (const [act, wrong, message] of cases) {
+    const handler = async (_body: Body, ctx: HandlerContext) => {
+      await act(ctx, wrong as string);
+      return "sent";
+    };
+    const reply = await testHandler(handler, { job: {}, services: { x: () => "answer" } });
+    assert.deepEqual([reply.code, reply.submitted, reply.checkpoints], [500, [], []]);
+    assert.ok(reply.message.startsWith(message), reply.message);
+    assert.ok(reply.error instanceof TypeError);
+  }
+});
+
 function raise(error: unknown): never {
   throw error;
 }
