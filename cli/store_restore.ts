@@ -4,6 +4,8 @@
  * @module
  */
 
+import { CURRENT_VALUE } from "../options/errors.ts";
+import { storePlace as storeKind } from "../options/stored_kinds.ts";
 import { storePlace } from "../ops/store_orders.ts";
 import { readVariable } from "../system/variables.ts";
 import type { Order } from "./ctl_flags.ts";
@@ -42,7 +44,7 @@ function storeFile({ values, choice }: Order<Command>): string {
     );
   }
   const { name } = choice;
-  const path = values.get("store")?.replace(/^sqlite:/, "");
+  const path = pathIn(values.get("store"));
   if (path !== undefined && name !== undefined) {
     throw new TypeError('Cannot choose by "--store" and "--name": give one of them');
   }
@@ -55,6 +57,18 @@ function storeFile({ values, choice }: Order<Command>): string {
   const place = storePlace({ store: "auto" }, name, readVariable);
   if ("store" in place) return place.store.replace(/^sqlite:/, "");
   throw new TypeError(`Cannot tell where the store is: ${place.reason}`);
+}
+
+/** The path that `--store` gives, in the words of the server's option; undefined: it is not given. */
+function pathIn(store: string | undefined): string | undefined {
+  if (store === undefined) return undefined;
+  const place = storeKind.parse(store);
+  if (place?.startsWith("sqlite:")) return place.slice("sqlite:".length);
+  if (place !== undefined && place !== "off" && place !== "auto") {
+    throw new TypeError("Cannot restore a store of NATS: use the backups of NATS itself");
+  }
+  const rule = 'the path of a file, or "sqlite:PATH"';
+  throw new RangeError(`Cannot restore: "--store" must be ${rule}${CURRENT_VALUE}"${store}"`);
 }
 
 function absolute(path: string): string {

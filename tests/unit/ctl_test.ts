@@ -42,6 +42,12 @@ Deno.test("readOrder and the commands' plans refuse what makes no sense, and say
     ],
     [["store", "restore", "a.db", "-s", "/a"], /^Cannot restore the store of a server that runs: /],
     [["store", "restore", "a.db", "--name", "x", "--store", "/b.db"], /: give one of them$/],
+    [["store", "restore", "a.db", "--store", "nats://a:4222"], /^Cannot restore a store of NATS: /],
+    [["store", "restore", "a.db", "--store", "tls://a:4222"], /^Cannot restore a store of NATS: /],
+    ...["off", "auto", "sqlite:", "mysql:x"].map((store): [string[], RegExp] => [
+      ["store", "restore", "a.db", "--store", store],
+      /^Cannot restore: "--store" must be the path of a file, or "sqlite:PATH": current value is "/,
+    ]),
     [["job", "retry-dead"], /^Cannot run "job retry-dead" without SERVICE: /],
     [["job", "list", "--body"], /^Cannot use "--body" with "job list": it belongs to "job show"$/],
     [["worker", "stop"], /^Cannot run "worker stop" without WORKER: it is used as "worker stop W/],
