@@ -5,6 +5,7 @@
  */
 
 import { messageOf } from "../system/errors.ts";
+import { isFolder } from "../system/files.ts";
 
 /** What separates lines. */
 export const NEWLINE = 10;
@@ -34,6 +35,8 @@ export function textInput(text: string): Input {
 
 function openInput(path: string): Input {
   if (path === "-") return { chunks: Deno.stdin.readable, size: sizeOf("/dev/stdin") };
+  // One can be opened, and fails when it is read.
+  if (isFolder(path)) throw new Error(`Cannot open the file "${path}": it is a folder`);
   try {
     return { chunks: Deno.openSync(path).readable, size: sizeOf(path) };
   } catch (error) {

@@ -8,7 +8,7 @@ import { backup, DatabaseSync } from "node:sqlite";
 import { messageOf } from "../system/errors.ts";
 import { folderOf, isFile, isFolder } from "../system/files.ts";
 import { lockStore } from "./sqlite_lock.ts";
-import { makeFolder } from "./sqlite_place.ts";
+import { makeFolder, refuseFolder } from "./sqlite_place.ts";
 import { numberOf, prepareFile, requireOurs, versionOf } from "./sqlite_schema.ts";
 
 /** What is made is called so until it is whole. */
@@ -143,11 +143,6 @@ function jobsIn(path: string): number {
 function openReadOnly(path: string): Disposable & { file: DatabaseSync } {
   const file = new DatabaseSync(path, { readOnly: true });
   return { file, [Symbol.dispose]: () => file.close() };
-}
-
-/** @throws {Error} when a path leads to a folder. */
-function refuseFolder(path: string): void {
-  if (isFolder(path)) throw new Error(`"${path}" is a folder: give the path of a file`);
 }
 
 /** Whether there is anything of that name. */

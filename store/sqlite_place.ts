@@ -19,8 +19,18 @@ export function makeFolder(path: string): void {
   if (!isFolder(folder)) Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
 }
 
-/** Makes the file, which nobody else may read, and its folder, unless they are there. */
+/** @throws {Error} when a path leads to a folder. */
+export function refuseFolder(path: string): void {
+  if (isFolder(path)) throw new Error(`"${path}" is a folder: give the path of a file`);
+}
+
+/**
+ * Makes the file, which nobody else may read, and its folder, unless they are there.
+ *
+ * @throws {Error} when they can't be made, or the path leads to a folder.
+ */
 export function makePlace(path: string): void {
+  refuseFolder(path);
   makeFolder(path);
   if (!isFile(path)) Deno.openSync(path, { write: true, createNew: true, mode: 0o600 }).close();
 }

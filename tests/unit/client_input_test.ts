@@ -1,9 +1,10 @@
 /** What the client's command makes of its input, and of how far it has come. */
 
 import { strict as assert } from "node:assert";
-import { readBody, readLines } from "../../cli/input.ts";
+import { openInputs, readBody, readLines } from "../../cli/input.ts";
 import { ProgressBar } from "../../cli/progress.ts";
 import { Stderr } from "../../cli/stderr.ts";
+import { Folder } from "../rig/folder.ts";
 import { bytes, text } from "../rig/text.ts";
 
 function inputOf(...chunks: string[]) {
@@ -69,4 +70,16 @@ Deno.test("ProgressBar counts lines when nothing says how many bytes there are",
   bar.add(6, "answered");
   bar.draw(0);
   assert.deepEqual(stderr.lines, ["1 line"]);
+});
+
+Deno.test("openInputs names what is no file", () => {
+  using folder = new Folder();
+  const named = (path: string, reason: RegExp) =>
+    assert.throws(() => openInputs([path]), (error: Error) => {
+      assert.ok(error.message.startsWith(`Cannot open the file "${path}": `), error.message);
+      assert.match(error.message, reason);
+      return true;
+    });
+  named(folder.path, /: it is a folder$/);
+  named(`${folder.path}/none`, /No such file/);
 });

@@ -177,6 +177,14 @@ Deno.test("SqliteStore refuses all with 507 while the file is damaged, and opens
   await store.close();
 });
 
+Deno.test("SqliteStore says so where its path leads to a folder", async () => {
+  using folder = new Folder();
+  const { store, messages } = openAt(folder.path, new DrivenClock());
+  const reason = said(messages, "failed")[0]?.message ?? "";
+  assert.match(reason, /: ".*" is a folder: give the path of a file$/);
+  await store.close();
+});
+
 for (const ending of ["", "-wal", "-shm"]) {
   Deno.test(`SqliteJobs refuses jobs while jobs.db${ending} is removed or replaced, and goes on once it is back`, async () => {
     await withBare(async (world, rig) => {
