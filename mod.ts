@@ -32,7 +32,6 @@ import { tryHandler } from "./pool/check.ts";
 import { laneOf } from "./pool/lanes.ts";
 import { placesOf, planServices } from "./pool/plans.ts";
 import { inService, subfolderOf } from "./pool/service_host.ts";
-import type { ExitReason } from "./pool/supervisor.ts";
 import { ownProgram } from "./pool/worker_program.ts";
 import type { BrokerCounters, SocketCounters } from "./ports/messages.ts";
 import { type OptionReader, PreforkServer, WORKER_MODULE } from "./server.ts";
@@ -40,6 +39,7 @@ import { shutDebugger } from "./system/debugger.ts";
 import { Premises } from "./system/premises.ts";
 import { canConfine } from "./system/seccomp.ts";
 import { readVariable } from "./system/variables.ts";
+import type { ExitReason } from "./wire/exit_reasons.ts";
 import { WORKER_ARGUMENT } from "./wire/worker_config.ts";
 import { locateLibrary } from "./zmq/locate.ts";
 

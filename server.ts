@@ -110,6 +110,7 @@ export class PreforkServer {
       const passed = passedSockets(settings, library.path);
       const plans = this.#plan(settings, found);
       const joined = this.#joined = openJoining(settings, library, log)?.open(this.#listener());
+      if (joined !== undefined) events.listen({ workerExited: (exit) => joined.explain(exit) });
       const places = placesOf(settings, plans, library.path);
       const premises = this.#premises = new Premises(library, places, log);
       const table = { count: countFiles, canOpen: (count: number) => canOpen(library, count) };
@@ -129,6 +130,7 @@ export class PreforkServer {
       const plane = this.#plane = joined ?? this.#openPlane(settings, passed, hosting, thread);
       premises.handOver(plane.backend);
       this.#joiners = hosting?.open(plane.join, {
+        events,
         send: (command) => plane.send(command),
         look: (now) => this.#look(now),
         nextWorker: () => own.nextWorker(),

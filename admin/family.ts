@@ -12,6 +12,7 @@ import type { Stats } from "../ops/stats.ts";
 import type { Status, WorkerStatus } from "../ops/status.ts";
 import type { Measures, ServiceMeasures } from "../ports/measures.ts";
 import type { StoreFigures } from "../store/messages.ts";
+import type { JoinedCounts } from "./joined_counts.ts";
 
 /** What all metrics are read from, at one moment. */
 export interface Snapshot {
@@ -22,6 +23,8 @@ export interface Snapshot {
   mainLag: Spread;
   /** Reloads by service and result. */
   reloads: readonly { service: string; result: ReloadResult; count: number }[];
+  /** Pools on other machines and their workers, as they come and go. */
+  joined: Pick<JoinedCounts, "of">;
   /** The place of a worker among those of its service, from 0: it is given again when the worker has ended. */
   placeOf(worker: WorkerStatus): number;
   process: ProcessUsage;

@@ -4,8 +4,10 @@
  * @module
  */
 
+import type { OfService } from "../ops/events.ts";
 import type { Rates } from "../ops/status.ts";
 import { VERSION } from "../system/version.ts";
+import type { ReloadResult } from "./family.ts";
 import type { HistoryView } from "./history.ts";
 import { formatFor, Metrics } from "./metrics.ts";
 import type { Operated } from "./operated.ts";
@@ -31,11 +33,11 @@ export class Figures {
         libzmq: server.libzmq,
       },
     });
-    server.news.subscribe((name, event) => {
-      if (this.#isClosed || (name !== "reloaded" && name !== "reloadFailed")) return;
-      const service = event !== undefined && "service" in event ? event.service ?? "" : "";
-      this.#metrics.reloaded(service, name === "reloaded" ? "ok" : "failed");
-    });
+    const reloaded = (result: ReloadResult) => ({ service = "" }: OfService) => {
+      if (!this.#isClosed) this.#metrics.reloaded(service, result);
+    };
+    server.news.listen({ reloaded: reloaded("ok"), reloadFailed: reloaded("failed") });
+    server.news.listen(this.#metrics.joined.listeners);
   }
 
   /** How many requests a service answers, and how quickly; all together if none is named. */

@@ -13,6 +13,7 @@ import { messageOf } from "../system/errors.ts";
 import { cpuTime, fileLimit, openFiles, residentMemory } from "../system/proc.ts";
 import { FAMILIES } from "./families.ts";
 import type { Family, Labels, ReloadResult, Sample, Snapshot } from "./family.ts";
+import { JoinedCounts } from "./joined_counts.ts";
 import { LoopLag } from "./loop_lag.ts";
 import { Places } from "./places.ts";
 
@@ -106,6 +107,8 @@ export class Metrics {
   readonly #server: Scraped;
   readonly #lag = new LoopLag();
   readonly #places = new Places();
+  /** What it is to be told of pools on other machines. */
+  readonly joined = new JoinedCounts();
   readonly #reloads = new Map<string, Snapshot["reloads"][number]>();
 
   constructor(server: Scraped) {
@@ -141,6 +144,7 @@ export class Metrics {
       stats: this.#server.stats(),
       mainLag: this.#lag.read(),
       reloads: [...this.#reloads.values()],
+      joined: this.joined,
       placeOf: this.#placesOf(status),
       process: {
         cpuMs: cpuTime(Deno.pid),

@@ -18,7 +18,7 @@ export interface Operated
   /** Where changes are logged, with who has asked for them. */
   readonly log: Log;
   /** What happens. */
-  readonly news: Pick<Events, "subscribe">;
+  readonly news: Pick<Events, "listen" | "subscribe">;
   /** The last lines of the log. */
   readonly ring: LogRing;
   /** What the data plane has measured since the start. */

@@ -6,7 +6,7 @@
 
 import type { Stats } from "../ops/stats.ts";
 import type { WorkerStatus } from "../ops/status.ts";
-import type { ExitReason } from "../pool/supervisor.ts";
+import { EXIT_REASONS } from "../wire/exit_reasons.ts";
 import {
   each,
   type Family,
@@ -17,22 +17,6 @@ import {
   seconds,
   type Snapshot,
 } from "./family.ts";
-
-/** Why workers end, and whether that is part of their life or another one is to be started in place of one that died. */
-const EXIT_REASONS: Readonly<Record<ExitReason, "planned" | "restart">> = {
-  stopped: "planned",
-  asked: "planned",
-  culled: "planned",
-  recycled: "planned",
-  reload: "planned",
-  crashed: "restart",
-  rogue: "restart",
-  overran: "restart",
-  failed: "restart",
-  timeout: "restart",
-  left: "planned",
-  dequeued: "planned",
-};
 
 const RESTART_REASONS = Object.entries(EXIT_REASONS)
   .flatMap(([reason, kind]) => kind === "restart" ? [reason] : []);
@@ -62,6 +46,35 @@ export const WORKERS: readonly Family[] = [
     help: "Worker processes of pools on other machines that are ready, by the machine.",
     labels: ["service", "host"],
     read: ({ status }) => joinedWorkers(status.workers),
+  },
+  {
+    name: "prefork_joined_worker_starts_total",
+    type: "counter",
+    help: "Worker processes that pools on other machines have started, by the machine.",
+    labels: ["service", "host"],
+    read: ({ joined }) => joined.of("starts"),
+  },
+  {
+    name: "prefork_joined_worker_exits_total",
+    type: "counter",
+    help:
+      "Those of them that have ended, by the reason; lost: their machine, or the way there, is gone.",
+    labels: ["service", "host", "reason"],
+    read: ({ joined }) => joined.of("exits"),
+  },
+  {
+    name: "prefork_pools_joined_total",
+    type: "counter",
+    help: "Times that a pool of a machine has joined.",
+    labels: ["host"],
+    read: ({ joined }) => joined.of("poolsJoined"),
+  },
+  {
+    name: "prefork_pools_lost_total",
+    type: "counter",
+    help: "Times that a pool of a machine was lost: it has not said that it leaves.",
+    labels: ["host"],
+    read: ({ joined }) => joined.of("poolsLost"),
   },
   {
     name: "prefork_workers_limit",

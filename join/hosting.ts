@@ -39,7 +39,7 @@ export class Hosting {
   /** Lets pools join, at an endpoint that is bound. */
   open(
     join: string | undefined,
-    parts: Pick<JoinersParts, "look" | "nextWorker" | "send" | "terms">,
+    parts: Pick<JoinersParts, "events" | "look" | "nextWorker" | "send" | "terms">,
   ): Joiners {
     const log = this.#log;
     log.info("other machines can join", { join, serverKey: this.joinable.publicKey });

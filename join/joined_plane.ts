@@ -6,6 +6,7 @@
  * @module
  */
 
+import type { WorkerExit } from "../ops/events.ts";
 import type { Log } from "../ops/log.ts";
 import { Inquirer } from "../ports/inquirer.ts";
 import type { Findings, Inquiries, InquiryKind } from "../ports/inquiry.ts";
@@ -98,6 +99,10 @@ export class JoinedPlane implements DataPlane {
   readonly #tickets: Tickets;
   /** Processes of this connection whose ends the server has not told, and whether they have ended. */
   readonly #processes = new Map<number, { hasEnded: boolean }>();
+  /** Workers of this connection that were started, and of which the server was not told how they have ended. */
+  readonly #unexplained = new Set<number>();
+  /** Whether the server wants to be told. */
+  #isToldExits = false;
   readonly #looks: JoinedLooks;
   #terms: Readonly<Record<string, ServiceTerms>> = {};
   /** How far the server's clock is ahead of this machine's, as far as can be told, ms. */
@@ -216,6 +221,7 @@ export class JoinedPlane implements DataPlane {
   /** The server expects it already. */
   #started({ worker, pid = 0 }: Extract<LoopCommand, { type: "expect" }>): void {
     this.#processes.set(worker, { hasEnded: false });
+    this.#unexplained.add(worker);
     this.#say({ type: "started", worker, pid });
   }
 
@@ -224,6 +230,13 @@ export class JoinedPlane implements DataPlane {
     if (process === undefined || this.#state !== "joined") return this.#departed(worker);
     process.hasEnded = true;
     this.#say({ type: "ended", worker, end: end === "vanished" ? "outside" : end, owesReason });
+  }
+
+  /** Tells the server how a worker has ended. */
+  explain({ worker, code, signal, reason }: WorkerExit): void {
+    if (!this.#unexplained.delete(worker) || this.#state !== "joined" || !this.#isToldExits) return;
+    if (reason === "lost") return;
+    this.#say({ type: "exited", worker, code, signal, reason });
   }
 
   #isHere(worker: number): boolean {
@@ -366,6 +379,7 @@ export class JoinedPlane implements DataPlane {
     this.#state = "joined";
     this.#wasJoined = true;
     this.#isServerStopping = false;
+    this.#isToldExits = said.hearsExits === true;
     this.#terms = said.terms;
     this.#tickets.take(said.tickets);
     // The answer has taken about half of the time.
@@ -433,6 +447,7 @@ export class JoinedPlane implements DataPlane {
     this.#close(0);
     this.#tickets.clear();
     this.#looks.clear();
+    this.#unexplained.clear();
     const lost = [...this.#processes];
     this.#processes.clear();
     if (wasJoined) {

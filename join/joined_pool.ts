@@ -64,12 +64,13 @@ export class JoinedPool {
     this.workers.set(worker, { worker, service, pid: 0, ...life });
   }
 
-  /** A process was started with a ticket; not heard where that is not one of its own. */
-  started(worker: number, pid: number, now: number): void {
+  /** A process was started with a ticket; undefined: not with one of its own. */
+  started(worker: number, pid: number, now: number): JoinedWorker | undefined {
     const known = this.workers.get(worker);
-    if (known === undefined) return;
+    if (known === undefined || known.hasEnded) return undefined;
     known.pid = pid;
     known.startedAt ??= now;
+    return known;
   }
 
   /** A worker is in service. */

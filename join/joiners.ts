@@ -7,6 +7,7 @@
  */
 
 import type { ClientList } from "../auth/client_list.ts";
+import type { Events } from "../ops/events.ts";
 import type { Log } from "../ops/log.ts";
 import type { WorkerStats } from "../ops/stats.ts";
 import type { WorkerStatus } from "../ops/status.ts";
@@ -18,6 +19,7 @@ import {
   JOIN_HEARTBEAT,
   JOIN_PROTOCOL,
   JOIN_SILENCE,
+  type JoinedExit,
   type JoinedNews,
   MOST_JOINED_WORKERS,
   readFromJoiner,
@@ -27,11 +29,13 @@ import {
   writeJoin,
 } from "../wire/join.ts";
 import type { KeyPair } from "../zmq/curve.ts";
+import { JoinedLives } from "./joined_lives.ts";
 import { JoinedPool } from "./joined_pool.ts";
 
 /** What `Joiners` work with. */
 export interface JoinersParts {
-  readonly log: Pick<Log, "info" | "warn" | "debug">;
+  readonly log: Pick<Log, "warn">;
+  readonly events: Pick<Events, "emit">;
   send(command: LoopCommand): void;
   /** A number that no worker of the server has had. */
   nextWorker(): number;
@@ -71,6 +75,7 @@ export class Joiners {
   readonly #pools = new Map<number, JoinedPool>();
   /** The pool of each worker whose end the loop has not told, by its number; one that is gone included. */
   readonly #byWorker = new Map<number, JoinedPool>();
+  readonly #lives: JoinedLives;
   #tickedAt: number | undefined;
   #remarkedAt = -Infinity;
   /** When those that are left are given up, as the server stops; undefined: it does not. */
@@ -79,6 +84,7 @@ export class Joiners {
   /** None has joined yet. */
   constructor(parts: JoinersParts) {
     this.#parts = parts;
+    this.#lives = new JoinedLives(parts.events);
   }
 
   // ---- what they say ----
@@ -118,9 +124,9 @@ export class Joiners {
     );
     const terms = this.#termsFor(pool);
     const said = { host: name, version: VERSION, now: Date.now(), terms, tickets };
-    this.#tell(joiner, { type: "welcome", ...said });
+    this.#tell(joiner, { type: "welcome", ...said, hearsExits: true });
     const services = hello.services.filter((each) => each !== "").join(",") || undefined;
-    this.#parts.log.info("a pool has joined", { host: name, address, version, services });
+    this.#parts.events.emit("poolJoined", { host: name, address, version, services });
   }
 
   /** Why a pool can't join before somebody has changed something; undefined: it can. */
@@ -154,17 +160,19 @@ export class Joiners {
         return this.#tell(pool.joiner, { type: "tickets", tickets });
       }
       case "started":
-        return pool.started(said.worker, said.pid, now);
+        return this.#started(pool, said, now);
       case "retire":
       case "evict":
         if (pool.workers.has(said.worker)) this.#parts.send(said);
         return;
       case "ended":
         return this.#ended(pool, said);
+      case "exited":
+        return this.#exited(pool, said);
       case "figures":
         return pool.note(said.workers);
       case "bye":
-        return this.#release(pool.joiner, "it has left");
+        return this.#release(pool.joiner, "it has left", "left");
     }
   }
 
@@ -182,6 +190,18 @@ export class Joiners {
       this.#parts.send({ type: "expect", worker, service, token, publicKey, host: pool.name });
       return ticket;
     });
+  }
+
+  #started(pool: JoinedPool, { worker, pid }: { worker: number; pid: number }, now: number): void {
+    const known = pool.started(worker, pid, now);
+    if (known === undefined) return;
+    this.#lives.started(pool.joiner, known.service, { worker, pid, host: pool.name });
+  }
+
+  /** Workers leave by their own accord where the server has told them to. */
+  #exited({ joiner }: JoinedPool, exit: JoinedExit): void {
+    const isStopped = exit.reason === "left" && this.#endAt !== undefined;
+    this.#lives.ended(joiner, isStopped ? { ...exit, reason: "stopped" } : exit);
   }
 
   /** A process has ended, and was that of a worker, or a ticket is given back. */
@@ -225,7 +245,7 @@ export class Joiners {
   }
 
   /** All that a pool has, it has lost: no job is to blame for that. */
-  #release(joiner: number, reason: string): void {
+  #release(joiner: number, reason: string, how: "lost" | "left" = "lost"): void {
     const pool = this.#pools.get(joiner);
     if (pool === undefined) return;
     this.#pools.delete(joiner);
@@ -237,8 +257,9 @@ export class Joiners {
       this.#parts.send({ type: "processEnded", worker: number, end, owesReason: false });
     }
     const { name: host, address, used: workers } = pool;
-    const level = workers > 0 && this.#endAt === undefined ? "warn" : "info";
-    this.#parts.log[level]("a pool has left", { host, address, workers, reason });
+    const lost = how === "lost" && this.#endAt === undefined;
+    this.#parts.events.emit("poolLeft", { host, address, workers, reason, lost });
+    this.#lives.lost(joiner);
   }
 
   /** Passes on what the loop says of a worker; false: it is none of a joined pool's. */
@@ -246,8 +267,13 @@ export class Joiners {
     const { worker } = news;
     const pool = this.#byWorker.get(worker);
     if (pool === undefined) return false;
-    if (news.type === "ready") pool.becameReady(worker, performance.now());
+    const now = performance.now();
+    if (news.type === "ready") {
+      pool.becameReady(worker, now);
+      this.#lives.ready(worker);
+    }
     if (news.type === "departed") {
+      this.#lives.departed(worker, now);
       pool.workers.delete(worker);
       this.#byWorker.delete(worker);
     }
@@ -317,17 +343,23 @@ export class Joiners {
     }
   }
 
+  /** The server has ended: all workers are given up. */
+  close(): void {
+    this.#lives.close();
+  }
+
   // ---- what is due ----
 
   /** Tells how things are, and gives up those of whom nothing is heard; returns ms until it must run again. */
   tick(now: number): number {
+    const explained = this.#lives.tick(now);
     if (this.#pools.size === 0) {
       this.#tickedAt = undefined;
-      return Infinity;
+      return explained;
     }
     const held = Math.max(0, now - (this.#tickedAt ?? now) - HELD_UP);
     this.#tickedAt = now;
-    let wait = JOIN_HEARTBEAT;
+    let wait = Math.min(JOIN_HEARTBEAT, explained);
     for (const pool of [...this.#pools.values()]) {
       if (held > 0) pool.heardAt = now;
       wait = Math.min(wait, this.#tickPool(pool, now));

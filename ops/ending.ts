@@ -37,7 +37,7 @@ export interface EndingParts {
   readonly operators: Pick<Operators, "close">;
   readonly premises: Pick<Premises, "leave">;
   /** Undefined: no other machine can join. */
-  readonly joiners: Pick<Joiners, "stop"> | undefined;
+  readonly joiners: Pick<Joiners, "close" | "stop"> | undefined;
   /** Undefined: no service manager wants to hear of this process. */
   readonly notifier: Pick<Notifier, "failed" | "close"> | undefined;
   /** Undefined: signals are the program's. */
@@ -139,8 +139,8 @@ export class Ending {
 
   /** Serves until it is stopped or breaks, and closes all. */
   async run(): Promise<void> {
-    const { logs, notifier, outcome, operators, events, plane, services, shutdown, signals } =
-      this.#parts;
+    const { joiners, logs, notifier, outcome, operators, events } = this.#parts;
+    const { plane, services, shutdown, signals } = this.#parts;
     try {
       await plane.run();
       await this.#closeSockets();
@@ -153,6 +153,7 @@ export class Ending {
     await services.close();
     await operators.close();
     const { forced } = services;
+    joiners?.close();
     if (outcome.failure === undefined) events.emit("stopped", { forced });
     await logs.close();
     this.#parts.timer.stop();

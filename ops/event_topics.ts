@@ -20,6 +20,8 @@ const ROWS: Rows = {
   workerSpawned: (data) => ({ topic: "worker.spawned", data }),
   workerReady: (data) => ({ topic: "worker.ready", data }),
   workerExited: (data) => ({ topic: "worker.exited", data }),
+  poolJoined: ({ address: _, ...data }) => ({ topic: "pool.joined", data }),
+  poolLeft: ({ address: _, ...data }) => ({ topic: "pool.left", data }),
   reloaded: (event) => ({ topic: "reload", data: { ok: true, ...event } }),
   reloadFailed: ({ message: _, ...event }) => ({ topic: "reload", data: { ok: false, ...event } }),
 };

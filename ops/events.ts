@@ -7,6 +7,7 @@
 
 import type { Hooks, Level } from "../options/settings.ts";
 import { messageOf } from "../system/errors.ts";
+import type { ExitReason } from "../wire/exit_reasons.ts";
 import { LogQuota } from "../wire/log_quota.ts";
 import type { Fields, Log } from "./log.ts";
 
@@ -40,20 +41,33 @@ export interface FailedRequest {
   readonly trace: string | undefined;
 }
 
+/** A worker: a process of the server's own, or of a pool on another machine. */
+export interface OneWorker extends OfService {
+  readonly worker: number;
+  readonly pid: number;
+  /** The other machine that it runs on, as the server's list calls it; left out: it is this one. */
+  readonly host?: string;
+}
+
 /** A worker's process has ended. */
-export interface WorkerExit extends OfService {
-  worker: number;
-  pid: number;
-  code: number;
-  signal: string | null;
+export interface WorkerExit extends OneWorker {
+  /** -1 where that is not known. */
+  readonly code: number;
+  readonly signal: string | null;
   /** Why it ended, in a word. */
-  reason: string;
+  readonly reason: ExitReason | "lost";
   /** Whether that is part of a worker's life, or worth a warning. */
-  expected: boolean;
+  readonly expected: boolean;
   /** What a recycled worker had reached. */
-  cause: string | undefined;
+  readonly cause?: string | undefined;
   /** What has probably ended it. */
-  likely: string | undefined;
+  readonly likely?: string | undefined;
+}
+
+/** A pool on another machine. */
+interface JoinedPoolEvent {
+  readonly host: string;
+  readonly address: string;
 }
 
 /** What happens, by name, with what there is to say about it. */
@@ -69,9 +83,12 @@ export interface ServerEvents {
     /** The services that have names. */
     services: readonly { service: string; handler: string; frontend: readonly string[] }[];
   };
-  workerSpawned: { worker: number; pid: number; purpose: string } & OfService;
-  workerReady: { worker: number; pid: number } & OfService;
+  workerSpawned: OneWorker & { readonly purpose: string };
+  workerReady: OneWorker;
   workerExited: WorkerExit;
+  poolJoined: JoinedPoolEvent & { version: string; services: string | undefined };
+  /** `lost`: it has not said that it leaves. `workers`: those that are given up with it. */
+  poolLeft: JoinedPoolEvent & { workers: number; reason: string; lost: boolean };
   resized: { min: number; max: number } & OfService;
   reloading: OfService;
   reloaded: { generation: number } & OfService;
@@ -88,7 +105,16 @@ export type EventName = keyof ServerEvents;
 /** Gets each event as it happens; must not throw. */
 export type Listener = <Name extends EventName>(name: Name, event: ServerEvents[Name]) => void;
 
+/** The same for single events, by their names. */
+export type Listeners = { readonly [Name in EventName]?: (event: ServerEvents[Name]) => void };
+
 type Urgency = Exclude<Level, "critical">;
+
+/** Lines that share a quota, and characters of one of them. */
+interface Bound {
+  by: "failures" | "machines";
+  size: number;
+}
 
 /** How an event is told. */
 interface Row<Event> {
@@ -96,8 +122,8 @@ interface Row<Event> {
   level?: Urgency | ((event: Event) => Urgency);
   message?: string;
   fields?(event: Event): Fields;
-  /** Characters of a line that counts towards the quota of its kind; undefined: it is always logged. */
-  size?(event: Event): number;
+  /** What bounds the lines of this kind, and the characters of this one; undefined: it is always logged. */
+  bound?(event: Event): Bound | undefined;
   /** The hook that is called, for the log. */
   hook?: keyof Hooks;
   call?(hooks: Hooks, event: Event): void | Promise<void>;
@@ -139,15 +165,28 @@ const TABLE: Table = {
     level: "info",
     message: "worker ready",
     fields: (event) => ({ ...event }),
+    bound: boundOfHost,
     hook: "onWorkerReady",
     call: (hooks, event) => hooks.onWorkerReady?.(event),
   },
   workerExited: {
-    level: ({ expected }) => expected ? "info" : "warn",
+    // What is lost with its machine has a line together: that of the pool.
+    level: ({ expected, reason }) => reason === "lost" ? "debug" : expected ? "info" : "warn",
     message: "worker exited",
     fields: ({ expected: _, signal, ...rest }) => ({ ...rest, signal: signal ?? undefined }),
+    bound: (event) => event.reason === "lost" ? undefined : boundOfHost(event),
     hook: "onWorkerExit",
     call: (hooks, { expected: _, cause: __, likely: ___, ...event }) => hooks.onWorkerExit?.(event),
+  },
+  poolJoined: {
+    level: "info",
+    message: "a pool has joined",
+    fields: (event) => ({ ...event }),
+  },
+  poolLeft: {
+    level: ({ workers, lost }) => lost && workers > 0 ? "warn" : "info",
+    message: "a pool has left",
+    fields: ({ lost: _, ...event }) => ({ ...event }),
   },
   resized: {
     level: "info",
@@ -175,7 +214,7 @@ const TABLE: Table = {
     level: "error",
     message: "request failed",
     fields: fieldsOfFailure,
-    size: ({ message, stack }) => message.length + stack.length,
+    bound: ({ message, stack }) => ({ by: "failures", size: message.length + stack.length }),
     hook: "onError",
     call: callOnError,
   },
@@ -204,6 +243,11 @@ function fieldsOfFailure({ service, message, stack, client, ...numbers }: Failed
   };
 }
 
+/** Machines say when their workers come and go, as often as they like. */
+function boundOfHost({ host }: OneWorker): Bound | undefined {
+  return host === undefined ? undefined : { by: "machines", size: host.length };
+}
+
 function callOnError({ onError }: Hooks, failure: FailedRequest): void | Promise<void> {
   if (onError === undefined) return;
   const { service, id, worker, stack, trace, ...rest } = failure;
@@ -217,17 +261,20 @@ function callOnError({ onError }: Hooks, failure: FailedRequest): void | Promise
   });
 }
 
-/** Lines about failed requests that are logged in a second; more are counted. */
-const FAILURES = { lines: 100, bytes: 1024 ** 2 };
-/** Failed requests of all workers share one quota. */
-const ALL_WORKERS = 0;
+/** Lines of a kind that are logged in a second; more are counted. */
+const QUOTA = { lines: 100, bytes: 1024 ** 2 };
+/** The subjects of the quota, and what is logged of their lines that were too many. */
+const BOUNDS = {
+  failures: { subject: 0, level: "error", more: "more requests failed" },
+  machines: { subject: 1, level: "warn", more: "more workers on other machines came or went" },
+} as const satisfies Record<Bound["by"], { subject: number; level: Urgency; more: string }>;
 
 /** Passes events on to the log, the hooks and the listeners. */
 export class Events {
   readonly #log: Log;
   #hooks: Hooks;
   readonly #listeners: Listener[] = [];
-  readonly #quota = new LogQuota(FAILURES);
+  readonly #quota = new LogQuota(QUOTA);
 
   /** Logs to `log`, and calls those of the hooks that are set. */
   constructor(log: Log, hooks: Hooks) {
@@ -245,6 +292,14 @@ export class Events {
     this.#listeners.push(listener);
   }
 
+  /** Passes each later event of some kinds on too. */
+  listen(listeners: Listeners): void {
+    this.subscribe((name, event) => {
+      const listener: ((event: ServerEvents[typeof name]) => void) | undefined = listeners[name];
+      listener?.(event);
+    });
+  }
+
   /** Passes an event on; fulfilled once its hook has run, even if the hook failed. */
   async emit<Name extends EventName>(name: Name, event: ServerEvents[Name]): Promise<void> {
     const row: Row<ServerEvents[Name]> = TABLE[name];
@@ -257,19 +312,20 @@ export class Events {
     }
   }
 
-  /** Logs how many failed requests had no line of their own; returns ms until it must run again. */
+  /** Logs of how many events there was no line of their own; returns ms until it must run again. */
   tick(now: number): number {
-    for (const { dropped } of this.#quota.report(now)) {
-      this.#log.error("more requests failed", { count: dropped });
+    for (const { subject, dropped } of this.#quota.report(now)) {
+      const bound = Object.values(BOUNDS).find((each) => each.subject === subject);
+      if (bound !== undefined) this.#log[bound.level](bound.more, { count: dropped });
     }
     return this.#quota.wait(now);
   }
 
-  #write<Event>({ level, message = "", fields, size }: Row<Event>, event: Event): void {
+  #write<Event>({ level, message = "", fields, bound }: Row<Event>, event: Event): void {
     if (level === undefined) return;
-    const length = size?.(event);
-    const fits = length === undefined ||
-      this.#quota.admits(ALL_WORKERS, length, performance.now());
+    const bounded = bound?.(event);
+    const fits = bounded === undefined ||
+      this.#quota.admits(BOUNDS[bounded.by].subject, bounded.size, performance.now());
     if (!fits) return;
     const urgency = typeof level === "string" ? level : level(event);
     this.#log[urgency](message, fields?.(event));

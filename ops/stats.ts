@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { ExitReason } from "../pool/supervisor.ts";
 import type { BrokerCounters, JobsLook, Look, SocketCounters } from "../ports/messages.ts";
+import type { ExitReason } from "../wire/exit_reasons.ts";
 import type { Fields } from "./log.ts";
 
 /** A look at a server, all services together. Times are milliseconds. */

@@ -26,17 +26,19 @@ export interface WorkerEvent {
   service?: string;
   /** Number of the worker; never used twice. */
   worker: number;
-  /** Its process id. */
+  /** Its process id, on its own machine. */
   pid: number;
+  /** The other machine that it runs on, as the server's list calls it; left out: it is this one. */
+  host?: string;
 }
 
 /** A worker's process has ended. */
 export interface WorkerExitEvent extends WorkerEvent {
-  /** Exit code. */
+  /** Exit code; -1 if that is not known, which is so of workers on another machine that is gone. */
   code: number;
-  /** The signal that ended it, or `null`. */
+  /** The signal that ended it; `null`: none did, or that is not known. */
   signal: string | null;
-  /** Why it ended: `recycled`, `culled`, `crashed`, `rogue`, `reload` … */
+  /** Why it ended: `recycled`, `culled`, `crashed`, `rogue`, `reload`, or `lost` with its machine … */
   reason: string;
 }
 
@@ -94,11 +96,11 @@ export interface RequestErrorEvent {
 export interface Hooks {
   /** Called when the frontend and the backend are bound. */
   onListen?: (event: ListenEvent) => void | Promise<void>;
-  /** Called when a worker's process was started. */
+  /** Called when a worker's process was started, here or by a pool on another machine. */
   onWorkerSpawn?: (event: WorkerEvent) => void | Promise<void>;
   /** Called when a worker has loaded the handler and asked for work. */
   onWorkerReady?: (event: WorkerEvent) => void | Promise<void>;
-  /** Called when a worker's process has ended. */
+  /** Called when a worker's process has ended, or its machine or the way there is gone. */
   onWorkerExit?: (event: WorkerExitEvent) => void | Promise<void>;
   /** Called when the limits of the pool have changed. */
   onResize?: (event: ResizeEvent) => void | Promise<void>;

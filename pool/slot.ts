@@ -6,24 +6,10 @@
  */
 
 import type { Settings } from "../options/settings.ts";
+import type { ExitReason } from "../wire/exit_reasons.ts";
 
 /** What a worker is for: clients' jobs, or one round of the handler's own backlog. */
 export type Purpose = "serve" | "dequeue";
-
-/** Why a worker ended. */
-export type ExitReason =
-  | "stopped"
-  | "asked"
-  | "culled"
-  | "recycled"
-  | "reload"
-  | "crashed"
-  | "rogue"
-  | "overran"
-  | "failed"
-  | "timeout"
-  | "left"
-  | "dequeued";
 
 /** Which limit a recycled worker has reached: answered jobs, memory or age. */
 export type WearCause = "requests" | "memory" | "age";

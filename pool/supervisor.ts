@@ -5,26 +5,19 @@
  * @module
  */
 
+import type { ExitReason } from "../wire/exit_reasons.ts";
 import { BackOff } from "./back_off.ts";
 import { Culling, type CullingLimits } from "./culling.ts";
 import { type DequeueLimits, DequeueRounds } from "./dequeue_rounds.ts";
 import { Generations } from "./generations.ts";
 import { type CpuReading, type RogueLimits, Rogues } from "./rogues.ts";
 import { aboveMax, checkSize, countMissing } from "./scaling.ts";
-import type {
-  ExitReason,
-  KillSignal,
-  Load,
-  Purpose,
-  Slot,
-  SlotLimits,
-  WorkerView,
-} from "./slot.ts";
+import type { KillSignal, Load, Purpose, Slot, SlotLimits, WorkerView } from "./slot.ts";
 import { Slots } from "./slots.ts";
 import { type StartLimits, type StartPlan, Starts } from "./starts.ts";
 import { type MemoryReading, Wear, type WearLimits } from "./wear.ts";
 
-export type { CpuReading, ExitReason, KillSignal, Load, MemoryReading, Purpose, WorkerView };
+export type { CpuReading, KillSignal, Load, MemoryReading, Purpose, WorkerView };
 
 /** What bounds a pool. Intervals, timeouts, ages and CPU times are milliseconds. */
 export type Limits =

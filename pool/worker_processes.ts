@@ -12,6 +12,7 @@ import type { WorkerStatus } from "../ops/status.ts";
 import type { Look, LoopCommand, LoopEvent } from "../ports/messages.ts";
 import { messageOf } from "../system/errors.ts";
 import { Usages } from "../system/usages.ts";
+import { type ExitReason, isExitReason, isPlanned } from "../wire/exit_reasons.ts";
 import { LOAD_FAILED } from "../wire/worker_config.ts";
 import {
   type Child,
@@ -25,7 +26,7 @@ import type { Measured, Workers } from "./gauges.ts";
 import { lateCause } from "./handler_code.ts";
 import { hire, type HiringParts } from "./hiring.ts";
 import type { OrderSettings } from "./orders.ts";
-import type { ExitReason, KillSignal, Purpose, Supervisor, WorkerView } from "./supervisor.ts";
+import type { KillSignal, Purpose, Supervisor, WorkerView } from "./supervisor.ts";
 import { findRefusal, refusalError } from "./trials.ts";
 
 /** What worker processes need around them. */
@@ -69,19 +70,7 @@ interface Process {
   exit: ChildExit | undefined;
 }
 
-const EXPECTED: ReadonlySet<ExitReason> = new Set([
-  "stopped",
-  "asked",
-  "culled",
-  "recycled",
-  "reload",
-  "left",
-  "dequeued",
-]);
-
 const NO_JOB = { firstJob: undefined, firstJobAt: undefined };
-
-const EXPECTED_NAMES: ReadonlySet<string> = EXPECTED;
 
 /** The processes of a service. */
 export class WorkerProcesses {
@@ -137,9 +126,10 @@ export class WorkerProcesses {
 
   /** How many have ended without being asked to. */
   get #unexpected(): number {
-    const { dequeued: _, ...exits } = this.#exits;
-    return Object.entries(exits)
-      .reduce((sum, [reason, count]) => EXPECTED_NAMES.has(reason) ? sum : sum + count, 0);
+    return Object.entries(this.#exits).reduce(
+      (sum, [reason, count]) => isExitReason(reason) && !isPlanned(reason) ? sum + count : sum,
+      0,
+    );
   }
 
   /** Those that serve clients. */
@@ -301,7 +291,7 @@ export class WorkerProcesses {
       pid: process.child.pid,
       ...exit,
       reason,
-      expected: EXPECTED.has(reason),
+      expected: isPlanned(reason),
       cause: reason === "recycled" ? wear : undefined,
       likely: likelyReason(reason, process, exit, code.spec),
       ...tag,

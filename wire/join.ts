@@ -15,6 +15,7 @@
  * @module
  */
 
+import { type ExitReason, isExitReason } from "./exit_reasons.ts";
 import { isRecord } from "./json_object.ts";
 import { isServiceName } from "./service_name.ts";
 
@@ -71,6 +72,14 @@ export interface JoinedFigures {
 /** What a worker process does. */
 export type JoinedState = "starting" | "idle" | "busy" | "stopping" | "dequeue";
 
+/** How a worker's process has ended. */
+export interface JoinedExit {
+  readonly worker: number;
+  readonly code: number;
+  readonly signal: string | null;
+  readonly reason: ExitReason;
+}
+
 /** What a joiner says. */
 export type FromJoiner =
   /** First of all. `workers`: the version of what workers say; `version`: of this package; `tickets`: for each service. */
@@ -95,6 +104,8 @@ export type FromJoiner =
     readonly end: "itself" | "outside";
     readonly owesReason: boolean;
   }
+  /** After it was told that a worker has departed: how that has ended, and why. Said to servers that hear it. */
+  | JoinedExit & { readonly type: "exited" }
   /** Each `JOIN_HEARTBEAT`: it lives, and its processes are these. */
   | { readonly type: "figures"; readonly workers: readonly JoinedFigures[] }
   /** It leaves: all of its processes have ended. */
@@ -139,6 +150,8 @@ export type ToJoiner =
     readonly now: number;
     readonly terms: Readonly<Record<string, ServiceTerms>>;
     readonly tickets: readonly Ticket[];
+    /** Whether it hears `exited`: 0.8.0 and older do not. */
+    readonly hearsExits?: boolean;
   }
   /** It can't join, and why; `isLasting`: not before somebody has changed something. */
   | { readonly type: "refused"; readonly reason: string; readonly isLasting: boolean }
@@ -186,12 +199,20 @@ export function readFromJoiner(text: string): FromJoiner | undefined {
       const isRight = isNumber(worker) && (end === "itself" || end === "outside");
       return isRight ? { type, worker, end, owesReason: owesReason === true } : undefined;
     }
+    case "exited":
+      return readExit(said);
     case "figures":
       return readFigures(said.workers);
     case "bye":
       return { type };
   }
   return undefined;
+}
+
+function readExit({ worker, code, signal, reason }: Fields): FromJoiner | undefined {
+  const isRight = isNumber(worker) && isNumber(code) && (signal === null || isShort(signal));
+  if (!isRight || !isExitReason(reason)) return undefined;
+  return { type: "exited", worker, code, signal, reason };
 }
 
 function readHello({ protocol, workers, version, services, tickets }: Fields) {
@@ -234,8 +255,8 @@ function isToJoiner(said: Fields): said is Fields & ToJoiner {
   switch (said.type) {
     case "welcome":
       return isText(said.host) && isText(said.version) && isNumber(said.now) &&
-        areTerms(said.terms) &&
-        areTickets(said.tickets);
+        areTerms(said.terms) && areTickets(said.tickets) &&
+        (said.hearsExits === undefined || typeof said.hearsExits === "boolean");
     case "refused":
       return isText(said.reason) && typeof said.isLasting === "boolean";
     case "tickets":

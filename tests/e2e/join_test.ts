@@ -2,7 +2,7 @@
 
 import { strict as assert } from "node:assert";
 import { AbandonedError, Client, ReplyError } from "../../client.ts";
-import type { Server } from "../../mod.ts";
+import type { Server, WorkerExitEvent } from "../../mod.ts";
 import { endpointOf, moduleOf } from "../rig/in_process.ts";
 import { joinAs, JoinRing, serveJoinable } from "../rig/joined.ts";
 import { lineIn } from "../rig/log_lines.ts";
@@ -43,9 +43,22 @@ async function askThere(client: Client, word = "who"): Promise<number> {
   }
 }
 
+/** Hooks that note what is told of workers on other machines, a line each: "spawn 5", "exit 5 recycled". */
+function noting() {
+  const told: string[] = [];
+  const note = (what: string) => ({ worker, host, reason }: Partial<WorkerExitEvent>) => {
+    if (host === undefined) return;
+    assert.equal(host, "east");
+    told.push([what, worker, reason].filter((each) => each !== undefined).join(" "));
+  };
+  const [onWorkerSpawn, onWorkerReady] = [note("spawn"), note("ready")];
+  return { told, hooks: { onWorkerSpawn, onWorkerReady, onWorkerExit: note("exit") } };
+}
+
 Deno.test("a pool that joins serves a server's requests, and is cared for as the server's own", async (t) => {
   using ring = new JoinRing("east");
-  await using server = serveJoinable(ring, { handler: HERE });
+  const { told, hooks } = noting();
+  await using server = serveJoinable(ring, { handler: HERE, ...hooks });
   await using client = new Client({ endpoint: endpointOf(server) });
   await using pool = await joinAs("east", server, { ring, handler: THERE });
 
@@ -106,11 +119,26 @@ Deno.test("a pool that joins serves a server's requests, and is cared for as the
     assert.equal(await asked, worker);
     await until("it has left", async () => (await joinedWorkers(server)).length === 0);
   });
+
+  await t.step("the server's hooks are told of each life, with its machine", async () => {
+    const ends = () => told.filter((line) => line.startsWith("exit"));
+    await until("the last one has ended", () => ends().some((line) => / stopped$/.test(line)));
+    const numbers = new Set(told.map((line) => line.split(" ")[1]));
+    for (const number of numbers) {
+      const life = told.filter((line) => line.split(" ")[1] === number)
+        .map((line) => line.split(" ")[0]);
+      // One was killed while it started.
+      assert.match(life.join(" "), /^spawn( ready)? exit$/, `worker ${number}`);
+    }
+    const reasons = ends().map((line) => line.split(" ")[2]);
+    assert.deepEqual(reasons, ["crashed", "reload", "asked", "asked", "stopped"]);
+  });
 });
 
 Deno.test("a pool that is killed loses nothing of what it had", async () => {
   using ring = new JoinRing("east", "west");
-  await using server = serveJoinable(ring, { handler: HERE, maxAttempts: 2 });
+  const { told, hooks } = noting();
+  await using server = serveJoinable(ring, { handler: HERE, maxAttempts: 2, ...hooks });
   await using client = new Client({ endpoint: endpointOf(server) });
   await using east = await joinAs("east", server, { ring, handler: THERE, workers: 2 });
   const workers = east.workers;
@@ -125,6 +153,8 @@ Deno.test("a pool that is killed loses nothing of what it had", async () => {
   for (const pid of workers) await until(`worker ${pid} is gone`, () => !isAlive(pid));
   const { counters } = server.stats();
   assert.deepEqual([counters.lost, counters.answered], [0, 3]);
+  const ends = told.filter((line) => line.startsWith("exit"));
+  assert.equal(ends.filter((line) => line.endsWith(" lost")).length, 2, ends.join());
   await using _west = await joinAs("west", server, { ring, handler: THERE });
   const found = await joinedWorkers(server);
   assert.deepEqual(found.map(({ host }) => host), ["west"]);

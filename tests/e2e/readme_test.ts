@@ -230,7 +230,7 @@ Deno.test("docs/operations.md names every field of the line that USR2 writes", a
 });
 
 Deno.test("docs/operations.md names every reason for which a worker exits", () => {
-  const texts = namesOf("pool").map(read);
+  const texts = namesOf("wire").map(read);
   const [, union = ""] = texts.map((text) => /type ExitReason =([^;]*);/.exec(text))
     .find((found) => found !== null) ?? [];
   const reasons = [...union.matchAll(/"(\w+)"/g)].map(([, reason]) => reason);

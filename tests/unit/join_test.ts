@@ -4,7 +4,9 @@ import { strict as assert } from "node:assert";
 import { JOIN_DOMAIN, JoinAccess } from "../../auth/join_access.ts";
 import { decodeKey } from "../../auth/z85.ts";
 import { newCounters } from "../../broker/counters.ts";
+import { JoinedLives } from "../../join/joined_lives.ts";
 import { Joiners } from "../../join/joiners.ts";
+import type { EventName, ServerEvents } from "../../ops/events.ts";
 import { JoinerPeers } from "../../ports/joiner_peers.ts";
 import type { Look, LoopCommand, WorkerLook } from "../../ports/messages.ts";
 import {
@@ -139,10 +141,13 @@ Deno.test("readFromJoiner takes what joiners say, and nothing else", () => {
       { type: "started", worker: 3, pid: 7 },
       { type: "retire", worker: 3 },
       { type: "ended", worker: 3, end: "outside", owesReason: true },
+      { type: "exited", worker: 3, code: 0, signal: null, reason: "recycled" },
+      { type: "exited", worker: 3, code: 137, signal: "SIGKILL", reason: "crashed" },
       { type: "figures", workers: [figures] },
       { type: "bye" },
     ] as const
   ) assert.deepEqual(readFromJoiner(writeJoin(message)), JSON.parse(JSON.stringify(message)));
+  const exited = { type: "exited", worker: 3, code: 0, signal: null, reason: "left" };
   const wrong = [
     ...[{ ...hello, services: "mail" }, { ...hello, services: ["a b"] }],
     ...[{ ...hello, tickets: 65 }, { ...hello, version: "x".repeat(65) }],
@@ -150,6 +155,8 @@ Deno.test("readFromJoiner takes what joiners say, and nothing else", () => {
     ...[{ type: "tickets", service: "", count: 0.5 }, { type: "tickets", count: 1 }],
     ...[{ type: "started", worker: -1, pid: 1 }, { type: "started", worker: "1", pid: 1 }],
     ...[{ type: "ended", worker: 3, end: "vanished" }, { type: "retire" }],
+    ...[{ ...exited, reason: "lost" }, { ...exited, reason: "toString" }, { ...exited, code: "1" }],
+    ...[{ ...exited, signal: "x".repeat(65) }, { ...exited, signal: 9 }, { ...exited, worker: -1 }],
     { type: "figures", workers: [{ ...figures, state: "dead" }] },
     { type: "figures", workers: Array.from({ length: 257 }, () => figures) },
     { type: "figures", workers: [{ ...figures, residentBytes: "1" }] },
@@ -178,14 +185,17 @@ class Desk {
   now = 1000;
   readonly commands: LoopCommand[] = [];
   readonly log: string[] = [];
+  readonly happened: [name: EventName, event: ServerEvents[EventName]][] = [];
   readonly workers = new Map<number, WorkerLook>();
   readonly #told: [joiner: number, said: ToJoiner][] = [];
   #last = 0;
   readonly joiners = new Joiners({
-    log: {
-      info: (message) => this.log.push(message),
-      warn: (message, fields) => this.log.push(`${message}: ${fields?.reason}`),
-      debug: () => {},
+    log: { warn: (message, fields) => this.log.push(`${message}: ${fields?.reason}`) },
+    events: {
+      emit: (name, event) => {
+        this.happened.push([name, event]);
+        return Promise.resolve();
+      },
     },
     send: (command) => this.#sent(command),
     nextWorker: () => ++this.#last,
@@ -242,6 +252,9 @@ class Desk {
   }
 }
 
+const EAST = { host: "east", address: "10.0.0.2" };
+const LOST = { code: -1, signal: null, reason: "lost", expected: false } as const;
+
 const idle: WorkerLook = {
   ...{ jobs: 0, firstJob: undefined, firstJobAt: undefined, answered: 0 },
   spareSince: 1000,
@@ -296,7 +309,11 @@ Deno.test("Joiners gives a pool up of which nothing is heard, and blames no job 
     { type: "processEnded", worker: 1, end: "vanished", owesReason: false },
   ]);
   assert.equal(desk.told().at(-1)?.type, "unknown");
-  assert.match(desk.log.at(-1) ?? "", /^a pool has left: nothing was heard of it for 30001 ms/);
+  const reason = "nothing was heard of it for 30001 ms";
+  assert.deepEqual(desk.happened.slice(-2), [
+    ["poolLeft", { ...EAST, workers: 1, reason, lost: true }],
+    ["workerExited", { ...LOST, worker: 1, pid: 77, host: "east" }],
+  ]);
   desk.say({ type: "figures", workers: [] });
   assert.deepEqual(desk.told(), [{ type: "unknown" }]);
   assert.equal(desk.joiners.tick(desk.now), Infinity);
@@ -384,4 +401,93 @@ Deno.test("Joiners drops pools that are not on the list any more, and lets worke
   assert.deepEqual(desk.told(2), [{ type: "tickets", tickets: [] }]);
   desk.pass(3000);
   assert.equal(desk.commands.at(-1)?.type, "processEnded", "it has had its time");
+});
+
+// ---- what is told of workers
+
+Deno.test("Joiners tells of a joined worker that it was started, is ready, and has ended, once and in this order", () => {
+  const desk = new Desk();
+  desk.hello(1, "east", { tickets: 3 });
+  const happened = () => desk.happened.splice(0);
+  assert.deepEqual(happened(), [
+    ["poolJoined", { ...EAST, version: "x", services: undefined }],
+  ]);
+  desk.joiners.hear({ type: "ready", worker: 1 });
+  assert.deepEqual(happened(), [], "it is told when it was said to be started");
+  const one = { worker: 1, pid: 77, host: "east" };
+  for (let time = 0; time < 2; time++) desk.say({ type: "started", worker: 1, pid: 77 });
+  assert.deepEqual(happened(), [
+    ["workerSpawned", { ...one, purpose: "serve" }],
+    ["workerReady", one],
+  ]);
+  desk.say({ type: "ended", worker: 1, end: "itself", owesReason: false });
+  desk.say({ type: "started", worker: 1, pid: 78 });
+  desk.joiners.hear({ type: "departed", worker: 1 });
+  const end = { code: 0, signal: null, reason: "recycled" } as const;
+  for (let time = 0; time < 2; time++) desk.say({ type: "exited", worker: 1, ...end });
+  assert.deepEqual(happened(), [["workerExited", { ...one, ...end, expected: true }]]);
+  desk.say({ type: "exited", worker: 2, ...end });
+  desk.say({ type: "ended", worker: 3, end: "itself", owesReason: false });
+  desk.joiners.hear({ type: "departed", worker: 3 });
+  assert.deepEqual(happened(), [], "nothing is told of tickets");
+});
+
+Deno.test("Joiners tells that joined workers are lost with their pool, and that they stop with the server", () => {
+  const desk = new Desk();
+  desk.hello(1, "east", { tickets: 3 });
+  for (const worker of [1, 2, 3]) desk.say({ type: "started", worker, pid: 70 + worker });
+  desk.say({ type: "ended", worker: 1, end: "itself", owesReason: false });
+  desk.joiners.hear({ type: "departed", worker: 1 });
+  desk.say({ type: "exited", worker: 1, code: 1, signal: null, reason: "crashed" });
+  desk.say({ type: "ended", worker: 2, end: "itself", owesReason: false });
+  desk.joiners.hear({ type: "departed", worker: 2 });
+  desk.happened.splice(0);
+  desk.joiners.gone(1);
+  const reason = "its connection is gone";
+  assert.deepEqual(desk.happened.splice(0), [
+    ["poolLeft", { ...EAST, workers: 1, reason, lost: true }],
+    ["workerExited", { ...LOST, worker: 2, pid: 72, host: "east" }],
+    ["workerExited", { ...LOST, worker: 3, pid: 73, host: "east" }],
+  ]);
+  desk.hello(2, "west", { tickets: 2 });
+  for (const worker of [4, 5]) desk.say({ type: "started", worker, pid: 70 + worker }, 2, "west");
+  desk.joiners.stop(1000, desk.now);
+  desk.happened.splice(0);
+  desk.say({ type: "exited", worker: 4, code: 0, signal: null, reason: "left" }, 2, "west");
+  desk.joiners.close();
+  const stopped = { reason: "stopped", expected: true, host: "west" };
+  assert.deepEqual(desk.happened, [
+    ["workerExited", { worker: 4, pid: 74, code: 0, signal: null, ...stopped }],
+    ["workerExited", { worker: 5, pid: 75, code: -1, signal: null, ...stopped }],
+  ]);
+});
+
+Deno.test("Joiners lets a pool say nothing of its workers but of its own", () => {
+  const desk = new Desk();
+  desk.hello(1, "east");
+  desk.hello(2, "evil");
+  desk.say({ type: "started", worker: 1, pid: 77 });
+  desk.happened.splice(0);
+  desk.say({ type: "started", worker: 1, pid: 1 }, 2, "evil");
+  desk.say({ type: "exited", worker: 1, code: 0, signal: null, reason: "left" }, 2, "evil");
+  assert.deepEqual(desk.happened, []);
+});
+
+Deno.test("JoinedLives gives a worker up of which its pool does not say how it has ended", () => {
+  const told: unknown[] = [];
+  const lives = new JoinedLives({
+    emit: (name, event) => Promise.resolve(void told.push([name, event])),
+  });
+  lives.started(1, "mail", { worker: 5, pid: 7, host: "east" });
+  assert.equal(lives.tick(0), Infinity);
+  lives.departed(5, 1000);
+  assert.equal(lives.tick(1000), 30_000);
+  assert.equal(lives.tick(30_999), 1);
+  assert.equal(told.length, 1);
+  assert.equal(lives.tick(31_000), Infinity);
+  const one = { worker: 5, pid: 7, host: "east", service: "mail" };
+  assert.deepEqual(told.slice(1), [["workerExited", { ...one, ...LOST }]]);
+  lives.lost(1);
+  lives.close();
+  assert.equal(told.length, 2);
 });

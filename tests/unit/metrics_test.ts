@@ -1,6 +1,7 @@
 import { strict as assert } from "node:assert";
 import { FAMILIES } from "../../admin/families.ts";
 import type { Snapshot } from "../../admin/family.ts";
+import { JoinedCounts } from "../../admin/joined_counts.ts";
 import { formatFor, Metrics, PROM_CLIENT, type Scraped } from "../../admin/metrics.ts";
 import { Places } from "../../admin/places.ts";
 import { newCounters } from "../../broker/counters.ts";
@@ -117,8 +118,22 @@ function statusOf(names: string[]): Status {
   };
 }
 
+/** What has become of a pool on another machine and of its two workers. */
+function hearOfPool({ listeners }: JoinedCounts): void {
+  const [east, one] = [{ host: "east", address: "a" }, { pid: 1, host: "east", service: "resize" }];
+  listeners.poolJoined?.({ ...east, version: "1", services: "resize" });
+  for (const worker of [1, 2]) listeners.workerSpawned?.({ ...one, worker, purpose: "serve" });
+  const end = { ...one, code: 0, signal: null };
+  listeners.workerExited?.({ ...end, worker: 1, reason: "recycled", expected: true });
+  listeners.poolLeft?.({ ...east, workers: 1, reason: "its connection is gone", lost: true });
+  listeners.workerExited?.({ ...end, worker: 2, code: -1, reason: "lost", expected: false });
+  listeners.poolLeft?.({ ...east, workers: 0, reason: "it has left", lost: false });
+  listeners.workerSpawned?.({ worker: 3, pid: 4, purpose: "serve" });
+}
+
 async function written(format: "text" | "openmetrics", ...names: string[]): Promise<string[]> {
   const metrics = new Metrics(server(...names));
+  hearOfPool(metrics.joined);
   try {
     return (await metrics.write(format)).text.split("\n");
   } finally {
@@ -140,9 +155,12 @@ Deno.test("FAMILIES have names by Prometheus' rules, each once", () => {
 
 Deno.test("FAMILIES give values with the labels that they name", async () => {
   const source = server("", "resize");
+  const joined = new JoinedCounts();
+  hearOfPool(joined);
   const snapshot: Snapshot = {
     ...{ measures: await source.measures(), status: await source.status(), stats: source.stats() },
     ...{ mainLag: new Meter().read().total, reloads: [], build: source.build, store: FIGURES },
+    joined,
     placeOf: ({ worker }) => worker,
     process: { cpuMs: 1, residentBytes: 1, openFiles: 1, fileLimit: 1 },
   };
@@ -176,6 +194,11 @@ Deno.test("Metrics writes Prometheus' text, with times in seconds and cumulated 
       'prefork_workers{service="resize",state="busy"} 3',
       'prefork_workers_limit{service="resize",bound="max"} 8',
       'prefork_joined_workers{service="resize",host="east"} 1',
+      'prefork_joined_worker_starts_total{service="resize",host="east"} 2',
+      'prefork_joined_worker_exits_total{service="resize",host="east",reason="recycled"} 1',
+      'prefork_joined_worker_exits_total{service="resize",host="east",reason="lost"} 1',
+      'prefork_pools_joined_total{host="east"} 1',
+      'prefork_pools_lost_total{host="east"} 1',
       'prefork_worker_exits_total{service="resize",reason="crashed"} 2',
       'prefork_worker_exits_total{service="resize",reason="rogue"} 0',
       'prefork_worker_cpu_seconds_total{service="resize",place="1"} 1.5',

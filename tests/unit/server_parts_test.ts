@@ -99,6 +99,25 @@ Deno.test("Events warns of a worker's end only where that is not part of its lif
   ]);
 });
 
+Deno.test("Events bounds the lines of workers on other machines, and calls the hooks for each", () => {
+  const log = new Lines();
+  let calls = 0;
+  const events = new Events(log, { onWorkerReady: () => void calls++ });
+  const one = { worker: 1, pid: 2 };
+  for (let count = 0; count < 150; count++) events.emit("workerReady", { ...one, host: "east" });
+  const lost = { ...one, code: -1, signal: null, reason: "lost", expected: false } as const;
+  events.emit("workerExited", { ...lost, host: "east" });
+  events.emit("workerReady", one);
+  events.tick(performance.now() + 1000);
+  assert.equal(calls, 151);
+  assert.ok(log.all.length >= 103 && log.all.length < 150, `${log.all.length} lines`);
+  assert.deepEqual(log.all.slice(-3, -1), [
+    'debug worker exited {"worker":1,"pid":2,"code":-1,"reason":"lost","host":"east"}',
+    'info worker ready {"worker":1,"pid":2}',
+  ]);
+  assert.match(log.all.at(-1) ?? "", /^warn more workers on other machines came or went {"count":/);
+});
+
 Deno.test("Events counts failed requests that are too many to log, and calls onError for each", () => {
   const log = new Lines();
   let calls = 0;
