@@ -11,12 +11,13 @@ import { randomNumbers } from "../tests/rig/random.ts";
 import { ServerProcess } from "../tests/rig/server_process.ts";
 import { pause, until } from "../tests/rig/wait.ts";
 import { Daemon } from "../bench/daemon.ts";
+import { Island, makeBridge } from "./island.ts";
 import { countRuns, inWords, isKept, JobBook, runsInWords } from "./job_book.ts";
 import { recording, runsNoted } from "./job_handler.ts";
 import { askAgain, JobLoad, PreforkJobs, settle } from "./job_load.ts";
 import { NatsLook } from "./nats_look.ts";
 import { NatsQueue, seconds } from "./nats_queue.ts";
-import { must, report } from "./namespace.ts";
+import { report } from "./namespace.ts";
 import type { Outcome } from "./scenario.ts";
 
 const COUNT = 3;
@@ -38,61 +39,6 @@ const ACK_WAIT = "5s";
 const DONE_WITHIN = { full: 60_000, small: 60_000 };
 /** Longer than anything takes, ms. */
 const PATIENCE = { full: 300_000, small: 120_000 };
-
-const NETWORK = "10.77.0";
-const BRIDGE = "prefork0";
-
-/** A network of its own: one address on the bridge. */
-class Island {
-  readonly address: string;
-  readonly #name: string;
-
-  private constructor(name: string, host: number) {
-    this.#name = name;
-    this.address = `${NETWORK}.${host}`;
-  }
-
-  static async make(name: string, host: number): Promise<Island> {
-    const island = new Island(name, host);
-    const link = `to-${name}`;
-    await must("ip", "netns", "add", name);
-    await must("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", name);
-    await must("ip", "link", "set", link, "master", BRIDGE, "up");
-    await island.inside("ip", "address", "add", `${island.address}/24`, "dev", "eth0");
-    await island.inside("ip", "link", "set", "eth0", "up");
-    await island.inside("ip", "link", "set", "lo", "up");
-    return island;
-  }
-
-  /** The program and its arguments for something that runs there, under its own process id. */
-  command(program: string, args: readonly string[]) {
-    return { program: "ip", args: ["netns", "exec", this.#name, program, ...args] };
-  }
-
-  async inside(program: string, ...args: string[]): Promise<void> {
-    const command = this.command(program, args);
-    await must(command.program, ...command.args);
-  }
-
-  /** Loses every packet, without a word to either side. */
-  async cutOff(): Promise<void> {
-    await this.inside("iptables", "-I", "INPUT", "-i", "eth0", "-j", "DROP");
-    await this.inside("iptables", "-I", "OUTPUT", "-o", "eth0", "-j", "DROP");
-  }
-
-  async rejoin(): Promise<void> {
-    await this.inside("iptables", "-F");
-  }
-}
-
-async function makeBridge(): Promise<void> {
-  await must("mount", "-t", "tmpfs", "tmpfs", "/run");
-  Deno.mkdirSync("/run/netns");
-  await must("ip", "link", "set", "lo", "up");
-  await must("ip", "link", "add", BRIDGE, "type", "bridge");
-  await must("ip", "address", "add", `${NETWORK}.254/24`, "dev", BRIDGE);
-  await must("ip", "link", "set", BRIDGE, "up");
-}
 
 /** Something that is killed, paused and cut off. */
 interface Victim {
@@ -142,8 +88,9 @@ cluster { name: c, listen: "${address}:${ROUTE_PORT}", routes: [${routes.join(",
   }
 
   restart(): Promise<void> {
-    const command = this.island.command("nats-server", ["--config", this.#file]);
-    this.#daemon = new Daemon({ ...command, reads: "nothing" });
+    const [program = "", ...before] = this.island.prefix;
+    const args = [...before, "nats-server", "--config", this.#file];
+    this.#daemon = new Daemon({ program, args, reads: "nothing" });
     return Promise.resolve();
   }
 
@@ -175,7 +122,6 @@ class Node implements Victim, AsyncDisposable {
   readonly endpoint: string;
   readonly #store: string;
   readonly #notes: string;
-  readonly #program: string;
   #server: ServerProcess | undefined;
 
   constructor(index: number, island: Island, folder: Folder, store: string) {
@@ -184,12 +130,6 @@ class Node implements Victim, AsyncDisposable {
     this.endpoint = `tcp://${island.address}:6660`;
     this.#store = store;
     this.#notes = `${folder.path}/notes`;
-    const { program, args } = island.command(Deno.execPath(), []);
-    this.#program = folder.write(
-      `deno${index}`,
-      `#!/bin/sh\nexec ${program} ${args.join(" ")} "$@"\n`,
-    );
-    Deno.chmodSync(this.#program, 0o755);
   }
 
   get pid(): number {
@@ -214,7 +154,7 @@ class Node implements Victim, AsyncDisposable {
         ...["--log-level", "info"],
       ],
       permissions: ["-A"],
-      program: this.#program,
+      prefix: this.island.prefix,
       raw: true,
     });
   }

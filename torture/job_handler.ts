@@ -9,14 +9,17 @@ import { MARK } from "./job_book.ts";
 
 /**
  * Source of a handler that takes `time` ms, notes the job of each run in a file of its worker's own in `folder`, and
- * answers with the body and a mark that no other run has. Requests come back as they are.
+ * answers with the body and a mark that no other run has. Requests come back as they are, after `requestTime` ms.
  */
-export function recording(folder: string, time: number): string {
+export function recording(folder: string, time: number, requestTime = 0): string {
   return `const decoder = new TextDecoder();
 let notes;
 export default async (body, ctx) => {
+  if (ctx.job === undefined) {
+    await new Promise((resolve) => setTimeout(resolve, ${requestTime}));
+    return body;
+  }
   const text = decoder.decode(body);
-  if (!text.includes("/")) return body;
   notes ??= Deno.openSync(${
     JSON.stringify(folder)
   } + "/" + crypto.randomUUID(), { write: true, create: true });
