@@ -131,8 +131,21 @@ export class SqliteJobs implements JobStore {
       say: (line) => emit("server", [line]),
       newId: newJobId,
     });
+    this.#tellUnserved();
     this.#pass([{ apply: (batch) => this.#ends.recover(batch), refuse: () => {} }], []);
     this.#schedules.configure(config.schedules);
+  }
+
+  /** Services come and go with servers: jobs of one that has gone wait, maybe for ever. */
+  #tellUnserved(): void {
+    const { services, config } = this.#ground;
+    if (config.anyService === true) return;
+    for (const [service, { states }] of Object.entries(this.#operator.figures().services)) {
+      const jobs = states.scheduled + states.waiting;
+      if (jobs === 0 || services.isKnown(service)) continue;
+      const text = "stored jobs wait for a service that this server does not have";
+      log(this.#ground, "warn", text, { service, jobs });
+    }
   }
 
   #makeMarks(): SqliteMarks {

@@ -1,11 +1,11 @@
-/** Jobs in a file of SQLite: what operators are told where it takes no more jobs, by a bound of its own. */
+/** Jobs in a file of SQLite: what operators are told where it takes no more jobs by a bound of its own, or starts none. */
 
 import { strict as assert } from "node:assert";
 import type { StoreConfig } from "../../store/messages.ts";
 import { DrivenClock } from "../rig/driven_clock.ts";
 import { Folder } from "../rig/folder.ts";
 import { SqliteRig } from "../rig/sqlite_rig.ts";
-import { refused, StoreWorld } from "../rig/store_world.ts";
+import { configOf, refused, StoreWorld } from "../rig/store_world.ts";
 
 async function withBounds(
   bounds: Partial<StoreConfig>,
@@ -58,5 +58,26 @@ Deno.test("SqliteJobs does not take the store for full since a job is larger tha
   await withBounds({ storeBytes: 1000 }, async (world) => {
     await refused(507, world.submit({ body: new Uint8Array(1001) }));
     assert.equal(await troubleOf(world), undefined);
+  });
+});
+
+Deno.test("SqliteJobs tells the log of jobs that wait for a service which the server has no more", async () => {
+  await withBounds({}, async (world) => {
+    const text = "stored jobs wait for a service that this server does not have";
+    const lines = () =>
+      world.logged.flatMap(({ level, message, fields }) =>
+        message === text ? [[level, fields]] : []
+      );
+    await world.submit({ service: "work" });
+    await world.submit({ service: "work", runAt: world.rig.now() + 60_000 });
+    await world.submit({ service: "other" });
+    await world.reopen();
+    assert.deepEqual(lines(), []);
+    const { other } = configOf().services;
+    assert.ok(other !== undefined);
+    await world.reopen({ services: { other } });
+    assert.deepEqual(lines(), [["warn", { service: "work", jobs: 2 }]]);
+    await world.reopen({ services: { other }, anyService: true });
+    assert.equal(lines().length, 1, "a worker of Majordomo may come for it");
   });
 });
