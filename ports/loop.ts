@@ -117,6 +117,8 @@ export class BrokerLoop {
   readonly #workedInterval: number;
   /** When the next "worked" event may be told, ms, and whether one is to be. */
   #workedAt = 0;
+  /** Messages that were read since the start. */
+  #messages = 0;
   #hasWorked = false;
   #hasToldUnheard = false;
   /** When something was last read from clients, ms. */
@@ -219,8 +221,11 @@ export class BrokerLoop {
       ...{ services, source, lane, workers, audience, publisher },
       reception: this.#reception,
     });
-    const hasUnsent = () => this.#source.hasUnsent;
-    this.#tidying = new Tidying(services, hasUnsent, () => this.#giveBackMemory());
+    this.#tidying = new Tidying(services, {
+      messages: () => this.#messages,
+      hasUnsent: () => this.#source.hasUnsent,
+      giveBack: () => this.#giveBackMemory(),
+    });
     this.#orders = new LoopOrders({
       ...{ services, sockets, source, lane, workers, doorkeeper, stored, publisher, events },
       made: this.#made,
@@ -563,6 +568,7 @@ export class BrokerLoop {
     for (let round = 0; round < ROUNDS; round++) {
       const read = this.#readLane() + this.#readSource() + this.#answerQuestions() +
         this.#stored.hear(this.#now);
+      this.#messages += read;
       if (read > 0 || this.#source.hasUnsent) this.#worked();
       // What came of the rounds before was sent; that somebody has gone is seen to by what ticks.
       else if (round > 0) return false;

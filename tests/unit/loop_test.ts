@@ -195,27 +195,69 @@ Deno.test("Wrongs reports what is new, at most once a second, with its number an
   ]);
 });
 
-Deno.test("Tidying gives memory back once, some time after the queue was long", () => {
+/** Lets it tick from `now` on until it has nothing to do; returns when that is. */
+function letTick(tidying: Tidying, now: number): number {
+  for (let next = tidying.tick(now); next < Infinity; next = tidying.tick(now)) now += next;
+  return now;
+}
+
+Deno.test("Tidying gives memory back once, some time after the start and after the queue was long", () => {
   const usage = { queued: 0, queuedBytes: 0 };
   let given = 0;
-  const tidying = new Tidying(usage, () => false, () => given++);
-  assert.equal(tidying.tick(0), Infinity);
-  usage.queued = 1_000_000;
-  assert.equal(tidying.tick(1), Infinity);
-  usage.queued = 0;
-  const wait = tidying.tick(2);
-  assert(wait > 0 && wait < Infinity);
+  const tidying = new Tidying(usage, {
+    messages: () => 0,
+    hasUnsent: () => false,
+    giveBack: () => given++,
+  });
+  let now = tidying.tick(0);
+  assert(now > 0 && now < Infinity);
   assert.equal(given, 0);
-  assert.equal(tidying.isSettling, false);
-  let now = 2 + wait;
-  // V8 gets its turns for some time, and then the loop rests.
-  for (let next = tidying.tick(now); next < Infinity; next = tidying.tick(now)) {
-    assert(tidying.isSettling && now < 60_000);
-    now += next;
-  }
-  assert(now > 10_000);
-  assert.equal(tidying.isSettling, false);
+  assert.equal(tidying.tick(now), Infinity, "nothing is left to V8 after a start");
   assert.equal(given, 1);
+  usage.queued = 1_000_000;
+  assert.equal(tidying.tick(now), Infinity);
+  usage.queued = 0;
+  now += tidying.tick(now);
+  assert.equal(given, 1);
+  assert.equal(tidying.isSettling, false);
+  // V8 gets its turns for some time, and then the loop rests.
+  assert(tidying.tick(now) < Infinity);
+  assert(tidying.isSettling);
+  const restsAt = letTick(tidying, now);
+  assert(restsAt > now + 10_000 && restsAt < now + 60_000);
+  assert.equal(tidying.isSettling, false);
+  assert.equal(given, 2);
+});
+
+Deno.test("Tidying gives memory back once it is quiet after many messages", () => {
+  let messages = 0;
+  const given: number[] = [];
+  let now = 0;
+  const tidying = new Tidying({ queued: 0, queuedBytes: 0 }, {
+    messages: () => messages,
+    hasUnsent: () => false,
+    giveBack: () => given.push(now),
+  });
+  now = letTick(tidying, now);
+  given.length = 0;
+  const hear = (more: number) => {
+    messages += more;
+    return tidying.tick(++now);
+  };
+  assert.equal(hear(10_000), Infinity, "few messages");
+  const busyUntil = now + 30_000;
+  while (now < busyUntil) {
+    hear(100);
+    now += 10;
+  }
+  assert.deepEqual(given, [], "it is busy");
+  while (given.length === 0 && now < busyUntil + 60_000) now += Math.min(tidying.tick(now), 5000);
+  const quiet = (given[0] ?? 0) - busyUntil;
+  assert(quiet > 1000 && quiet < 20_000, `given back after ${quiet} ms`);
+  assert.equal(tidying.isSettling, true);
+  now = letTick(tidying, now);
+  assert.equal(hear(10_000), Infinity, "few messages since");
+  assert.equal(given.length, 1);
 });
 
 Deno.test("LogQuota lets so many lines of each subject pass, and reports how many it dropped", () => {
