@@ -52,7 +52,7 @@ export interface CounterGround extends AnswerGround {
 /** Questions that one client may have open, and all of them together. */
 const MOST_OF_CLIENT = 4000;
 const MOST = 100_000;
-/** Maximum bytes of jobs that are to be stored, all together. */
+/** Maximum bytes of jobs that are to be stored, all together; one that is larger alone may be beside them. */
 const MOST_BYTES = 64 * 1024 ** 2;
 /** How often deadlines are checked, ms. */
 const CHECK_INTERVAL = 100;
@@ -167,7 +167,7 @@ export class JobCounter {
       return wrong("A job needs a body: at least one frame, maybe an empty one");
     }
     const held = frames.bytes.length;
-    if (this.#open.held + held > MOST_BYTES) return busy("Too many bytes wait to be stored");
+    if (!this.#hasRoom(held)) return busy("Too many bytes wait to be stored");
     const { number } = this.#open.add(peer, request, "submit", held, now);
     const job = {
       ...{ ...words, service, user: peer.user },
@@ -176,6 +176,12 @@ export class JobCounter {
     };
     this.#ground.say({ type: "submit", number, job });
     return undefined;
+  }
+
+  /** Whether so many bytes more may wait to be stored. What is larger than the bound would never fit: one may be beside it. */
+  #hasRoom(bytes: number): boolean {
+    const { held } = this.#open;
+    return bytes > MOST_BYTES ? held < MOST_BYTES : held + bytes <= MOST_BYTES;
   }
 
   /** At the endpoints of one service alone no other is meant. */
@@ -239,7 +245,7 @@ export class JobCounter {
     const { key } = request;
     request.service = unit.name;
     this.counters.requests++;
-    if (refusal !== undefined || this.#open.held + held > MOST_BYTES) {
+    if (refusal !== undefined || !this.#hasRoom(held)) {
       this.#answers.turnAway(request, refusal ?? busy("Too many bytes wait to be stored"), now);
     } else {
       const { number } = this.#open.add(peer, request, "durable", held, now);

@@ -110,9 +110,15 @@ class Rig {
   }
 
   /** A client asks one of the services of stored jobs; returns its number for the request. */
-  ask(peer: Peer<Body>, command: string, words: unknown, timeout = Infinity): number {
+  ask(
+    peer: Peer<Body>,
+    command: string,
+    words: unknown,
+    timeout = Infinity,
+    content = bytes("hello"),
+  ): number {
     const text = bytes(typeof words === "string" ? words : JSON.stringify(words));
-    const frames = command === "submit" ? [text, bytes("hello")] : [text];
+    const frames = command === "submit" ? [text, content] : [text];
     const size = frames.reduce((sum, { length }) => sum + length, 0);
     const body = this.bodies.take(size);
     let at = 0;
@@ -227,6 +233,28 @@ Deno.test("StoreSide bounds what one client has open", () => {
   assert.deepEqual(rig.answers.map(([, code]) => code), [503]);
   rig.ask(client(), "status", { id: ID });
   assert.equal(rig.answers.length, 1);
+});
+
+Deno.test("StoreSide takes a job that is larger than all that may wait to be stored, one at a time", () => {
+  const rig = new Rig();
+  rig.join();
+  const ann = client("ann");
+  const submit = (size: number) =>
+    rig.ask(ann, "submit", {}, Infinity, new Uint8Array(size * 1024 ** 2));
+  const small = submit(60);
+  const large = submit(65);
+  const refused = [submit(65), submit(0)];
+  const busy = (request: number) => [request, 503, "Too many bytes wait to be stored"];
+  assert.deepEqual(rig.answers, refused.map(busy));
+  const numbers = rig.said().flatMap((each) => each.type === "submit" ? [each.number] : []);
+  assert.equal(numbers.length, 2);
+  rig.say(...numbers.map((number): FromStore => ({ type: "stored", number, id: ID, isNew: true })));
+  assert.deepEqual(rig.answers.slice(2).map(([request, code]) => [request, code]), [
+    [small, 200],
+    [large, 200],
+  ]);
+  submit(65);
+  assert.equal(rig.said().length, 1);
 });
 
 Deno.test("StoreSide answers all with the reason when the store is lost, and starts it again later", () => {
