@@ -32,8 +32,6 @@ export interface OrderedParts {
   /** Undefined where nobody can subscribe to events. */
   readonly publisher: Publisher | undefined;
   readonly events: EventQueue;
-  /** Ends the loop. */
-  stop(): void;
 }
 
 /** Clients may leave at least this many bytes of replies unread: a burst must fit, however small the queue. */
@@ -42,10 +40,12 @@ const MIN_UNREAD = 16 * 1024 ** 2;
 /** Obeys the server. */
 export class LoopOrders {
   readonly #parts: OrderedParts;
+  readonly #stop: () => void;
 
-  /** Workers that speak Majordomo may come from now on, where some may. */
-  constructor(parts: OrderedParts) {
+  /** Workers that speak Majordomo may come from now on, where some may; `stop` ends the loop. */
+  constructor(parts: OrderedParts, stop: () => void) {
     this.#parts = parts;
+    this.#stop = stop;
     this.#noteWorkers();
   }
 
@@ -90,7 +90,7 @@ export class LoopOrders {
       case "joinable":
         return doorkeeper.joinAccess?.configure(command.names);
       case "stop":
-        return this.#parts.stop();
+        return this.#stop();
     }
   }
 

@@ -22,13 +22,18 @@ interface Entry {
 
 /** A list of what ticks. */
 export class Ticks implements Ticking {
-  readonly #entries: readonly Entry[];
+  readonly #entries: Entry[] = [];
   /** Something has happened since the due times were asked for. */
   #isStale = false;
 
   /** Makes a list whose entries are all due at once. */
   constructor(ticking: readonly Ticking[]) {
-    this.#entries = ticking.map((each) => ({ ticking: each, dueAt: -Infinity }));
+    this.add(...ticking);
+  }
+
+  /** Adds more at the end, due at once. */
+  add(...ticking: readonly Ticking[]): void {
+    for (const each of ticking) this.#entries.push({ ticking: each, dueAt: -Infinity });
   }
 
   /** Something has happened that may have changed when entries are due: all tick next time. */

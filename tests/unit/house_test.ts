@@ -199,7 +199,7 @@ const RULES: Record<string, string[]> = {
     "zmq",
   ],
   "ports/doorkeeper.ts": ["auth/access_control.ts", "auth/join_access.ts"],
-  "ports/loop.ts": ["sources"],
+  "ports/loop_parts.ts": ["sources"],
   "ports/plane.ts": ["type store/messages.ts"],
   "ports/store_wire.ts": ["type store/messages.ts"],
   "ports/stored_topics.ts": ["type store/messages.ts"],

@@ -32,6 +32,15 @@ Deno.test("Ticks lets each entry tick when that is due, and sleeps until the nex
   assert.deepEqual(never.ticks, [0]);
 });
 
+Deno.test("Ticks lets an entry that is added later tick behind the others, at once", () => {
+  const [first, second] = [new Clock(10), new Clock(5)];
+  const ticks = new Ticks([first]);
+  assert.equal(ticks.tick(0), 10);
+  ticks.add(second);
+  assert.equal(ticks.tick(1), 5);
+  assert.deepEqual([first.ticks, second.ticks], [[0], [1]]);
+});
+
 Deno.test("Ticks lets all tick when something has happened, and asks to be called when it does within a tick", () => {
   const clock = new Clock(Infinity);
   const ticks: Ticks = new Ticks([clock, {
