@@ -8,6 +8,7 @@
 import type { ExitReason } from "../wire/exit_reasons.ts";
 import { BackOff } from "./back_off.ts";
 import { Culling, type CullingLimits } from "./culling.ts";
+import { type Departure, Departures } from "./departures.ts";
 import { type DequeueLimits, DequeueRounds } from "./dequeue_rounds.ts";
 import { Generations } from "./generations.ts";
 import { type CpuReading, type RogueLimits, Rogues } from "./rogues.ts";
@@ -34,12 +35,10 @@ export type Limits =
  */
 export type Ending = "ok" | "broken" | "harmed";
 
-/** What is to be done now; "retire" asks a worker to finish its jobs and leave, "evict" ends an isolated one. */
+/** What is to be done now. */
 export type Action =
+  | Departure
   | { type: "spawn"; worker: number; purpose: Purpose }
-  | { type: "retire"; worker: number }
-  | { type: "evict"; worker: number }
-  | { type: "kill"; worker: number; signal: KillSignal }
   | { type: "reloaded" }
   | { type: "reloadFailed"; message: string };
 
@@ -69,10 +68,8 @@ export class Supervisor {
   readonly #starts: Starts;
   readonly #culling: Culling;
   readonly #dequeueRounds: DequeueRounds;
+  readonly #departures: Departures;
   #actions: Action[] = [];
-  /** It was told to stop, or to kill everybody. */
-  #halted = false;
-  #forced = false;
   /** There was a time without any worker, on purpose: to have none is no failure. */
   #wasUnmanned = false;
   /** When the last tick asked to be called. */
@@ -100,6 +97,8 @@ export class Supervisor {
     this.#starts = new Starts(this.#limits, cpus, this.#slots, this.#backOff);
     this.#culling = new Culling(this.#limits);
     this.#dequeueRounds = new DequeueRounds(this.#limits);
+    const decided = (departure: Departure) => this.#actions.push(departure);
+    this.#departures = new Departures(this.#limits, this.#slots, decided);
   }
 
   // ---- what others ask ----
@@ -121,17 +120,17 @@ export class Supervisor {
 
   /** Whether it was told to stop, or to kill everybody: it starts nothing more. */
   get isHalted(): boolean {
-    return this.#halted;
+    return this.#departures.isHalted;
   }
 
   /** Whether it was told to stop and no worker is left. */
   get stopped(): boolean {
-    return this.#halted && this.#slots.size === 0;
+    return this.isHalted && this.#slots.size === 0;
   }
 
   /** Whether a worker had to be killed (SIGKILL) in order to stop. */
   get forced(): boolean {
-    return this.#forced;
+    return this.#departures.isForced;
   }
 
   /** A worker that has not exited. */
@@ -199,7 +198,9 @@ export class Supervisor {
     this.#wear.draw(id);
     this.#generations.prove(slot.generation);
     const old = this.#slots.get(slot.replaces ?? 0);
-    if (old !== undefined) this.#dismiss(old, this.#isOld(old) ? "reload" : "recycled", now);
+    if (old !== undefined) {
+      this.#departures.dismiss(old, this.#isOld(old) ? "reload" : "recycled", now);
+    }
     return true;
   }
 
@@ -227,7 +228,7 @@ export class Supervisor {
     for (const reading of readings) {
       const slot = this.#slots.get(reading.worker);
       const signal = slot && this.#rogues.judge(slot, reading, now);
-      if (slot && signal) this.#kill(slot, signal);
+      if (slot && signal) this.#departures.kill(slot, signal);
     }
   }
 
@@ -241,24 +242,15 @@ export class Supervisor {
     const slot = this.#slots.get(id);
     if (slot === undefined || slot.state === "killed") return;
     slot.overrun(this.#limits, now);
-    this.#kill(slot, "SIGTERM");
+    this.#departures.kill(slot, "SIGTERM");
   }
 
   // ---- a worker's life: it leaves, and its process ends ----
 
-  /** Has a worker leave: politely if clients' jobs may be in its hands. */
-  #dismiss(slot: Slot, reason: ExitReason, now: number): void {
-    if (slot.isLeaving) return;
-    const serves = slot.state === "ready" && slot.purpose === "serve";
-    slot.stop(reason, now);
-    if (serves) this.#actions.push({ type: "retire", worker: slot.worker });
-    else this.#kill(slot, "SIGTERM");
-  }
-
   /** Has `id` leave, as an operator wants; another one takes its place. False: there is no such worker. */
   dismiss(id: number, now: number): boolean {
     const slot = this.#slots.get(id);
-    if (slot !== undefined) this.#dismiss(slot, "asked", now);
+    if (slot !== undefined) this.#departures.dismiss(slot, "asked", now);
     return slot !== undefined;
   }
 
@@ -267,16 +259,6 @@ export class Supervisor {
     const slot = this.#slots.get(id);
     slot?.stop("asked", now);
     slot?.sent("SIGKILL");
-  }
-
-  #dismissStarting(now: number): void {
-    for (const slot of this.#slots.starting()) this.#dismiss(slot, "reload", now);
-  }
-
-  #kill(slot: Slot, signal: KillSignal): void {
-    slot.sent(signal);
-    if (this.#halted && signal === "SIGKILL") this.#forced = true;
-    this.#actions.push({ type: "kill", worker: slot.worker, signal });
   }
 
   /** `id` says that it leaves, unasked. */
@@ -299,7 +281,7 @@ export class Supervisor {
     const slot = this.#slots.get(id);
     if (slot === undefined) return undefined;
     this.#forget(slot);
-    if (this.#halted) return "stopped";
+    if (this.isHalted) return "stopped";
     if (slot.purpose === "dequeue") {
       return slot.reason ?? (ending === "ok" ? "dequeued" : "crashed");
     }
@@ -352,10 +334,10 @@ export class Supervisor {
 
   /** Replaces all workers by new ones, without being short of any; ends in "reloaded" or "reloadFailed". */
   reload(now: number): void {
-    if (this.#halted) return;
+    if (this.isHalted) return;
     this.#generations.reload();
     this.#backOff.forgive(); // the new code may be the cure
-    this.#dismissStarting(now);
+    this.#departures.dismissStarting(now);
   }
 
   /** Ends a reload when all that is ready is new. */
@@ -372,7 +354,7 @@ export class Supervisor {
   #failReload({ worker, generation }: Slot, why: string, now: number): void {
     if (!this.reloading || generation < this.generation) return;
     this.#generations.endReload();
-    this.#dismissStarting(now);
+    this.#departures.dismissStarting(now);
     const message = `Cannot reload: worker ${worker} failed to start: ${why}`;
     this.#actions.push({ type: "reloadFailed", message });
   }
@@ -383,22 +365,14 @@ export class Supervisor {
 
   /** Lets workers finish and leave; one that takes longer than `stopTimeout` is killed. */
   stop(now: number): void {
-    this.#halt();
-    for (const slot of this.#slots) this.#dismiss(slot, "stopped", now);
+    this.#generations.endReload();
+    this.#departures.stopAll(now);
   }
 
   /** Kills all workers at once. */
   killAll(now: number): void {
-    this.#halt();
-    for (const slot of this.#slots) {
-      slot.stop("stopped", now);
-      if (slot.state !== "killed") this.#kill(slot, "SIGKILL");
-    }
-  }
-
-  #halt(): void {
-    this.#halted = true;
     this.#generations.endReload();
+    this.#departures.killAll(now);
   }
 
   // ---- what is due ----
@@ -407,7 +381,7 @@ export class Supervisor {
   tick(now: number, load: Load): number {
     this.#forgiveOversleep(now);
     this.#killOverdue(now, load);
-    if (!this.#halted) this.#steer(now, load);
+    if (!this.isHalted) this.#steer(now, load);
     const wait = this.stopped ? Infinity : this.#nextDue(now) - now;
     this.#wakeAt = now + wait;
     return wait;
@@ -427,21 +401,10 @@ export class Supervisor {
   }
 
   #killOverdue(now: number, load: Load): void {
-    for (const slot of this.#slots) {
-      if (this.#finishesJobs(slot, load)) slot.finishJobs(now);
-      if (now < slot.deadline(this.#limits)) continue;
-      const wasStarting = slot.state === "starting";
-      slot.stop("timeout", now);
-      this.#kill(slot, "SIGKILL");
-      const { startTimeout } = this.#limits;
-      const why = `it was not ready within ${startTimeout} ms`;
-      if (wasStarting) this.#startFailed(slot, why, now);
-    }
-  }
-
-  /** Whether it is recycled and still has jobs: to be worn is no reason to cut them short. */
-  #finishesJobs({ worker, state, reason }: Slot, load: Load): boolean {
-    return !this.#halted && state === "stopping" && reason === "recycled" && load.busy(worker);
+    this.#departures.killOverdue(now, load, (slot) => {
+      const why = `it was not ready within ${this.#limits.startTimeout} ms`;
+      this.#startFailed(slot, why, now);
+    });
   }
 
   #steer(now: number, load: Load): void {
@@ -451,7 +414,7 @@ export class Supervisor {
     const missing = countMissing(members, load, this.#limits);
     if (missing <= 0 && !this.reloading) {
       for (const slot of this.#culling.check(members, load, now)) {
-        this.#dismiss(slot, "culled", now);
+        this.#departures.dismiss(slot, "culled", now);
       }
     }
     this.#start(this.#starts.plan(missing, this.#outgoing(load, now), load, now), now);
@@ -472,7 +435,7 @@ export class Supervisor {
   #fitMax(now: number, load: Load): void {
     const excess = aboveMax(this.#slots.members(), load, this.#limits);
     if (excess.length === 0) return;
-    for (const slot of excess) this.#dismiss(slot, "culled", now);
+    for (const slot of excess) this.#departures.dismiss(slot, "culled", now);
     this.#fitMax(now, load); // what was to replace one of them is a member now
   }
 
@@ -493,10 +456,7 @@ export class Supervisor {
   }
 
   #start({ inTheWay, newcomers, replaced }: StartPlan, now: number): void {
-    for (const slot of inTheWay) {
-      if (slot.state === "isolated") this.#actions.push({ type: "evict", worker: slot.worker });
-      else this.#kill(slot, "SIGKILL");
-    }
+    for (const slot of inTheWay) this.#departures.clear(slot);
     for (let count = 0; count < newcomers; count++) this.#spawn("serve", undefined, now);
     for (const worker of replaced) this.#spawn("serve", worker, now);
   }
