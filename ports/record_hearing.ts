@@ -13,21 +13,9 @@ import type { Body } from "./body.ts";
 import { MemoryContent } from "./content.ts";
 import type { LaneEvents } from "./lane.ts";
 import { type LocalWorker, RingContent, type Rings } from "./local_worker.ts";
+import { MAX_FIELDS_BYTES, MAX_LOG_BYTES, TEXT_BYTES, type WorkerBounds } from "./worker_bounds.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
-
-/** Maximum bytes of a message or an error's text; the rest is cut. */
-const MAX_LOG_BYTES = 8192;
-/** Maximum bytes of a log line's fields; the rest is cut. */
-const MAX_FIELDS_BYTES = 49_152;
-/** Room for texts, whatever the limit of bodies is. */
-const TEXT_BYTES = 65_536;
-
-/** What bounds the records of workers. */
-export interface RecordBounds {
-  maxMessageSize: number;
-  maxFrames: number;
-}
 
 /** What follows for a connection from what was heard. */
 export interface HearingGround {
@@ -60,7 +48,7 @@ export class RecordHearing {
   intruders = 0;
 
   /** Tells `events` what workers say. */
-  constructor(bounds: RecordBounds, events: LaneEvents, ground: HearingGround) {
+  constructor(bounds: WorkerBounds, events: LaneEvents, ground: HearingGround) {
     this.#events = events;
     this.#ground = ground;
     this.#maxMessageSize = bounds.maxMessageSize;

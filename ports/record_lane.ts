@@ -26,7 +26,8 @@ import { type Content, keep } from "./content.ts";
 import { buildWelcome, writeAnswer, writeJob } from "./job_records.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
 import { LocalWorker, Rings } from "./local_worker.ts";
-import { type RecordBounds, RecordHearing } from "./record_hearing.ts";
+import { RecordHearing } from "./record_hearing.ts";
+import type { WorkerBounds } from "./worker_bounds.ts";
 
 /** Read from one connection at once, bytes. */
 const IN_BYTES = 65_536;
@@ -77,7 +78,7 @@ export class RecordLane implements Lane, Pollable {
    *
    * @throws {SystemError} when the system has no file descriptor left.
    */
-  constructor(libc: Libc, bodies: BodyPool, bounds: RecordBounds, events: LaneEvents) {
+  constructor(libc: Libc, bodies: BodyPool, bounds: WorkerBounds, events: LaneEvents) {
     this.#libc = libc;
     this.#bodies = bodies;
     this.#events = events;

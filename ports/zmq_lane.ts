@@ -10,26 +10,14 @@ import {
   buildGrant,
   buildJobSignal,
   buildSignal,
-  emptyReply,
   FromBroker,
   FromWorker,
-  JOB_SIGNAL_BYTES,
   type JobOrder,
-  LOG_BYTES,
-  LOG_LEVELS,
-  MEMORY_BYTES,
-  parseFields,
-  readJobId,
-  readMemory,
-  readReply,
-  REPLY_BYTES,
-  type ReplyHeader,
   withExtras,
   WORKER_PROTOCOL,
   writeJob,
 } from "../wire/job.ts";
 import { JOIN_HEARTBEAT, JOIN_TIMEOUT, JOINER_SAYS, TO_JOINER } from "../wire/join.ts";
-import { Code } from "../wire/request.ts";
 import type { StreamCredit } from "../wire/credit.ts";
 import { openTracing, preciseNow } from "../system/tracing.ts";
 import { useZap, type ZapSettings } from "../zmq/curve.ts";
@@ -40,35 +28,25 @@ import type { Context, Socket } from "../zmq/socket.ts";
 import type { Body } from "./body.ts";
 import { readSome } from "./budget.ts";
 import { routingKey } from "./clients.ts";
-import { type Content, MemoryContent } from "./content.ts";
+import type { Content } from "./content.ts";
 import { queuedAt } from "./job_records.ts";
 import { type JoinerEvents, JoinerPeers } from "./joiner_peers.ts";
 import type { Lane, LaneEvents } from "./lane.ts";
 import { learnCount } from "./learn_count.ts";
-import { Surplus } from "./surplus.ts";
+import { TEXT_BYTES, type WorkerBounds } from "./worker_bounds.ts";
+import { ZmqHearing } from "./zmq_hearing.ts";
 
-const CONTROL_BYTES = 256;
-/** Maximum bytes of a message or an error's text; the rest is cut. */
-const MAX_LOG_BYTES = 8192;
-/** Maximum bytes of a log line's fields; the rest is cut. */
-const MAX_FIELDS_BYTES = 49_152;
 /** Maximum messages of one peer that libzmq reads ahead. */
 const PEER_HWM = 1000;
 /** Maximum bytes of jobs in one message to a worker, which starts when all of the message is there. */
 const GROUP_BYTES = 32_768;
-/** Room for texts, whatever the limit of bodies is. */
-const TEXT_BYTES = 65_536;
-/** The memory that replies are joined in; that of larger ones is not kept. */
-const JOIN_BYTES = 65_536;
 const ONE_FRAME = [0];
 /** Properties of a message. */
 const USER_ID = cString("User-Id");
 const PEER_ADDRESS = cString("Peer-Address");
 
 /** What a `ZmqLane` is made of. */
-export interface ZmqLaneOptions {
-  readonly maxMessageSize: number;
-  readonly maxFrames: number;
+export interface ZmqLaneOptions extends WorkerBounds {
   readonly ipv6: boolean;
   readonly zap?: ZapSettings | undefined;
   /** Hears the joining processes of other machines, whose workers come there too; undefined: none may. */
@@ -85,19 +63,10 @@ export class ZmqLane implements Lane {
   readonly #workers = new Map<string | number, Worker<Body>>();
   /** How the ROUTER knows them, by their numbers. */
   readonly #routingIds = new Map<number, Uint8Array<ArrayBuffer>>();
-  readonly #surplus: Surplus;
-  readonly #maxMessageSize: number;
-  readonly #maxFrames: number;
+  readonly #hearing: ZmqHearing;
   readonly #id = new Uint8Array(256);
-  readonly #control = new Uint8Array(CONTROL_BYTES);
-  readonly #view = new DataView(this.#control.buffer);
-  /** The header of the reply that is read: one record for all. */
-  readonly #reply = emptyReply();
   /** The header of the job that is sent: one record for all, as it is written at once. */
   readonly #order: JobOrder = { job: 0, attempt: 0, deadline: 0, requestTimeout: 0, frames: 0 };
-  /** The frames of the reply that is read, one behind the other. */
-  #joined = new Uint8Array(JOIN_BYTES);
-  readonly #content = new MemoryContent();
   /** Whether workers are told when requests came. */
   readonly #isTracing = openTracing() !== undefined;
   /** Undefined: all workers are this machine's. */
@@ -106,9 +75,6 @@ export class ZmqLane implements Lane {
   readonly #listening: ((fd: number) => void) | undefined;
   /** Whether libzmq reports connections. */
   readonly notified: boolean;
-  /** Messages from peers that are not workers, and those that no worker sends. */
-  intruders = 0;
-
   /** Opens the socket; `bind` comes next. */
   constructor(
     context: Context,
@@ -120,10 +86,7 @@ export class ZmqLane implements Lane {
     this.#listening = options.listening;
     this.#socket = context.socket(SocketType.ROUTER);
     this.#scratch = messages.take();
-    this.#surplus = new Surplus(this.#socket, this.#scratch);
-    this.#maxMessageSize = options.maxMessageSize;
-    // An error may bring its stack along.
-    this.#maxFrames = Math.max(options.maxFrames, 2);
+    this.#hearing = new ZmqHearing(this.#socket, this.#scratch, options, events);
     this.#events = events;
     this.#socket.set(Option.ROUTER_MANDATORY, 1);
     this.#socket.set(Option.SNDHWM, 0);
@@ -141,6 +104,11 @@ export class ZmqLane implements Lane {
 
   get port(): Socket {
     return this.#socket;
+  }
+
+  /** Messages from peers that are not workers, and those that no worker sends. */
+  get intruders(): number {
+    return this.#hearing.intruders;
   }
 
   /** Whether `worker` is reached this way. */
@@ -191,16 +159,16 @@ export class ZmqLane implements Lane {
   /** What is sent is libzmq's at once. */
   flush(): void {}
 
-  /** The messages are given back with the sockets' own. */
   giveBackMemory(): void {
-    this.#joined = new Uint8Array(JOIN_BYTES);
+    this.#hearing.giveBackMemory();
   }
 
   /** Reads one message; false when there is none, or when the rest of a long one is for later. */
   #readOne(now: number): boolean {
-    if (this.#surplus.pending) {
-      this.#surplus.resume();
-      return !this.#surplus.pending;
+    const { surplus } = this.#hearing;
+    if (surplus.pending) {
+      surplus.resume();
+      return !surplus.pending;
     }
     const idSize = this.#socket.receiveInto(this.#id);
     if (idSize < 0) return false;
@@ -214,10 +182,10 @@ export class ZmqLane implements Lane {
       this.#joiners?.noticed(key);
       return true;
     }
-    this.#readControl(size);
+    this.#hearing.take(size);
     if (worker === undefined) this.#readStranger(size, more, key, idSize, now);
-    else this.#readWorker(worker, size, more);
-    return !this.#surplus.pending;
+    else this.#hearing.hear(worker, size, more);
+    return !surplus.pending;
   }
 
   /** Sends jobs that were assigned to `worker`; returns how many, fewer if the worker is gone. */
@@ -314,14 +282,6 @@ export class ZmqLane implements Lane {
     return routingId !== undefined && this.#socket.sendAll([routingId, frame]) === "sent";
   }
 
-  /** Takes what there is room for of the frame just received. */
-  #readControl(size: number): void {
-    // An empty frame has no type byte: that of the frame before must not stand in for it.
-    if (size === 0) this.#control[0] = 0;
-    this.#scratch.copyTo(this.#control, Math.min(size, CONTROL_BYTES));
-    if (size > CONTROL_BYTES) this.#scratch.clear();
-  }
-
   #readStranger(
     size: number,
     more: boolean,
@@ -329,16 +289,16 @@ export class ZmqLane implements Lane {
     idSize: number,
     now: number,
   ): void {
-    const type = this.#control[0];
+    const { type } = this.#hearing;
     if (type === JOINER_SAYS && size === 1 && more) return this.#readJoiner(key, idSize, now);
-    const token = this.#text(1, Math.min(size, CONTROL_BYTES));
-    const rest = more ? this.#readText() : "";
+    const token = this.#hearing.words(size);
+    const rest = more ? this.#hearing.readText() : "";
     if (type === FromWorker.FAILED && this.#events.failed(token, rest)) return;
     if (type === FromWorker.LOADED && this.#events.loaded(token)) return;
     if (type === FromWorker.READY && !this.#isUnderstood(token, rest, idSize)) return;
     const worker = type === FromWorker.READY ? this.#events.admit(token) : undefined;
     if (worker === undefined) {
-      this.intruders++;
+      this.#hearing.intruders++;
     } else {
       this.#workers.set(key, worker);
       this.#routingIds.set(worker.id, this.#id.slice(0, idSize));
@@ -366,142 +326,10 @@ export class ZmqLane implements Lane {
       size,
       text: () => new TextDecoder().decode(frame.bytes(size)),
     }, now);
-    if (isHeard !== true) this.intruders++;
-    if (frame.more) this.#surplus.skip();
+    if (isHeard !== true) this.#hearing.intruders++;
+    if (frame.more) this.#hearing.surplus.skip();
     else frame.clear();
   }
-
-  #readWorker(worker: Worker<Body>, size: number, more: boolean): void {
-    const type = this.#control[0];
-    if (isAnswer(type) && more) return this.#readReplies(worker, size);
-    if (type === FromWorker.LOG && size === LOG_BYTES && more) return this.#readLog(worker);
-    if (more) this.#surplus.skip();
-    if (type === FromWorker.RETURN && size === JOB_SIGNAL_BYTES) {
-      this.#events.returned(worker, readJobId(this.#view));
-    } else if (type === FromWorker.WITHDRAWAL && size === JOB_SIGNAL_BYTES) {
-      this.#events.withdrawn(worker, readJobId(this.#view));
-    } else if (type === FromWorker.MEMORY && size === MEMORY_BYTES) {
-      this.#events.memory(worker, readMemory(this.#view));
-    } else if (type === FromWorker.ALIVE && size === 1) this.#events.alive(worker);
-    else if (type === FromWorker.RETIRE && size === 1) this.#events.retiring(worker);
-    else if (type === FromWorker.LEAVING && size === 1) this.#events.gone(worker, "left");
-    else this.intruders++;
-  }
-
-  /** A line of the log, of which the header was read. */
-  #readLog(worker: Worker<Body>): void {
-    const level = LOG_LEVELS[this.#control[1] ?? 0] ?? "info";
-    const job = readJobId(this.#view);
-    const size = this.#socket.receive(this.#scratch);
-    if (!this.#events.mayLog(worker, size)) {
-      if (this.#scratch.more) this.#surplus.skip();
-      return this.#scratch.clear();
-    }
-    const message = this.#textOf(size, MAX_LOG_BYTES);
-    const fields = this.#scratch.more
-      ? this.#textOf(this.#socket.receive(this.#scratch), MAX_FIELDS_BYTES)
-      : "";
-    if (this.#scratch.more) this.#surplus.skip();
-    this.#scratch.clear();
-    this.#events.log(worker, { level, message, fields: parseFields(fields), job });
-  }
-
-  /** Reads one reply after the other; the first one's header was read, and others of its frames follow. */
-  #readReplies(worker: Worker<Body>, size: number): void {
-    let more = true;
-    while (more && size === REPLY_BYTES && isAnswer(this.#control[0])) {
-      const type = this.#control[0];
-      const reply = readReply(this.#view, this.#reply);
-      if (reply.frames > this.#maxFrames) {
-        this.#refuse(worker, reply, `${this.#maxFrames} frames: it has ${reply.frames}`);
-        break;
-      }
-      const content = this.#readContent(reply.frames);
-      more = this.#scratch.more;
-      if (content === undefined) break;
-      this.#take(worker, type, reply, content);
-      if (!more) return;
-      size = this.#socket.receive(this.#scratch);
-      more = this.#scratch.more;
-      if (size === 0 && !more) return;
-      this.#readControl(size);
-    }
-    this.intruders++;
-    if (more) this.#surplus.skip();
-  }
-
-  /** Passes on a reply, a part or progress, unless it is too large: a worker bounds its replies itself, but may be compromised. */
-  #take(
-    worker: Worker<Body>,
-    type: number | undefined,
-    reply: ReplyHeader,
-    content: MemoryContent,
-  ): void {
-    const { size } = content;
-    if (size > this.#maxMessageSize + TEXT_BYTES) {
-      this.#refuse(worker, reply, `${this.#maxMessageSize} bytes: it has ${size}`);
-    } else if (type === FromWorker.REPLY) this.#events.reply(worker, reply, content);
-    else if (type === FromWorker.PART) this.#events.part(worker, reply.job, content);
-    else if (type === FromWorker.QUESTION) this.#events.question(worker, reply.job, content);
-    else if (type === FromWorker.PUBLISH) {
-      this.#events.publish(worker, content, (reply.flags & 1) !== 0);
-    } else this.#events.progress(worker, reply.job, content);
-  }
-
-  /** Answers a job with an error in place of a reply that is too large. */
-  #refuse(worker: Worker<Body>, reply: ReplyHeader, excess: string): void {
-    const text = new TextEncoder().encode(`The reply must have at most ${excess}`);
-    this.#content.set(text, 0, text.length);
-    this.#events.reply(worker, { ...reply, code: Code.handlerFailed }, this.#content);
-  }
-
-  /** Reads `count` frames into one content; undefined if the message has no more, or they are none. */
-  #readContent(count: number): MemoryContent | undefined {
-    const sizes: number[] = [];
-    let end = 0;
-    while (sizes.length < count && (sizes.length === 0 || this.#scratch.more)) {
-      const size = this.#socket.receive(this.#scratch);
-      this.#join(end, size);
-      end += size;
-      sizes.push(size);
-    }
-    if (sizes.length === 0 || sizes.length < count) return undefined;
-    return this.#content.set(this.#joined, 0, end, count === 1 ? undefined : sizes);
-  }
-
-  /** Copies the frame just received behind the others. What is too much anyway is not copied. */
-  #join(start: number, size: number): void {
-    const room = Math.min(start + size, this.#maxMessageSize + TEXT_BYTES);
-    if (this.#joined.length < room) {
-      const grown = new Uint8Array(Math.max(room, 2 * this.#joined.length));
-      grown.set(this.#joined);
-      this.#joined = grown;
-    }
-    if (start < this.#joined.length) this.#scratch.copyTo(this.#joined.subarray(start), size);
-  }
-
-  /** The next frame as text, cut to `MAX_LOG_BYTES`; frames behind it are skipped. */
-  #readText(): string {
-    const text = this.#textOf(this.#socket.receive(this.#scratch), MAX_LOG_BYTES);
-    if (this.#scratch.more) this.#surplus.skip();
-    else this.#scratch.clear();
-    return text;
-  }
-
-  /** The frame just received as text, or its start. */
-  #textOf(size: number, most: number): string {
-    return new TextDecoder().decode(this.#scratch.bytes(Math.min(size, most)));
-  }
-
-  #text(start: number, end: number): string {
-    return new TextDecoder().decode(this.#control.subarray(start, end));
-  }
-}
-
-/** Whether a message begins with what a worker says of a job that it has. */
-function isAnswer(type: number | undefined): boolean {
-  return type === FromWorker.REPLY || type === FromWorker.PART || type === FromWorker.PROGRESS ||
-    type === FromWorker.QUESTION || type === FromWorker.PUBLISH;
 }
 
 /** The header of a job whose client has this one, whose fixed part was written. */
