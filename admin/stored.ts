@@ -6,7 +6,7 @@
  */
 
 import type { StoredFilter, StoreStatus } from "../ops/stored.ts";
-import { JOB_STATES } from "../wire/submission.ts";
+import { JOB_STATES } from "../wire/job_status.ts";
 import { jsonAnswer, Refusal } from "./answers.ts";
 import { countOf, type FieldKind, type Given } from "./fields.ts";
 import { viewFrames } from "./frame_views.ts";

@@ -6,7 +6,7 @@
 
 import type { Spread } from "../broker/histogram.ts";
 import type { StoreFigures } from "../store/messages.ts";
-import { END_STATES, JOB_STATES } from "../wire/submission.ts";
+import { END_STATES, JOB_STATES } from "../wire/job_status.ts";
 import { each, type Family, ofServer, sample, type Snapshot } from "./family.ts";
 
 /** The metrics of stored jobs. */

@@ -5,7 +5,8 @@
  */
 
 import type { StoreStatus } from "../ops/stored.ts";
-import { isJobId, JOB_STATES } from "../wire/submission.ts";
+import { JOB_STATES } from "../wire/job_status.ts";
+import { isJobId } from "../wire/submission.ts";
 import type { Change, Query } from "./control_link.ts";
 import { type Order, readWhole } from "./ctl_flags.ts";
 import { change, type Command, look } from "./ctl_plans.ts";

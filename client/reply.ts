@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { JobStatus } from "../wire/submission.ts";
+import type { JobStatus } from "../wire/job_status.ts";
 
 const decoder = new TextDecoder();
 

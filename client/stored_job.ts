@@ -7,20 +7,14 @@
 import { complaint, wrongValue } from "../options/errors.ts";
 import { EMPTY_FRAME } from "../wire/empty_frame.ts";
 import { Code } from "../wire/request.ts";
-import {
-  buildJobWords,
-  hasEnded,
-  isJobId,
-  type JobCommand,
-  type JobStatus,
-  parseStatus,
-} from "../wire/submission.ts";
+import { hasEnded, type JobStatus, parseStatus } from "../wire/job_status.ts";
+import { buildJobWords, isJobId, type JobCommand } from "../wire/submission.ts";
 import type { JobOptions, ResultOptions } from "./job_options.ts";
 import type { Progress, RequestOptions } from "./options.ts";
 import { AbandonedError, NotEndedError, parseDetails, Reply, ReplyError } from "./reply.ts";
 import { askAbout, type JobAsker } from "./submitting.ts";
 
-export type { JobStatus } from "../wire/submission.ts";
+export type { JobStatus } from "../wire/job_status.ts";
 
 /** The longest time that one question waits at the server, ms: a longer wait asks again. */
 const POLL_MS = 20_000;

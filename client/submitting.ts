@@ -5,13 +5,13 @@
  */
 
 import { wrongValue } from "../options/errors.ts";
+import { parseStored } from "../wire/job_status.ts";
 import {
   buildJobWords,
   JOB_PREFIX,
   type JobCommand,
   MAX_WORDS_BYTES,
   newJobId,
-  parseStored,
   readSubmission,
 } from "../wire/submission.ts";
 import { framesOf, type RequestBody } from "./bodies.ts";
@@ -19,7 +19,8 @@ import type { SubmitOptions } from "./job_options.ts";
 import type { RequestOptions } from "./options.ts";
 import type { Reply } from "./reply.ts";
 
-export { type JobState, type JobStatus, newJobId } from "../wire/submission.ts";
+export type { JobState, JobStatus } from "../wire/job_status.ts";
+export { newJobId } from "../wire/submission.ts";
 
 /** What a job was submitted as. */
 export interface Submitted {

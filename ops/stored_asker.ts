@@ -12,9 +12,8 @@ import type { JobAsker } from "../client/submitting.ts";
 import type { Settings } from "../options/settings.ts";
 import type { Frames } from "../store/messages.ts";
 import { joinBytes } from "../wire/copy_bytes.ts";
+import { buildStatus, buildStored } from "../wire/job_status.ts";
 import {
-  buildStatus,
-  buildStored,
   JOB_PREFIX,
   type JobCommand,
   jobCommandOf,

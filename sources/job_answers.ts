@@ -15,13 +15,8 @@ import type { AnswerWay, ClientRequest } from "../ports/source.ts";
 import type { Frames, FromStore, JobAnswer, JobQuestion, ToStore } from "../store/messages.ts";
 import { readClient } from "../wire/job.ts";
 import { Code } from "../wire/request.ts";
-import {
-  buildStatus,
-  buildStored,
-  hasEnded,
-  type JobStatus,
-  MAX_WAIT,
-} from "../wire/submission.ts";
+import { buildStatus, buildStored, hasEnded, type JobStatus } from "../wire/job_status.ts";
+import { MAX_WAIT } from "../wire/submission.ts";
 import { contentOf, frameWith } from "./frames.ts";
 import { type Refusal, STOPPING } from "./job_refusals.ts";
 import type { Open, OpenQuestions } from "./open_questions.ts";

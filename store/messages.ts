@@ -15,12 +15,8 @@
  */
 
 import type { Spread } from "../broker/histogram.ts";
-import type {
-  EndState,
-  JobQuestion,
-  JobState,
-  JobStatus as SubmittedStatus,
-} from "../wire/submission.ts";
+import type { EndState, JobState, JobStatus as SubmittedStatus } from "../wire/job_status.ts";
+import type { JobQuestion } from "../wire/submission.ts";
 
 export type { EndState, JobQuestion, JobState };
 

@@ -1,6 +1,7 @@
 /**
- * What is said about jobs that are stored: the JSON in the first frame of `job.submit`, `job.status`, `job.result`,
- * `job.cancel` and `job.forget`, and of their answers. Reads and builds; no I/O. What comes from a peer is checked here in full.
+ * What is asked about jobs that are stored: the JSON in the first frame of `job.submit`, `job.status`, `job.result`,
+ * `job.cancel` and `job.forget`. Reads and builds; no I/O. What comes from a peer is checked here in full. What is
+ * answered is job_status.ts's.
  *
  * ```text
  * job.submit   [options] [body…]   →  [{"id":"j-…","isNew":true}]
@@ -15,7 +16,8 @@
  * @module
  */
 
-import { isRecord } from "./json_object.ts";
+import { isRecord, parseJson } from "./json_object.ts";
+import { MemberReader, type Members, type Read } from "./member_reader.ts";
 import { MAX_KEY_BYTES } from "./request_header.ts";
 import { isServiceName, SERVICE_NAME_CHARACTERS } from "./service_name.ts";
 
@@ -42,68 +44,6 @@ export const SCHEDULE_KEY = "schedule:";
 const MAX_RETRIES = 1000;
 const MAX_PRIORITY = 9;
 const ID_RULE = '"j-" and 32 hex digits, lower case';
-
-/** The states in which a job has ended; it does not leave them by itself. */
-export type EndState = "done" | "failed" | "cancelled" | "expired";
-
-/** Where a job is in its life; store/messages.ts draws it. */
-export type JobState = "scheduled" | "waiting" | "running" | EndState;
-
-/** All of `EndState`. */
-export const END_STATES: readonly EndState[] = ["done", "failed", "cancelled", "expired"];
-
-/** All of `JobState`. */
-export const JOB_STATES: readonly JobState[] = ["scheduled", "waiting", "running", ...END_STATES];
-
-const ENDS: readonly string[] = END_STATES;
-const STATES: readonly string[] = JOB_STATES;
-
-/** Whether a job in this state has ended. */
-export function hasEnded(state: JobState): boolean {
-  return ENDS.includes(state);
-}
-
-/** What is known of a job, as its submitter sees it. Never its body. Times are ms since 1970; undefined: not yet. */
-export interface JobStatus {
-  /** Names the job: `j-` and 32 hex digits. */
-  id: string;
-  /** The service whose handler runs it; "": the one without a name. */
-  service: string;
-  /** Where it is in its life. */
-  state: JobState;
-  /** Grows with each change. */
-  version: number;
-  /** Tries that have begun. */
-  attempt: number;
-  /** Tries that may follow the first one. */
-  retries: number;
-  /** 0 to 9, 9 first. */
-  priority: number;
-  /** What makes it unique while it has not ended; "": it need not be. */
-  key: string;
-  /** The group whose jobs have a limit of their own; "": none. */
-  group: string;
-  /** The jobs that must be done before it starts. */
-  after: readonly string[];
-  /** Bytes of its body. */
-  bytes: number;
-  /** When it was stored. */
-  createdAt: number;
-  /** When it may run next. */
-  runAt: number;
-  /** When its last try has begun. */
-  startedAt: number | undefined;
-  /** When it has ended. */
-  endedAt: number | undefined;
-  /** How its last try has ended: 200, or the code of an error. */
-  code: number | undefined;
-  /** What went wrong in its last try. */
-  message: string | undefined;
-  /** How far it is, in units of its handler. */
-  progress: { done: number; total: number | undefined; note: string } | undefined;
-  /** The server that runs it, or has; "": the one that was asked. */
-  node: string;
-}
 
 /** What `job.submit` was asked, but for what the server knows by itself: see `Submission` of store/messages.ts. */
 export interface SubmissionWords {
@@ -138,13 +78,6 @@ export interface JobQuestionWords {
   wait: number;
 }
 
-/** What was read, or what is wrong with it; `hasType`: a value has the right type, and only its range is wrong. */
-export type Read<Words> =
-  | { words: Words; fault?: undefined }
-  | { fault: string; hasType: boolean };
-
-type Members = Readonly<Record<string, unknown>>;
-
 const SUBMIT_MEMBERS = [
   "id",
   "service",
@@ -167,7 +100,6 @@ const QUESTION_MEMBERS: Readonly<Record<Exclude<JobCommand, "submit">, readonly 
 };
 
 const encoder = new TextEncoder();
-const strictDecoder = new TextDecoder("utf-8", { fatal: true });
 
 /** Whether a text can be a job's id. */
 export function isJobId(text: unknown): text is string {
@@ -207,22 +139,22 @@ export function parseSubmission(frame: Uint8Array, now: number): Read<Submission
 export function readSubmission(members: Members, now: number): Read<SubmissionWords> {
   const reader = new MemberReader(members, SUBMIT_MEMBERS, "option");
   const delay = reader.span("delay", 0, 0, MAX_SPAN);
-  const runAt = reader.time("runAt");
+  const runAt = readTime(reader, "runAt");
   if (reader.has("delay") && reader.has("runAt")) {
     reader.fail('"delay" and "runAt" exclude each other: give one of them', true);
   }
   const dueAt = runAt > 0 ? runAt : delay > 0 ? now + delay : 0;
   const ttl = reader.span("ttl", 0, 0, MAX_SPAN);
-  const id = reader.id("id", "");
-  const after = reader.ids("after");
-  const key = reader.text("key");
+  const id = readId(reader, "id", "");
+  const after = readIds(reader, "after");
+  const key = readText(reader, "key");
   if (key.startsWith(SCHEDULE_KEY)) {
     reader.fail(`"key" must not start with "${SCHEDULE_KEY}": such keys belong to schedules`, true);
   }
   if (after.includes(id)) reader.fail('"after" must not have the job itself', true);
   return reader.result({
     id,
-    service: reader.service("service"),
+    service: readService(reader, "service"),
     key,
     runAt: dueAt,
     isDelay: delay > 0,
@@ -231,7 +163,7 @@ export function readSubmission(members: Members, now: number): Read<SubmissionWo
     backoff: readBackoff(reader),
     requestTimeout: reader.span("requestTimeout", 0, 0, MAX_TIMEOUT),
     expiresAt: ttl === 0 ? 0 : Math.max(dueAt, now) + ttl,
-    group: reader.text("jobGroup"),
+    group: readText(reader, "jobGroup"),
     after,
   });
 }
@@ -277,7 +209,7 @@ export function parseJobQuestion(
   if (typeof members === "string") return { fault: members, hasType: false };
   const reader = new MemberReader(members, QUESTION_MEMBERS[command], "member");
   return reader.result({
-    id: reader.id("id", undefined),
+    id: readId(reader, "id", undefined),
     since: reader.has("since") ? reader.integer("since", 0, 0, Number.MAX_SAFE_INTEGER) : undefined,
     wait: reader.span("wait", 0, 0, MAX_WAIT),
   });
@@ -298,135 +230,54 @@ function parseMembers(frame: Uint8Array): Members | string {
   return isRecord(value) ? value : "The frame of JSON must be an object, such as {}";
 }
 
-function parseJson(frame: Uint8Array): unknown {
-  try {
-    return JSON.parse(strictDecoder.decode(frame));
-  } catch {
-    return undefined;
-  }
+/** A moment, ms since 1970; 0: none. */
+function readTime(reader: MemberReader, name: string): number {
+  const value = reader.get(name);
+  if (value === undefined) return 0;
+  const ms = typeof value === "string" ? parseTime(value) : value;
+  if (typeof ms === "number" && ms >= 0 && ms <= MAX_TIME) return Math.round(ms);
+  const rule = "ms since 1970, or a time with its zone such as 2027-01-31T03:00:00Z";
+  reader.wrong(name, rule, typeof value === "string" || typeof value === "number");
+  return 0;
 }
 
-/** Reads members one by one, and remembers the first fault; what is wrong reads as what stands for none. */
-class MemberReader {
-  readonly #members: Members;
-  readonly #prefix: string;
-  #fault: { fault: string; hasType: boolean } | undefined;
+/** A name that its submitter makes up; "": none. */
+function readText(reader: MemberReader, name: string): string {
+  const value = reader.get(name);
+  if (value === undefined) return "";
+  if (typeof value === "string" && isPlainText(value)) return value;
+  const rule = `a text of maximum ${MAX_KEY_BYTES} bytes of UTF-8 without control characters`;
+  reader.wrong(name, rule, typeof value === "string");
+  return "";
+}
 
-  /** `kind`: what a member is called; `prefix`: of their names in messages. */
-  constructor(members: Members, known: readonly string[], kind: string, prefix = "") {
-    this.#members = members;
-    this.#prefix = prefix;
-    const unknown = Object.keys(members).find((name) => !known.includes(name));
-    if (unknown === undefined) return;
-    this.fail(`Unknown ${kind} "${prefix}${cut(unknown)}": use ${known.join(", ")}`);
-  }
+/** The name of a service; "": none. */
+function readService(reader: MemberReader, name: string): string {
+  const value = reader.get(name);
+  if (value === undefined || value === "") return "";
+  if (typeof value === "string" && isServiceName(value)) return value;
+  reader.wrong(name, `a name of ${SERVICE_NAME_CHARACTERS}`, typeof value === "string");
+  return "";
+}
 
-  /** Something is wrong. */
-  fail(fault: string, hasType = false): void {
-    this.#fault ??= { fault, hasType };
-  }
+/** A job's id. `otherwise`: what stands for none; undefined: it must be there. */
+function readId(reader: MemberReader, name: string, otherwise: string | undefined): string {
+  const value = reader.get(name);
+  if (isJobId(value)) return value;
+  if (value === undefined && otherwise !== undefined) return otherwise;
+  reader.wrong(name, `a job's id, ${ID_RULE}`, typeof value === "string");
+  return "";
+}
 
-  /** What was wrong inside a member is wrong with the whole. */
-  adopt(inner: MemberReader): void {
-    this.#fault ??= inner.#fault;
+/** Ids of jobs, each once. */
+function readIds(reader: MemberReader, name: string): readonly string[] {
+  const value = reader.get(name);
+  if (value === undefined) return [];
+  if (Array.isArray(value) && value.length <= MAX_AFTER && value.every(isJobId)) {
+    return [...new Set(value)];
   }
-
-  /** What all was read for. */
-  result<Words>(words: Words): Read<Words> {
-    return this.#fault ?? { words };
-  }
-
-  /** Whether it is there. */
-  has(name: string): boolean {
-    return this.#get(name) !== undefined;
-  }
-
-  #get(name: string): unknown {
-    return Object.hasOwn(this.#members, name) ? this.#members[name] : undefined;
-  }
-
-  #wrong(name: string, rule: string, hasType: boolean): void {
-    const subject = `"${this.#prefix}${name}"`;
-    this.fail(`${subject} must be ${rule}: current value is ${shown(this.#get(name))}`, hasType);
-  }
-
-  /** An integer within bounds. */
-  integer(name: string, otherwise: number, least: number, most: number): number {
-    const value = this.#get(name);
-    if (value === undefined) return otherwise;
-    const isInteger = typeof value === "number" && Number.isSafeInteger(value);
-    if (isInteger && value >= least && value <= most) return value;
-    this.#wrong(name, `an integer from ${least} to ${most}`, typeof value === "number");
-    return otherwise;
-  }
-
-  /** A duration within bounds, whole ms; a part of one counts, as 0 often stands for no bound. */
-  span(name: string, otherwise: number, least: number, most: number): number {
-    const value = this.#get(name);
-    if (value === undefined) return otherwise;
-    if (typeof value === "number" && value >= least && value <= most) return Math.ceil(value);
-    this.#wrong(name, `a number of ms from ${least} to ${most}`, typeof value === "number");
-    return otherwise;
-  }
-
-  /** A moment, ms since 1970; 0: none. */
-  time(name: string): number {
-    const value = this.#get(name);
-    if (value === undefined) return 0;
-    const ms = typeof value === "string" ? parseTime(value) : value;
-    if (typeof ms === "number" && ms >= 0 && ms <= MAX_TIME) return Math.round(ms);
-    const rule = "ms since 1970, or a time with its zone such as 2027-01-31T03:00:00Z";
-    this.#wrong(name, rule, typeof value === "string" || typeof value === "number");
-    return 0;
-  }
-
-  /** A name that its submitter makes up; "": none. */
-  text(name: string): string {
-    const value = this.#get(name);
-    if (value === undefined) return "";
-    if (typeof value === "string" && isPlainText(value)) return value;
-    const rule = `a text of maximum ${MAX_KEY_BYTES} bytes of UTF-8 without control characters`;
-    this.#wrong(name, rule, typeof value === "string");
-    return "";
-  }
-
-  /** The name of a service; "": none. */
-  service(name: string): string {
-    const value = this.#get(name);
-    if (value === undefined || value === "") return "";
-    if (typeof value === "string" && isServiceName(value)) return value;
-    this.#wrong(name, `a name of ${SERVICE_NAME_CHARACTERS}`, typeof value === "string");
-    return "";
-  }
-
-  /** A job's id. `otherwise`: what stands for none; undefined: it must be there. */
-  id(name: string, otherwise: string | undefined): string {
-    const value = this.#get(name);
-    if (isJobId(value)) return value;
-    if (value === undefined && otherwise !== undefined) return otherwise;
-    this.#wrong(name, `a job's id, ${ID_RULE}`, typeof value === "string");
-    return "";
-  }
-
-  /** Ids of jobs, each once. */
-  ids(name: string): readonly string[] {
-    const value = this.#get(name);
-    if (value === undefined) return [];
-    if (Array.isArray(value) && value.length <= MAX_AFTER && value.every(isJobId)) {
-      return [...new Set(value)];
-    }
-    this.#wrong(name, `a list of maximum ${MAX_AFTER} ids of jobs`, Array.isArray(value));
-    return [];
-  }
-
-  /** The members of a member. */
-  inner(name: string, known: readonly string[]): MemberReader {
-    const value = this.#get(name);
-    const prefix = `${this.#prefix}${name}.`;
-    if (isRecord(value)) return new MemberReader(value, known, "option", prefix);
-    if (value !== undefined) this.#wrong(name, `an object of ${known.join(" and ")}`, false);
-    return new MemberReader({}, known, "option", prefix);
-  }
+  reader.wrong(name, `a list of maximum ${MAX_AFTER} ids of jobs`, Array.isArray(value));
+  return [];
 }
 
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
@@ -450,97 +301,4 @@ function isPlainText(text: string): boolean {
   // deno-lint-ignore no-control-regex -- these are what is looked for.
   if (/[\u0000-\u001f\u007f-\u009f]/.test(text) || !text.isWellFormed()) return false;
   return text.length <= MAX_KEY_BYTES && encoder.encode(text).length <= MAX_KEY_BYTES;
-}
-
-/** A value as an error shows it. */
-function shown(value: unknown): string {
-  if (typeof value === "number") return String(value);
-  try {
-    return cut(JSON.stringify(value) ?? String(value));
-  } catch {
-    return typeof value === "bigint" ? `${value}n` : `a ${typeof value}`; // JSON has no words for it
-  }
-}
-
-function cut(text: string): string {
-  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
-}
-
-// ---- what clients are answered ----
-
-/** The answer to `job.submit`. */
-export interface StoredWords {
-  /** The job's id. */
-  id: string;
-  /** False where a job of the same key is alive, whose id this is. */
-  isNew: boolean;
-}
-
-/** The answer to `job.submit`, one frame. */
-export function buildStored({ id, isNew }: StoredWords): Uint8Array<ArrayBuffer> {
-  return encoder.encode(JSON.stringify({ id, isNew }));
-}
-
-/** Reads that; undefined: it is none. */
-export function parseStored(frame: Uint8Array): StoredWords | undefined {
-  const value = parseJson(frame);
-  if (!isRecord(value)) return undefined;
-  const { id, isNew } = value;
-  return isJobId(id) && typeof isNew === "boolean" ? { id, isNew } : undefined;
-}
-
-/** The status of a job, one frame: without its user, whom only operators are told. */
-export function buildStatus(status: JobStatus & { user?: string }): Uint8Array<ArrayBuffer> {
-  const { user: _, ...words } = status;
-  return encoder.encode(JSON.stringify(words));
-}
-
-/** Reads that; undefined: it is none. Of what no server leaves out, what is not there reads as none. */
-export function parseStatus(frame: Uint8Array): JobStatus | undefined {
-  const value = parseJson(frame);
-  if (!isRecord(value)) return undefined;
-  const { id, state, version } = value;
-  if (!isJobId(id) || !isState(state) || typeof version !== "number") return undefined;
-  return { ...parseDetails(value), id, state, version };
-}
-
-function parseDetails(value: Members): Omit<JobStatus, "id" | "state" | "version"> {
-  const text = (name: string) => textOf(value[name]) ?? "";
-  const number = (name: string) => numberOf(value[name]) ?? 0;
-  return {
-    service: text("service"),
-    attempt: number("attempt"),
-    retries: number("retries"),
-    priority: number("priority"),
-    key: text("key"),
-    group: text("group"),
-    after: Array.isArray(value.after) ? value.after.filter(isJobId) : [],
-    bytes: number("bytes"),
-    createdAt: number("createdAt"),
-    runAt: number("runAt"),
-    startedAt: numberOf(value.startedAt),
-    endedAt: numberOf(value.endedAt),
-    code: numberOf(value.code),
-    message: textOf(value.message),
-    progress: parseProgress(value.progress),
-    node: text("node"),
-  };
-}
-
-function parseProgress(value: unknown): JobStatus["progress"] {
-  const done = isRecord(value) ? numberOf(value.done) : undefined;
-  if (!isRecord(value) || done === undefined) return undefined;
-  return { done, total: numberOf(value.total), note: textOf(value.note) ?? "" };
-}
-
-function isState(value: unknown): value is JobState {
-  return typeof value === "string" && STATES.includes(value);
-}
-
-function textOf(value: unknown): string | undefined {
-  return typeof value === "string" ? value : undefined;
-}
-
-function numberOf(value: unknown): number | undefined {
-  return typeof value === "number" ? value : undefined;
 }

@@ -15,13 +15,8 @@
  * @module
  */
 
-import {
-  buildJobWords,
-  type JobCommand,
-  type JobStatus,
-  parseStatus,
-  parseStored,
-} from "./submission.ts";
+import { type JobStatus, parseStatus, parseStored } from "./job_status.ts";
+import { buildJobWords, type JobCommand } from "./submission.ts";
 
 type Frame = Uint8Array<ArrayBuffer>;
 

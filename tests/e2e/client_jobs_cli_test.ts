@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import type { JobCommandName } from "../../cli/client_flags.ts";
 import { readJobFlags } from "../../cli/job_flags.ts";
-import { buildStatus, isJobId, type JobStatus } from "../../wire/submission.ts";
+import { buildStatus, type JobStatus } from "../../wire/job_status.ts";
+import { isJobId } from "../../wire/submission.ts";
 import { ID, statusOf, storing, wordsOf } from "../rig/fake_jobs.ts";
 import { FakeServer, headerOf, knowing } from "../rig/fake_server.ts";
 import { Folder } from "../rig/folder.ts";

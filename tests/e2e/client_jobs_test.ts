@@ -10,7 +10,7 @@ import {
   ReplyError,
 } from "../../client.ts";
 import { buildErrorText } from "../../wire/request.ts";
-import { buildStatus, buildStored } from "../../wire/submission.ts";
+import { buildStatus, buildStored } from "../../wire/job_status.ts";
 import {
   deadEndpoint,
   FakeServer,

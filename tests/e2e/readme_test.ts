@@ -254,7 +254,7 @@ Deno.test("docs/clients.md names every option of a client and of its requests", 
 Deno.test("docs/jobs.md names every option of a job, all that is known of one, and all that can be asked", () => {
   const options = ["client/job_options.ts", "wire/job_terms.ts"]
     .flatMap((file) => namesIn(file, /^ {2}(\w+)\?: /gm));
-  const [, status = ""] = /interface JobStatus \{([^]*?)^\}/m.exec(read("wire/submission.ts")) ??
+  const [, status = ""] = /interface JobStatus \{([^]*?)^\}/m.exec(read("wire/job_status.ts")) ??
     [];
   const members = [...status.matchAll(/^ {2}(\w+): /gm)].map(([, name = ""]) => name);
   assert.ok(options.length >= 15 && members.length >= 19);

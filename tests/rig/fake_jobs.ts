@@ -1,7 +1,7 @@
 /** What a server says of background jobs, for servers made by hand. */
 
-import type { JobState, JobStatus } from "../../wire/submission.ts";
-import { buildStored } from "../../wire/submission.ts";
+import type { JobState, JobStatus } from "../../wire/job_status.ts";
+import { buildStored } from "../../wire/job_status.ts";
 import { knowing, type Received } from "./fake_server.ts";
 import { text } from "./text.ts";
 

@@ -3,18 +3,20 @@
 import assert from "node:assert/strict";
 import type * as store from "../../store/messages.ts";
 import {
-  buildJobWords,
   buildStatus,
   buildStored,
   hasEnded,
+  type JobStatus,
+  parseStatus,
+  parseStored,
+} from "../../wire/job_status.ts";
+import {
+  buildJobWords,
   isJobId,
   jobCommandOf,
-  type JobStatus,
   MAX_WORDS_BYTES,
   newJobId,
   parseJobQuestion,
-  parseStatus,
-  parseStored,
   parseSubmission,
   parseTime,
   readSubmission,

@@ -6,7 +6,7 @@ import { type Content, MemoryContent } from "../../ports/content.ts";
 import { answerMmi } from "../../ports/mmi.ts";
 import type { ClientRequest } from "../../ports/source.ts";
 import { askStore, contentOf, titanicContent, titanicOf } from "../../ports/titanic.ts";
-import { buildStatus, buildStored, type JobState } from "../../wire/submission.ts";
+import { buildStatus, buildStored, type JobState } from "../../wire/job_status.ts";
 import { readTsp, tspAnswer, tspServiceOf } from "../../wire/tsp.ts";
 import { ID, statusOf } from "../rig/fake_jobs.ts";
 import { bytes, text } from "../rig/text.ts";
