@@ -9,7 +9,7 @@ import { addressLimit, connectionLimit } from "../options/connection_limits.ts";
 import { allEndpoints, hostedServices } from "../options/hosted.ts";
 import type { Settings } from "../options/settings.ts";
 import type { LoopLimits, MadeChange, ServiceChange, ServiceSetup } from "../ports/messages.ts";
-import type { AccessOptions } from "../ports/sockets.ts";
+import type { AccessOptions } from "../ports/socket_options.ts";
 import type { ServiceTerms } from "../wire/join.ts";
 
 /** What a reload may change. */

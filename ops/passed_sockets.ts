@@ -6,7 +6,7 @@
 
 import { allEndpoints } from "../options/hosted.ts";
 import type { Settings } from "../options/settings.ts";
-import type { SocketOptions } from "../ports/sockets.ts";
+import type { SocketOptions } from "../ports/socket_options.ts";
 import type { PassedListener } from "../system/passed_listeners.ts";
 
 type Passed = NonNullable<SocketOptions["passed"]>;

@@ -12,7 +12,7 @@ import type { ClientList } from "../auth/client_list.ts";
 import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import type { Audience } from "./audience.ts";
 import type { EventQueue } from "./event_queue.ts";
-import type { AccessOptions } from "./sockets.ts";
+import type { AccessOptions } from "./socket_options.ts";
 import type { Stage } from "./stage.ts";
 
 /** What a `Doorkeeper` goes by. */

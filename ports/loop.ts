@@ -17,7 +17,7 @@ import { LoopParts, type PartsOptions } from "./loop_parts.ts";
 import type { Measures } from "./measures.ts";
 import type { Look, LoopCommand, LoopEvent } from "./messages.ts";
 import type { Publisher } from "./publisher.ts";
-import type { AccessOptions } from "./sockets.ts";
+import type { AccessOptions } from "./socket_options.ts";
 import type { StoreWire } from "./store_wire.ts";
 import { Tidying } from "./tidying.ts";
 import { Turn } from "./turn.ts";

@@ -27,12 +27,8 @@ import { Publisher } from "./publisher.ts";
 import { Questions } from "./questions.ts";
 import { Reception } from "./reception.ts";
 import { JOBS_ALONE, JOBS_BINDING, numberServices, Services } from "./services.ts";
-import {
-  type JoinSocketOptions,
-  type SocketEvents,
-  type SocketOptions,
-  Sockets,
-} from "./sockets.ts";
+import type { JoinSocketOptions, SocketEvents, SocketOptions } from "./socket_options.ts";
+import { Sockets } from "./sockets.ts";
 import type { Source, SourceEvents } from "./source.ts";
 import { StoreWire } from "./store_wire.ts";
 import type { Turn } from "./turn.ts";

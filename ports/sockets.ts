@@ -5,122 +5,36 @@
  * @module
  */
 
-import { type AccessRules, clientsOf, ZapDomain } from "../auth/access_control.ts";
-import type { Settings } from "../options/settings.ts";
 import { Arrivals } from "../auth/arrivals.ts";
 import { JOIN_DOMAIN } from "../auth/join_access.ts";
-import type { Audience, AudienceEvents } from "./audience.ts";
 import { openBell } from "../system/bell.ts";
-import { type Libc, openLibc } from "../system/libc.ts";
+import { openLibc } from "../system/libc.ts";
 import { type FreedMemory, reuseFreedMemory } from "../system/malloc.ts";
 import { type Pollable, Poller } from "../system/poller.ts";
-import { Resending } from "../system/resending.ts";
 import { isIpv6 } from "../wire/endpoint.ts";
 import type { ZapDecision, ZapRequest } from "../wire/zap.ts";
 import type { Library } from "../zmq/library.ts";
+import type { Audience } from "./audience.ts";
 import { BodyPool } from "./body.ts";
 import { IpcFiles } from "./ipc_files.ts";
-import type { JoinerEvents } from "./joiner_peers.ts";
 import { JointLane } from "./joint_lane.ts";
 import { JointSource } from "./joint_source.ts";
-import type { Lane, LaneEvents } from "./lane.ts";
-import type { MadeOptions } from "./made_services.ts";
-import type { MdpRouter, MdpRouterEvents } from "./mdp_router.ts";
-import { MdpSource } from "./mdp_source.ts";
-import type { MdpWorkerEvents, MdpWorkerOptions } from "./mdp_workers.ts";
-import type { Directory } from "./mmi.ts";
-import { NativeAudience } from "./native_audience.ts";
-import { NativeMdpRouter } from "./native_mdp_router.ts";
-import { NativeSource } from "./native_source.ts";
-import type { PassedSockets } from "./passed_sockets.ts";
+import type { Lane } from "./lane.ts";
 import { RecordLane } from "./record_lane.ts";
-import type { Source, SourceEvents } from "./source.ts";
-import { jointStage, type Stage } from "./stage.ts";
-import { ZmqAudience } from "./zmq_audience.ts";
+import {
+  BOUNDS,
+  isNative,
+  openAudience,
+  openJoinLane,
+  openNative,
+  openZmq,
+  openZmqLane,
+} from "./socket_kinds.ts";
+import type { SocketEvents, SocketOptions } from "./socket_options.ts";
+import type { Source } from "./source.ts";
+import type { Stage } from "./stage.ts";
 import { ZmqGround } from "./zmq_ground.ts";
-import { ZmqLane } from "./zmq_lane.ts";
-import { ZmqMdpRouter } from "./zmq_mdp_router.ts";
-import { ZmqSource } from "./zmq_source.ts";
-import { ZmqSources } from "./zmq_sources.ts";
-
-/** What the sockets are made of. */
-export interface SocketOptions extends
-  Pick<Settings, "maxMessageSize" | "maxFrames">,
-  Partial<
-    Pick<
-      Settings,
-      | "transport"
-      | "connectionBytes"
-      | "handshakeTimeout"
-      | "heartbeatInterval"
-      | "keepAlive"
-      | "maxConnectionRate"
-    >
-  > {
-  /** Endpoints to bind for clients of all services. */
-  frontend: readonly string[];
-  /** The same for those that speak Majordomo. @default {[]} */
-  mdp?: readonly string[];
-  /** The same for SUB sockets, to hear what happens. @default {[]} */
-  events?: readonly string[];
-  /** Services, with the endpoints of their own. @default {[]} */
-  bindings?: readonly BoundService[];
-  /** Workers that speak Majordomo may come there, too; undefined: none may. */
-  majordomo?: MadeOptions & Pick<MdpWorkerOptions, "heartbeat">;
-  /** Those of all these endpoints whose sockets another process has bound. @default {none} */
-  passed?: PassedSockets;
-  /** Endpoint to bind for workers. */
-  backend: string;
-  /** How workers are spoken to there. @default {"zmq"} */
-  lane?: "records" | "zmq";
-  /** Who may connect; undefined: all who reach the sockets. */
-  access?: AccessOptions;
-  /** Where pools on other machines join; undefined: nowhere. */
-  joinable?: JoinSocketOptions | undefined;
-}
-
-/** The socket that pools on other machines come to. */
-export interface JoinSocketOptions {
-  readonly endpoint: string;
-  /** The secret key whose public one they must know. */
-  readonly secretKey: string;
-}
-
-/** A service that may have endpoints of its own. */
-export interface BoundService {
-  readonly name: string;
-  readonly number: number;
-  readonly frontend: readonly string[];
-}
-
-/** How the sockets decide who may connect. */
-export interface AccessOptions {
-  rules: AccessRules;
-  /** The secret key whose public one clients must know; undefined: no keys are used. */
-  secretKey: string | undefined;
-  /** The same of the socket for workers, whose own keys come with their processes. */
-  backendKey: string | undefined;
-}
-
-/** What the sockets report while they are read. */
-export interface SocketEvents {
-  source: SourceEvents;
-  lane: LaneEvents;
-  /** Whether a peer may connect; `stage` has those that are there. */
-  decide(request: ZapRequest, stage: Stage): ZapDecision;
-  /** Why no other client without keys may connect from an address, "" over ipc; undefined: one may. */
-  refusal(address: string, open: Arrivals): string | undefined;
-  /** What services there are. */
-  readonly directory: Directory;
-  /** What is reported of workers that speak Majordomo. */
-  readonly mdpWorkers: Omit<MdpWorkerEvents, "wrong">;
-  /** Subscriptions to events came or went. */
-  subscribed(): void;
-  /** What joiners say. */
-  readonly joiners: JoinerEvents;
-  /** Whether a pool on another machine, or a worker of one, may connect; `isTold`: see `JoinAccess.decide`. */
-  decideJoiner(request: ZapRequest, isTold: boolean): ZapDecision | "wait";
-}
+import type { ZmqLane } from "./zmq_lane.ts";
 
 /** The source and the lane of a server, and what they stand on. */
 export class Sockets {
@@ -162,7 +76,7 @@ export class Sockets {
     const files = this.#files = new IpcFiles(library);
     const ipv6 = endpointsOf(options).some(isIpv6);
     // One count for all who need no key: limits hold for all endpoints together.
-    const arrivals = new Arrivals(options.maxConnectionRate ?? DEFAULTS.maxConnectionRate);
+    const arrivals = new Arrivals(options.maxConnectionRate ?? BOUNDS.maxConnectionRate);
     const bounds = { ...options, ipv6, unreadBytes, arrivals };
     const closers: (() => void)[] = [];
     // One handler of libzmq's questions for all of its sockets.
@@ -194,7 +108,7 @@ export class Sockets {
         ? lane
         : new JointLane(lane, workers, joined);
       const audience = this.audience = subscribed.length > 0
-        ? this.#openAudience(libc, bounds, events, ground)
+        ? openAudience(libc, this.bodies, bounds, events, ground)
         : undefined;
       if (audience !== undefined) closers.push(() => audience.close(0));
       const bindAll = (endpoints: readonly string[], to?: { bind(endpoint: string): string }) =>
@@ -219,18 +133,6 @@ export class Sockets {
       this.#zmq?.terminateSync();
       throw error;
     }
-  }
-
-  /** The socket for who subscribes, of the same kind as that for clients. */
-  #openAudience(
-    libc: Libc,
-    bounds: Bounds,
-    events: SocketEvents,
-    ground: () => ZmqGround,
-  ): Audience {
-    const { refusal, subscribed: changed } = events;
-    if (!isNative(bounds)) return openZmqAudience(ground(), bounds, { changed });
-    return new NativeAudience(libc, this.bodies, { ...DEFAULTS, ...bounds }, { refusal, changed });
   }
 
   /** Binds the endpoints where one service alone can be asked. */
@@ -353,150 +255,11 @@ export class Sockets {
   }
 }
 
-type Bounds = SocketOptions & { ipv6: boolean; unreadBytes: number; arrivals: Arrivals };
-
 function endpointsOf(options: SocketOptions): string[] {
   const { frontend, mdp = [], events = [], backend, bindings = [], joinable: join } = options;
   const bound = bindings.flatMap(({ frontend }) => frontend);
   const joined = join === undefined ? [] : [join.endpoint];
   return [...frontend, ...mdp, ...events, ...bound, backend, ...joined];
-}
-
-/** Whether clients are talked to without libzmq: they have no keys. */
-function isNative({ transport, access }: SocketOptions): boolean {
-  return transport !== "libzmq" && access?.secretKey === undefined;
-}
-
-/** Heartbeats of Majordomo for which a peer's socket may say nothing before it is asked whether it lives. */
-const SILENT_HEARTBEATS = 3;
-
-/** Bounds unless they are given. */
-const DEFAULTS = {
-  connectionBytes: 64 * 1024 ** 2,
-  handshakeTimeout: 10_000,
-  heartbeatInterval: 30_000,
-  keepAlive: 0,
-  maxConnectionRate: 0,
-};
-
-/** The source of plain clients and ours, and that of clients that speak Majordomo, where some may. */
-type Opened = [plain: Source, majordomo: MdpSource | undefined];
-
-/** `closers` are called if something fails later. */
-function openNative(
-  libc: Libc,
-  bodies: BodyPool,
-  bounds: Bounds,
-  events: SocketEvents,
-  closers: (() => void)[],
-): Opened {
-  const { source, refusal } = events;
-  const options = { ...DEFAULTS, ...bounds };
-  const plain = new NativeSource(libc, bodies, options, { ...source, refusal });
-  closers.push(() => plain.closeNow());
-  const { majordomo: workers } = bounds;
-  if (workers !== undefined) {
-    // A worker that is busy may say nothing for long, but its socket answers.
-    const asked = options.heartbeatInterval || Infinity;
-    options.heartbeatInterval = Math.min(asked, SILENT_HEARTBEATS * workers.heartbeat);
-  }
-  const open = (heard: MdpRouterEvents) => new NativeMdpRouter(libc, bodies, options, heard);
-  return [plain, openMdp(open, bodies, bounds, events, closers)];
-}
-
-function openMdp(
-  open: (events: MdpRouterEvents) => MdpRouter,
-  bodies: BodyPool,
-  { mdp = [], majordomo: workers, maxMessageSize, maxFrames }: Bounds,
-  { source, refusal, directory, mdpWorkers }: SocketEvents,
-  closers: (() => void)[],
-): MdpSource | undefined {
-  if (mdp.length === 0) return undefined;
-  const majordomo = new MdpSource(open, bodies, { workers, maxMessageSize, maxFrames }, {
-    ...{ ...source, refusal, directory },
-    workers: mdpWorkers,
-  });
-  closers.push(() => majordomo.closeNow());
-  return majordomo;
-}
-
-/** The same on libzmq. */
-function openZmq(
-  zmq: ZmqGround,
-  bodies: BodyPool,
-  bounds: Bounds,
-  events: SocketEvents,
-  closers: (() => void)[],
-  decide: (request: ZapRequest, stage: Stage) => ZapDecision | "wait",
-): Opened {
-  const { access } = bounds;
-  const { context, messages } = zmq;
-  const optionsOf = (domain: string, bound?: number) => {
-    const zap = access && { domain, secretKey: access.secretKey };
-    return { ...bounds, zap, bound };
-  };
-  const open = (domain: string, bound?: number) => {
-    const options = optionsOf(domain, bound);
-    const source = new ZmqSource(context, messages, bodies, options, events.source);
-    closers.push(() => source.closeNow());
-    return source;
-  };
-  const common = open(ZapDomain.clients);
-  const own = (bounds.bindings ?? []).filter(({ frontend }) => frontend.length > 0)
-    .map(({ number }) => [number, open(clientsOf(number), number)] as const);
-  const plain = own.length === 0
-    ? common
-    : new ZmqSources(common, new Map(own), bounds.unreadBytes);
-  const stages: Stage[] = [common, ...own.map(([, source]) => source)];
-  const majordomo = openMdp(
-    (heard) => {
-      const options = optionsOf(ZapDomain.majordomo);
-      const router = new ZmqMdpRouter(context, messages, bodies, options, heard);
-      stages.push(router);
-      return router;
-    },
-    bodies,
-    bounds,
-    events,
-    closers,
-  );
-  const stage = jointStage(stages);
-  if (access !== undefined) common.zap = zmq.openZap((request) => decide(request, stage));
-  return [plain, majordomo];
-}
-
-function openZmqAudience(
-  { context, messages }: ZmqGround,
-  { ipv6, access, passed }: Bounds,
-  events: AudienceEvents,
-): Audience {
-  const domain = ZapDomain.subscribers;
-  const zap = access && { domain, secretKey: access.secretKey };
-  return new ZmqAudience(context, messages, { ipv6, zap, passed }, events);
-}
-
-function openZmqLane({ context, messages }: ZmqGround, bounds: Bounds, events: LaneEvents): Lane {
-  const { access } = bounds;
-  const zap = access?.backendKey === undefined
-    ? undefined
-    : { domain: ZapDomain.workers, secretKey: access.backendKey };
-  return new ZmqLane(context, messages, { ...bounds, zap }, events);
-}
-
-/** The lane to workers on other machines. */
-function openJoinLane(
-  zmq: ZmqGround,
-  libc: Libc,
-  bounds: Bounds,
-  { secretKey }: JoinSocketOptions,
-  { lane, joiners }: SocketEvents,
-  decide: (request: ZapRequest) => ZapDecision | "wait",
-): ZmqLane {
-  zmq.openZap(decide);
-  const zap = { domain: JOIN_DOMAIN, secretKey };
-  const resending = new Resending(libc);
-  const listening = (fd: number) => resending.soon(fd);
-  return new ZmqLane(zmq.context, zmq.messages, { ...bounds, zap, joiners, listening }, lane);
 }
 
 const NO_SOCKET: ZapDecision = { outcome: "denied", reason: "there is no such socket" };

@@ -142,7 +142,7 @@ const RULES: Record<string, string[]> = {
     "type pool",
     "type ports/inquiry.ts",
     "type ports/messages.ts",
-    "type ports/sockets.ts",
+    "type ports/socket_options.ts",
     "type store/messages.ts",
     "system",
     "wire",
@@ -206,7 +206,8 @@ const RULES: Record<string, string[]> = {
   "ports/stored_topics.ts": ["type store/messages.ts"],
   "ports/unit.ts": ["broker.ts"],
   "ports/router.ts": ["auth/arrivals.ts"],
-  "ports/sockets.ts": ["auth/access_control.ts", "auth/arrivals.ts", "auth/join_access.ts"],
+  "ports/socket_kinds.ts": ["auth/access_control.ts", "auth/join_access.ts"],
+  "ports/sockets.ts": ["auth/arrivals.ts", "auth/join_access.ts"],
   store: [
     "broker/histogram.ts",
     "system",
