@@ -17,22 +17,22 @@
 
 import { Code } from "../wire/request.ts";
 import { parseTrace } from "../wire/trace.ts";
-import { show, showFields } from "./show.ts";
-import type {
-  Handler,
-  HandlerContext,
-  HandlerLog,
-  HandlerModule,
-  HandlerParts,
-  HandlerResult,
-} from "./handler.ts";
-import { Answer } from "./answer.ts";
+import type { Handler, HandlerContext, HandlerModule, HandlerParts } from "./handler.ts";
 import { checkModule } from "./handler_module.ts";
-import { callHandler, Job, JobContext, type JobLog, Stop, stopError } from "./job_context.ts";
+import { callHandler, Job, JobContext, Stop } from "./job_context.ts";
 import { drain, GatheredParts, isInParts } from "./parts.ts";
-import { RequestError } from "./request_error.ts";
-import { checkPublication } from "./publication.ts";
-import { failureOf, framesOf, sentFramesOf } from "./result.ts";
+import { failureOf, framesOf } from "./result.ts";
+import { contextLog, newSeen, type TestLimits, type TestService } from "./test_notes.ts";
+import { TestReply } from "./test_reply.ts";
+
+export type { TestLimits, TestService } from "./test_notes.ts";
+export {
+  type TestEvent,
+  type TestLogLine,
+  type TestProgress,
+  TestReply,
+  type TestSubmission,
+} from "./test_reply.ts";
 
 /** A request for a handler under test, and what its context says. */
 export interface TestRequest {
@@ -87,123 +87,6 @@ export interface TestJob {
   tries?: number;
   /** What a try before has kept; text is taken as UTF-8. @default {nothing} */
   kept?: Uint8Array | string;
-}
-
-/** What a handler has submitted by `ctx.submit`. */
-export interface TestSubmission {
-  /** What was answered: `j-` and 32 digits, counting up from 1. */
-  id: string;
-  /** The options, as the server gets them. */
-  options: Readonly<Record<string, unknown>>;
-  /** The body. */
-  frames: readonly Uint8Array[];
-}
-
-/** Another service, as a test has it: gets the body's frames, and answers, or throws what answers for it. */
-export type TestService = (
-  body: Uint8Array,
-  frames: readonly Uint8Array[],
-) => HandlerResult | Promise<HandlerResult>;
-
-/** The limits of the server that a test stands in for. */
-export interface TestLimits {
-  /** Maximum size of a reply, bytes. @default {67_108_864, 64 MiB, as for a server} */
-  maxMessageSize?: number;
-  /** Maximum number of frames of a reply. @default {1000, as for a server} */
-  maxFrames?: number;
-}
-
-/** A line that the handler has logged. */
-export interface TestLogLine {
-  /** The method of `ctx.log` that was called. */
-  level: keyof HandlerLog;
-  /** The text that the server's log would have. */
-  message: string;
-  /** The fields; an error that was logged has its stack in `stack`. */
-  fields: Record<string, string | number | boolean>;
-}
-
-/** What a handler has said by `ctx.progress`. */
-export interface TestProgress {
-  /** How much is done. */
-  done: number;
-  /** How much that will be in all; undefined: the handler has not said it. */
-  total: number | undefined;
-  /** What is being done; "": the handler has not said it. */
-  note: string;
-}
-
-/** What a handler has published by `ctx.publish`. */
-export interface TestEvent {
-  /** Its topic. */
-  topic: string;
-  /** Its frames. */
-  frames: readonly Uint8Array[];
-  /** Whether it is kept for those who subscribe later. */
-  retain: boolean;
-}
-
-/** The end of a request: what a client would get, and what only the handler's side sees. */
-export class TestReply {
-  /** 200, or the code of an error reply: 400 to 599. */
-  readonly code: number;
-  /** The frames of the answer, of all its parts if it comes in parts; none in an error reply. */
-  readonly frames: readonly Uint8Array[];
-  /**
-   * The message of an error reply; "" in an answer. A client on another machine gets the message only of a
-   * `RequestError`, unless the server has `exposeErrors`.
-   */
-  readonly message: string;
-  /** The details of a `RequestError`, as our client would get them; undefined: it has none. */
-  readonly details: unknown;
-  /** What the handler has thrown; undefined if it has not thrown. */
-  readonly error: unknown;
-  /** The lines that the handler has logged, in order. */
-  readonly log: readonly TestLogLine[];
-  /** The frames of each part that the handler has given, also of those before an error; none of a whole answer. */
-  readonly parts: readonly (readonly Uint8Array[])[];
-  /** What the handler has said of how far it is, all of it. */
-  readonly progress: readonly TestProgress[];
-  /** What the handler has published, all of it. */
-  readonly published: readonly TestEvent[];
-  /** What the handler has kept by `ctx.job.checkpoint`, all of it. */
-  readonly checkpoints: readonly Uint8Array[];
-  /** The jobs that the handler has submitted. */
-  readonly submitted: readonly TestSubmission[];
-
-  /** Made by `testHandler` and `TestWorker`. */
-  constructor(reply: Omit<TestReply, "bytes" | "text" | "json">) {
-    this.code = reply.code;
-    this.frames = reply.frames;
-    this.message = reply.message;
-    this.details = reply.details;
-    this.error = reply.error;
-    this.log = reply.log;
-    this.parts = reply.parts;
-    this.progress = reply.progress;
-    this.published = reply.published;
-    this.checkpoints = reply.checkpoints;
-    this.submitted = reply.submitted;
-  }
-
-  /** The first frame; empty if there is none. */
-  get bytes(): Uint8Array {
-    return this.frames[0] ?? new Uint8Array(0);
-  }
-
-  /** The first frame as UTF-8 text. */
-  text(): string {
-    return new TextDecoder().decode(this.bytes);
-  }
-
-  /**
-   * The first frame as JSON. `T` is the caller's claim: nothing checks it.
-   *
-   * @throws {SyntaxError} when it is not JSON.
-   */
-  json<T = unknown>(): T {
-    return JSON.parse(this.text());
-  }
 }
 
 /**
@@ -379,74 +262,10 @@ export class TestWorker {
 /** Credit that no test uses up. */
 const ENDLESS = { bytes: 0x7fffffff, parts: 0x7fffffff };
 
-/** What is noted while a handler runs. */
-interface Seen {
-  log: TestLogLine[];
-  parts: (readonly Uint8Array[])[];
-  progress: TestProgress[];
-  published: TestEvent[];
-  checkpoints: Uint8Array[];
-  submitted: TestSubmission[];
-}
-
-function newSeen(): Seen {
-  return { log: [], parts: [], progress: [], published: [], checkpoints: [], submitted: [] };
-}
-
-function contextLog(
-  { log, progress, published, checkpoints, submitted }: Seen,
-  services: NonNullable<TestRequest["services"]>,
-  bounds: Required<TestLimits>,
-): JobLog {
-  return {
-    askFor: async (job, name, body) => {
-      const service = services[name] ?? storeOf(name, checkpoints, submitted);
-      if (service === undefined) throw new RequestError(Code.notFound, noService(name));
-      const { frames } = framesOf(sentFramesOf(body, "Cannot ask"), bounds);
-      const answer = await service(frames[0] ?? new Uint8Array(0), frames);
-      if (job.stopped !== undefined) throw stopError(job.stopped);
-      return new Answer(framesOf(answer, bounds).frames);
-    },
-    logOf: (_job, level, message, fields) => log.push(lineOf(level, message, fields)),
-    progressOf: (_job, said) => progress.push({ ...said }),
-    publishFor: (_job, topic, args) => {
-      const { frames: [name, ...frames], retain } = checkPublication(topic, args, bounds);
-      // The handler may change its memory afterwards.
-      const copies = frames.map((frame) => new Uint8Array(frame));
-      published.push({ topic: new TextDecoder().decode(name), frames: copies, retain });
-    },
-  };
-}
-
-/** What the server answers by itself, and notes. */
-function storeOf(
-  name: string,
-  checkpoints: Uint8Array[],
-  submitted: TestSubmission[],
-): TestService | undefined {
-  if (name === "job.checkpoint") {
-    return (value) => {
-      checkpoints.push(new Uint8Array(value));
-      return "";
-    };
-  }
-  if (name !== "job.submit") return undefined;
-  return (words, [, ...frames]) => {
-    const id = `j-${String(submitted.length + 1).padStart(32, "0")}`;
-    const options = JSON.parse(new TextDecoder().decode(words));
-    submitted.push({ id, options, frames: frames.map((frame) => new Uint8Array(frame)) });
-    return JSON.stringify({ id, isNew: true });
-  };
-}
-
 function traceOf(text: string): Uint8Array<ArrayBuffer> {
   const trace = parseTrace(text);
   if (trace !== undefined) return trace;
   throw new TypeError(`Cannot ask: "trace" must be a traceparent: current value is ${text}`);
-}
-
-function noService(name: string): string {
-  return `The server has no service ${JSON.stringify(name)}`;
 }
 
 /** Copies, as if they had come over the wire. */
@@ -456,9 +275,4 @@ function bodyOf(body: NonNullable<TestRequest["body"]>): Uint8Array[] {
   return list.map((frame) =>
     typeof frame === "string" ? new TextEncoder().encode(frame) : new Uint8Array(frame)
   );
-}
-
-function lineOf(level: keyof HandlerLog, message: unknown, fields: unknown): TestLogLine {
-  const shown = showFields(fields, message);
-  return { level, message: show(message), fields: shown === "" ? {} : JSON.parse(shown) };
 }
