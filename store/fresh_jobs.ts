@@ -7,7 +7,7 @@
 
 import { LARGE_BYTES } from "../system/parcel.ts";
 import type { Frames } from "./messages.ts";
-import type { JobRow } from "./sqlite_table.ts";
+import type { JobRow } from "./sqlite_row.ts";
 
 /** Bytes of bodies that are kept, with all that lies beside them in their memory, and jobs. */
 const MOST_FRESH_BYTES = 4 * 1024 ** 2;

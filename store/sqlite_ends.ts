@@ -17,7 +17,8 @@ import {
 import type { Batch, Change } from "./sqlite_ledger.ts";
 import { Stage } from "./sqlite_schema.ts";
 import { numberIn } from "./sqlite_columns.ts";
-import { backoffOf, type Ending, type JobRow, retriesOf } from "./sqlite_table.ts";
+import { backoffOf, type JobRow, retriesOf } from "./sqlite_row.ts";
+import type { Ending } from "./sqlite_table.ts";
 import type { OpenRun } from "./stored_runs.ts";
 import { backoffMs, messageOfRun, verdictOf } from "./verdict.ts";
 

@@ -12,7 +12,8 @@ import type { FilePresence } from "./sqlite_presence.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { FreshJobs } from "./fresh_jobs.ts";
 import type { StoredService, StoredServices } from "./sqlite_services.ts";
-import type { Ending, JobRow, JobTable } from "./sqlite_table.ts";
+import type { JobRow } from "./sqlite_row.ts";
+import type { Ending, JobTable } from "./sqlite_table.ts";
 import type { StoredRuns } from "./stored_runs.ts";
 import type { Waits } from "./waits.ts";
 

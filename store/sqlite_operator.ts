@@ -14,7 +14,7 @@ import { copyAside } from "./sqlite_copy_thread.ts";
 import { pathOf } from "./sqlite_place.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { StoredService } from "./sqlite_services.ts";
-import type { JobRow } from "./sqlite_table.ts";
+import type { JobRow } from "./sqlite_row.ts";
 import { takesJobs } from "./taken_names.ts";
 import { notAgain } from "./verdict.ts";
 

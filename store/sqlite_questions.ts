@@ -10,7 +10,7 @@ import type { SqliteEnds } from "./sqlite_ends.ts";
 import { type Ground, serviceOf } from "./sqlite_ground.ts";
 import type { Batch, Change } from "./sqlite_ledger.ts";
 import { Stage } from "./sqlite_schema.ts";
-import { type JobRow, statusOf } from "./sqlite_table.ts";
+import { type JobRow, statusOf } from "./sqlite_row.ts";
 import type { Wait } from "./waits.ts";
 
 /** A question as it comes. */

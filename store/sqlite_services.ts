@@ -11,7 +11,8 @@ import type { EndState, ServiceRules } from "./messages.ts";
 import { bytesIn, numberIn, type Row, textIn } from "./sqlite_columns.ts";
 import type { Batch, Ledger } from "./sqlite_ledger.ts";
 import { Stage } from "./sqlite_schema.ts";
-import { COLUMNS, type JobTable, toJob } from "./sqlite_table.ts";
+import { COLUMNS, toJob } from "./sqlite_row.ts";
+import type { JobTable } from "./sqlite_table.ts";
 import type { FreshJobs } from "./fresh_jobs.ts";
 
 /** One service. */

@@ -9,7 +9,7 @@ import type { Frames } from "./messages.ts";
 import { type Ground, log } from "./sqlite_ground.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { StoredService } from "./sqlite_services.ts";
-import { retriesOf } from "./sqlite_table.ts";
+import { retriesOf } from "./sqlite_row.ts";
 
 /** Jobs that are given in one pass at most: others are to have their turn. */
 const MOST_STARTED = 512;

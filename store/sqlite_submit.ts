@@ -11,7 +11,7 @@ import { addFresh, type Ground } from "./sqlite_ground.ts";
 import type { Batch, Change } from "./sqlite_ledger.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { StoredService } from "./sqlite_services.ts";
-import type { JobRow } from "./sqlite_table.ts";
+import type { JobRow } from "./sqlite_row.ts";
 import { takesJobs } from "./taken_names.ts";
 
 /** A submission as it comes. */

@@ -9,7 +9,7 @@ import type { SqliteEnds, Upcoming } from "./sqlite_ends.ts";
 import { type Ground, log } from "./sqlite_ground.ts";
 import type { Batch, Change } from "./sqlite_ledger.ts";
 import { Stage } from "./sqlite_schema.ts";
-import type { JobRow } from "./sqlite_table.ts";
+import type { JobRow } from "./sqlite_row.ts";
 
 /** Jobs that are moved, ended or forgotten in one transaction. */
 const MOST_DUE = 500;

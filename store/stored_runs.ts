@@ -6,7 +6,7 @@
 
 import type { Chosen } from "./job_choice.ts";
 import type { JobStatus } from "./messages.ts";
-import type { JobRow } from "./sqlite_table.ts";
+import type { JobRow } from "./sqlite_row.ts";
 import type { StoredService } from "./sqlite_services.ts";
 
 /** A run. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { FreshJobs } from "../../store/fresh_jobs.ts";
-import type { JobRow } from "../../store/sqlite_table.ts";
+import type { JobRow } from "../../store/sqlite_row.ts";
 
 const MIB = 1024 ** 2;
 
