@@ -17,6 +17,7 @@ import { type Ground, log } from "./sqlite_ground.ts";
 import { type Change, Ledger, troubleOf } from "./sqlite_ledger.ts";
 import { type AskMessage, SqliteQuestions } from "./sqlite_questions.ts";
 import { SqliteOperator } from "./sqlite_operator.ts";
+import { OperatorChanges } from "./sqlite_operator_changes.ts";
 import { pathOf } from "./sqlite_place.ts";
 import { FilePresence } from "./sqlite_presence.ts";
 import { StoredServices } from "./sqlite_services.ts";
@@ -60,6 +61,7 @@ export class SqliteJobs implements JobStore {
   readonly #questions: SqliteQuestions;
   readonly #starts: SqliteStarts;
   readonly #operator: SqliteOperator;
+  readonly #operatorChanges: OperatorChanges;
   readonly #schedules: Schedules;
   #said: Record<StoreUser, FromStore[]> = { plane: [], server: [] };
   #cancelTimer: (() => void) | undefined;
@@ -113,18 +115,17 @@ export class SqliteJobs implements JobStore {
       (batch, row) => this.#upkeep.drop(batch, row),
     );
     this.#starts = new SqliteStarts(ground);
-    this.#operator = new SqliteOperator(
-      ground,
-      {
-        ends: this.#ends,
-        questions: this.#questions,
-        store: parts.store,
-        schedules: () => this.#schedules.figures(),
-        fullness: () => this.#submit.fullness,
-        flush: () => this.#flush(),
-      },
-      (batch, row) => this.#upkeep.drop(batch, row),
-    );
+    this.#operatorChanges = new OperatorChanges({
+      ...{ ground, ends: this.#ends, questions: this.#questions },
+      drop: (batch, row) => this.#upkeep.drop(batch, row),
+    });
+    this.#operator = new SqliteOperator(ground, {
+      questions: this.#questions,
+      store: parts.store,
+      schedules: () => this.#schedules.figures(),
+      fullness: () => this.#submit.fullness,
+      flush: () => this.#flush(),
+    });
     this.#schedules = new Schedules({
       clock,
       marks: this.#makeMarks(),
@@ -188,7 +189,7 @@ export class SqliteJobs implements JobStore {
     let isDone = true;
     try {
       const upkeep = this.#upkeep.change();
-      const wanted = this.#operator.takeWanted();
+      const wanted = this.#operatorChanges.takeWanted();
       ledger.commit(
         upkeep === undefined ? [...changes, ...wanted] : [upkeep, ...changes, ...wanted],
       );
@@ -242,7 +243,7 @@ export class SqliteJobs implements JobStore {
     const isStuck = ledger.trouble !== undefined;
     const wait = Math.min(
       isStuck ? ledger.waitMs : Math.min(isDone ? Infinity : 0, this.#upkeep.waitMs),
-      this.#operator.isBusy ? 0 : Infinity,
+      this.#operator.isBusy || this.#operatorChanges.isBusy ? 0 : Infinity,
       waits.waitMs(clock.steady()),
       this.#starts.waitMs,
     );
@@ -267,7 +268,7 @@ export class SqliteJobs implements JobStore {
       case "ask":
         return this.#questions.change(message, from);
       case "operate":
-        return this.#operator.change(message.number, message.question);
+        return this.#operatorChanges.change(message.number, message.question);
       default:
         return undefined;
     }

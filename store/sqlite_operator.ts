@@ -1,25 +1,22 @@
 /**
- * What operators ask of the store: lists, looks, figures, and changes that no client may make.
+ * What operators ask of the store: lists, looks, figures, and a copy. Changes that no client may make are
+ * sqlite_operator_changes.ts's.
  *
  * @module
  */
 
 import type { JobState, OperatorAnswer, OperatorQuestion, StoreFigures } from "./messages.ts";
 import { numberIn } from "./sqlite_columns.ts";
-import type { SqliteEnds } from "./sqlite_ends.ts";
-import { addWaiting, countMove, type Ground } from "./sqlite_ground.ts";
-import { type Batch, type Change, troubleOf } from "./sqlite_ledger.ts";
+import type { Ground } from "./sqlite_ground.ts";
+import { troubleOf } from "./sqlite_ledger.ts";
 import { type SqliteQuestions, unknownJob } from "./sqlite_questions.ts";
 import { copyAside } from "./sqlite_copy_thread.ts";
 import { pathOf } from "./sqlite_place.ts";
 import { Stage } from "./sqlite_schema.ts";
 import type { StoredService } from "./sqlite_services.ts";
 import type { JobRow } from "./sqlite_row.ts";
-import { takesJobs } from "./taken_names.ts";
-import { notAgain } from "./verdict.ts";
 
 type Question<Type extends OperatorQuestion["type"]> = Extract<OperatorQuestion, { type: Type }>;
-type Changing = Question<"retry" | "retryDead" | "delete" | "pause" | "resume">;
 
 /** Work that is done a step at a time, between passes; a step returns whether there is more. */
 type Chore = () => boolean;
@@ -35,17 +32,14 @@ const STAGES: Record<JobState, readonly number[]> = {
   expired: [Stage.expired],
 };
 
-/** Rows that one step goes over, jobs that one transaction gives their tries again, and jobs of a list. */
+/** Rows that one step goes over, and jobs of a list. */
 const STEP_ROWS = 10_000;
-const STEP_RETRIED = 500;
 const MOST_LISTED = 1000;
 
 /** Answers operators. */
 export class SqliteOperator {
   readonly #ground: Ground;
-  readonly #ends: SqliteEnds;
   readonly #questions: SqliteQuestions;
-  readonly #drop: (batch: Batch, row: JobRow) => void;
   readonly #store: string;
   readonly #schedules: () => NonNullable<StoreFigures["schedules"]>;
   readonly #fullness: () => string | undefined;
@@ -53,13 +47,10 @@ export class SqliteOperator {
   #isCopying = false;
   /** What is not done yet. */
   readonly #chores: Chore[] = [];
-  /** Changes that chores want to be made in the next pass. */
-  readonly #wanted: Change[] = [];
 
   constructor(
     ground: Ground,
     parts: {
-      ends: SqliteEnds;
       questions: SqliteQuestions;
       store: string;
       schedules: () => NonNullable<StoreFigures["schedules"]>;
@@ -68,179 +59,13 @@ export class SqliteOperator {
       /** Says what was said outside of a pass. */
       flush: () => void;
     },
-    drop: (batch: Batch, row: JobRow) => void,
   ) {
     this.#ground = ground;
-    this.#ends = parts.ends;
     this.#questions = parts.questions;
     this.#store = parts.store;
     this.#schedules = parts.schedules;
     this.#fullness = parts.fullness;
     this.#flush = parts.flush;
-    this.#drop = drop;
-  }
-
-  // ---- changes ----
-
-  /** The change that a question makes; undefined: it only wants to know. */
-  change(number: number, question: OperatorQuestion): Change | undefined {
-    switch (question.type) {
-      case "retry":
-      case "retryDead":
-      case "delete":
-      case "pause":
-      case "resume":
-        return {
-          apply: (batch) => this.#apply(batch, number, question),
-          refuse: (code, message) => this.#refuse(number, code, message),
-        };
-      default:
-        return undefined;
-    }
-  }
-
-  #apply(batch: Batch, number: number, question: Changing): void {
-    switch (question.type) {
-      case "retry":
-        return this.#retry(batch, number, question.id);
-      case "retryDead":
-        return this.#retryDead(batch, number, question.service, 0);
-      case "delete":
-        return this.#delete(batch, number, question.id);
-      case "pause":
-      case "resume":
-        return this.#pause(batch, number, question);
-    }
-  }
-
-  #pause(
-    batch: Batch,
-    number: number,
-    { type, service: name }: Question<"pause" | "resume">,
-  ): void {
-    const { services, table, clock } = this.#ground;
-    const isPaused = type === "pause";
-    if (!services.isKnown(name) && services.named(name) === undefined) {
-      return batch.then(() => this.#refuse(number, 404, `Unknown service "${name}"`));
-    }
-    const service = services.of(name, clock.steady());
-    services.write(service, batch);
-    table.sql("UPDATE service SET isPaused = ? WHERE number = ?").run(
-      isPaused ? 1 : 0,
-      service.number,
-    );
-    batch.then(() => {
-      const isChange = service.choice.isPaused !== isPaused;
-      service.choice.isPaused = isPaused;
-      this.#tell(number, { type: "done", count: isChange ? 1 : 0 });
-    });
-  }
-
-  #delete(batch: Batch, number: number, id: string): void {
-    const { table, runs } = this.#ground;
-    const row = table.byId(id);
-    if (row === undefined) return batch.then(() => this.#refuse(number, 404, unknownJob(id)));
-    if (runs.ofJob(row.seq) !== undefined) {
-      const message = `Cannot delete "${id}" while it runs: cancel it first`;
-      return batch.then(() => this.#refuse(number, 409, message));
-    }
-    if (row.stage < Stage.done) this.#ends.cancel(batch, row);
-    const after = table.bySeq(row.seq);
-    if (after !== undefined) this.#drop(batch, after);
-    batch.then(() => this.#tell(number, { type: "done", count: 1 }));
-  }
-
-  #retry(batch: Batch, number: number, id: string): void {
-    const { table } = this.#ground;
-    const row = table.byId(id);
-    const fault = row === undefined ? { code: 404, message: unknownJob(id) } : this.#faultOf(row);
-    if (row === undefined || fault !== undefined) {
-      const { code, message } = fault ?? { code: 404, message: unknownJob(id) };
-      return batch.then(() => this.#refuse(number, code, message));
-    }
-    this.#revive(batch, row);
-    batch.then(() => this.#tell(number, { type: "done", count: 1 }));
-  }
-
-  /** Why a job can't be tried again; undefined: it can. */
-  #faultOf(row: JobRow): { code: number; message: string } | undefined {
-    const { table, services, config } = this.#ground;
-    const { state } = this.#questions.status(row);
-    if (row.stage <= Stage.done) {
-      return { code: 409, message: `Cannot retry "${row.id}": ${notAgain(state)}` };
-    }
-    const name = services.numbered(row.service).name;
-    if (!takesJobs(config, name, services)) {
-      return { code: 409, message: `There is no service "${name}" now` };
-    }
-    const other = row.key === "" ? undefined : table.byKey(row.service, row.user, row.key);
-    if (other !== undefined) {
-      return { code: 409, message: `Cannot retry "${row.id}": "${other.id}" has its key` };
-    }
-    const cause = this.#needsOf(row).failed;
-    if (cause === undefined) return undefined;
-    return {
-      code: 409,
-      message: `Cannot retry "${row.id}": it waits for "${cause}", which has not been done`,
-    };
-  }
-
-  /** Jobs that it waits for: those that have not ended, and one that can't be done any more. */
-  #needsOf(row: JobRow): { open: number[]; failed: string | undefined } {
-    const open: number[] = [];
-    let failed: string | undefined;
-    for (const id of row.rest.after ?? []) {
-      const other = this.#ground.table.byId(id);
-      if (other === undefined || other.stage === Stage.done) continue;
-      if (other.stage < Stage.done) open.push(other.seq);
-      else failed ??= id;
-    }
-    return { open, failed };
-  }
-
-  #revive(batch: Batch, row: JobRow): void {
-    const { table, clock, changed } = this.#ground;
-    const { open } = this.#needsOf(row);
-    const due = clock.now();
-    const stage = open.length > 0 ? Stage.blocked : Stage.waiting;
-    for (const other of open) {
-      table.sql("INSERT OR IGNORE INTO need (other, seq) VALUES (?, ?)").run(other, row.seq);
-    }
-    const weight = table.revive(row, { stage, due });
-    countMove(batch, row, stage, weight);
-    batch.then(() => {
-      changed.add(row.seq);
-      if (open.length > 0) this.#ground.hasNeeds = true;
-      if (stage === Stage.waiting) addWaiting(this.#ground, row, due);
-    });
-  }
-
-  /** Some of them in each transaction; `count`: how many that were before. */
-  #retryDead(batch: Batch, number: number, name: string, count: number, after = 0): void {
-    const { table, services } = this.#ground;
-    const service = services.named(name);
-    const rows = service === undefined ? [] : table.rows(
-      "SELECT * FROM job INDEXED BY jobDead WHERE stage >= 4 AND service = ? AND seq > ? ORDER BY seq LIMIT ?",
-      service.number,
-      after,
-      STEP_RETRIED,
-    );
-    let revived = 0;
-    for (const row of rows) {
-      if (row.stage !== Stage.failed || this.#faultOf(row) !== undefined) continue;
-      this.#revive(batch, row);
-      revived++;
-    }
-    const last = rows.at(-1)?.seq ?? 0;
-    batch.then(() => {
-      if (rows.length < STEP_RETRIED) {
-        return this.#tell(number, { type: "done", count: count + revived });
-      }
-      this.#wanted.push({
-        apply: (next) => this.#retryDead(next, number, name, count + revived, last),
-        refuse: (code, message) => this.#refuse(number, code, message),
-      });
-    });
   }
 
   // ---- answers ----
@@ -417,11 +242,6 @@ export class SqliteOperator {
     });
   }
 
-  /** Changes that chores want. */
-  takeWanted(): Change[] {
-    return this.#wanted.splice(0);
-  }
-
   /** Does a step of what is not done yet. */
   step(): void {
     const chore = this.#chores.shift();
@@ -430,7 +250,7 @@ export class SqliteOperator {
 
   /** Whether something is not done yet. */
   get isBusy(): boolean {
-    return this.#chores.length > 0 || this.#wanted.length > 0;
+    return this.#chores.length > 0;
   }
 
   #tell(number: number, answer: OperatorAnswer): void {
