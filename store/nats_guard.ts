@@ -1,6 +1,6 @@
 /**
  * Keeps errors of connections from ending the thread. NATS' client takes all listeners off a socket that it gives up, so
- * a reset that comes then is nobody's, and an error that is nobody's ends a thread.
+ * a reset or an alert of TLS that comes then is nobody's, and an error that is nobody's ends a thread.
  *
  * @module
  */
@@ -21,10 +21,13 @@ const PASSING = new Set([
   "ERR_STREAM_WRITE_AFTER_END",
 ]);
 
-/** Whether an error only says that a connection has ended. */
+/** Codes of TLS: what the other end says of our certificate, and what is wrong with its own. */
+const OF_TLS = /^(ERR_SSL_|ERR_TLS_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_SELF_SIGNED_)/;
+
+/** Whether an error only says that a connection has ended, or can't be made. */
 export function isPassingError(error: unknown): boolean {
   return error instanceof Error && "code" in error && typeof error.code === "string" &&
-    PASSING.has(error.code);
+    (PASSING.has(error.code) || OF_TLS.test(error.code));
 }
 
 /** Lets such errors pass until it is called back. */

@@ -26,6 +26,8 @@ const RETRY_INTERVAL = 500;
 const CONNECT_TIMEOUT = 5000;
 /** What is under way comes within this time, ms. */
 const DRAIN_LIMIT = 1000;
+/** What comes of a socket that was closed comes within this time, ms. */
+const GUARD_LIMIT = 3000;
 /** What was said last is sent within this time, ms. */
 const FLUSH_LIMIT = 1000;
 /** What nobody waits for is sent with what comes next, or after that, ms: each sending costs as much as its message. */
@@ -161,8 +163,8 @@ export class NatsLink {
       await this.#atMost(FLUSH_LIMIT, this.#connection.flush().catch(() => {}));
     }
     await this.#connection?.close().catch(() => {});
-    // A reset of the socket may still be under way.
-    this.#parts.clock.after(RETRY_INTERVAL, () => this.#endGuard());
+    // A reset or an alert may still be under way.
+    this.#parts.clock.after(GUARD_LIMIT, () => this.#endGuard());
   }
 
   #atMost(ms: number, what: Promise<void>): Promise<void> {

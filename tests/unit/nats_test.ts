@@ -317,6 +317,9 @@ Deno.test("streams: a job has one hint, a record one message, and new ones are r
 Deno.test("errors of sockets that are nobody's pass, and no others", () => {
   const reset = Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" });
   assert.equal(isPassingError(reset), true);
+  for (const code of ["ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"]) {
+    assert.equal(isPassingError(Object.assign(new Error("x"), { code })), true, code);
+  }
   assert.equal(isPassingError(new TypeError("x")), false);
   assert.equal(isPassingError(Object.assign(new Error("x"), { code: "ENOSPC" })), false);
   assert.equal(isPassingError("ECONNRESET"), false);
