@@ -12,6 +12,8 @@ import { type Outcome, type Scale, skipped } from "./scenario.ts";
 /** What a module may want to have of its own besides mounts and processes. */
 export interface Wants {
   network?: boolean;
+  /** Whether packets are lost there at random. */
+  loss?: boolean;
   /** Whether it mounts a file as a disk. */
   loop?: boolean;
 }
@@ -22,16 +24,18 @@ const UNSHARE = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
 const TRIALS = {
   mounts: "mount -t tmpfs tmpfs /mnt",
   network: "ip link add p0 type bridge && ip link add p1 type veth peer name p2 && iptables -S",
+  loss: "iptables -A INPUT -m statistic --mode random --probability 0.2 -j DROP",
   loop: "losetup --find && mkfs.ext4 -V",
 };
 
 /** Why namespaces can't be had here; undefined: they can. */
-export async function whyNoNamespace({ network = false, loop = false }: Wants) {
+export async function whyNoNamespace({ network = false, loss = false, loop = false }: Wants) {
   if (Deno.uid() !== 0) return "this needs root";
   const own = network ? ["--net"] : [];
   const trials = [
     TRIALS.mounts,
     ...(network ? [TRIALS.network] : []),
+    ...(loss ? [TRIALS.loss] : []),
     ...(loop ? [TRIALS.loop] : []),
   ];
   const shell = ["sh", "-c", trials.join(" && ")];

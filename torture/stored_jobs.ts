@@ -46,6 +46,6 @@ export const scenarios: Scenario[] = [
     title:
       "two machines that have joined are killed and held up, their links go down, packets are lost",
     figure: "each request answered once, each acknowledged job done once; no worker left over",
-    run: (scale) => runInside("joined_pools.ts", scale, { network: true }),
+    run: (scale) => runInside("joined_pools.ts", scale, { network: true, loss: true }),
   },
 ];
