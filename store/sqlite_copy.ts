@@ -8,7 +8,7 @@ import { backup, DatabaseSync } from "node:sqlite";
 import { messageOf } from "../system/errors.ts";
 import { folderOf, isFile, isFolder } from "../system/files.ts";
 import { lockStore } from "./sqlite_lock.ts";
-import { makeFolder, refuseFolder } from "./sqlite_place.ts";
+import { makeFolder, realPath, refuseFolder } from "./sqlite_place.ts";
 import { numberOf, prepareFile, requireOurs, versionOf } from "./sqlite_schema.ts";
 
 /** What is made is called so until it is whole. */
@@ -44,7 +44,7 @@ export async function copyStore(path: string, copy: string): Promise<void> {
  */
 export async function restoreStore(copy: string, path: string): Promise<number> {
   try {
-    return await putInPlace(copy, path);
+    return await putInPlace(copy, realPath(path));
   } catch (error) {
     throw new Error(`Cannot restore "${path}": ${messageOf(error)}`, { cause: error });
   }

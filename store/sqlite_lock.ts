@@ -5,6 +5,7 @@
  */
 
 import { tryLock } from "../system/files.ts";
+import { realPath } from "./sqlite_place.ts";
 
 /** A lock that is held. */
 export interface StoreLock {
@@ -20,12 +21,12 @@ export function lockPath(path: string): string {
 }
 
 /**
- * Takes hold of a file of jobs.
+ * Takes hold of a file of jobs, by whatever link it is reached.
  *
  * @throws {Error} when another process has it, or the lock can't be made.
  */
 export function lockStore(path: string): StoreLock {
-  const file = Deno.openSync(lockPath(path), {
+  const file = Deno.openSync(lockPath(realPath(path)), {
     read: true,
     write: true,
     create: true,

@@ -13,6 +13,15 @@ export function pathOf(store: string): string {
   return store.startsWith(PREFIX) ? store.slice(PREFIX.length) : store;
 }
 
+/** The file that a path leads to by its own name, as far as it is there: a link has another, and a lock goes by names. */
+export function realPath(path: string): string {
+  try {
+    return Deno.realPathSync(path);
+  } catch {
+    return path;
+  }
+}
+
 /** Makes its folder, which nobody else may enter, unless it is there. */
 export function makeFolder(path: string): void {
   const folder = folderOf(path);

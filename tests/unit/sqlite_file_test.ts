@@ -263,6 +263,26 @@ Deno.test("SqliteStore names the file and the process that has it, and takes ove
   await second.store.close();
 });
 
+Deno.test("a file of jobs that is reached by a link is one file: it is held once, and restored where it lies", async () => {
+  using folder = new Folder();
+  const path = `${folder.path}/jobs.db`;
+  const link = `${folder.path}/link.db`;
+  const copy = `${folder.path}/copy.db`;
+  const clock = new DrivenClock();
+  const first = openAt(path, clock);
+  await copyStore(path, copy);
+  Deno.symlinkSync(path, link);
+  const second = openAt(link, clock);
+  const reason = said(second.messages, "failed")[0]?.message ?? "";
+  assert.match(reason, /process \d+.* has ".*link.db"$/);
+  await assert.rejects(restoreStore(copy, link), /process \d+.* has ".*jobs.db"$/);
+  await second.store.close();
+  await first.store.close();
+  assert.equal(await restoreStore(copy, link), 0);
+  assert.equal(Deno.lstatSync(link).isSymlink, true);
+  assert.equal(Deno.lstatSync(path).isFile, true);
+});
+
 Deno.test("SqliteStore gives rooms that were said before it was open", async () => {
   using folder = new Folder();
   const clock = new DrivenClock();
