@@ -195,6 +195,8 @@ export class NativeAudience implements Audience {
   // ---- what they get ----
 
   publish(batch: EventBatch, now: number): boolean {
+    // A round that was begun with it would be gone on with when the next one is given.
+    if (batch.isEmpty) return true;
     const round = this.#round ??= this.#places.values();
     const end = performance.now() + TURN_MS;
     for (let next = round.next(); !next.done; next = round.next()) {
