@@ -5,4 +5,4 @@
  */
 
 /** The version of deno.json. */
-export const VERSION = "0.8.0";
+export const VERSION = "0.9.0";
