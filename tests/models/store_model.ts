@@ -198,7 +198,7 @@ class Model {
     }
     assert.equal((await this.world.cancel(job.id)).state, "cancelled");
     job.state = "cancelled";
-    this.#runs.delete(job);
+    if (this.#runs.delete(job)) job.tries++;
   }
 
   async forget(first: number): Promise<void> {

@@ -10,7 +10,7 @@ import type { LoopCommand, LoopEvent, Visit } from "../../ports/messages.ts";
 import { RemoteLoop } from "../../ports/remote_loop.ts";
 import { errorTold, tellable } from "../../ports/told_errors.ts";
 import { closeBell, openBell } from "../../system/bell.ts";
-import { openLibc, SystemError } from "../../system/libc.ts";
+import { type Libc, openLibc, SystemError } from "../../system/libc.ts";
 import { Rope } from "../../system/rope.ts";
 import { Errno, ZmqError } from "../../zmq/library.ts";
 import { locateLibrary } from "../../zmq/locate.ts";
@@ -184,6 +184,13 @@ Deno.test("Bulletin drops and counts requests that a server does not hear of, an
 
 Deno.test("Rope rings a bell, and no file that gets the number of one that was closed", () => {
   const libc = openLibc(LIBRARY);
+  // Files of other tests may get the number first.
+  for (let round = 0; round < 1000; round++) if (ringsClosedBell(libc)) return;
+  assert.fail("another file always got the number of the bell");
+});
+
+/** Rings a bell, closes it, and rings again; false: no other bell got its number. */
+function ringsClosedBell(libc: Libc): boolean {
   const bell = openBell(libc);
   const rope = new Rope(LIBRARY, bell.writeEnd);
   const word = new Uint8Array(8);
@@ -192,13 +199,16 @@ Deno.test("Rope rings a bell, and no file that gets the number of one that was c
   assert.equal(libc.symbols.read(bell.readEnd, word, 8), 8);
   closeBell(libc, bell);
   const other = openBell(libc);
-  assert.equal(other.writeEnd, bell.writeEnd);
-  rope.ring();
-  assert(libc.symbols.read(other.readEnd, word, 8) < 0);
+  const isSame = other.writeEnd === bell.writeEnd;
+  if (isSame) {
+    rope.ring();
+    assert(libc.symbols.read(other.readEnd, word, 8) < 0);
+  }
   rope.close();
-  rope.ring();
+  if (isSame) rope.ring();
   closeBell(libc, other);
-});
+  return isSame;
+}
 
 // ---- the thread ----
 
