@@ -312,6 +312,7 @@ export class SqliteEnds {
       const deaths = row.deaths + 1;
       // It was started in time, so it does not expire any more.
       table.sql("UPDATE job SET deaths = ?, expires = NULL WHERE seq = ?").run(deaths, row.seq);
+      batch.then(() => void this.#ground.fresh.take(row.seq));
       if (deaths < 3 * (retriesOf(row) + 1)) continue;
       const message = `The server has ended ${deaths} times while it ran`;
       this.end(batch, row, Stage.failed, { code: 502, message });

@@ -51,4 +51,6 @@ Deno.test("a store of jobs does what its model says when events come in any orde
   await checkStore([...long, ["reopen", 0, 0], ["pass", 250, 0]]);
   const longer = [["submit", 0, 7], ["room", 1, 0], ["pass", 1000, 0], ["pass", 200, 0]] as const;
   await checkStore([...longer, ["reopen", 0, 0], ["pass", 500, 0]]);
+  const again = [["reopen", 0, 0], ["room", 1, 0], ["giveBack", 0, 0], ["pass", 500, 0]] as const;
+  await checkStore([...longer, ...again]);
 });
