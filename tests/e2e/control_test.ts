@@ -205,15 +205,17 @@ Deno.test("the control socket shows and changes a server, and each change is log
     assert.equal((await ask(where, "/api/jobs?state=old")).status, 400);
   });
 
-  await t.step("each change is in the log, with who has asked for it", () => {
-    const changes = server.lines.filter(({ message }) => message === "an operator asks");
-    for (const { origin } of changes) assert.equal(origin, "control socket");
-    const find = (command: string) => changes.find((line) => line.command === command);
-    assert.equal(find("pause")?.service, "mail");
-    assert.deepEqual([find("resize")?.min, find("resize")?.max], [1, 3]);
+  await t.step("each change is in the log, with who has asked for it", async () => {
+    const changes = () => server.lines.filter(({ message }) => message === "an operator asks");
+    const find = (command: string) =>
+      until(`${command} is there`, () => changes().find((line) => line.command === command));
+    assert.equal((await find("pause")).service, "mail");
+    const { min, max } = await find("resize");
+    assert.deepEqual([min, max], [1, 3]);
     for (const command of ["resume", "reload", "worker stop", "worker kill", "job cancel"]) {
-      assert.ok(find(command) !== undefined, command);
+      await find(command);
     }
+    for (const { origin } of changes()) assert.equal(origin, "control socket");
   });
 
   await t.step("drain serves what waits, ends the streams and the server", async () => {
