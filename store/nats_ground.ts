@@ -5,6 +5,7 @@
  * @module
  */
 
+import { SCHEDULE_KEY } from "../wire/submission.ts";
 import type { StoreClock, StoreUser } from "./job_store.ts";
 import type { EndState, FromStore, StoreConfig } from "./messages.ts";
 import {
@@ -328,9 +329,14 @@ function fromBase64(text: string): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
+/** Whether a key is kept for its job while that lives: those of schedules are in their marks. */
+export function isClaimed(key: string): boolean {
+  return key !== "" && !key.startsWith(SCHEDULE_KEY);
+}
+
 /** Lets go of the key of a job that has ended; what fails is found by the next who wants the key. */
 export function releaseKey(ground: NatsGround, { service, user, key, id }: JobRecord): void {
-  if (key === "" || key.startsWith("schedule:")) return;
+  if (!isClaimed(key)) return;
   const { names } = ground;
   ground.last(names.keys, names.key(service, user, key), PATIENCE, (stored) => {
     const isOurs = stored !== undefined && new TextDecoder().decode(stored.payload) === id;

@@ -8,7 +8,7 @@
 import { NatsRefusal } from "./nats_refusal.ts";
 import { UNREACHABLE } from "./nats_acts.ts";
 import { WRONG_REVISION } from "./nats_asker.ts";
-import { type NatsGround, type Read, releaseKey } from "./nats_ground.ts";
+import { isClaimed, type NatsGround, type Read, releaseKey } from "./nats_ground.ts";
 import type { NatsMover } from "./nats_mover.ts";
 import { changed, isBlocked, isEnd, type JobRecord } from "./nats_record.ts";
 import { notAgain } from "./verdict.ts";
@@ -71,7 +71,7 @@ export class NatsRetries {
 
   /** The key was let go of when the job ended, and another one may have it. */
   async #claimKey({ id, service, user, key }: JobRecord): Promise<void> {
-    if (key === "" || key.startsWith("schedule:")) return;
+    if (!isClaimed(key)) return;
     const { names } = this.#ground;
     const subject = names.key(service, user, key);
     const owner = await this.#ground.lastOf(names.keys, subject);

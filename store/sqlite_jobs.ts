@@ -141,8 +141,9 @@ export class SqliteJobs implements JobStore {
   #tellUnserved(): void {
     const { services, config } = this.#ground;
     if (config.anyService === true) return;
-    for (const [service, { states }] of Object.entries(this.#operator.figures().services)) {
-      const jobs = states.scheduled + states.waiting;
+    for (const [number, { scheduled, waiting }] of this.#operator.states()) {
+      const service = services.numbered(number).name;
+      const jobs = scheduled + waiting;
       if (jobs === 0 || services.isKnown(service)) continue;
       const text = "stored jobs wait for a service that this server does not have";
       log(this.#ground, "warn", text, { service, jobs });

@@ -166,8 +166,8 @@ export class SqliteOperator {
 
   #total(state: JobState | undefined, service: StoredService | undefined): number {
     let total = 0;
-    for (const [name, { states }] of Object.entries(this.figures().services)) {
-      if (service !== undefined && service.name !== name) continue;
+    for (const [number, states] of this.states()) {
+      if (service !== undefined && service.number !== number) continue;
       for (const [of, jobs] of Object.entries(states)) {
         if (state === undefined || state === of) total += jobs;
       }
@@ -181,7 +181,7 @@ export class SqliteOperator {
     const pages = numberIn(table.sql("PRAGMA page_count").get() ?? {}, "page_count");
     const size = numberIn(table.sql("PRAGMA page_size").get() ?? {}, "page_size");
     const now = clock.now();
-    const states = this.#states();
+    const states = this.states();
     const figures: StoreFigures = {
       store: this.#store,
       trouble: ledger.trouble ?? this.#fullness(),
@@ -207,7 +207,8 @@ export class SqliteOperator {
     return figures;
   }
 
-  #states(): Map<number, Record<JobState, number>> {
+  /** How many jobs each service has in each state, by the service's number; those that never had one are left out. */
+  states(): Map<number, Record<JobState, number>> {
     const { ledger, runs } = this.#ground;
     const all = new Map<number, Record<JobState, number>>();
     const of = (service: number) => {
